@@ -1,5 +1,5 @@
-//! The rewriting of HTTP/2 header blocks in front of the Workload API. Bytes that arrive in pieces give the same result as in
-//! one piece; the output is bounded; and a connection that has ended stays ended.
+//! The rewriting of HTTP/2 header blocks in front of the Workload API. Bytes that arrive in pieces give the
+//! same result as in one piece; the output is bounded; and a connection that has ended stays ended.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

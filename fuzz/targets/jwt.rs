@@ -1,7 +1,8 @@
 //! Tokens of all three kinds, and JWK Sets.
 //!
-//! The first byte chooses how the rest is read: as a token as it arrives, or as header and payload (separated by the
-//! first line feed) that are signed properly first, so that the code behind the signature check is reached too.
+//! The first byte chooses how the rest is read: as a token as it arrives, or as header and payload (separated
+//! by the first line feed) that are signed properly first, so that the code behind the signature check is
+//! reached too.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -29,11 +30,14 @@ static DOMAIN: LazyLock<TrustDomain> = LazyLock::new(|| "acme.example".parse().u
 static PAIR: LazyLock<EcdsaKeyPair> = LazyLock::new(|| {
     let bytes = |text| URL_SAFE_NO_PAD.decode(text).unwrap();
     let point = [vec![4], bytes(X), bytes(Y)].concat();
-    EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, &bytes(D), &point).unwrap()
+    EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, &bytes(D), &point)
+        .unwrap()
 });
 
 fn key_set(key_use: &str) -> KeySet {
-    let json = format!(r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"k","use":"{key_use}","x":"{X}","y":"{Y}"}}]}}"#);
+    let json = format!(
+        r#"{{"keys":[{{"kty":"EC","crv":"P-256","kid":"k","use":"{key_use}","x":"{X}","y":"{Y}"}}]}}"#
+    );
     KeySet::from_json(json.as_bytes()).unwrap()
 }
 
@@ -68,7 +72,10 @@ fn read(token: &str) -> usize {
         let verify = |scope| unverified.verify(&trusted(scope), &SIGNATURE_KEYS, now, Some(&memo));
         assert_eq!(verify(SubjectScope::Token).as_ref(), Ok(foreign));
         let identity = verify(SubjectScope::IdentityOnly).unwrap();
-        assert!(identity.terms.scopes.is_empty() && identity.terms.subject == said.subject, "the same person, no matter what the scope says");
+        assert!(
+            identity.terms.scopes.is_empty() && identity.terms.subject == said.subject,
+            "the same person, no matter what the scope says"
+        );
         let again = access_token::verify(token, &expect(Profile::Foreign, Some(&memo)));
         assert_eq!(again.as_ref(), Ok(foreign), "a remembered signature changes nothing");
         kinds += 1;
@@ -76,7 +83,8 @@ fn read(token: &str) -> usize {
     if let Ok(svid) = jwt_svid::verify(token, &SVID_KEYS, &DOMAIN, AUDIENCE, now, None) {
         assert!(svid.exp > now && svid.audiences == [AUDIENCE]);
         assert_eq!(jwt_svid::peek_trust_domain(token).as_ref(), Ok(&*DOMAIN));
-        let (again, claims) = jwt_svid::verify_containing(token, &SVID_KEYS, &DOMAIN, AUDIENCE, now, None).unwrap();
+        let (again, claims) =
+            jwt_svid::verify_containing(token, &SVID_KEYS, &DOMAIN, AUDIENCE, now, None).unwrap();
         assert!(again == svid && !claims.contains_key("act"));
     }
     if let Ok(assertion) = client_assertion::verify(token, &SIGNATURE_KEYS, ISSUER.as_str(), now) {

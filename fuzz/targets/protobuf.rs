@@ -1,5 +1,5 @@
-//! The protobuf messages of both gRPC services: the first byte chooses the message. A message that can be decoded is the same
-//! after encoding and decoding; printing it never fails.
+//! The protobuf messages of both gRPC services: the first byte chooses the message. A message that can be
+//! decoded is the same after encoding and decoding; printing it never fails.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Registry files: every error has a place, and what is accepted survives being written out and applied again.
+//! Registry files: every error has a place, and what is accepted survives being written out and applied
+//! again.
 #![no_main]
 
 use std::sync::LazyLock;
@@ -34,10 +35,12 @@ fuzz_target!(|text: &str| {
             return;
         }
     };
-    let again = RegistryFile::from_items(entries.iter().map(|entry| RegistryItem::of(entry, &DEFAULTS.issuer)));
+    let again =
+        RegistryFile::from_items(entries.iter().map(|entry| RegistryItem::of(entry, &DEFAULTS.issuer)));
     let written = toml::to_string(&again).unwrap();
     assert_eq!(parse(&written).as_ref(), Ok(&again), "{written}");
     let registry = Registry::from_entries(entries);
-    let plan = plan(&again, &registry, &DEFAULTS, true).unwrap_or_else(|findings| panic!("{findings:?}\n{written}"));
+    let plan =
+        plan(&again, &registry, &DEFAULTS, true).unwrap_or_else(|findings| panic!("{findings:?}\n{written}"));
     assert!(plan.is_empty(), "applying it again changes something:\n{written}");
 });

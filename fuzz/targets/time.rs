@@ -1,4 +1,5 @@
-//! Times and spans: a value that was read is written in one form, which gives the same value when it is read again.
+//! Times and spans: a value that was read is written in one form, which gives the same value when it is read
+//! again.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -38,10 +38,11 @@ pub struct Parts {
     pub entropy: Arc<dyn Entropy>,
 }
 
-/// The engine. An act that gives authority is one audit record with its effects, then a swap of the snapshot that decisions
-/// read. An act that only takes authority away is a [`Stop`], which is in force first.
+/// The engine. An act that gives authority is one audit record with its effects, then a swap of the snapshot
+/// that decisions read. An act that only takes authority away is a [`Stop`], which is in force first.
 ///
-/// An act that was begun is done to its end, even if its caller goes away: a durable change must also come into force.
+/// An act that was begun is done to its end, even if its caller goes away: a durable change must also come
+/// into force.
 pub struct Administration {
     pub(crate) live: Arc<Live>,
     pub(crate) store: Store,
@@ -53,8 +54,8 @@ pub struct Administration {
     pub(crate) clock: Arc<HybridClock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) looks: Looks,
-    /// Changes that give authority take turns, so that small changes do not overtake a large file again and again. Only fairness
-    /// depends on it.
+    /// Changes that give authority take turns, so that small changes do not overtake a large file again and
+    /// again. Only fairness depends on it.
     pub(crate) turns: tokio::sync::Mutex<()>,
 }
 
@@ -69,7 +70,19 @@ impl Administration {
     pub fn new(parts: Parts) -> Self {
         let Parts { live, store, log, stops, authority, identity, trust_domain, clock, entropy } = parts;
         let looks = Looks::new(LOOKS);
-        Self { live, store, log, stops, authority, identity, trust_domain, clock, entropy, looks, turns: tokio::sync::Mutex::default() }
+        Self {
+            live,
+            store,
+            log,
+            stops,
+            authority,
+            identity,
+            trust_domain,
+            clock,
+            entropy,
+            looks,
+            turns: tokio::sync::Mutex::default(),
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
@@ -78,7 +91,10 @@ impl Administration {
 
     /// Records the stops of entries that wait: no act that gives authority is recorded before them.
     pub(crate) async fn record_stops(&self) -> Result<(), AdministrationError> {
-        self.stops.record_changes().await.map_err(|error| AdministrationError::AuditUnavailable(error.to_string()))
+        self.stops
+            .record_changes()
+            .await
+            .map_err(|error| AdministrationError::AuditUnavailable(error.to_string()))
     }
 
     /// Records that a caller was refused administration; for a `stranger`, within the quota of its source.
@@ -90,7 +106,13 @@ impl Administration {
         what: String,
     ) -> Result<(), AdministrationError> {
         let now = self.clock.now();
-        let mut record = Record::new(RecordId::generate(now, self.entropy.as_ref()), now, Kind::Admin, Outcome::Refused, reason);
+        let mut record = Record::new(
+            RecordId::generate(now, self.entropy.as_ref()),
+            now,
+            Kind::Admin,
+            Outcome::Refused,
+            reason,
+        );
         record.by = who;
         record.detail = Some(what);
         Ok(self.log.append_refusal(record, stranger).await?)
@@ -103,7 +125,9 @@ impl Administration {
 }
 
 /// Runs what may take long on a thread that may block.
-pub(crate) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Result<T, AdministrationError> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    f: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, AdministrationError> {
     tokio::task::spawn_blocking(f).await.map_err(AdministrationError::internal)
 }
 

@@ -19,15 +19,20 @@ use crate::pages::Listed;
 const DEFAULT_LIMIT: u32 = 100;
 
 impl Administration {
-    /// Finds records of all logs, the newest first. With several logs the page also says what to ask for next, as a `before`; with
-    /// one log that is the index of the last record.
-    pub async fn records(&self, _: &Permit<act::ReadAudit>, query: AuditQuery) -> Result<Listed<AuditRecord>, AdministrationError> {
+    /// Finds records of all logs, the newest first. With several logs the page also says what to ask for
+    /// next, as a `before`; with one log that is the index of the last record.
+    pub async fn records(
+        &self,
+        _: &Permit<act::ReadAudit>,
+        query: AuditQuery,
+    ) -> Result<Listed<AuditRecord>, AdministrationError> {
         let query = self.resolve(query)?;
         let store = self.store.clone();
         // To write out thousands of records must not keep the threads that serve requests either.
         blocking(move || {
             let answer = store.search_blocking("query the audit log", |tx| records::query(tx, &query))?;
-            let Answer { found, next } = answer.ok_or_else(|| AdministrationError::BadRequest(format!("before: {InvalidBefore}")))?;
+            let Answer { found, next } =
+                answer.ok_or_else(|| AdministrationError::BadRequest(format!("before: {InvalidBefore}")))?;
             let items = found.iter().map(text).collect::<Result<_, _>>()?;
             Ok(Listed { items, next: next.map(|before| before.to_string()) })
         })
@@ -35,15 +40,23 @@ impl Administration {
     }
 
     /// One record.
-    pub async fn audit_record(&self, _: &Permit<act::ReadAudit>, id: &str) -> Result<AuditRecord, AdministrationError> {
+    pub async fn audit_record(
+        &self,
+        _: &Permit<act::ReadAudit>,
+        id: &str,
+    ) -> Result<AuditRecord, AdministrationError> {
         let id = id.parse().map_err(|_| AdministrationError::NoSuchRecord)?;
         let found = self.store.search("read an audit record", move |tx| records::get(tx, &id)).await?;
         text(&found.ok_or(AdministrationError::NoSuchRecord)?)
     }
 
-    /// Verifies every log: every record, the tree, the checkpoint's signature, and that the log which the checkpoint `since` is of,
-    /// a C2SP signed note, continues it.
-    pub async fn verify(&self, _: &Permit<act::ReadAudit>, since: Option<&str>) -> Result<AuditVerification, AdministrationError> {
+    /// Verifies every log: every record, the tree, the checkpoint's signature, and that the log which the
+    /// checkpoint `since` is of, a C2SP signed note, continues it.
+    pub async fn verify(
+        &self,
+        _: &Permit<act::ReadAudit>,
+        since: Option<&str>,
+    ) -> Result<AuditVerification, AdministrationError> {
         let verifier = self.verifier()?;
         let store = self.store.clone();
         let since = since.map(str::to_owned);
@@ -52,7 +65,10 @@ impl Administration {
             let since = earlier.as_ref().map(|earlier| earlier.size);
             let all = records::verify_blocking(&store, &verifier, earlier.as_slice(), |_, _| {})?;
             let mut logs: Vec<VerifiedLog> = all.into_iter().map(verified).collect();
-            let own = logs.first().cloned().ok_or_else(|| AdministrationError::AuditBroken("there is no log".to_owned()))?;
+            let own = logs
+                .first()
+                .cloned()
+                .ok_or_else(|| AdministrationError::AuditBroken("there is no log".to_owned()))?;
             if logs.len() == 1 {
                 logs.clear();
             }
@@ -62,13 +78,19 @@ impl Administration {
         .await?
     }
 
-    /// The current checkpoint of the server's own log. An auditor keeps it, and later checks the log against it.
-    pub async fn checkpoint(&self, _: &Permit<act::ReadAudit>) -> Result<AuditCheckpoint, AdministrationError> {
+    /// The current checkpoint of the server's own log. An auditor keeps it, and later checks the log against
+    /// it.
+    pub async fn checkpoint(
+        &self,
+        _: &Permit<act::ReadAudit>,
+    ) -> Result<AuditCheckpoint, AdministrationError> {
         let verifier = self.verifier()?;
         let origin = verifier.origin().to_owned();
         let note = self.store.read("read the checkpoint", move |tx| records::checkpoint(tx, &origin)).await?;
-        let note = note.ok_or_else(|| AdministrationError::AuditBroken("there is no checkpoint".to_owned()))?;
-        let head = verifier.open(&note).map_err(|error| AdministrationError::AuditBroken(error.to_string()))?;
+        let note =
+            note.ok_or_else(|| AdministrationError::AuditBroken("there is no checkpoint".to_owned()))?;
+        let head =
+            verifier.open(&note).map_err(|error| AdministrationError::AuditBroken(error.to_string()))?;
         Ok(AuditCheckpoint {
             size: head.size,
             root: head.root.to_string(),
@@ -77,7 +99,8 @@ impl Administration {
         })
     }
 
-    /// What writes the server's whole own log as a bundle that anyone can verify offline. It blocks for as long as it writes.
+    /// What writes the server's whole own log as a bundle that anyone can verify offline. It blocks for as
+    /// long as it writes.
     pub fn export<W: io::Write>(
         &self,
         _: &Permit<act::ReadAudit>,
@@ -94,8 +117,8 @@ impl Administration {
         let bad = |name: &str, why: String| AdministrationError::BadRequest(format!("{name}: {why}"));
         let snapshot = self.snapshot();
         let registry = &snapshot.registry;
-        // The name or SPIFFE ID of an agent of ours finds only actors that our issuer names. Any other text is looked for as it
-        // is, no matter which issuer names the actor.
+        // The name or SPIFFE ID of an agent of ours finds only actors that our issuer names. Any other text
+        // is looked for as it is, no matter which issuer names the actor.
         let of_ours = |text: &str| {
             let by_name = text.parse().ok().and_then(|name| registry.agent(&name));
             by_name.or_else(|| text.parse().ok().and_then(|id| registry.agent_by_id(&id))).cloned()
@@ -107,7 +130,11 @@ impl Administration {
                 None => (Some(text), None),
             },
         };
-        let named = query.person.as_deref().and_then(|text| text.parse().ok()).and_then(|name| registry.person(&name).cloned());
+        let named = query
+            .person
+            .as_deref()
+            .and_then(|text| text.parse().ok())
+            .and_then(|name| registry.person(&name).cloned());
         let (person, person_issuer) = match named {
             Some(person) => (Some(person.id.sub.clone()), Some(person.id.iss.clone())),
             None => (query.person, None),
@@ -117,16 +144,24 @@ impl Administration {
             named.map_or(text, |resource| resource.uri.as_str().to_owned())
         });
         let time = |name, text: Option<String>| {
-            text.map(|text| text.parse().map_err(|error: InvalidTimestamp| bad(name, why_no_time(&text, error)))).transpose()
+            text.map(|text| {
+                text.parse().map_err(|error: InvalidTimestamp| bad(name, why_no_time(&text, error)))
+            })
+            .transpose()
         };
         let by = query.by.map(|text| {
             let named = text.parse().ok().and_then(|name| registry.person(&name));
             named.map_or_else(|| operator_of(&text).to_owned(), |person| person.id.to_string())
         });
         let value = serde_json::Value::String;
-        let outcome =
-            query.outcome.map(|text| serde_json::from_value(value(text)).map_err(|e| bad("outcome", e.to_string()))).transpose()?;
-        let kind = query.kind.map(|text| serde_json::from_value(value(text)).map_err(|e| bad("kind", e.to_string()))).transpose()?;
+        let outcome = query
+            .outcome
+            .map(|text| serde_json::from_value(value(text)).map_err(|e| bad("outcome", e.to_string())))
+            .transpose()?;
+        let kind = query
+            .kind
+            .map(|text| serde_json::from_value(value(text)).map_err(|e| bad("kind", e.to_string())))
+            .transpose()?;
         Ok(mandate_audit::Query {
             agent,
             agent_issuer,
@@ -135,7 +170,9 @@ impl Administration {
             resource,
             jti: query
                 .jti
-                .map(|text| text.parse().map_err(|error: mandate_core::InvalidName| bad("jti", error.to_string())))
+                .map(|text| {
+                    text.parse().map_err(|error: mandate_core::InvalidName| bad("jti", error.to_string()))
+                })
                 .transpose()?,
             since: time("since", query.since)?,
             until: time("until", query.until)?,
@@ -145,7 +182,10 @@ impl Administration {
             outcome,
             kind,
             limit: Some(query.limit.unwrap_or(DEFAULT_LIMIT)),
-            before: query.before.map(|text| text.parse().map_err(|error: InvalidBefore| bad("before", error.to_string()))).transpose()?,
+            before: query
+                .before
+                .map(|text| text.parse().map_err(|error: InvalidBefore| bad("before", error.to_string())))
+                .transpose()?,
         })
     }
 }
@@ -156,7 +196,8 @@ fn text(found: &Found) -> Result<AuditRecord, AdministrationError> {
     Ok(AuditRecord { origin: Some(found.origin.to_string()), index: Some(found.index), ..record })
 }
 
-/// Why a text in a query is no time. A `+` that is not encoded is a space there, also the one in front of an offset.
+/// Why a text in a query is no time. A `+` that is not encoded is a space there, also the one in front of an
+/// offset.
 fn why_no_time(text: &str, error: InvalidTimestamp) -> String {
     match text.rsplit_once(' ') {
         Some((time, offset)) if format!("{time}+{offset}").parse::<Timestamp>().is_ok() => {
@@ -177,12 +218,13 @@ fn verified(log: Verified) -> VerifiedLog {
     }
 }
 
-/// A checkpoint that an auditor kept, of whichever log. If it is of none of them, that is not the caller's mistake: a log was
-/// replaced. Blocks.
+/// A checkpoint that an auditor kept, of whichever log. If it is of none of them, that is not the caller's
+/// mistake: a log was replaced. Blocks.
 fn kept(store: &Store, own: &CheckpointVerifier, note: &str) -> Result<Checkpoint, AdministrationError> {
     let no_checkpoint = || AdministrationError::BadRequest("since: this is not a checkpoint".to_owned());
     let origin = Checkpoint::origin_of(note.as_bytes()).ok_or_else(no_checkpoint)?;
-    let verifier = store.read_blocking("read a key of the audit logs", |tx| Ok(records::verifier(tx, own, &origin)))??;
+    let verifier = store
+        .read_blocking("read a key of the audit logs", |tx| Ok(records::verifier(tx, own, &origin)))??;
     verifier.as_ref().unwrap_or(own).open(note.as_bytes()).map_err(|error| match error {
         CheckpointError::Malformed => no_checkpoint(),
         other => AdministrationError::AuditBroken(Tampered::Earlier(other).to_string()),

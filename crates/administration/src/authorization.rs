@@ -1,7 +1,8 @@
-//! Who may do what: one row for every act, with the least role that it needs. `roles.txt` beside the crate shows the whole
-//! matrix.
+//! Who may do what: one row for every act, with the least role that it needs. `roles.txt` beside the crate
+//! shows the whole matrix.
 //!
-//! An act takes a [`Permit`] of its own type, and only [`Administration::permit`] makes one. So no act runs without its row.
+//! An act takes a [`Permit`] of its own type, and only [`Administration::permit`] makes one. So no act runs
+//! without its row.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -146,7 +147,13 @@ impl Administration {
     /// The person whose access token of ours this is.
     pub fn operator(&self, token: &str) -> Result<Operator, Denied> {
         let keys = self.authority.access_token_jwks();
-        let expect = Expect { issuer: self.live.issuer(), keys: &keys, now: self.clock.now(), profile: Profile::Own, memo: None };
+        let expect = Expect {
+            issuer: self.live.issuer(),
+            keys: &keys,
+            now: self.clock.now(),
+            profile: Profile::Own,
+            memo: None,
+        };
         access_token::verify(token, &expect).map(Operator::of_token).map_err(|_| Denied::Token)
     }
 
@@ -156,12 +163,14 @@ impl Administration {
 
     /// Permits an act to an operator whose role includes the one that it needs. A refusal is recorded.
     pub async fn permit<A: IsAct>(&self, by: &Operator) -> Result<Permit<A>, AdministrationError> {
-        // People who are known and lack the right have a quota of records of their own, so that strangers cannot hide what they tried.
+        // People who are known and lack the right have a quota of records of their own, so that strangers
+        // cannot hide what they tried.
         self.confirm_act(A::ACT, by, Some(RequestSource::Known)).await?;
         Ok(Permit { by: by.clone(), act: PhantomData })
     }
 
-    /// Whether the operator may do at least one of these acts now. The refusal is not recorded: the caller knows more.
+    /// Whether the operator may do at least one of these acts now. The refusal is not recorded: the caller
+    /// knows more.
     pub fn may_any(&self, by: &Operator, acts: &[Act]) -> Result<(), Denied> {
         let mut refusal = None;
         for act in acts {
@@ -174,13 +183,18 @@ impl Administration {
         Err(refusal.unwrap_or(Denied::Role(Role::Admin)))
     }
 
-    /// The last check before an act that is in force at once, and before the work of one that is recorded first: that one is
-    /// checked once more when its record is written.
+    /// The last check before an act that is in force at once, and before the work of one that is recorded
+    /// first: that one is checked once more when its record is written.
     pub(crate) async fn confirm<A: IsAct>(&self, permit: &Permit<A>) -> Result<(), AdministrationError> {
         self.confirm_act(A::ACT, &permit.by, None).await
     }
 
-    async fn confirm_act(&self, act: Act, by: &Operator, quota: Option<RequestSource>) -> Result<(), AdministrationError> {
+    async fn confirm_act(
+        &self,
+        act: Act,
+        by: &Operator,
+        quota: Option<RequestSource>,
+    ) -> Result<(), AdministrationError> {
         match self.may(by, act.least()) {
             Ok(()) => Ok(()),
             Err(why) => {

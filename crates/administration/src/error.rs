@@ -14,7 +14,8 @@ use mandate_store::{AppendError, EffectRefusal, StoreError};
 pub enum Denied {
     /// The token is not one of ours, or is not valid now, or is not for us.
     Token,
-    /// The token does not have a scope that includes this role, or the person no longer has the role, or an agent acts.
+    /// The token does not have a scope that includes this role, or the person no longer has the role, or an
+    /// agent acts.
     Role(Role),
     /// The local user is neither root nor the server's own.
     Uid,
@@ -60,8 +61,8 @@ pub enum AdministrationError {
         /// Why not.
         refusal: StateRefusal,
     },
-    /// Others changed the registry each time that this was planned, or an entry that it changes, or a change of theirs is being
-    /// written and does not end. Nothing was done, and it can be tried again.
+    /// Others changed the registry each time that this was planned, or an entry that it changes, or a change
+    /// of theirs is being written and does not end. Nothing was done, and it can be tried again.
     Overtaken,
     /// The change was refused when its record was written, or must wait; the text says why.
     Conflict(String),
@@ -131,10 +132,13 @@ impl From<LogError> for AdministrationError {
     /// A tampered log has its own answer; everything else is a failure of ours.
     fn from(error: LogError) -> Self {
         match error {
-            LogError::Tampered(_) | LogError::TamperedLog { .. } | LogError::NoKey { .. } | LogError::NotListed { .. } => {
-                Self::AuditBroken(error.to_string())
+            LogError::Tampered(_)
+            | LogError::TamperedLog { .. }
+            | LogError::NoKey { .. }
+            | LogError::NotListed { .. } => Self::AuditBroken(error.to_string()),
+            LogError::Store(_) | LogError::Bundle(_) | LogError::Inclusion(_) => {
+                Self::Internal(error.to_string())
             }
-            LogError::Store(_) | LogError::Bundle(_) | LogError::Inclusion(_) => Self::Internal(error.to_string()),
         }
     }
 }

@@ -62,7 +62,12 @@ impl Administration {
     }
 
     /// Records that a key was not rotated, also if an earlier record says that it would be.
-    async fn rotation_refused(&self, permit: &Permit<act::RotateKeys>, purpose: Purpose, error: &RotateError) -> AdministrationError {
+    async fn rotation_refused(
+        &self,
+        permit: &Permit<act::RotateKeys>,
+        purpose: Purpose,
+        error: &RotateError,
+    ) -> AdministrationError {
         let (reason, answer) = match error {
             RotateError::TooSoon { .. } => (TOO_SOON, AdministrationError::Conflict(error.to_string())),
             RotateError::Keys(_) => ("internal", AdministrationError::internal(error)),

@@ -1,8 +1,9 @@
-//! The engine of every operator's act: plan and apply, states, revocation, secrets, nodes, keys, and what can be read.
+//! The engine of every operator's act: plan and apply, states, revocation, secrets, nodes, keys, and what can
+//! be read.
 //!
-//! There is no HTTP here. The words are the documents of `mandate_api`; a wire reads and writes them, proves who calls
-//! ([`Operator`]), asks for a [`Permit`] and maps [`AdministrationError`]. Each act takes a permit of its own type, which only
-//! the table in [`authorization`] gives.
+//! There is no HTTP here. The words are the documents of `mandate_api`; a wire reads and writes them, proves
+//! who calls ([`Operator`]), asks for a [`Permit`] and maps [`AdministrationError`]. Each act takes a permit
+//! of its own type, which only the table in [`authorization`] gives.
 
 mod administration;
 mod audit;

@@ -18,7 +18,12 @@ impl Administration {
     }
 
     /// One entry.
-    pub fn entry(&self, _: &Permit<act::ReadRegistry>, kind: Kind, name: &str) -> Result<RegistryEntry, AdministrationError> {
+    pub fn entry(
+        &self,
+        _: &Permit<act::ReadRegistry>,
+        kind: Kind,
+        name: &str,
+    ) -> Result<RegistryEntry, AdministrationError> {
         let found = self.snapshot().registry.get(kind, name);
         let found = found.ok_or_else(|| AdministrationError::NotFound { kind, name: name.to_owned() })?;
         Ok(self.described(&found))
@@ -27,7 +32,12 @@ impl Administration {
     fn described(&self, entry: &Entry) -> RegistryEntry {
         let uses = match entry {
             Entry::Grant(grant) => Some(self.live.used(&MeterId::GrantUses(grant.id.clone()))),
-            Entry::Resource(_) | Entry::Person(_) | Entry::Agent(_) | Entry::Client(_) | Entry::Issuer(_) | Entry::Policy(_) => None,
+            Entry::Resource(_)
+            | Entry::Person(_)
+            | Entry::Agent(_)
+            | Entry::Client(_)
+            | Entry::Issuer(_)
+            | Entry::Policy(_) => None,
         };
         let built_in = is_administration(entry, self.live.issuer());
         RegistryEntry { item: RegistryItem::of(entry, self.live.issuer()), uses, built_in }

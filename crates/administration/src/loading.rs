@@ -30,8 +30,8 @@ pub fn load_registry(tx: &Tx<'_>, issuer: &Issuer) -> Result<(RegistryVersion, R
 }
 
 impl Administration {
-    /// Waits until there may be another edition than the one from which something was planned, which was overtaken, while a
-    /// change is being written. That change may not end.
+    /// Waits until there may be another edition than the one from which something was planned, which was
+    /// overtaken, while a change is being written. That change may not end.
     pub(crate) async fn wait_for_others(&self, planned: Edition) -> Result<(), AdministrationError> {
         if self.snapshot().edition != planned {
             return Ok(());
@@ -39,8 +39,9 @@ impl Administration {
         timeout(PATIENCE, self.live.moved(planned.version)).await.map_err(|_| AdministrationError::Overtaken)
     }
 
-    /// As [`Administration::wait_for_others`], for something that the database refused because it has a newer version. If that
-    /// comes into force by nobody, the answer to a change was lost, and the database is read.
+    /// As [`Administration::wait_for_others`], for something that the database refused because it has a newer
+    /// version. If that comes into force by nobody, the answer to a change was lost, and the database is
+    /// read.
     pub(crate) async fn follow_others(&self, planned: Edition) -> Result<(), AdministrationError> {
         self.wait_for_others(planned).await?;
         if self.snapshot().edition == planned { self.catch_up().await } else { Ok(()) }
@@ -58,7 +59,8 @@ impl Administration {
         self.stops.catch_up(load).await.map(drop)
     }
 
-    /// Finds out whether a change became durable whose answer says nothing about that. Until it is known, its claim stands.
+    /// Finds out whether a change became durable whose answer says nothing about that. Until it is known, its
+    /// claim stands.
     pub(crate) fn find_out(self: &Arc<Self>, claim: Arc<Claim>) {
         async fn found_out(engine: &Weak<Administration>) -> bool {
             match engine.upgrade() {

@@ -32,14 +32,23 @@ impl Administration {
     }
 
     /// Nodes that have ever joined, by name.
-    pub async fn nodes(&self, _: &Permit<act::ReadNodes>, page: Page) -> Result<Listed<NodeItem>, AdministrationError> {
+    pub async fn nodes(
+        &self,
+        _: &Permit<act::ReadNodes>,
+        page: Page,
+    ) -> Result<Listed<NodeItem>, AdministrationError> {
         let (after, most) = (page.after().to_owned(), page.one_more());
         let found = self.store.read("list nodes", move |tx| nodes::page(tx, &after, most)).await?;
         Ok(page.listed(found, |node| node.id.as_str()).map(|node| self.item(node)))
     }
 
-    /// Bans a node permanently: from this moment on it is told nothing and issued nothing, no matter which certificate it has.
-    pub async fn ban_node(self: &Arc<Self>, permit: Permit<act::BanNode>, name: String) -> Result<BanResponse, AdministrationError> {
+    /// Bans a node permanently: from this moment on it is told nothing and issued nothing, no matter which
+    /// certificate it has.
+    pub async fn ban_node(
+        self: &Arc<Self>,
+        permit: Permit<act::BanNode>,
+        name: String,
+    ) -> Result<BanResponse, AdministrationError> {
         let engine = Arc::clone(self);
         to_the_end(async move {
             engine.confirm(&permit).await?;
@@ -47,7 +56,10 @@ impl Administration {
             let banned = banned.map_err(|error| AdministrationError::of_identity(error, &name))?;
             // The ban is in force, and the answer does not wait for a disk that hangs.
             let store = engine.store.clone();
-            let found = engine.looks.look(PATIENCE, move || store.read_blocking("read a node", |tx| nodes::get(tx, &name))).await;
+            let found = engine
+                .looks
+                .look(PATIENCE, move || store.read_blocking("read a node", |tx| nodes::get(tx, &name)))
+                .await;
             let node = found.and_then(Result::ok).flatten();
             Ok(BanResponse { node: node.map(|node| engine.item(node)), recorded: recorded(banned) })
         })

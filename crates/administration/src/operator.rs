@@ -23,8 +23,8 @@ enum Proof {
 }
 
 impl Operator {
-    /// Root and the user that the server runs as, who could read the database anyway, have every role. No other user can
-    /// administer by uid.
+    /// Root and the user that the server runs as, who could read the database anyway, have every role. No
+    /// other user can administer by uid.
     ///
     /// `uid`: what the kernel says of the peer.
     pub fn of_user(uid: u32) -> Result<Self, Denied> {
@@ -70,7 +70,8 @@ fn permits(token: &AccessToken, least: Role, live: &Live, now: Timestamp) -> Res
     let alive = now < token.expires && snapshot.revocations.find(&token.facts(live.issuer())).is_none();
     let person = snapshot.registry.person_by_id(&token.subject).filter(|person| !person.disabled);
     let Some(person) = person.filter(|_| alive && token.cnf.is_none()) else { return Err(Denied::Token) };
-    // The scope in the token is a name that any resource may declare: the right must be one on our administration.
+    // The scope in the token is a name that any resource may declare: the right must be one on our
+    // administration.
     let named = |role: &Role| token.scopes.iter().any(|scope| scope.as_str() == role.scope());
     // An agent never administrates, no matter which scopes its token names.
     let has_role = token.chain.is_empty() && roles::of(person).filter(named).any(|role| role.includes(least));

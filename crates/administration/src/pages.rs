@@ -1,4 +1,5 @@
-//! Long lists in pages. A list is ordered by key, bytewise; a cursor is the key of the last item before the page.
+//! Long lists in pages. A list is ordered by key, bytewise; a cursor is the key of the last item before the
+//! page.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -25,15 +26,22 @@ pub struct Listed<T> {
 }
 
 impl Page {
-    /// The page that a caller asks for: at most `limit` items, 1 to [`MAX_PAGE`], after the cursor of the page before.
+    /// The page that a caller asks for: at most `limit` items, 1 to [`MAX_PAGE`], after the cursor of the
+    /// page before.
     pub fn of(limit: Option<usize>, after: Option<&str>) -> Result<Self, AdministrationError> {
         let limit = limit.unwrap_or(MAX_PAGE);
         if !(1..=MAX_PAGE).contains(&limit) {
             return Err(AdministrationError::BadRequest(format!("limit: expected 1 to {MAX_PAGE}")));
         }
-        let no_cursor = || AdministrationError::BadRequest("after: expected the cursor of an earlier page, as it was given".to_owned());
+        let no_cursor = || {
+            AdministrationError::BadRequest(
+                "after: expected the cursor of an earlier page, as it was given".to_owned(),
+            )
+        };
         let key = |cursor: &str| String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok();
-        let after = after.map(|cursor| key(cursor).filter(|key| !key.is_empty()).ok_or_else(no_cursor)).transpose()?;
+        let after = after
+            .map(|cursor| key(cursor).filter(|key| !key.is_empty()).ok_or_else(no_cursor))
+            .transpose()?;
         Ok(Self { after: after.unwrap_or_default(), limit })
     }
 
@@ -68,7 +76,8 @@ mod tests {
 
     /// A list as both sources give it.
     fn read(all: &[String], page: &Page) -> Listed<String> {
-        let found = all.iter().filter(|key| key.as_str() > page.after()).take(page.one_more()).cloned().collect();
+        let found =
+            all.iter().filter(|key| key.as_str() > page.after()).take(page.one_more()).cloned().collect();
         page.listed(found, |key| key.as_str())
     }
 

@@ -14,7 +14,8 @@ pub(crate) fn refused_policies(registry: &Registry) -> Vec<PolicyError> {
 }
 
 fn sources(registry: &Registry) -> Vec<(&str, &str)> {
-    let mut sources: Vec<(&str, &str)> = registry.policies().map(|policy| (policy.name.as_str(), policy.source.as_str())).collect();
+    let mut sources: Vec<(&str, &str)> =
+        registry.policies().map(|policy| (policy.name.as_str(), policy.source.as_str())).collect();
     // The order must not depend on the registry's hashing: determining policies are listed in records.
     sources.sort_unstable();
     sources

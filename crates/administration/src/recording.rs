@@ -14,14 +14,15 @@ use crate::error::{AdministrationError, OPERATOR_REVOKED};
 impl Administration {
     pub(crate) fn record<A: IsAct>(&self, kind: Kind, permit: &Permit<A>, detail: String) -> Record {
         let now = self.clock.now();
-        let mut record = Record::new(RecordId::generate(now, self.entropy.as_ref()), now, kind, Outcome::Permitted, "ok");
+        let mut record =
+            Record::new(RecordId::generate(now, self.entropy.as_ref()), now, kind, Outcome::Permitted, "ok");
         record.by = Some(permit.by().to_string());
         record.detail = Some(detail);
         record
     }
 
-    /// Records an act that gives authority, after all earlier stops, and only if the operator may still make it in the moment
-    /// in which it becomes durable: to wait for the disk can take long.
+    /// Records an act that gives authority, after all earlier stops, and only if the operator may still make
+    /// it in the moment in which it becomes durable: to wait for the disk can take long.
     pub(crate) async fn append<A: IsAct>(
         &self,
         permit: &Permit<A>,
@@ -31,7 +32,8 @@ impl Administration {
         self.append_claimed(permit, record, effects, None).await
     }
 
-    /// As [`Administration::append`], for a change of the registry: only if the edition that it was planned from is in force.
+    /// As [`Administration::append`], for a change of the registry: only if the edition that it was planned
+    /// from is in force.
     pub(crate) async fn append_claimed<A: IsAct>(
         &self,
         permit: &Permit<A>,
@@ -42,9 +44,14 @@ impl Administration {
         self.record_stops().await?;
         let (by, live, clock) = (permit.by().clone(), Arc::clone(&self.live), Arc::clone(&self.clock));
         let asked = claim.map(Arc::clone);
-        let guard = move || by.may(A::ACT.least(), &live, clock.now()).is_ok() && asked.as_ref().is_none_or(|claim| claim.take());
+        let guard = move || {
+            by.may(A::ACT.least(), &live, clock.now()).is_ok()
+                && asked.as_ref().is_none_or(|claim| claim.take())
+        };
         match self.log.append_while(record, effects, Box::new(guard)).await {
-            Err(AppendError::GuardFailed) if claim.is_some_and(|claim| claim.is_overtaken()) => Err(AdministrationError::Overtaken),
+            Err(AppendError::GuardFailed) if claim.is_some_and(|claim| claim.is_overtaken()) => {
+                Err(AdministrationError::Overtaken)
+            }
             Err(AppendError::GuardFailed) => {
                 self.confirm(permit).await?;
                 Err(AdministrationError::Conflict(OPERATOR_REVOKED.to_owned()))

@@ -1,9 +1,10 @@
 //! Changes of the registry: planned against the snapshot in force, recorded, then in force.
 //!
-//! A change names the edition of the registry from which it was planned. If others changed the registry meanwhile, it is not made,
-//! but planned again from what they left; if they changed an entry that it changes too, the operator must ask again. Suspending an
-//! agent, disabling a person or revoking a grant is in conflict with nothing: it changes nothing else in its entry, and a change
-//! that was planned before it does not lift it.
+//! A change names the edition of the registry from which it was planned. If others changed the registry
+//! meanwhile, it is not made, but planned again from what they left; if they changed an entry that it changes
+//! too, the operator must ask again. Suspending an agent, disabling a person or revoking a grant is in
+//! conflict with nothing: it changes nothing else in its entry, and a change that was planned before it does
+//! not lift it.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -96,8 +97,13 @@ impl Administration {
         .await
     }
 
-    /// Changes the state of an agent, and nothing else of its entry, also if others change it at the same time.
-    pub async fn change_agent<A: OnAgent>(self: &Arc<Self>, permit: Permit<A>, name: String) -> Result<ApplyResponse, AdministrationError> {
+    /// Changes the state of an agent, and nothing else of its entry, also if others change it at the same
+    /// time.
+    pub async fn change_agent<A: OnAgent>(
+        self: &Arc<Self>,
+        permit: Permit<A>,
+        name: String,
+    ) -> Result<ApplyResponse, AdministrationError> {
         let change = |entry: &Entry| match entry {
             Entry::Agent(agent) => {
                 let after: Option<AgentState> = agent.state.after(A::ON_AGENT)?;
@@ -108,7 +114,8 @@ impl Administration {
         self.change_state(permit, EntryKind::Agent, name, change).await
     }
 
-    /// Disables or enables a person, and changes nothing else of their entry, also if others change it at the same time.
+    /// Disables or enables a person, and changes nothing else of their entry, also if others change it at the
+    /// same time.
     pub async fn change_person<A: OnPerson>(
         self: &Arc<Self>,
         permit: Permit<A>,
@@ -117,7 +124,9 @@ impl Administration {
         let change = |entry: &Entry| match entry {
             Entry::Person(person) => {
                 let after = PersonState::of(person).after(A::ON_PERSON)?;
-                Ok(after.map(|state| Entry::Person(Person { disabled: state == PersonState::Disabled, ..person.clone() })))
+                Ok(after.map(|state| {
+                    Entry::Person(Person { disabled: state == PersonState::Disabled, ..person.clone() })
+                }))
             }
             other => Ok(Some(other.clone())),
         };
@@ -135,12 +144,22 @@ impl Administration {
         to_the_end(async move {
             let plan = |snapshot: &Snapshot, _| {
                 let before = snapshot.registry.get(kind, &name);
-                let before = before.ok_or_else(|| AdministrationError::NotFound { kind, name: name.clone() })?;
-                let after = change(&before).map_err(|refusal| AdministrationError::State { kind, name: name.clone(), refusal })?;
+                let before =
+                    before.ok_or_else(|| AdministrationError::NotFound { kind, name: name.clone() })?;
+                let after = change(&before).map_err(|refusal| AdministrationError::State {
+                    kind,
+                    name: name.clone(),
+                    refusal,
+                })?;
                 let same = after.as_ref() == Some(&before);
-                // A change that is being written may let it act again. A stop of what is stopped already must come after that.
+                // A change that is being written may let it act again. A stop of what is stopped already must
+                // come after that.
                 let stops_again = is_stopped(&before) && engine.live.is_being_changed();
-                let changes = if same && !stops_again { Vec::new() } else { vec![PlannedChange { before: Some(before), after }] };
+                let changes = if same && !stops_again {
+                    Vec::new()
+                } else {
+                    vec![PlannedChange { before: Some(before), after }]
+                };
                 let plan = Plan { changes, unchanged: usize::from(same && !stops_again), notes: Vec::new() };
                 Ok(engine.planned(plan, snapshot, None, false))
             };
@@ -149,8 +168,8 @@ impl Administration {
         .await
     }
 
-    /// Plans a change from the registry in force and makes it: at once as a stop if it gives nothing, otherwise recorded first. What
-    /// was overtaken by others is planned again.
+    /// Plans a change from the registry in force and makes it: at once as a stop if it gives nothing,
+    /// otherwise recorded first. What was overtaken by others is planned again.
     async fn change<A: IsAct>(
         self: &Arc<Self>,
         permit: &Permit<A>,
@@ -167,22 +186,35 @@ impl Administration {
             }
             if let Some(stop) = self.stop_of(permit, &planned, &snapshot, now) {
                 match self.begin(stop) {
-                    Ok(pending) => return Ok(ApplyResponse { recorded: recorded(pending.recorded().await.recorded), ..planned.response }),
+                    Ok(pending) => {
+                        return Ok(ApplyResponse {
+                            recorded: recorded(pending.recorded().await.recorded),
+                            ..planned.response
+                        });
+                    }
                     Err(AdministrationError::Overtaken) => self.wait_for_others(snapshot.edition).await?,
                     Err(error) => return Err(error),
                 }
                 continue;
             }
             if turn.is_none() {
-                // If it does not get its turn in this time, another change hangs. Then it goes on without one.
+                // If it does not get its turn in this time, another change hangs. Then it goes on without
+                // one.
                 turn = tokio::time::timeout(PATIENCE, self.turns.lock()).await.ok();
                 if self.snapshot().edition != snapshot.edition {
                     continue;
                 }
             }
-            // What others took from an entry since the operator asked must not be given back by planning again.
+            // What others took from an entry since the operator asked must not be given back by planning
+            // again.
             let differs = |(kind, key)| asked.registry.get(kind, key) != snapshot.registry.get(kind, key);
-            if planned.plan.changes.iter().filter_map(|change| Some((change.kind()?, change.key()))).any(differs) {
+            if planned
+                .plan
+                .changes
+                .iter()
+                .filter_map(|change| Some((change.kind()?, change.key())))
+                .any(differs)
+            {
                 return Err(AdministrationError::Overtaken);
             }
             let record = self.record_of_changes(permit, &planned);
@@ -230,11 +262,17 @@ impl Administration {
     }
 
     /// What a registry file changes, and the policies after it.
-    fn plan(&self, request: &ApplyRequest, snapshot: &Snapshot, now: Timestamp) -> Result<Planned, AdministrationError> {
+    fn plan(
+        &self,
+        request: &ApplyRequest,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Planned, AdministrationError> {
         computing(|| {
             let issuer = self.live.issuer().clone();
             let defaults = Defaults { trust_domain: self.trust_domain.clone(), issuer: issuer.clone(), now };
-            let (mut plan, mut findings) = plan_and_findings(&request.entries, &snapshot.registry, &defaults, request.prune);
+            let (mut plan, mut findings) =
+                plan_and_findings(&request.entries, &snapshot.registry, &defaults, request.prune);
             if plan.puts().any(|entry| is_administration(entry, &issuer)) {
                 let detail = format!(
                     "the resource name `{ADMINISTRATION}` and the issuer's own URI are reserved for the administration of this server"
@@ -253,7 +291,11 @@ impl Administration {
                 }
                 Ok(_) => Err(AdministrationError::InvalidRegistry(findings)),
                 Err(_) => {
-                    findings.extend(refused_policies(&planned.registry).iter().map(|error| of_policy(error, &request.entries)));
+                    findings.extend(
+                        refused_policies(&planned.registry)
+                            .iter()
+                            .map(|error| of_policy(error, &request.entries)),
+                    );
                     Err(AdministrationError::InvalidRegistry(findings))
                 }
             }
@@ -268,18 +310,33 @@ impl Administration {
     }
 
     /// The plan as a stop, if it gives nothing.
-    fn stop_of<A: IsAct>(&self, permit: &Permit<A>, planned: &Planned, snapshot: &Snapshot, now: Timestamp) -> Option<Stop> {
-        let changes = planned.plan.changes.iter().map(|change| (change.before.as_ref(), change.after.as_ref()));
+    fn stop_of<A: IsAct>(
+        &self,
+        permit: &Permit<A>,
+        planned: &Planned,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Option<Stop> {
+        let changes =
+            planned.plan.changes.iter().map(|change| (change.before.as_ref(), change.after.as_ref()));
         let cuts = cuts_of(&planned.plan, now);
         Stop::of_changes(self.record_of_changes(permit, planned), changes, cuts, snapshot)
     }
 
-    fn record_of_changes<A: IsAct>(&self, permit: &Permit<A>, Planned { plan, registry, .. }: &Planned) -> Record {
+    fn record_of_changes<A: IsAct>(
+        &self,
+        permit: &Permit<A>,
+        Planned { plan, registry, .. }: &Planned,
+    ) -> Record {
         let mut record = self.record(Kind::Registry, permit, summary(&plan.changes, self.live.issuer()));
         let entries = || plan.changes.iter().flat_map(|change| change.after.iter().chain(&change.before));
-        let issuers: HashSet<&Issuer> =
-            entries().filter_map(|entry| if let Entry::Issuer(x) = entry { Some(&x.url) } else { None }).collect();
-        let of_issuers = registry.people().filter(|person| issuers.contains(&person.id.iss)).map(|person| Touch::Person(&person.id));
+        let issuers: HashSet<&Issuer> = entries()
+            .filter_map(|entry| if let Entry::Issuer(x) = entry { Some(&x.url) } else { None })
+            .collect();
+        let of_issuers = registry
+            .people()
+            .filter(|person| issuers.contains(&person.id.iss))
+            .map(|person| Touch::Person(&person.id));
         // There is not always room for all of them. An issuer may have very many people, so they come last.
         let all = entries().flat_map(|entry| touches(entry, registry));
         let all = all.chain(entries().flat_map(|entry| touches_beside(entry, registry)));
@@ -288,7 +345,8 @@ impl Administration {
     }
 }
 
-/// Computes for as long as a file is large; where there are other threads, the other tasks of this one go on there meanwhile.
+/// Computes for as long as a file is large; where there are other threads, the other tasks of this one go on
+/// there meanwhile.
 fn computing<T>(f: impl FnOnce() -> T) -> T {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => tokio::task::block_in_place(f),
@@ -299,7 +357,10 @@ fn computing<T>(f: impl FnOnce() -> T) -> T {
 /// A policy of the file has a place in it; a policy that was declared before has none.
 fn of_policy(error: &PolicyError, file: &RegistryFile) -> Finding {
     let at = file.policy.iter().position(|policy| policy.name.as_str() == error.policy);
-    Finding { pointer: at.map(|at| format!("/policy/{at}/source")).unwrap_or_default(), detail: error.to_string() }
+    Finding {
+        pointer: at.map(|at| format!("/policy/{at}/source")).unwrap_or_default(),
+        detail: error.to_string(),
+    }
 }
 
 fn is_stopped(entry: &Entry) -> bool {
@@ -311,7 +372,8 @@ fn is_stopped(entry: &Entry) -> bool {
 }
 
 fn cuts_of(plan: &Plan, now: Timestamp) -> Vec<Cut> {
-    let changed = plan.changes.iter().filter_map(|change| Some((change.before.as_ref()?, change.after.as_ref())));
+    let changed =
+        plan.changes.iter().filter_map(|change| Some((change.before.as_ref()?, change.after.as_ref())));
     changed.flat_map(|(old, new)| cuts_for_change(old, new, now)).collect()
 }
 
@@ -333,7 +395,9 @@ fn make(changes: &[PlannedChange], registry: &mut Registry) {
 /// The change in the database.
 fn effect_of(change: &PlannedChange) -> Option<Effect> {
     Some(match (&change.before, &change.after) {
-        (Some(before), Some(after)) => Effect::ChangeEntry { entry: Box::new(after.clone()), planned_from: before.halt() },
+        (Some(before), Some(after)) => {
+            Effect::ChangeEntry { entry: Box::new(after.clone()), planned_from: before.halt() }
+        }
         (None, Some(after)) => Effect::AddEntry(Box::new(after.clone())),
         (Some(before), None) => Effect::RemoveEntry { kind: before.kind(), key: before.key().to_owned() },
         (None, None) => return None,

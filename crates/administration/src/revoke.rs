@@ -26,7 +26,11 @@ impl Administration {
         to_the_end(async move { engine.revoke_now(&permit, target).await }).await
     }
 
-    async fn revoke_now(&self, permit: &Permit<act::Revoke>, target: RevocationTarget) -> Result<RevocationResponse, AdministrationError> {
+    async fn revoke_now(
+        &self,
+        permit: &Permit<act::Revoke>,
+        target: RevocationTarget,
+    ) -> Result<RevocationResponse, AdministrationError> {
         self.confirm(permit).await?;
         let now = self.clock.now();
         let snapshot = self.snapshot();
@@ -38,9 +42,15 @@ impl Administration {
             RevocationTarget::Grant(id) => {
                 let grant = registry.grant(&id).ok_or_else(|| unknown(EntryKind::Grant, id.as_str()))?;
                 let after = GrantState::of(grant).after(GrantAct::Revoke);
-                let after =
-                    after.map_err(|refusal| AdministrationError::State { kind: EntryKind::Grant, name: id.to_string(), refusal })?;
-                closed = Some((Grant::clone(grant), Grant { revoked: after == Some(GrantState::Revoked), ..Grant::clone(grant) }));
+                let after = after.map_err(|refusal| AdministrationError::State {
+                    kind: EntryKind::Grant,
+                    name: id.to_string(),
+                    refusal,
+                })?;
+                closed = Some((
+                    Grant::clone(grant),
+                    Grant { revoked: after == Some(GrantState::Revoked), ..Grant::clone(grant) },
+                ));
                 (CutTarget::Grant(id), registry.person(&grant.person).map(|person| person.id.clone()))
             }
             RevocationTarget::Agent(name) => {
@@ -48,7 +58,8 @@ impl Administration {
                 (CutTarget::Agent(agent.spiffe_id.as_str().to_owned()), None)
             }
             RevocationTarget::Person(name) => {
-                let person = registry.person(&name).ok_or_else(|| unknown(EntryKind::Person, name.as_str()))?;
+                let person =
+                    registry.person(&name).ok_or_else(|| unknown(EntryKind::Person, name.as_str()))?;
                 (CutTarget::Person(person.id.clone()), Some(person.id.clone()))
             }
             RevocationTarget::Client(id) => {
@@ -64,8 +75,11 @@ impl Administration {
         let stop = match closed {
             Some((open, closed)) => {
                 let (open, closed) = (Entry::Grant(open), Entry::Grant(closed));
-                let stop = Stop::of_changes(record, [(Some(&open), Some(&closed))], vec![cut.clone()], &snapshot);
-                stop.ok_or_else(|| AdministrationError::Internal("a grant that is revoked gives nothing".to_owned()))?
+                let stop =
+                    Stop::of_changes(record, [(Some(&open), Some(&closed))], vec![cut.clone()], &snapshot);
+                stop.ok_or_else(|| {
+                    AdministrationError::Internal("a grant that is revoked gives nothing".to_owned())
+                })?
             }
             None => Stop::of_cuts(record, vec![cut.clone()]),
         };

@@ -20,8 +20,11 @@ mod tests {
 
     fn with(resource: &str, scopes: &str) -> Person {
         let id = mandate_core::Person { iss: "https://m.example".parse().unwrap(), sub: "olga".into() };
-        let permission =
-            Permission { resource: resource.parse().unwrap(), scopes: scopes.parse().unwrap(), constraints: Constraints::default() };
+        let permission = Permission {
+            resource: resource.parse().unwrap(),
+            scopes: scopes.parse().unwrap(),
+            constraints: Constraints::default(),
+        };
         Person { name: "olga".parse().unwrap(), id, may: vec![permission], disabled: false }
     }
 
@@ -29,8 +32,15 @@ mod tests {
     fn a_scope_of_that_name_on_another_resource_is_no_role() {
         let of = |person: &Person| roles(person).collect::<Vec<_>>();
         assert_eq!(of(&with("mandate", "mandate:admin")), [Role::Admin]);
-        assert_eq!(of(&with("mandate", "mandate:operator mandate:viewer other")), [Role::Operator, Role::Viewer]);
-        for none in [with("tickets", "mandate:admin"), with("mandate", "other"), Person { may: Vec::new(), ..with("mandate", "other") }] {
+        assert_eq!(
+            of(&with("mandate", "mandate:operator mandate:viewer other")),
+            [Role::Operator, Role::Viewer]
+        );
+        for none in [
+            with("tickets", "mandate:admin"),
+            with("mandate", "other"),
+            Person { may: Vec::new(), ..with("mandate", "other") },
+        ] {
             assert_eq!(of(&none), []);
         }
     }

@@ -17,7 +17,8 @@ use crate::registry_changes::TRIES;
 use crate::touches::touched;
 
 impl Administration {
-    /// Sets the password of a person of the embedded directory, and revokes tokens from logins with the old one.
+    /// Sets the password of a person of the embedded directory, and revokes tokens from logins with the old
+    /// one.
     pub async fn set_password(
         self: &Arc<Self>,
         permit: Permit<act::SetPassword>,
@@ -28,7 +29,12 @@ impl Administration {
         to_the_end(async move { engine.set_password_now(&permit, &name, password).await }).await
     }
 
-    async fn set_password_now(&self, permit: &Permit<act::SetPassword>, name: &str, password: Secret) -> Result<(), AdministrationError> {
+    async fn set_password_now(
+        &self,
+        permit: &Permit<act::SetPassword>,
+        name: &str,
+        password: Secret,
+    ) -> Result<(), AdministrationError> {
         check_secret(&password, 8, "Password")?;
         let phc = self.hash(password).await?;
         self.keep_planned(|snapshot| self.keep_password(permit, name, phc.clone(), snapshot)).await
@@ -43,19 +49,33 @@ impl Administration {
     ) -> Result<(), AdministrationError> {
         self.confirm(permit).await?;
         let unknown = || AdministrationError::NotFound { kind: EntryKind::Person, name: name.to_owned() };
-        let person = name.parse().ok().and_then(|name| snapshot.registry.person(&name)).ok_or_else(unknown)?;
+        let person =
+            name.parse().ok().and_then(|name| snapshot.registry.person(&name)).ok_or_else(unknown)?;
         if person.id.iss != *self.live.issuer() {
-            let detail = format!("`{name}` logs in at {}, not here: there is no password to set", person.id.iss);
+            let detail =
+                format!("`{name}` logs in at {}, not here: there is no password to set", person.id.iss);
             return Err(AdministrationError::BadRequest(detail));
         }
         let owner = person.name.clone();
-        let had_one = self.store.read("is there a password", move |tx| secrets::password(tx, &owner).map(|old| old.is_some())).await?;
+        let had_one = self
+            .store
+            .read("is there a password", move |tx| secrets::password(tx, &owner).map(|old| old.is_some()))
+            .await?;
         // The first password opened nothing before it.
-        let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now())).into_iter().collect();
+        let cuts: Vec<Cut> = had_one
+            .then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now()))
+            .into_iter()
+            .collect();
         let mut record = self.record(Kind::Admin, permit, format!("set the password of {name}"));
         record.about = KnownTerms { sub: Some(person.id.clone()), ..KnownTerms::default() }.into();
-        // If the person is removed meanwhile, the password must not stay behind for the next one with that name.
-        let set = Effect::SetPassword { person: person.name.clone(), phc, replaces: had_one, planned_from: snapshot.edition.version };
+        // If the person is removed meanwhile, the password must not stay behind for the next one with that
+        // name.
+        let set = Effect::SetPassword {
+            person: person.name.clone(),
+            phc,
+            replaces: had_one,
+            planned_from: snapshot.edition.version,
+        };
         self.append_with_cuts(permit, record, set, cuts).await
     }
 
@@ -92,16 +112,29 @@ impl Administration {
         let unknown = || AdministrationError::NotFound { kind: EntryKind::Client, name: id.to_owned() };
         let client = id.parse().ok().and_then(|id| snapshot.registry.client(&id)).ok_or_else(unknown)?;
         let owner = client.id.clone();
-        let had_one = self.store.read("is there a secret", move |tx| secrets::client_secret(tx, &owner).map(|old| old.is_some())).await?;
+        let had_one = self
+            .store
+            .read("is there a secret", move |tx| secrets::client_secret(tx, &owner).map(|old| old.is_some()))
+            .await?;
         let state = ClientState::of(client, had_one);
         state.after(ClientAct::SetSecret).map_err(|refusal| {
             let method = client.authentication.method();
-            AdministrationError::BadRequest(format!("client `{id}` {refusal}: its entry has authentication = \"{method}\""))
+            AdministrationError::BadRequest(format!(
+                "client `{id}` {refusal}: its entry has authentication = \"{method}\""
+            ))
         })?;
-        let cuts: Vec<Cut> = had_one.then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now())).into_iter().collect();
+        let cuts: Vec<Cut> = had_one
+            .then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now()))
+            .into_iter()
+            .collect();
         let mut record = self.record(Kind::Admin, permit, format!("set the secret of client {id}"));
         record.touched = touched([Touch::Client(id)]);
-        let set = Effect::SetClientSecret { client: client.id.clone(), phc, replaces: had_one, planned_from: snapshot.edition.version };
+        let set = Effect::SetClientSecret {
+            client: client.id.clone(),
+            phc,
+            replaces: had_one,
+            planned_from: snapshot.edition.version,
+        };
         self.append_with_cuts(permit, record, set, cuts).await
     }
 
@@ -118,8 +151,8 @@ impl Administration {
         Ok(())
     }
 
-    /// Keeps a secret for an entry of the registry in force. If others changed the registry meanwhile, the entry is looked up
-    /// again.
+    /// Keeps a secret for an entry of the registry in force. If others changed the registry meanwhile, the
+    /// entry is looked up again.
     async fn keep_planned<F: Future<Output = Result<(), AdministrationError>>>(
         &self,
         keep: impl Fn(Arc<Snapshot>) -> F,

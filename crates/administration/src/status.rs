@@ -74,8 +74,9 @@ impl Administration {
         let engine = Arc::clone(self);
         let read = move || {
             let origin = engine.authority.audit_origin();
-            let (audit_size, mut nodes) =
-                engine.store.read_blocking("read the status", |tx| Ok((records::size(tx, origin)?, nodes::list(tx)?)))?;
+            let (audit_size, mut nodes) = engine
+                .store
+                .read_blocking("read the status", |tx| Ok((records::size(tx, origin)?, nodes::list(tx)?)))?;
             for node in &mut nodes {
                 node.state = engine.node_state(node);
             }
@@ -85,7 +86,11 @@ impl Administration {
     }
 
     /// What `f` finds on the disk, within a second and by few threads.
-    pub async fn look<T: Send + 'static>(&self, _: &Permit<act::ReadStatus>, f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    pub async fn look<T: Send + 'static>(
+        &self,
+        _: &Permit<act::ReadStatus>,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         self.looks.look(PATIENCE, f).await
     }
 }

@@ -1,5 +1,6 @@
-//! The checks of a registry file that only the server can do: whether its keys and certificates can be used. Unusable ones
-//! are refused when the file is applied, with their place in it, and not later by every request that needs them.
+//! The checks of a registry file that only the server can do: whether its keys and certificates can be used.
+//! Unusable ones are refused when the file is applied, with their place in it, and not later by every request
+//! that needs them.
 
 use mandate_api::RegistryFile;
 use mandate_api::registry_file::Finding;
@@ -8,7 +9,8 @@ use mandate_oauth::foreign::{check_ca, check_proxy};
 use mandate_planning::Plan;
 use mandate_token::{KeySet, KeyUse};
 
-/// Every key set, certificate authority and proxy that would be put into the registry and could never be used.
+/// Every key set, certificate authority and proxy that would be put into the registry and could never be
+/// used.
 pub(crate) fn findings(file: &RegistryFile, plan: &Plan) -> Vec<Finding> {
     let mut findings = Vec::new();
     for entry in plan.puts() {
@@ -18,14 +20,29 @@ pub(crate) fn findings(file: &RegistryFile, plan: &Plan) -> Vec<Finding> {
                     && let Err(why) = KeySet::usable_from_json(jwks.as_bytes(), KeyUse::Signature)
                 {
                     let at = file.client.iter().position(|item| item.id == client.id);
-                    findings.push(finding(at, "client", "jwks", format!("the keys of client `{}`: {why}", client.id)));
+                    findings.push(finding(
+                        at,
+                        "client",
+                        "jwks",
+                        format!("the keys of client `{}`: {why}", client.id),
+                    ));
                 }
             }
             Entry::Issuer(issuer) => {
                 let at = file.issuer.iter().position(|item| item.url == issuer.url);
-                let checked = [("ca", issuer.ca.as_deref().map(check_ca)), ("proxy", issuer.proxy.as_deref().map(check_proxy))];
-                for (member, why) in checked.into_iter().filter_map(|(member, checked)| Some((member, checked?.err()?))) {
-                    findings.push(finding(at, "issuer", member, format!("the {member} of issuer `{}`: {why}", issuer.url)));
+                let checked = [
+                    ("ca", issuer.ca.as_deref().map(check_ca)),
+                    ("proxy", issuer.proxy.as_deref().map(check_proxy)),
+                ];
+                for (member, why) in
+                    checked.into_iter().filter_map(|(member, checked)| Some((member, checked?.err()?)))
+                {
+                    findings.push(finding(
+                        at,
+                        "issuer",
+                        member,
+                        format!("the {member} of issuer `{}`: {why}", issuer.url),
+                    ));
                 }
             }
             Entry::Resource(_) | Entry::Person(_) | Entry::Agent(_) | Entry::Grant(_) | Entry::Policy(_) => {}
@@ -39,7 +56,8 @@ fn finding(at: Option<usize>, kind: &str, member: &str, detail: String) -> Findi
     Finding { pointer: at.map(|at| format!("/{kind}/{at}/{member}")).unwrap_or_default(), detail }
 }
 
-/// Declared values that will never be used although others beside them will: keys of a client that are skipped.
+/// Declared values that will never be used although others beside them will: keys of a client that are
+/// skipped.
 pub(crate) fn notes(plan: &Plan) -> Vec<String> {
     let clients = plan.puts().filter_map(|entry| match entry {
         Entry::Client(client) => Some(client),
@@ -49,8 +67,12 @@ pub(crate) fn notes(plan: &Plan) -> Vec<String> {
         let ClientAuthentication::PrivateKeyJwt { jwks, .. } = &client.authentication else { return None };
         let declared = serde_json::from_str::<serde_json::Value>(jwks).ok()?.get("keys")?.as_array()?.len();
         let usable = KeySet::usable_from_json(jwks.as_bytes(), KeyUse::Signature).ok()?.len();
-        (usable < declared)
-            .then(|| format!("of the {declared} keys of client `{}`, {usable} can be used here; the others are ignored", client.id))
+        (usable < declared).then(|| {
+            format!(
+                "of the {declared} keys of client `{}`, {usable} can be used here; the others are ignored",
+                client.id
+            )
+        })
     });
     skipped.collect()
 }

@@ -1,4 +1,5 @@
-//! The documents of the admin API. Paths are in [`path`]; every body is JSON, every error a [`crate::Problem`].
+//! The documents of the admin API. Paths are in [`path`]; every body is JSON, every error a
+//! [`crate::Problem`].
 
 mod audit;
 mod status;
@@ -10,9 +11,13 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::registry_file::{AgentItem, ClientItem, GrantItem, IssuerItem, PersonItem, PolicyItem, RegistryFile, ResourceItem};
+use crate::registry_file::{
+    AgentItem, ClientItem, GrantItem, IssuerItem, PersonItem, PolicyItem, RegistryFile, ResourceItem,
+};
 
-pub use audit::{AuditCheckpoint, AuditQuery, AuditRecord, AuditSum, AuditVerification, AuditVerifyQuery, VerifiedLog};
+pub use audit::{
+    AuditCheckpoint, AuditQuery, AuditRecord, AuditSum, AuditVerification, AuditVerifyQuery, VerifiedLog,
+};
 pub use status::{DiskSpace, NodeCounts, RegistryCounts, Severity, Status, StatusProblem, problem_code};
 
 /// The paths of the admin API.
@@ -148,7 +153,8 @@ pub enum Recorded {
     /// In the audit log.
     #[default]
     Log,
-    /// In the reserve on the server's disk. The server puts it into the audit log as soon as the log can be written.
+    /// In the reserve on the server's disk. The server puts it into the audit log as soon as the log can be
+    /// written.
     Reserve,
     /// Nowhere yet: the act lasts as long as the server's process. The server tries again to record it.
     NotYet,
@@ -193,8 +199,8 @@ pub enum RegistryItem {
 
 /// The page of a list to return: `GET /v1/registry/{kind}?…` and `GET /v1/nodes?…`, both optional.
 ///
-/// A list is ordered by key, bytewise. If there are more items than the page has, the answer's `Link` header has the next page
-/// (RFC 8288, `rel="next"`).
+/// A list is ordered by key, bytewise. If there are more items than the page has, the answer's `Link` header
+/// has the next page (RFC 8288, `rel="next"`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListQuery {
@@ -281,7 +287,8 @@ pub struct BanResponse {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentStateRequest {
-    /// `active`, `suspended`, `contained` or `retired`. A contained agent must be released before it can be active.
+    /// `active`, `suspended`, `contained` or `retired`. A contained agent must be released before it can be
+    /// active.
     #[schema(value_type = String, example = "suspended")]
     pub state: AgentState,
 }
@@ -341,7 +348,9 @@ impl PartialSchema for RevocationTarget {
     fn schema() -> RefOr<Schema> {
         let kinds = ["token", "grant", "agent", "person", "client"];
         let kind = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(kinds));
-        let id = ObjectBuilder::new().schema_type(Type::String).description(Some("Its name in the registry, or its id."));
+        let id = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("Its name in the registry, or its id."));
         ObjectBuilder::new().property("kind", kind).required("kind").property("id", id).required("id").into()
     }
 }
@@ -398,7 +407,10 @@ pub struct KeyRotationResponse {
 }
 #[cfg(test)]
 mod tests {
-    use super::{ClientSecretRequest, JoinTokenResponse, PasswordRequest, RegistryEntry, RevocationRequest, kind_name, parse_kind};
+    use super::{
+        ClientSecretRequest, JoinTokenResponse, PasswordRequest, RegistryEntry, RevocationRequest, kind_name,
+        parse_kind,
+    };
     use mandate_core::registry::Kind;
 
     #[test]
@@ -414,7 +426,9 @@ mod tests {
 
     #[test]
     fn kinds_have_one_name_and_a_plural() {
-        for kind in [Kind::Resource, Kind::Person, Kind::Agent, Kind::Client, Kind::Issuer, Kind::Grant, Kind::Policy] {
+        for kind in
+            [Kind::Resource, Kind::Person, Kind::Agent, Kind::Client, Kind::Issuer, Kind::Grant, Kind::Policy]
+        {
             assert_eq!(parse_kind(kind_name(kind)), Some(kind));
         }
         assert_eq!(parse_kind("people"), Some(Kind::Person));
@@ -423,8 +437,7 @@ mod tests {
 
     #[test]
     fn an_entry_survives_the_wire() {
-        let text =
-            r#"{"kind":"grant","id":"g-1","person":"riley","agent":"a","resource":"crm","scopes":["read:cases"],"revoked":false,"uses":3}"#;
+        let text = r#"{"kind":"grant","id":"g-1","person":"riley","agent":"a","resource":"crm","scopes":["read:cases"],"revoked":false,"uses":3}"#;
         let entry: RegistryEntry = serde_json::from_str(text).unwrap();
         assert_eq!(entry.uses, Some(3));
         assert_eq!(serde_json::to_string(&entry).unwrap(), text);
@@ -433,7 +446,12 @@ mod tests {
     #[test]
     fn unknown_members_of_requests_are_refused() {
         assert!(serde_json::from_str::<PasswordRequest>(r#"{"password":"x","force":true}"#).is_err());
-        assert!(serde_json::from_str::<RevocationRequest>(r#"{"target":{"kind":"world","id":"x"}}"#).is_err());
-        assert!(serde_json::from_str::<RevocationRequest>(r#"{"target":{"kind":"agent","id":"Not A Name"}}"#).is_err());
+        assert!(
+            serde_json::from_str::<RevocationRequest>(r#"{"target":{"kind":"world","id":"x"}}"#).is_err()
+        );
+        assert!(
+            serde_json::from_str::<RevocationRequest>(r#"{"target":{"kind":"agent","id":"Not A Name"}}"#)
+                .is_err()
+        );
     }
 }

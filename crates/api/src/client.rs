@@ -1,5 +1,5 @@
-//! The client of the admin API: over the server's unix socket, where the peer's uid is the credential, or over TCP with
-//! an access token.
+//! The client of the admin API: over the server's unix socket, where the peer's uid is the credential, or
+//! over TCP with an access token.
 
 mod connect;
 
@@ -20,9 +20,10 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::Problem;
 use crate::admin::{
-    AgentStateRequest, ApplyRequest, ApplyResponse, AuditCheckpoint, AuditQuery, AuditRecord, AuditVerification, BanResponse,
-    ClientSecretRequest, JoinTokenRequest, JoinTokenResponse, KeyRotationRequest, KeyRotationResponse, NodeItem, PasswordRequest,
-    PersonStateRequest, RegistryEntry, RevocationRequest, RevocationResponse, Status, kind_name, path,
+    AgentStateRequest, ApplyRequest, ApplyResponse, AuditCheckpoint, AuditQuery, AuditRecord,
+    AuditVerification, BanResponse, ClientSecretRequest, JoinTokenRequest, JoinTokenResponse,
+    KeyRotationRequest, KeyRotationResponse, NodeItem, PasswordRequest, PersonStateRequest, RegistryEntry,
+    RevocationRequest, RevocationResponse, Status, kind_name, path,
 };
 
 /// The largest answer that is kept in memory, in bytes. The audit export is streamed instead.
@@ -31,8 +32,9 @@ const MAX_ANSWER: usize = 256 * 1024 * 1024;
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// After this time without an answer, another request checks whether the server answers at all. Applying a hundred thousand entries
-/// or verifying a long log takes longer than any fixed limit, and the server answers other requests meanwhile.
+/// After this time without an answer, another request checks whether the server answers at all. Applying a
+/// hundred thousand entries or verifying a long log takes longer than any fixed limit, and the server answers
+/// other requests meanwhile.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// Where the admin API is.
@@ -126,7 +128,8 @@ impl AdminClient {
         self.post(path::APPLY, request).await
     }
 
-    /// All entries of a kind, page by page. What changes meanwhile may be missing, but nothing is there twice.
+    /// All entries of a kind, page by page. What changes meanwhile may be missing, but nothing is there
+    /// twice.
     pub async fn list(&self, kind: Kind) -> Result<Vec<RegistryEntry>, ClientError> {
         self.pages(&format!("{}/{}", path::REGISTRY, kind_name(kind))).await
     }
@@ -148,23 +151,34 @@ impl AdminClient {
 
     /// Bans a node.
     pub async fn ban_node(&self, name: &str) -> Result<BanResponse, ClientError> {
-        let response = self.send(Method::POST, &format!("{}/{}/ban", path::NODES, escape(name)), Bytes::new()).await?;
+        let response =
+            self.send(Method::POST, &format!("{}/{}/ban", path::NODES, escape(name)), Bytes::new()).await?;
         self.read(&self.collect(response).await?)
     }
 
     /// Ends the containment of an agent, which is then suspended.
     pub async fn release_agent(&self, agent: &str) -> Result<ApplyResponse, ClientError> {
-        let response = self.send(Method::POST, &format!("{}/{}/release", path::AGENTS, escape(agent)), Bytes::new()).await?;
+        let response = self
+            .send(Method::POST, &format!("{}/{}/release", path::AGENTS, escape(agent)), Bytes::new())
+            .await?;
         self.read(&self.collect(response).await?)
     }
 
     /// Changes the state of an agent and nothing else of its entry.
-    pub async fn set_agent_state(&self, agent: &str, request: &AgentStateRequest) -> Result<ApplyResponse, ClientError> {
+    pub async fn set_agent_state(
+        &self,
+        agent: &str,
+        request: &AgentStateRequest,
+    ) -> Result<ApplyResponse, ClientError> {
         self.post(&format!("{}/{}/state", path::AGENTS, escape(agent)), request).await
     }
 
     /// Disables or enables a person and changes nothing else of their entry.
-    pub async fn set_person_state(&self, person: &str, request: &PersonStateRequest) -> Result<ApplyResponse, ClientError> {
+    pub async fn set_person_state(
+        &self,
+        person: &str,
+        request: &PersonStateRequest,
+    ) -> Result<ApplyResponse, ClientError> {
         self.post(&format!("{}/{}/state", path::PEOPLE, escape(person)), request).await
     }
 
@@ -174,7 +188,11 @@ impl AdminClient {
     }
 
     /// Sets the secret of a client.
-    pub async fn set_client_secret(&self, client: &str, request: &ClientSecretRequest) -> Result<(), ClientError> {
+    pub async fn set_client_secret(
+        &self,
+        client: &str,
+        request: &ClientSecretRequest,
+    ) -> Result<(), ClientError> {
         self.post_unit(&format!("{}/{}/secret", path::CLIENTS, escape(client)), request).await
     }
 
@@ -184,8 +202,13 @@ impl AdminClient {
     }
 
     /// As [`AdminClient::audit_records`], with the `before` of the next page. None if the page is empty.
-    pub async fn audit_page(&self, query: &AuditQuery) -> Result<(Vec<AuditRecord>, Option<String>), ClientError> {
-        let response = self.send(Method::GET, &format!("{}{}", path::AUDIT_RECORDS, query.to_url_query()), Bytes::new()).await?;
+    pub async fn audit_page(
+        &self,
+        query: &AuditQuery,
+    ) -> Result<(Vec<AuditRecord>, Option<String>), ClientError> {
+        let response = self
+            .send(Method::GET, &format!("{}{}", path::AUDIT_RECORDS, query.to_url_query()), Bytes::new())
+            .await?;
         let next = next_page(response.headers());
         let records: Vec<AuditRecord> = self.read(&self.collect(response).await?)?;
         let Some(last) = records.last() else { return Ok((records, None)) };
@@ -242,7 +265,10 @@ impl AdminClient {
     }
 
     /// Rotates signing keys.
-    pub async fn rotate_keys(&self, request: &KeyRotationRequest) -> Result<KeyRotationResponse, ClientError> {
+    pub async fn rotate_keys(
+        &self,
+        request: &KeyRotationRequest,
+    ) -> Result<KeyRotationResponse, ClientError> {
         self.post(path::KEYS_ROTATE, request).await
     }
 
@@ -265,13 +291,19 @@ impl AdminClient {
             all.extend(self.read::<Vec<T>>(&self.collect(response).await?)?);
             match next {
                 None => return Ok(all),
-                Some(next) if next == query => return Err(self.protocol("a page names itself as the next one")),
+                Some(next) if next == query => {
+                    return Err(self.protocol("a page names itself as the next one"));
+                }
                 Some(next) => query = next,
             }
         }
     }
 
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<T, ClientError> {
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, ClientError> {
         let response = self.send(Method::POST, path, self.json(body)?).await?;
         self.read(&self.collect(response).await?)
     }
@@ -294,14 +326,20 @@ impl AdminClient {
     }
 
     /// The response if it is a success, else the problem it describes.
-    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<http::Response<Incoming>, ClientError> {
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<http::Response<Incoming>, ClientError> {
         let (host, authorization) = match &self.endpoint {
             Endpoint::Socket(_) => ("localhost".to_owned(), None),
             Endpoint::Tcp { server, token } => {
                 let bearer = token.expose_secret_str().map(|token| format!("Bearer {}", token.trim()));
                 let bearer = bearer.and_then(|text| http::HeaderValue::from_str(&text).ok());
-                let mut bearer =
-                    bearer.ok_or_else(|| self.protocol("the access token in the token file has characters that no token has"))?;
+                let mut bearer = bearer.ok_or_else(|| {
+                    self.protocol("the access token in the token file has characters that no token has")
+                })?;
                 bearer.set_sensitive(true);
                 (connect::authority(server), Some(bearer))
             }
@@ -323,18 +361,26 @@ impl AdminClient {
         let body = self.collect(response).await?;
         let problem = serde_json::from_slice(&body).unwrap_or_else(|_| unexplained(status));
         let problem = Box::new(problem);
-        Err(if status.is_client_error() { ClientError::Refused(problem) } else { ClientError::Server(problem) })
+        Err(if status.is_client_error() {
+            ClientError::Refused(problem)
+        } else {
+            ClientError::Server(problem)
+        })
     }
 
     /// One request on its own connection, until the head of the response.
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<http::Response<Incoming>, ClientError> {
         let connected = tokio::time::timeout(CONNECT, connect::connect(&self.endpoint, &self.trust)).await;
-        let connected =
-            connected.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was not established in time")));
+        let connected = connected.unwrap_or_else(|_| {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "the connection was not established in time"))
+        });
         let stream = connected.map_err(|source| self.unreachable(source))?;
         let io = hyper_util::rt::TokioIo::new(stream);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.map_err(|error| self.protocol(error.to_string()))?;
-        // The connection ends by itself when the response has been read; its error reaches the reader of the body too.
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io)
+            .await
+            .map_err(|error| self.protocol(error.to_string()))?;
+        // The connection ends by itself when the response has been read; its error reaches the reader of the
+        // body too.
         tokio::spawn(async move {
             let _ = connection.await;
         });
@@ -354,7 +400,11 @@ impl AdminClient {
 
     /// The next piece of a body; none at its end.
     async fn piece(&self, body: &mut Incoming) -> Result<Option<Bytes>, ClientError> {
-        let frame = self.patiently(body.frame()).await?.transpose().map_err(|error| self.protocol(error.to_string()))?;
+        let frame = self
+            .patiently(body.frame())
+            .await?
+            .transpose()
+            .map_err(|error| self.protocol(error.to_string()))?;
         // Trailers are no part of the content.
         Ok(frame.map(|frame| frame.into_data().unwrap_or_default()))
     }
@@ -365,11 +415,17 @@ impl AdminClient {
             Endpoint::Socket(_) => "localhost".to_owned(),
             Endpoint::Tcp { server, .. } => connect::authority(server),
         };
-        let request = Request::builder().uri(path::OPENAPI).header(http::header::HOST, host).body(Full::new(Bytes::new()));
+        let request = Request::builder()
+            .uri(path::OPENAPI)
+            .header(http::header::HOST, host)
+            .body(Full::new(Bytes::new()));
         let request = request.map_err(|error| self.protocol(error.to_string()))?;
         match tokio::time::timeout(self.silence, self.exchange(request)).await {
             Ok(answer) => answer.map(drop),
-            Err(_) => Err(self.unreachable(io::Error::new(io::ErrorKind::TimedOut, "it accepts connections and answers nothing"))),
+            Err(_) => Err(self.unreachable(io::Error::new(
+                io::ErrorKind::TimedOut,
+                "it accepts connections and answers nothing",
+            ))),
         }
     }
 
@@ -389,8 +445,8 @@ impl AdminClient {
     }
 }
 
-/// The query of the next page, as in `Link: <?after=YQ&limit=500>; rel="next"` (RFC 8288 §3). A link that leads elsewhere is not
-/// followed.
+/// The query of the next page, as in `Link: <?after=YQ&limit=500>; rel="next"` (RFC 8288 §3). A link that
+/// leads elsewhere is not followed.
 fn next_page(headers: &http::HeaderMap) -> Option<String> {
     let links = headers.get_all(http::header::LINK).iter().filter_map(|link| link.to_str().ok());
     let mut next = links.filter_map(|link| link.strip_prefix('<')?.strip_suffix(">; rel=\"next\""));
@@ -406,7 +462,8 @@ fn unexplained(status: StatusCode) -> Problem {
 
 /// A key as one path segment: everything except unreserved characters is percent-encoded (RFC 3986 §2.3).
 fn escape(key: &str) -> String {
-    const SEGMENT: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    const SEGMENT: &percent_encoding::AsciiSet =
+        &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     // A segment of only dots would be read as a relative step.
     let text = percent_encoding::utf8_percent_encode(key, SEGMENT).to_string();
     if text.bytes().all(|b| b == b'.') { text.replace('.', "%2E") } else { text }

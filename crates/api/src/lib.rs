@@ -1,7 +1,8 @@
-//! The contract of Mandate's own interfaces: the registry file, the admin API's documents and client, and the generated
-//! gRPC messages of the SPIFFE Workload API and of the node protocol.
+//! The contract of Mandate's own interfaces: the registry file, the admin API's documents and client, and the
+//! generated gRPC messages of the SPIFFE Workload API and of the node protocol.
 //!
-//! Nothing here decides anything. The server and the command line both use these types, so that they always match.
+//! Nothing here decides anything. The server and the command line both use these types, so that they always
+//! match.
 
 pub mod admin;
 pub mod client;

@@ -54,7 +54,10 @@ impl Problem {
             [one] => one.detail.clone(),
             many => format!("{} errors; nothing was changed", many.len()),
         };
-        Self { errors, ..Self::new(422, "invalid_registry", "The registry file cannot be applied").with_detail(detail) }
+        Self {
+            errors,
+            ..Self::new(422, "invalid_registry", "The registry file cannot be applied").with_detail(detail)
+        }
     }
 }
 
@@ -64,7 +67,8 @@ mod tests {
 
     #[test]
     fn has_the_members_of_rfc_9457() {
-        let problem = Problem::new(404, "not_found", "No such entry").with_detail("agent `x` is not declared");
+        let problem =
+            Problem::new(404, "not_found", "No such entry").with_detail("agent `x` is not declared");
         let json = serde_json::to_value(&problem).unwrap();
         assert_eq!(
             json,
@@ -75,7 +79,9 @@ mod tests {
 
     #[test]
     fn a_bare_problem_of_somebody_else_is_read() {
-        let problem: Problem = serde_json::from_str(r#"{"type":"about:blank","title":"Bad Gateway","status":502,"extra":1}"#).unwrap();
+        let problem: Problem =
+            serde_json::from_str(r#"{"type":"about:blank","title":"Bad Gateway","status":502,"extra":1}"#)
+                .unwrap();
         assert_eq!((problem.status, problem.to_string().as_str()), (502, "Bad Gateway"));
     }
 }

@@ -1,6 +1,8 @@
-//! The gRPC messages, clients and server traits, generated from `proto/` by `cargo xtask codegen` and checked in.
+//! The gRPC messages, clients and server traits, generated from `proto/` by `cargo xtask codegen` and checked
+//! in.
 //!
-//! Messages that contain a secret have no generated `Debug`; the implementations below print everything except the secret.
+//! Messages that contain a secret have no generated `Debug`; the implementations below print everything
+//! except the secret.
 
 use std::fmt;
 
@@ -36,19 +38,29 @@ const REDACTED: &str = "(redacted)";
 
 impl fmt::Debug for workload::X509svid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("X509svid").field("spiffe_id", &self.spiffe_id).field("x509_svid_key", &REDACTED).finish_non_exhaustive()
+        f.debug_struct("X509svid")
+            .field("spiffe_id", &self.spiffe_id)
+            .field("x509_svid_key", &REDACTED)
+            .finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for workload::Jwtsvid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Jwtsvid").field("spiffe_id", &self.spiffe_id).field("svid", &REDACTED).field("hint", &self.hint).finish()
+        f.debug_struct("Jwtsvid")
+            .field("spiffe_id", &self.spiffe_id)
+            .field("svid", &REDACTED)
+            .field("hint", &self.hint)
+            .finish()
     }
 }
 
 impl fmt::Debug for workload::ValidateJwtsvidRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ValidateJwtsvidRequest").field("audience", &self.audience).field("svid", &REDACTED).finish()
+        f.debug_struct("ValidateJwtsvidRequest")
+            .field("audience", &self.audience)
+            .field("svid", &REDACTED)
+            .finish()
     }
 }
 
@@ -60,7 +72,10 @@ impl fmt::Debug for node::JoinRequest {
 
 impl fmt::Debug for node::IssueJwtSvidResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IssueJwtSvidResponse").field("svid", &REDACTED).field("expires_at", &self.expires_at).finish()
+        f.debug_struct("IssueJwtSvidResponse")
+            .field("svid", &REDACTED)
+            .field("expires_at", &self.expires_at)
+            .finish()
     }
 }
 
@@ -73,7 +88,12 @@ mod tests {
         let secret = "s3cret";
         let printed = [
             format!("{:?}", workload::X509svid { x509_svid_key: secret.into(), ..Default::default() }),
-            format!("{:?}", workload::JwtsvidResponse { svids: vec![workload::Jwtsvid { svid: secret.into(), ..Default::default() }] }),
+            format!(
+                "{:?}",
+                workload::JwtsvidResponse {
+                    svids: vec![workload::Jwtsvid { svid: secret.into(), ..Default::default() }]
+                }
+            ),
             format!("{:?}", workload::ValidateJwtsvidRequest { svid: secret.into(), ..Default::default() }),
             format!("{:?}", node::JoinRequest { token: secret.into(), ..Default::default() }),
             format!("{:?}", node::IssueJwtSvidResponse { svid: secret.into(), ..Default::default() }),

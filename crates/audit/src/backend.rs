@@ -30,7 +30,8 @@ pub struct Leaf<'a> {
     pub hashes: &'a [Hash],
 }
 
-/// A change that is written in the transaction of its record, or not at all. It is data: a backend makes it, possibly twice.
+/// A change that is written in the transaction of its record, or not at all. It is data: a backend makes it,
+/// possibly twice.
 pub trait Effect: Send + 'static {
     /// Why it was not made.
     type Refusal: Clone + fmt::Debug + fmt::Display + PartialEq + Send + Sync + 'static;
@@ -44,7 +45,8 @@ pub trait Effect: Send + 'static {
 pub enum Staged<R> {
     /// Record and effects are in.
     Kept,
-    /// An effect refused. Neither the record nor any effect of this entry is in the transaction; the transaction continues.
+    /// An effect refused. Neither the record nor any effect of this entry is in the transaction; the
+    /// transaction continues.
     Refused(R),
 }
 
@@ -59,7 +61,8 @@ pub trait Backend: Sized + Send + 'static {
     /// Why the database failed. Its text is private detail for operators.
     type Error: Error + Send + Sync + 'static;
 
-    /// Whether an error says that another transaction came between, nothing was written, and another try may succeed.
+    /// Whether an error says that another transaction came between, nothing was written, and another try may
+    /// succeed.
     fn is_conflict(error: &Self::Error) -> bool;
 
     /// Whether an error says that this process must not write to the log any longer.
@@ -71,12 +74,13 @@ pub trait Backend: Sized + Send + 'static {
     /// Opens a transaction that no other writer can interrupt.
     fn begin(&mut self) -> Result<(), Self::Error>;
 
-    /// Puts one record and its effects into the transaction: all of them or none. The record itself may be written only by
+    /// Puts one record and its effects into the transaction: all of them or none. The record itself may be
+    /// written only by
     /// [`Backend::commit`].
     fn stage(&mut self, leaf: Leaf<'_>, effects: &[Self::Effect]) -> StagedBy<Self>;
 
-    /// Replaces the checkpoint that was loaded or committed last and makes the transaction durable. Fails if there is another
-    /// one: then another writer was there. Returns once it is on disk.
+    /// Replaces the checkpoint that was loaded or committed last and makes the transaction durable. Fails if
+    /// there is another one: then another writer was there. Returns once it is on disk.
     fn commit(&mut self, checkpoint: &[u8]) -> Result<(), Self::Error>;
 
     /// Drops the open transaction, if there is one. Never fails: a failed roll-back shows at the next `load`.

@@ -55,7 +55,8 @@ impl Checkpoint {
         Self::origin_of(note).is_some()
     }
 
-    /// Which log a note says that it is of, if it has the form of a signed checkpoint. Says nothing about who signed it.
+    /// Which log a note says that it is of, if it has the form of a signed checkpoint. Says nothing about who
+    /// signed it.
     pub fn origin_of(note: &[u8]) -> Option<String> {
         let note = Note::from_bytes(note).ok()?;
         tlog_tiles::Checkpoint::from_bytes(note.text()).ok().map(|body| body.origin().to_owned())
@@ -115,7 +116,8 @@ impl CheckpointSigner {
         Ok((Self::from_secret(&secret)?, secret))
     }
 
-    /// From what [`CheckpointSigner::generate`] returned: the note signing key and, on a second line, its verifier key.
+    /// From what [`CheckpointSigner::generate`] returned: the note signing key and, on a second line, its
+    /// verifier key.
     pub fn from_secret(secret: &Secret) -> Result<Self, CheckpointError> {
         let text = secret.expose_secret_str().ok_or(CheckpointError::SigningKey)?;
         let (skey, vkey) = text.split_once('\n').ok_or(CheckpointError::SigningKey)?;
@@ -138,15 +140,16 @@ impl CheckpointSigner {
         &self.verifier
     }
 
-    /// The first checkpoint, of the log without records. The caller stores it together with the key, so that every log has a
-    /// checkpoint: a log whose records were deleted cannot pass for a new one.
+    /// The first checkpoint, of the log without records. The caller stores it together with the key, so that
+    /// every log has a checkpoint: a log whose records were deleted cannot pass for a new one.
     pub fn found(&self) -> Result<Vec<u8>, CheckpointError> {
         self.sign(0, tlog_tiles::EMPTY_HASH)
     }
 
     /// A signed note over the tree's size and root.
     pub fn sign(&self, size: u64, root: Hash) -> Result<Vec<u8>, CheckpointError> {
-        let body = tlog_tiles::Checkpoint::new(self.origin(), size, root, "").map_err(|_| CheckpointError::Malformed)?;
+        let body = tlog_tiles::Checkpoint::new(self.origin(), size, root, "")
+            .map_err(|_| CheckpointError::Malformed)?;
         let mut note = Note::new(&body.to_bytes(), &[]).map_err(|_| CheckpointError::Malformed)?;
         note.add_sigs(&[self.signer.as_ref()]).map_err(|_| CheckpointError::SigningKey)?;
         Ok(note.to_bytes())
@@ -191,7 +194,10 @@ impl CheckpointVerifier {
         note.verify(&known).map_err(|_| CheckpointError::Signature(self.vkey.clone()))?;
         let body = tlog_tiles::Checkpoint::from_bytes(note.text()).map_err(|_| CheckpointError::Malformed)?;
         if body.origin() != self.origin() {
-            return Err(CheckpointError::OtherLog { found: body.origin().to_owned(), expected: self.origin().to_owned() });
+            return Err(CheckpointError::OtherLog {
+                found: body.origin().to_owned(),
+                expected: self.origin().to_owned(),
+            });
         }
         Ok(Checkpoint { origin: body.origin().to_owned(), size: body.size(), root: *body.hash() })
     }

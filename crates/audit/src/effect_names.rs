@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-/// The names of the effects that were written with a record, each once, in the order in which they were made. Only the log
-/// fills it: what a caller wrote beforehand cannot claim an effect that did not happen.
+/// The names of the effects that were written with a record, each once, in the order in which they were made.
+/// Only the log fills it: what a caller wrote beforehand cannot claim an effect that did not happen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EffectNames(Vec<Cow<'static, str>>);

@@ -31,7 +31,11 @@ struct Reader<'a, S: StoredHashes>(&'a S);
 
 impl<S: StoredHashes> HashReader for Reader<'_, S> {
     fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<Hash>, tlog_tiles::Error> {
-        indexes.iter().map(|at| self.0.hash(*at)).collect::<Option<Vec<_>>>().ok_or(tlog_tiles::Error::IndexesNotInTree)
+        indexes
+            .iter()
+            .map(|at| self.0.hash(*at))
+            .collect::<Option<Vec<_>>>()
+            .ok_or(tlog_tiles::Error::IndexesNotInTree)
     }
 }
 
@@ -73,19 +77,31 @@ impl InclusionProof {
         }
         let Ok(path) = prove_record(head.size, index, &Reader(hashes)) else { return Err(missing) };
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| InclusionError::NotText);
-        Ok(Self { index, leaf: text(leaf)?, path: path.iter().map(Hash::to_string).collect(), checkpoint: text(checkpoint)? })
+        Ok(Self {
+            index,
+            leaf: text(leaf)?,
+            path: path.iter().map(Hash::to_string).collect(),
+            checkpoint: text(checkpoint)?,
+        })
     }
 
     /// Verifies the proof and returns the record.
     pub fn verify(&self, verifier: &CheckpointVerifier) -> Result<Record, InclusionError> {
         let head = verifier.open(self.checkpoint.as_bytes())?;
         let failed = || InclusionError::NotIncluded { index: self.index, size: head.size };
-        let path = self.path.iter().map(|text| Hash::parse_hash(text)).collect::<Result<Vec<_>, _>>().map_err(|_| failed())?;
-        // check_record requires index < size itself; a path longer than a tree is deep is refused before any hashing.
+        let path = self
+            .path
+            .iter()
+            .map(|text| Hash::parse_hash(text))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| failed())?;
+        // check_record requires index < size itself; a path longer than a tree is deep is refused before any
+        // hashing.
         if path.len() > 64 {
             return Err(failed());
         }
-        check_record(&path, head.size, head.root, self.index, leaf_hash(self.leaf.as_bytes())).map_err(|_| failed())?;
+        check_record(&path, head.size, head.root, self.index, leaf_hash(self.leaf.as_bytes()))
+            .map_err(|_| failed())?;
         Record::from_leaf(self.leaf.as_bytes()).map_err(InclusionError::Unreadable)
     }
 }

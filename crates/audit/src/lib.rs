@@ -1,7 +1,9 @@
-//! The audit log: what a record says, the Merkle tree over all records, signed checkpoints, the sequencer that makes
-//! records durable before their effect is visible, and verification that needs neither server nor database.
+//! The audit log: what a record says, the Merkle tree over all records, signed checkpoints, the sequencer
+//! that makes records durable before their effect is visible, and verification that needs neither server nor
+//! database.
 //!
-//! Formats are C2SP's: RFC 6962 hashing (`tlog_tiles`), `tlog-checkpoint` inside `signed-note` (`signed_note`). All but
+//! Formats are C2SP's: RFC 6962 hashing (`tlog_tiles`), `tlog-checkpoint` inside `signed-note`
+//! (`signed_note`). All but
 //! [`sequencer`] is pure: no I/O, no clock, no threads.
 
 pub mod backend;

@@ -1,9 +1,10 @@
 //! The bundle: a whole log in one file that anyone can verify without server or database.
 //!
-//! JSON lines. The first is a header; then one line per record, in order: `{"index":0,"hashes":["…"],"leaf":"…"}`.
-//! `leaf` is the record's exact bytes as a JSON string; `hashes` are the tree hashes that were stored with it, its own
-//! first, base64. The header holds the signed checkpoint and the verifier key. A bundle with its own key only proves that it
-//! is complete and unchanged. To prove that it is *this* log, give a key that was obtained in another way.
+//! JSON lines. The first is a header; then one line per record, in order:
+//! `{"index":0,"hashes":["…"],"leaf":"…"}`. `leaf` is the record's exact bytes as a JSON string; `hashes` are
+//! the tree hashes that were stored with it, its own first, base64. The header holds the signed checkpoint
+//! and the verifier key. A bundle with its own key only proves that it is complete and unchanged. To prove
+//! that it is *this* log, give a key that was obtained in another way.
 
 use std::io::{BufRead, Write};
 
@@ -17,7 +18,8 @@ use crate::verification::{Summary, Tampered, TreeVerification};
 /// The format of bundles that this program writes and reads.
 pub const FORMAT: &str = "mandate-audit-bundle/1";
 
-// A leaf may grow when quoted as a JSON string: `"` and `\` double, control characters never occur in JSON output.
+// A leaf may grow when quoted as a JSON string: `"` and `\` double, control characters never occur in JSON
+// output.
 const MAX_LINE_LEN: u64 = 4 * MAX_LEAF_LEN as u64;
 
 /// The byte order mark in UTF-8.
@@ -120,11 +122,13 @@ impl<W: Write> BundleWriter<W> {
 }
 
 fn text(line: u64, bytes: &[u8]) -> Result<String, BundleError> {
-    String::from_utf8(bytes.to_vec()).map_err(|_| BundleError::Malformed { line, why: "not UTF-8".to_owned() })
+    String::from_utf8(bytes.to_vec())
+        .map_err(|_| BundleError::Malformed { line, why: "not UTF-8".to_owned() })
 }
 
 fn write_line<W: Write>(out: &mut W, line: u64, value: &impl Serialize) -> Result<(), BundleError> {
-    let mut bytes = serde_json::to_vec(value).map_err(|e| BundleError::Malformed { line, why: e.to_string() })?;
+    let mut bytes =
+        serde_json::to_vec(value).map_err(|e| BundleError::Malformed { line, why: e.to_string() })?;
     bytes.push(b'\n');
     Ok(out.write_all(&bytes)?)
 }
@@ -135,7 +139,10 @@ fn read_line(input: &mut impl BufRead, line: u64, buffer: &mut Vec<u8>) -> Resul
     match buffer.pop() {
         None => Ok(false),
         Some(b'\n') => Ok(true),
-        Some(_) => Err(BundleError::Malformed { line, why: "it does not end, or is longer than any record".to_owned() }),
+        Some(_) => Err(BundleError::Malformed {
+            line,
+            why: "it does not end, or is longer than any record".to_owned(),
+        }),
     }
 }
 
@@ -171,10 +178,15 @@ fn read_header(input: &mut impl BufRead, buffer: &mut Vec<u8>) -> Result<Header,
     if format == FORMAT { parse(1, header) } else { Err(BundleError::Format(format)) }
 }
 
-/// Verifies a bundle: every leaf, the tree, the checkpoint's signature, and that it continues what is known of the log.
+/// Verifies a bundle: every leaf, the tree, the checkpoint's signature, and that it continues what is known
+/// of the log.
 ///
 /// `progress` is told how many of how many records are done.
-pub fn verify_bundle(mut input: impl BufRead, known: Known<'_>, mut progress: impl FnMut(u64, u64)) -> Result<Summary, BundleError> {
+pub fn verify_bundle(
+    mut input: impl BufRead,
+    known: Known<'_>,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<Summary, BundleError> {
     let mut buffer = Vec::new();
     let header = read_header(&mut input, &mut buffer)?;
     if let Some(expected) = known.vkey.map(str::trim)
@@ -191,7 +203,8 @@ pub fn verify_bundle(mut input: impl BufRead, known: Known<'_>, mut progress: im
     while read_line(&mut input, line, &mut buffer)? {
         let entry: Line<'_> = parse(line, &buffer)?;
         let hashes = entry.hashes.iter().map(|hash| Hash::parse_hash(hash)).collect::<Result<Vec<_>, _>>();
-        let hashes = hashes.map_err(|_| BundleError::Malformed { line, why: "a hash is malformed".to_owned() })?;
+        let hashes =
+            hashes.map_err(|_| BundleError::Malformed { line, why: "a hash is malformed".to_owned() })?;
         tree.push(entry.index, entry.leaf.as_bytes(), &hashes)?;
         line += 1;
         progress(tree.next_index(), header.size);

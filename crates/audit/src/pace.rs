@@ -10,14 +10,15 @@ pub(crate) const PACE: Duration = Duration::from_millis(3);
 /// A pause is worth its cost if it gathers at least this many records.
 const WORTH_A_PAUSE: usize = 4;
 
-/// This many useless pauses in a row mean that there are few callers at a time, each of which waits for its answer.
+/// This many useless pauses in a row mean that there are few callers at a time, each of which waits for its
+/// answer.
 const PATIENCE: u32 = 3;
 
 /// For how long no pause is tried then, unless many records arrive at once.
 const REST: Duration = Duration::from_millis(500);
 
-/// Decides when a commit begins. It pauses only while records come so fast that a pause gathers several, and only while
-/// pauses do gather several: a lone caller does not wait, no matter how often it asks.
+/// Decides when a commit begins. It pauses only while records come so fast that a pause gathers several, and
+/// only while pauses do gather several: a lone caller does not wait, no matter how often it asks.
 #[derive(Debug)]
 pub(crate) struct Pacer {
     /// When the last commit began, and how many records it took.
@@ -41,7 +42,8 @@ impl Pacer {
             return Duration::ZERO;
         }
         let since = now.saturating_duration_since(began);
-        // As many as came last time, and the one that waits, for as long as that took: more than are worth it in a pause?
+        // As many as came last time, and the one that waits, for as long as that took: more than are worth it
+        // in a pause?
         let expected = (count + 1) as u128 * PACE.as_micros() / since.as_micros().max(1);
         let pause = PACE.saturating_sub(since);
         self.paused = !pause.is_zero() && expected > WORTH_A_PAUSE as u128;
@@ -68,7 +70,8 @@ mod tests {
 
     use super::{PACE, Pacer, REST};
 
-    /// Plays commits: each entry is how long after the last commit began a record waits, and how many the commit takes.
+    /// Plays commits: each entry is how long after the last commit began a record waits, and how many the
+    /// commit takes.
     fn pauses(pacer: &mut Pacer, now: &mut Instant, commits: &[(u64, usize)]) -> Vec<Duration> {
         let play = commits.iter().map(|(after, count)| {
             *now += Duration::from_micros(*after);
@@ -83,7 +86,10 @@ mod tests {
     #[test]
     fn a_record_that_comes_alone_never_waits() {
         let (mut pacer, mut now) = (Pacer::new(), Instant::now());
-        assert_eq!(pauses(&mut pacer, &mut now, &[(0, 1), (5_000, 1), (1_500, 1), (100_000, 1)]), [Duration::ZERO; 4]);
+        assert_eq!(
+            pauses(&mut pacer, &mut now, &[(0, 1), (5_000, 1), (1_500, 1), (100_000, 1)]),
+            [Duration::ZERO; 4]
+        );
     }
 
     #[test]
@@ -101,7 +107,10 @@ mod tests {
         let waited = pauses(&mut pacer, &mut now, &alone);
         assert_eq!(waited.iter().filter(|pause| !pause.is_zero()).count(), 3);
         now += REST;
-        assert!(!pauses(&mut pacer, &mut now, &[(0, 1), (300, 10)])[1].is_zero(), "a crowd may have come meanwhile");
+        assert!(
+            !pauses(&mut pacer, &mut now, &[(0, 1), (300, 10)])[1].is_zero(),
+            "a crowd may have come meanwhile"
+        );
     }
 
     #[test]
@@ -109,7 +118,11 @@ mod tests {
         let (mut pacer, mut now) = (Pacer::new(), Instant::now());
         let alone: Vec<_> = std::iter::repeat_n((300, 1), 100).collect();
         pauses(&mut pacer, &mut now, &alone);
-        assert_eq!(pauses(&mut pacer, &mut now, &[(300, 3), (300, 3)]), [Duration::ZERO; 2], "three are none");
+        assert_eq!(
+            pauses(&mut pacer, &mut now, &[(300, 3), (300, 3)]),
+            [Duration::ZERO; 2],
+            "three are none"
+        );
         assert!(!pauses(&mut pacer, &mut now, &[(300, 4), (300, 10)])[1].is_zero());
     }
 }

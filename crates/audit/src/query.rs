@@ -14,7 +14,8 @@ use crate::touched::Touched;
 /// Backends answer with the newest records first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
-    /// An actor's `sub` (for an agent, its SPIFFE ID), at any place in the chain, or an agent that was touched.
+    /// An actor's `sub` (for an agent, its SPIFFE ID), at any place in the chain, or an agent that was
+    /// touched.
     pub agent: Option<String>,
     /// The issuer that names the actor. Two issuers never name the same actor.
     pub agent_issuer: Option<Issuer>,
@@ -48,8 +49,8 @@ pub struct Query {
 
 /// Where an answer ended.
 ///
-/// As text it is either the index of the last record, `17`, or `1:17,2:0`: the number of each log in the database, and the index
-/// before which its records are still to be given. A log that is not named has none.
+/// As text it is either the index of the last record, `17`, or `1:17,2:0`: the number of each log in the
+/// database, and the index before which its records are still to be given. A log that is not named has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Before {
     /// In the only log of a database: only records with a smaller index.
@@ -105,16 +106,29 @@ impl Query {
         }
         let (said, touched) = (record.said(), record.touched.as_deref());
         // Whether a name is in one of the lists of what was touched.
-        let has =
-            |list: fn(&Touched) -> &Vec<String>, name: &str| touched.is_some_and(|touched| list(touched).iter().any(|one| one == name));
-        let is_person = |person: &Person| is(self.person.as_ref(), Some(&person.sub)) && is(self.person_issuer.as_ref(), Some(&person.iss));
+        let has = |list: fn(&Touched) -> &Vec<String>, name: &str| {
+            touched.is_some_and(|touched| list(touched).iter().any(|one| one == name))
+        };
+        let is_person = |person: &Person| {
+            is(self.person.as_ref(), Some(&person.sub)) && is(self.person_issuer.as_ref(), Some(&person.iss))
+        };
         let people = said.sub.into_iter().chain(touched.into_iter().flat_map(|touched| &touched.people));
         (self.person.is_none() && self.person_issuer.is_none() || people.into_iter().any(is_person))
-            && self.resource.as_ref().is_none_or(|uri| said.aud == Some(uri.as_str()) || has(|touched| &touched.resources, uri))
-            && self.jti.as_ref().is_none_or(|jti| said.jti == Some(jti) || has(|touched| &touched.tokens, jti.as_str()))
-            && self.client.as_ref().is_none_or(|id| said.client == Some(id.as_str()) || has(|touched| &touched.clients, id))
+            && self
+                .resource
+                .as_ref()
+                .is_none_or(|uri| said.aud == Some(uri.as_str()) || has(|touched| &touched.resources, uri))
+            && self
+                .jti
+                .as_ref()
+                .is_none_or(|jti| said.jti == Some(jti) || has(|touched| &touched.tokens, jti.as_str()))
+            && self
+                .client
+                .as_ref()
+                .is_none_or(|id| said.client == Some(id.as_str()) || has(|touched| &touched.clients, id))
             && self.grant.as_ref().is_none_or(|id| {
-                said.lineage.grants.iter().any(|grant| grant.as_str() == id.as_str()) || has(|touched| &touched.grants, id)
+                said.lineage.grants.iter().any(|grant| grant.as_str() == id.as_str())
+                    || has(|touched| &touched.grants, id)
             })
             && self.by.as_ref().is_none_or(|by| record.by.as_deref().map(operator_of) == Some(by.as_str()))
             && is(self.outcome.as_ref(), Some(&record.outcome))
@@ -129,8 +143,8 @@ impl Query {
     }
 }
 
-/// The operator's name without the token by which they acted: for `olga of https://m.example (token 01…)` the part before
-/// the parenthesis.
+/// The operator's name without the token by which they acted: for `olga of https://m.example (token 01…)` the
+/// part before the parenthesis.
 pub fn operator_of(by: &str) -> &str {
     by.split(" (token ").next().unwrap_or(by)
 }

@@ -76,7 +76,8 @@ impl Outcome {
     }
 }
 
-/// What the caller asked for, as it was sent: unverified texts, cut to [`MAX_ASKED_LEN`] bytes of JSON each. Cloning is cheap.
+/// What the caller asked for, as it was sent: unverified texts, cut to [`MAX_ASKED_LEN`] bytes of JSON each.
+/// Cloning is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// The `resource` parameter.
@@ -128,8 +129,8 @@ impl Asked {
     }
 }
 
-/// The longest beginning of `text` that has at most `max` bytes between the quotes of its JSON (RFC 8259 §7): a control
-/// character takes up to six.
+/// The longest beginning of `text` that has at most `max` bytes between the quotes of its JSON (RFC 8259 §7):
+/// a control character takes up to six.
 pub(crate) fn cut_encoded(text: &str, max: usize) -> &str {
     let mut len = 0;
     for (at, c) in text.char_indices() {
@@ -246,11 +247,18 @@ pub enum LeafError {
 
 impl Record {
     /// A record with only its head; the caller fills in the rest.
-    pub fn new(id: RecordId, time: Timestamp, kind: Kind, outcome: Outcome, reason: impl Into<String>) -> Self {
+    pub fn new(
+        id: RecordId,
+        time: Timestamp,
+        kind: Kind,
+        outcome: Outcome,
+        reason: impl Into<String>,
+    ) -> Self {
         Self::of(KnownTerms::default().into(), id, time, kind, outcome, reason.into())
     }
 
-    /// The record of a mandate: it says everything that the token will say. Its time is that of the token's issue.
+    /// The record of a mandate: it says everything that the token will say. Its time is that of the token's
+    /// issue.
     pub fn of_mandate(id: RecordId, kind: Kind, terms: Arc<Terms>) -> Self {
         let time = terms.issued;
         Self::of(About::Mandate(terms), id, time, kind, Outcome::Permitted, "ok".to_owned())
@@ -288,7 +296,8 @@ impl Record {
         }
     }
 
-    /// The bytes that are hashed, stored and exported: compact JSON, members in a fixed order, empty ones left out.
+    /// The bytes that are hashed, stored and exported: compact JSON, members in a fixed order, empty ones
+    /// left out.
     pub fn to_leaf(&self) -> Result<Vec<u8>, LeafError> {
         let mut leaf = Vec::with_capacity(1024);
         serde_json::to_writer(&mut leaf, self).map_err(LeafError::Json)?;
@@ -301,7 +310,8 @@ impl Record {
     }
 }
 
-/// The members by which a record is found, read from its leaf without the others. Only for the index: nothing is checked.
+/// The members by which a record is found, read from its leaf without the others. Only for the index: nothing
+/// is checked.
 #[derive(Debug, Deserialize)]
 pub struct LeafKeys<'a> {
     /// [`Record::id`].
@@ -450,9 +460,39 @@ struct OwnedWire {
 
 impl From<OwnedWire> for Record {
     fn from(wire: OwnedWire) -> Self {
-        let OwnedWire { id, time, kind, outcome, reason, detail, known, by, touched, asked, source, sum, policies, effects } = wire;
+        let OwnedWire {
+            id,
+            time,
+            kind,
+            outcome,
+            reason,
+            detail,
+            known,
+            by,
+            touched,
+            asked,
+            source,
+            sum,
+            policies,
+            effects,
+        } = wire;
         let (about, policies) = (known.into(), policies.into());
-        Self { id, time, kind, outcome, reason, detail, about, by, touched, asked, source, sum, policies, effects }
+        Self {
+            id,
+            time,
+            kind,
+            outcome,
+            reason,
+            detail,
+            about,
+            by,
+            touched,
+            asked,
+            source,
+            sum,
+            policies,
+            effects,
+        }
     }
 }
 

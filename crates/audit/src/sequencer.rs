@@ -25,7 +25,8 @@ pub const MAX_BATCH: usize = 512;
 /// How often a batch is tried that conflicts with other transactions.
 const TRIES: usize = 8;
 
-/// The most records that may wait. If there are more, callers are refused at once, so that they do not fill the memory.
+/// The most records that may wait. If there are more, callers are refused at once, so that they do not fill
+/// the memory.
 pub const MAX_WAITING: usize = 16 * 1024;
 
 /// Proof that a record is durable. Only the sequencer makes one, after its transaction is on disk.
@@ -47,12 +48,13 @@ impl Receipt {
     }
 }
 
-/// Why a record was not made durable. Then none of its effects happened, unless the database answered with an error although
-/// it kept the record. So the log never contains less than its receipts say. At worst it contains more.
+/// Why a record was not made durable. Then none of its effects happened, unless the database answered with an
+/// error although it kept the record. So the log never contains less than its receipts say. At worst it
+/// contains more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError<R> {
-    /// The log cannot be written now: the disk is full or failing, too many wait, or it is closed. The next append
-    /// tries again by itself.
+    /// The log cannot be written now: the disk is full or failing, too many wait, or it is closed. The next
+    /// append tries again by itself.
     #[error("the audit log cannot be written: {0}")]
     Unavailable(
         /// Private detail for operators.
@@ -92,8 +94,8 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
 }
 
-/// Whether a record may still be written: asked in the moment in which it becomes durable. It must be quick, and must not
-/// wait for the log.
+/// Whether a record may still be written: asked in the moment in which it becomes durable. It must be quick,
+/// and must not wait for the log.
 pub type Guard = Box<dyn Fn() -> bool + Send>;
 
 type Answer<E> = Result<Receipt, AppendError<<E as Effect>::Refusal>>;
@@ -131,7 +133,11 @@ pub struct Log<E: Effect> {
 
 impl<E: Effect> Clone for Log<E> {
     fn clone(&self) -> Self {
-        Self { jobs: self.jobs.clone(), waiting: Arc::clone(&self.waiting), strangers: Arc::clone(&self.strangers) }
+        Self {
+            jobs: self.jobs.clone(),
+            waiting: Arc::clone(&self.waiting),
+            strangers: Arc::clone(&self.strangers),
+        }
     }
 }
 
@@ -146,20 +152,27 @@ fn closed<R>() -> AppendError<R> {
 }
 
 impl<E: Effect> Log<E> {
-    /// Opens the log: reads the tree's right edge, checks it against the last checkpoint, and starts the thread.
+    /// Opens the log: reads the tree's right edge, checks it against the last checkpoint, and starts the
+    /// thread.
     ///
     /// The log's origin is the signer's. The code that made the signer's key has also signed the empty log
     /// ([`CheckpointSigner::found`]): a log without any checkpoint was tampered with.
     ///
     /// The join handle ends once every clone of the log is dropped and all that was queued is answered.
-    pub fn start<B: Backend<Effect = E>>(mut backend: B, signer: CheckpointSigner) -> Result<(Self, JoinHandle<()>), StartError> {
+    pub fn start<B: Backend<Effect = E>>(
+        mut backend: B,
+        signer: CheckpointSigner,
+    ) -> Result<(Self, JoinHandle<()>), StartError> {
         let tree = open_tree(&mut backend, &signer)?;
         let (jobs, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let root = tree.root().map_err(|e| StartError::Tampered(Tampered::from(e)))?;
         let heads = vec![(tree.size(), root)];
         let sequencer = Sequencer { backend, signer, tree: Some(tree), waiting: Arc::clone(&waiting), heads };
-        let thread = thread::Builder::new().name("audit".to_owned()).spawn(move || sequencer.run(&queue)).map_err(StartError::Thread)?;
+        let thread = thread::Builder::new()
+            .name("audit".to_owned())
+            .spawn(move || sequencer.run(&queue))
+            .map_err(StartError::Thread)?;
         Ok((Self { jobs, waiting, strangers: Arc::default() }, thread))
     }
 
@@ -168,7 +181,13 @@ impl<E: Effect> Log<E> {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    fn enqueue(&self, mut record: Record, effects: Vec<E>, guard: Option<Guard>, waiter: Waiter<E>) -> Result<(), AppendError<E::Refusal>> {
+    fn enqueue(
+        &self,
+        mut record: Record,
+        effects: Vec<E>,
+        guard: Option<Guard>,
+        waiter: Waiter<E>,
+    ) -> Result<(), AppendError<E::Refusal>> {
         record.effects = EffectNames::of(effects.iter().map(Effect::name));
         let leaf = record.to_leaf()?;
         let hash = leaf_hash(&leaf);
@@ -189,21 +208,35 @@ impl<E: Effect> Log<E> {
         self.append_guarded(record, effects, None).await
     }
 
-    /// As [`Log::append`], if the guard holds in the moment in which the record becomes durable: to wait for the disk can take
-    /// long.
-    pub async fn append_while(&self, record: Record, effects: Vec<E>, guard: Guard) -> Result<Receipt, AppendError<E::Refusal>> {
+    /// As [`Log::append`], if the guard holds in the moment in which the record becomes durable: to wait for
+    /// the disk can take long.
+    pub async fn append_while(
+        &self,
+        record: Record,
+        effects: Vec<E>,
+        guard: Guard,
+    ) -> Result<Receipt, AppendError<E::Refusal>> {
         self.append_guarded(record, effects, Some(guard)).await
     }
 
-    async fn append_guarded(&self, record: Record, effects: Vec<E>, guard: Option<Guard>) -> Result<Receipt, AppendError<E::Refusal>> {
+    async fn append_guarded(
+        &self,
+        record: Record,
+        effects: Vec<E>,
+        guard: Option<Guard>,
+    ) -> Result<Receipt, AppendError<E::Refusal>> {
         let (waiter, answer) = oneshot::channel();
         self.enqueue(record, effects, guard, Waiter::Async(waiter))?;
         answer.await.unwrap_or_else(|_| Err(closed()))
     }
 
-    /// Makes a refusal durable. The refusal of a stranger from the source `stranger` is recorded within the quota of that
-    /// source. Beyond the quota, the refusal is counted, and nothing is written now.
-    pub async fn append_refusal(&self, mut record: Record, stranger: Option<RequestSource>) -> Result<(), AppendError<E::Refusal>> {
+    /// Makes a refusal durable. The refusal of a stranger from the source `stranger` is recorded within the
+    /// quota of that source. Beyond the quota, the refusal is counted, and nothing is written now.
+    pub async fn append_refusal(
+        &self,
+        mut record: Record,
+        stranger: Option<RequestSource>,
+    ) -> Result<(), AppendError<E::Refusal>> {
         let Some(source) = stranger else { return self.append(record, Vec::new()).await.map(drop) };
         strangers::shorten(&mut record, source);
         let (kind, now) = (record.kind, record.time);
@@ -214,10 +247,15 @@ impl<E: Effect> Log<E> {
         self.append(record, Vec::new()).await.map(drop)
     }
 
-    /// Records the counts of strangers' refusals. The caller does this every [`strangers::SUM_INTERVAL`], and at the end.
+    /// Records the counts of strangers' refusals. The caller does this every [`strangers::SUM_INTERVAL`], and
+    /// at the end.
     ///
     /// Counts that cannot be recorded are kept.
-    pub async fn record_sums(&self, now: Timestamp, entropy: &dyn Entropy) -> Result<(), AppendError<E::Refusal>> {
+    pub async fn record_sums(
+        &self,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<(), AppendError<E::Refusal>> {
         let mut failed = Ok(());
         for refusals in self.strangers.take() {
             if failed.is_err() {
@@ -228,7 +266,11 @@ impl<E: Effect> Log<E> {
             let mut record = Record::new(id, now, refusals.kind, Outcome::Refused, refusals.reason.as_str());
             record.source = Some(refusals.source.to_string());
             record.sum = Some(refusals.sum);
-            failed = self.append(record, Vec::new()).await.map(drop).inspect_err(|_| self.strangers.put_back(refusals));
+            failed = self
+                .append(record, Vec::new())
+                .await
+                .map(drop)
+                .inspect_err(|_| self.strangers.put_back(refusals));
         }
         failed
     }
@@ -239,7 +281,11 @@ impl<E: Effect> Log<E> {
     }
 
     /// As [`Log::append`], blocking the calling thread.
-    pub fn append_blocking(&self, record: Record, effects: Vec<E>) -> Result<Receipt, AppendError<E::Refusal>> {
+    pub fn append_blocking(
+        &self,
+        record: Record,
+        effects: Vec<E>,
+    ) -> Result<Receipt, AppendError<E::Refusal>> {
         let (waiter, answer) = mpsc::sync_channel(1);
         self.enqueue(record, effects, None, Waiter::Blocking(waiter))?;
         answer.recv().unwrap_or_else(|_| Err(closed()))
@@ -252,7 +298,8 @@ struct Sequencer<B: Backend> {
     // None after an error whose result on disk is unknown: it is read again before the next batch.
     tree: Option<Frontier>,
     waiting: Arc<AtomicUsize>,
-    /// Size and root of what may be durable: the last commit that was seen, and those after it of which no answer came.
+    /// Size and root of what may be durable: the last commit that was seen, and those after it of which no
+    /// answer came.
     heads: Vec<(u64, Hash)>,
 }
 
@@ -334,13 +381,15 @@ impl<B: Backend> Sequencer<B> {
             let index = tree.size();
             let hashes = tree.hashes_of_next(job.hash).map_err(|e| Failure::of(&e))?;
             let leaf = Leaf { index, record: &job.record, bytes: &job.leaf, hashes: &hashes };
-            verdicts.push(match self.backend.stage(leaf, &job.effects).map_err(Failure::of_backend::<B>)? {
-                Staged::Kept => {
-                    tree.extend(&hashes).map_err(|e| Failure::of(&e))?;
-                    Verdict::Kept(index)
-                }
-                Staged::Refused(refusal) => Verdict::Refused(refusal),
-            });
+            verdicts.push(
+                match self.backend.stage(leaf, &job.effects).map_err(Failure::of_backend::<B>)? {
+                    Staged::Kept => {
+                        tree.extend(&hashes).map_err(|e| Failure::of(&e))?;
+                        Verdict::Kept(index)
+                    }
+                    Staged::Refused(refusal) => Verdict::Refused(refusal),
+                },
+            );
         }
         if tree.size() == before {
             // Every entry refused: there is nothing to keep.
@@ -355,8 +404,8 @@ impl<B: Backend> Sequencer<B> {
         Ok((tree, verdicts))
     }
 
-    /// Reads the log after an error. It must be as this process left it, with or without what it did not see committed: in another
-    /// log there are no records that were receipted, or those of another writer.
+    /// Reads the log after an error. It must be as this process left it, with or without what it did not see
+    /// committed: in another log there are no records that were receipted, or those of another writer.
     fn read_again(&mut self) -> Result<Frontier, Failure> {
         let tree = open_tree(&mut self.backend, &self.signer).map_err(|e| Failure::of(&e))?;
         let head = (tree.size(), tree.root().map_err(|e| Failure::of(&e))?);
@@ -364,8 +413,11 @@ impl<B: Backend> Sequencer<B> {
             return Ok(tree);
         }
         let known: Vec<String> = self.heads.iter().map(|(size, _)| size.to_string()).collect();
-        let why =
-            format!("the audit log has {} records and is not the one that this server wrote, with {}", tree.size(), known.join(" or "));
+        let why = format!(
+            "the audit log has {} records and is not the one that this server wrote, with {}",
+            tree.size(),
+            known.join(" or ")
+        );
         Err(Failure { why, conflict: false, over: true })
     }
 }

@@ -1,8 +1,10 @@
-//! How much of the log strangers may fill: a quota of bytes by time and source, and sums for what is beyond it.
+//! How much of the log strangers may fill: a quota of bytes by time and source, and sums for what is beyond
+//! it.
 //!
-//! A stranger is a requester that has not proven who they are. A refused request costs a stranger nothing. So if each
-//! refusal had its own record, anybody could fill the disk. Within the quota each refusal has its own record. Beyond it,
-//! refusals are counted by source, kind and reason, and the counts are recorded later, a bounded number in a bounded time.
+//! A stranger is a requester that has not proven who they are. A refused request costs a stranger nothing. So
+//! if each refusal had its own record, anybody could fill the disk. Within the quota each refusal has its own
+//! record. Beyond it, refusals are counted by source, kind and reason, and the counts are recorded later, a
+//! bounded number in a bounded time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -15,7 +17,8 @@ use crate::record::{Kind, Record, Sum};
 /// How many bytes one source may write at once; the same number is added each hour.
 pub const SOURCE_BYTES: u64 = 64 * 1024;
 
-/// How many bytes all sources together may write each hour; after a quiet hour, they may write the same number again at once.
+/// How many bytes all sources together may write each hour; after a quiet hour, they may write the same
+/// number again at once.
 pub const ALL_BYTES: u64 = 768 * 1024;
 
 /// The most bytes that a single refusal of a stranger counts for: a longer one is summed.
@@ -30,8 +33,9 @@ pub const SUM_INTERVAL: Duration = Duration::from_mins(5);
 /// How many sums are recorded each time. The others wait for the next time, and are counted further.
 pub const MAX_SUMS: usize = 64;
 
-/// The most bytes that strangers can add to the log in a day, in records and sums with their tree hashes: the quota of a day
-/// and of the quiet hour before it, and as many of the longest sums as can be recorded in a day.
+/// The most bytes that strangers can add to the log in a day, in records and sums with their tree hashes: the
+/// quota of a day and of the quiet hour before it, and as many of the longest sums as can be recorded in a
+/// day.
 pub const MAX_BYTES_A_DAY: u64 = 25 * ALL_BYTES + 289 * MAX_SUMS as u64 * (MAX_SUM_LEAF + OVERHEAD);
 
 /// The longest leaf of a sum, in bytes: we choose everything in it, and it is short.
@@ -45,7 +49,8 @@ const MAX_COUNTS: usize = 512;
 
 const HOUR: u64 = 60 * 60 * 1000;
 
-/// A quota that fills up again with time. Counts in byte-milliseconds an hour, so that nothing is lost by rounding.
+/// A quota that fills up again with time. Counts in byte-milliseconds an hour, so that nothing is lost by
+/// rounding.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     spent: u64,
@@ -129,7 +134,10 @@ impl Strangers {
         if !all.has(ALL_BYTES, bytes) {
             return false;
         }
-        if sources.len() >= MAX_SOURCES && !sources.contains_key(&source) && looked.is_none_or(|at| now.since(at) > SUM_INTERVAL) {
+        if sources.len() >= MAX_SOURCES
+            && !sources.contains_key(&source)
+            && looked.is_none_or(|at| now.since(at) > SUM_INTERVAL)
+        {
             *looked = Some(now);
             // A full quota is what a source has that was never seen: forgetting it forgives nothing.
             sources.retain(|_, bucket| {
@@ -166,7 +174,9 @@ impl Strangers {
         all.sort_by_key(|(_, sum)| std::cmp::Reverse(sum.count));
         let rest = all.split_off(all.len().min(MAX_SUMS));
         state.counts.extend(rest);
-        all.into_iter().map(|(Counted { source, kind, reason }, sum)| Refusals { source, kind, reason, sum }).collect()
+        all.into_iter()
+            .map(|(Counted { source, kind, reason }, sum)| Refusals { source, kind, reason, sum })
+            .collect()
     }
 
     /// Puts back what could not be recorded.
@@ -190,11 +200,15 @@ impl State {
     }
 }
 
-/// Makes the record of a stranger's refusal short: the texts that were asked for are cut, and so are unverified texts.
+/// Makes the record of a stranger's refusal short: the texts that were asked for are cut, and so are
+/// unverified texts.
 pub(crate) fn shorten(record: &mut Record, source: RequestSource) {
     record.source = Some(source.to_string());
     record.asked.shorten();
-    record.detail = record.detail.take().map(|detail| crate::record::cut_encoded(&detail, MAX_STRANGER_DETAIL).to_owned());
+    record.detail = record
+        .detail
+        .take()
+        .map(|detail| crate::record::cut_encoded(&detail, MAX_STRANGER_DETAIL).to_owned());
 }
 
 /// The most bytes, as JSON, of the sentence in the record of a stranger's refusal.

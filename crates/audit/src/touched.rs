@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 /// The most bytes of names that a record keeps: a registry file may change a hundred thousand entries.
 pub const MAX_TOUCHED_LEN: usize = 24 * 1024;
 
-/// The entries that an act touched: those that it changed or revoked, and those that these mention. Agents and resources
-/// are listed by their name and by the identifier that tokens use.
+/// The entries that an act touched: those that it changed or revoked, and those that these mention. Agents
+/// and resources are listed by their name and by the identifier that tokens use.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Touched {
@@ -65,7 +65,11 @@ impl Touched {
             }
             let len = match touch {
                 Touch::Person(person) => person.sub.len() + person.iss.as_str().len(),
-                Touch::Agent(name) | Touch::Resource(name) | Touch::Client(name) | Touch::Grant(name) | Touch::Token(name) => name.len(),
+                Touch::Agent(name)
+                | Touch::Resource(name)
+                | Touch::Client(name)
+                | Touch::Grant(name)
+                | Touch::Token(name) => name.len(),
             };
             // In JSON at most twice as long, with quotes and member names around it.
             let Some(rest) = left.checked_sub(2 * len + 24) else {
@@ -98,7 +102,10 @@ mod tests {
     #[test]
     fn a_name_is_kept_once_of_each_kind() {
         let touched = Touched::of([Touch::Agent("a"), Touch::Agent("a"), Touch::Client("a")]);
-        assert_eq!((touched.agents.as_slice(), touched.clients.as_slice()), (&["a".to_owned()][..], &["a".to_owned()][..]));
+        assert_eq!(
+            (touched.agents.as_slice(), touched.clients.as_slice()),
+            (&["a".to_owned()][..], &["a".to_owned()][..])
+        );
         assert!(!touched.is_empty() && !touched.cut_off && Touched::of([]).is_empty());
     }
 
@@ -114,6 +121,9 @@ mod tests {
     fn it_is_read_as_it_was_written() {
         let person = mandate_core::Person { iss: "https://m.example".parse().unwrap(), sub: "riley".into() };
         let touched = Touched::of([Touch::Person(&person), Touch::Token("j1")]);
-        assert_eq!(serde_json::from_str::<Touched>(&serde_json::to_string(&touched).unwrap()).unwrap(), touched);
+        assert_eq!(
+            serde_json::from_str::<Touched>(&serde_json::to_string(&touched).unwrap()).unwrap(),
+            touched
+        );
     }
 }

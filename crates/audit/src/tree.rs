@@ -11,14 +11,15 @@ pub fn leaf_hash(leaf: &[u8]) -> Hash {
 
 /// Where a stored hash is: with which record it was written, and at which place among that record's hashes.
 ///
-/// Appending record `n` completes one subtree per trailing one bit of `n`; the hashes that result are stored with the
-/// record, the leaf's own first.
+/// Appending record `n` completes one subtree per trailing one bit of `n`; the hashes that result are stored
+/// with the record, the leaf's own first.
 pub fn location_of(stored_index: u64) -> (u64, usize) {
     let (level, n) = tlog_tiles::split_stored_hash_index(stored_index);
     (((n + 1) << level) - 1, usize::from(level))
 }
 
-/// The stored hashes that a tree of `size` leaves is continued from: the roots of its complete subtrees, at most 64.
+/// The stored hashes that a tree of `size` leaves is continued from: the roots of its complete subtrees, at
+/// most 64.
 pub fn frontier_indexes(size: u64) -> Vec<u64> {
     if size == 0 { Vec::new() } else { tlog_tiles::sub_tree_index(0, size, Vec::new()) }
 }

@@ -36,7 +36,9 @@ pub enum Tampered {
         source: serde_json::Error,
     },
     /// The hashes above a record are not those of the records before it.
-    #[error("the tree is broken at record {index}: a record up to there was changed, moved, inserted or removed")]
+    #[error(
+        "the tree is broken at record {index}: a record up to there was changed, moved, inserted or removed"
+    )]
     Tree {
         /// Which.
         index: u64,
@@ -58,7 +60,9 @@ pub enum Tampered {
         column: &'static str,
     },
     /// There are fewer records than the checkpoint signs.
-    #[error("the log was truncated: its checkpoint covers {signed} records, record {found} and all after it are missing")]
+    #[error(
+        "the log was truncated: its checkpoint covers {signed} records, record {found} and all after it are missing"
+    )]
     Truncated {
         /// The size in the checkpoint.
         signed: u64,
@@ -74,7 +78,9 @@ pub enum Tampered {
         signed: u64,
     },
     /// All hashes agree with one another, but not with what was signed.
-    #[error("the records up to {size} have the root {found}, but the checkpoint signs {signed}: the whole log was rewritten")]
+    #[error(
+        "the records up to {size} have the root {found}, but the checkpoint signs {signed}: the whole log was rewritten"
+    )]
     Root {
         /// How many records.
         size: u64,
@@ -96,7 +102,9 @@ pub enum Tampered {
     #[error("the earlier checkpoint is not of this log: {0}")]
     Earlier(#[source] CheckpointError),
     /// The log no longer contains what an earlier checkpoint signed.
-    #[error("the log does not continue the earlier checkpoint of {size} records: it was rewritten, cut short or replaced since")]
+    #[error(
+        "the log does not continue the earlier checkpoint of {size} records: it was rewritten, cut short or replaced since"
+    )]
     History {
         /// The earlier checkpoint's size.
         size: u64,
@@ -109,8 +117,8 @@ impl From<BrokenTree> for Tampered {
     }
 }
 
-/// Recomputes a tree from its leaves and compares each step with the stored hashes, so that an error names the first record
-/// that does not match.
+/// Recomputes a tree from its leaves and compares each step with the stored hashes, so that an error names
+/// the first record that does not match.
 #[derive(Clone, Debug, Default)]
 pub struct TreeVerification {
     frontier: Frontier,
@@ -124,8 +132,8 @@ impl TreeVerification {
         Self::default()
     }
 
-    /// Also requires the log to continue an earlier, verified checkpoint: with such a checkpoint an auditor detects a log that
-    /// was rewritten and signed again.
+    /// Also requires the log to continue an earlier, verified checkpoint: with such a checkpoint an auditor
+    /// detects a log that was rewritten and signed again.
     #[must_use]
     pub fn continuing(mut self, earlier: Checkpoint) -> Self {
         let root = if earlier.size == 0 { self.frontier.root().ok() } else { None };
@@ -160,12 +168,17 @@ impl TreeVerification {
     }
 
     /// After the last leaf: compares the tree with the signed checkpoint.
-    pub fn finish(self, checkpoint: Option<&[u8]>, verifier: &CheckpointVerifier) -> Result<Summary, Tampered> {
+    pub fn finish(
+        self,
+        checkpoint: Option<&[u8]>,
+        verifier: &CheckpointVerifier,
+    ) -> Result<Summary, Tampered> {
         let size = self.frontier.size();
         let root = self.frontier.root()?;
         let note = checkpoint.ok_or(Tampered::NoCheckpoint { size })?;
         check_head(size, root, &verifier.open(note)?)?;
-        if let Some((earlier, _)) = self.earlier.iter().find(|(earlier, found)| *found != Some(earlier.root)) {
+        if let Some((earlier, _)) = self.earlier.iter().find(|(earlier, found)| *found != Some(earlier.root))
+        {
             return Err(Tampered::History { size: earlier.size });
         }
         Ok(Summary { origin: verifier.origin().to_owned(), size, root, vkey: verifier.vkey().to_owned() })

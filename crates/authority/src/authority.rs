@@ -41,13 +41,16 @@ pub struct Authority {
 
 impl fmt::Debug for Authority {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authority").field("trust_domain", &self.trust_domain).field("issuer", &self.issuer).finish_non_exhaustive()
+        f.debug_struct("Authority")
+            .field("trust_domain", &self.trust_domain)
+            .field("issuer", &self.issuer)
+            .finish_non_exhaustive()
     }
 }
 
 impl Authority {
-    /// Loads the keys from the store, or makes them at the first start. For each purpose there is one key that signs, and one
-    /// that waits and is already published.
+    /// Loads the keys from the store, or makes them at the first start. For each purpose there is one key
+    /// that signs, and one that waits and is already published.
     pub fn open(
         store: Store,
         trust_domain: TrustDomain,
@@ -84,8 +87,8 @@ impl Authority {
 
     /// Signs the access token of a mandate. The only way to get one.
     ///
-    /// Takes both by value: one decision and one durable record yield one token. Refuses unless the record says that
-    /// exactly this mandate was permitted.
+    /// Takes both by value: one decision and one durable record yield one token. Refuses unless the record
+    /// says that exactly this mandate was permitted.
     pub fn mint(&self, mandate: Mandate, receipt: Receipt) -> Result<AccessTokenString, MintError> {
         let token = mint::mint(&self.keys.load().access_token.active().key, &mandate, &receipt);
         drop((mandate, receipt));
@@ -120,12 +123,21 @@ impl Authority {
     ) -> Result<IssuedCertificate, CertificateError> {
         grant.matches(&self.issuer, receipt.record())?;
         drop(receipt);
-        self.keys.load().x509.active().key.issue_to(grant.spiffe_id(), key, grant.issued(), self.entropy.as_ref())
+        self.keys.load().x509.active().key.issue_to(
+            grant.spiffe_id(),
+            key,
+            grant.issued(),
+            self.entropy.as_ref(),
+        )
     }
 
-    /// Makes a key and a certificate for the server's own listener, named `spiffe://<trust domain>/mandate/server`. It gives
-    /// nothing that the holder of the signing key does not have already, so it needs no record.
-    pub fn issue_server_certificate(&self, names: &[ServerName]) -> Result<ServerCertificate, CertificateError> {
+    /// Makes a key and a certificate for the server's own listener, named `spiffe://<trust
+    /// domain>/mandate/server`. It gives nothing that the holder of the signing key does not have already, so
+    /// it needs no record.
+    pub fn issue_server_certificate(
+        &self,
+        names: &[ServerName],
+    ) -> Result<ServerCertificate, CertificateError> {
         let id = server_id(&self.trust_domain)?;
         self.keys.load().x509.active().key.issue_with_key(&id, names, self.clock.now(), self.entropy.as_ref())
     }
@@ -135,8 +147,8 @@ impl Authority {
         self.keys.load().x509.published().map(|slot| slot.key.certificate().to_vec()).collect()
     }
 
-    /// SHA-256 of the signing certificate's `SubjectPublicKeyInfo`, in lower-case hex. By this a node that has not joined yet
-    /// recognizes the authority.
+    /// SHA-256 of the signing certificate's `SubjectPublicKeyInfo`, in lower-case hex. By this a node that
+    /// has not joined yet recognizes the authority.
     pub fn ca_pin(&self) -> String {
         self.keys.load().x509.active().key.pin().to_owned()
     }
@@ -186,30 +198,39 @@ impl Authority {
         self.checkpoint.verifier().vkey()
     }
 
-    /// Makes the waiting key of a purpose the signing one. The previous key stays published until everything that it signed has
-    /// expired. A new waiting key is made and published.
+    /// Makes the waiting key of a purpose the signing one. The previous key stays published until everything
+    /// that it signed has expired. A new waiting key is made and published.
     pub fn rotate(&self, purpose: Purpose, now: Timestamp) -> Result<(), RotateError> {
         let _one_at_a_time = self.rotation.lock();
         let current = self.keys.load_full();
-        let next = key_store::rotate(&self.store, &current, purpose, &self.trust_domain, now, self.entropy.as_ref())?;
+        let next = key_store::rotate(
+            &self.store,
+            &current,
+            purpose,
+            &self.trust_domain,
+            now,
+            self.entropy.as_ref(),
+        )?;
         self.publish(next);
         tracing::info!(purpose = %purpose, kid = self.active_key(purpose), "a new key signs");
         Ok(())
     }
 
-    /// The earliest time at which [`Authority::rotate`] can let the waiting key of a purpose sign. `None`: no key waits.
+    /// The earliest time at which [`Authority::rotate`] can let the waiting key of a purpose sign. `None`: no
+    /// key waits.
     pub fn ready(&self, purpose: Purpose) -> Option<Timestamp> {
         self.keys.load().ready(purpose)
     }
 
-    /// The purposes whose active key had signed for its whole period at `now`: [`Authority::maintain`] replaces those.
+    /// The purposes whose active key had signed for its whole period at `now`: [`Authority::maintain`]
+    /// replaces those.
     pub fn due(&self, now: Timestamp) -> Vec<Purpose> {
         let keys = self.keys.load();
         Purpose::ALL.iter().copied().filter(|purpose| keys.is_due(*purpose, now)).collect()
     }
 
-    /// Replaces keys that have signed for their whole period, and drops retired keys with which no valid token can be verified.
-    /// Call it from time to time. Returns whether anything changed.
+    /// Replaces keys that have signed for their whole period, and drops retired keys with which no valid
+    /// token can be verified. Call it from time to time. Returns whether anything changed.
     pub fn maintain(&self, now: Timestamp) -> Result<bool, RotateError> {
         let mut changed = false;
         for purpose in Purpose::ALL {

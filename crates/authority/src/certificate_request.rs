@@ -1,5 +1,5 @@
-//! Certificate signing requests (RFC 2986): nothing is read from one but a public key, with the proof that the requester
-//! holds the private key.
+//! Certificate signing requests (RFC 2986): nothing is read from one but a public key, with the proof that
+//! the requester holds the private key.
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
 use rcgen::{PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm};
@@ -39,8 +39,8 @@ impl ProvenKey {
         &self.point
     }
 
-    /// Verifies a request's own signature. Its subject, names and everything else that it asks for are ignored: the authority decides the
-    /// content of a certificate, never the requester.
+    /// Verifies a request's own signature. Its subject, names and everything else that it asks for are
+    /// ignored: the authority decides the content of a certificate, never the requester.
     pub fn from_request(der: &[u8]) -> Result<Self, InvalidRequest> {
         if der.len() > MAX_REQUEST_LEN {
             return Err(InvalidRequest::TooLong);

@@ -18,7 +18,9 @@ pub enum OpenError {
     #[error("a signing key could not be generated")]
     KeyGeneration,
     /// A stored key is not what it should be.
-    #[error("a stored signing key is unreadable: the database or its seal key belongs to another installation, or is damaged")]
+    #[error(
+        "a stored signing key is unreadable: the database or its seal key belongs to another installation, or is damaged"
+    )]
     KeyUnreadable,
     /// A stored key's state is unknown, or a purpose has no active key.
     #[error("the stored {0} keys are inconsistent: exactly one must be active")]
@@ -37,7 +39,8 @@ pub enum OpenError {
 /// A rotation did not take place.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateError {
-    /// The next key has not been published for long enough: a client with a cached key set would refuse its tokens.
+    /// The next key has not been published for long enough: a client with a cached key set would refuse its
+    /// tokens.
     #[error("the next key was published too recently; it can be used from {ready}")]
     TooSoon {
         /// The first moment at which it can.
@@ -48,8 +51,8 @@ pub enum RotateError {
     Keys(#[from] OpenError),
 }
 
-/// No token was minted. Each of these is a fault of the program: the record differs from the decision, or the token differs
-/// from the decision.
+/// No token was minted. Each of these is a fault of the program: the record differs from the decision, or the
+/// token differs from the decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MintError {
     /// The receipt is not for this mandate.

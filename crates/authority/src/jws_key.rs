@@ -17,17 +17,18 @@ pub(crate) struct JwsKey {
 impl JwsKey {
     /// A new key, and its private half to be sealed.
     pub(crate) fn generate(key_use: KeyUse) -> Result<(Self, Secret), OpenError> {
-        let document =
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).map_err(|_| OpenError::KeyGeneration)?;
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+            .map_err(|_| OpenError::KeyGeneration)?;
         let sealed = Secret::new(document.as_ref());
         Ok((Self::from_sealed(&sealed, key_use)?, sealed))
     }
 
     /// From what [`JwsKey::generate`] returned.
     pub(crate) fn from_sealed(sealed: &Secret, key_use: KeyUse) -> Result<Self, OpenError> {
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, sealed.expose_secret()).map_err(|_| OpenError::KeyUnreadable)?;
-        let jwk = PublicJwk::from_p256_point(pair.public_key().as_ref(), key_use).map_err(|_| OpenError::KeyUnreadable)?;
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, sealed.expose_secret())
+            .map_err(|_| OpenError::KeyUnreadable)?;
+        let jwk = PublicJwk::from_p256_point(pair.public_key().as_ref(), key_use)
+            .map_err(|_| OpenError::KeyUnreadable)?;
         Ok(Self { pair, jwk })
     }
 
@@ -42,7 +43,10 @@ impl JwsKey {
     }
 
     /// A signer that checks what it signs.
-    pub(crate) fn linted<L: Fn(&[u8], &str) -> Result<(), E> + Send + Sync, E: Send>(&self, lint: L) -> Linted<'_, L, E> {
+    pub(crate) fn linted<L: Fn(&[u8], &str) -> Result<(), E> + Send + Sync, E: Send>(
+        &self,
+        lint: L,
+    ) -> Linted<'_, L, E> {
         Linted { key: self, lint, broken: Mutex::new(None) }
     }
 }
@@ -76,7 +80,11 @@ impl<L: Fn(&[u8], &str) -> Result<(), E> + Send + Sync, E: Send> Signer for Lint
             *self.broken.lock() = Some(broken);
             return Err(SignError::Claims("the lint refused"));
         }
-        let signature = self.key.pair.sign(&SystemRandom::new(), message).map_err(|_| SignError::Key("ECDSA failed".to_owned()))?;
+        let signature = self
+            .key
+            .pair
+            .sign(&SystemRandom::new(), message)
+            .map_err(|_| SignError::Key("ECDSA failed".to_owned()))?;
         Ok(signature.as_ref().to_vec())
     }
 }

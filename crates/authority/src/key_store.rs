@@ -86,7 +86,10 @@ fn make<K: Material>(maker: &Maker<'_>) -> Result<(Slot<K>, StoredKey), OpenErro
         public: key.public().to_vec(),
         private,
     };
-    Ok((Slot { kid: row.kid.clone(), key: Arc::new(key), published: maker.now, state: KeyState::Standby }, row))
+    Ok((
+        Slot { kid: row.kid.clone(), key: Arc::new(key), published: maker.now, state: KeyState::Standby },
+        row,
+    ))
 }
 
 fn to_stored(state: KeyState) -> (keys::KeyState, Option<Timestamp>) {
@@ -179,7 +182,8 @@ fn open_checkpoint(
         store.transact_blocking("authority.first_checkpoint_key", |tx| {
             if keys::list(tx, CHECKPOINT)?.is_empty() {
                 keys::put(tx, &row)?;
-                // In the transaction of the key, so that a log that has lost its checkpoint is never taken for a new one.
+                // In the transaction of the key, so that a log that has lost its checkpoint is never taken
+                // for a new one.
                 records::found(tx, &origin, &first)?;
             }
             Ok(())
@@ -202,7 +206,8 @@ pub(crate) fn rotate(
     entropy: &dyn Entropy,
 ) -> Result<Published, RotateError> {
     let maker = Maker { purpose, trust_domain, now, entropy };
-    let (access_token, jwt_svid, x509) = (Arc::clone(&current.access_token), Arc::clone(&current.jwt_svid), Arc::clone(&current.x509));
+    let (access_token, jwt_svid, x509) =
+        (Arc::clone(&current.access_token), Arc::clone(&current.jwt_svid), Arc::clone(&current.x509));
     let next = match purpose {
         Purpose::AccessToken => Published::new(rotate_ring(store, &access_token, &maker)?, jwt_svid, x509),
         Purpose::JwtSvid => Published::new(access_token, rotate_ring(store, &jwt_svid, &maker)?, x509),
@@ -211,7 +216,11 @@ pub(crate) fn rotate(
     Ok(next?)
 }
 
-fn rotate_ring<K: Material>(store: &Store, ring: &Ring<K>, maker: &Maker<'_>) -> Result<Arc<Ring<K>>, RotateError> {
+fn rotate_ring<K: Material>(
+    store: &Store,
+    ring: &Ring<K>,
+    maker: &Maker<'_>,
+) -> Result<Arc<Ring<K>>, RotateError> {
     let (next, row) = make::<K>(maker)?;
     let rotation = match ring.ready() {
         Some(ready) if ready > maker.now => return Err(RotateError::TooSoon { ready }),
@@ -224,13 +233,24 @@ fn rotate_ring<K: Material>(store: &Store, ring: &Ring<K>, maker: &Maker<'_>) ->
 }
 
 /// Drops expired keys, durably, and returns the keys after that.
-pub(crate) fn prune(store: &Store, current: &Published, purpose: Purpose, now: Timestamp) -> Result<Published, OpenError> {
-    fn pruned<K>(store: &Store, ring: &Ring<K>, purpose: Purpose, now: Timestamp) -> Result<Arc<Ring<K>>, OpenError> {
+pub(crate) fn prune(
+    store: &Store,
+    current: &Published,
+    purpose: Purpose,
+    now: Timestamp,
+) -> Result<Published, OpenError> {
+    fn pruned<K>(
+        store: &Store,
+        ring: &Ring<K>,
+        purpose: Purpose,
+        now: Timestamp,
+    ) -> Result<Arc<Ring<K>>, OpenError> {
         let rotation = ring.pruned(now);
         write(store, purpose, &rotation, None)?;
         Ok(Arc::new(rotation.ring))
     }
-    let (access_token, jwt_svid, x509) = (Arc::clone(&current.access_token), Arc::clone(&current.jwt_svid), Arc::clone(&current.x509));
+    let (access_token, jwt_svid, x509) =
+        (Arc::clone(&current.access_token), Arc::clone(&current.jwt_svid), Arc::clone(&current.x509));
     match purpose {
         Purpose::AccessToken => Published::new(pruned(store, &access_token, purpose, now)?, jwt_svid, x509),
         Purpose::JwtSvid => Published::new(access_token, pruned(store, &jwt_svid, purpose, now)?, x509),
@@ -238,7 +258,12 @@ pub(crate) fn prune(store: &Store, current: &Published, purpose: Purpose, now: T
     }
 }
 
-fn write<K>(store: &Store, purpose: Purpose, rotation: &Rotation<K>, new: Option<&StoredKey>) -> Result<(), StoreError> {
+fn write<K>(
+    store: &Store,
+    purpose: Purpose,
+    rotation: &Rotation<K>,
+    new: Option<&StoredKey>,
+) -> Result<(), StoreError> {
     let name = purpose.as_str();
     store.transact_blocking("authority.rotate", |tx| {
         for (kid, state) in &rotation.changed {

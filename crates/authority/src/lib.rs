@@ -1,11 +1,11 @@
 //! The authority: the only code that holds private signing keys.
 //!
-//! It signs access tokens, JWT-SVIDs, X.509-SVIDs and (through the audit log's sequencer) checkpoints, each with keys
-//! that sign nothing else. Before a signature is made, the bytes that are about to be signed are parsed again and checked
-//! against their profile.
+//! It signs access tokens, JWT-SVIDs, X.509-SVIDs and (through the audit log's sequencer) checkpoints, each
+//! with keys that sign nothing else. Before a signature is made, the bytes that are about to be signed are
+//! parsed again and checked against their profile.
 //!
-//! An access token comes from one place, [`Authority::mint`], which takes the [`mandate_delegation::Mandate`] of a
-//! decision and the [`mandate_audit::Receipt`] of its durable record:
+//! An access token comes from one place, [`Authority::mint`], which takes the [`mandate_delegation::Mandate`]
+//! of a decision and the [`mandate_audit::Receipt`] of its durable record:
 //!
 //! ```
 //! use mandate_audit::Receipt;

@@ -50,7 +50,11 @@ pub(crate) fn matches(terms: &Terms, record: &Record) -> Result<(), Mismatch> {
     if record.time == terms.issued { Ok(()) } else { Err(Mismatch::Time) }
 }
 
-pub(crate) fn mint(key: &JwsKey, mandate: &Mandate, receipt: &Receipt) -> Result<AccessTokenString, MintError> {
+pub(crate) fn mint(
+    key: &JwsKey,
+    mandate: &Mandate,
+    receipt: &Receipt,
+) -> Result<AccessTokenString, MintError> {
     matches(&mandate.view().terms, receipt.record())?;
     sign(key, mandate)
 }

@@ -22,8 +22,13 @@ impl NodeGrant {
         if name.is_empty() || name.contains('/') {
             return Err(CertificateError::Identity);
         }
-        let spiffe_id = trust_domain.member(&format!("/node/{name}")).map_err(|_| CertificateError::Identity)?;
-        Ok(Self { spiffe_id, issued: now, expires: Timestamp::from_secs(now.plus(X509_SVID_LIFETIME).secs()) })
+        let spiffe_id =
+            trust_domain.member(&format!("/node/{name}")).map_err(|_| CertificateError::Identity)?;
+        Ok(Self {
+            spiffe_id,
+            issued: now,
+            expires: Timestamp::from_secs(now.plus(X509_SVID_LIFETIME).secs()),
+        })
     }
 
     /// The SPIFFE ID of the node.
@@ -54,12 +59,19 @@ impl NodeGrant {
         if record.outcome != Outcome::Permitted {
             return Err(Mismatch::Outcome);
         }
-        self.known(issuer).said().first_difference(&record.said()).map_or(Ok(()), |term| Err(Mismatch::Term(term)))
+        self.known(issuer)
+            .said()
+            .first_difference(&record.said())
+            .map_or(Ok(()), |term| Err(Mismatch::Term(term)))
     }
 }
 
 fn chain(id: &SpiffeId, issuer: &Issuer) -> ActorChain {
-    let actor = Actor { sub: id.as_str().to_owned(), iss: issuer.clone(), sub_profile: Some(SubjectProfile::Service) };
+    let actor = Actor {
+        sub: id.as_str().to_owned(),
+        iss: issuer.clone(),
+        sub_profile: Some(SubjectProfile::Service),
+    };
     // One actor of bounded length is always a valid chain.
     ActorChain::new(vec![actor]).unwrap_or_default()
 }

@@ -29,7 +29,15 @@ impl Published {
         let (access_token_set, access_token_json) = documents(&access_token)?;
         let (jwt_svid_set, jwt_svid_json) = documents(&jwt_svid)?;
         let jwt_svid_json = bundle(&jwt_svid_json, sequence(&jwt_svid))?;
-        Ok(Self { access_token, jwt_svid, x509, access_token_set, access_token_json, jwt_svid_set, jwt_svid_json })
+        Ok(Self {
+            access_token,
+            jwt_svid,
+            x509,
+            access_token_set,
+            access_token_json,
+            jwt_svid_set,
+            jwt_svid_json,
+        })
     }
 
     pub(crate) fn active_kid(&self, purpose: Purpose) -> String {
@@ -65,13 +73,13 @@ impl Published {
     }
 }
 
-/// `spiffe_refresh_hint`: after how many seconds a reader of the bundle should fetch it again. A new key is published for this time
-/// before it signs.
+/// `spiffe_refresh_hint`: after how many seconds a reader of the bundle should fetch it again. A new key is
+/// published for this time before it signs.
 const REFRESH_HINT: u64 = PUBLISH_BEFORE_USE.as_secs();
 
-/// A number that increases with every change of the ring (SPIFFE Trust Domain and Bundle §4.1.1). It is computed from the
-/// ring itself, so that a restart does not change it: a rotation adds a later key, and between rotations keys are only
-/// removed.
+/// A number that increases with every change of the ring (SPIFFE Trust Domain and Bundle §4.1.1). It is
+/// computed from the ring itself, so that a restart does not change it: a rotation adds a later key, and
+/// between rotations keys are only removed.
 fn sequence<K>(ring: &Ring<K>) -> u64 {
     const MOST_KEYS: u64 = 64;
     let newest = ring.published().map(|slot| slot.published.millis()).max().unwrap_or(0);
@@ -82,7 +90,8 @@ fn sequence<K>(ring: &Ring<K>) -> u64 {
 /// The JWK Set as a SPIFFE bundle document (SPIFFE Trust Domain and Bundle §4).
 fn bundle(jwks: &str, sequence: u64) -> Result<Arc<str>, OpenError> {
     let unreadable = |error: serde_json::Error| OpenError::KeySet(error.to_string());
-    let mut document: serde_json::Map<String, serde_json::Value> = serde_json::from_str(jwks).map_err(unreadable)?;
+    let mut document: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(jwks).map_err(unreadable)?;
     document.insert("spiffe_sequence".to_owned(), sequence.into());
     document.insert("spiffe_refresh_hint".to_owned(), REFRESH_HINT.into());
     serde_json::to_string(&document).map(Arc::from).map_err(unreadable)

@@ -1,5 +1,5 @@
-//! Generations of the keys of one purpose: one key signs, one waits, the others only verify until everything that they
-//! signed has expired.
+//! Generations of the keys of one purpose: one key signs, one waits, the others only verify until everything
+//! that they signed has expired.
 
 use std::fmt;
 use std::sync::Arc;
@@ -85,7 +85,12 @@ pub(crate) struct Slot<K> {
 
 impl<K> Clone for Slot<K> {
     fn clone(&self) -> Self {
-        Self { kid: self.kid.clone(), key: Arc::clone(&self.key), published: self.published, state: self.state }
+        Self {
+            kid: self.kid.clone(),
+            key: Arc::clone(&self.key),
+            published: self.published,
+            state: self.state,
+        }
     }
 }
 
@@ -138,12 +143,14 @@ impl<K> Ring<K> {
     /// From when on the waiting key may sign. `None`: no key waits.
     pub(crate) fn ready(&self) -> Option<Timestamp> {
         let published = self.standby.as_ref()?.published;
-        // The first two keys are published together, so no key set without the waiting one was ever published.
+        // The first two keys are published together, so no key set without the waiting one was ever
+        // published.
         let first_pair = self.retired.is_empty() && published <= self.active.published;
         Some(if first_pair { published } else { published.plus(PUBLISH_BEFORE_USE) })
     }
 
-    /// Whether the active key has signed for its whole period. The period began when the key that waits now was made.
+    /// Whether the active key has signed for its whole period. The period began when the key that waits now
+    /// was made.
     pub(crate) fn is_due(&self, purpose: Purpose, now: Timestamp) -> bool {
         self.standby.as_ref().is_some_and(|standby| now.since(standby.published) >= purpose.replace_after())
     }
@@ -173,7 +180,8 @@ impl<K> Ring<K> {
     }
 
     fn split_expired(&self, now: Timestamp) -> (Vec<String>, Vec<Slot<K>>) {
-        let (over, kept): (Vec<_>, Vec<_>) = self.retired.iter().cloned().partition(|slot| is_over(slot, now));
+        let (over, kept): (Vec<_>, Vec<_>) =
+            self.retired.iter().cloned().partition(|slot| is_over(slot, now));
         (over.into_iter().map(|slot| slot.kid).collect(), kept)
     }
 }
@@ -211,7 +219,8 @@ mod tests {
         let ring = first();
         assert_eq!(ring.ready(), Some(T0), "both were published together");
         let later = T0.plus(Duration::from_secs(10));
-        let ring = ring.rotated(Purpose::AccessToken, slot("c", later, KeyState::Standby), later).unwrap().ring;
+        let ring =
+            ring.rotated(Purpose::AccessToken, slot("c", later, KeyState::Standby), later).unwrap().ring;
         assert_eq!(ring.active().kid, "b");
         assert_eq!(kids(&ring), ["b", "c", "a"]);
         assert_eq!(ring.ready(), Some(later.plus(PUBLISH_BEFORE_USE)));
@@ -242,8 +251,11 @@ mod tests {
         let none = vec![slot("a", T0, KeyState::Standby)];
         assert!(Ring::from_slots(Purpose::JwtSvid, none).is_err());
         let active = KeyState::Active;
-        assert!(Ring::from_slots(Purpose::JwtSvid, vec![slot("a", T0, active), slot("b", T0, active)]).is_err());
-        let waiting = vec![slot("a", T0, active), slot("b", T0, KeyState::Standby), slot("c", T0, KeyState::Standby)];
+        assert!(
+            Ring::from_slots(Purpose::JwtSvid, vec![slot("a", T0, active), slot("b", T0, active)]).is_err()
+        );
+        let waiting =
+            vec![slot("a", T0, active), slot("b", T0, KeyState::Standby), slot("c", T0, KeyState::Standby)];
         assert!(Ring::from_slots(Purpose::JwtSvid, waiting).is_err());
     }
 }

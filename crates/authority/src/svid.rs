@@ -5,7 +5,9 @@ use std::time::Duration;
 use mandate_audit::{Kind, Outcome, Record};
 use mandate_core::hybrid_clock::shortened;
 use mandate_core::lifetimes::JWT_SVID_LIFETIME;
-use mandate_core::{Actor, ActorChain, Issuer, KnownTerms, Said, SpiffeId, SubjectProfile, Timestamp, TokenId, TrustDomain};
+use mandate_core::{
+    Actor, ActorChain, Issuer, KnownTerms, Said, SpiffeId, SubjectProfile, Timestamp, TokenId, TrustDomain,
+};
 
 use crate::lint::claims::ClaimsLint;
 use crate::mismatch::Mismatch;
@@ -42,14 +44,17 @@ impl JwtSvidGrant {
         if !spiffe_id.is_member_of(trust_domain) || path.is_empty() || is_reserved(&spiffe_id) {
             return Err(ClaimsLint::Identity);
         }
-        if audiences.is_empty() || audiences.len() > MAX_AUDIENCES || !audiences.iter().all(|audience| is_audience(audience)) {
+        if audiences.is_empty()
+            || audiences.len() > MAX_AUDIENCES
+            || !audiences.iter().all(|audience| is_audience(audience))
+        {
             return Err(ClaimsLint::Audience);
         }
         Ok(Self { spiffe_id, audiences, jti, issued: now, expires: now.plus(JWT_SVID_LIFETIME) })
     }
 
-    /// The same, issued while the machine's clock is behind by this time: its lifetime is shorter by this, but at least
-    /// a minute.
+    /// The same, issued while the machine's clock is behind by this time: its lifetime is shorter by this,
+    /// but at least a minute.
     #[must_use]
     pub fn behind(self, behind: Duration) -> Self {
         Self { expires: self.issued.plus(shortened(JWT_SVID_LIFETIME, behind)), ..self }
@@ -82,7 +87,11 @@ impl JwtSvidGrant {
 
     /// What a receipt for this grant must say, and nothing else but the client; `issuer` names the actor.
     pub fn known(&self, issuer: &Issuer) -> KnownTerms {
-        let actor = Actor { sub: self.spiffe_id.as_str().to_owned(), iss: issuer.clone(), sub_profile: Some(SubjectProfile::AiAgent) };
+        let actor = Actor {
+            sub: self.spiffe_id.as_str().to_owned(),
+            iss: issuer.clone(),
+            sub_profile: Some(SubjectProfile::AiAgent),
+        };
         KnownTerms {
             // One actor of bounded length is always a valid chain.
             act: ActorChain::new(vec![actor]).unwrap_or_default(),
@@ -111,7 +120,9 @@ impl JwtSvidGrant {
 /// Whether an identity is one that only the authority itself gives out.
 pub fn is_reserved(id: &SpiffeId) -> bool {
     let path = id.path();
-    RESERVED.iter().any(|own| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+    RESERVED
+        .iter()
+        .any(|own| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
 }
 
 /// Printable ASCII without spaces: audiences are space-separated in records.
@@ -130,7 +141,13 @@ mod tests {
         let domain: TrustDomain = "acme.example".parse().unwrap();
         let id: SpiffeId = id.parse().unwrap();
         let jti: TokenId = "t-1".parse().unwrap();
-        JwtSvidGrant::new(&domain, id, audiences.iter().map(|&a| a.to_owned()).collect(), jti, Timestamp::from_secs(100))
+        JwtSvidGrant::new(
+            &domain,
+            id,
+            audiences.iter().map(|&a| a.to_owned()).collect(),
+            jti,
+            Timestamp::from_secs(100),
+        )
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The X.509 signing authority of the trust domain: its key, its certificate, and the certificates it signs.
 //!
-//! The private key signs only through [`LintedKey`], which parses the bytes that it is given and refuses to sign anything
-//! that does not conform to its profile.
+//! The private key signs only through [`LintedKey`], which parses the bytes that it is given and refuses to
+//! sign anything that does not conform to its profile.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,8 +13,9 @@ use mandate_core::lifetimes::{CA_LIFETIME, CLOCK_SKEW, X509_SVID_LIFETIME};
 use mandate_core::{Entropy, Secret, SpiffeId, Timestamp, TrustDomain};
 use parking_lot::Mutex;
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey, date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
+    SigningKey, date_time_ymd,
 };
 
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -50,9 +51,13 @@ pub(crate) struct SigningAuthority {
 
 impl SigningAuthority {
     /// Makes a key and its self-signed certificate. Returns the private half, PKCS#8 DER.
-    pub(crate) fn generate(trust_domain: &TrustDomain, now: Timestamp, entropy: &dyn Entropy) -> Result<(Self, Secret), OpenError> {
-        let document =
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).map_err(|_| OpenError::KeyGeneration)?;
+    pub(crate) fn generate(
+        trust_domain: &TrustDomain,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<(Self, Secret), OpenError> {
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
+            .map_err(|_| OpenError::KeyGeneration)?;
         let key = parse(document.as_ref())?;
         let params = authority_params(trust_domain, now, entropy)?;
         let profile = Profile::SigningAuthority { trust_domain, max_lifetime: CA_LIFETIME + CLOCK_SKEW, now };
@@ -67,7 +72,8 @@ impl SigningAuthority {
         let key = parse(private.expose_secret())?;
         // The certificate is not sealed: it must be the one over this key.
         let (rest, read) = X509Certificate::from_der(&certificate).map_err(|_| OpenError::KeyUnreadable)?;
-        if !rest.is_empty() || read.public_key().subject_public_key.data.as_ref() != key.public_key().as_ref() {
+        if !rest.is_empty() || read.public_key().subject_public_key.data.as_ref() != key.public_key().as_ref()
+        {
             return Err(OpenError::KeyUnreadable);
         }
         Ok(Self::new(key, certificate))
@@ -116,9 +122,10 @@ impl SigningAuthority {
         now: Timestamp,
         entropy: &dyn Entropy,
     ) -> Result<ServerCertificate, CertificateError> {
-        let document =
-            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).map_err(|_| CertificateError::Signature)?;
-        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref()).map_err(|_| CertificateError::Signature)?;
+        let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
+            .map_err(|_| CertificateError::Signature)?;
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, document.as_ref())
+            .map_err(|_| CertificateError::Signature)?;
         let certificate = self.issue(id, names, &PublicPoint(key.public_key().as_ref()), now, entropy)?;
         Ok(ServerCertificate { certificate, private_key: Secret::new(document.as_ref()) })
     }
@@ -144,9 +151,14 @@ pub enum ServerName {
     Ip(IpAddr),
 }
 
-fn authority_params(trust_domain: &TrustDomain, now: Timestamp, entropy: &dyn Entropy) -> Result<CertificateParams, CertificateError> {
+fn authority_params(
+    trust_domain: &TrustDomain,
+    now: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<CertificateParams, CertificateError> {
     // Valid from before its issue: a node whose clock is behind by the clock skew must recognize its server.
-    let mut params = named(blank_params(now.minus(CLOCK_SKEW), now.plus(CA_LIFETIME), entropy)?, trust_domain);
+    let mut params =
+        named(blank_params(now.minus(CLOCK_SKEW), now.plus(CA_LIFETIME), entropy)?, trust_domain);
     params.subject_alt_names = vec![uri_name(&trust_domain.id())?];
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
@@ -172,18 +184,25 @@ fn leaf_params(
     params.subject_alt_names = vec![uri_name(id)?];
     for name in names {
         params.subject_alt_names.push(match name {
-            ServerName::Dns(text) => SanType::DnsName(text.as_str().try_into().map_err(|_| CertificateError::Name)?),
+            ServerName::Dns(text) => {
+                SanType::DnsName(text.as_str().try_into().map_err(|_| CertificateError::Name)?)
+            }
             ServerName::Ip(address) => SanType::IpAddress(*address),
         });
     }
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.use_authority_key_identifier_extension = true;
     Ok(params)
 }
 
-fn blank_params(from: Timestamp, until: Timestamp, entropy: &dyn Entropy) -> Result<CertificateParams, CertificateError> {
+fn blank_params(
+    from: Timestamp,
+    until: Timestamp,
+    entropy: &dyn Entropy,
+) -> Result<CertificateParams, CertificateError> {
     let epoch = date_time_ymd(1970, 1, 1);
     let at = |time: Timestamp| {
         let since = Duration::from_secs(time.secs()).try_into().ok()?;

@@ -30,7 +30,11 @@ impl<R> Measured<R> {
     }
 
     fn entry(self, name: &str) -> MemberEntry {
-        MemberEntry { name: name.to_owned(), size: self.size, sha256: base16ct::lower::encode_string(&self.digest.finish()) }
+        MemberEntry {
+            name: name.to_owned(),
+            size: self.size,
+            sha256: base16ct::lower::encode_string(&self.digest.finish()),
+        }
     }
 }
 
@@ -51,7 +55,12 @@ pub(crate) fn measure(name: &str, source: impl Read) -> Result<MemberEntry, Back
 }
 
 /// Writes an archive.
-pub(crate) fn write(out: impl Write, manifest: &Manifest, sources: Vec<Source<'_>>, created: Timestamp) -> Result<(), BackupError> {
+pub(crate) fn write(
+    out: impl Write,
+    manifest: &Manifest,
+    sources: Vec<Source<'_>>,
+    created: Timestamp,
+) -> Result<(), BackupError> {
     let text = serde_json::to_vec_pretty(manifest).map_err(|error| BackupError::writing(error.into()))?;
     let mut builder = tar::Builder::new(out);
     let mut append = |name: &str, size: u64, source: &mut dyn Read| {
@@ -92,11 +101,14 @@ impl<R: Read> Archive<R> {
         let mut archive = tar::Archive::new(input);
         let mut text = Vec::new();
         {
-            // Raw: extensions of the format, which could give a member another name, are members that no backup has.
+            // Raw: extensions of the format, which could give a member another name, are members that no
+            // backup has.
             let mut entries = archive.entries().map_err(broken)?.raw(true);
             let mut first = match entries.next() {
                 Some(Ok(first)) if is(&first, MANIFEST) => first,
-                Some(Err(error)) if error.raw_os_error().is_some() => return Err(BackupError::reading(error)),
+                Some(Err(error)) if error.raw_os_error().is_some() => {
+                    return Err(BackupError::reading(error));
+                }
                 _ => return Err(BackupError::NotABackup),
             };
             let size = first.size();
@@ -152,7 +164,10 @@ impl<R: Read> Archive<R> {
                 return Err(BackupError::Truncated);
             }
             if found != *expected {
-                return Err(BackupError::Damaged(format!("{} does not have the SHA-256 in its manifest", expected.name)));
+                return Err(BackupError::Damaged(format!(
+                    "{} does not have the SHA-256 in its manifest",
+                    expected.name
+                )));
             }
         }
         match entries.next() {

@@ -60,17 +60,28 @@ pub(crate) struct Whose {
     pub(crate) trust_domain: TrustDomain,
 }
 
-/// Writes a backup to `out`, reads it again and verifies it. `scratch` is for the copy of the database, on a disk that has
-/// room for it. `progress` is told how many of how many audit records are verified.
+/// Writes a backup to `out`, reads it again and verifies it. `scratch` is for the copy of the database, on a
+/// disk that has room for it. `progress` is told how many of how many audit records are verified.
 ///
 /// The backup contains the state of one moment, whether or not a server uses the directory.
-pub fn create(plan: &Plan<'_>, out: &mut NewFile, scratch: &mut NewFile, progress: impl FnMut(u64, u64)) -> Result<Created, BackupError> {
+pub fn create(
+    plan: &Plan<'_>,
+    out: &mut NewFile,
+    scratch: &mut NewFile,
+    progress: impl FnMut(u64, u64),
+) -> Result<Created, BackupError> {
     until(&plan.stop, || make(plan, out, scratch, progress))
 }
 
-fn make(plan: &Plan<'_>, out: &mut NewFile, scratch: &mut NewFile, progress: impl FnMut(u64, u64)) -> Result<Created, BackupError> {
+fn make(
+    plan: &Plan<'_>,
+    out: &mut NewFile,
+    scratch: &mut NewFile,
+    progress: impl FnMut(u64, u64),
+) -> Result<Created, BackupError> {
     let dir = Dir::open(plan.dir)?;
-    let sealing_key = Inspection::seal_key(plan.dir)?.ok_or_else(|| BackupError::NoSealingKey(dir.entry(SEAL_KEY)))?;
+    let sealing_key =
+        Inspection::seal_key(plan.dir)?.ok_or_else(|| BackupError::NoSealingKey(dir.entry(SEAL_KEY)))?;
     // Before the database: see `Kind::File`.
     let mut content: Vec<(&'static str, Vec<u8>)> = Vec::new();
     for member in MEMBERS.iter().filter(|member| member.kind == Kind::File) {
@@ -81,7 +92,10 @@ fn make(plan: &Plan<'_>, out: &mut NewFile, scratch: &mut NewFile, progress: imp
     let copied = scratch.file().try_clone().map_err(BackupError::reading)?;
     let database = archive::measure(DATABASE, BufReader::new(Until::new(copied, &plan.stop)))?;
     if let Keys::Sealed(passphrase) = &plan.keys {
-        content.push((SEALED_KEY, sealed_key::seal(&sealing_key, passphrase, &database.sha256, plan.entropy.as_ref())?));
+        content.push((
+            SEALED_KEY,
+            sealed_key::seal(&sealing_key, passphrase, &database.sha256, plan.entropy.as_ref())?,
+        ));
     }
     let place = if matches!(plan.keys, Keys::Sealed(_)) { KeyPlace::Sealed } else { KeyPlace::Apart };
 
@@ -92,7 +106,8 @@ fn make(plan: &Plan<'_>, out: &mut NewFile, scratch: &mut NewFile, progress: imp
     let entries = readers.iter().map(|(entry, _)| entry.clone()).chain([database.clone()]).collect();
     let manifest = Manifest::new(facts, place, entries);
     scratch.file().seek(SeekFrom::Start(0)).map_err(BackupError::reading)?;
-    let mut sources: Vec<Source<'_>> = readers.iter_mut().map(|(entry, bytes)| (entry.clone(), bytes as &mut dyn Read)).collect();
+    let mut sources: Vec<Source<'_>> =
+        readers.iter_mut().map(|(entry, bytes)| (entry.clone(), bytes as &mut dyn Read)).collect();
     let mut copied = Until::new(scratch.file(), &plan.stop);
     sources.push((database, &mut copied));
     archive::write(out.file(), &manifest, sources, plan.now)?;
@@ -100,14 +115,19 @@ fn make(plan: &Plan<'_>, out: &mut NewFile, scratch: &mut NewFile, progress: imp
     out.file().seek(SeekFrom::Start(0)).map_err(BackupError::reading)?;
     let read_again = Archive::read(BufReader::new(Until::new(out.file(), &plan.stop)))?.verify()?;
     if read_again != manifest {
-        return Err(BackupError::Damaged("the bytes that were read again are not those that were written".to_owned()));
+        return Err(BackupError::Damaged(
+            "the bytes that were read again are not those that were written".to_owned(),
+        ));
     }
     Ok(Created { manifest, sealing_key })
 }
 
 fn copy_database(plan: &Plan<'_>, scratch: &NewFile) -> Result<Inspection, BackupError> {
-    let database =
-        if plan.without_journal { Inspection::of_directory_without_journal(plan.dir)? } else { Inspection::of_directory(plan.dir)? };
+    let database = if plan.without_journal {
+        Inspection::of_directory_without_journal(plan.dir)?
+    } else {
+        Inspection::of_directory(plan.dir)?
+    };
     let database = database.until(&plan.stop)?;
     database.schema()?;
     database.copy_to(&scratch.path())?;
@@ -132,7 +152,8 @@ fn facts<'a>(
         return Err(BackupError::OtherSealingKey);
     }
     let remembered = content.iter().find(|(name, _)| *name == REMEMBERED);
-    let remembered: Option<Whose> = remembered.and_then(|(_, bytes)| serde_json::from_slice(mandate_files::text::without_mark(bytes)).ok());
+    let remembered: Option<Whose> = remembered
+        .and_then(|(_, bytes)| serde_json::from_slice(mandate_files::text::without_mark(bytes)).ok());
     let (issuer, trust_domain) = match (copy.installation()?, remembered) {
         (Some(of), Some(file)) if of.issuer != file.issuer || of.trust_domain != file.trust_domain => {
             return Err(BackupError::OtherServer(dir.entry(REMEMBERED)));

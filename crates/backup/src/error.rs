@@ -41,7 +41,9 @@ pub enum BackupError {
     )]
     Nameless(PathBuf),
     /// The file beside the database is another server's.
-    #[error("{0} names another server than the database: remove it; it is written again from the database at the next start")]
+    #[error(
+        "{0} names another server than the database: remove it; it is written again from the database at the next start"
+    )]
     OtherServer(PathBuf),
     /// The database file is damaged.
     #[error("the database is damaged: {}", .0.join("; "))]
@@ -53,7 +55,9 @@ pub enum BackupError {
     #[error("this is not a backup of a Mandate server")]
     NotABackup,
     /// Another version made it.
-    #[error("this is a backup of format {0:?}, which this program does not know: use the program that made it, or a newer one")]
+    #[error(
+        "this is a backup of format {0:?}, which this program does not know: use the program that made it, or a newer one"
+    )]
     Format(String),
     /// The archive, or something in it, is not what was written.
     #[error("the backup is damaged: {0}. Use another copy of it, or another backup")]
@@ -103,7 +107,11 @@ impl From<StoreError> for BackupError {
 
 impl BackupError {
     pub(crate) fn reading(source: io::Error) -> Self {
-        if source.kind() == io::ErrorKind::UnexpectedEof { Self::Truncated } else { Self::Io { doing: "read", source } }
+        if source.kind() == io::ErrorKind::UnexpectedEof {
+            Self::Truncated
+        } else {
+            Self::Io { doing: "read", source }
+        }
     }
 
     pub(crate) fn writing(source: io::Error) -> Self {

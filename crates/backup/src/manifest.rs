@@ -52,10 +52,16 @@ pub struct AuditHead {
 
 impl AuditHead {
     /// The heads of all audit logs of a database, which were verified. The first by itself.
-    pub(crate) fn of_all(database: &Inspection, progress: impl FnMut(u64, u64)) -> Result<(Self, Vec<Self>), BackupError> {
+    pub(crate) fn of_all(
+        database: &Inspection,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<(Self, Vec<Self>), BackupError> {
         let heads = database.verify_logs(progress)?.into_iter();
-        let mut heads =
-            heads.map(|Verified { summary, .. }| Self { size: summary.size, root: summary.root.to_string(), key: summary.vkey });
+        let mut heads = heads.map(|Verified { summary, .. }| Self {
+            size: summary.size,
+            root: summary.root.to_string(),
+            key: summary.vkey,
+        });
         let first = heads.next().ok_or(LogError::Tampered(Tampered::NoCheckpoint { size: 0 }))?;
         Ok((first, heads.collect()))
     }
@@ -104,7 +110,18 @@ impl Manifest {
     pub(crate) fn new(facts: Facts<'_>, sealing_key: KeyPlace, members: Vec<MemberEntry>) -> Self {
         let Facts { version, created, issuer, trust_domain, schema, audit, more_audit } = facts;
         let (format, version) = (FORMAT.to_owned(), version.to_owned());
-        Self { format, version, created, issuer, trust_domain, schema, audit, more_audit, sealing_key, members }
+        Self {
+            format,
+            version,
+            created,
+            issuer,
+            trust_domain,
+            schema,
+            audit,
+            more_audit,
+            sealing_key,
+            members,
+        }
     }
 
     /// Reads it, and refuses members that no backup has.
@@ -113,8 +130,8 @@ impl Manifest {
         if format != FORMAT {
             return Err(BackupError::Format(format));
         }
-        let manifest: Self =
-            serde_json::from_slice(bytes).map_err(|error| BackupError::Damaged(format!("its manifest is malformed: {error}")))?;
+        let manifest: Self = serde_json::from_slice(bytes)
+            .map_err(|error| BackupError::Damaged(format!("its manifest is malformed: {error}")))?;
         manifest.check()?;
         Ok(manifest)
     }
@@ -122,12 +139,17 @@ impl Manifest {
     fn check(&self) -> Result<(), BackupError> {
         let damaged = |why: String| Err(BackupError::Damaged(format!("its manifest {why}")));
         for (at, entry) in self.members.iter().enumerate() {
-            let Some(member) = named(&entry.name) else { return damaged(format!("names {:?}, which no backup has", entry.name)) };
+            let Some(member) = named(&entry.name) else {
+                return damaged(format!("names {:?}, which no backup has", entry.name));
+            };
             if self.members.iter().take(at).any(|other| other.name == entry.name) {
                 return damaged(format!("names {} twice", entry.name));
             }
             if entry.size > member.largest {
-                return damaged(format!("gives {} a size of {} bytes, and it has {} at most", entry.name, entry.size, member.largest));
+                return damaged(format!(
+                    "gives {} a size of {} bytes, and it has {} at most",
+                    entry.name, entry.size, member.largest
+                ));
             }
         }
         if self.member(DATABASE).is_none() {

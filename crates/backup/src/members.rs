@@ -27,8 +27,9 @@ pub(crate) struct Member {
 /// Where a member comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A file of the directory. It is copied before the database is copied: if a server moves data from such a file into the
-    /// database meanwhile, the data is in at least one of the two copies. The file may be missing.
+    /// A file of the directory. It is copied before the database is copied: if a server moves data from such
+    /// a file into the database meanwhile, the data is in at least one of the two copies. The file may be
+    /// missing.
     File,
     /// The sealing key, under a passphrase.
     SealedKey,
@@ -36,8 +37,8 @@ pub(crate) enum Kind {
     Database,
 }
 
-/// Every possible member, in the order of the archive. Every file of the directory that a restore must bring back is in this
-/// list.
+/// Every possible member, in the order of the archive. Every file of the directory that a restore must bring
+/// back is in this list.
 pub(crate) const MEMBERS: &[Member] = &[
     Member { name: REMEMBERED, largest: 64 * 1024, kind: Kind::File },
     // What was stopped and is not yet in the log.

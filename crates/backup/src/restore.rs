@@ -42,15 +42,24 @@ pub struct Restored {
 }
 
 impl<R: Read> Archive<R> {
-    /// Restores it. The directory gets its name, or its files, only after everything was verified: each member, the database,
-    /// its audit log, the sealing key, and the installation. After an error nothing is left.
+    /// Restores it. The directory gets its name, or its files, only after everything was verified: each
+    /// member, the database, its audit log, the sealing key, and the installation. After an error nothing is
+    /// left.
     ///
     /// `progress` is told how many of how many audit records are verified.
-    pub fn restore(self, restoring: &Restoring<'_>, progress: impl FnMut(u64, u64)) -> Result<Restored, BackupError> {
+    pub fn restore(
+        self,
+        restoring: &Restoring<'_>,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Restored, BackupError> {
         until(&restoring.stop, || self.unpack(restoring, progress))
     }
 
-    fn unpack(self, restoring: &Restoring<'_>, progress: impl FnMut(u64, u64)) -> Result<Restored, BackupError> {
+    fn unpack(
+        self,
+        restoring: &Restoring<'_>,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Restored, BackupError> {
         match (self.manifest().sealing_key, &restoring.sealing_key, &restoring.passphrase) {
             (KeyPlace::Apart, None, _) => return Err(BackupError::KeyNeeded),
             (KeyPlace::Sealed, Some(_), _) => return Err(BackupError::KeyIsSealed),
@@ -105,7 +114,8 @@ fn verify(
     restoring: &Restoring<'_>,
     progress: impl FnMut(u64, u64),
 ) -> Result<(), BackupError> {
-    let contradicts = |what: &str| BackupError::Damaged(format!("its manifest and its {what} contradict each other"));
+    let contradicts =
+        |what: &str| BackupError::Damaged(format!("its manifest and its {what} contradict each other"));
     let database = Inspection::of_file(&dir.entry(DATABASE))?.until(&restoring.stop)?;
     if database.schema()? != manifest.schema {
         return Err(contradicts("database"));
@@ -123,11 +133,16 @@ fn verify(
         return Err(contradicts("database"));
     }
     if let Some(bytes) = dir.read(REMEMBERED, u64::from(u32::MAX))? {
-        let whose: Whose = serde_json::from_slice(mandate_files::text::without_mark(&bytes)).map_err(|_| contradicts(REMEMBERED))?;
+        let whose: Whose = serde_json::from_slice(mandate_files::text::without_mark(&bytes))
+            .map_err(|_| contradicts(REMEMBERED))?;
         if whose.issuer != manifest.issuer || whose.trust_domain != manifest.trust_domain {
             return Err(contradicts(REMEMBERED));
         }
     }
     let (audit, more_audit) = AuditHead::of_all(&database, progress)?;
-    if audit == manifest.audit && more_audit == manifest.more_audit { Ok(()) } else { Err(contradicts("audit log")) }
+    if audit == manifest.audit && more_audit == manifest.more_audit {
+        Ok(())
+    } else {
+        Err(contradicts("audit log"))
+    }
 }

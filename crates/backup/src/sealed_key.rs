@@ -27,12 +27,15 @@ pub const MIN_PASSPHRASE: usize = 12;
 
 /// The passphrase is too easy to guess.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a passphrase has at least {MIN_PASSPHRASE} characters: an attacker who has the backup can try any number of passphrases")]
+#[error(
+    "a passphrase has at least {MIN_PASSPHRASE} characters: an attacker who has the backup can try any number of passphrases"
+)]
 pub struct PassphraseTooShort;
 
 /// Refuses a passphrase that is too easy to guess.
 pub fn check_passphrase(passphrase: &Secret) -> Result<(), PassphraseTooShort> {
-    let length = passphrase.expose_secret_str().map_or(passphrase.expose_secret().len(), |text| text.chars().count());
+    let length =
+        passphrase.expose_secret_str().map_or(passphrase.expose_secret().len(), |text| text.chars().count());
     if length < MIN_PASSPHRASE { Err(PassphraseTooShort) } else { Ok(()) }
 }
 
@@ -55,7 +58,8 @@ struct Sealed {
 }
 
 fn wrapping_key(passphrase: &Secret, salt: &[u8], cost: Cost) -> Result<LessSafeKey, BackupError> {
-    let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(KEY_LEN)).map_err(|_| BackupError::Sealing)?;
+    let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(KEY_LEN))
+        .map_err(|_| BackupError::Sealing)?;
     let mut key = Zeroizing::new([0u8; KEY_LEN]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(passphrase.expose_secret(), salt, key.as_mut_slice())
@@ -69,7 +73,12 @@ fn context(database: &str) -> Aad<Vec<u8>> {
 }
 
 /// Seals a key under a passphrase, for the database with that digest.
-pub(crate) fn seal(key: &Secret, passphrase: &Secret, database: &str, entropy: &dyn Entropy) -> Result<Vec<u8>, BackupError> {
+pub(crate) fn seal(
+    key: &Secret,
+    passphrase: &Secret,
+    database: &str,
+    entropy: &dyn Entropy,
+) -> Result<Vec<u8>, BackupError> {
     let (mut salt, mut nonce) = ([0u8; SALT_LEN], [0u8; NONCE_LEN]);
     entropy.fill(&mut salt);
     entropy.fill(&mut nonce);
@@ -101,7 +110,8 @@ pub(crate) fn open(member: &[u8], passphrase: &Secret, database: &str) -> Result
     let nonce = Nonce::try_assume_unique_for_key(&nonce).map_err(|_| malformed())?;
     let mut body = Zeroizing::new(bytes(&sealed.ciphertext)?);
     let key = wrapping_key(passphrase, &salt, sealed.argon2id).map_err(|_| malformed())?;
-    let plain = key.open_in_place(nonce, context(database), &mut body).map_err(|_| BackupError::Passphrase)?;
+    let plain =
+        key.open_in_place(nonce, context(database), &mut body).map_err(|_| BackupError::Passphrase)?;
     Ok(Secret::new(&*plain))
 }
 
@@ -119,19 +129,30 @@ mod tests {
         assert!(!sealed.windows(32).any(|window| window == [7u8; 32]));
         assert_eq!(open(&sealed, &passphrase, "d1").unwrap(), key);
         for (passphrase, database) in [("correct horse batterY", "d1"), ("correct horse battery", "d2")] {
-            assert!(matches!(open(&sealed, &Secret::new(passphrase), database), Err(BackupError::Passphrase)));
+            assert!(matches!(
+                open(&sealed, &Secret::new(passphrase), database),
+                Err(BackupError::Passphrase)
+            ));
         }
     }
 
     #[test]
     fn a_backup_does_not_decide_how_much_memory_is_taken() {
-        let text = String::from_utf8(seal(&Secret::new([7u8; 32]), &Secret::new("x"), "d", &SystemEntropy).unwrap()).unwrap();
-        for (from, to) in
-            [("65536", "4294967295"), ("\"passes\":3", "\"passes\":4000000"), ("/1\"", "/2\""), ("\"salt\":\"", "\"salt\":\"!")]
-        {
+        let text =
+            String::from_utf8(seal(&Secret::new([7u8; 32]), &Secret::new("x"), "d", &SystemEntropy).unwrap())
+                .unwrap();
+        for (from, to) in [
+            ("65536", "4294967295"),
+            ("\"passes\":3", "\"passes\":4000000"),
+            ("/1\"", "/2\""),
+            ("\"salt\":\"", "\"salt\":\"!"),
+        ] {
             let changed = text.replace(from, to);
             assert_ne!(changed, text);
-            assert!(matches!(open(changed.as_bytes(), &Secret::new("x"), "d"), Err(BackupError::Damaged(_))), "{to}");
+            assert!(
+                matches!(open(changed.as_bytes(), &Secret::new("x"), "d"), Err(BackupError::Damaged(_))),
+                "{to}"
+            );
         }
     }
 

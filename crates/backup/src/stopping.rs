@@ -6,7 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::error::BackupError;
 
 /// Runs work that looks at `stop`. Once that is set, every error of the work comes from it.
-pub(crate) fn until<T>(stop: &AtomicBool, work: impl FnOnce() -> Result<T, BackupError>) -> Result<T, BackupError> {
+pub(crate) fn until<T>(
+    stop: &AtomicBool,
+    work: impl FnOnce() -> Result<T, BackupError>,
+) -> Result<T, BackupError> {
     work().map_err(|error| if stop.load(Ordering::Relaxed) { BackupError::Stopped } else { error })
 }
 
@@ -26,6 +29,10 @@ impl<'a, R> Until<'a, R> {
 impl<R: Read> Read for Until<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         // Not `Interrupted`: that means to try again.
-        if self.stop.load(Ordering::Relaxed) { Err(io::Error::other("stopped")) } else { self.inner.read(buffer) }
+        if self.stop.load(Ordering::Relaxed) {
+            Err(io::Error::other("stopped"))
+        } else {
+            self.inner.read(buffer)
+        }
     }
 }

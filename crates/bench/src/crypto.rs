@@ -1,11 +1,13 @@
-//! The cryptography that an exchange cannot do without: two ES256 verifications and one signature, with the library that
-//! the server uses.
+//! The cryptography that an exchange cannot do without: two ES256 verifications and one signature, with the
+//! library that the server uses.
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey};
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, ParsedPublicKey,
+};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -26,7 +28,9 @@ pub(crate) struct Key {
 impl Key {
     /// A new key.
     pub(crate) fn generate() -> Result<Self, BenchError> {
-        EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map(|pair| Self { pair }).map_err(BenchError::during("making a key"))
+        EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
+            .map(|pair| Self { pair })
+            .map_err(BenchError::during("making a key"))
     }
 
     /// Its public point, uncompressed.
@@ -36,7 +40,8 @@ impl Key {
 
     /// An ES256 signature.
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, BenchError> {
-        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(BenchError::during("signing"))?;
+        let signature =
+            self.pair.sign(&SystemRandom::new(), message).map_err(BenchError::during("signing"))?;
         Ok(signature.as_ref().to_vec())
     }
 }
@@ -48,8 +53,8 @@ pub(crate) struct RawCrypto {
     sign: Vec<f64>,
 }
 
-/// The mean; NaN if there are no values. CPU time is added up over fast and slow moments, and so is the time with which it is
-/// compared.
+/// The mean; NaN if there are no values. CPU time is added up over fast and slow moments, and so is the time
+/// with which it is compared.
 fn mean(values: &[f64]) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a count of samples")]
     let count = values.len() as f64;
@@ -77,7 +82,8 @@ impl RawCrypto {
     fn take(&mut self, key: &Key) -> Result<(), BenchError> {
         let message = [0x61u8; 700];
         let signature = key.sign(&message)?;
-        let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.point()).map_err(BenchError::during("reading a key"))?;
+        let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, key.point())
+            .map_err(BenchError::during("reading a key"))?;
         public.verify_sig(&message, &signature).map_err(BenchError::during("verifying"))?;
         let random = SystemRandom::new();
         self.verify.push(time_each(|| public.verify_sig(&message, &signature)));
@@ -116,9 +122,9 @@ impl RawCrypto {
     }
 }
 
-/// Samples of all cores at the same time, the same number for each: exchanges are measured with all cores busy. The speed of
-/// a core changes within seconds, with its clock and with the work of other tenants of the machine, and not for all cores at
-/// once.
+/// Samples of all cores at the same time, the same number for each: exchanges are measured with all cores
+/// busy. The speed of a core changes within seconds, with its clock and with the work of other tenants of the
+/// machine, and not for all cores at once.
 pub(crate) fn on_all_cores(key: &Arc<Key>) -> Result<RawCrypto, BenchError> {
     let mut threads = Vec::new();
     for core in cores()? {

@@ -25,7 +25,8 @@ pub(crate) struct Rate {
     pub(crate) latency: Latency,
 }
 
-/// Everything. "New": no token was ever seen before. "Reused": an agent shows its SVID and a person's token again.
+/// Everything. "New": no token was ever seen before. "Reused": an agent shows its SVID and a person's token
+/// again.
 pub(crate) struct Figures {
     pub(crate) store: StoreKind,
     /// Transactions of PostgreSQL for each exchange, new and reused together; none with SQLite.
@@ -59,7 +60,9 @@ fn rounded(value: f64) -> Value {
 }
 
 fn rounded_shares(shares: Option<&Shares>, whole_us: f64) -> Value {
-    shares.map_or(Value::Null, |shares| shares.iter().map(|(part, share)| ((*part).to_owned(), rounded(share * whole_us))).collect())
+    shares.map_or(Value::Null, |shares| {
+        shares.iter().map(|(part, share)| ((*part).to_owned(), rounded(share * whole_us))).collect()
+    })
 }
 
 impl Figures {
@@ -130,17 +133,33 @@ impl Figures {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "{name:<58} {value}");
         };
-        row("Raw cryptography of an exchange (verify + verify + sign)", format!("{:>9.1} µs", self.raw_crypto_us));
-        row("  ES256 verify / sign, on all cores at once", format!("{:>9.1} / {:.1} µs", self.raw_verify_us, self.raw_sign_us));
+        row(
+            "Raw cryptography of an exchange (verify + verify + sign)",
+            format!("{:>9.1} µs", self.raw_crypto_us),
+        );
+        row(
+            "  ES256 verify / sign, on all cores at once",
+            format!("{:>9.1} / {:.1} µs", self.raw_verify_us, self.raw_sign_us),
+        );
         row("  ES256 verify, while nothing else is done", format!("{:>9.1} µs", self.raw_verify_us_idle));
-        for (name, rate) in [("every token new", &self.new), ("SVID and person's token reused", &self.reused)] {
-            row(&format!("Server CPU per exchange, {name}"), format!("{:>9.1} µs = {:.2} x raw", rate.cpu_us, rate.ratio));
+        for (name, rate) in [("every token new", &self.new), ("SVID and person's token reused", &self.reused)]
+        {
+            row(
+                &format!("Server CPU per exchange, {name}"),
+                format!("{:>9.1} µs = {:.2} x raw", rate.cpu_us, rate.ratio),
+            );
             row("  of it in the kernel", format!("{:>9.1} µs", rate.system_us));
             if let Some(database_us) = rate.database_us {
                 row("  CPU of PostgreSQL besides", format!("{database_us:>9.1} µs"));
             }
-            row(&format!("  exchanges per second, {CONNECTIONS} connections"), format!("{:>9.0}", rate.per_second));
-            row("  p50 / p99 at full load", format!("{:>9.0} / {:.0} µs", rate.latency.p50_us, rate.latency.p99_us));
+            row(
+                &format!("  exchanges per second, {CONNECTIONS} connections"),
+                format!("{:>9.0}", rate.per_second),
+            );
+            row(
+                "  p50 / p99 at full load",
+                format!("{:>9.0} / {:.0} µs", rate.latency.p50_us, rate.latency.p99_us),
+            );
         }
         if let Some(commits) = self.commits {
             row("Commits of PostgreSQL per exchange", format!("{commits:>9.3}"));
@@ -151,13 +170,24 @@ impl Figures {
             ("50 % load, reused", &self.reused_half),
             ("90 % load, reused", &self.reused_most),
         ] {
-            row(&format!("p50 / p99 at {name}"), format!("{:>9.0} / {:.0} µs", latency.p50_us, latency.p99_us));
+            row(
+                &format!("p50 / p99 at {name}"),
+                format!("{:>9.0} / {:.0} µs", latency.p50_us, latency.p99_us),
+            );
         }
         for size in &self.agents {
-            row(&format!("With {} agents and grants, reused", size.agents), format!("{:>9.1} µs of CPU", size.cpu_us));
+            row(
+                &format!("With {} agents and grants, reused", size.agents),
+                format!("{:>9.1} µs of CPU", size.cpu_us),
+            );
             row("  exchanges per second", format!("{:>9.0}", size.per_second));
-            for (name, latency) in [("2 connections", &size.alone), ("50 % load", &size.half), ("90 % load", &size.most)] {
-                row(&format!("  p50 / p99 at {name}"), format!("{:>9.0} / {:.0} µs", latency.p50_us, latency.p99_us));
+            for (name, latency) in
+                [("2 connections", &size.alone), ("50 % load", &size.half), ("90 % load", &size.most)]
+            {
+                row(
+                    &format!("  p50 / p99 at {name}"),
+                    format!("{:>9.0} / {:.0} µs", latency.p50_us, latency.p99_us),
+                );
             }
         }
         row(
@@ -165,18 +195,29 @@ impl Figures {
             format!("{:>9.1} µs = {:.2} x raw", self.verification.full_us, self.verification.ratio),
         );
         row("  signature remembered", format!("{:>9.1} µs", self.verification.remembered_us));
-        row("First start to ready / later starts", format!("{:>9.1} / {:.1} ms", self.first_start_ms, self.restart_ms));
-        row(&format!("Resident memory of serve after {} exchanges", self.exchanges), format!("{:>9.1} MiB", self.serve_rss_mib));
+        row(
+            "First start to ready / later starts",
+            format!("{:>9.1} / {:.1} ms", self.first_start_ms, self.restart_ms),
+        );
+        row(
+            &format!("Resident memory of serve after {} exchanges", self.exchanges),
+            format!("{:>9.1} MiB", self.serve_rss_mib),
+        );
         row("Resident memory of node", format!("{:>9.1} MiB", self.node_rss_mib));
         row("apply of a new agent to its JWT-SVID in hand", format!("{:>9.1} ms", self.svid.ready));
-        row("JWT-SVID fetch, fresh / cached", format!("{:>9.2} / {:.2} ms", self.svid.fresh, self.svid.cached));
+        row(
+            "JWT-SVID fetch, fresh / cached",
+            format!("{:>9.2} / {:.2} ms", self.svid.fresh, self.svid.cached),
+        );
         self.parts(&mut row);
         out.push_str("The load generator runs on the same cores as the server; throughput is what is left to the server.\n");
         out
     }
 
     fn parts(&self, row: &mut impl FnMut(&str, String)) {
-        for (name, shares, rate) in [("every token new", &self.new_shares, &self.new), ("reused", &self.reused_shares, &self.reused)] {
+        for (name, shares, rate) in
+            [("every token new", &self.new_shares, &self.new), ("reused", &self.reused_shares, &self.reused)]
+        {
             let Some(shares) = shares else {
                 row(&format!("Where the server's CPU time goes, {name}"), "perf is not available".to_owned());
                 continue;
@@ -185,7 +226,10 @@ impl Figures {
             let mut sorted: Vec<_> = shares.iter().collect();
             sorted.sort_by(|a, b| b.1.total_cmp(a.1));
             for (part, share) in sorted {
-                row(&format!("  {part}"), format!("{:>9.1} µs  {:>4.0} %", share * rate.cpu_us, share * 100.0));
+                row(
+                    &format!("  {part}"),
+                    format!("{:>9.1} µs  {:>4.0} %", share * rate.cpu_us, share * 100.0),
+                );
             }
         }
     }

@@ -1,5 +1,5 @@
-//! A minimal HTTP/1.1 client that keeps a connection: a request made beforehand, an answer with a length. The less the load
-//! generator does, the less time it takes from the cores that it shares with the server.
+//! A minimal HTTP/1.1 client that keeps a connection: a request made beforehand, an answer with a length. The
+//! less the load generator does, the less time it takes from the cores that it shares with the server.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -51,7 +51,8 @@ pub(crate) fn form_encode(text: &str) -> String {
 impl Connection {
     /// Connects.
     pub(crate) async fn open(authority: &str) -> Result<Self, BenchError> {
-        let stream = TcpStream::connect(authority).await.map_err(BenchError::during("connecting to the server"))?;
+        let stream =
+            TcpStream::connect(authority).await.map_err(BenchError::during("connecting to the server"))?;
         stream.set_nodelay(true).map_err(BenchError::during("connecting to the server"))?;
         Ok(Self { stream, buffer: Vec::with_capacity(8 * 1024) })
     }

@@ -29,11 +29,13 @@ pub(crate) struct IdentityProvider {
 impl IdentityProvider {
     /// Starts it on a free port of 127.0.0.1. Its tokens carry `scope`.
     pub(crate) async fn start(scope: &'static str) -> Result<Self, BenchError> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(BenchError::during("the identity provider"))?;
+        let listener =
+            TcpListener::bind(("127.0.0.1", 0)).await.map_err(BenchError::during("the identity provider"))?;
         let address = listener.local_addr().map_err(BenchError::during("the identity provider"))?;
         let url = format!("http://{address}");
         let key = Key::generate()?;
-        let jwk = PublicJwk::from_p256_point(key.point(), KeyUse::Signature).map_err(BenchError::during("the identity provider's key"))?;
+        let jwk = PublicJwk::from_p256_point(key.point(), KeyUse::Signature)
+            .map_err(BenchError::during("the identity provider's key"))?;
         let kid = jwk.key_id().to_owned();
         let keys = jwks_json(std::slice::from_ref(&jwk));
         let metadata = serde_json::json!({"issuer": url, "jwks_uri": format!("{url}/jwks")}).to_string();
@@ -55,7 +57,11 @@ impl IdentityProvider {
             "iss": self.url, "sub": person, "aud": AUDIENCE, "client_id": "portal", "jti": format!("person-token-{}", self.issued),
             "iat": now, "exp": now + LIFETIME, "auth_time": now, "scope": self.scope,
         });
-        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header.to_string()),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
         let signature = self.key.sign(signed.as_bytes())?;
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
@@ -70,7 +76,10 @@ async fn answer(mut stream: TcpStream, metadata: &str, keys: &str) -> std::io::R
         }
     }
     let body = if request.starts_with(b"GET /jwks ") { keys } else { metadata };
-    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(body.as_bytes()).await?;
     stream.shutdown().await

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crate::error::BenchError;
 
-/// The length of one tick of `/proc/PID/stat` in seconds. `USER_HZ` is 100 on every architecture that Rust's standard
-/// library supports on Linux but alpha and ia64.
+/// The length of one tick of `/proc/PID/stat` in seconds. `USER_HZ` is 100 on every architecture that Rust's
+/// standard library supports on Linux but alpha and ia64.
 const TICK: f64 = 0.01;
 
 /// How often to check whether the server is idle, and how little CPU time it may have used since.
@@ -28,7 +28,8 @@ impl CpuTime {
         read(pid).map(|(own, _)| own).map_err(BenchError::during("reading the server's CPU time"))
     }
 
-    /// The CPU time so far of a process, of `children` that still run, and of all its children that have ended.
+    /// The CPU time so far of a process, of `children` that still run, and of all its children that have
+    /// ended.
     pub(crate) fn of_family(parent: u32, children: &[u32]) -> Result<Self, BenchError> {
         let unreadable = "reading the CPU time of the database's server";
         let mut all = Self::default();
@@ -59,11 +60,13 @@ impl CpuTime {
     }
 }
 
-/// The CPU time of a process, and of those of its children that have ended (proc(5): `utime`, `stime`, `cutime`, `cstime`).
+/// The CPU time of a process, and of those of its children that have ended (proc(5): `utime`, `stime`,
+/// `cutime`, `cstime`).
 fn read(pid: u32) -> io::Result<(CpuTime, CpuTime)> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
     // The program's name is in parentheses and may contain any character.
-    let fields: Vec<&str> = text.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
+    let fields: Vec<&str> =
+        text.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
     let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(f64::NAN);
     let time = |user, system| CpuTime { user: ticks(user) * TICK, system: ticks(system) * TICK };
     Ok((time(11, 12), time(13, 14)))
@@ -71,11 +74,12 @@ fn read(pid: u32) -> io::Result<(CpuTime, CpuTime)> {
 
 /// A process that ends while its file is open makes reading fail with `ESRCH`.
 fn is_gone(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error())
 }
 
-/// Waits until a server has done the work that it does after its answers, such as indexing their records. Returns its CPU
-/// time.
+/// Waits until a server has done the work that it does after its answers, such as indexing their records.
+/// Returns its CPU time.
 pub(crate) async fn at_rest(pid: u32) -> Result<CpuTime, BenchError> {
     let (pause, little) = REST;
     let mut before = CpuTime::of(pid)?;
@@ -105,7 +109,8 @@ pub(crate) fn process_seconds() -> f64 {
 
 /// The resident memory of a process in MiB.
 pub(crate) fn resident_mib(pid: u32) -> Result<f64, BenchError> {
-    let text = fs::read_to_string(format!("/proc/{pid}/status")).map_err(BenchError::during("reading resident memory"))?;
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))
+        .map_err(BenchError::during("reading resident memory"))?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|rest| rest.split_ascii_whitespace().next()?.parse::<f64>().ok());
     kib.map(|kib| kib / 1024.0).ok_or_else(|| BenchError("no VmRSS".to_owned()))
@@ -113,6 +118,7 @@ pub(crate) fn resident_mib(pid: u32) -> Result<f64, BenchError> {
 
 /// How many files a process has open, connections among them.
 pub(crate) fn open_files(pid: u32) -> Result<usize, BenchError> {
-    let files = fs::read_dir(format!("/proc/{pid}/fd")).map_err(BenchError::during("counting the server's open files"))?;
+    let files = fs::read_dir(format!("/proc/{pid}/fd"))
+        .map_err(BenchError::during("counting the server's open files"))?;
     Ok(files.count())
 }

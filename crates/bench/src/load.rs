@@ -15,11 +15,12 @@ use crate::registry::{RESOURCE, SCOPES};
 /// How many connections send requests at the same time when the server should be busy.
 pub(crate) const CONNECTIONS: usize = 16;
 
-/// How many exchanges one round has: as many as the server's search index adds at once, so that every round includes that
-/// cost once.
+/// How many exchanges one round has: as many as the server's search index adds at once, so that every round
+/// includes that cost once.
 pub(crate) const ROUND: usize = 4096;
 
-/// How many connections there are when requests come at their own pace: enough that none waits for a free one.
+/// How many connections there are when requests come at their own pace: enough that none waits for a free
+/// one.
 const OPEN_CONNECTIONS: usize = 64;
 
 /// Microseconds.
@@ -59,7 +60,12 @@ impl Outcome {
 
     /// The latency that this share of the answers does not exceed, in microseconds.
     fn quantile(&self, share: f64) -> f64 {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index into a list")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index into a list"
+        )]
         let at = ((self.latencies.len() as f64 * share) as usize).min(self.latencies.len().saturating_sub(1));
         self.latencies.get(at).copied().unwrap_or(f64::NAN)
     }
@@ -86,17 +92,25 @@ pub(crate) fn request(authority: &str, svid: &str, subject_token: &str) -> Vec<u
         ("resource", RESOURCE),
         ("scope", SCOPES),
     ];
-    let pairs: Vec<String> = form.iter().map(|(name, value)| format!("{name}={}", form_encode(value))).collect();
+    let pairs: Vec<String> =
+        form.iter().map(|(name, value)| format!("{name}={}", form_encode(value))).collect();
     post_form(authority, "/token", &pairs.join("&"))
 }
 
 /// Sends one request; any answer except a token ends the run. Returns the body.
-pub(crate) async fn exchange_once(connection: &mut Connection, request: &[u8]) -> Result<Vec<u8>, BenchError> {
+pub(crate) async fn exchange_once(
+    connection: &mut Connection,
+    request: &[u8],
+) -> Result<Vec<u8>, BenchError> {
     let answer = connection.exchange(request).await?;
     if answer.status == 200 {
         return Ok(answer.body.to_vec());
     }
-    Err(BenchError(format!("an exchange was answered with {}: {}", answer.status, String::from_utf8_lossy(answer.body))))
+    Err(BenchError(format!(
+        "an exchange was answered with {}: {}",
+        answer.status,
+        String::from_utf8_lossy(answer.body)
+    )))
 }
 
 async fn join(mut workers: JoinSet<Result<Vec<f64>, BenchError>>) -> Result<Vec<f64>, BenchError> {
@@ -107,9 +121,14 @@ async fn join(mut workers: JoinSet<Result<Vec<f64>, BenchError>>) -> Result<Vec<
     Ok(all)
 }
 
-/// As fast as `connections` connections allow: each sends its next request when it has its answer. Requests are used in
-/// turn, and after the last one again from the first.
-pub(crate) async fn closed(authority: &str, requests: &Arc<Vec<Vec<u8>>>, total: usize, connections: usize) -> Result<Outcome, BenchError> {
+/// As fast as `connections` connections allow: each sends its next request when it has its answer. Requests
+/// are used in turn, and after the last one again from the first.
+pub(crate) async fn closed(
+    authority: &str,
+    requests: &Arc<Vec<Vec<u8>>>,
+    total: usize,
+    connections: usize,
+) -> Result<Outcome, BenchError> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut opened = Vec::new();
     for _ in 0..connections {
@@ -137,9 +156,15 @@ pub(crate) async fn closed(authority: &str, requests: &Arc<Vec<Vec<u8>>>, total:
     Ok(Outcome::new(latencies, began.elapsed()))
 }
 
-/// At `rate` requests per second, whether or not earlier ones have their answer. Latency counts from the moment at which a
-/// request was due, so that it includes the requests that were due while the server stalled.
-pub(crate) async fn open(authority: &str, requests: &Arc<Vec<Vec<u8>>>, rate: f64, total: usize) -> Result<Outcome, BenchError> {
+/// At `rate` requests per second, whether or not earlier ones have their answer. Latency counts from the
+/// moment at which a request was due, so that it includes the requests that were due while the server
+/// stalled.
+pub(crate) async fn open(
+    authority: &str,
+    requests: &Arc<Vec<Vec<u8>>>,
+    rate: f64,
+    total: usize,
+) -> Result<Outcome, BenchError> {
     let (due, queue) = mpsc::unbounded_channel::<(usize, Instant)>();
     let queue = Arc::new(Mutex::new(queue));
     let mut workers = JoinSet::new();

@@ -1,10 +1,14 @@
 //! The load generator of `cargo xtask bench`.
 //!
-//! It starts the program as an operator would, sends it real exchanges over HTTP, and reads from the kernel how much CPU
-//! time the server used. The raw cryptography that every exchange needs is measured in this process, before and after every
-//! round, so that a slow or busy machine slows both sides of each ratio.
+//! It starts the program as an operator would, sends it real exchanges over HTTP, and reads from the kernel
+//! how much CPU time the server used. The raw cryptography that every exchange needs is measured in this
+//! process, before and after every round, so that a slow or busy machine slows both sides of each ratio.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on stdout and stderr")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool speaks on stdout and stderr"
+)]
 
 mod crypto;
 mod error;

@@ -1,5 +1,5 @@
-//! A source of fresh JWT-SVIDs: the node protocol, with the certificate of a node that has joined. A node itself answers from
-//! its cache, so the server would never see a new SVID.
+//! A source of fresh JWT-SVIDs: the node protocol, with the certificate of a node that has joined. A node
+//! itself answers from its cache, so the server would never see a new SVID.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -41,12 +41,13 @@ fn tls(dir: &Path) -> Result<ClientConfig, BenchError> {
         roots.add(certificate).map_err(BenchError::during(unreadable))?;
     }
     let key = PrivateKeyDer::from_pem_file(&node).map_err(BenchError::during(unreadable))?;
-    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(BenchError::during("TLS"))?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(certificates(&node)?, key)
-        .map_err(BenchError::during("TLS"))?;
+    let mut config =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(BenchError::during("TLS"))?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(certificates(&node)?, key)
+            .map_err(BenchError::during("TLS"))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(config)
 }
@@ -58,7 +59,8 @@ impl NodeLink {
         let tcp = TcpStream::connect(server).await.map_err(BenchError::during("connecting as a node"))?;
         tcp.set_nodelay(true).map_err(BenchError::during("connecting as a node"))?;
         let name = ServerName::try_from("localhost").map_err(BenchError::during("TLS"))?;
-        let stream = connector.connect(name, tcp).await.map_err(BenchError::during("connecting as a node"))?;
+        let stream =
+            connector.connect(name, tcp).await.map_err(BenchError::during("connecting as a node"))?;
         let mut only = Some(TokioIo::new(stream));
         let once = tower::service_fn(move |_| {
             let taken = only.take().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected));
@@ -82,8 +84,10 @@ impl NodeLink {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(agent) = agents.get(at) else { return Ok(mine) };
-                    let (spiffe_id, audience, selectors) = (spiffe_id(*agent), audience.clone(), selectors.clone());
-                    let answer = client.issue_jwt_svid(IssueJwtSvidRequest { spiffe_id, audience, selectors }).await;
+                    let (spiffe_id, audience, selectors) =
+                        (spiffe_id(*agent), audience.clone(), selectors.clone());
+                    let answer =
+                        client.issue_jwt_svid(IssueJwtSvidRequest { spiffe_id, audience, selectors }).await;
                     mine.push((at, answer.map_err(BenchError::during("a JWT-SVID"))?.into_inner().svid));
                 }
             });

@@ -48,12 +48,18 @@ impl Process {
         if let Some(mut stdin) = child.stdin.take() {
             stdin.write_all(input.as_bytes()).await.map_err(failed())?;
         }
-        let stdout = child.stdout.take().ok_or_else(|| BenchError(format!("{name} has no standard output")))?;
+        let stdout =
+            child.stdout.take().ok_or_else(|| BenchError(format!("{name} has no standard output")))?;
         let mut lines = BufReader::new(stdout).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.map_err(BenchError::during(&name))?.map_err(failed())?;
+        let line = tokio::time::timeout(PATIENCE, lines.next_line())
+            .await
+            .map_err(BenchError::during(&name))?
+            .map_err(failed())?;
         let start_ms = began.elapsed().as_secs_f64() * 1e3;
         match line.as_deref().map(serde_json::from_str::<Value>) {
-            Some(Ok(ready)) if ready.get("ready") == Some(&Value::Bool(true)) => Ok(Self { child, ready, start_ms }),
+            Some(Ok(ready)) if ready.get("ready") == Some(&Value::Bool(true)) => {
+                Ok(Self { child, ready, start_ms })
+            }
             _ => Err(BenchError(format!("{name}: {}", std::fs::read_to_string(log).unwrap_or_default()))),
         }
     }
@@ -91,7 +97,11 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts it in `root/serve`, with `mandate.db` there or with another database.
-    pub(crate) async fn start(program: &Path, root: &Path, database: Option<&Database>) -> Result<Self, BenchError> {
+    pub(crate) async fn start(
+        program: &Path,
+        root: &Path,
+        database: Option<&Database>,
+    ) -> Result<Self, BenchError> {
         let loopback = "127.0.0.1:0";
         let dir = text_of(&root.join("serve"));
         let mut arguments = vec![
@@ -114,8 +124,17 @@ impl Server {
         let issuer = process.member("issuer")?;
         let authority = issuer.trim_start_matches("http://").to_owned();
         let admin_socket = PathBuf::from(process.member("admin_socket")?);
-        let (admin, admin_url) = (AdminClient::new(Endpoint::Socket(admin_socket.clone())), process.member("admin_url")?);
-        Ok(Self { issuer, authority, admin, admin_url, admin_socket, node_address: process.member("node_server")?, process })
+        let (admin, admin_url) =
+            (AdminClient::new(Endpoint::Socket(admin_socket.clone())), process.member("admin_url")?);
+        Ok(Self {
+            issuer,
+            authority,
+            admin,
+            admin_url,
+            admin_socket,
+            node_address: process.member("node_server")?,
+            process,
+        })
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -134,12 +153,28 @@ pub(crate) struct Node {
 impl Node {
     /// Joins and starts it in `root/node`.
     pub(crate) async fn start(program: &Path, root: &Path, server: &Server) -> Result<Self, BenchError> {
-        let token = server.admin.join_token(&JoinTokenRequest::default()).await.map_err(BenchError::during("a join token"))?;
+        let token = server
+            .admin
+            .join_token(&JoinTokenRequest::default())
+            .await
+            .map_err(BenchError::during("a join token"))?;
         let (dir, socket) = (root.join("node"), root.join("agent.sock"));
         let (dir_text, socket_text) = (text_of(&dir), text_of(&socket));
-        let arguments =
-            ["node", "run", "--dir", &dir_text, "--server", &server.node_address, "--join-token-file", "-", "--socket", &socket_text];
-        let process = Process::start(program, &arguments, &root.join("node.log"), &format!("{}\n", token.token)).await?;
+        let arguments = [
+            "node",
+            "run",
+            "--dir",
+            &dir_text,
+            "--server",
+            &server.node_address,
+            "--join-token-file",
+            "-",
+            "--socket",
+            &socket_text,
+        ];
+        let process =
+            Process::start(program, &arguments, &root.join("node.log"), &format!("{}\n", token.token))
+                .await?;
         Ok(Self { process, socket, dir })
     }
 }

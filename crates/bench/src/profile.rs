@@ -36,10 +36,18 @@ impl Recording {
     pub(crate) async fn finish(mut self) -> Result<Option<Shares>, BenchError> {
         let what = "perf";
         // SIGINT makes it write its file; SIGKILL would not.
-        let interrupt = Command::new("kill").args(["-INT", &self.child.id().unwrap_or_default().to_string()]).status().await;
+        let interrupt = Command::new("kill")
+            .args(["-INT", &self.child.id().unwrap_or_default().to_string()])
+            .status()
+            .await;
         interrupt.map_err(BenchError::during(what))?;
         self.child.wait().await.map_err(BenchError::during(what))?;
-        let script = Command::new("perf").args(["script", "-F", "ip,sym,dso", "-i"]).arg(&self.file).stderr(Stdio::null()).output().await;
+        let script = Command::new("perf")
+            .args(["script", "-F", "ip,sym,dso", "-i"])
+            .arg(&self.file)
+            .stderr(Stdio::null())
+            .output()
+            .await;
         let text = String::from_utf8_lossy(&script.map_err(BenchError::during(what))?.stdout).into_owned();
         Ok(shares(&text))
     }
@@ -55,7 +63,8 @@ fn shares(script: &str) -> Option<Shares> {
         *counts.entry(part(symbol, object)).or_default() += 1;
         all += 1;
     }
-    (all > 0).then(|| counts.into_iter().map(|(part, count)| (part, f64::from(count) / f64::from(all))).collect())
+    (all > 0)
+        .then(|| counts.into_iter().map(|(part, count)| (part, f64::from(count) / f64::from(all))).collect())
 }
 
 /// What reads and writes the database, in the server process.
@@ -83,16 +92,20 @@ fn part(symbol: &str, object: &str) -> &'static str {
         "cryptography"
     } else if is(&["cedar", "mandate_policy"]) {
         "policy"
-    } else if object.contains("libc") || is(&["malloc", "cfree", "realloc", "memcpy", "memmove", "mimalloc"]) {
+    } else if object.contains("libc") || is(&["malloc", "cfree", "realloc", "memcpy", "memmove", "mimalloc"])
+    {
         "allocating and copying"
     } else if is(&["serde", "strict_json", "base64", "itoa", "form_urlencoded", "percent_encoding"]) {
         "JSON, base64 and forms"
     } else if is(&["postgres"]) {
         // Before the runtime: the client's name begins with "tokio".
         DATABASE
-    } else if is(&["tokio", "hyper", "axum", "tower", "mio::", "http::", "matchit", "parking_lot", "bytes::"]) {
+    } else if is(&["tokio", "hyper", "axum", "tower", "mio::", "http::", "matchit", "parking_lot", "bytes::"])
+    {
         "HTTP and runtime"
-    } else if is(&["sqlite", "mandate_store"]) || !symbol.contains("::") && !symbol.starts_with('<') && !symbol.starts_with("_R") {
+    } else if is(&["sqlite", "mandate_store"])
+        || !symbol.contains("::") && !symbol.starts_with('<') && !symbol.starts_with("_R")
+    {
         // SQLite is the only C left; most of its functions are static and carry no prefix.
         DATABASE
     } else if symbol.contains("mandate_audit") {
@@ -117,7 +130,8 @@ mod tests {
 
     #[test]
     fn the_client_of_postgresql_is_not_the_runtime() {
-        let script = "  55 tokio_postgres::query::query (/x/mandate)\n  56 tokio::runtime::task::poll (/x/mandate)\n";
+        let script =
+            "  55 tokio_postgres::query::query (/x/mandate)\n  56 tokio::runtime::task::poll (/x/mandate)\n";
         let shares = shares(script).unwrap();
         assert!((shares[DATABASE] - 0.5).abs() < 1e-9);
         assert!((shares["HTTP and runtime"] - 0.5).abs() < 1e-9);

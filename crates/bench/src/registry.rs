@@ -59,7 +59,8 @@ fn grant_item(at: usize) -> Value {
 }
 
 async fn apply(admin: &AdminClient, entries: Value) -> Result<(), BenchError> {
-    let entries: RegistryFile = serde_json::from_value(entries).map_err(BenchError::during("making the registry"))?;
+    let entries: RegistryFile =
+        serde_json::from_value(entries).map_err(BenchError::during("making the registry"))?;
     let request = ApplyRequest { entries, ..ApplyRequest::default() };
     admin.apply(&request).await.map(drop).map_err(BenchError::during("applying the registry"))
 }
@@ -67,11 +68,16 @@ async fn apply(admin: &AdminClient, entries: Value) -> Result<(), BenchError> {
 /// Registers everything for `agents` agents of the people of `issuer`.
 pub(crate) async fn fill(admin: &AdminClient, issuer: &str, agents: usize) -> Result<(), BenchError> {
     let may = json!([{"resource": "crm", "scopes": scopes()}]);
-    let people: Vec<Value> =
-        (0..agents.min(PEOPLE)).map(|at| json!({"name": person(at), "issuer": issuer, "sub": person(at), "may": may})).collect();
+    let people: Vec<Value> = (0..agents.min(PEOPLE))
+        .map(|at| json!({"name": person(at), "issuer": issuer, "sub": person(at), "may": may}))
+        .collect();
     let all_scopes = ["read:cases", "write:case_comments", "write:opportunities", "send:mail"];
     let resource = json!([{"name": "crm", "uri": RESOURCE, "scopes": all_scopes}]);
-    apply(admin, json!({"resource": resource, "issuer": [{"url": issuer, "audience": AUDIENCE}], "person": people})).await?;
+    apply(
+        admin,
+        json!({"resource": resource, "issuer": [{"url": issuer, "audience": AUDIENCE}], "person": people}),
+    )
+    .await?;
     let selector = selector()?;
     for first in (0..agents).step_by(CHUNK) {
         let chunk = first..agents.min(first + CHUNK);

@@ -80,7 +80,8 @@ struct Done {
     /// For each round, microseconds for an exchange: in total, and the part in the kernel.
     cpu_us: Vec<f64>,
     system_us: Vec<f64>,
-    /// For each round, its CPU time for an exchange / that of the cryptography, measured right before and after it.
+    /// For each round, its CPU time for an exchange / that of the cryptography, measured right before and
+    /// after it.
     ratios: Vec<f64>,
     /// For each round, microseconds of CPU time of the PostgreSQL server for an exchange; empty with SQLite.
     database_us: Vec<f64>,
@@ -88,7 +89,13 @@ struct Done {
 
 impl Done {
     fn nothing() -> Self {
-        Self { outcome: Outcome::none(), cpu_us: Vec::new(), system_us: Vec::new(), ratios: Vec::new(), database_us: Vec::new() }
+        Self {
+            outcome: Outcome::none(),
+            cpu_us: Vec::new(),
+            system_us: Vec::new(),
+            ratios: Vec::new(),
+            database_us: Vec::new(),
+        }
     }
 
     fn round(outcome: Outcome, cpu: CpuTime, database: Option<CpuTime>) -> Self {
@@ -113,7 +120,8 @@ impl Done {
         self.database_us.extend(other.database_us);
     }
 
-    /// Medians over the rounds, as raw cryptography's are over its samples: other tenants of the machine come and go.
+    /// Medians over the rounds, as raw cryptography's are over its samples: other tenants of the machine come
+    /// and go.
     fn rate(&self) -> Rate {
         #[expect(clippy::cast_precision_loss, reason = "a count of exchanges")]
         let count = self.outcome.count() as f64;
@@ -144,7 +152,8 @@ impl Target<'_> {
         let (before, database_before) = (CpuTime::of(self.server.pid())?, self.store.cpu()?);
         let outcome = load::closed(&self.server.authority, requests, count, CONNECTIONS).await?;
         self.exchanges += outcome.count();
-        // What the server does behind its answers belongs to them, and must not run beside what is measured next.
+        // What the server does behind its answers belongs to them, and must not run beside what is measured
+        // next.
         let cpu = at_rest(self.server.pid()).await?.since(before);
         let database = self.store.cpu()?.zip(database_before).map(|(now, before)| now.since(before));
         Ok(Done::round(outcome, cpu, database))
@@ -156,7 +165,13 @@ impl Target<'_> {
     }
 
     /// Latency at a share of `capacity` (exchanges a second).
-    async fn at_load(&mut self, capacity: f64, share: f64, seconds: f64, new: bool) -> Result<Latency, BenchError> {
+    async fn at_load(
+        &mut self,
+        capacity: f64,
+        share: f64,
+        seconds: f64,
+        new: bool,
+    ) -> Result<Latency, BenchError> {
         let rate = capacity * share;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of exchanges")]
         let count = (rate * seconds) as usize;
@@ -183,7 +198,11 @@ pub(crate) fn directory(name: &str) -> Result<std::path::PathBuf, BenchError> {
 }
 
 /// Everything.
-pub(crate) async fn exchange(program: &Path, extent: &Extent, kind: StoreKind) -> Result<Figures, BenchError> {
+pub(crate) async fn exchange(
+    program: &Path,
+    extent: &Extent,
+    kind: StoreKind,
+) -> Result<Figures, BenchError> {
     let root = directory("exchange")?;
     let figures = measure(program, extent, &root, kind).await;
     // What was measured is kept if it went wrong: the logs say why.
@@ -193,7 +212,11 @@ pub(crate) async fn exchange(program: &Path, extent: &Extent, kind: StoreKind) -
     figures
 }
 
-async fn starts(program: &Path, root: &Path, database: Option<&Database>) -> Result<(Server, f64, f64), BenchError> {
+async fn starts(
+    program: &Path,
+    root: &Path,
+    database: Option<&Database>,
+) -> Result<(Server, f64, f64), BenchError> {
     let server = Server::start(program, root, database).await?;
     let first = server.process.start_ms;
     let mut server = server;
@@ -206,7 +229,12 @@ async fn starts(program: &Path, root: &Path, database: Option<&Database>) -> Res
     Ok((server, first, median(&again)))
 }
 
-async fn measure(program: &Path, extent: &Extent, root: &Path, kind: StoreKind) -> Result<Figures, BenchError> {
+async fn measure(
+    program: &Path,
+    extent: &Extent,
+    root: &Path,
+    kind: StoreKind,
+) -> Result<Figures, BenchError> {
     say("starting the server, the identity provider and a node");
     let store = Store::start(kind)?;
     let database = store.database();
@@ -221,7 +249,8 @@ async fn measure(program: &Path, extent: &Extent, root: &Path, kind: StoreKind) 
     let link = NodeLink::open(&node.dir, &server.node_address, &server.issuer).await?;
     node.process.stop().await?;
 
-    let mut target = Target { server: &server, store: &store, link, people, reused: Arc::default(), exchanges: 0 };
+    let mut target =
+        Target { server: &server, store: &store, link, people, reused: Arc::default(), exchanges: 0 };
     target.reused = target.new_requests(AGENTS).await?;
 
     say("tokens for all rounds");
@@ -258,7 +287,11 @@ async fn measure(program: &Path, extent: &Extent, root: &Path, kind: StoreKind) 
     let (new, reused) = (new.rate(), reused.rate());
     #[expect(clippy::cast_precision_loss, reason = "a count of exchanges")]
     let counted = (target.exchanges - exchanges_before) as f64;
-    let commits = store.commits(database.as_ref()).await?.zip(commits_before).map(|(now, before)| (now - before) / counted);
+    let commits = store
+        .commits(database.as_ref())
+        .await?
+        .zip(commits_before)
+        .map(|(now, before)| (now - before) / counted);
 
     say("latency at half and at nine tenths of the capacity");
     let half = target.at_load(new.per_second, 0.5, extent.load_seconds, true).await?;
@@ -329,6 +362,11 @@ async fn one_token(target: &Target<'_>) -> Result<String, BenchError> {
     let mut connection = Connection::open(&target.server.authority).await?;
     let request = target.reused.first().ok_or_else(|| BenchError("no request".to_owned()))?;
     let body = exchange_once(&mut connection, request).await?;
-    let answer: Value = serde_json::from_slice(&body).map_err(BenchError::during("reading a token response"))?;
-    answer.get("access_token").and_then(Value::as_str).map(str::to_owned).ok_or_else(|| BenchError("no token".to_owned()))
+    let answer: Value =
+        serde_json::from_slice(&body).map_err(BenchError::during("reading a token response"))?;
+    answer
+        .get("access_token")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .ok_or_else(|| BenchError("no token".to_owned()))
 }

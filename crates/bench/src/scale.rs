@@ -113,14 +113,20 @@ async fn prepare(program: &Path, root: &Path, store: &Store, agents: usize) -> R
 }
 
 /// Measures the sizes in turn, so that other work of the machine affects all of them.
-pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path, store: &Store) -> Result<Vec<Size>, BenchError> {
+pub(crate) async fn measure(
+    program: &Path,
+    extent: &Extent,
+    root: &Path,
+    store: &Store,
+) -> Result<Vec<Size>, BenchError> {
     let mut targets = Vec::new();
     for agents in SIZES {
         targets.push(prepare(program, root, store, agents).await?);
     }
     for _ in 0..extent.rounds {
         for target in &mut targets {
-            let outcome = load::closed(&target.server.authority, &target.requests, extent.per_round, FEW).await?;
+            let outcome =
+                load::closed(&target.server.authority, &target.requests, extent.per_round, FEW).await?;
             target.alone.extend(outcome);
             target.full(ROUND).await?;
         }
@@ -128,7 +134,10 @@ pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path, store:
     let capacity = targets.iter().map(Target::per_second).fold(f64::INFINITY, f64::min);
     for _ in 0..extent.rounds {
         for target in &mut targets {
-            let (half, most) = (target.at(capacity * 0.5, ROUND_SECONDS).await?, target.at(capacity * 0.9, ROUND_SECONDS).await?);
+            let (half, most) = (
+                target.at(capacity * 0.5, ROUND_SECONDS).await?,
+                target.at(capacity * 0.9, ROUND_SECONDS).await?,
+            );
             target.half.extend(half);
             target.most.extend(most);
         }

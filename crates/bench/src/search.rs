@@ -97,7 +97,8 @@ impl Figures {
         let _ = writeln!(out, "{:<34}{:>12.1}", "bytes of the index for a record", self.index_bytes);
         let _ = writeln!(out, "{:<34}{:>12.2}", "us a record to write, CPU", self.write_cpu_us);
         let _ = writeln!(out, "{:<34}{:>12.2}", "us a record to write, elapsed", self.write_us);
-        let _ = writeln!(out, "\n{:<34}{:>26}{:>30}", "ms of a query", "with the index", "every record is read");
+        let _ =
+            writeln!(out, "\n{:<34}{:>26}{:>30}", "ms of a query", "with the index", "every record is read");
         for (name, with, without) in &self.queries {
             let _ = writeln!(out, "{name:<34}{:>26}{:>30}", with.cell(), without.cell());
         }
@@ -109,7 +110,9 @@ impl Figures {
         let queries: serde_json::Map<String, Value> = self
             .queries
             .iter()
-            .map(|(name, with, without)| (name.replace(' ', "_"), json!({ "index": with.json(), "every_record": without.json() })))
+            .map(|(name, with, without)| {
+                (name.replace(' ', "_"), json!({ "index": with.json(), "every_record": without.json() }))
+            })
             .collect();
         json!({
             "records": self.records,
@@ -147,7 +150,8 @@ pub(crate) fn measure(pieces: u64, root: &Path) -> Result<Figures, BenchError> {
     for sort in &sorts {
         say(sort.name);
         let (with, found) = of_sort(&dir, sort, REPEATED.0, &|work| store.search_blocking("search", work))?;
-        let (without, expected) = of_sort(&dir, sort, REPEATED.1, &|work| store.read_blocking("search", work))?;
+        let (without, expected) =
+            of_sort(&dir, sort, REPEATED.1, &|work| store.read_blocking("search", work))?;
         if found != expected {
             return Err(BenchError(format!("{}: the index answers differently", sort.name)));
         }
@@ -162,7 +166,11 @@ fn open(dir: &Path) -> Result<Store, BenchError> {
 }
 
 fn until_indexed(store: &Store, records: u64) -> Result<(), BenchError> {
-    while store.search_blocking("indexed", |tx| records::indexed(tx, ORIGIN)).map_err(BenchError::during("a search index"))? < records {
+    while store
+        .search_blocking("indexed", |tx| records::indexed(tx, ORIGIN))
+        .map_err(BenchError::during("a search index"))?
+        < records
+    {
         thread::sleep(Duration::from_millis(20));
     }
     Ok(())
@@ -180,9 +188,12 @@ fn bytes_of(path: &Path) -> Result<u64, BenchError> {
 /// Writes the log as the server does, in transactions of one piece. Returns what to look for in it.
 fn fill(dir: &Path, size: u64) -> Result<Vec<Sort>, BenchError> {
     let store = open(dir)?;
-    let (signer, _) = CheckpointSigner::generate(ORIGIN, &SystemEntropy).map_err(BenchError::during("a key"))?;
+    let (signer, _) =
+        CheckpointSigner::generate(ORIGIN, &SystemEntropy).map_err(BenchError::during("a key"))?;
     let first = signer.found().map_err(BenchError::during("a checkpoint"))?;
-    store.transact_blocking("found", |tx| records::found(tx, ORIGIN, &first)).map_err(BenchError::during("a checkpoint"))?;
+    store
+        .transact_blocking("found", |tx| records::found(tx, ORIGIN, &first))
+        .map_err(BenchError::during("a checkpoint"))?;
     let mut backend = store.audit_backend(ORIGIN).map_err(BenchError::during("opening the log"))?;
     backend.load().map_err(BenchError::during("reading the log"))?;
     let (mut source, mut tree, mut sample) = (Story::begin()?, Frontier::new(), Vec::new());
@@ -193,13 +204,17 @@ fn fill(dir: &Path, size: u64) -> Result<Vec<Sort>, BenchError> {
             let (index, record) = (tree.size(), source.record()?);
             let bytes = record.to_leaf().map_err(BenchError::during("a record"))?;
             let hashes = tree.append(leaf_hash(&bytes)).map_err(BenchError::during("the tree"))?;
-            backend.stage(Leaf { index, record: &record, bytes: &bytes, hashes: &hashes }, &[]).map_err(failed())?;
+            backend
+                .stage(Leaf { index, record: &record, bytes: &bytes, hashes: &hashes }, &[])
+                .map_err(failed())?;
             if index % (size / 5) == size / 10 {
                 sample.push(Wanted::Record(record.id));
             }
         }
         let root = tree.root().map_err(BenchError::during("the tree"))?;
-        backend.commit(&signer.sign(tree.size(), root).map_err(BenchError::during("a checkpoint"))?).map_err(failed())?;
+        backend
+            .commit(&signer.sign(tree.size(), root).map_err(BenchError::during("a checkpoint"))?)
+            .map_err(failed())?;
     }
     Ok(sorts(sample))
 }
@@ -216,8 +231,14 @@ fn sorts(sample: Vec<Wanted>) -> Vec<Sort> {
         Sort { name: "an agent in between", wanted: all(&|n| of_agent(400 + n)) },
         Sort { name: "a rare person", wanted: all(&|n| of_person(AGENTS - 1 - n)) },
         Sort { name: "nobody", wanted: all(&|n| of_person(AGENTS + n)) },
-        Sort { name: "an agent at its resource", wanted: all(&|n| Query { resource: Some(resource(main_resource(n))), ..of_agent(n) }) },
-        Sort { name: "two that seldom meet", wanted: all(&|n| Query { person: Some(person(200 + n)), ..of_agent(n) }) },
+        Sort {
+            name: "an agent at its resource",
+            wanted: all(&|n| Query { resource: Some(resource(main_resource(n))), ..of_agent(n) }),
+        },
+        Sort {
+            name: "two that seldom meet",
+            wanted: all(&|n| Query { person: Some(person(200 + n)), ..of_agent(n) }),
+        },
         Sort {
             name: "two that never meet",
             wanted: all(&|n| Query { resource: Some("https://nowhere.example".to_owned()), ..of_agent(n) }),
@@ -227,10 +248,16 @@ fn sorts(sample: Vec<Wanted>) -> Vec<Sort> {
 }
 
 /// A transaction that searches, with the index or without it.
-type Run<'r> = dyn Fn(&mut dyn FnMut(&Tx<'_>) -> Result<Vec<u64>, StoreError>) -> Result<Vec<u64>, StoreError> + 'r;
+type Run<'r> =
+    dyn Fn(&mut dyn FnMut(&Tx<'_>) -> Result<Vec<u64>, StoreError>) -> Result<Vec<u64>, StoreError> + 'r;
 
 /// The times of a sort, and the indexes of the records that each of its queries returned.
-fn of_sort(dir: &Path, sort: &Sort, repeated: usize, run: &Run<'_>) -> Result<(Times, Vec<Vec<u64>>), BenchError> {
+fn of_sort(
+    dir: &Path,
+    sort: &Sort,
+    repeated: usize,
+    run: &Run<'_>,
+) -> Result<(Times, Vec<Vec<u64>>), BenchError> {
     let (mut cold, mut warm, mut answers) = (Vec::new(), Vec::new(), Vec::new());
     for wanted in &sort.wanted {
         forget(dir)?;
@@ -279,6 +306,10 @@ mod tests {
         assert_eq!(figures.records, 2 * PIECE);
         assert!(figures.index_bytes > 50.0 && figures.index_bytes < figures.log_bytes, "{}", figures.table());
         assert_eq!(figures.json()["query_ms"].as_object().unwrap().len(), 8);
-        assert!(figures.queries.iter().all(|(_, with, without)| with.cold > 0.0 && without.warm > 0.0), "{}", figures.table());
+        assert!(
+            figures.queries.iter().all(|(_, with, without)| with.cold > 0.0 && without.warm > 0.0),
+            "{}",
+            figures.table()
+        );
     }
 }

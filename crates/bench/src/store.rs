@@ -12,7 +12,8 @@ use crate::kernel::CpuTime;
 /// The type of a file system in memory (statfs(2)).
 const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
-/// How long to wait until `pg_stat_database` counts all that was committed: an idle session adds its last counts after 10 s.
+/// How long to wait until `pg_stat_database` counts all that was committed: an idle session adds its last
+/// counts after 10 s.
 const COUNTED: Duration = Duration::from_secs(12);
 
 /// Which kind of database.
@@ -84,11 +85,13 @@ impl Store {
         Some(Database { url: cluster.url(&name), name })
     }
 
-    /// The CPU time so far of all processes of the PostgreSQL server; none with SQLite, which is part of the server process.
+    /// The CPU time so far of all processes of the PostgreSQL server; none with SQLite, which is part of the
+    /// server process.
     pub(crate) fn cpu(&self) -> Result<Option<CpuTime>, BenchError> {
         let Self::Postgres(cluster) = self else { return Ok(None) };
         let processes = cluster.processes();
-        let (first, others) = processes.split_first().ok_or_else(|| BenchError("PostgreSQL has no process".to_owned()))?;
+        let (first, others) =
+            processes.split_first().ok_or_else(|| BenchError("PostgreSQL has no process".to_owned()))?;
         CpuTime::of_family(*first, others).map(Some)
     }
 
@@ -97,7 +100,10 @@ impl Store {
         let (Self::Postgres(cluster), Some(database)) = (self, database) else { return Ok(None) };
         tokio::time::sleep(COUNTED).await;
         // From another database, so that the question itself does not count.
-        let count = cluster.sql("postgres", &format!("SELECT xact_commit FROM pg_stat_database WHERE datname = '{}'", database.name));
+        let count = cluster.sql(
+            "postgres",
+            &format!("SELECT xact_commit FROM pg_stat_database WHERE datname = '{}'", database.name),
+        );
         count.parse().map(Some).map_err(BenchError::during("reading pg_stat_database"))
     }
 }
@@ -152,13 +158,17 @@ mod tests {
         if on_disk(&std::env::temp_dir()).is_err() {
             return skipped("the folder for temporary files is in memory");
         }
-        let Ok(store) = Store::start(StoreKind::Postgres) else { return skipped("PostgreSQL is not installed") };
+        let Ok(store) = Store::start(StoreKind::Postgres) else {
+            return skipped("PostgreSQL is not installed");
+        };
         let Store::Postgres(cluster) = &store else { panic!("not PostgreSQL") };
         assert_eq!(cluster.sql("postgres", "SHOW fsync"), "on");
         let (one, other) = (store.database().unwrap(), store.database().unwrap());
         assert_ne!(one.url, other.url);
-        let (commits, cpu) = (store.commits(Some(&one)).await.unwrap().unwrap(), store.cpu().unwrap().unwrap());
-        // A session that has ended, so that only its parent knows its CPU time. Each statement is a transaction.
+        let (commits, cpu) =
+            (store.commits(Some(&one)).await.unwrap().unwrap(), store.cpu().unwrap().unwrap());
+        // A session that has ended, so that only its parent knows its CPU time. Each statement is a
+        // transaction.
         let busy = "SELECT count(*) FROM generate_series(1, 3000000)";
         let began = std::time::Instant::now();
         for _ in 0..3 {

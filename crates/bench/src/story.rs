@@ -1,10 +1,14 @@
-//! The audit log of an organisation: many agents that work for many people at some resources, few of each most of the time.
+//! The audit log of an organisation: many agents that work for many people at some resources, few of each
+//! most of the time.
 
 use std::sync::Arc;
 
 use mandate_audit::{Asked, Kind, Outcome, Record, Touched};
 use mandate_core::digest::sha256;
-use mandate_core::{Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, Person, RecordId, SystemEntropy, Timestamp, TokenId};
+use mandate_core::{
+    Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, Person, RecordId, SystemEntropy, Timestamp,
+    TokenId,
+};
 
 use crate::error::BenchError;
 
@@ -69,7 +73,8 @@ impl Random {
         self.next() % end
     }
 
-    /// A rank from 0 to `end` - 1: the first occurs about twice as often as the second, ten times as often as the tenth.
+    /// A rank from 0 to `end` - 1: the first occurs about twice as often as the second, ten times as often as
+    /// the tenth.
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,
@@ -136,7 +141,10 @@ impl Story {
                 agents.insert(0, self.random.ranked(AGENTS));
             }
             agents.dedup();
-            let grants = agents.iter().map(|agent| Self::grant(person_of, *agent, resource_of)).collect::<Result<_, _>>()?;
+            let grants = agents
+                .iter()
+                .map(|agent| Self::grant(person_of, *agent, resource_of))
+                .collect::<Result<_, _>>()?;
             known.client = agents.first().map(|outermost| agent(*outermost).into());
             let actors = agents.into_iter().map(|agent| self.actor(agent)).collect();
             known.act = ActorChain::new(actors).map_err(BenchError::during("a chain of actors"))?;
@@ -150,7 +158,8 @@ impl Story {
             known.sub = sub;
             if about < EXCHANGES + TOKENS { Kind::Token } else { Kind::Authorize }
         } else if about < EXCHANGES + TOKENS + LOGINS + IDENTITIES {
-            known.act = ActorChain::new(vec![self.actor(agent_of)]).map_err(BenchError::during("a chain of actors"))?;
+            known.act = ActorChain::new(vec![self.actor(agent_of)])
+                .map_err(BenchError::during("a chain of actors"))?;
             Kind::Identity
         } else {
             Kind::Registry
@@ -163,7 +172,8 @@ impl Story {
         }
         let asked = Asked::new(known.aud.as_deref(), Some("read:cases write:case_comments"), None);
         let operator = kind == Kind::Registry;
-        let touched = Touched { agents: vec![format!("agent-{agent_of}"), agent(agent_of)], ..Touched::default() };
+        let touched =
+            Touched { agents: vec![format!("agent-{agent_of}"), agent(agent_of)], ..Touched::default() };
         let reason = if refused { "scope_not_granted" } else { "ok" };
         Ok(Record {
             about: known.into(),

@@ -36,7 +36,8 @@ const COMPARED_CUTS: usize = 2_000;
 /// How many feed readers read nothing.
 const READERS: usize = 1024;
 
-/// How many bytes of the feed each of them accepts before it accepts nothing more: the size of its kernel's buffer.
+/// How many bytes of the feed each of them accepts before it accepts nothing more: the size of its kernel's
+/// buffer.
 const RECEIVE_BUFFER: u32 = 4096;
 
 /// How long the server may take until it has filled the kernel's buffers for each of them.
@@ -75,8 +76,17 @@ struct Spread {
 impl Spread {
     fn of(mut all: Vec<f64>) -> Self {
         all.sort_by(f64::total_cmp);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "an index into a list")]
-        let at = |share: f64| all.get(((all.len() as f64 * share) as usize).min(all.len().saturating_sub(1))).copied().unwrap_or(f64::NAN);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index into a list"
+        )]
+        let at = |share: f64| {
+            all.get(((all.len() as f64 * share) as usize).min(all.len().saturating_sub(1)))
+                .copied()
+                .unwrap_or(f64::NAN)
+        };
         Self { p50: at(0.5), p99: at(0.99), most: at(1.0) }
     }
 
@@ -163,7 +173,8 @@ pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Res
     // This process holds the other ends.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
-    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).map_err(BenchError::during("raising the limit of open files"))?;
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, raised)
+        .map_err(BenchError::during("raising the limit of open files"))?;
 
     say("starting the server, the identity provider and a node");
     let server = Server::start(program, root, None).await?;
@@ -176,7 +187,8 @@ pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Res
 
     say("refused strangers and permitted exchanges");
     let permitted_us = cpu_us(&server, &exchange, extent.refusals, 200).await?;
-    let nobody = post_form(&server.authority, "/token", "grant_type=authorization_code&client_id=nobody&code=x");
+    let nobody =
+        post_form(&server.authority, "/token", "grant_type=authorization_code&client_id=nobody&code=x");
     let refused_us = cpu_us(&server, &nobody, extent.refusals, 401).await?;
 
     say("agent suspend, alone and while all listeners are flooded");
@@ -227,7 +239,11 @@ async fn cpu_us(server: &Server, request: &[u8], count: usize, status: u16) -> R
             for _ in 0..count / load::CONNECTIONS {
                 let answer = connection.exchange(&request).await?;
                 if answer.status != status {
-                    return Err(BenchError(format!("{} instead of {status}: {}", answer.status, String::from_utf8_lossy(answer.body))));
+                    return Err(BenchError(format!(
+                        "{} instead of {status}: {}",
+                        answer.status,
+                        String::from_utf8_lossy(answer.body)
+                    )));
                 }
             }
             Ok(())
@@ -258,20 +274,23 @@ async fn suspensions(admin: &AdminClient, count: usize) -> Result<Spread, BenchE
         if let RegistryItem::Agent(agent) = &mut item {
             agent.state = Some(if n % 2 == 0 { AgentState::Suspended } else { AgentState::Active });
         }
-        let request = ApplyRequest { entries: RegistryFile::from_items([item]), prune: false, dry_run: false };
+        let request =
+            ApplyRequest { entries: RegistryFile::from_items([item]), prune: false, dry_run: false };
         admin.apply(&request).await.map_err(failed())?;
         all.push(began.elapsed().as_secs_f64() * 1e3);
     }
     Ok(Spread::of(all))
 }
 
-/// The same while strangers flood all four listeners, and how much they sent. The operator has its own thread, so that the
-/// cost of the flood in this process does not count as the server's.
+/// The same while strangers flood all four listeners, and how much they sent. The operator has its own
+/// thread, so that the cost of the flood in this process does not count as the server's.
 async fn flooded(server: &Server, count: usize) -> Result<(Spread, u64), BenchError> {
     let stop = Arc::new(AtomicBool::new(false));
     let public = server.authority.clone();
     let admin = server.admin_url.trim_start_matches("http://").to_owned();
-    let get = |authority: &str, path: &str| format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\n\r\n").into_bytes();
+    let get = |authority: &str, path: &str| {
+        format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\n\r\n").into_bytes()
+    };
     let refused = post_form(&public, "/token", "grant_type=authorization_code&client_id=nobody&code=x");
     let floods = [
         (Some(public.clone()), refused),
@@ -283,12 +302,20 @@ async fn flooded(server: &Server, count: usize) -> Result<(Spread, u64), BenchEr
     let mut strangers = JoinSet::new();
     for (address, request) in &floods {
         for _ in 0..FLOOD {
-            strangers.spawn(stranger(address.clone(), server.admin_socket.clone(), request.clone(), Arc::clone(&stop)));
+            strangers.spawn(stranger(
+                address.clone(),
+                server.admin_socket.clone(),
+                request.clone(),
+                Arc::clone(&stop),
+            ));
         }
     }
     let admin = server.admin.clone();
     let measured = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(BenchError::during("a runtime"))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(BenchError::during("a runtime"))?;
         runtime.block_on(async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             suspensions(&admin, count).await
@@ -303,8 +330,14 @@ async fn flooded(server: &Server, count: usize) -> Result<(Spread, u64), BenchEr
     Ok((measured?, sent))
 }
 
-/// Connects, sends a request some times, and connects again, until it is told to stop. Returns how often it sent.
-async fn stranger(address: Option<String>, socket: std::path::PathBuf, request: Vec<u8>, stop: Arc<AtomicBool>) -> u64 {
+/// Connects, sends a request some times, and connects again, until it is told to stop. Returns how often it
+/// sent.
+async fn stranger(
+    address: Option<String>,
+    socket: std::path::PathBuf,
+    request: Vec<u8>,
+    stop: Arc<AtomicBool>,
+) -> u64 {
     let mut sent = 0;
     while !stop.load(Ordering::Relaxed) {
         sent += match &address {

@@ -37,19 +37,27 @@ pub(crate) struct SvidTimes {
 
 impl Workload {
     pub(crate) async fn open(socket: &Path) -> Result<Self, BenchError> {
-        let stream = UnixStream::connect(socket).await.map_err(BenchError::during("connecting to the node"))?;
+        let stream =
+            UnixStream::connect(socket).await.map_err(BenchError::during("connecting to the node"))?;
         let mut only = Some(TokioIo::new(stream));
         let once = tower::service_fn(move |_| {
             let taken = only.take().ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotConnected));
             async move { taken }
         });
         let channel = Endpoint::from_static("http://localhost").connect_with_connector(once).await;
-        Ok(Self { client: SpiffeWorkloadApiClient::new(channel.map_err(BenchError::during("connecting to the node"))?) })
+        Ok(Self {
+            client: SpiffeWorkloadApiClient::new(
+                channel.map_err(BenchError::during("connecting to the node"))?,
+            ),
+        })
     }
 
     async fn fetch(&mut self, agent: usize, audience: &str) -> Result<(), Status> {
-        let mut request = Request::new(JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: spiffe_id(agent) });
-        request.metadata_mut().insert(WORKLOAD_METADATA_KEY, MetadataValue::from_static(WORKLOAD_METADATA_VALUE));
+        let mut request =
+            Request::new(JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: spiffe_id(agent) });
+        request
+            .metadata_mut()
+            .insert(WORKLOAD_METADATA_KEY, MetadataValue::from_static(WORKLOAD_METADATA_VALUE));
         self.client.fetch_jwtsvid(request).await.map(drop)
     }
 
@@ -60,7 +68,12 @@ impl Workload {
     }
 
     /// Times `rounds` new agents, numbered from `first`, and fetches.
-    pub(crate) async fn measure(&mut self, server: &Server, first: usize, rounds: usize) -> Result<SvidTimes, BenchError> {
+    pub(crate) async fn measure(
+        &mut self,
+        server: &Server,
+        first: usize,
+        rounds: usize,
+    ) -> Result<SvidTimes, BenchError> {
         let (mut ready, mut fresh, mut cached) = (Vec::new(), Vec::new(), Vec::new());
         for agent in first..first + rounds {
             let began = Instant::now();

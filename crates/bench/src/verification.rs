@@ -32,9 +32,11 @@ fn decoded(part: Option<&str>) -> Result<Vec<u8>, BenchError> {
 }
 
 async fn public_key(server: &Server, token: &str) -> Result<ParsedPublicKey, BenchError> {
-    let header: Value = serde_json::from_slice(&decoded(token.split('.').next())?).map_err(BenchError::during("reading a token"))?;
+    let header: Value = serde_json::from_slice(&decoded(token.split('.').next())?)
+        .map_err(BenchError::during("reading a token"))?;
     let mut connection = Connection::open(&server.authority).await?;
-    let metadata: Value = body(&mut connection, &server.authority, "/.well-known/oauth-authorization-server").await?;
+    let metadata: Value =
+        body(&mut connection, &server.authority, "/.well-known/oauth-authorization-server").await?;
     let uri = metadata.get("jwks_uri").and_then(Value::as_str).unwrap_or_default();
     let path = uri.strip_prefix(&server.issuer).unwrap_or_default();
     let set = body(&mut connection, &server.authority, path).await?;
@@ -75,7 +77,8 @@ pub(crate) async fn measure(server: &Server, token: &str, rounds: usize) -> Resu
     let key = public_key(server, token).await?;
     let (signed, signature) = token.rsplit_once('.').unwrap_or_default();
     let signature = decoded(Some(signature))?;
-    key.verify_sig(signed.as_bytes(), &signature).map_err(BenchError::during("verifying the server's token"))?;
+    key.verify_sig(signed.as_bytes(), &signature)
+        .map_err(BenchError::during("verifying the server's token"))?;
     let (full, remembering) = (verifier(server, Some(0))?, verifier(server, None)?);
     full.ready().await;
     remembering.ready().await;
@@ -90,5 +93,9 @@ pub(crate) async fn measure(server: &Server, token: &str, rounds: usize) -> Resu
         full_us.push(all);
         remembered_us.push(time_verifier(&remembering, &header, &route).await?);
     }
-    Ok(Verification { ratio: median(&ratios), full_us: median(&full_us), remembered_us: median(&remembered_us) })
+    Ok(Verification {
+        ratio: median(&ratios),
+        full_us: median(&full_us),
+        remembered_us: median(&remembered_us),
+    })
 }

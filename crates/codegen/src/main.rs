@@ -1,9 +1,14 @@
-//! `cargo xtask codegen`: Rust from the `.proto` files, without an installed `protoc`, checked in. With `--check` it changes
-//! nothing and fails if what is checked in is not up to date.
+//! `cargo xtask codegen`: Rust from the `.proto` files, without an installed `protoc`, checked in. With
+//! `--check` it changes nothing and fails if what is checked in is not up to date.
 //!
-//! It is a separate crate, so that the compiler of `.proto` files is built only when it is needed, and not for every task.
+//! It is a separate crate, so that the compiler of `.proto` files is built only when it is needed, and not
+//! for every task.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on stdout and stderr")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool speaks on stdout and stderr"
+)]
 
 use std::fs;
 use std::io;
@@ -15,9 +20,15 @@ const PROTO_DIR: &str = "crates/api/proto";
 /// Where the generated code is checked in.
 const OUT_DIR: &str = "crates/api/src/generated";
 
-/// Messages that contain a secret. They get no derived `Debug`; `mandate-api` has an implementation that leaves the secret out.
-const SECRET_MESSAGES: &[&str] =
-    &[".X509SVID", ".JWTSVID", ".ValidateJWTSVIDRequest", ".mandate.node.v1.JoinRequest", ".mandate.node.v1.IssueJwtSvidResponse"];
+/// Messages that contain a secret. They get no derived `Debug`; `mandate-api` has an implementation that
+/// leaves the secret out.
+const SECRET_MESSAGES: &[&str] = &[
+    ".X509SVID",
+    ".JWTSVID",
+    ".ValidateJWTSVIDRequest",
+    ".mandate.node.v1.JoinRequest",
+    ".mandate.node.v1.IssueJwtSvidResponse",
+];
 
 /// Why code could not be generated or is not what is checked in.
 #[derive(Debug, thiserror::Error)]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::time::Entropy;
 
-/// Waiting times that double up to a limit. Half of each is random, so that clients that lost the same server at the same time do
-/// not all return at once.
+/// Waiting times that double up to a limit. Half of each is random, so that clients that lost the same server
+/// at the same time do not all return at once.
 #[derive(Clone, Debug)]
 pub struct Backoff {
     next: Duration,

@@ -33,7 +33,8 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     digest.finish()
 }
 
-/// The digest of these parts in this order. Each follows its length in eight bytes, so that no two lists give the same bytes.
+/// The digest of these parts in this order. Each follows its length in eight bytes, so that no two lists give
+/// the same bytes.
 pub fn sha256_of_list<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32] {
     let mut digest = Sha256::default();
     for part in parts {
@@ -43,8 +44,8 @@ pub fn sha256_of_list<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> [u8; 32]
     digest.finish()
 }
 
-/// A digest from its 64 hexadecimal digits in lower case. No other spelling is accepted: texts with digests are compared as
-/// texts.
+/// A digest from its 64 hexadecimal digits in lower case. No other spelling is accepted: texts with digests
+/// are compared as texts.
 pub fn sha256_from_hex(text: &str) -> Option<[u8; 32]> {
     let mut digest = [0; 32];
     let decoded = base16ct::lower::decode(text, &mut digest).ok()?;
@@ -81,7 +82,15 @@ mod tests {
 
     #[test]
     fn only_64_digits_in_lower_case_are_a_digest() {
-        for text in ["", "ab", &OF_ABC[1..], &OF_ABC[2..], &format!("{OF_ABC}00"), &OF_ABC.to_uppercase(), &OF_ABC.replace('b', "g")] {
+        for text in [
+            "",
+            "ab",
+            &OF_ABC[1..],
+            &OF_ABC[2..],
+            &format!("{OF_ABC}00"),
+            &OF_ABC.to_uppercase(),
+            &OF_ABC.replace('b', "g"),
+        ] {
             assert_eq!(sha256_from_hex(text), None, "{text}");
         }
     }

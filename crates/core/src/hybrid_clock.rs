@@ -11,8 +11,8 @@ use crate::time::{Clock, Timestamp};
 /// A change of the machine's clock this large is a step, not the drift that time synchronization corrects.
 pub const STEP: Duration = Duration::from_secs(1);
 
-/// A token or identity that is issued while the machine's clock is behind is valid for at least this long, or for its usual
-/// lifetime if that is shorter.
+/// A token or identity that is issued while the machine's clock is behind is valid for at least this long, or
+/// for its usual lifetime if that is shorter.
 const SHORTEST: Duration = Duration::from_mins(1);
 
 /// The machine's clock was set.
@@ -36,10 +36,11 @@ struct State {
 
 /// A clock that never goes back, no matter what happens to the machine's clock, also over restarts.
 ///
-/// It shows the machine's time, but no time earlier than the one it was given ([`HybridClock::new`]) or one it has shown.
-/// After the machine's clock was set back, this clock runs at half speed until the machine's clock has caught up. It never
-/// stands still, so that what was issued by it still expires, and it does not stay ahead for ever. Expiry is checked by it
-/// too. It is never behind the machine's clock, so that nothing stays valid longer than by the machine's time.
+/// It shows the machine's time, but no time earlier than the one it was given ([`HybridClock::new`]) or one
+/// it has shown. After the machine's clock was set back, this clock runs at half speed until the machine's
+/// clock has caught up. It never stands still, so that what was issued by it still expires, and it does not
+/// stay ahead for ever. Expiry is checked by it too. It is never behind the machine's clock, so that nothing
+/// stays valid longer than by the machine's time.
 pub struct HybridClock {
     wall: Arc<dyn Clock>,
     state: Mutex<State>,
@@ -63,15 +64,16 @@ impl HybridClock {
         self.state.lock()
     }
 
-    /// Moves the clock forward by a millisecond and returns the new time: every later time is later than every time before the call.
+    /// Moves the clock forward by a millisecond and returns the new time: every later time is later than
+    /// every time before the call.
     pub fn tick(&self) -> Timestamp {
         let (mut state, _) = self.look();
         state.last = state.last.saturating_add(1000);
         shown(&state)
     }
 
-    /// The machine's clock. Only for times that others compare with their own clocks, and by which nothing is ordered: those of X.509
-    /// certificates.
+    /// The machine's clock. Only for times that others compare with their own clocks, and by which nothing is
+    /// ordered: those of X.509 certificates.
     pub fn wall(&self) -> Timestamp {
         self.wall.now()
     }
@@ -97,7 +99,8 @@ impl HybridClock {
             state.last = state.last.saturating_add(u64::try_from(went.as_micros() / 2).unwrap_or(u64::MAX));
             if millis.unsigned_abs() >= STEP.as_millis().try_into().unwrap_or(u64::MAX) {
                 state.steps += 1;
-                state.step = Some(ClockStep { millis, at: Timestamp::from_millis(state.last / 1000).max(wall) });
+                state.step =
+                    Some(ClockStep { millis, at: Timestamp::from_millis(state.last / 1000).max(wall) });
             }
         }
         state.seen = Some((wall, steady));
@@ -115,8 +118,8 @@ fn difference(a: Timestamp, b: Timestamp) -> i64 {
     if a >= b { millis(a.since(b)) } else { -millis(b.since(a)) }
 }
 
-/// The `lifetime` of something that is issued while the machine's clock is `behind` this one. By the machine's clock it is
-/// as long as usual, if at least a minute is left.
+/// The `lifetime` of something that is issued while the machine's clock is `behind` this one. By the
+/// machine's clock it is as long as usual, if at least a minute is left.
 #[must_use]
 pub fn shortened(lifetime: Duration, behind: Duration) -> Duration {
     lifetime.saturating_sub(behind).max(lifetime.min(SHORTEST))

@@ -31,7 +31,11 @@ fn check_name(what: &'static str, text: &str) -> Result<(), InvalidName> {
     let first = bytes.next().is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
     let rest = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'));
     // `..` would make a dot segment where a name becomes part of a path.
-    if first && rest && text.len() <= 64 && !text.contains("..") { Ok(()) } else { Err(reject(what, text, NAME_RULE)) }
+    if first && rest && text.len() <= 64 && !text.contains("..") {
+        Ok(())
+    } else {
+        Err(reject(what, text, NAME_RULE))
+    }
 }
 
 const CLIENT_RULE: &str = "use 1 to 2048 printable ASCII characters without spaces";
@@ -45,7 +49,8 @@ fn check_client(what: &'static str, text: &str) -> Result<(), InvalidName> {
 const ID_RULE: &str = "expected 1 to 128 of A-Z, a-z, 0-9, '-', '_', '.'";
 
 fn check_id(what: &'static str, text: &str) -> Result<(), InvalidName> {
-    let ok = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
+    let ok = (1..=128).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
     if ok { Ok(()) } else { Err(reject(what, text, ID_RULE)) }
 }
 
@@ -163,14 +168,15 @@ impl TokenId {
         Self(time_ordered(now, entropy))
     }
 
-    /// The millisecond in which [`TokenId::generate`] made it. `None` for an id of any other form, such as that of a
-    /// token of another issuer.
+    /// The millisecond in which [`TokenId::generate`] made it. `None` for an id of any other form, such as
+    /// that of a token of another issuer.
     pub fn made_at(&self) -> Option<Timestamp> {
         made_at(&self.0)
     }
 }
 
-/// The millisecond that a time-ordered id says it was made in (RFC 9562 §5.7). `None` for a text of any other form.
+/// The millisecond that a time-ordered id says it was made in (RFC 9562 §5.7). `None` for a text of any other
+/// form.
 pub fn made_at(id: &str) -> Option<Timestamp> {
     let id = uuid::Uuid::try_parse(id).ok().filter(|id| id.get_version_num() == 7)?;
     let millis = u64::try_from(id.as_u128() >> 80).ok()?;

@@ -1,7 +1,9 @@
-//! The vocabulary of Mandate: names, identities, scopes, actor chains, the registry, revocation, time and secrets.
+//! The vocabulary of Mandate: names, identities, scopes, actor chains, the registry, revocation, time and
+//! secrets.
 //!
-//! Pure: no I/O and no async. The two inputs from the outside world, the clock and the entropy source, are traits. Their
-//! system implementations are [`SystemClock`] and [`SystemEntropy`]; only composition roots construct them.
+//! Pure: no I/O and no async. The two inputs from the outside world, the clock and the entropy source, are
+//! traits. Their system implementations are [`SystemClock`] and [`SystemEntropy`]; only composition roots
+//! construct them.
 
 mod backoff;
 pub mod constraint;
@@ -30,7 +32,9 @@ pub mod uri;
 
 pub use backoff::Backoff;
 pub use hybrid_clock::{ClockStep, HybridClock};
-pub use id::{AgentName, ClientId, GrantId, InvalidName, PersonName, PolicyName, RecordId, ResourceName, TokenId};
+pub use id::{
+    AgentName, ClientId, GrantId, InvalidName, PersonName, PolicyName, RecordId, ResourceName, TokenId,
+};
 pub use lineage::Lineage;
 pub use meter::{MeterId, Reservation};
 pub use node_state::NodeState;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::time::Lifetime;
 
-/// How far the clocks of two machines may differ: RFC 7519 §4.1.4 and §4.1.5 allow for a clock skew of a few minutes at most.
+/// How far the clocks of two machines may differ: RFC 7519 §4.1.4 and §4.1.5 allow for a clock skew of a few
+/// minutes at most.
 pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// How far the clock of a verifier may be behind for cuts to work there. More than [`CLOCK_SKEW`]: if a cut
@@ -17,8 +18,8 @@ pub const PERSON_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 /// How long an access token for an agent is valid if no ceiling or grant says otherwise.
 pub const DEFAULT_MANDATE_LIFETIME: Lifetime = Lifetime(Duration::from_mins(5));
 
-/// The longest time for which an access token for an agent may be valid. Far below the hour of RFC 6750 §5.3, because no person
-/// watches what an agent does with it.
+/// The longest time for which an access token for an agent may be valid. Far below the hour of RFC 6750 §5.3,
+/// because no person watches what an agent does with it.
 pub const MAX_MANDATE_LIFETIME: Lifetime = Lifetime(Duration::from_mins(15));
 
 /// How long an authorization code is valid: 10 minutes at most (RFC 6749 §4.1.2).

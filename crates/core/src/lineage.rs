@@ -1,4 +1,5 @@
-//! Lineage: from which tokens and grants a token descends. With it, a revocation is one cut instead of a search for descendants.
+//! Lineage: from which tokens and grants a token descends. With it, a revocation is one cut instead of a
+//! search for descendants.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,13 +7,14 @@ use crate::id::{ClientId, GrantId, TokenId};
 
 /// The `lineage` claim of an access token.
 ///
-/// A token is revoked when its own `jti` or any of `parents` has been revoked, or any of `grants` or `clients` since it was
-/// issued. Because each token carries its whole ancestry (bounded by the chain depth), cutting one ancestor refuses every
-/// descendant at the cost of one entry, however many there are.
+/// A token is revoked when its own `jti` or any of `parents` has been revoked, or any of `grants` or
+/// `clients` since it was issued. Because each token carries its whole ancestry (bounded by the chain depth),
+/// cutting one ancestor refuses every descendant at the cost of one entry, however many there are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Lineage {
-    /// The `jti` of every ancestor token, nearest first. Tokens of other issuers appear as `<issuer>#<jti>` digests.
+    /// The `jti` of every ancestor token, nearest first. Tokens of other issuers appear as `<issuer>#<jti>`
+    /// digests.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parents: Vec<TokenId>,
     /// Every grant that this token and its ancestors depend on, nearest first.

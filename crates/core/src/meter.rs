@@ -19,8 +19,8 @@ impl fmt::Display for MeterId {
     }
 }
 
-/// What is taken from one meter when a record is written. Either all reservations of a record are taken, or none of them is and
-/// the record is not written.
+/// What is taken from one meter when a record is written. Either all reservations of a record are taken, or
+/// none of them is and the record is not written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reservation {
     /// The meter that counts it.

@@ -1,7 +1,8 @@
 //! The names that OAuth defines, each written once, and only those that are used here.
 //!
-//! A test compares them with the dated copies of the registries in `crates/core/registries/`: a name that is misspelt, or that
-//! no standard defines, fails the test. There is no copy of the registry of parameters: each one cites its section.
+//! A test compares them with the dated copies of the registries in `crates/core/registries/`: a name that is
+//! misspelt, or that no standard defines, fails the test. There is no copy of the registry of parameters:
+//! each one cites its section.
 
 macro_rules! names {
     ($(#[$doc:meta])* $set:ident { $($(#[$of_one:meta])* $one:ident = $name:literal,)+ }) => {
@@ -136,8 +137,9 @@ names! {
 }
 
 names! {
-    /// Every OAuth parameter that an endpoint of ours, or a similar one, reads. In a URL's query beside a body, or in a body
-    /// beside the query of an authorization request, there would be a second place for the same value.
+    /// Every OAuth parameter that an endpoint of ours, or a similar one, reads. In a URL's query beside a
+    /// body, or in a body beside the query of an authorization request, there would be a second place for the
+    /// same value.
     Parameter {
         /// RFC 6750 §2.2.
         AccessToken = "access_token",
@@ -219,7 +221,9 @@ impl Parameter {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{AssertionType, ClientMethod, ErrorCode, GrantType, IntrospectionMember, Parameter, TokenType};
+    use super::{
+        AssertionType, ClientMethod, ErrorCode, GrantType, IntrospectionMember, Parameter, TokenType,
+    };
 
     const URIS: &str = include_str!("../registries/oauth-uri.tsv");
     const ERRORS: &str = include_str!("../registries/oauth-errors.tsv");
@@ -228,7 +232,8 @@ mod tests {
     const OF_RFC_6749: &str = include_str!("../registries/oauth-of-rfc-6749.tsv");
     const OF_DRAFTS: &str = include_str!("../registries/oauth-of-drafts.tsv");
 
-    /// The names in a file: one in each line, and where it is defined. The first line says of what time the file is.
+    /// The names in a file: one in each line, and where it is defined. The first line says of what time the
+    /// file is.
     fn listed(file: &'static str) -> BTreeSet<&'static str> {
         let (title, lines) = file.split_once('\n').unwrap();
         let (_, date) = title.strip_prefix("# ").and_then(|title| title.rsplit_once(", as of ")).unwrap();
@@ -262,9 +267,12 @@ mod tests {
 
     #[test]
     fn a_name_that_a_registry_has_is_not_taken_from_a_draft() {
-        let registered: BTreeSet<_> = [URIS, ERRORS, METHODS, INTROSPECTION].into_iter().flat_map(listed).collect();
+        let registered: BTreeSet<_> =
+            [URIS, ERRORS, METHODS, INTROSPECTION].into_iter().flat_map(listed).collect();
         assert_eq!(listed(OF_DRAFTS).intersection(&registered).count(), 0, "it was registered: move it");
-        let ours = spoken(AssertionType::ALL, AssertionType::as_str).into_iter().chain(spoken(ClientMethod::ALL, ClientMethod::as_str));
+        let ours = spoken(AssertionType::ALL, AssertionType::as_str)
+            .into_iter()
+            .chain(spoken(ClientMethod::ALL, ClientMethod::as_str));
         let ours: BTreeSet<_> = ours.collect();
         assert!(listed(OF_DRAFTS).is_subset(&ours), "a draft's name is here only while it is spoken");
     }
@@ -280,6 +288,9 @@ mod tests {
         assert_eq!(GrantType::named("Authorization_Code"), None);
         assert_eq!(TokenType::named("urn:ietf:params:oauth:token-type:id_token"), None);
         assert_eq!(AssertionType::named(""), None);
-        assert!(ClientMethod::proofs().all(|method| method != ClientMethod::None) && ClientMethod::proofs().count() == 4);
+        assert!(
+            ClientMethod::proofs().all(|method| method != ClientMethod::None)
+                && ClientMethod::proofs().count() == 4
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The registry: what an operator has declared. Plain validated values and an immutable, indexed snapshot of them.
+//! The registry: what an operator has declared. Plain validated values and an immutable, indexed snapshot of
+//! them.
 
 mod halt;
 mod narrowing;
@@ -55,8 +56,8 @@ pub struct Resource {
     pub scopes: ScopeSet,
     /// Its operations, as far as policies distinguish them.
     pub tools: Vec<Tool>,
-    /// The agent that serves this resource, if an agent does. That agent may exchange, as the next hop, a token that
-    /// was addressed to it.
+    /// The agent that serves this resource, if an agent does. That agent may exchange, as the next hop, a
+    /// token that was addressed to it.
     pub agent: Option<AgentName>,
     /// The client as which the resource server authenticates at the introspection endpoint, if it does.
     pub client: Option<ClientId>,
@@ -81,7 +82,8 @@ pub enum AgentState {
     Active,
     /// Stopped; an operator can activate it.
     Suspended,
-    /// Stopped because of an incident. It cannot be activated before it is released, which makes it suspended.
+    /// Stopped because of an incident. It cannot be activated before it is released, which makes it
+    /// suspended.
     Contained,
     /// Stopped permanently; its name and SPIFFE ID are never given to another agent.
     Retired,
@@ -110,7 +112,8 @@ pub struct Agent {
     pub purpose: String,
     /// Its identity in tokens, unique in the registry.
     pub spiffe_id: SpiffeId,
-    /// The selectors that a process must show, all of them, to be issued the identity. Empty: no process gets it.
+    /// The selectors that a process must show, all of them, to be issued the identity. Empty: no process gets
+    /// it.
     pub selectors: Vec<Selector>,
     /// The most that it can get, from any person. Empty: nothing.
     pub ceiling: Vec<Permission>,
@@ -139,7 +142,8 @@ pub struct Person {
 pub enum ClientAuthentication {
     /// A public client: it proves nothing, and its codes are protected by PKCE.
     None,
-    /// `client_secret_basic` (RFC 6749 §2.3.1). The secret's argon2id hash is kept by the store, beside the registry.
+    /// `client_secret_basic` (RFC 6749 §2.3.1). The secret's argon2id hash is kept by the store, beside the
+    /// registry.
     ClientSecretBasic,
     /// `client_secret_post` (RFC 6749 §2.3.1): the same secret, in the body.
     ClientSecretPost,
@@ -186,7 +190,8 @@ pub enum AssertionAudience {
 pub struct Client {
     /// Its `client_id`, unique in the registry.
     pub id: ClientId,
-    /// The redirect URIs to which the browser may be sent back, compared as text; on loopback hosts any port matches.
+    /// The redirect URIs to which the browser may be sent back, compared as text; on loopback hosts any port
+    /// matches.
     pub redirect_uris: Vec<String>,
     /// How it authenticates.
     pub authentication: ClientAuthentication,
@@ -198,7 +203,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// The scopes of `resource` that it may ask for. `issuer`: ours, which is also the identifier of our administration.
+    /// The scopes of `resource` that it may ask for. `issuer`: ours, which is also the identifier of our
+    /// administration.
     pub fn may_ask_of(&self, resource: &Resource, issuer: &Issuer) -> ScopeSet {
         match &self.scopes {
             Some(listed) => resource.scopes.intersection(listed),
@@ -214,8 +220,8 @@ impl Client {
 pub enum SubjectScope {
     /// The result never exceeds the token's own `scope` claim.
     Token,
-    /// The token proves only who the person is; `may` in the registry alone says what they may do. Never wider than
-    /// the person's rights, the ceiling and the grant.
+    /// The token proves only who the person is; `may` in the registry alone says what they may do. Never
+    /// wider than the person's rights, the ceiling and the grant.
     IdentityOnly,
 }
 
@@ -228,11 +234,12 @@ pub struct TrustedIssuer {
     pub audience: String,
     /// Whether the scopes of its tokens limit the delegation.
     pub subject_scope: SubjectScope,
-    /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of these audiences can
-    /// use it here.
+    /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of
+    /// these audiences can use it here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_audiences: Vec<String>,
-    /// The only certificate authorities that are trusted for its servers, as PEM; absent: those of the system.
+    /// The only certificate authorities that are trusted for its servers, as PEM; absent: those of the
+    /// system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
     /// The proxy through which it is reached; absent: none.
@@ -257,7 +264,8 @@ pub struct Grant {
     pub constraints: Constraints,
     /// The first moment at which it is no longer in force; absent: it ends only when it is revoked.
     pub expires: Option<Timestamp>,
-    /// The span from which `expires` was made, if one was declared: the same span again does not move the end.
+    /// The span from which `expires` was made, if one was declared: the same span again does not move the
+    /// end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<Lifetime>,
     /// How many mandates may be issued under it; absent: unlimited.
@@ -396,7 +404,10 @@ impl Registry {
             }
             Entry::Grant(x) => {
                 let x = Arc::new(x);
-                self.grants_by_parties.entry((x.person.clone(), x.agent.clone(), x.resource.clone())).or_default().push(Arc::clone(&x));
+                self.grants_by_parties
+                    .entry((x.person.clone(), x.agent.clone(), x.resource.clone()))
+                    .or_default()
+                    .push(Arc::clone(&x));
                 self.grants.insert(x.id.clone(), x);
             }
             Entry::Policy(x) => {
@@ -470,14 +481,17 @@ impl Registry {
         self.resources.get(name)
     }
 
-    /// The resource with that identifier, in either spelling of an empty path: see [`Registry::resource_uri`].
+    /// The resource with that identifier, in either spelling of an empty path: see
+    /// [`Registry::resource_uri`].
     pub fn resource_by_uri(&self, uri: &ResourceUri) -> Option<&Arc<Resource>> {
         let found = self.resources_by_uri.get(uri);
-        found.or_else(|| other_spelling(uri.as_str()).and_then(|other| self.resources_by_uri.get(other.as_str())))
+        found.or_else(|| {
+            other_spelling(uri.as_str()).and_then(|other| self.resources_by_uri.get(other.as_str()))
+        })
     }
 
-    /// The identifier of the registered resource that `text` names: written exactly so, or with the other spelling of an
-    /// empty path (RFC 3986 §6.2.3).
+    /// The identifier of the registered resource that `text` names: written exactly so, or with the other
+    /// spelling of an empty path (RFC 3986 §6.2.3).
     pub fn resource_uri(&self, text: &str) -> Option<&ResourceUri> {
         let find = |text: &str| self.resources_by_uri.get_key_value(text).map(|(uri, _)| uri);
         find(text).or_else(|| other_spelling(text).and_then(|other| find(&other)))
@@ -522,9 +536,17 @@ impl Registry {
     }
 
     /// All grants of a person to an agent on a resource.
-    pub fn grants_between(&self, person: &PersonName, agent: &AgentName, resource: &ResourceName) -> &[Arc<Grant>] {
-        // The key is built for each call. It has three short strings; an index by references would need more types than that is worth.
-        self.grants_by_parties.get(&(person.clone(), agent.clone(), resource.clone())).map_or(&[], Vec::as_slice)
+    pub fn grants_between(
+        &self,
+        person: &PersonName,
+        agent: &AgentName,
+        resource: &ResourceName,
+    ) -> &[Arc<Grant>] {
+        // The key is built for each call. It has three short strings; an index by references would need more
+        // types than that is worth.
+        self.grants_by_parties
+            .get(&(person.clone(), agent.clone(), resource.clone()))
+            .map_or(&[], Vec::as_slice)
     }
 
     /// All resources, in no particular order.
@@ -562,8 +584,8 @@ impl Registry {
         self.policies.values()
     }
 
-    /// The first `most` entries of a kind whose key is greater than `after`, ordered by key, bytewise. An empty `after` is before
-    /// every key.
+    /// The first `most` entries of a kind whose key is greater than `after`, ordered by key, bytewise. An
+    /// empty `after` is before every key.
     pub fn page(&self, kind: Kind, after: &str, most: usize) -> Vec<Entry> {
         let mut keys = self.keys(kind);
         keys.retain(|key| *key > after);
@@ -602,8 +624,8 @@ impl Registry {
     }
 }
 
-/// Removes a deleted entry from an index, unless the index has another entry under this key: two entries may exchange identifiers
-/// in one change.
+/// Removes a deleted entry from an index, unless the index has another entry under this key: two entries may
+/// exchange identifiers in one change.
 fn forget_index<K: Hash + Eq, V>(index: &mut HashMap<K, Arc<V>>, key: &K, old: &Arc<V>) {
     if index.get(key).is_some_and(|now| Arc::ptr_eq(now, old)) {
         index.remove(key);

@@ -5,15 +5,16 @@ use std::net::{IpAddr, Ipv6Addr};
 
 /// Where a request came from: for quotas and records, never for authorization.
 ///
-/// An IPv6 address counts as its /64 network, because one host has all of that; an IPv4 address mapped into IPv6 counts
-/// as the IPv4 address that it is. Behind a proxy every request has the proxy's address.
+/// An IPv6 address counts as its /64 network, because one host has all of that; an IPv4 address mapped into
+/// IPv6 counts as the IPv4 address that it is. Behind a proxy every request has the proxy's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RequestSource {
     /// A network peer.
     Network(IpAddr),
     /// A local process of this user, by a unix socket.
     User(u32),
-    /// A person who has proven who they are, and may not do what they ask for. All such people are one source.
+    /// A person who has proven who they are, and may not do what they ask for. All such people are one
+    /// source.
     Known,
     /// An unknown source, or one beyond the number of sources that are distinguished.
     Other,
@@ -32,8 +33,8 @@ impl RequestSource {
         })
     }
 
-    /// The site that a network belongs to: for an IPv6 network the /48, since one customer may have all of that (RFC 6177).
-    /// Every other source is a site of its own.
+    /// The site that a network belongs to: for an IPv6 network the /48, since one customer may have all of
+    /// that (RFC 6177). Every other source is a site of its own.
     #[must_use]
     pub fn site(self) -> Self {
         match self {

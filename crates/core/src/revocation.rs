@@ -1,4 +1,5 @@
-//! Revocation as cuts: what has been cut, and whether a token is *below* a cut, that is, refused because of it.
+//! Revocation as cuts: what has been cut, and whether a token is *below* a cut, that is, refused because of
+//! it.
 
 use rpds::HashTrieMapSync;
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,8 @@ pub enum CutTarget {
     Client(ClientId),
 }
 
-/// One cut. It stays in force after its target is active again: it refuses tokens issued up to `at`, not later ones.
+/// One cut. It stays in force after its target is active again: it refuses tokens issued up to `at`, not
+/// later ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
     /// What is cut.
@@ -40,8 +42,8 @@ pub struct Cut {
 /// The facts of a verified token that revocation needs.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenFacts<'a> {
-    /// The issuer whose cuts the token is checked against. Names of agents and clients mean something only if this issuer has
-    /// given them.
+    /// The issuer whose cuts the token is checked against. Names of agents and clients mean something only if
+    /// this issuer has given them.
     pub ours: &'a Issuer,
     /// Its `iss`.
     pub iss: &'a Issuer,
@@ -62,8 +64,9 @@ pub struct TokenFacts<'a> {
 impl TokenFacts<'_> {
     /// When the token was issued, at the latest. The answer is never later than the true time.
     ///
-    /// `iat` has whole seconds, which is too coarse: a person may log in again within the second in which their password was
-    /// changed. Our own ids contain the millisecond. Any other token has only `iat`, by a clock that may be
+    /// `iat` has whole seconds, which is too coarse: a person may log in again within the second in which
+    /// their password was changed. Our own ids contain the millisecond. Any other token has only `iat`, by a
+    /// clock that may be
     /// [`CLOCK_SKEW`] ahead of ours.
     pub fn issued(&self) -> Timestamp {
         match self.jti.made_at() {
@@ -75,8 +78,8 @@ impl TokenFacts<'_> {
 
 /// All cuts in force.
 ///
-/// A clone shares the cuts that both have. To clone a set and add one cut costs about the same with one cut in force and with
-/// a million, in time and in memory.
+/// A clone shares the cuts that both have. To clone a set and add one cut costs about the same with one cut
+/// in force and with a million, in time and in memory.
 #[derive(Clone, Debug, Default)]
 pub struct RevocationSet {
     cuts: HashTrieMapSync<CutTarget, Cut>,
@@ -90,9 +93,9 @@ impl RevocationSet {
 
     /// The cuts that were kept over a restart, which is `now`.
     ///
-    /// A cut came into force a moment after the time that was stored with it. Tokens that were issued in between are below it
-    /// too. The length of that moment is no longer known, so every cut counts as made now. More tokens are refused than
-    /// necessary, and no revoked token becomes valid again.
+    /// A cut came into force a moment after the time that was stored with it. Tokens that were issued in
+    /// between are below it too. The length of that moment is no longer known, so every cut counts as made
+    /// now. More tokens are refused than necessary, and no revoked token becomes valid again.
     pub fn restored(cuts: impl IntoIterator<Item = Cut>, now: Timestamp) -> Self {
         let mut set = Self::new();
         for cut in cuts {
@@ -101,7 +104,8 @@ impl RevocationSet {
         set
     }
 
-    /// Adds a cut. A later cut on the same target replaces an earlier one; an earlier one never weakens a later one.
+    /// Adds a cut. A later cut on the same target replaces an earlier one; an earlier one never weakens a
+    /// later one.
     pub fn insert(&mut self, cut: Cut) {
         match self.cuts.get_mut(&cut.target) {
             None => self.cuts.insert_mut(cut.target.clone(), cut),
@@ -114,7 +118,8 @@ impl RevocationSet {
 
     /// Forgets cuts that can no longer match a valid token.
     pub fn forget_before(&mut self, now: Timestamp) {
-        let forgotten: Vec<CutTarget> = self.iter().filter(|cut| cut.forget <= now).map(|cut| cut.target.clone()).collect();
+        let forgotten: Vec<CutTarget> =
+            self.iter().filter(|cut| cut.forget <= now).map(|cut| cut.target.clone()).collect();
         for target in &forgotten {
             self.cuts.remove_mut(target);
         }
@@ -158,15 +163,25 @@ impl RevocationSet {
             let issued = token.issued();
             // Every other target may be allowed again later under the same name, perhaps with less.
             let grants = token.lineage.grants.iter().cloned().map(CutTarget::Grant);
-            let agents = token.chain.iter().filter(|actor| actor.iss == *token.ours).map(|actor| CutTarget::Agent(actor.sub.clone()));
+            let agents = token
+                .chain
+                .iter()
+                .filter(|actor| actor.iss == *token.ours)
+                .map(|actor| CutTarget::Agent(actor.sub.clone()));
             let person = std::iter::once(CutTarget::Person(token.subject.clone()));
             let client = (token.iss == token.ours).then_some(token.client);
             let clients = client.into_iter().chain(&token.lineage.clients).cloned().map(CutTarget::Client);
-            grants.chain(agents).chain(person).chain(clients).filter_map(|target| self.cuts.get(&target)).find(|cut| issued <= cut.at)
+            grants
+                .chain(agents)
+                .chain(person)
+                .chain(clients)
+                .filter_map(|target| self.cuts.get(&target))
+                .find(|cut| issued <= cut.at)
         })
     }
 
-    /// Whether `target` has been cut at `since` or later: for an event, such as a login, that is not a token yet.
+    /// Whether `target` has been cut at `since` or later: for an event, such as a login, that is not a token
+    /// yet.
     pub fn has_cut_since(&self, target: &CutTarget, since: Timestamp) -> bool {
         self.cuts.get(target).is_some_and(|cut| since <= cut.at)
     }

@@ -9,8 +9,8 @@ pub enum Role {
     Operator,
     /// Answers requests for approval. Reads too.
     Approver,
-    /// Gives authority: changes the registry, secrets, join tokens and keys, and starts again what was stopped. Includes
-    /// all other roles.
+    /// Gives authority: changes the registry, secrets, join tokens and keys, and starts again what was
+    /// stopped. Includes all other roles.
     Admin,
 }
 

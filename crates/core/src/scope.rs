@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The most scopes that a `scope` parameter or claim may list: a client may ask for all that the metadata names, of every
-/// resource. A bound for untrusted input.
+/// The most scopes that a `scope` parameter or claim may list: a client may ask for all that the metadata
+/// names, of every resource. A bound for untrusted input.
 pub const MAX_SCOPES: usize = 512;
 /// The longest scope token, in bytes.
 const MAX_SCOPE_LEN: usize = 128;

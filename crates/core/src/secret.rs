@@ -5,7 +5,8 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
-/// Bytes that must not reach a log, an error or a `Debug` text. Wiped when dropped; compared in constant time.
+/// Bytes that must not reach a log, an error or a `Debug` text. Wiped when dropped; compared in constant
+/// time.
 #[derive(Clone)]
 pub struct Secret(Vec<u8>);
 

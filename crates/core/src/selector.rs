@@ -1,9 +1,11 @@
 //! Selectors: what an attestor says about a process, and what an agent's entry requires of one.
 //!
-//! A selector is a text `<attestor>:<value>`, as in SPIRE. This is its only parser and its only printer. Each selector has one
-//! spelling: what is accepted prints as the same bytes, so that selectors can be compared as values or as texts.
+//! A selector is a text `<attestor>:<value>`, as in SPIRE. This is its only parser and its only printer. Each
+//! selector has one spelling: what is accepted prints as the same bytes, so that selectors can be compared as
+//! values or as texts.
 //!
-//! The kinds are open. Those of the `unix` attestor have typed values; those of any other attestor are carried as text.
+//! The kinds are open. Those of the `unix` attestor have typed values; those of any other attestor are
+//! carried as text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +18,8 @@ use crate::digest::sha256_from_hex;
 /// The longest selector, in bytes.
 pub const MAX_SELECTOR_LEN: usize = 4096;
 
-/// The attestors of this build, by the first part of their selectors. No process shows a selector of another attestor.
+/// The attestors of this build, by the first part of their selectors. No process shows a selector of another
+/// attestor.
 pub const ATTESTORS: [&str; 1] = [UNIX];
 
 /// The forms of their selectors, for people.
@@ -49,8 +52,8 @@ pub enum UnixSelector {
     Sha256(Box<[u8; 32]>),
 }
 
-/// The path of a program as the kernel reports it: absolute, without `.`, `..`, doubled slashes or a slash at the end, and
-/// without control characters.
+/// The path of a program as the kernel reports it: absolute, without `.`, `..`, doubled slashes or a slash at
+/// the end, and without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ProgramPath(Box<str>);
 
@@ -61,7 +64,8 @@ pub struct OtherSelector(Box<str>);
 /// Why a text is not a selector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSelector {
-    /// It has none of the forms of this build, and is not `<attestor>:<value>` of another attestor; or it is too long.
+    /// It has none of the forms of this build, and is not `<attestor>:<value>` of another attestor; or it is
+    /// too long.
     #[error("{FORMS}")]
     Form,
     /// The kernel never reports such a path.
@@ -71,8 +75,8 @@ pub enum InvalidSelector {
     Path,
 }
 
-/// Whether a process that shows `shown` gets an identity that requires `required`: it must show all of them. An empty `required`
-/// matches no process, because otherwise it would match every process.
+/// Whether a process that shows `shown` gets an identity that requires `required`: it must show all of them.
+/// An empty `required` matches no process, because otherwise it would match every process.
 pub fn shows_all(shown: &[Selector], required: &[Selector]) -> bool {
     !required.is_empty() && required.iter().all(|selector| shown.contains(selector))
 }
@@ -107,7 +111,9 @@ impl FromStr for Selector {
         }
         match text.split_once(':').ok_or(InvalidSelector::Form)? {
             (UNIX, value) => unix(value).map(Self::Unix),
-            (attestor, value) if is_attestor(attestor) && !value.is_empty() => Ok(Self::Other(OtherSelector(text.into()))),
+            (attestor, value) if is_attestor(attestor) && !value.is_empty() => {
+                Ok(Self::Other(OtherSelector(text.into())))
+            }
             _ => Err(InvalidSelector::Form),
         }
     }
@@ -115,7 +121,9 @@ impl FromStr for Selector {
 
 fn is_attestor(name: &str) -> bool {
     let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
-    name.starts_with(|first: char| first.is_ascii_lowercase()) && name.len() <= MAX_ATTESTOR_LEN && name.bytes().all(allowed)
+    name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.len() <= MAX_ATTESTOR_LEN
+        && name.bytes().all(allowed)
 }
 
 fn unix(text: &str) -> Result<UnixSelector, InvalidSelector> {
@@ -123,7 +131,9 @@ fn unix(text: &str) -> Result<UnixSelector, InvalidSelector> {
         ("uid", value) => number(value).map(UnixSelector::Uid),
         ("gid", value) => number(value).map(UnixSelector::Gid),
         ("path", value) => value.parse().map(UnixSelector::Path),
-        ("sha256", value) => sha256_from_hex(value).map(|digest| UnixSelector::Sha256(Box::new(digest))).ok_or(InvalidSelector::Form),
+        ("sha256", value) => sha256_from_hex(value)
+            .map(|digest| UnixSelector::Sha256(Box::new(digest)))
+            .ok_or(InvalidSelector::Form),
         _ => Err(InvalidSelector::Form),
     }
 }
@@ -176,7 +186,9 @@ impl fmt::Display for Selector {
             Self::Unix(UnixSelector::Uid(uid)) => write!(f, "unix:uid:{uid}"),
             Self::Unix(UnixSelector::Gid(gid)) => write!(f, "unix:gid:{gid}"),
             Self::Unix(UnixSelector::Path(path)) => write!(f, "unix:path:{}", path.as_str()),
-            Self::Unix(UnixSelector::Sha256(digest)) => write!(f, "unix:sha256:{:x}", HexDisplay(digest.as_slice())),
+            Self::Unix(UnixSelector::Sha256(digest)) => {
+                write!(f, "unix:sha256:{:x}", HexDisplay(digest.as_slice()))
+            }
             Self::Other(other) => f.write_str(other.as_str()),
         }
     }

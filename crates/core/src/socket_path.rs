@@ -7,7 +7,9 @@ const LONGEST_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 1
 
 /// A path that is too long for a unix socket.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the socket's path {path:?} has {length} bytes, and that of a unix socket has at most {LONGEST_SOCKET_PATH}; choose a shorter one")]
+#[error(
+    "the socket's path {path:?} has {length} bytes, and that of a unix socket has at most {LONGEST_SOCKET_PATH}; choose a shorter one"
+)]
 pub struct SocketPathTooLong {
     /// The path.
     pub path: PathBuf,
@@ -18,7 +20,11 @@ pub struct SocketPathTooLong {
 /// Refuses a path that is longer than the kernel takes.
 pub fn check_socket_path(path: &Path) -> Result<(), SocketPathTooLong> {
     let length = path.as_os_str().len();
-    if length <= LONGEST_SOCKET_PATH { Ok(()) } else { Err(SocketPathTooLong { path: path.to_owned(), length }) }
+    if length <= LONGEST_SOCKET_PATH {
+        Ok(())
+    } else {
+        Err(SocketPathTooLong { path: path.to_owned(), length })
+    }
 }
 
 #[cfg(test)]

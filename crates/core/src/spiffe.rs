@@ -15,7 +15,8 @@ const MAX_TRUST_DOMAIN_LEN: usize = 255;
 /// Why a text is not a SPIFFE ID or trust domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidSpiffeId {
-    /// It does not start with `spiffe://`. Upper case is refused: two spellings of one identity invite confusion.
+    /// It does not start with `spiffe://`. Upper case is refused: two spellings of one identity invite
+    /// confusion.
     #[error("a SPIFFE ID starts with spiffe:// in lower case")]
     Scheme,
     /// The trust domain is empty (SPIFFE-ID §2.1).
@@ -54,8 +55,8 @@ impl TrustDomain {
         SpiffeId { text: format!("spiffe://{}", self.0).into(), path_at: "spiffe://".len() + self.0.len() }
     }
 
-    /// Whether `text` reads like a SPIFFE ID of this trust domain, also where it is none: upper case, or a path that SPIFFE
-    /// does not allow.
+    /// Whether `text` reads like a SPIFFE ID of this trust domain, also where it is none: upper case, or a
+    /// path that SPIFFE does not allow.
     pub fn is_named_in(&self, text: &str) -> bool {
         let Some((scheme, rest)) = text.split_once("://") else { return false };
         let name = rest.split_once('/').map_or(rest, |(name, _)| name);
@@ -151,7 +152,9 @@ impl FromStr for SpiffeId {
             match segment {
                 "" => return Err(InvalidSpiffeId::EmptySegment),
                 "." | ".." => return Err(InvalidSpiffeId::DotSegment),
-                _ if segment.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) => {}
+                _ if segment
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) => {}
                 _ => return Err(InvalidSpiffeId::PathCharacter),
             }
         }

@@ -14,7 +14,8 @@ pub const MAX_PARSED_DEPTH: usize = 16;
 /// The longest `sub` that is accepted, in bytes.
 pub const MAX_SUBJECT_LEN: usize = 2048;
 
-/// A human subject, named by issuer and subject of an identity provider. Two issuers never name the same person.
+/// A human subject, named by issuer and subject of an identity provider. Two issuers never name the same
+/// person.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Person {
     /// The identity provider that names the person.
@@ -90,8 +91,8 @@ impl ActorChain {
 
     /// The chain with `actor` as its new outermost member.
     ///
-    /// If `actor` is the outermost already, the chain stays as it is: acting again adds nothing. Anywhere deeper it is
-    /// a loop. More than `limit` members are [`InvalidActorChain::TooDeep`], never a truncation.
+    /// If `actor` is the outermost already, the chain stays as it is: acting again adds nothing. Anywhere
+    /// deeper it is a loop. More than `limit` members are [`InvalidActorChain::TooDeep`], never a truncation.
     pub fn extended(&self, actor: Actor, limit: usize) -> Result<Self, InvalidActorChain> {
         let again = self.outermost().is_some_and(|now| now.sub == actor.sub && now.iss == actor.iss);
         if self.depth() + usize::from(!again) > limit {
@@ -177,8 +178,8 @@ impl Serialize for ActRef<'_> {
 
 /// The `act` claim: an actor and, nested, the one that acted before it (RFC 8693 §4.1).
 ///
-/// Unknown members are refused: `exp`, `aud` and similar claims have no meaning inside `act`. If an authority copied members that it
-/// does not know, a caller could forge the history of a token.
+/// Unknown members are refused: `exp`, `aud` and similar claims have no meaning inside `act`. If an authority
+/// copied members that it does not know, a caller could forge the history of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Act {
     /// The actor.
@@ -241,7 +242,11 @@ mod tests {
     use super::{Act, Actor, ActorChain, InvalidActorChain};
 
     fn actor(name: &str) -> Actor {
-        Actor { sub: format!("spiffe://td/{name}"), iss: "https://m.example".parse().unwrap(), sub_profile: None }
+        Actor {
+            sub: format!("spiffe://td/{name}"),
+            iss: "https://m.example".parse().unwrap(),
+            sub_profile: None,
+        }
     }
 
     #[test]
@@ -281,9 +286,11 @@ mod tests {
         }
         let act: Act = serde_json::from_value(json).unwrap();
         assert_eq!(ActorChain::try_from(act), Err(InvalidActorChain::TooDeep));
-        for extra in
-            [r#"{"sub":"a","iss":"https://m.example","exp":1}"#, r#"{"sub":"a"}"#, r#"{"sub":"a","sub":"b","iss":"https://m.example"}"#]
-        {
+        for extra in [
+            r#"{"sub":"a","iss":"https://m.example","exp":1}"#,
+            r#"{"sub":"a"}"#,
+            r#"{"sub":"a","sub":"b","iss":"https://m.example"}"#,
+        ] {
             assert!(serde_json::from_str::<Act>(extra).is_err(), "{extra}");
         }
     }

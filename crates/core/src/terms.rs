@@ -1,5 +1,5 @@
-//! What a mandate says, as one value: the decision makes it, the audit record and the token repeat it, and a verified token is
-//! read into it.
+//! What a mandate says, as one value: the decision makes it, the audit record and the token repeat it, and a
+//! verified token is read into it.
 //!
 //! A new term is added in four places. Each names every term, so that the compiler finds it:
 //! 1. this module: the type, [`Terms::said`] and [`Said`];
@@ -56,7 +56,8 @@ pub struct Terms {
     pub client: ClientId,
     /// From which tokens and grants: `lineage`.
     pub lineage: Lineage,
-    /// The key that the token is bound to: `cnf` (RFC 7800). A token with `cnf` is accepted only with a proof of that key.
+    /// The key that the token is bound to: `cnf` (RFC 7800). A token with `cnf` is accepted only with a proof
+    /// of that key.
     pub cnf: Option<Confirmation>,
     /// When the person last proved who they are: `auth_time` (RFC 9068 §2.2.1). Exchanges do not change it.
     pub auth_time: Option<Timestamp>,
@@ -125,8 +126,8 @@ impl fmt::Display for Term {
 }
 
 impl Terms {
-    /// The terms that every token has: a token without actors, ancestors and everything else that may be absent. `times`: when it
-    /// is issued and when it expires.
+    /// The terms that every token has: a token without actors, ancestors and everything else that may be
+    /// absent. `times`: when it is issued and when it expires.
     pub fn new(
         issuer: Issuer,
         subject: Person,
@@ -169,8 +170,8 @@ impl Terms {
         }
     }
 
-    /// What a record repeats: every term except the issuer, because the whole log has the same one, and the time of issue, because
-    /// it is the time of the record.
+    /// What a record repeats: every term except the issuer, because the whole log has the same one, and the
+    /// time of issue, because it is the time of the record.
     pub fn said(&self) -> Said<'_> {
         let Self {
             issuer: _,

@@ -12,7 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in time: milliseconds since 1970-01-01T00:00:00Z.
 ///
-/// Serialized as RFC 3339 text with milliseconds (`2026-11-24T09:30:00.000Z`). JWT claims use [`Timestamp::secs`].
+/// Serialized as RFC 3339 text with milliseconds (`2026-11-24T09:30:00.000Z`). JWT claims use
+/// [`Timestamp::secs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -60,8 +61,8 @@ impl Timestamp {
     }
 }
 
-/// 1970-01-01T00:00:00 in UTC. Times are counted from here by the civil calendar in UTC, so that every time of the year 9999
-/// can be written: people use that year for things that never end.
+/// 1970-01-01T00:00:00 in UTC. Times are counted from here by the civil calendar in UTC, so that every time
+/// of the year 9999 can be written: people use that year for things that never end.
 const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// The last time that RFC 3339 can write, 9999-12-31T23:59:59.999Z, in milliseconds since [`EPOCH`].
@@ -90,25 +91,32 @@ pub enum InvalidTimestamp {
     /// Before 1970.
     #[error("a time before 1970-01-01T00:00:00Z")]
     BeforeEpoch,
-    /// In the year 10000 in UTC. RFC 3339 §1 has four digits for a year, so such a time could not be written again.
+    /// In the year 10000 in UTC. RFC 3339 §1 has four digits for a year, so such a time could not be written
+    /// again.
     #[error("a time after 9999-12-31T23:59:59Z")]
     AfterLast,
 }
 
-/// RFC 3339 §5.6: any offset, `t` and `z` in lower case, fractions of a second of any length, and second 60 (counted as
-/// second 59). Only whole milliseconds are kept.
+/// RFC 3339 §5.6: any offset, `t` and `z` in lower case, fractions of a second of any length, and second 60
+/// (counted as second 59). Only whole milliseconds are kept.
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // The parser also accepts other forms of ISO 8601 and names of time zones, which RFC 3339 does not have. So the form of
-        // the text is checked, too.
+        // The parser also accepts other forms of ISO 8601 and names of time zones, which RFC 3339 does not
+        // have. So the form of the text is checked, too.
         let text = at_most_nanoseconds(text);
-        let pieces = temporal::DateTimeParser::new().parse_pieces(text.as_ref()).map_err(|_| InvalidTimestamp::Malformed)?;
+        let pieces = temporal::DateTimeParser::new()
+            .parse_pieces(text.as_ref())
+            .map_err(|_| InvalidTimestamp::Malformed)?;
         let (date, time, offset) = match (pieces.time(), pieces.to_numeric_offset()) {
             (None, None) if is_date(&text) => return Err(InvalidTimestamp::NoTime),
-            (Some(_), None) if is_local(&text).is_some_and(str::is_empty) => return Err(InvalidTimestamp::NoOffset),
-            (Some(time), Some(offset)) if is_local(&text).is_some_and(is_offset) => (pieces.date(), time, offset),
+            (Some(_), None) if is_local(&text).is_some_and(str::is_empty) => {
+                return Err(InvalidTimestamp::NoOffset);
+            }
+            (Some(time), Some(offset)) if is_local(&text).is_some_and(is_offset) => {
+                (pieces.date(), time, offset)
+            }
             _ => return Err(InvalidTimestamp::Malformed),
         };
         if offset.seconds().unsigned_abs() >= 24 * 60 * 60 {
@@ -121,8 +129,8 @@ impl FromStr for Timestamp {
     }
 }
 
-/// The text with at most nine digits for the fraction of a second, because the parser accepts no more (RFC 3339 §5.6 has no
-/// limit).
+/// The text with at most nine digits for the fraction of a second, because the parser accepts no more (RFC
+/// 3339 §5.6 has no limit).
 fn at_most_nanoseconds(text: &str) -> Cow<'_, str> {
     let Some((before, after)) = text.split_once('.') else { return Cow::Borrowed(text) };
     let digits = after.bytes().take_while(u8::is_ascii_digit).count();
@@ -181,7 +189,8 @@ pub struct Lifetime(pub Duration);
 impl fmt::Display for Lifetime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const DAY: u64 = 24 * 60 * 60;
-        let (days, rest) = (self.0.as_secs() / DAY, Duration::new(self.0.as_secs() % DAY, self.0.subsec_nanos()));
+        let (days, rest) =
+            (self.0.as_secs() / DAY, Duration::new(self.0.as_secs() % DAY, self.0.subsec_nanos()));
         let printer = friendly::SpanPrinter::new();
         match (days, rest.is_zero()) {
             (0, _) => f.write_str(&printer.unsigned_duration_to_string(&rest)),
@@ -192,8 +201,9 @@ impl fmt::Display for Lifetime {
 }
 
 impl Lifetime {
-    /// The longest span that a text may name: 10,000 years, longer than the calendar of RFC 3339. The parser accepts longer spans
-    /// only in small units. Without this limit a span could be read in seconds, but not in the form in which it is written, in days.
+    /// The longest span that a text may name: 10,000 years, longer than the calendar of RFC 3339. The parser
+    /// accepts longer spans only in small units. Without this limit a span could be read in seconds, but not
+    /// in the form in which it is written, in days.
     const LONGEST: Self = Self(Duration::from_secs(10_000 * YEAR));
 }
 
@@ -204,14 +214,18 @@ const YEAR: u64 = 31_557_600;
 #[error("not a span of time such as 90s, 5m, 1h 30m or 30d, of at most 10000 years")]
 pub struct InvalidLifetime;
 
-/// Numbers with units, such as `1h 30m` or `2 weeks`. A day is 24 hours, a month 30.44 days and a year 365.25 days. For an
-/// exact end, use a date.
+/// Numbers with units, such as `1h 30m` or `2 weeks`. A day is 24 hours, a month 30.44 days and a year 365.25
+/// days. For an exact end, use a date.
 impl FromStr for Lifetime {
     type Err = InvalidLifetime;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // "1h ago" and "-1h" are spans, but no lifetimes. "01:00:00" is a span that is easily read as a time of day.
-        let span = friendly::SpanParser::new().parse_span(text).ok().filter(|span| !span.is_negative() && !text.contains(':'));
+        // "1h ago" and "-1h" are spans, but no lifetimes. "01:00:00" is a span that is easily read as a time
+        // of day.
+        let span = friendly::SpanParser::new()
+            .parse_span(text)
+            .ok()
+            .filter(|span| !span.is_negative() && !text.contains(':'));
         let span = span.ok_or(InvalidLifetime)?;
         let whole: [(u64, i64); 7] = [
             (YEAR, span.get_years().into()),
@@ -369,14 +383,32 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Lifetime>().unwrap().0, Duration::from_secs(seconds), "{text}");
         }
-        for bad in ["", "5", "-5m", "5m ago", "1e9", "soon", "PT5M", "01:00:00", "5x", "m", "999999999999999999999y"] {
+        for bad in
+            ["", "5", "-5m", "5m ago", "1e9", "soon", "PT5M", "01:00:00", "5x", "m", "999999999999999999999y"]
+        {
             assert!(bad.parse::<Lifetime>().is_err(), "{bad}");
         }
-        // Longer than 10,000 years. The parser takes the first four, by carrying seconds into milliseconds and smaller units.
-        for long in ["000704000040000s", "704000040000s", "315576000001s", "5259600001m", "87660001h", "10001y", "120000mo"] {
+        // Longer than 10,000 years. The parser takes the first four, by carrying seconds into milliseconds
+        // and smaller units.
+        for long in [
+            "000704000040000s",
+            "704000040000s",
+            "315576000001s",
+            "5259600001m",
+            "87660001h",
+            "10001y",
+            "120000mo",
+        ] {
             assert!(long.parse::<Lifetime>().is_err(), "{long}");
         }
-        for (seconds, text) in [(0, "0s"), (90, "1m 30s"), (300, "5m"), (3_600, "1h"), (2_592_000, "30d"), (90_061, "1d 1h 1m 1s")] {
+        for (seconds, text) in [
+            (0, "0s"),
+            (90, "1m 30s"),
+            (300, "5m"),
+            (3_600, "1h"),
+            (2_592_000, "30d"),
+            (90_061, "1d 1h 1m 1s"),
+        ] {
             assert_eq!(Lifetime(Duration::from_secs(seconds)).to_string(), text);
         }
     }

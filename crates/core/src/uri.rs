@@ -1,5 +1,5 @@
-//! Issuer identifiers and resource indicators. Both compare bytewise: the only safe comparison is the one that every
-//! implementation does the same way (RFC 8414 §3.3, RFC 8707 §2).
+//! Issuer identifiers and resource indicators. Both compare bytewise: the only safe comparison is the one
+//! that every implementation does the same way (RFC 8414 §3.3, RFC 8707 §2).
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -19,13 +19,17 @@ pub enum InvalidUri {
     #[error("not an absolute URI: it has no scheme such as https:")]
     NotAbsolute,
     /// A character that no URI has (RFC 3986 §2).
-    #[error("it has a character that no URI may have, such as a space, a backslash or a letter outside ASCII")]
+    #[error(
+        "it has a character that no URI may have, such as a space, a backslash or a letter outside ASCII"
+    )]
     Character,
     /// Longer than [`MAX_URI_LEN`].
     #[error("longer than 2048 bytes")]
     TooLong,
     /// Neither https nor (on loopback) http.
-    #[error("its scheme is neither https nor, for a loopback address, http; no other kind of URI is accepted here")]
+    #[error(
+        "its scheme is neither https nor, for a loopback address, http; no other kind of URI is accepted here"
+    )]
     Scheme,
     /// The required host is missing or not valid, or the port is not valid.
     #[error("it has no valid host and port after https:// or http://")]
@@ -45,7 +49,8 @@ pub enum InvalidUri {
     /// Scheme or host are not in lower case (RFC 3986 §6.2.2.1).
     #[error("its scheme and host are not in lower case")]
     Case,
-    /// It differs from the normal form in another way: default port, dot segment, an address that is not written normally.
+    /// It differs from the normal form in another way: default port, dot segment, an address that is not
+    /// written normally.
     #[error(
         "it is not in normal form: leave out the default port and . and .. segments, and write addresses in full (RFC 3986 section 6.2)"
     )]
@@ -106,7 +111,11 @@ fn check(text: &str, query_allowed: bool) -> Result<Url, InvalidUri> {
     }
     // `https://a.example` and `https://a.example/` are both in use; Url always prints the second.
     let normal = url.as_str();
-    if normal == text || normal.strip_suffix('/') == Some(text) { Ok(url) } else { Err(InvalidUri::NotNormal) }
+    if normal == text || normal.strip_suffix('/') == Some(text) {
+        Ok(url)
+    } else {
+        Err(InvalidUri::NotNormal)
+    }
 }
 
 /// The other spelling of a URI whose path is empty or `/`: for `http` and `https` both name the same resource
@@ -120,7 +129,8 @@ pub fn other_spelling(text: &str) -> Option<String> {
     }
 }
 
-/// Whether two URIs are the same text, or differ only in that one has an empty path and the other `/` (RFC 3986 §6.2.3).
+/// Whether two URIs are the same text, or differ only in that one has an empty path and the other `/` (RFC
+/// 3986 §6.2.3).
 pub fn same(one: &str, other: &str) -> bool {
     one == other || {
         let (short, long) = if one.len() < other.len() { (one, other) } else { (other, one) };
@@ -201,7 +211,8 @@ impl Issuer {
 }
 
 impl ResourceUri {
-    /// The URL of the protected resource's metadata (RFC 9728 §3.1), well-known inserted between host and path.
+    /// The URL of the protected resource's metadata (RFC 9728 §3.1), well-known inserted between host and
+    /// path.
     pub fn metadata_url(&self) -> String {
         let after_scheme = self.0.find("://").map_or(0, |at| at + 3);
         let (scheme, rest) = self.0.split_at(after_scheme);
@@ -265,9 +276,11 @@ mod tests {
 
     #[test]
     fn an_empty_path_and_a_slash_name_the_same_and_nothing_else_does() {
-        for (one, other) in
-            [("https://crm.example", "https://crm.example/"), ("http://[::1]:9100/", "http://[::1]:9100"), ("https://a", "https://a")]
-        {
+        for (one, other) in [
+            ("https://crm.example", "https://crm.example/"),
+            ("http://[::1]:9100/", "http://[::1]:9100"),
+            ("https://a", "https://a"),
+        ] {
             assert!(same(one, other) && same(other, one), "{one} {other}");
         }
         for (one, other) in [
@@ -295,9 +308,15 @@ mod tests {
     #[test]
     fn inserts_well_known_between_host_and_path() {
         let root: Issuer = "https://login.example".parse().unwrap();
-        assert_eq!(root.well_known("oauth-authorization-server"), "https://login.example/.well-known/oauth-authorization-server");
+        assert_eq!(
+            root.well_known("oauth-authorization-server"),
+            "https://login.example/.well-known/oauth-authorization-server"
+        );
         let path: Issuer = "https://login.example/tenant/1".parse().unwrap();
-        assert_eq!(path.well_known("oauth-authorization-server"), "https://login.example/.well-known/oauth-authorization-server/tenant/1");
+        assert_eq!(
+            path.well_known("oauth-authorization-server"),
+            "https://login.example/.well-known/oauth-authorization-server/tenant/1"
+        );
         let api: ResourceUri = "https://api.example/v1?x=1".parse().unwrap();
         assert_eq!(api.metadata_url(), "https://api.example/.well-known/oauth-protected-resource/v1?x=1");
     }

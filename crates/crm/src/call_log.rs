@@ -1,4 +1,5 @@
-//! Every call is a row and a line of the log, also a refused one. The last ten thousand rows are kept, because anyone can send calls.
+//! Every call is a row and a line of the log, also a refused one. The last ten thousand rows are kept,
+//! because anyone can send calls.
 
 use axum::extract::{Request, State};
 use axum::http::Method;
@@ -30,7 +31,8 @@ struct Entry {
 impl Entry {
     fn of(method: Method, path: String, response: &Response) -> Self {
         let status = response.status().as_u16();
-        let (caller, refusal) = (response.extensions().get::<Caller>(), response.extensions().get::<Refusal>());
+        let (caller, refusal) =
+            (response.extensions().get::<Caller>(), response.extensions().get::<Refusal>());
         let (decision, reason) = match (caller, refusal) {
             (_, Some(refusal)) => ("refused", refusal.reason().code()),
             (Some(_), None) => ("permitted", "ok"),
@@ -67,7 +69,8 @@ impl Entry {
                 self.sub.as_ref().map(|sub| sub.iss.as_str()),
             ],
         )?;
-        transaction.execute("DELETE FROM call WHERE id <= ?1", params![transaction.last_insert_rowid() - kept])?;
+        transaction
+            .execute("DELETE FROM call WHERE id <= ?1", params![transaction.last_insert_rowid() - kept])?;
         Ok(())
     }
 }
@@ -86,7 +89,8 @@ pub(crate) async fn log_call(State(database): State<Database>, request: Request,
         entry.write(transaction, KEPT)?;
         Ok(())
     });
-    // The answer is not changed: each change stores its cause in its own transaction, even if this row is not written.
+    // The answer is not changed: each change stores its cause in its own transaction, even if this row is not
+    // written.
     if let Err(error) = written.await {
         tracing::error!(%error, "a call could not be logged");
     }
@@ -108,7 +112,8 @@ mod tests {
             for n in 0..5 {
                 let (method, path) = (Method::GET, format!("/{n}"));
                 let (decision, reason) = ("refused", "missing");
-                Entry { method, path, status: 401, decision, reason, sub: None, act: None, jti: None }.write(transaction, 3)?;
+                Entry { method, path, status: 401, decision, reason, sub: None, act: None, jti: None }
+                    .write(transaction, 3)?;
             }
             let mut rows = transaction.prepare("SELECT path FROM call ORDER BY id")?;
             let paths = rows.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;

@@ -2,7 +2,8 @@
 
 use mandate_verifier::Verified;
 
-/// Who called, as far as the protection can tell. In the extensions of the request, and of the response for the log.
+/// Who called, as far as the protection can tell. In the extensions of the request, and of the response for
+/// the log.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
     /// A caller with the key.
@@ -31,7 +32,8 @@ impl Caller {
     }
 }
 
-/// The person's name, with the issuer that gives it unless that is the token's issuer: two issuers may give the same name.
+/// The person's name, with the issuer that gives it unless that is the token's issuer: two issuers may give
+/// the same name.
 fn person(verified: &Verified) -> String {
     let person = verified.subject();
     if person.iss == *verified.issuer() { person.sub.clone() } else { person.to_string() }

@@ -52,7 +52,8 @@ impl Database {
     }
 }
 
-/// Records who causes the change that the same transaction makes; returns the id that the changed row refers to.
+/// Records who causes the change that the same transaction makes; returns the id that the changed row refers
+/// to.
 pub(crate) fn cause(transaction: &Transaction<'_>, caller: &Caller) -> Result<i64, rusqlite::Error> {
     let (sub, sub_iss, act, jti) = match caller.verified() {
         Some(verified) => (
@@ -64,7 +65,9 @@ pub(crate) fn cause(transaction: &Transaction<'_>, caller: &Caller) -> Result<i6
         None => (None, None, None, None),
     };
     let label = caller.label();
-    transaction
-        .execute("INSERT INTO cause (sub, sub_iss, act, jti, label) VALUES (?1, ?2, ?3, ?4, ?5)", params![sub, sub_iss, act, jti, label])?;
+    transaction.execute(
+        "INSERT INTO cause (sub, sub_iss, act, jti, label) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![sub, sub_iss, act, jti, label],
+    )?;
     Ok(transaction.last_insert_rowid())
 }

@@ -1,4 +1,5 @@
-//! What happened, read from the database's own tables: for the demo's side-by-side table and for an investigator.
+//! What happened, read from the database's own tables: for the demo's side-by-side table and for an
+//! investigator.
 
 use std::path::Path;
 
@@ -112,8 +113,10 @@ pub fn inspect(db_path: &Path) -> Result<Evidence, CrmError> {
         "SELECT recipient, body, cause.label, cause.jti FROM outbox JOIN cause ON cause.id = outbox.cause ORDER BY outbox.id",
         |row| Ok(Mail { to: row.get(0)?, body: row.get(1)?, by: row.get(2)?, jti: row.get(3)? }),
     )?;
-    let calls =
-        all(&transaction, "SELECT at, method, path, status, decision, reason, sub, act, jti, sub_iss FROM call ORDER BY id", |row| {
+    let calls = all(
+        &transaction,
+        "SELECT at, method, path, status, decision, reason, sub, act, jti, sub_iss FROM call ORDER BY id",
+        |row| {
             Ok(Call {
                 at: row.get(0)?,
                 method: row.get(1)?,
@@ -126,11 +129,16 @@ pub fn inspect(db_path: &Path) -> Result<Evidence, CrmError> {
                 jti: row.get(8)?,
                 sub_iss: row.get(9)?,
             })
-        })?;
+        },
+    )?;
     let comments: i64 = transaction.query_row("SELECT count(*) FROM comment", [], |row| row.get(0))?;
     Ok(Evidence { opportunities, outbox, comments: comments.unsigned_abs(), calls })
 }
 
-fn all<T>(connection: &Connection, sql: &str, of: fn(&Row<'_>) -> rusqlite::Result<T>) -> rusqlite::Result<Vec<T>> {
+fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    of: fn(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
     connection.prepare(sql)?.query_map([], of)?.collect()
 }

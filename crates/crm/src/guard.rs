@@ -20,8 +20,8 @@ use crate::error::CrmError;
 /// How the CRM is protected.
 #[derive(Clone, Debug)]
 pub enum Protection {
-    /// Without Mandate: any client with the one key may do everything, and no record shows which client it was. Only for the
-    /// comparison in the demo.
+    /// Without Mandate: any client with the one key may do everything, and no record shows which client it
+    /// was. Only for the comparison in the demo.
     DangerousSharedKey(SharedKey),
     /// Every operation needs a token for this CRM with the operation's scope.
     Mandate(Verifier),
@@ -42,11 +42,18 @@ impl Protection {
     }
 
     /// The operations of `methods`, for callers that may use `scope`.
-    pub(crate) fn protect(&self, scope: &str, methods: MethodRouter<Database>) -> Result<MethodRouter<Database>, CrmError> {
+    pub(crate) fn protect(
+        &self,
+        scope: &str,
+        methods: MethodRouter<Database>,
+    ) -> Result<MethodRouter<Database>, CrmError> {
         Ok(match self {
             Self::DangerousSharedKey(key) => methods.route_layer(from_fn_with_state(key.clone(), check_key)),
-            // The last layer is the outermost: first the check, then the caller is read from the extensions that it has set.
-            Self::Mandate(verifier) => methods.route_layer(from_fn(name_caller)).route_layer(verifier.layer(route(scope)?)),
+            // The last layer is the outermost: first the check, then the caller is read from the extensions
+            // that it has set.
+            Self::Mandate(verifier) => {
+                methods.route_layer(from_fn(name_caller)).route_layer(verifier.layer(route(scope)?))
+            }
         })
     }
 
@@ -59,12 +66,16 @@ impl Protection {
     }
 }
 
-/// What each operation requires. Reading uses the default; closing deals and sending mail need knowledge of revocations that
-/// is at most 10 seconds old.
+/// What each operation requires. Reading uses the default; closing deals and sending mail need knowledge of
+/// revocations that is at most 10 seconds old.
 fn route(scope: &str) -> Result<Route, CrmError> {
     let route = Route::requires(scope).map_err(|_| CrmError::Scope)?;
     let destructive = matches!(scope, "write:opportunities" | "send:mail");
-    Ok(if destructive { route.freshness(Freshness::FailClosed { max_age: Duration::from_secs(10) }) } else { route })
+    Ok(if destructive {
+        route.freshness(Freshness::FailClosed { max_age: Duration::from_secs(10) })
+    } else {
+        route
+    })
 }
 
 /// The one key of the CRM without Mandate. Does not print; compared in constant time.
@@ -92,7 +103,8 @@ pub enum KeyFileError {
 impl SharedKey {
     /// From a file with the key on one line.
     pub fn from_file(path: &Path) -> Result<Self, KeyFileError> {
-        let text = std::fs::read_to_string(path).map_err(|source| KeyFileError::Unreadable { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| KeyFileError::Unreadable { path: path.to_owned(), source })?;
         // An editor may have put a byte order mark in front.
         Self::new(text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']))
     }
@@ -159,7 +171,13 @@ mod tests {
     fn only_the_whole_key_in_one_header_opens() {
         let key = SharedKey::new(KEY).unwrap();
         assert!(key.opens(&headers(&["Bearer 0123456789abcdef"])));
-        for wrong in ["Bearer 0123456789abcdeF", "Bearer 0123456789abcde", "Bearer 0123456789abcdef0", "Bearer ", "0123456789abcdef"] {
+        for wrong in [
+            "Bearer 0123456789abcdeF",
+            "Bearer 0123456789abcde",
+            "Bearer 0123456789abcdef0",
+            "Bearer ",
+            "0123456789abcdef",
+        ] {
             assert!(!key.opens(&headers(&[wrong])), "{wrong}");
         }
         assert!(!key.opens(&headers(&[])));

@@ -1,8 +1,9 @@
-//! A small customer-relations system: cases with customers' mails, sales opportunities, an outbox. Real HTTP over `SQLite`
-//! in one file, on loopback.
+//! A small customer-relations system: cases with customers' mails, sales opportunities, an outbox. Real HTTP
+//! over `SQLite` in one file, on loopback.
 //!
-//! It is an example of an API that must be protected. It can run without Mandate ([`Protection::DangerousSharedKey`]: one key
-//! that may do everything) and with Mandate ([`Protection::Mandate`]), and it uses `mandate-verifier` like any other API.
+//! It is an example of an API that must be protected. It can run without Mandate
+//! ([`Protection::DangerousSharedKey`]: one key that may do everything) and with Mandate
+//! ([`Protection::Mandate`]), and it uses `mandate-verifier` like any other API.
 //!
 //! | operation | scope |
 //! |---|---|
@@ -12,8 +13,8 @@
 //! | `GET /outbox`, `POST /outbox` `{"to", "subject", "body"}` | `send:mail` |
 //! | `GET /healthz` | none |
 //!
-//! Every change keeps its cause (person, agent, token id), and every call, also a refused one, is a row of the table
-//! `call`: [`inspect`] reads both.
+//! Every change keeps its cause (person, agent, token id), and every call, also a refused one, is a row of
+//! the table `call`: [`inspect`] reads both.
 
 mod call_log;
 mod caller;
@@ -44,8 +45,8 @@ pub fn scopes() -> ScopeSet {
 
 /// Serves the CRM until the future is dropped.
 ///
-/// A database that does not exist is created with the customers, mails and two dozen open opportunities of the demo.
-/// `listener` has to be bound to a loopback address, because the traffic is not encrypted.
+/// A database that does not exist is created with the customers, mails and two dozen open opportunities of
+/// the demo. `listener` has to be bound to a loopback address, because the traffic is not encrypted.
 pub async fn serve(listener: TcpListener, db_path: &Path, protection: Protection) -> Result<(), CrmError> {
     let address = listener.local_addr().map_err(CrmError::Listener)?;
     if !address.ip().is_loopback() {

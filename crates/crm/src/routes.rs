@@ -28,7 +28,10 @@ pub(crate) fn app(database: &Database, protection: &Protection) -> Result<Router
         .route("/cases/{id}", protection.protect("read:cases", get(show_case))?)
         .route("/cases/{id}/comments", protection.protect("write:case_comments", post(add_comment))?)
         .route("/opportunities", protection.protect("write:opportunities", get(list_opportunities))?)
-        .route("/opportunities/{id}/close", protection.protect("write:opportunities", post(close_opportunity))?)
+        .route(
+            "/opportunities/{id}/close",
+            protection.protect("write:opportunities", post(close_opportunity))?,
+        )
         .route("/outbox", protection.protect("send:mail", get(list_outbox).post(send_mail))?)
         .route("/healthz", get(|| async { "ok\n" }))
         .fallback(async || RequestError::NotFound("operation"))
@@ -160,8 +163,9 @@ async fn close_opportunity(
     let Close { reason } = parsed(body)?;
     text(&reason, "reason must be 1 to 10000 characters")?;
     let closed = database.run(move |transaction| {
-        let state: Option<String> =
-            transaction.query_row("SELECT state FROM opportunity WHERE id = ?1", [id], |row| row.get(0)).optional()?;
+        let state: Option<String> = transaction
+            .query_row("SELECT state FROM opportunity WHERE id = ?1", [id], |row| row.get(0))
+            .optional()?;
         match state.as_deref() {
             None => return Err(RequestError::NotFound("opportunity")),
             Some("open") => {}
@@ -202,10 +206,15 @@ struct NewMail {
     body: String,
 }
 
-async fn send_mail(State(database): State<Database>, Extension(caller): Extension<Caller>, body: Body<NewMail>) -> Answer {
+async fn send_mail(
+    State(database): State<Database>,
+    Extension(caller): Extension<Caller>,
+    body: Body<NewMail>,
+) -> Answer {
     let NewMail { to, subject, body } = parsed(body)?;
-    let one_address =
-        to.len() <= 254 && to.split('@').count() == 2 && !to.contains(|c: char| c.is_whitespace() || c.is_control() || c == ',');
+    let one_address = to.len() <= 254
+        && to.split('@').count() == 2
+        && !to.contains(|c: char| c.is_whitespace() || c.is_control() || c == ',');
     if !one_address {
         return Err(RequestError::Invalid("to must be one mail address"));
     }

@@ -1,7 +1,8 @@
 //! The third outcome of a decision: a policy permits the request only after a person has approved it.
 //!
-//! An approval is of one request: of who gets what, for whom, where. It is bound to the [`RequestHash`]. The same request asked
-//! again has the same hash, and a request that differs in anything that the approving person saw has another.
+//! An approval is of one request: of who gets what, for whom, where. It is bound to the [`RequestHash`]. The
+//! same request asked again has the same hash, and a request that differs in anything that the approving
+//! person saw has another.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,12 +16,14 @@ use mandate_token::access_token;
 use crate::mandate::MandateView;
 use crate::refusal::{Refusal, RefusalReason};
 
-/// What the bytes that are hashed begin with: no other hash of ours is over such bytes. A change of the form changes this text.
+/// What the bytes that are hashed begin with: no other hash of ours is over such bytes. A change of the form
+/// changes this text.
 const DOMAIN: &str = "mandate approval request v1";
 
 /// There is no mandate yet: policies demand that a person approves the request first.
 ///
-/// Only [`crate::decide`] makes one. It holds no [`crate::Mandate`], and none can be made from it, so nothing can be minted:
+/// Only [`crate::decide`] makes one. It holds no [`crate::Mandate`], and none can be made from it, so nothing
+/// can be minted:
 ///
 /// ```compile_fail,E0308
 /// use mandate_audit::Receipt;
@@ -37,7 +40,8 @@ pub struct NeedsApproval {
 }
 
 impl NeedsApproval {
-    /// Refuses a request for which there could be no token, so that no person is asked about it. `by`: the policies that demand it.
+    /// Refuses a request for which there could be no token, so that no person is asked about it. `by`: the
+    /// policies that demand it.
     pub(crate) fn decided(view: &MandateView, by: &[String]) -> Result<Self, RefusalReason> {
         access_token::encode(&view.terms).map_err(|_| RefusalReason::TooMuchForOneToken)?;
         Ok(Self { request: RequestHash::of(view), by: by.into() })
@@ -69,12 +73,13 @@ impl<R: Into<Refusal>> From<R> for Withheld {
     }
 }
 
-/// The canonical hash of a request that is to be approved: SHA-256 over the parts of the mandate that would be issued, in the
-/// order and the form of `vectors/approval-request.json`.
+/// The canonical hash of a request that is to be approved: SHA-256 over the parts of the mandate that would
+/// be issued, in the order and the form of `vectors/approval-request.json`.
 ///
-/// Each text is its length in bytes (64 bits, big-endian) and its bytes in UTF-8; each list is its length (64 bits, big-endian)
-/// and its items. So different requests have different bytes. What differs each time the same thing is asked is left out: ids and
-/// times of tokens, their keys, and how and when the person logged in. Details are the text of each object, its members sorted.
+/// Each text is its length in bytes (64 bits, big-endian) and its bytes in UTF-8; each list is its length (64
+/// bits, big-endian) and its items. So different requests have different bytes. What differs each time the
+/// same thing is asked is left out: ids and times of tokens, their keys, and how and when the person logged
+/// in. Details are the text of each object, its members sorted.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestHash([u8; 32]);
 
@@ -97,8 +102,8 @@ impl fmt::Debug for RequestHash {
     }
 }
 
-/// The bytes that are hashed. The pattern names every field: with a new field, this does not compile until it says whether an
-/// approval is bound to the field.
+/// The bytes that are hashed. The pattern names every field: with a new field, this does not compile until it
+/// says whether an approval is bound to the field.
 pub(crate) fn canonical(view: &MandateView) -> Vec<u8> {
     let MandateView { terms, reservations: _, policies: _ } = view;
     let Terms {
@@ -137,7 +142,8 @@ pub(crate) fn canonical(view: &MandateView) -> Vec<u8> {
     lineage.clients.iter().for_each(|client| bytes.text(client.as_str()));
     bytes.list(lineage.grants.len());
     lineage.grants.iter().for_each(|grant| bytes.text(grant.as_str()));
-    // Last, and only if there are details. Everything before has a length, so no two requests have the same bytes.
+    // Last, and only if there are details. Everything before has a length, so no two requests have the same
+    // bytes.
     if !details.is_empty() {
         let texts = details.texts();
         bytes.list(texts.len());

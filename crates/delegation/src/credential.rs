@@ -1,15 +1,18 @@
 //! The results of checks that passed. Later steps take these values, never raw strings or booleans.
 //!
-//! Each is built from a value that only a successful verification returns: a token that `mandate-token` verified, or a
-//! registry entry whose credential the caller has just checked. In the second case the constructor is called `assertion`,
-//! so that every place that makes this claim can be found.
+//! Each is built from a value that only a successful verification returns: a token that `mandate-token`
+//! verified, or a registry entry whose credential the caller has just checked. In the second case the
+//! constructor is called `assertion`, so that every place that makes this claim can be found.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::registry::{Client, Registry, SubjectScope, TrustedIssuer};
-use mandate_core::{ActorChain, ClientId, CutTarget, Lineage, Person, PersonName, RevocationSet, SpiffeId, Terms, Timestamp, TokenId};
+use mandate_core::{
+    ActorChain, ClientId, CutTarget, Lineage, Person, PersonName, RevocationSet, SpiffeId, Terms, Timestamp,
+    TokenId,
+};
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::jwt_svid::JwtSvid;
 
@@ -36,15 +39,21 @@ impl VerifiedSubject {
         Self { origin: SubjectOrigin::Own, terms: token.terms, may_act: token.may_act }
     }
 
-    /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is the digest of
-    /// issuer and `jti` that `mandate-token` makes, so that no other issuer can name one of our tokens.
+    /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is
+    /// the digest of issuer and `jti` that `mandate-token` makes, so that no other issuer can name one of our
+    /// tokens.
     ///
-    /// Here it is valid for at most [`PERSON_TOKEN_LIFETIME`] from its `iat`, even if its `exp` is later: cuts are remembered
-    /// for as long as our own tokens are valid, and a token must not outlive a cut that it is below.
+    /// Here it is valid for at most [`PERSON_TOKEN_LIFETIME`] from its `iat`, even if its `exp` is later:
+    /// cuts are remembered for as long as our own tokens are valid, and a token must not outlive a cut that
+    /// it is below.
     pub fn foreign(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
         let AccessToken { terms, may_act, .. } = token;
         let expires = terms.expires.min(terms.issued.plus(PERSON_TOKEN_LIFETIME));
-        Self { origin: SubjectOrigin::Foreign(issuer), terms: Terms { lineage: Lineage::default(), expires, ..terms }, may_act }
+        Self {
+            origin: SubjectOrigin::Foreign(issuer),
+            terms: Terms { lineage: Lineage::default(), expires, ..terms },
+            may_act,
+        }
     }
 
     /// The person for whom the exchange is made.
@@ -100,19 +109,21 @@ impl VerifiedActor {
         &self.spiffe_id
     }
 
-    /// Whether the verification is still valid: the JWT-SVID has not expired, and the agent has not been cut since. This does
-    /// not check whether the agent is active. A cut in the same millisecond counts as made before: cuts do not reach JWT-SVIDs
-    /// that were already issued.
+    /// Whether the verification is still valid: the JWT-SVID has not expired, and the agent has not been cut
+    /// since. This does not check whether the agent is active. A cut in the same millisecond counts as made
+    /// before: cuts do not reach JWT-SVIDs that were already issued.
     pub fn still_stands(&self, revocations: &RevocationSet, now: Timestamp) -> bool {
         let agent = CutTarget::Agent(self.spiffe_id.as_str().to_owned());
         now < self.expires && !revocations.has_cut_since(&agent, self.at.plus(Duration::from_millis(1)))
     }
 }
 
-/// A registered client as it was when it authenticated, and the time of its authentication. For a public client: of its request.
+/// A registered client as it was when it authenticated, and the time of its authentication. For a public
+/// client: of its request.
 ///
-/// Requests wait for a hash, for another issuer's keys, for the disk. Meanwhile the client's keys or secret may be replaced.
-/// So only [`ProvenClient::confirmed`] returns the client, after a check against the state that the decision uses.
+/// Requests wait for a hash, for another issuer's keys, for the disk. Meanwhile the client's keys or secret
+/// may be replaced. So only [`ProvenClient::confirmed`] returns the client, after a check against the state
+/// that the decision uses.
 #[derive(Clone, Debug)]
 pub struct ProvenClient {
     client: Arc<Client>,
@@ -120,8 +131,8 @@ pub struct ProvenClient {
 }
 
 impl ProvenClient {
-    /// Claims that `client`'s registered credential was checked and passed, and that everything that the check used was read at
-    /// `at` or later.
+    /// Claims that `client`'s registered credential was checked and passed, and that everything that the
+    /// check used was read at `at` or later.
     pub fn assertion(client: Arc<Client>, at: Timestamp) -> Self {
         Self { client, at }
     }
@@ -131,9 +142,13 @@ impl ProvenClient {
         &self.client.id
     }
 
-    /// The client as it is registered now. `None` if it is no longer registered, if it now authenticates by another method or
-    /// with other keys, or if it has been cut since; a new secret is a cut.
-    pub fn confirmed<'r>(&self, registry: &'r Registry, revocations: &RevocationSet) -> Option<&'r Arc<Client>> {
+    /// The client as it is registered now. `None` if it is no longer registered, if it now authenticates by
+    /// another method or with other keys, or if it has been cut since; a new secret is a cut.
+    pub fn confirmed<'r>(
+        &self,
+        registry: &'r Registry,
+        revocations: &RevocationSet,
+    ) -> Option<&'r Arc<Client>> {
         let now = registry.client(&self.client.id)?;
         let same = now.authentication == self.client.authentication;
         let cut = revocations.has_cut_since(&CutTarget::Client(now.id.clone()), self.at);

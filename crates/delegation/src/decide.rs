@@ -1,7 +1,8 @@
 //! The decision. Pure: everything it knows comes in through its arguments.
 //!
-//! The checks are in the order in which a refusal is the most useful to its reader: who, then through whom, then where, then
-//! what, then how long. No check depends on which parameters the caller chose to send, only on the credentials.
+//! The checks are in the order in which a refusal is the most useful to its reader: who, then through whom,
+//! then where, then what, then how long. No check depends on which parameters the caller chose to send, only
+//! on the credentials.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,13 @@ use std::time::Duration;
 use mandate_core::constraint::Constraints;
 use mandate_core::hybrid_clock::shortened;
 use mandate_core::lifetimes::{DEFAULT_MANDATE_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME};
-use mandate_core::registry::{Agent, AgentState, Client, Ended, Grant, Permission, Person, Registry, Resource};
+use mandate_core::registry::{
+    Agent, AgentState, Client, Ended, Grant, Permission, Person, Registry, Resource,
+};
 use mandate_core::uri::same;
 use mandate_core::{
-    Actor, Audience, ClientId, CutTarget, Issuer, Lineage, MeterId, Reservation, ResourceName, ResourceUri, RevocationSet, ScopeSet,
-    SubjectProfile, Terms, Timestamp, TokenId,
+    Actor, Audience, ClientId, CutTarget, Issuer, Lineage, MeterId, Reservation, ResourceName, ResourceUri,
+    RevocationSet, ScopeSet, SubjectProfile, Terms, Timestamp, TokenId,
 };
 use mandate_policy::{Denied, Policies, Question, Ruling};
 
@@ -29,7 +32,10 @@ pub const MAX_LINEAGE: usize = 16;
 
 /// The request to decide.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "a request is made once and moved once; a box would cost an allocation on the hot path")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a request is made once and moved once; a box would cost an allocation on the hot path"
+)]
 pub enum Request {
     /// A token exchange (RFC 8693).
     Exchange(Exchange),
@@ -82,15 +88,17 @@ pub struct Facts<'a> {
     pub revocations: &'a RevocationSet,
     /// The count of a meter: how much of it is used up.
     pub used: &'a dyn Fn(&MeterId) -> u64,
-    /// How far the machine's clock is behind the time of the decision. The lifetime of the token is shorter by this.
+    /// How far the machine's clock is behind the time of the decision. The lifetime of the token is shorter
+    /// by this.
     pub behind: Duration,
 }
 
 /// Decides a request at the time `now`.
 ///
 /// # Errors
-/// A [`Refusal`] with the first reason found. Only scopes can be permitted in part: they are intersected. Every other
-/// check passes or refuses the whole request. Or [`NeedsApproval`], if nothing refuses and a policy demands that a person approves it.
+/// A [`Refusal`] with the first reason found. Only scopes can be permitted in part: they are intersected.
+/// Every other check passes or refuses the whole request. Or [`NeedsApproval`], if nothing refuses and a
+/// policy demands that a person approves it.
 pub fn decide(request: Request, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Withheld> {
     match request {
         Request::Exchange(exchange) => decide_exchange(exchange, facts, now),
@@ -103,15 +111,21 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let subject = as_trusted_now(subject, facts.registry)?;
     // Invariant 5: nothing descends from a token that no longer counts.
-    let person = living(&subject.terms, facts.issuer, Asker::Ourselves, facts.registry, facts.revocations, now)?;
+    let person =
+        living(&subject.terms, facts.issuer, Asker::Ourselves, facts.registry, facts.revocations, now)?;
 
     let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
     proofs_still_stand(&client, actor.as_ref(), facts, now)?;
-    let actor = Actor { sub: agent.spiffe_id.as_str().to_owned(), iss: facts.issuer.clone(), sub_profile: Some(SubjectProfile::AiAgent) };
+    let actor = Actor {
+        sub: agent.spiffe_id.as_str().to_owned(),
+        iss: facts.issuer.clone(),
+        sub_profile: Some(SubjectProfile::AiAgent),
+    };
     may_act_names(&subject, &actor)?;
     presenter_is_entitled(&client, agent, &subject, facts)?;
     no_actor_of_ours_is_theirs(&subject, facts.issuer)?;
-    let chain = subject.terms.chain.extended(actor, usize::from(agent.chain_depth)).map_err(RefusalReason::from)?;
+    let chain =
+        subject.terms.chain.extended(actor, usize::from(agent.chain_depth)).map_err(RefusalReason::from)?;
     history_is_their_own(&subject, agent)?;
 
     let target = delegable_resource(&resource, facts)?;
@@ -124,8 +138,16 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let narrowed = intersect(bounds(wanted, &subject, of_app, person, agent, target, grant))?;
 
     let depth = u8::try_from(chain.depth()).unwrap_or(u8::MAX);
-    let question =
-        Question { person, agent: Some(agent), resource: target, scopes: &narrowed, grant: Some(grant), client: client.name(), depth, now };
+    let question = Question {
+        person,
+        agent: Some(agent),
+        resource: target,
+        scopes: &narrowed,
+        grant: Some(grant),
+        client: client.name(),
+        depth,
+        now,
+    };
     let ruling = facts.policies.evaluate(&question).map_err(|denial| Refusal {
         reason: match denial.who {
             Denied::Person => RefusalReason::PolicyDeniesPerson,
@@ -148,38 +170,62 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         auth_time,
         acr,
         amr,
-        ..Terms::new(facts.issuer.clone(), subject, client_id(&client)?, audience, scopes, jti, (now, expires))
+        ..Terms::new(
+            facts.issuer.clone(),
+            subject,
+            client_id(&client)?,
+            audience,
+            scopes,
+            jti,
+            (now, expires),
+        )
     };
     let reservations = one_use(grant).into_iter().collect();
     let view = MandateView { terms: Arc::new(terms), reservations, policies: Arc::clone(ruling.policies()) };
     match &*ruling {
         Ruling::Permitted(_) => Ok(Mandate::decided(view)?),
-        Ruling::NeedsApproval(demand) => Err(Withheld::NeedsApproval(NeedsApproval::decided(&view, demand.by())?)),
+        Ruling::NeedsApproval(demand) => {
+            Err(Withheld::NeedsApproval(NeedsApproval::decided(&view, demand.by())?))
+        }
     }
 }
 
-fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Withheld> {
+fn decide_authorization(
+    authorization: Authorization,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<Mandate, Withheld> {
     let Authorization { client, person, resource, scopes, jti } = authorization;
     let at = person.at;
     let person = enabled(facts.registry.person(&person.name))?;
     login_is_alive(person, &client, at, facts)?;
     let client = client.confirmed(facts.registry, facts.revocations).ok_or(RefusalReason::ProofOutdated)?;
 
-    // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries what the
-    // person may delegate anywhere; never our own administration, which must be asked for by name and alone. That holds
-    // for its scopes no matter which resource declares them: the token that is addressed to us would carry them to us.
+    // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries
+    // what the person may delegate anywhere; never our own administration, which must be asked for by name
+    // and alone. That holds for its scopes no matter which resource declares them: the token that is
+    // addressed to us would carry them to us.
     let kept = match &resource {
         Some(_) => None,
-        None => facts.issuer.as_str().parse().ok().and_then(|uri| facts.registry.resource_by_uri(&uri)).map(|own| &own.scopes),
+        None => facts
+            .issuer
+            .as_str()
+            .parse()
+            .ok()
+            .and_then(|uri| facts.registry.resource_by_uri(&uri))
+            .map(|own| &own.scopes),
     };
-    let open = |target: &Resource| kept.map_or_else(|| target.scopes.clone(), |kept| target.scopes.filter(|scope| !kept.contains(scope)));
+    let open = |target: &Resource| {
+        kept.map_or_else(|| target.scopes.clone(), |kept| target.scopes.filter(|scope| !kept.contains(scope)))
+    };
     let askable = |target: &Resource| open(target).intersection(&client.may_ask_of(target, facts.issuer));
     let target = match &resource {
         Some(uri) => Some(facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?),
         None => None,
     };
     if let Some(asked) = &scopes {
-        // What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is the reason.
+        // What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is
+        // the reason.
         let any = |of: &dyn Fn(&Resource) -> ScopeSet| match target {
             Some(target) => !of(target).intersection(asked).is_empty(),
             None => facts.registry.resources().any(|target| !of(target).intersection(asked).is_empty()),
@@ -193,7 +239,9 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
     }
     let targets: Vec<&Arc<Resource>> = match target {
         Some(target) => vec![target],
-        None => person.may.iter().filter_map(|permission| facts.registry.resource(&permission.resource)).collect(),
+        None => {
+            person.may.iter().filter_map(|permission| facts.registry.resource(&permission.resource)).collect()
+        }
     };
 
     let mut permitted = ScopeSet::new();
@@ -202,12 +250,24 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
     let mut last: Option<Arc<Ruling>> = None;
     for target in &targets {
         let askable = askable(target);
-        let wanted = scopes.as_ref().unwrap_or(&askable).intersection(&askable).intersection(&scopes_on(&person.may, &target.name));
+        let wanted = scopes
+            .as_ref()
+            .unwrap_or(&askable)
+            .intersection(&askable)
+            .intersection(&scopes_on(&person.may, &target.name));
         if wanted.is_empty() {
             continue;
         }
-        let question =
-            Question { person, agent: None, resource: target, scopes: &wanted, grant: None, client: client.id.as_str(), depth: 0, now };
+        let question = Question {
+            person,
+            agent: None,
+            resource: target,
+            scopes: &wanted,
+            grant: None,
+            client: client.id.as_str(),
+            depth: 0,
+            now,
+        };
         match facts.policies.evaluate(&question) {
             Ok(ruling) => {
                 permitted = permitted.union(&wanted.intersection(ruling.scopes()));
@@ -215,21 +275,27 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
                 last = Some(ruling);
             }
             Err(denial) => {
-                denied = Some(Refusal { reason: RefusalReason::PolicyDeniesPerson, policies: denial.policies, bounds: None });
+                denied = Some(Refusal {
+                    reason: RefusalReason::PolicyDeniesPerson,
+                    policies: denial.policies,
+                    bounds: None,
+                });
             }
         }
     }
     if permitted.is_empty() {
-        let client_has_none =
-            targets.iter().all(|target| askable(target).is_empty()) && targets.iter().any(|target| !open(target).is_empty());
-        let reason = if client_has_none { RefusalReason::ScopeBeyondClient } else { RefusalReason::ScopeBeyondPerson };
+        let client_has_none = targets.iter().all(|target| askable(target).is_empty())
+            && targets.iter().any(|target| !open(target).is_empty());
+        let reason =
+            if client_has_none { RefusalReason::ScopeBeyondClient } else { RefusalReason::ScopeBeyondPerson };
         return Err(denied.unwrap_or_else(|| reason.into()).into());
     }
     policies.sort_unstable();
     policies.dedup();
     let expires = own_expiry(person, target, (now, facts.behind))?;
 
-    let audience = target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
+    let audience =
+        target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
     let (subject, client) = (person.id.clone(), client.id.clone());
     let terms = Terms {
         auth_time: Some(at),
@@ -238,7 +304,8 @@ fn decide_authorization(authorization: Authorization, facts: &Facts<'_>, now: Ti
     };
     let view = MandateView { terms: Arc::new(terms), reservations: Vec::new(), policies: policies.into() };
     match last.as_deref() {
-        // A token that is addressed to us opens nothing but exchanges, and each of them asks the policies again.
+        // A token that is addressed to us opens nothing but exchanges, and each of them asks the policies
+        // again.
         Some(Ruling::NeedsApproval(demand)) if target.is_some() => {
             Err(Withheld::NeedsApproval(NeedsApproval::decided(&view, demand.by())?))
         }
@@ -251,17 +318,23 @@ fn resource_of(target: &Resource) -> Audience {
     Audience::one(target.uri.as_str().to_owned())
 }
 
-/// Invariant 5 for a login: a code is refused if, since the login, the password was replaced, the person or client was
-/// cut, or the client was removed. It is also refused if the name in the registry now belongs to a person of another
-/// issuer.
-fn login_is_alive(person: &Person, client: &ProvenClient, at: Timestamp, facts: &Facts<'_>) -> Result<(), RefusalReason> {
+/// Invariant 5 for a login: a code is refused if, since the login, the password was replaced, the person or
+/// client was cut, or the client was removed. It is also refused if the name in the registry now belongs to a
+/// person of another issuer.
+fn login_is_alive(
+    person: &Person,
+    client: &ProvenClient,
+    at: Timestamp,
+    facts: &Facts<'_>,
+) -> Result<(), RefusalReason> {
     let parties = [CutTarget::Person(person.id.clone()), CutTarget::Client(client.id().clone())];
     let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, at));
     let gone = facts.registry.client(client.id()).is_none() || person.id.iss != *facts.issuer;
     if cut || gone { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
 }
 
-/// Checks what the client and the actor proved against the present state: they proved it before keys were fetched.
+/// Checks what the client and the actor proved against the present state: they proved it before keys were
+/// fetched.
 fn proofs_still_stand(
     client: &AuthenticatedClient,
     actor: Option<&VerifiedActor>,
@@ -273,11 +346,16 @@ fn proofs_still_stand(
     if client && actor { Ok(()) } else { Err(RefusalReason::ProofOutdated) }
 }
 
-/// The subject token with its issuer's present registry entry: the entry may have changed while keys were fetched.
-fn as_trusted_now(mut subject: VerifiedSubject, registry: &Registry) -> Result<VerifiedSubject, RefusalReason> {
+/// The subject token with its issuer's present registry entry: the entry may have changed while keys were
+/// fetched.
+fn as_trusted_now(
+    mut subject: VerifiedSubject,
+    registry: &Registry,
+) -> Result<VerifiedSubject, RefusalReason> {
     if let SubjectOrigin::Foreign(issuer) = &mut subject.origin {
         let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
-        // Its keys were fetched from servers with certificates of other authorities, or through another proxy.
+        // Its keys were fetched from servers with certificates of other authorities, or through another
+        // proxy.
         if now.ca != issuer.ca || now.proxy != issuer.proxy {
             return Err(RefusalReason::ProofOutdated);
         }
@@ -298,7 +376,9 @@ fn acting_agent<'a>(
         (AuthenticatedClient::Agent(client), Some(actor)) if client.spiffe_id() != actor.spiffe_id() => {
             return Err(RefusalReason::ActorNotClient);
         }
-        (AuthenticatedClient::Agent(agent), _) | (AuthenticatedClient::App(_), Some(agent)) => agent.spiffe_id(),
+        (AuthenticatedClient::Agent(agent), _) | (AuthenticatedClient::App(_), Some(agent)) => {
+            agent.spiffe_id()
+        }
         (AuthenticatedClient::App(_), None) => return Err(RefusalReason::ActorRequired),
     };
     let agent = registry.agent_by_id(id).ok_or(RefusalReason::ActorUnknown)?;
@@ -317,12 +397,14 @@ fn acting_agent<'a>(
 /// RFC 8693 §4.4: if there is `may_act`, only the actor that it names, by issuer and subject, may act.
 fn may_act_names(subject: &VerifiedSubject, actor: &Actor) -> Result<(), RefusalReason> {
     let Some(may_act) = &subject.may_act else { return Ok(()) };
-    let named = may_act.sub == actor.sub && may_act.iss.as_ref().unwrap_or(&subject.terms.issuer) == &actor.iss;
+    let named =
+        may_act.sub == actor.sub && may_act.iss.as_ref().unwrap_or(&subject.terms.issuer) == &actor.iss;
     if named { Ok(()) } else { Err(RefusalReason::MayActMismatch) }
 }
 
-/// A subject token may be exchanged by the client to which it was issued, by the agent that serves the resource to which it
-/// is addressed, by the actor that its `may_act` names, and, if it is addressed to us, by every entitled client.
+/// A subject token may be exchanged by the client to which it was issued, by the agent that serves the
+/// resource to which it is addressed, by the actor that its `may_act` names, and, if it is addressed to us,
+/// by every entitled client.
 fn presenter_is_entitled(
     client: &AuthenticatedClient,
     agent: &Agent,
@@ -332,17 +414,22 @@ fn presenter_is_entitled(
     let audience = &subject.terms.audience;
     let addressed_to_us = match &subject.origin {
         SubjectOrigin::Own => audience.iter().all(|aud| aud == facts.issuer.as_str()),
-        // Every other audience of the token can bring it here too, so only audiences that the operator has named are accepted.
+        // Every other audience of the token can bring it here too, so only audiences that the operator has
+        // named are accepted.
         SubjectOrigin::Foreign(issuer) => {
-            let named = |aud: &str| aud == issuer.audience || issuer.other_audiences.iter().any(|other| other == aud);
+            let named =
+                |aud: &str| aud == issuer.audience || issuer.other_audiences.iter().any(|other| other == aud);
             audience.iter().any(|aud| aud == issuer.audience) && audience.iter().all(named)
         }
     };
-    let issued_to_presenter = subject.origin == SubjectOrigin::Own && subject.terms.client.as_str() == client.name();
+    let issued_to_presenter =
+        subject.origin == SubjectOrigin::Own && subject.terms.client.as_str() == client.name();
     let addressed_to_agent = subject.origin == SubjectOrigin::Own
         && audience
             .sole()
-            .and_then(|aud| facts.registry.resource_uri(aud).and_then(|uri| facts.registry.resource_by_uri(uri)))
+            .and_then(|aud| {
+                facts.registry.resource_uri(aud).and_then(|uri| facts.registry.resource_by_uri(uri))
+            })
             .is_some_and(|resource| resource.agent.as_ref() == Some(&agent.name));
     // `may_act_names` has already refused a `may_act` that names somebody else.
     let named_by_may_act = subject.origin == SubjectOrigin::Own && subject.may_act.is_some();
@@ -355,13 +442,14 @@ fn presenter_is_entitled(
 
 /// Only our own tokens may say that actors of ours have acted.
 fn no_actor_of_ours_is_theirs(subject: &VerifiedSubject, issuer: &Issuer) -> Result<(), RefusalReason> {
-    let claimed = subject.origin != SubjectOrigin::Own && subject.terms.chain.iter().any(|actor| actor.iss == *issuer);
+    let claimed =
+        subject.origin != SubjectOrigin::Own && subject.terms.chain.iter().any(|actor| actor.iss == *issuer);
     if claimed { Err(RefusalReason::ChainNotTheirs) } else { Ok(()) }
 }
 
-/// Another issuer may only name its own actors. A statement about actors of a third issuer is unverified, and our signature
-/// would make it look verified. It must not give its actors names of our form either: many readers of `act` compare `sub` and
-/// nothing else. `agent` has proven an identity of our trust domain.
+/// Another issuer may only name its own actors. A statement about actors of a third issuer is unverified, and
+/// our signature would make it look verified. It must not give its actors names of our form either: many
+/// readers of `act` compare `sub` and nothing else. `agent` has proven an identity of our trust domain.
 fn history_is_their_own(subject: &VerifiedSubject, agent: &Agent) -> Result<(), RefusalReason> {
     if subject.origin == SubjectOrigin::Own {
         return Ok(());
@@ -373,17 +461,29 @@ fn history_is_their_own(subject: &VerifiedSubject, agent: &Agent) -> Result<(), 
 
 fn delegable_resource<'a>(uri: &ResourceUri, facts: &Facts<'a>) -> Result<&'a Resource, RefusalReason> {
     let resource = facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?;
-    if same(resource.uri.as_str(), facts.issuer.as_str()) { Err(RefusalReason::ResourceNotDelegable) } else { Ok(resource) }
+    if same(resource.uri.as_str(), facts.issuer.as_str()) {
+        Err(RefusalReason::ResourceNotDelegable)
+    } else {
+        Ok(resource)
+    }
 }
 
 /// The scopes that are asked for must exist and must not exceed the subject token.
 fn asked_is_askable(asked: &ScopeSet, subject: &VerifiedSubject, target: &Resource) -> Result<(), Refusal> {
     if !asked.is_subset(&target.scopes) {
-        let bounds = ScopeBounds { asked: asked.clone(), resource: Some(target.scopes.clone()), ..ScopeBounds::default() };
+        let bounds = ScopeBounds {
+            asked: asked.clone(),
+            resource: Some(target.scopes.clone()),
+            ..ScopeBounds::default()
+        };
         return Err(Refusal::of_scopes(RefusalReason::ScopeUnknown, bounds));
     }
     if subject.scopes_bound_the_result() && !asked.is_subset(&subject.terms.scopes) {
-        let bounds = ScopeBounds { asked: asked.clone(), subject: Some(subject.terms.scopes.clone()), ..ScopeBounds::default() };
+        let bounds = ScopeBounds {
+            asked: asked.clone(),
+            subject: Some(subject.terms.scopes.clone()),
+            ..ScopeBounds::default()
+        };
         return Err(Refusal::of_scopes(RefusalReason::ScopeExceedsSubject, bounds));
     }
     Ok(())
@@ -444,8 +544,8 @@ fn bounds(
     }
 }
 
-/// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ ceiling ∩ grant ∩ request. An empty result is a refusal, which
-/// says which of them left nothing.
+/// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ ceiling ∩ grant ∩ request. An empty result is a
+/// refusal, which says which of them left nothing.
 fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, Refusal> {
     let parties = [
         (&bounds.client, RefusalReason::ScopeBeyondClient),
@@ -479,7 +579,8 @@ fn registered_app<'a>(client: &AuthenticatedClient, registry: &'a Registry) -> O
 }
 
 fn scopes_on(permissions: &[Permission], resource: &ResourceName) -> ScopeSet {
-    let sets = permissions.iter().filter(|p| p.resource == *resource).map(|permission| permission.scopes.clone());
+    let sets =
+        permissions.iter().filter(|p| p.resource == *resource).map(|permission| permission.scopes.clone());
     sets.reduce(|all, more| more.union(&all)).unwrap_or_default()
 }
 
@@ -491,7 +592,8 @@ pub(crate) fn limits_on(permissions: &[Permission], resource: &ResourceName) -> 
         .fold(Constraints::default(), |all, permission| all.intersection(&permission.constraints))
 }
 
-/// Invariant 1 for time: never past the subject token, the person's rights, the ceiling, the grant or our own limits.
+/// Invariant 1 for time: never past the subject token, the person's rights, the ceiling, the grant or our own
+/// limits.
 fn expiry(
     subject: &VerifiedSubject,
     person: &Person,
@@ -500,7 +602,10 @@ fn expiry(
     grant: &Grant,
     (now, behind): (Timestamp, Duration),
 ) -> Result<Timestamp, RefusalReason> {
-    let given = limits_on(&agent.ceiling, &target.name).intersection(&grant.constraints).lifetime.unwrap_or(DEFAULT_MANDATE_LIFETIME);
+    let given = limits_on(&agent.ceiling, &target.name)
+        .intersection(&grant.constraints)
+        .lifetime
+        .unwrap_or(DEFAULT_MANDATE_LIFETIME);
     let lifetime = own_lifetime(person, target).min(given.0).min(MAX_MANDATE_LIFETIME.0);
     let mut expires = now.plus(shortened(lifetime, behind)).min(subject.terms.expires);
     if let Some(end) = grant.expires {
@@ -510,14 +615,20 @@ fn expiry(
 }
 
 /// The end of a person's own token. One that is addressed to us is limited again at each exchange.
-fn own_expiry(person: &Person, target: Option<&Arc<Resource>>, (now, behind): (Timestamp, Duration)) -> Result<Timestamp, RefusalReason> {
+fn own_expiry(
+    person: &Person,
+    target: Option<&Arc<Resource>>,
+    (now, behind): (Timestamp, Duration),
+) -> Result<Timestamp, RefusalReason> {
     let lifetime = target.map_or(PERSON_TOKEN_LIFETIME, |target| own_lifetime(person, target));
     some_lifetime(now.plus(shortened(lifetime, behind)), now)
 }
 
 /// The longest time for which a token of the person may be valid on a resource.
 fn own_lifetime(person: &Person, target: &Resource) -> Duration {
-    limits_on(&person.may, &target.name).lifetime.map_or(PERSON_TOKEN_LIFETIME, |limit| limit.0.min(PERSON_TOKEN_LIFETIME))
+    limits_on(&person.may, &target.name)
+        .lifetime
+        .map_or(PERSON_TOKEN_LIFETIME, |limit| limit.0.min(PERSON_TOKEN_LIFETIME))
 }
 
 fn some_lifetime(expires: Timestamp, now: Timestamp) -> Result<Timestamp, RefusalReason> {
@@ -525,8 +636,8 @@ fn some_lifetime(expires: Timestamp, now: Timestamp) -> Result<Timestamp, Refusa
     if expires.secs() <= now.secs() { Err(RefusalReason::NoLifetime) } else { Ok(expires) }
 }
 
-/// The lineage of the new token: the subject token comes before its own ancestors, the grant and the client before earlier
-/// ones.
+/// The lineage of the new token: the subject token comes before its own ancestors, the grant and the client
+/// before earlier ones.
 fn descend(subject: &VerifiedSubject, grant: &Grant, issuer: &Issuer) -> Result<Lineage, RefusalReason> {
     let before = &subject.terms.lineage;
     let mut parents = Vec::with_capacity(1 + before.parents.len());
@@ -535,8 +646,8 @@ fn descend(subject: &VerifiedSubject, grant: &Grant, issuer: &Issuer) -> Result<
     let mut grants = Vec::with_capacity(1 + before.grants.len());
     grants.push(grant.id.clone());
     grants.extend(before.grants.iter().filter(|id| **id != grant.id).cloned());
-    // We cannot cut clients of other issuers, and an agent of ours is in the chain already. An actor that another issuer
-    // names like our client is a different party.
+    // We cannot cut clients of other issuers, and an agent of ours is in the chain already. An actor that
+    // another issuer names like our client is a different party.
     let in_chain = |actor: &Actor| actor.iss == *issuer && actor.sub == subject.terms.client.as_str();
     let ours = subject.origin == SubjectOrigin::Own && !subject.terms.chain.iter().any(in_chain);
     let mut clients = Vec::with_capacity(usize::from(ours) + before.clients.len());
@@ -550,7 +661,9 @@ fn client_id(client: &AuthenticatedClient) -> Result<ClientId, RefusalReason> {
     match client {
         AuthenticatedClient::App(app) => Ok(app.id().clone()),
         // Every SPIFFE ID is printable ASCII of at most 2048 bytes, so it is a client id too.
-        AuthenticatedClient::Agent(agent) => ClientId::try_from(agent.spiffe_id().shared()).map_err(|_| RefusalReason::ActorUnknown),
+        AuthenticatedClient::Agent(agent) => {
+            ClientId::try_from(agent.spiffe_id().shared()).map_err(|_| RefusalReason::ActorUnknown)
+        }
     }
 }
 

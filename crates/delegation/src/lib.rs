@@ -15,7 +15,9 @@ mod refusal;
 pub mod revocation;
 
 pub use approval::{NeedsApproval, RequestHash, Withheld};
-pub use credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject};
+pub use credential::{
+    AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject,
+};
 pub use decide::{Authorization, Exchange, Facts, MAX_LINEAGE, Request, decide};
 pub use mandate::{Mandate, MandateView};
 pub use refusal::{Refusal, RefusalReason, ScopeBounds};

@@ -1,4 +1,5 @@
-//! Whether a token still *counts*, that is, is neither expired, revoked nor otherwise worthless: one rule for all who ask.
+//! Whether a token still *counts*, that is, is neither expired, revoked nor otherwise worthless: one rule for
+//! all who ask.
 //!
 //! | what the rule asks | subject of an exchange | introspected by its resource | bearer at an endpoint of ours |
 //! |---|---|---|---|
@@ -12,14 +13,16 @@
 //!
 //! Two things differ on purpose:
 //!
-//! - The key of a bound token is proven to the party that is given the token. We cannot see the proof that a resource got, so an
-//!   introspected token is active, and its `cnf` tells the resource what to check (RFC 8705 §3.2, RFC 9449 §6.2). Where the
-//!   token is shown to us, a bound token without a proof would become a bearer token, so it is refused. No proof can be shown yet.
-//! - Only the subject of an exchange may be of another issuer. The last three rows are about names that we gave: of a token of
-//!   another issuer they ask nothing. Its actors are history that `decide` checks, and its clients and grants are not ours.
+//! - The key of a bound token is proven to the party that is given the token. We cannot see the proof that a
+//!   resource got, so an introspected token is active, and its `cnf` tells the resource what to check (RFC
+//!   8705 §3.2, RFC 9449 §6.2). Where the token is shown to us, a bound token without a proof would become a
+//!   bearer token, so it is refused. No proof can be shown yet.
+//! - Only the subject of an exchange may be of another issuer. The last three rows are about names that we
+//!   gave: of a token of another issuer they ask nothing. Its actors are history that `decide` checks, and
+//!   its clients and grants are not ours.
 //!
-//! A client that revokes its own token (RFC 7009) asks only for the cut: a token that does not count for another reason may
-//! count again. Only a cut is permanent.
+//! A client that revokes its own token (RFC 7009) asks only for the cut: a token that does not count for
+//! another reason may count again. Only a cut is permanent.
 
 use std::sync::Arc;
 
@@ -116,9 +119,11 @@ pub(crate) fn enabled(person: Option<&Arc<Person>>) -> Result<&Person, Dead> {
 
 /// The rows about actors, grants and clients, for a token of ours.
 fn names_of_ours(token: &Terms, registry: &Registry, now: Timestamp) -> Result<(), Dead> {
-    let is_active = |name: &str| name.parse::<SpiffeId>().is_ok_and(|id| registry.active_agent(&id).is_some());
+    let is_active =
+        |name: &str| name.parse::<SpiffeId>().is_ok_and(|id| registry.active_agent(&id).is_some());
     // We cannot look up actors of other issuers: they are history.
-    let ours = || token.chain.iter().filter(|actor| actor.iss == token.issuer).map(|actor| actor.sub.as_str());
+    let ours =
+        || token.chain.iter().filter(|actor| actor.iss == token.issuer).map(|actor| actor.sub.as_str());
     if !ours().all(is_active) {
         return Err(Dead::ActorNotActive);
     }
@@ -130,7 +135,9 @@ fn names_of_ours(token: &Terms, registry: &Registry, now: Timestamp) -> Result<(
         }
     }
     // An agent that was the client is in the chain, and so has been looked at.
-    let stands = |id: &ClientId| registry.client(id).is_some() || ours().any(|actor| actor == id.as_str()) || is_active(id.as_str());
+    let stands = |id: &ClientId| {
+        registry.client(id).is_some() || ours().any(|actor| actor == id.as_str()) || is_active(id.as_str())
+    };
     let all_stand = std::iter::once(&token.client).chain(&token.lineage.clients).all(stands);
     if all_stand { Ok(()) } else { Err(Dead::ClientGone) }
 }

@@ -10,8 +10,8 @@ use crate::refusal::RefusalReason;
 
 /// One delegation that has been decided: who, through whom, where, what, until when.
 ///
-/// Only [`crate::decide`] builds it, and it cannot be cloned: `authority` consumes it, together with the receipt of its
-/// durable audit record, to mint exactly one token.
+/// Only [`crate::decide`] builds it, and it cannot be cloned: `authority` consumes it, together with the
+/// receipt of its durable audit record, to mint exactly one token.
 ///
 /// ```compile_fail,E0451
 /// // There is no constructor, and the fields are private.
@@ -45,7 +45,8 @@ pub struct MandateView {
 }
 
 impl Mandate {
-    /// Refuses terms for which there can be no token. This must be known here, because the record is written before the signature.
+    /// Refuses terms for which there can be no token. This must be known here, because the record is written
+    /// before the signature.
     pub(crate) fn decided(view: MandateView) -> Result<Self, RefusalReason> {
         // `decide` has already refused everything else that claims must not say.
         let payload = access_token::encode(&view.terms).map_err(|_| RefusalReason::TooMuchForOneToken)?;
@@ -64,8 +65,13 @@ impl Mandate {
 }
 
 impl MandateView {
-    /// The audit record that must be durable before the token is minted. It says everything the token will say.
+    /// The audit record that must be durable before the token is minted. It says everything the token will
+    /// say.
     pub fn record(&self, id: RecordId, kind: Kind, asked: Asked) -> Record {
-        Record { asked, policies: Arc::clone(&self.policies), ..Record::of_mandate(id, kind, Arc::clone(&self.terms)) }
+        Record {
+            asked,
+            policies: Arc::clone(&self.policies),
+            ..Record::of_mandate(id, kind, Arc::clone(&self.terms))
+        }
     }
 }

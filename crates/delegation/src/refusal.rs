@@ -14,8 +14,8 @@ pub struct Refusal {
     pub bounds: Option<Box<ScopeBounds>>,
 }
 
-/// The sets of scopes that were compared in a refused exchange, each limited to the requested resource. An absent set was
-/// not compared.
+/// The sets of scopes that were compared in a refused exchange, each limited to the requested resource. An
+/// absent set was not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeBounds {
     /// The requested scopes or, if none were requested, all scopes of the resource.
@@ -57,7 +57,8 @@ pub enum RefusalReason {
     /// The subject is disabled.
     #[error("the person is disabled")]
     PersonDisabled,
-    /// The subject token, an ancestor of it, or one of its parties has been revoked; or the login of a code has.
+    /// The subject token, an ancestor of it, or one of its parties has been revoked; or the login of a code
+    /// has.
     #[error("the subject token, a token that it descends from, one of its parties or the login is revoked")]
     SubjectRevoked,
     /// The subject token has expired.
@@ -76,7 +77,8 @@ pub enum RefusalReason {
     /// The actor token names another agent than the authenticated client.
     #[error("the actor is not the authenticated client")]
     ActorNotClient,
-    /// The credential of the client or the actor has been replaced or revoked, or has expired, since it was checked.
+    /// The credential of the client or the actor has been replaced or revoked, or has expired, since it was
+    /// checked.
     #[error("what the client or the actor proved is no longer valid")]
     ProofOutdated,
     /// The client may not present this agent's actor tokens.
@@ -91,8 +93,11 @@ pub enum RefusalReason {
     /// An earlier actor of the chain is no longer an active agent.
     #[error("an earlier actor of the chain is not active")]
     ChainActorNotActive,
-    /// A token of another issuer names actors of ours, of a third issuer, or by a SPIFFE ID of our trust domain.
-    #[error("a token of another issuer names an actor of ours, of a third issuer, or by a SPIFFE ID of our trust domain")]
+    /// A token of another issuer names actors of ours, of a third issuer, or by a SPIFFE ID of our trust
+    /// domain.
+    #[error(
+        "a token of another issuer names an actor of ours, of a third issuer, or by a SPIFFE ID of our trust domain"
+    )]
     ChainNotTheirs,
     /// `may_act` names another actor.
     #[error("may_act names another actor")]
@@ -248,7 +253,8 @@ impl From<InvalidActorChain> for RefusalReason {
         match invalid {
             InvalidActorChain::TooDeep => Self::ChainTooDeep,
             InvalidActorChain::Loop => Self::ChainLoop,
-            // A SPIFFE ID is never empty nor over 2048 bytes; should it ever be, the actor is not one of ours.
+            // A SPIFFE ID is never empty nor over 2048 bytes; should it ever be, the actor is not one of
+            // ours.
             InvalidActorChain::Subject => Self::ActorUnknown,
         }
     }

@@ -1,19 +1,21 @@
 //! From changes of the registry to cuts. Pure.
 //!
-//! Everything that a change of the registry no longer allows is cut, so that tokens that were already issued stop working
-//! too, and stay revoked when the entry becomes active again.
+//! Everything that a change of the registry no longer allows is cut, so that tokens that were already issued
+//! stop working too, and stay revoked when the entry becomes active again.
 
 use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
-use mandate_core::lifetimes::{DEFAULT_MANDATE_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME, VERIFIER_CLOCK_SKEW};
+use mandate_core::lifetimes::{
+    DEFAULT_MANDATE_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME, VERIFIER_CLOCK_SKEW,
+};
 use mandate_core::registry::{Agent, AgentState, Client, Entry, Grant, Permission, Person};
 use mandate_core::{Cut, CutTarget, Lifetime, Role, ScopeSet, Timestamp, TokenId};
 
 use crate::decide::limits_on;
 
-/// For how long a cut must be remembered: no token of ours is valid longer than a person's token, no token of another
-/// issuer is accepted for longer, and the clock of a verifier may be behind.
+/// For how long a cut must be remembered: no token of ours is valid longer than a person's token, no token of
+/// another issuer is accepted for longer, and the clock of a verifier may be behind.
 pub const CUT_MEMORY: Duration = PERSON_TOKEN_LIFETIME.saturating_add(VERIFIER_CLOCK_SKEW);
 
 /// A cut on `target`, as of `now`.
@@ -21,8 +23,9 @@ pub fn cut(target: CutTarget, now: Timestamp) -> Cut {
     Cut { target, at: now, forget: now.plus(CUT_MEMORY) }
 }
 
-/// A cut on one token that expires at `expires`. No descendant outlives the token, so the cut need not outlive it either. So
-/// a client that revokes every token that it gets does not fill the memory with cuts for an hour.
+/// A cut on one token that expires at `expires`. No descendant outlives the token, so the cut need not
+/// outlive it either. So a client that revokes every token that it gets does not fill the memory with cuts
+/// for an hour.
 pub fn cut_token(token: TokenId, expires: Timestamp, now: Timestamp) -> Cut {
     let forget = expires.plus(VERIFIER_CLOCK_SKEW).min(now.plus(CUT_MEMORY));
     Cut { target: CutTarget::Token(token), at: now, forget }
@@ -33,37 +36,44 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
     let target = match (old, new) {
         (Entry::Agent(old), Some(Entry::Agent(new))) if new.spiffe_id == old.spiffe_id => {
             let stopped = old.state == AgentState::Active && new.state != AgentState::Active;
-            let narrowed = narrower(&old.ceiling, &new.ceiling, Times::MANDATE) || new.chain_depth < old.chain_depth;
+            let narrowed =
+                narrower(&old.ceiling, &new.ceiling, Times::MANDATE) || new.chain_depth < old.chain_depth;
             (stopped || narrowed).then(|| CutTarget::Agent(old.spiffe_id.as_str().to_owned()))
         }
         (Entry::Agent(old), _) => Some(CutTarget::Agent(old.spiffe_id.as_str().to_owned())),
         (Entry::Person(old), Some(Entry::Person(new))) if new.id == old.id => {
             let stopped = !old.disabled && new.disabled;
-            (stopped || narrower(&old.may, &new.may, Times::PERSON)).then(|| CutTarget::Person(old.id.clone()))
+            (stopped || narrower(&old.may, &new.may, Times::PERSON))
+                .then(|| CutTarget::Person(old.id.clone()))
         }
         (Entry::Person(old), _) => Some(CutTarget::Person(old.id.clone())),
         (Entry::Grant(old), Some(Entry::Grant(new))) => {
-            let same_parties = (&old.person, &old.agent, &old.resource) == (&new.person, &new.agent, &new.resource);
+            let same_parties =
+                (&old.person, &old.agent, &old.resource) == (&new.person, &new.agent, &new.resource);
             let stopped = !old.revoked && new.revoked;
-            let narrowed = !old.scopes.is_subset(&new.scopes) || Times::MANDATE.are_shorter(&old.constraints, &new.constraints);
-            (stopped || !same_parties || narrowed || ends_sooner(old, new, now)).then(|| CutTarget::Grant(old.id.clone()))
+            let narrowed = !old.scopes.is_subset(&new.scopes)
+                || Times::MANDATE.are_shorter(&old.constraints, &new.constraints);
+            (stopped || !same_parties || narrowed || ends_sooner(old, new, now))
+                .then(|| CutTarget::Grant(old.id.clone()))
         }
         (Entry::Grant(old), _) => Some(CutTarget::Grant(old.id.clone())),
-        (Entry::Client(old), Some(Entry::Client(new))) => less_trusted(old, new).then(|| CutTarget::Client(old.id.clone())),
+        (Entry::Client(old), Some(Entry::Client(new))) => {
+            less_trusted(old, new).then(|| CutTarget::Client(old.id.clone()))
+        }
         (Entry::Client(old), _) => Some(CutTarget::Client(old.id.clone())),
-        // A removed resource has no server that would ask. A removed issuer or policy already changes the next decision, and
-        // tokens that it permitted expire within minutes.
+        // A removed resource has no server that would ask. A removed issuer or policy already changes the
+        // next decision, and tokens that it permitted expire within minutes.
         (Entry::Resource(_) | Entry::Issuer(_) | Entry::Policy(_), _) => None,
     };
     target.map(|target| cut(target, now)).into_iter().collect()
 }
 
-/// Whether the replacement of `old` by `new` can only take authority away: an agent, person, grant or client that gets less
-/// in every respect, or an entry that is removed. `new` is absent when the entry is removed.
+/// Whether the replacement of `old` by `new` can only take authority away: an agent, person, grant or client
+/// that gets less in every respect, or an entry that is removed. `new` is absent when the entry is removed.
 ///
-/// A policy can forbid, so the removal or change of a policy may give authority. A resource or issuer that changes becomes
-/// another one. If the registry has its own `policies`, fewer rights may give authority too: a policy may forbid something
-/// to those who have a right, and permit it to those who have lost the right.
+/// A policy can forbid, so the removal or change of a policy may give authority. A resource or issuer that
+/// changes becomes another one. If the registry has its own `policies`, fewer rights may give authority too:
+/// a policy may forbid something to those who have a right, and permit it to those who have lost the right.
 pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
     match (old, new) {
         (Entry::Policy(_), _) => false,
@@ -72,10 +82,14 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
         (Entry::Agent(old), Some(Entry::Agent(new))) => {
             let Agent { state, ceiling, chain_depth, .. } = old.clone();
             let same_otherwise = Agent { state, ceiling, chain_depth, ..new.clone() } == *old;
-            same_otherwise && new.state >= old.state && fewer(&old.ceiling, &new.ceiling) && new.chain_depth <= old.chain_depth
+            same_otherwise
+                && new.state >= old.state
+                && fewer(&old.ceiling, &new.ceiling)
+                && new.chain_depth <= old.chain_depth
         }
         (Entry::Person(old), Some(Entry::Person(new))) => {
-            let same_otherwise = Person { may: old.may.clone(), disabled: old.disabled, ..new.clone() } == *old;
+            let same_otherwise =
+                Person { may: old.may.clone(), disabled: old.disabled, ..new.clone() } == *old;
             same_otherwise && (new.disabled || !old.disabled) && fewer(&old.may, &new.may)
         }
         (Entry::Grant(old), Some(Entry::Grant(new))) => {
@@ -88,7 +102,8 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
                 && (new.revoked || !old.revoked)
         }
         (Entry::Client(old), Some(Entry::Client(new))) => {
-            let same_otherwise = Client { agents: old.agents.clone(), scopes: old.scopes.clone(), ..new.clone() } == *old;
+            let same_otherwise =
+                Client { agents: old.agents.clone(), scopes: old.scopes.clone(), ..new.clone() } == *old;
             let fewer_scopes = match (&old.scopes, &new.scopes) {
                 (None, None) => true,
                 (Some(_), None) => false,
@@ -98,11 +113,20 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
             };
             same_otherwise && fewer_scopes && new.agents.iter().all(|agent| old.agents.contains(agent))
         }
-        (Entry::Agent(_) | Entry::Person(_) | Entry::Grant(_) | Entry::Client(_) | Entry::Resource(_) | Entry::Issuer(_), Some(_)) => false,
+        (
+            Entry::Agent(_)
+            | Entry::Person(_)
+            | Entry::Grant(_)
+            | Entry::Client(_)
+            | Entry::Resource(_)
+            | Entry::Issuer(_),
+            Some(_),
+        ) => false,
     }
 }
 
-/// Whether `new` is `old` and nothing but stopped further: a suspended agent, a disabled person, a revoked grant.
+/// Whether `new` is `old` and nothing but stopped further: a suspended agent, a disabled person, a revoked
+/// grant.
 pub fn only_stops(old: &Entry, new: &Entry) -> bool {
     new.halt().is_some_and(|halt| {
         let mut stopped = old.clone();
@@ -114,7 +138,11 @@ pub fn only_stops(old: &Entry, new: &Entry) -> bool {
 /// Whether each scope of `new` was there before, within the same limits.
 fn fewer(old: &[Permission], new: &[Permission]) -> bool {
     new.iter().all(|after| {
-        let had = old.iter().filter(|p| p.resource == after.resource).flat_map(|p| p.scopes.iter().cloned()).collect();
+        let had = old
+            .iter()
+            .filter(|p| p.resource == after.resource)
+            .flat_map(|p| p.scopes.iter().cloned())
+            .collect();
         after.scopes.is_subset(&had) && limits_on(old, &after.resource) == limits_on(new, &after.resource)
     })
 }
@@ -131,7 +159,11 @@ fn no_more<T: Ord>(old: Option<T>, new: Option<T>) -> bool {
 /// Whether `new` lacks a scope that `old` had, or gives less time for a scope.
 fn narrower(old: &[Permission], new: &[Permission], times: Times) -> bool {
     old.iter().any(|before| {
-        let after = new.iter().filter(|p| p.resource == before.resource).flat_map(|p| p.scopes.iter().cloned()).collect();
+        let after = new
+            .iter()
+            .filter(|p| p.resource == before.resource)
+            .flat_map(|p| p.scopes.iter().cloned())
+            .collect();
         let (had, has) = (limits_on(old, &before.resource), limits_on(new, &before.resource));
         !before.scopes.is_subset(&after) || times.are_shorter(&had, &has)
     })
@@ -148,10 +180,11 @@ struct Times {
 
 impl Times {
     const MANDATE: Self = Self { default: DEFAULT_MANDATE_LIFETIME, longest: MAX_MANDATE_LIFETIME };
-    const PERSON: Self = Self { default: Lifetime(PERSON_TOKEN_LIFETIME), longest: Lifetime(PERSON_TOKEN_LIFETIME) };
+    const PERSON: Self =
+        Self { default: Lifetime(PERSON_TOKEN_LIFETIME), longest: Lifetime(PERSON_TOKEN_LIFETIME) };
 
-    /// Whether a token that was issued before could be valid for longer than is now allowed. If there was no limit here,
-    /// another limit may have allowed the maximum.
+    /// Whether a token that was issued before could be valid for longer than is now allowed. If there was no
+    /// limit here, another limit may have allowed the maximum.
     fn are_shorter(self, before: &Constraints, now: &Constraints) -> bool {
         let had = before.lifetime.unwrap_or(self.longest).min(self.longest);
         before.lifetime != now.lifetime && now.lifetime.unwrap_or(self.default) < had
@@ -169,15 +202,17 @@ fn names_a_role(scopes: &ScopeSet) -> bool {
     scopes.iter().any(|scope| Role::of_scope(scope.as_str()).is_some())
 }
 
-/// Whether a client lost an agent or a scope, or authenticates by another method or key than before: tokens that were
-/// obtained with the old one are revoked with it.
+/// Whether a client lost an agent or a scope, or authenticates by another method or key than before: tokens
+/// that were obtained with the old one are revoked with it.
 fn less_trusted(old: &Client, new: &Client) -> bool {
     let lost_scopes = match (&old.scopes, &new.scopes) {
         (_, None) => old.scopes.as_ref().is_some_and(names_a_role),
         (None, Some(_)) => true,
         (Some(old), Some(new)) => !old.is_subset(new),
     };
-    lost_scopes || old.agents.iter().any(|agent| !new.agents.contains(agent)) || old.authentication != new.authentication
+    lost_scopes
+        || old.agents.iter().any(|agent| !new.agents.contains(agent))
+        || old.authentication != new.authentication
 }
 
 #[cfg(test)]

@@ -77,7 +77,8 @@ impl Dir {
 
     fn at(path: &Path, goal: Goal) -> Result<Self, FileError> {
         let walked = walk(path, goal)?;
-        // A descriptor for passing through cannot be synced. The checked directory is opened again by its own descriptor.
+        // A descriptor for passing through cannot be synced. The checked directory is opened again by its own
+        // descriptor.
         let fd = listable(&walked.dir, &walked.real)?;
         if let Goal::Made { mode, .. } = goal
             && walked.made
@@ -89,10 +90,12 @@ impl Dir {
         Ok(Self { fd: Arc::new(fd), path, passable: walked.passable })
     }
 
-    /// The directory that holds `path`, and its name there. Others may be able to add files to it, as in `/tmp`.
+    /// The directory that holds `path`, and its name there. Others may be able to add files to it, as in
+    /// `/tmp`.
     pub(crate) fn holding(path: &Path) -> Result<(Self, OsString), FileError> {
         let walked = walk(path, Goal::Entry)?;
-        let name = walked.name.ok_or_else(|| FileError::Kind { path: path.to_owned(), wanted: "regular file" })?;
+        let name =
+            walked.name.ok_or_else(|| FileError::Kind { path: path.to_owned(), wanted: "regular file" })?;
         let fd = listable(&walked.dir, &walked.real)?;
         Ok((Self { fd: Arc::new(fd), path: walked.real, passable: walked.passable }, name))
     }
@@ -108,7 +111,8 @@ impl Dir {
         &self.path
     }
 
-    /// The path of an entry. Use it only with interfaces that cannot take a descriptor. No other user can change what it leads to.
+    /// The path of an entry. Use it only with interfaces that cannot take a descriptor. No other user can
+    /// change what it leads to.
     pub fn entry(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.path.join(name.as_ref())
     }
@@ -141,7 +145,8 @@ impl Dir {
         self.open_with(name.as_ref(), OFlags::RDONLY, exposure)
     }
 
-    /// A file to lock or to write to in place: made with mode 0600 if it is missing, and checked if it exists.
+    /// A file to lock or to write to in place: made with mode 0600 if it is missing, and checked if it
+    /// exists.
     pub fn open_or_create(&self, name: impl AsRef<OsStr>, exposure: Exposure) -> Result<File, FileError> {
         let name = name.as_ref();
         loop {
@@ -186,12 +191,23 @@ impl Dir {
     }
 
     /// Begins a file that gets the name `name` once it is complete.
-    pub fn start(&self, name: impl AsRef<OsStr>, mode: u32, entropy: &dyn Entropy) -> Result<NewFile, FileError> {
+    pub fn start(
+        &self,
+        name: impl AsRef<OsStr>,
+        mode: u32,
+        entropy: &dyn Entropy,
+    ) -> Result<NewFile, FileError> {
         NewFile::start(self.clone(), name.as_ref(), mode, entropy)
     }
 
     /// Replaces the file `name` in one step: after a crash there is the old content or the new one.
-    pub fn replace(&self, name: impl AsRef<OsStr>, mode: u32, content: &[u8], entropy: &dyn Entropy) -> Result<(), FileError> {
+    pub fn replace(
+        &self,
+        name: impl AsRef<OsStr>,
+        mode: u32,
+        content: &[u8],
+        entropy: &dyn Entropy,
+    ) -> Result<(), FileError> {
         let mut new = self.start(&name, mode, entropy)?;
         new.file().write_all(content).map_err(io("write", &self.entry(&name)))?;
         new.commit(Replace::Always)
@@ -239,7 +255,8 @@ impl Dir {
 
 /// The same directory, open for listing and syncing.
 fn listable(dir: impl AsFd, real: &Path) -> Result<OwnedFd, FileError> {
-    openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(io("open", real))
+    openat(dir, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(io("open", real))
 }
 
 pub(crate) fn secret_of(mut file: File, path: &Path, limit: u64) -> Result<Secret, FileError> {
@@ -256,7 +273,11 @@ pub(crate) fn secret_of(mut file: File, path: &Path, limit: u64) -> Result<Secre
 pub(crate) fn bytes_of(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes).map_err(io("read", path))?;
-    if bytes.len() as u64 > limit { Err(FileError::TooLarge { path: path.to_owned(), limit }) } else { Ok(bytes) }
+    if bytes.len() as u64 > limit {
+        Err(FileError::TooLarge { path: path.to_owned(), limit })
+    } else {
+        Ok(bytes)
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Why a file or directory is not used. Each text names the path, what was found there, and the command that repairs it.
+//! Why a file or directory is not used. Each text names the path, what was found there, and the command that
+//! repairs it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -37,7 +38,9 @@ pub enum FileError {
         mend: String,
     },
     /// It is a symbolic link where only the file itself is accepted.
-    #[error("{path} is a symbolic link, which is not followed here: remove it, or name the file that is meant")]
+    #[error(
+        "{path} is a symbolic link, which is not followed here: remove it, or name the file that is meant"
+    )]
     Link {
         /// The path, as it was named.
         path: PathBuf,
@@ -147,7 +150,8 @@ fn instead(owner: u32, us: Option<u32>, path: &Path) -> String {
         return "run this as a user of its own, with a number in the user namespace, or outside of the user namespace".to_owned();
     };
     if owner == OVERFLOW {
-        // Inside a namespace nobody may change the owner of what is a user's without a number, and outside it may be right.
+        // Inside a namespace nobody may change the owner of what is a user's without a number, and outside it
+        // may be right.
         return format!(
             "use another place; or, if this runs in a user namespace, where {OVERFLOW} stands for every user without a number in it, run it outside of the user namespace"
         );
@@ -159,7 +163,11 @@ fn instead(owner: u32, us: Option<u32>, path: &Path) -> String {
 fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
     let plain = |c: char| c.is_alphanumeric() || "/._-+,@%:=~".contains(c);
-    if !text.is_empty() && text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
+    if !text.is_empty() && text.chars().all(plain) {
+        text.into_owned()
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
 }
 
 #[cfg(test)]
@@ -171,19 +179,31 @@ mod tests {
     fn of_a_user_without_a_number_in_the_namespace_nobody_is_told_to_change_the_owner() {
         let text = |owner| FileError::Owner { path: "/srv".into(), owner, us: Some(0) }.to_string();
         assert!(text(4711).ends_with("use another place, or run as root: chown 0 /srv"), "{}", text(4711));
-        assert!(text(65_534).contains("belongs to user 65534") && !text(65_534).contains("chown"), "{}", text(65_534));
+        assert!(
+            text(65_534).contains("belongs to user 65534") && !text(65_534).contains("chown"),
+            "{}",
+            text(65_534)
+        );
     }
 
     #[test]
     fn who_shares_a_number_with_others_is_told_to_run_as_a_user_of_its_own() {
         let text = FileError::Owner { path: "/data".into(), owner: 65_534, us: None }.to_string();
-        assert!(text.contains("/data belongs to user 65534") && text.contains("it must belong to root, because"), "{text}");
+        assert!(
+            text.contains("/data belongs to user 65534") && text.contains("it must belong to root, because"),
+            "{text}"
+        );
         assert!(text.contains("run this as a user of its own") && !text.contains("chown"), "{text}");
     }
 
     #[test]
     fn a_path_can_be_pasted_into_a_shell() {
-        for (path, shown) in [("/srv/m", "/srv/m"), ("/srv/my data", "'/srv/my data'"), ("/a'b", r"'/a'\''b'"), ("/a$(id)", "'/a$(id)'")] {
+        for (path, shown) in [
+            ("/srv/m", "/srv/m"),
+            ("/srv/my data", "'/srv/my data'"),
+            ("/a'b", r"'/a'\''b'"),
+            ("/a$(id)", "'/a$(id)'"),
+        ] {
             assert_eq!(quoted(Path::new(path)), shown);
         }
     }

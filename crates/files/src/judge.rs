@@ -14,9 +14,9 @@ const STICKY: u32 = 0o1000;
 pub enum Exposure {
     /// Nothing: the file is a secret.
     Private,
-    /// Nothing, except that the group of a file that belongs to root may read it (0640). Keys of certificates are stored in this
-    /// way for the group `ssl-cert`, in Kubernetes volumes with an `fsGroup`, and in systemd's credentials. Only root decides
-    /// who is in that group.
+    /// Nothing, except that the group of a file that belongs to root may read it (0640). Keys of certificates
+    /// are stored in this way for the group `ssl-cert`, in Kubernetes volumes with an `fsGroup`, and in
+    /// systemd's credentials. Only root decides who is in that group.
     PrivateOrRootsGroup,
     /// Read it, and not write it.
     Readable,
@@ -46,11 +46,17 @@ pub(crate) fn passed(stat: &Stat, path: &Path, us: Option<u32>) -> Result<(), Fi
     if mode & 0o022 == 0 || mode & STICKY != 0 {
         return Ok(());
     }
-    Err(FileError::Exposed { path: path.to_owned(), what: "write to it", mode, mend: no_writing(mode).to_owned() })
+    Err(FileError::Exposed {
+        path: path.to_owned(),
+        what: "write to it",
+        mode,
+        mend: no_writing(mode).to_owned(),
+    })
 }
 
-/// The `chmod` argument that takes the right to write away, also that of the group. The members of a group cannot be known
-/// reliably, because they come from more places than `/etc/group`. So a group that contains only the user is not recognized.
+/// The `chmod` argument that takes the right to write away, also that of the group. The members of a group
+/// cannot be known reliably, because they come from more places than `/etc/group`. So a group that contains
+/// only the user is not recognized.
 fn no_writing(mode: u32) -> &'static str {
     if mode & 0o002 == 0 { "g-w" } else { "go-w" }
 }
@@ -72,7 +78,9 @@ pub(crate) fn file(stat: &Stat, path: &Path, us: Option<u32>, exposure: Exposure
     }
     owner(stat, path, us)?;
     let mode = mode(stat);
-    let exposed = |what, mend: &str| Err(FileError::Exposed { path: path.to_owned(), what, mode, mend: mend.to_owned() });
+    let exposed = |what, mend: &str| {
+        Err(FileError::Exposed { path: path.to_owned(), what, mode, mend: mend.to_owned() })
+    };
     let allowed = match exposure {
         Exposure::PrivateOrRootsGroup if stat.st_uid == 0 => 0o040,
         Exposure::Private | Exposure::PrivateOrRootsGroup => 0,

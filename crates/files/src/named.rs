@@ -23,14 +23,14 @@ pub struct Named {
     pub exposed: Option<FileError>,
 }
 
-/// Whether a path names a descriptor that this process was started with: `/dev/stdin`, or `<(…)` in a shell. The
-/// user who started us chose what it is.
+/// Whether a path names a descriptor that this process was started with: `/dev/stdin`, or `<(…)` in a shell.
+/// The user who started us chose what it is.
 fn is_descriptor(path: &Path) -> bool {
     path == Path::new("/dev/stdin") || path.starts_with("/dev/fd/") || path.starts_with("/proc/self/fd/")
 }
 
-/// Opens a file for reading, and checks it and the way to it. Links are followed if they belong to us or to root: tools for
-/// certificates, and Kubernetes, keep the newest file behind a link.
+/// Opens a file for reading, and checks it and the way to it. Links are followed if they belong to us or to
+/// root: tools for certificates, and Kubernetes, keep the newest file behind a link.
 pub fn open_named(path: &Path, exposure: Exposure) -> Result<File, FileError> {
     Ok(open_from(path, exposure)?.0)
 }
@@ -44,8 +44,8 @@ fn open_from(path: &Path, exposure: Exposure) -> Result<(File, bool), FileError>
     Ok((file, dir.is_passable()))
 }
 
-/// Reads a short-lived secret, such as a token that a shell's redirection wrote. It must belong to us or to root, and must
-/// not be writable by others. If others can read it, the caller prints a warning.
+/// Reads a short-lived secret, such as a token that a shell's redirection wrote. It must belong to us or to
+/// root, and must not be writable by others. If others can read it, the caller prints a warning.
 pub fn read_secret(path: &Path, limit: u64) -> Result<Named, FileError> {
     let (file, passable) = open_from(path, Exposure::Readable)?;
     let exposed = match rustix::fs::fstat(&file) {
@@ -91,12 +91,15 @@ fn as_text(bytes: Vec<u8>, path: &Path) -> Result<String, FileError> {
     text::from_bytes(bytes).map_err(|source| FileError::Text { path: path.to_owned(), source })
 }
 
-/// Begins a file of mode 0600 at a place that an operator named. It replaces another file only with `force`. It never
-/// replaces a directory, a device or a pipe, and never writes through a link.
+/// Begins a file of mode 0600 at a place that an operator named. It replaces another file only with `force`.
+/// It never replaces a directory, a device or a pipe, and never writes through a link.
 pub fn output(path: &Path, force: bool, entropy: &dyn Entropy) -> Result<NewFile, FileError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Some(name) = path.file_name() else { return Err(FileError::Kind { path: path.to_owned(), wanted: "regular file" }) };
-    // The directory is resolved, the name in it is not: the entry of that name is replaced, not what it links to.
+    let Some(name) = path.file_name() else {
+        return Err(FileError::Kind { path: path.to_owned(), wanted: "regular file" });
+    };
+    // The directory is resolved, the name in it is not: the entry of that name is replaced, not what it links
+    // to.
     let dir = Dir::shared(parent)?;
     match statat(dir.fd(), name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => {}

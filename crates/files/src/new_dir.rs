@@ -11,8 +11,8 @@ use crate::dir::Dir;
 use crate::error::{FileError, io};
 use crate::walk::permissions;
 
-/// A directory for this user alone (mode 0700), under a name that nobody can know in advance. It is removed with everything
-/// in it unless it is committed. It contains only files.
+/// A directory for this user alone (mode 0700), under a name that nobody can know in advance. It is removed
+/// with everything in it unless it is committed. It contains only files.
 #[derive(Debug)]
 pub struct NewDir {
     /// The directory that it is in.
@@ -38,8 +38,11 @@ impl NewDir {
             Ok(there) if there.names()?.is_empty() => Self::make(there, Goal::Above, entropy),
             Ok(there) => Err(FileError::NotEmpty { path: there.path().to_owned() }),
             Err(error) if error.is_not_found() => {
-                let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-                let name = path.file_name().ok_or_else(|| FileError::Kind { path: path.to_owned(), wanted: "directory" })?;
+                let parent =
+                    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+                let name = path
+                    .file_name()
+                    .ok_or_else(|| FileError::Kind { path: path.to_owned(), wanted: "directory" })?;
                 Self::make(Dir::shared(parent)?, Goal::Name(name.to_owned()), entropy)
             }
             Err(error) => Err(error),
@@ -67,11 +70,14 @@ impl NewDir {
         &self.dir
     }
 
-    /// Gives the directory its name, and makes that durable. Nothing that was created there meanwhile is replaced, except an
-    /// empty directory on a file system that cannot rename without replacing. If an empty directory was there from the start, the
-    /// files move into it, with `last_ones` at the end and in that order.
+    /// Gives the directory its name, and makes that durable. Nothing that was created there meanwhile is
+    /// replaced, except an empty directory on a file system that cannot rename without replacing. If an empty
+    /// directory was there from the start, the files move into it, with `last_ones` at the end and in that
+    /// order.
     pub fn commit(self, last_ones: &[&str]) -> Result<(), FileError> {
-        self.commit_by(last_ones, |above, from, to| renameat_with(above.fd(), from, above.fd(), to, RenameFlags::NOREPLACE))
+        self.commit_by(last_ones, |above, from, to| {
+            renameat_with(above.fd(), from, above.fd(), to, RenameFlags::NOREPLACE)
+        })
     }
 
     /// The same, with this way to give an entry of a directory another name if there is nothing of that name.
@@ -86,7 +92,9 @@ impl NewDir {
                 let path = self.above.entry(name);
                 let renamed = match rename_to_nothing(&self.above, &self.temporary, name) {
                     // A directory replaces only an empty directory (rename(2)).
-                    Err(error) if is_unsupported(error) => renameat(self.above.fd(), &self.temporary, self.above.fd(), name),
+                    Err(error) if is_unsupported(error) => {
+                        renameat(self.above.fd(), &self.temporary, self.above.fd(), name)
+                    }
                     renamed => renamed,
                 };
                 renamed.map_err(|error| match error {
@@ -98,13 +106,17 @@ impl NewDir {
                 if self.above.names()?.iter().any(|name| *name != self.temporary) {
                     return Err(FileError::NotEmpty { path: self.above.path().to_owned() });
                 }
-                let is_late = |name: &OsString| last_ones.iter().position(|late| name.as_os_str() == *late).map_or(0, |at| at + 1);
+                let is_late = |name: &OsString| {
+                    last_ones.iter().position(|late| name.as_os_str() == *late).map_or(0, |at| at + 1)
+                };
                 let mut names = self.dir.names()?;
                 names.sort_by_key(is_late);
                 for name in names {
-                    renameat(self.dir.fd(), &name, self.above.fd(), &name).map_err(io("rename", &self.dir.entry(&name)))?;
+                    renameat(self.dir.fd(), &name, self.above.fd(), &name)
+                        .map_err(io("rename", &self.dir.entry(&name)))?;
                 }
-                unlinkat(self.above.fd(), &self.temporary, AtFlags::REMOVEDIR).map_err(io("remove", &self.above.entry(&self.temporary)))?;
+                unlinkat(self.above.fd(), &self.temporary, AtFlags::REMOVEDIR)
+                    .map_err(io("remove", &self.above.entry(&self.temporary)))?;
             }
         }
         self.committed = true;
@@ -112,8 +124,8 @@ impl NewDir {
     }
 }
 
-/// Whether a system call failed because this file system has no such operation, as NFS and ZFS before 2.2 have no
-/// `RENAME_NOREPLACE`, or because this kernel has no such call.
+/// Whether a system call failed because this file system has no such operation, as NFS and ZFS before 2.2
+/// have no `RENAME_NOREPLACE`, or because this kernel has no such call.
 fn is_unsupported(error: Errno) -> bool {
     [Errno::INVAL, Errno::NOSYS, Errno::NOTSUP, Errno::OPNOTSUPP].contains(&error)
 }
@@ -143,7 +155,10 @@ mod tests {
     use crate::FileError;
 
     fn names(path: &std::path::Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(path).unwrap().map(|each| each.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = fs::read_dir(path)
+            .unwrap()
+            .map(|each| each.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -166,7 +181,10 @@ mod tests {
             kept.dir().create("a", 0o600).unwrap();
             kept.dir().create("b", 0o600).unwrap();
             kept.commit(&["a"]).unwrap();
-            assert_eq!((names(root.path()), names(&path)), (vec!["data".to_owned()], vec!["a".to_owned(), "b".to_owned()]));
+            assert_eq!(
+                (names(root.path()), names(&path)),
+                (vec!["data".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+            );
             if !there {
                 assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
             }
@@ -185,16 +203,29 @@ mod tests {
             };
             let (first, second, third) = (new(), new(), new());
             first.commit_by(&[], |_, _, _| Err(error)).unwrap();
-            assert!(matches!(second.commit_by(&[], |_, _, _| Err(error)), Err(FileError::Exists { .. })), "it is not empty");
-            assert_eq!((names(root.path()).len(), names(&path)), (2, vec!["a".to_owned()]), "and a third one is not done yet");
+            assert!(
+                matches!(second.commit_by(&[], |_, _, _| Err(error)), Err(FileError::Exists { .. })),
+                "it is not empty"
+            );
+            assert_eq!(
+                (names(root.path()).len(), names(&path)),
+                (2, vec!["a".to_owned()]),
+                "and a third one is not done yet"
+            );
             fs::remove_dir_all(&path).unwrap();
             fs::write(&path, "a file").unwrap();
             assert!(matches!(third.commit_by(&[], |_, _, _| Err(error)), Err(FileError::Exists { .. })));
-            assert_eq!((names(root.path()), fs::read_to_string(&path).unwrap()), (vec!["data".to_owned()], "a file".to_owned()));
+            assert_eq!(
+                (names(root.path()), fs::read_to_string(&path).unwrap()),
+                (vec!["data".to_owned()], "a file".to_owned())
+            );
         }
         let root = tempfile::tempdir().unwrap();
         let new = NewDir::start(&root.path().join("data"), &SystemEntropy).unwrap();
-        assert!(matches!(new.commit_by(&[], |_, _, _| Err(Errno::ACCESS)), Err(FileError::Io { .. })), "other errors are errors");
+        assert!(
+            matches!(new.commit_by(&[], |_, _, _| Err(Errno::ACCESS)), Err(FileError::Io { .. })),
+            "other errors are errors"
+        );
         assert!(names(root.path()).is_empty());
     }
 

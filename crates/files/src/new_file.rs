@@ -20,8 +20,8 @@ pub enum Replace {
     Never,
 }
 
-/// A file under a name that nobody can know in advance, in the directory of its final name. It is removed unless it is
-/// committed.
+/// A file under a name that nobody can know in advance, in the directory of its final name. It is removed
+/// unless it is committed.
 #[derive(Debug)]
 pub struct NewFile {
     dir: Dir,
@@ -67,7 +67,11 @@ impl NewFile {
     }
 
     /// The same, with this way to give a file of a directory a second name.
-    fn commit_by(mut self, replace: Replace, link: impl FnOnce(&Dir, &OsStr, &OsStr) -> Result<(), Errno>) -> Result<(), FileError> {
+    fn commit_by(
+        mut self,
+        replace: Replace,
+        link: impl FnOnce(&Dir, &OsStr, &OsStr) -> Result<(), Errno>,
+    ) -> Result<(), FileError> {
         let path = self.dir.entry(&self.name);
         self.file.sync_all().map_err(io("write", &path))?;
         match replace {
@@ -94,7 +98,8 @@ impl NewFile {
     }
 
     fn rename(&mut self, path: &Path) -> Result<(), FileError> {
-        renameat(self.dir.fd(), &self.temporary, self.dir.fd(), &self.name).map_err(io("put the new file at", path))?;
+        renameat(self.dir.fd(), &self.temporary, self.dir.fd(), &self.name)
+            .map_err(io("put the new file at", path))?;
         self.committed = true;
         Ok(())
     }
@@ -145,10 +150,23 @@ mod tests {
             new("first").commit_by(Replace::Never, |_, _, _| Err(error)).unwrap();
             let second = new("second").commit_by(Replace::Never, |_, _, _| Err(error));
             assert!(matches!(second, Err(FileError::Exists { .. })), "{second:?}");
-            assert_eq!((fs::read_to_string(path.join("name")).unwrap().as_str(), fs::read_dir(&path).unwrap().count()), ("first", 1));
+            assert_eq!(
+                (
+                    fs::read_to_string(path.join("name")).unwrap().as_str(),
+                    fs::read_dir(&path).unwrap().count()
+                ),
+                ("first", 1)
+            );
             fs::remove_file(path.join("name")).unwrap();
         }
-        assert!(matches!(new("").commit_by(Replace::Never, |_, _, _| Err(Errno::ACCESS)), Err(FileError::Io { .. })));
-        assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "other errors are errors, and leave nothing behind");
+        assert!(matches!(
+            new("").commit_by(Replace::Never, |_, _, _| Err(Errno::ACCESS)),
+            Err(FileError::Io { .. })
+        ));
+        assert_eq!(
+            fs::read_dir(&path).unwrap().count(),
+            0,
+            "other errors are errors, and leave nothing behind"
+        );
     }
 }

@@ -1,7 +1,8 @@
 //! Text as people's programs write it.
 //!
-//! Editors and shells of other systems put a byte order mark in front (U+FEFF, Unicode §23.8), and end lines with CR LF.
-//! Neither is part of the text: a password with an invisible character in front would never match.
+//! Editors and shells of other systems put a byte order mark in front (U+FEFF, Unicode §23.8), and end lines
+//! with CR LF. Neither is part of the text: a password with an invisible character in front would never
+//! match.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -55,8 +56,8 @@ pub fn read(from: impl Read, limit: u64) -> Result<String, TextError> {
     if bytes.len() as u64 > limit { Err(TextError::TooLong(limit)) } else { from_bytes(bytes) }
 }
 
-/// A secret of one line: the first line, without byte order mark and line end, and with its spaces. Later lines are not part
-/// of it.
+/// A secret of one line: the first line, without byte order mark and line end, and with its spaces. Later
+/// lines are not part of it.
 pub fn secret_line(from: impl Read, limit: u64) -> Result<Secret, TextError> {
     // One allocation, which is wiped: a buffer that grew would leave copies behind.
     let room = usize::try_from(limit).unwrap_or(0).saturating_add(8);
@@ -83,7 +84,8 @@ pub fn secret_of_line(bytes: &[u8], limit: u64) -> Result<Secret, TextError> {
     }
 }
 
-/// Whether it begins with the byte order mark of UTF-16 or UTF-32, in either order. None of them begins UTF-8 text.
+/// Whether it begins with the byte order mark of UTF-16 or UTF-32, in either order. None of them begins UTF-8
+/// text.
 fn is_wide(bytes: &[u8]) -> bool {
     [&b"\xff\xfe"[..], b"\xfe\xff", b"\0\0\xfe\xff"].iter().any(|mark| bytes.starts_with(mark))
 }
@@ -105,7 +107,11 @@ mod tests {
         ] {
             assert_eq!(secret_line(text, 64).unwrap().expose_secret(), b"pass word", "{text:?}");
         }
-        assert_eq!(secret_line(&b" p\xc3\xa4ss \r\n"[..], 64).unwrap().expose_secret(), b" p\xc3\xa4ss ", "spaces belong to it");
+        assert_eq!(
+            secret_line(&b" p\xc3\xa4ss \r\n"[..], 64).unwrap().expose_secret(),
+            b" p\xc3\xa4ss ",
+            "spaces belong to it"
+        );
     }
 
     #[test]
@@ -122,13 +128,20 @@ mod tests {
             let error = secret_line(bad, 16).unwrap_err().to_string();
             assert!(error.contains(says) && !error.contains("hunter2"), "{bad:?}: {error}");
         }
-        assert!(secret_line(&b"\xef\xbb\xbf0123456789abcdef\r\n"[..], 16).is_ok(), "the bound is on the secret itself");
+        assert!(
+            secret_line(&b"\xef\xbb\xbf0123456789abcdef\r\n"[..], 16).is_ok(),
+            "the bound is on the secret itself"
+        );
     }
 
     #[test]
     fn a_text_loses_its_mark_and_nothing_else() {
         assert_eq!(read(&b"\xef\xbb\xbfa\r\nb\n"[..], 64).unwrap(), "a\r\nb\n");
-        assert_eq!(read(&b"a \xef\xbb\xbf b"[..], 64).unwrap(), "a \u{feff} b", "a mark in the middle is a character");
+        assert_eq!(
+            read(&b"a \xef\xbb\xbf b"[..], 64).unwrap(),
+            "a \u{feff} b",
+            "a mark in the middle is a character"
+        );
         assert!(matches!(read(&b"12345"[..], 4), Err(TextError::TooLong(4))));
         assert_eq!(without_mark(b"\xef\xbb\xbf\xef\xbb\xbfa"), b"\xef\xbb\xbfa", "one mark, not two");
     }

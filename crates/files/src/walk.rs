@@ -16,7 +16,8 @@ use crate::namespace::own_user;
 /// As many links as the kernel follows.
 const MOST_LINKS: u32 = 40;
 
-/// Enough rights to walk further from a directory, without the right to list it where the system distinguishes these.
+/// Enough rights to walk further from a directory, without the right to list it where the system
+/// distinguishes these.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const PASS: OFlags = OFlags::PATH;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -49,7 +50,8 @@ pub(crate) struct Walked {
     pub(crate) name: Option<OsString>,
     /// Whether the last directory was made just now.
     pub(crate) made: bool,
-    /// Whether others can pass through each directory, so that only the modes of files decide what they can read.
+    /// Whether others can pass through each directory, so that only the modes of files decide what they can
+    /// read.
     pub(crate) passable: bool,
 }
 
@@ -66,7 +68,8 @@ struct Way {
 impl Way {
     fn root(us: Option<u32>) -> Result<Self, FileError> {
         let real = PathBuf::from("/");
-        let at = openat(CWD, "/", PASS | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(io("open", &real))?;
+        let at = openat(CWD, "/", PASS | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(io("open", &real))?;
         let mut way = Self { at, real, us, links: 0, made: false, closed: Vec::new() };
         way.judge(false)?;
         Ok(way)
@@ -87,7 +90,8 @@ impl Way {
     }
 
     fn up(&mut self) -> Result<(), FileError> {
-        self.at = openat(&self.at, "..", PASS | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(io("open", &self.real))?;
+        self.at = openat(&self.at, "..", PASS | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(io("open", &self.real))?;
         self.closed.retain(|closed| *closed != self.real);
         self.real.pop();
         Ok(())

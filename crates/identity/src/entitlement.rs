@@ -82,7 +82,10 @@ mod tests {
 
     #[test]
     fn every_selector_must_be_attested() {
-        assert!(covers(&["unix:uid:1000", "unix:gid:1000", "unix:path:/bin/a"], &["unix:uid:1000", "unix:path:/bin/a"]));
+        assert!(covers(
+            &["unix:uid:1000", "unix:gid:1000", "unix:path:/bin/a"],
+            &["unix:uid:1000", "unix:path:/bin/a"]
+        ));
         assert!(!covers(&["unix:uid:1000"], &["unix:uid:1000", "unix:path:/bin/a"]));
         assert!(!covers(&["unix:uid:10000"], &["unix:uid:1000"]), "no prefix matching");
         assert!(!covers(&["UNIX:uid:1000"], &["unix:uid:1000"]), "bytewise");
@@ -91,8 +94,14 @@ mod tests {
 
     #[test]
     fn what_a_node_sends_that_is_no_selector_or_of_an_attestor_unknown_here_takes_nothing_away() {
-        assert!(covers(&["", "nonsense", "unix:user:riley", "k8s:ns:prod", "unix:uid:1000"], &["unix:uid:1000"]));
-        assert!(covers(&["k8s:ns:prod", "unix:uid:1000"], &["k8s:ns:prod"]), "a kind needs nothing here to be required and shown");
+        assert!(covers(
+            &["", "nonsense", "unix:user:riley", "k8s:ns:prod", "unix:uid:1000"],
+            &["unix:uid:1000"]
+        ));
+        assert!(
+            covers(&["k8s:ns:prod", "unix:uid:1000"], &["k8s:ns:prod"]),
+            "a kind needs nothing here to be required and shown"
+        );
         assert!(!covers(&["k8s:ns:production"], &["k8s:ns:prod"]));
     }
 
@@ -106,15 +115,25 @@ mod tests {
     #[test]
     fn an_agent_that_is_not_active_or_has_no_purpose_gets_nothing() {
         for state in [AgentState::Suspended, AgentState::Contained, AgentState::Retired] {
-            assert_eq!(issuable(&Agent { state, ..agent(&["unix:uid:1"]) }), Err(NotIssuable::NotActive), "{state:?}");
+            assert_eq!(
+                issuable(&Agent { state, ..agent(&["unix:uid:1"]) }),
+                Err(NotIssuable::NotActive),
+                "{state:?}"
+            );
         }
-        assert_eq!(issuable(&Agent { purpose: " ".to_owned(), ..agent(&["unix:uid:1"]) }), Err(NotIssuable::NoPurpose));
+        assert_eq!(
+            issuable(&Agent { purpose: " ".to_owned(), ..agent(&["unix:uid:1"]) }),
+            Err(NotIssuable::NoPurpose)
+        );
         assert_eq!(issuable(&agent(&["unix:uid:1"])), Ok(()));
     }
 
     #[test]
     fn an_agent_with_an_identity_of_the_servers_own_gets_nothing() {
-        let own = Agent { spiffe_id: "spiffe://acme.example/mandate/server".parse().unwrap(), ..agent(&["unix:uid:1"]) };
+        let own = Agent {
+            spiffe_id: "spiffe://acme.example/mandate/server".parse().unwrap(),
+            ..agent(&["unix:uid:1"])
+        };
         assert_eq!(issuable(&own), Err(NotIssuable::Reserved));
     }
 

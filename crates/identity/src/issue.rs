@@ -3,7 +3,9 @@
 use mandate_audit::{Kind, Outcome};
 use mandate_authority::{ClaimsLint, JwtSvidGrant};
 use mandate_core::selector::shows_all;
-use mandate_core::{AgentName, Clock as _, KnownTerms, RequestSource, Selector, SpiffeId, Timestamp, TokenId};
+use mandate_core::{
+    AgentName, Clock as _, KnownTerms, RequestSource, Selector, SpiffeId, Timestamp, TokenId,
+};
 
 use crate::Identity;
 use crate::changes::Changes;
@@ -45,7 +47,8 @@ impl Identity {
 
     /// Every identity that some process of this node could be entitled to, by SPIFFE ID.
     ///
-    /// Selectors name local facts (a user, a program) and no node, so every node is told of every agent that has some.
+    /// Selectors name local facts (a user, a program) and no node, so every node is told of every agent that
+    /// has some.
     pub async fn entries_for_node(&self, node: &Presented) -> Result<Vec<NodeEntry>, IdentityError> {
         self.joined_node(node).await?;
         let snapshot = self.live.snapshot();
@@ -54,14 +57,19 @@ impl Identity {
             .registry
             .agents()
             .filter(|agent| agent.spiffe_id.is_member_of(own) && issuable(agent).is_ok())
-            .map(|agent| NodeEntry { spiffe_id: agent.spiffe_id.clone(), selectors: agent.selectors.clone(), name: agent.name.clone() })
+            .map(|agent| NodeEntry {
+                spiffe_id: agent.spiffe_id.clone(),
+                selectors: agent.selectors.clone(),
+                name: agent.name.clone(),
+            })
             .collect();
         entries.sort_by(|a, b| a.spiffe_id.cmp(&b.spiffe_id));
         Ok(entries)
     }
 
-    /// Issues a JWT-SVID for a process of `node` that showed `selectors`. The entitlement is decided with the present registry,
-    /// which may be newer than what the node knows. The record is durable before the signature.
+    /// Issues a JWT-SVID for a process of `node` that showed `selectors`. The entitlement is decided with the
+    /// present registry, which may be newer than what the node knows. The record is durable before the
+    /// signature.
     pub async fn issue_jwt_svid(
         &self,
         node: &Presented,
@@ -74,7 +82,10 @@ impl Identity {
         // The node that attested the process.
         let client = Some(node.spiffe_id.shared());
         record.about = KnownTerms { client: client.clone(), ..KnownTerms::default() }.into();
-        let what = format!("a JWT-SVID of {agent} for {}", audiences.join(" ").chars().take(512).collect::<String>());
+        let what = format!(
+            "a JWT-SVID of {agent} for {}",
+            audiences.join(" ").chars().take(512).collect::<String>()
+        );
         if let Err(error) = self.joined_node(node).await {
             // The holder of a certificate that is not valid is a stranger.
             return self.refuse(record, Some(RequestSource::Other), what, error).await;
@@ -83,17 +94,28 @@ impl Identity {
             return self.refuse(record, None, what, error).await;
         }
         let jti = TokenId::generate(now, self.entropy.as_ref());
-        let grant = match JwtSvidGrant::new(self.authority.trust_domain(), agent.clone(), audiences, jti, now) {
+        let grant = match JwtSvidGrant::new(self.authority.trust_domain(), agent.clone(), audiences, jti, now)
+        {
             Ok(grant) => grant.behind(self.clock.behind()),
-            Err(ClaimsLint::Audience) => return self.refuse(record, None, what, IdentityError::Audience).await,
-            Err(other) => return self.refuse(record, None, what, IdentityError::Internal(other.to_string())).await,
+            Err(ClaimsLint::Audience) => {
+                return self.refuse(record, None, what, IdentityError::Audience).await;
+            }
+            Err(other) => {
+                return self.refuse(record, None, what, IdentityError::Internal(other.to_string())).await;
+            }
         };
         record.about = KnownTerms { client, ..grant.known(self.authority.issuer()) }.into();
-        let receipt = self.append(record, Vec::new()).await.map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
+        let receipt = self
+            .append(record, Vec::new())
+            .await
+            .map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
         // A node that was banned while the record was written gets nothing.
         self.still_joined(&node.spiffe_id)?;
         self.entitled(agent, selectors)?;
-        let svid = self.authority.sign_jwt_svid(&grant, receipt).map_err(|error| IdentityError::Internal(error.to_string()))?;
+        let svid = self
+            .authority
+            .sign_jwt_svid(&grant, receipt)
+            .map_err(|error| IdentityError::Internal(error.to_string()))?;
         Ok(IssuedSvid { svid, expires: grant.expires() })
     }
 

@@ -1,4 +1,5 @@
-//! How a node joins: it gets its first certificate for a single-use token, and each later one for the certificate before it.
+//! How a node joins: it gets its first certificate for a single-use token, and each later one for the
+//! certificate before it.
 
 use std::fmt;
 use std::time::Duration;
@@ -24,7 +25,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 
 /// A token that joins one node, once: `<random>.<pin of the signing authority>`.
 ///
-/// The pin lets a node that knows nothing yet recognize the server; the random half lets the server recognize the node.
+/// The pin lets a node that knows nothing yet recognize the server; the random half lets the server recognize
+/// the node.
 #[derive(Clone, PartialEq, Eq)]
 pub struct JoinToken {
     text: Secret,
@@ -77,8 +79,9 @@ fn hash(token: &Secret) -> JoinTokenHash {
 
 /// The name of the node that joins with this token and this key: 80 bits of a digest of both.
 ///
-/// The same pair always gives the same name, so that a node whose first answer was lost is recognized. A name that is in use
-/// is never given to another node, so that security does not depend on the length of the digest.
+/// The same pair always gives the same name, so that a node whose first answer was lost is recognized. A name
+/// that is in use is never given to another node, so that security does not depend on the length of the
+/// digest.
 fn name(token: &JoinTokenHash, key: &ProvenKey) -> String {
     let digest = sha256(&[token.as_slice(), key.point()].concat());
     let (name, _) = digest.split_at(10);
@@ -91,7 +94,11 @@ impl Identity {
     /// # Errors
     /// [`IdentityError::JoinTokenLifetime`] unless the lifetime is more than zero and at most [`MAX_JOIN_TOKEN_LIFETIME`];
     /// [`IdentityError::AuditUnavailable`] if the token cannot be recorded.
-    pub async fn create_join_token(&self, by: &str, lifetime: Option<Duration>) -> Result<JoinToken, IdentityError> {
+    pub async fn create_join_token(
+        &self,
+        by: &str,
+        lifetime: Option<Duration>,
+    ) -> Result<JoinToken, IdentityError> {
         let lifetime = lifetime.unwrap_or(JOIN_TOKEN_LIFETIME);
         if lifetime.is_zero() || lifetime > MAX_JOIN_TOKEN_LIFETIME {
             return Err(IdentityError::JoinTokenLifetime);
@@ -105,16 +112,23 @@ impl Identity {
         record.by = Some(by.to_owned());
         record.detail = Some(format!("made a join token that can be used until {expires}"));
         let keep = Effect::KeepJoinToken { hash: hash(&text), by: by.to_owned(), expires };
-        self.append(record, vec![keep]).await.map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
+        self.append(record, vec![keep])
+            .await
+            .map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
         Ok(JoinToken { text, expires })
     }
 
-    /// Joins a node that asks from `source`: spends the token, records it, issues the certificate. The server chooses the node's
-    /// name; of the certificate request only the proven key is used.
+    /// Joins a node that asks from `source`: spends the token, records it, issues the certificate. The server
+    /// chooses the node's name; of the certificate request only the proven key is used.
     ///
-    /// The answer may be lost after the token is spent. Until the token expires, a request that shows it again with the
-    /// same key gets an answer again, as the same node. With another key the token is refused.
-    pub async fn join(&self, token: &Secret, request: &[u8], source: RequestSource) -> Result<NodeCertificate, IdentityError> {
+    /// The answer may be lost after the token is spent. Until the token expires, a request that shows it
+    /// again with the same key gets an answer again, as the same node. With another key the token is refused.
+    pub async fn join(
+        &self,
+        token: &Secret,
+        request: &[u8],
+        source: RequestSource,
+    ) -> Result<NodeCertificate, IdentityError> {
         let now = self.clock.now();
         let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
         let key = match ProvenKey::from_request(request) {
@@ -149,12 +163,19 @@ impl Identity {
             Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),
         };
         self.still_joined(grant.spiffe_id())?;
-        let issued =
-            self.authority.issue_node_certificate(&grant, &key, receipt).map_err(|error| IdentityError::Internal(error.to_string()))?;
-        Ok(NodeCertificate { chain: issued.chain, spiffe_id: grant.spiffe_id().clone(), expires: issued.expires })
+        let issued = self
+            .authority
+            .issue_node_certificate(&grant, &key, receipt)
+            .map_err(|error| IdentityError::Internal(error.to_string()))?;
+        Ok(NodeCertificate {
+            chain: issued.chain,
+            spiffe_id: grant.spiffe_id().clone(),
+            expires: issued.expires,
+        })
     }
 
-    /// A new certificate for a node that has joined and is not banned; for one whose certificate has expired, see
+    /// A new certificate for a node that has joined and is not banned; for one whose certificate has expired,
+    /// see
     /// [`Identity::with_rejoin_grace`].
     pub async fn renew(&self, shown: &Presented, request: &[u8]) -> Result<NodeCertificate, IdentityError> {
         let now = self.clock.now();
@@ -166,7 +187,11 @@ impl Identity {
         };
         let key = match ProvenKey::from_request(request) {
             Ok(key) => key,
-            Err(error) => return self.refuse(record, None, what, IdentityError::CertificateRequest(error.to_string())).await,
+            Err(error) => {
+                return self
+                    .refuse(record, None, what, IdentityError::CertificateRequest(error.to_string()))
+                    .await;
+            }
         };
         let grant = NodeGrant::new(self.authority.trust_domain(), &node.id, self.clock.wall())
             .map_err(|error| IdentityError::Internal(error.to_string()))?;
@@ -185,20 +210,29 @@ impl Identity {
             Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),
         };
         self.still_joined(grant.spiffe_id())?;
-        let issued =
-            self.authority.issue_node_certificate(&grant, &key, receipt).map_err(|error| IdentityError::Internal(error.to_string()))?;
-        Ok(NodeCertificate { chain: issued.chain, spiffe_id: grant.spiffe_id().clone(), expires: issued.expires })
+        let issued = self
+            .authority
+            .issue_node_certificate(&grant, &key, receipt)
+            .map_err(|error| IdentityError::Internal(error.to_string()))?;
+        Ok(NodeCertificate {
+            chain: issued.chain,
+            spiffe_id: grant.spiffe_id().clone(),
+            expires: issued.expires,
+        })
     }
 
-    /// Bans a node: it gets nothing more, no matter which certificate it has, and its open streams end. Returns where the ban is
-    /// recorded.
+    /// Bans a node: it gets nothing more, no matter which certificate it has, and its open streams end.
+    /// Returns where the ban is recorded.
     pub async fn ban_node(&self, by: &str, name: &str) -> Result<Recorded, IdentityError> {
         let (store, id) = (self.store.clone(), name.to_owned());
-        self.ban_unless_unknown(by, name, move || store.read_blocking("read a node", |tx| nodes::get(tx, &id))).await
+        self.ban_unless_unknown(by, name, move || {
+            store.read_blocking("read a node", |tx| nodes::get(tx, &id))
+        })
+        .await
     }
 
-    /// Bans a node, unless `find` says in time that there is none of this name. A database that cannot be read, or does not answer,
-    /// is no reason not to ban.
+    /// Bans a node, unless `find` says in time that there is none of this name. A database that cannot be
+    /// read, or does not answer, is no reason not to ban.
     async fn ban_unless_unknown(
         &self,
         by: &str,
@@ -216,8 +250,9 @@ impl Identity {
         banned.map(|taken| taken.recorded).map_err(|error| IdentityError::Internal(error.to_string()))
     }
 
-    /// The node that a verified certificate names, if the certificate has not expired since it was verified. One that has by the
-    /// server's own clock counts only as the newest of its node, whose time of issue is known.
+    /// The node that a verified certificate names, if the certificate has not expired since it was verified.
+    /// One that has by the server's own clock counts only as the newest of its node, whose time of issue is
+    /// known.
     pub(crate) async fn joined_node(&self, shown: &Presented) -> Result<Node, IdentityError> {
         let at = Moment::of(&self.clock);
         if at.wall >= shown.expires {
@@ -230,19 +265,26 @@ impl Identity {
 
     /// The node of this name, if it has joined and is not banned.
     pub(crate) async fn known_node(&self, id: &SpiffeId) -> Result<Node, IdentityError> {
-        let name = node_name(id).filter(|_| id.is_member_of(self.authority.trust_domain())).ok_or(IdentityError::NodeUnknown)?;
+        let name = node_name(id)
+            .filter(|_| id.is_member_of(self.authority.trust_domain()))
+            .ok_or(IdentityError::NodeUnknown)?;
         if self.stops.has_banned(name) {
             return Err(IdentityError::NodeBanned);
         }
         let id = name.to_owned();
-        let node = self.store.read("read a node", move |tx| nodes::get(tx, &id)).await?.ok_or(IdentityError::NodeUnknown)?;
+        let node = self
+            .store
+            .read("read a node", move |tx| nodes::get(tx, &id))
+            .await?
+            .ok_or(IdentityError::NodeUnknown)?;
         match node.state {
             NodeState::Joined => Ok(node),
             NodeState::Banned => Err(IdentityError::NodeBanned),
         }
     }
 
-    /// The last check before anything is issued, after all waits: a ban that is not in the database yet counts as well.
+    /// The last check before anything is issued, after all waits: a ban that is not in the database yet
+    /// counts as well.
     pub(crate) fn still_joined(&self, id: &SpiffeId) -> Result<(), IdentityError> {
         match node_name(id) {
             Some(name) if !self.stops.has_banned(name) => Ok(()),

@@ -1,8 +1,9 @@
-//! Agent identity, the server's side: how a node joins, which attested process is which agent, and what it is issued.
+//! Agent identity, the server's side: how a node joins, which attested process is which agent, and what it is
+//! issued.
 //!
-//! A node says what it saw of a process. This crate decides, with the present registry, to which identity that entitles the
-//! process. Everything that is issued or refused is first recorded in the audit log. There is no gRPC here: that is in
-//! `server`.
+//! A node says what it saw of a process. This crate decides, with the present registry, to which identity
+//! that entitles the process. Everything that is issued or refused is first recorded in the audit log. There
+//! is no gRPC here: that is in `server`.
 
 mod changes;
 mod entitlement;
@@ -67,7 +68,9 @@ pub struct Identity {
 
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Identity").field("trust_domain", self.authority.trust_domain()).finish_non_exhaustive()
+        f.debug_struct("Identity")
+            .field("trust_domain", self.authority.trust_domain())
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,7 +78,17 @@ impl Identity {
     /// An engine of these parts.
     pub fn new(parts: Parts) -> Self {
         let Parts { authority, log, stops, live, store, clock, entropy } = parts;
-        Self { authority, log, stops, live, store, clock, entropy, rejoin_grace: Duration::ZERO, looks: Looks::new(LOOKS) }
+        Self {
+            authority,
+            log,
+            stops,
+            live,
+            store,
+            clock,
+            entropy,
+            rejoin_grace: Duration::ZERO,
+            looks: Looks::new(LOOKS),
+        }
     }
 
     fn record(&self, kind: Kind, outcome: Outcome, reason: &str, now: Timestamp) -> Record {
@@ -86,8 +99,8 @@ impl Identity {
         self.log.append(record, effects).await
     }
 
-    /// Records a refusal and returns it. The refusal of a `stranger` is recorded within the quota of its source. If it cannot be
-    /// recorded, the caller gets that error instead.
+    /// Records a refusal and returns it. The refusal of a `stranger` is recorded within the quota of its
+    /// source. If it cannot be recorded, the caller gets that error instead.
     async fn refuse<T>(
         &self,
         mut record: Record,

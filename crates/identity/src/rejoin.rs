@@ -1,5 +1,5 @@
-//! A node that was away for too long: its certificate has expired, and the operator may allow it to renew the certificate
-//! nevertheless.
+//! A node that was away for too long: its certificate has expired, and the operator may allow it to renew the
+//! certificate nevertheless.
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ pub(crate) struct Renewable {
 }
 
 impl Identity {
-    /// Lets a node renew its newest certificate for this time after the certificate has expired. It can be used for nothing else.
+    /// Lets a node renew its newest certificate for this time after the certificate has expired. It can be
+    /// used for nothing else.
     #[must_use]
     pub fn with_rejoin_grace(mut self, grace: Duration) -> Self {
         self.rejoin_grace = grace.min(MAX_REJOIN_GRACE);
@@ -33,8 +34,9 @@ impl Identity {
 
     /// The node that shows this certificate, if it may have a new one.
     ///
-    /// An expired certificate counts only if it is the newest that was issued to the node. An older one is a copy from a backup
-    /// or a stolen one. After a node has joined again, its certificate from before is an older one too.
+    /// An expired certificate counts only if it is the newest that was issued to the node. An older one is a
+    /// copy from a backup or a stolen one. After a node has joined again, its certificate from before is an
+    /// older one too.
     pub(crate) async fn renewable(&self, shown: &Presented) -> Result<Renewable, IdentityError> {
         match self.joined_node(shown).await {
             Ok(node) => {
@@ -47,10 +49,13 @@ impl Identity {
         let node = self.known_node(&shown.spiffe_id).await?;
         let Moment { now, wall } = Moment::of(&self.clock);
         // By the clock that says that more time has passed.
-        if node.expires != shown.expires || wall.since(node.expires).max(now.since(ends(&node))) > self.rejoin_grace {
+        if node.expires != shown.expires
+            || wall.since(node.expires).max(now.since(ends(&node))) > self.rejoin_grace
+        {
             return Err(IdentityError::NodeExpired);
         }
-        let what = format!("node {} joined again with its certificate, which expired at {}", node.id, shown.expires);
+        let what =
+            format!("node {} joined again with its certificate, which expired at {}", node.id, shown.expires);
         Ok(Renewable { node, what, newest: Some(shown.expires) })
     }
 }

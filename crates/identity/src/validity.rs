@@ -1,9 +1,10 @@
 //! Until when a node's certificate counts, however the machine's clock is set.
 //!
-//! Others judge certificates by their own clocks, so a certificate is written by the machine's clock, and is judged by it here as
-//! well. While the machine's clock is far behind the server's own, which never goes back, even a new certificate ends before the
-//! server's time. So the server's clock decides too, but by the time of issue: an hour after that, the certificate has
-//! expired. It stays expired, also when the machine's clock is set back.
+//! Others judge certificates by their own clocks, so a certificate is written by the machine's clock, and is
+//! judged by it here as well. While the machine's clock is far behind the server's own, which never goes
+//! back, even a new certificate ends before the server's time. So the server's clock decides too, but by the
+//! time of issue: an hour after that, the certificate has expired. It stays expired, also when the machine's
+//! clock is set back.
 
 use mandate_core::lifetimes::X509_SVID_LIFETIME;
 use mandate_core::{Clock as _, HybridClock, Timestamp};

@@ -1,11 +1,11 @@
 //! What decisions read: an immutable snapshot, swapped as a whole, and the meters.
 //!
-//! The hot path takes no lock for the snapshot. A change that gives authority is swapped in after it is durable. A change
-//! that takes authority away is swapped in at once. Both wake the subscribers.
+//! The hot path takes no lock for the snapshot. A change that gives authority is swapped in after it is
+//! durable. A change that takes authority away is swapped in at once. Both wake the subscribers.
 //!
-//! A snapshot knows which [`Edition`] of the registry it shows. What is planned from it names that edition, and is planned
-//! again if there is a newer one: the database compares the version, and [`Claim`] and [`Live::narrow`] compare what the
-//! database cannot know yet, the stops that are in force and not recorded.
+//! A snapshot knows which [`Edition`] of the registry it shows. What is planned from it names that edition,
+//! and is planned again if there is a newer one: the database compares the version, and [`Claim`] and
+//! [`Live::narrow`] compare what the database cannot know yet, the stops that are in force and not recorded.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use mandate_core::registry::{Registry, RegistryVersion};
-use mandate_core::{Clock as _, Cut, CutTarget, HybridClock, Issuer, MeterId, Reservation, RevocationSet, Timestamp};
+use mandate_core::{
+    Clock as _, Cut, CutTarget, HybridClock, Issuer, MeterId, Reservation, RevocationSet, Timestamp,
+};
 use mandate_delegation::Facts;
 use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_policy::Policies;
@@ -37,13 +39,14 @@ pub struct Snapshot {
     pub edition: Edition,
 }
 
-/// Which registry a snapshot shows: that of a version of the database, with the stops that were in force already.
+/// Which registry a snapshot shows: that of a version of the database, with the stops that were in force
+/// already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Edition {
     /// The version of the database. Every change up to it is shown, and none after it.
     pub version: RegistryVersion,
-    /// How many stops have been put in force by this process that narrow entries, or that halt some while a change is being
-    /// written. Those that are not recorded yet are not in the version.
+    /// How many stops have been put in force by this process that narrow entries, or that halt some while a
+    /// change is being written. Those that are not recorded yet are not in the version.
     narrowings: u64,
 }
 
@@ -54,15 +57,18 @@ impl Edition {
     }
 }
 
-/// What was planned was planned from an edition that is no longer in force, or beside a change that is being written.
+/// What was planned was planned from an edition that is no longer in force, or beside a change that is being
+/// written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the registry was changed meanwhile")]
 pub struct Overtaken;
 
-/// The place of a cut in the feed of this process: which process, and how many cuts it had told before, and this one.
+/// The place of a cut in the feed of this process: which process, and how many cuts it had told before, and
+/// this one.
 ///
-/// A cut is on the feed before it is in the database, so it cannot have the database's number. Another process, as after a
-/// restart, has other places: a reader that knows a place of an earlier process does not take it for one of this.
+/// A cut is on the feed before it is in the database, so it cannot have the database's number. Another
+/// process, as after a restart, has other places: a reader that knows a place of an earlier process does not
+/// take it for one of this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedPlace {
     epoch: u64,
@@ -151,7 +157,12 @@ impl Live {
     /// Asks `question` with the facts of `snapshot`.
     ///
     /// `behind`: see [`Facts::behind`].
-    pub fn with_facts<T>(&self, snapshot: &Snapshot, behind: Duration, question: impl FnOnce(&Facts<'_>) -> T) -> T {
+    pub fn with_facts<T>(
+        &self,
+        snapshot: &Snapshot,
+        behind: Duration,
+        question: impl FnOnce(&Facts<'_>) -> T,
+    ) -> T {
         let used = |meter: &MeterId| self.used(meter);
         question(&Facts {
             issuer: &self.issuer,
@@ -181,8 +192,8 @@ impl Live {
         }
     }
 
-    /// Corrects a count that is behind the store: what was recorded for a caller that had disconnected is not counted here. Call
-    /// it with the reservation that the store refused.
+    /// Corrects a count that is behind the store: what was recorded for a caller that had disconnected is not
+    /// counted here. Call it with the reservation that the store refused.
     pub fn refused(&self, reservation: &Reservation) {
         let mut meters = self.meters.lock();
         let shown = meters.entry(reservation.meter.clone()).or_default();
@@ -198,8 +209,8 @@ impl Live {
 
     /// Puts a stop in force that only halts entries. `change` changes nothing if it is made again.
     ///
-    /// A change that was planned before keeps it. A change that is being written may lift an earlier halt of the same entry; this
-    /// one came after that change, so it is made again on top of it.
+    /// A change that was planned before keeps it. A change that is being written may lift an earlier halt of
+    /// the same entry; this one came after that change, so it is made again on top of it.
     pub fn halt(&self, change: impl Fn(&mut Registry) + Send + Sync + 'static) {
         let mut writer = self.writer.lock();
         let beside = writer.claims > 0;
@@ -216,11 +227,12 @@ impl Live {
         self.writer.lock().claims > 0
     }
 
-    /// Puts a stop in force that does more than to halt entries. `change` changes nothing if it is made again.
+    /// Puts a stop in force that does more than to halt entries. `change` changes nothing if it is made
+    /// again.
     ///
-    /// `planned` is the edition from which it was planned, unless it is one that an earlier process left. It is refused if
-    /// there is another one by now. If it `removes` entries that others can mention, it is refused too while a change is being
-    /// written, which may mention them.
+    /// `planned` is the edition from which it was planned, unless it is one that an earlier process left. It
+    /// is refused if there is another one by now. If it `removes` entries that others can mention, it is
+    /// refused too while a change is being written, which may mention them.
     pub fn narrow(
         &self,
         planned: Option<Edition>,
@@ -229,7 +241,9 @@ impl Live {
     ) -> Result<(), Overtaken> {
         let mut writer = self.writer.lock();
         let Edition { version, narrowings } = self.snapshot.load().edition;
-        if planned.is_some_and(|planned| planned != Edition { version, narrowings }) || (removes && writer.claims > 0) {
+        if planned.is_some_and(|planned| planned != Edition { version, narrowings })
+            || (removes && writer.claims > 0)
+        {
             return Err(Overtaken);
         }
         let edition = Edition { version, narrowings: narrowings + 1 };
@@ -251,8 +265,8 @@ impl Live {
         }
     }
 
-    /// Puts in force what the database has, if that is newer: its registry at `version`, with the stops that are not recorded.
-    /// Returns whether it was newer.
+    /// Puts in force what the database has, if that is newer: its registry at `version`, with the stops that
+    /// are not recorded. Returns whether it was newer.
     ///
     /// The caller ensures that no stop was recorded since the database was read.
     pub fn replace(&self, version: RegistryVersion, registry: Registry, policies: Policies) -> bool {
@@ -272,7 +286,12 @@ impl Live {
         change(&mut registry);
         let policies = policies.map_or_else(|| Arc::clone(&current.policies), Arc::new);
         let revocations = Arc::clone(&current.revocations);
-        self.snapshot.store(Arc::new(Snapshot { registry: Arc::new(registry), policies, revocations, edition }));
+        self.snapshot.store(Arc::new(Snapshot {
+            registry: Arc::new(registry),
+            policies,
+            revocations,
+            edition,
+        }));
         self.generation.send_modify(|generation| *generation += 1);
         self.progress.send_modify(|progress| progress.version = edition.version);
     }
@@ -280,33 +299,40 @@ impl Live {
     /// Waits until there is a newer version than `than`, or no change is being written.
     pub async fn moved(&self, than: RegistryVersion) {
         // The sender lives as long as this.
-        let _ = self.progress.subscribe().wait_for(|progress| progress.version > than || progress.claims == 0).await;
+        let _ = self
+            .progress
+            .subscribe()
+            .wait_for(|progress| progress.version > than || progress.claims == 0)
+            .await;
     }
 
     /// Puts cuts in force and tells the subscribers.
     ///
-    /// Returns the cuts with the time from which they are in force. It is not earlier than the time of any decision on the
-    /// previous snapshot: such a decision is below the cut, however late its token leaves.
+    /// Returns the cuts with the time from which they are in force. It is not earlier than the time of any
+    /// decision on the previous snapshot: such a decision is below the cut, however late its token leaves.
     pub fn cut(&self, mut cuts: Vec<Cut>, clock: &HybridClock) -> Vec<Cut> {
         if cuts.is_empty() {
             return cuts;
         }
         let mut writer = self.writer.lock();
-        // Twice: a decision reads its time before its snapshot. After the first round, no decision gets the previous
-        // snapshot any longer, and the time that is then read is not earlier than that of any decision on it.
+        // Twice: a decision reads its time before its snapshot. After the first round, no decision gets the
+        // previous snapshot any longer, and the time that is then read is not earlier than that of any
+        // decision on it.
         for _ in 0..2 {
             let now = clock.now();
             for cut in &mut cuts {
                 cut.at = cut.at.max(now);
-                // A token is cut by its id, for as long as it and its descendants can live: that is known already.
+                // A token is cut by its id, for as long as it and its descendants can live: that is known
+                // already.
                 if !matches!(cut.target, CutTarget::Token(_)) {
                     cut.forget = cut.forget.max(now.plus(CUT_MEMORY));
                 }
             }
             self.insert(&cuts);
         }
-        // What is issued from here on is later than the cuts, even while the machine's clock stands still or was set back. A
-        // token is cut by its id, whenever it was issued: revoking many of them must not drive the clock ahead.
+        // What is issued from here on is later than the cuts, even while the machine's clock stands still or
+        // was set back. A token is cut by its id, whenever it was issued: revoking many of them must not
+        // drive the clock ahead.
         if cuts.iter().any(|cut| !matches!(cut.target, CutTarget::Token(_))) {
             clock.tick();
         }
@@ -323,8 +349,8 @@ impl Live {
         self.change(|revocations| cuts.iter().cloned().for_each(|cut| revocations.insert(cut)));
     }
 
-    /// Forgets the cuts that no valid token is below, by a clock that can be trusted: if the clock jumped ahead for a moment,
-    /// revoked tokens would become valid again.
+    /// Forgets the cuts that no valid token is below, by a clock that can be trusted: if the clock jumped
+    /// ahead for a moment, revoked tokens would become valid again.
     pub fn forget(&self, now: Timestamp) {
         let _writer = self.writer.lock();
         if self.snapshot.load().revocations.iter().any(|cut| cut.forget <= now) {
@@ -337,11 +363,13 @@ impl Live {
         let current = self.snapshot.load_full();
         let mut revocations = RevocationSet::clone(&current.revocations);
         change(&mut revocations);
-        self.snapshot.store(Arc::new(Snapshot { revocations: Arc::new(revocations), ..Snapshot::clone(&current) }));
+        self.snapshot
+            .store(Arc::new(Snapshot { revocations: Arc::new(revocations), ..Snapshot::clone(&current) }));
     }
 
-    /// The cuts in force with the place of the last one, and a subscription that continues from there without a gap.
-    /// Two subscriptions at the same place have the same cuts, except for cuts that no valid token is below.
+    /// The cuts in force with the place of the last one, and a subscription that continues from there without
+    /// a gap. Two subscriptions at the same place have the same cuts, except for cuts that no valid token is
+    /// below.
     pub fn subscribe_cuts(&self) -> (FeedPlace, Arc<RevocationSet>, broadcast::Receiver<FeedCut>) {
         let writer = self.writer.lock();
         let receiver = self.cuts.subscribe();
@@ -354,8 +382,8 @@ impl Live {
     }
 }
 
-/// A change that gives authority, on its way into the database. From [`Claim::take`] until the claim is dropped, it is being
-/// written: whether it is durable is not known.
+/// A change that gives authority, on its way into the database. From [`Claim::take`] until the claim is
+/// dropped, it is being written: whether it is durable is not known.
 pub struct Claim {
     live: Arc<Live>,
     planned: Edition,
@@ -375,8 +403,8 @@ impl Claim {
         Self { live, planned, state: Mutex::new(Claimed::NotYet) }
     }
 
-    /// Whether the change may be written: there is no other edition by now. The guard of its record asks this in the
-    /// transaction, possibly more than once. From here on no entry is removed beside it.
+    /// Whether the change may be written: there is no other edition by now. The guard of its record asks this
+    /// in the transaction, possibly more than once. From here on no entry is removed beside it.
     pub fn take(&self) -> bool {
         let mut state = self.state.lock();
         let mut writer = self.live.writer.lock();
@@ -387,7 +415,8 @@ impl Claim {
                 writer.claims += 1;
                 self.live.progress.send_modify(|progress| progress.claims = writer.claims);
             }
-            // Asked again, as for a transaction that is made again. A stop that came since is made after the change.
+            // Asked again, as for a transaction that is made again. A stop that came since is made after the
+            // change.
             (Claimed::Taken, _) => {}
             (_, _) => *state = Claimed::Overtaken,
         }
@@ -404,8 +433,9 @@ impl Claim {
         *self.state.lock() == Claimed::Taken
     }
 
-    /// Puts the change in force, which is durable as the next version after the planned one, and with it its policies, if they
-    /// are others. `change` keeps the halts that it finds; the stops that came while it was written are made again on top.
+    /// Puts the change in force, which is durable as the next version after the planned one, and with it its
+    /// policies, if they are others. `change` keeps the halts that it finds; the stops that came while it was
+    /// written are made again on top.
     ///
     /// If a newer version is in force already, the change is in it.
     pub fn put_in_force(&self, policies: Option<Policies>, change: impl FnOnce(&mut Registry)) {
@@ -416,7 +446,11 @@ impl Claim {
         }
         self.live.swap(Edition { version: current.version.next(), ..current }, policies, |registry| {
             change(registry);
-            writer.beside.iter().filter(|(number, _)| *number > self.planned.narrowings).for_each(|(_, stop)| stop(registry));
+            writer
+                .beside
+                .iter()
+                .filter(|(number, _)| *number > self.planned.narrowings)
+                .for_each(|(_, stop)| stop(registry));
         });
     }
 }

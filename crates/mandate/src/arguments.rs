@@ -18,7 +18,9 @@ use mandate_core::{AgentName, ClientId, GrantId, PersonName, TokenId};
 use crate::connection::Connection;
 use crate::name_completion;
 
-pub(crate) use audit::{Audit, AuditCheckpoint, AuditExport, AuditQuery, AuditShow, AuditVerify, Outcome, verifier_key};
+pub(crate) use audit::{
+    Audit, AuditCheckpoint, AuditExport, AuditQuery, AuditShow, AuditVerify, Outcome, verifier_key,
+};
 pub(crate) use demo::{Demo, DemoPart};
 pub(crate) use installation::{Backup, Doctor, Restore};
 pub(crate) use login::{Login, Token, TokenShow};
@@ -55,7 +57,14 @@ Secrets are read from prompts, standard input and files, never from arguments.";
 
 /// Gives every AI agent its own identity, and lets people delegate narrow rights to it.
 #[derive(Parser, Debug)]
-#[command(name = "mandate", version, about, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
+#[command(
+    name = "mandate",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = 100
+)]
 #[command(after_long_help = AFTER_HELP, after_help = "Exit codes and environment: mandate --help", subcommand_required = true)]
 pub(crate) struct Arguments {
     /// Print one JSON value on standard output
@@ -96,7 +105,10 @@ pub(crate) enum Command {
     )]
     Node(Node),
     /// Ask the local node for an identity document
-    #[command(subcommand, after_help = "Example:\n  mandate svid fetch --audience https://mandate.acme.example")]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  mandate svid fetch --audience https://mandate.acme.example"
+    )]
     Svid(Svid),
     /// Declare agents, resources, people, clients, issuers, grants and policies from a file
     #[command(
@@ -108,7 +120,10 @@ pub(crate) enum Command {
     #[command(aliases = ["list", "ls"], after_help = "Examples:\n  mandate get agents\n  mandate get grant --json\n  mandate get agent support-agent")]
     Get(Get),
     /// Show one entry with everything that belongs to it
-    #[command(alias = "show", after_help = "Examples:\n  mandate describe agent support-agent\n  mandate describe person riley")]
+    #[command(
+        alias = "show",
+        after_help = "Examples:\n  mandate describe agent support-agent\n  mandate describe person riley"
+    )]
     Describe(Describe),
     /// People of the embedded directory
     #[command(subcommand, aliases = ["user", "people", "users"], after_help = "Examples:\n  mandate person set-password riley\n  mandate person disable riley\n  mandate get people")]
@@ -117,7 +132,10 @@ pub(crate) enum Command {
     #[command(subcommand, aliases = ["app", "clients"], after_help = "Examples:\n  mandate client set-secret reports\n  mandate get clients")]
     Client(Client),
     /// Stop an agent, or let it act again
-    #[command(subcommand, after_help = "Examples:\n  mandate agent suspend support-agent\n  mandate agent activate support-agent")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mandate agent suspend support-agent\n  mandate agent activate support-agent"
+    )]
     Agent(Agent),
     /// Query, verify and export the audit log
     #[command(
@@ -133,8 +151,8 @@ pub(crate) enum Command {
     Revoke(Revoke),
     /// Log a person in, as an app does, and print their access token
     ///
-    /// Authorization code with PKCE: a browser shows the issuer's login page, and this program waits for it on a loopback
-    /// address. It sees no password and keeps nothing.
+    /// Authorization code with PKCE: a browser shows the issuer's login page, and this program waits for it
+    /// on a loopback address. It sees no password and keeps nothing.
     #[command(
         after_help = "Examples:\n  mandate login --issuer https://mandate.acme.example --client-id notes-app --out sam.token\n  mandate login --client-id notes-app --resource https://notes.acme.example   (MANDATE_ISSUER is set)\n  mandate login --client-id ops --admin --out admin.token                      (for --admin-token-file)"
     )]
@@ -143,7 +161,10 @@ pub(crate) enum Command {
     #[command(subcommand, after_help = "Example:\n  mandate token show sam.token")]
     Token(Token),
     /// Signing keys
-    #[command(subcommand, after_help = "Examples:\n  mandate key rotate\n  mandate status   (lists the keys)")]
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mandate key rotate\n  mandate status   (lists the keys)"
+    )]
     Key(Key),
     /// Show what is running, and what needs attention
     #[command(
@@ -152,30 +173,34 @@ pub(crate) enum Command {
     Status(Status),
     /// Write everything of a server into one file, whether or not it runs
     ///
-    /// Works on the directory itself, so it runs as the server's user. The file is read again and verified before the command
-    /// ends.
+    /// Works on the directory itself, so it runs as the server's user. The file is read again and verified
+    /// before the command ends.
     #[command(after_help = installation::BACKUP_EXAMPLES)]
     Backup(Backup),
     /// Make a server's directory from a backup
     ///
-    /// Everything is verified before the directory gets its name. Everything that was done after the backup is undone, also
-    /// revocations.
+    /// Everything is verified before the directory gets its name. Everything that was done after the backup
+    /// is undone, also revocations.
     #[command(after_help = installation::RESTORE_EXAMPLES)]
     Restore(Restore),
     /// Check why a server does not start with its directory, and say what to do
     ///
-    /// Needs no server and changes nothing. If you give the options with which the server is started, they are checked too.
+    /// Needs no server and changes nothing. If you give the options with which the server is started, they
+    /// are checked too.
     #[command(after_help = installation::DOCTOR_EXAMPLES)]
     Doctor(Doctor),
     /// See what a hijacked agent can do, with one shared key and with Mandate
     ///
-    /// Starts a server, a node and a small CRM, and plays one story twice with an agent that obeys every mail.
-    #[command(after_help = "Examples:\n  mandate demo\n  mandate demo --check   (plays it, and fails unless every promise was kept)")]
+    /// Starts a server, a node and a small CRM, and plays one story twice with an agent that obeys every
+    /// mail.
+    #[command(
+        after_help = "Examples:\n  mandate demo\n  mandate demo --check   (plays it, and fails unless every promise was kept)"
+    )]
     Demo(Demo),
     /// Print a completion script for a shell
     ///
-    /// It completes commands and options. If the server's admin socket can be reached, it also completes the names that the server
-    /// knows.
+    /// It completes commands and options. If the server's admin socket can be reached, it also completes the
+    /// names that the server knows.
     #[command(
         after_help = "Examples:\n  mandate completions bash > /etc/bash_completion.d/mandate\n  mandate completions zsh > ~/.zfunc/_mandate\n  mandate completions fish > ~/.config/fish/completions/mandate.fish"
     )]
@@ -257,7 +282,9 @@ pub(crate) struct Describe {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Person {
     /// Set a person's password: by prompt, or from one line on standard input
-    #[command(after_help = "Examples:\n  mandate person set-password riley\n  mandate person set-password riley < password.txt")]
+    #[command(
+        after_help = "Examples:\n  mandate person set-password riley\n  mandate person set-password riley < password.txt"
+    )]
     SetPassword(SetPassword),
     /// Disable a person: no login, no agent acts for them, and their tokens are revoked
     #[command(alias = "stop", after_help = "Example:\n  mandate person disable riley")]
@@ -288,7 +315,9 @@ pub(crate) struct SetPassword {
 #[derive(Subcommand, Debug)]
 pub(crate) enum Client {
     /// Set a client's secret: by prompt, or from one line on standard input
-    #[command(after_help = "Example:\n  openssl rand -base64 32 | tee secret.txt | mandate client set-secret reports")]
+    #[command(
+        after_help = "Example:\n  openssl rand -base64 32 | tee secret.txt | mandate client set-secret reports"
+    )]
     SetSecret(SetSecret),
 }
 
@@ -334,10 +363,14 @@ pub(crate) enum Revoke {
     #[command(after_help = "Example:\n  mandate revoke token 01968f7e-3c5a-7b21-9f0e-5d8c2a417b36")]
     Token(RevokeToken),
     /// A grant, permanently, and every token that depends on it
-    #[command(after_help = "Example:\n  mandate revoke grant g-77e2dcab62c1ae4cf606cf18b22872a9   (an id from get grants)")]
+    #[command(
+        after_help = "Example:\n  mandate revoke grant g-77e2dcab62c1ae4cf606cf18b22872a9   (an id from get grants)"
+    )]
     Grant(RevokeGrant),
     /// Every token that the agent acts in. To stop the agent, suspend it
-    #[command(after_help = "Examples:\n  mandate revoke agent support-agent\n  mandate agent suspend support-agent   (stops it)")]
+    #[command(
+        after_help = "Examples:\n  mandate revoke agent support-agent\n  mandate agent suspend support-agent   (stops it)"
+    )]
     Agent(AgentState),
     /// Every token of the person
     #[command(alias = "user", after_help = "Example:\n  mandate revoke person riley")]
@@ -454,7 +487,16 @@ mod tests {
             &["serve", "--tls-key", "k"],
             &["serve", "--behind-tls-proxy"],
             &["serve", "--store-password-file", "f"],
-            &["serve", "--behind-tls-proxy", "--issuer", "https://a.example", "--tls-cert", "c", "--tls-key", "k"],
+            &[
+                "serve",
+                "--behind-tls-proxy",
+                "--issuer",
+                "https://a.example",
+                "--tls-cert",
+                "c",
+                "--tls-key",
+                "k",
+            ],
             &["status", "--admin-url", "https://a.example"],
             &["status", "--admin-url", "http://a.example", "--admin-token-file", "f"],
             &["audit", "verify", "--key", "k"],

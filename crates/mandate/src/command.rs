@@ -37,15 +37,25 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Apply(arguments) => apply::run(&arguments, screen),
         Command::Get(arguments) => get::run(&arguments, screen),
         Command::Describe(arguments) => describe::run(&arguments, screen),
-        Command::Person(arguments::Person::SetPassword(arguments)) => person::set_password(&arguments, screen),
-        Command::Person(arguments::Person::Disable(arguments)) => person::set_disabled(&arguments, true, screen),
-        Command::Person(arguments::Person::Enable(arguments)) => person::set_disabled(&arguments, false, screen),
-        Command::Client(arguments::Client::SetSecret(arguments)) => person::set_client_secret(&arguments, screen),
+        Command::Person(arguments::Person::SetPassword(arguments)) => {
+            person::set_password(&arguments, screen)
+        }
+        Command::Person(arguments::Person::Disable(arguments)) => {
+            person::set_disabled(&arguments, true, screen)
+        }
+        Command::Person(arguments::Person::Enable(arguments)) => {
+            person::set_disabled(&arguments, false, screen)
+        }
+        Command::Client(arguments::Client::SetSecret(arguments)) => {
+            person::set_client_secret(&arguments, screen)
+        }
         Command::Agent(arguments) => agent::run(&arguments, screen),
         Command::Audit(arguments::Audit::Query(arguments)) => audit::query(&arguments, screen),
         Command::Audit(arguments::Audit::Show(arguments)) => audit::show(&arguments, screen),
         Command::Audit(arguments::Audit::Verify(arguments)) => audit_verify::run(&arguments, screen),
-        Command::Audit(arguments::Audit::Checkpoint(arguments)) => audit_verify::checkpoint(&arguments, screen),
+        Command::Audit(arguments::Audit::Checkpoint(arguments)) => {
+            audit_verify::checkpoint(&arguments, screen)
+        }
         Command::Audit(arguments::Audit::Export(arguments)) => audit::export(&arguments, screen),
         Command::Revoke(arguments) => revoke::run(&arguments, screen),
         Command::Login(arguments) => login::run(&arguments, screen),
@@ -62,6 +72,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
 
 fn completions(arguments: &arguments::Completions, screen: &Screen) -> Result<(), Failure> {
     let script = name_completion::script(&arguments.shell.to_string());
-    let script = script.ok_or_else(|| Failure::usage(format!("there is no completion script for {}", arguments.shell)))?;
+    let script = script
+        .ok_or_else(|| Failure::usage(format!("there is no completion script for {}", arguments.shell)))?;
     screen.script(script.trim_end())
 }

@@ -25,16 +25,19 @@ impl Directory {
         let given = match (&self.dir, std::env::home_dir()) {
             (Some(dir), _) => dir.clone(),
             (None, Some(home)) => home.join(".mandate"),
-            (None, None) => return Err(Failure::usage("there is no home directory; use --dir DIR or set MANDATE_DIR")),
+            (None, None) => {
+                return Err(Failure::usage("there is no home directory; use --dir DIR or set MANDATE_DIR"));
+            }
         };
         Ok(std::path::absolute(&given).unwrap_or(given))
     }
 
-    /// The same, for commands that need a server which has run before: a directory that was named and does not exist is a
-    /// typing error.
+    /// The same, for commands that need a server which has run before: a directory that was named and does
+    /// not exist is a typing error.
     fn existing(&self) -> Result<PathBuf, Failure> {
         let path = self.path()?;
-        let missing = std::fs::metadata(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+        let missing =
+            std::fs::metadata(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
         if self.dir.is_some() && missing {
             let what = format!("there is no directory {}, so no server has used it", path.display());
             return Err(Failure::usage(what).next(failure::ELSEWHERE));
@@ -52,7 +55,13 @@ pub(crate) struct Connection {
     #[command(flatten)]
     directory: Directory,
     /// Use the admin API at this URL instead of the socket in DIR
-    #[arg(long, value_name = "URL", env = "MANDATE_ADMIN_URL", hide_env_values = true, requires = "admin_token_file")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MANDATE_ADMIN_URL",
+        hide_env_values = true,
+        requires = "admin_token_file"
+    )]
     admin_url: Option<Issuer>,
     /// The file with the access token for --admin-url; `-` is standard input
     #[arg(long, value_name = "FILE", env = "MANDATE_ADMIN_TOKEN_FILE", hide_env_values = true)]
@@ -66,7 +75,10 @@ impl Connection {
     /// The admin API, by its URL if one is given, else by the socket in the server's directory.
     pub(crate) fn open(&self) -> Result<Admin, Failure> {
         let endpoint = match (&self.admin_url, &self.admin_token_file) {
-            (Some(server), Some(file)) => Endpoint::Tcp { server: server.clone(), token: secret_input::from_file(file, "access token")? },
+            (Some(server), Some(file)) => Endpoint::Tcp {
+                server: server.clone(),
+                token: secret_input::from_file(file, "access token")?,
+            },
             _ => Endpoint::Socket(self.directory.existing()?.join("admin.sock")),
         };
         let mut client = AdminClient::new(endpoint);
@@ -89,7 +101,10 @@ pub(crate) struct Admin {
 
 impl Admin {
     /// Runs one call to its end on its own runtime: a command makes one or two calls.
-    pub(crate) fn call<T>(&self, call: impl AsyncFnOnce(&AdminClient) -> Result<T, ClientError>) -> Result<T, Failure> {
+    pub(crate) fn call<T>(
+        &self,
+        call: impl AsyncFnOnce(&AdminClient) -> Result<T, ClientError>,
+    ) -> Result<T, Failure> {
         self.try_call(call)?.map_err(|error| failure::of_client(&error, self.client.endpoint()))
     }
 

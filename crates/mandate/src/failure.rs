@@ -24,7 +24,8 @@ pub(crate) enum Fault {
     Refused,
     /// There was no answer: exit code 4.
     Unreachable,
-    /// Something in the server or its directory needs attention: exit code 5, only from `status --check` and `doctor`.
+    /// Something in the server or its directory needs attention: exit code 5, only from `status --check` and
+    /// `doctor`.
     NeedsAttention,
     /// An act that takes authority away is in force and recorded nowhere yet: exit code 6.
     Unrecorded,
@@ -191,7 +192,11 @@ impl Failure {
             return self.fault.exit_code();
         }
         let text = printable(&self.text());
-        let text = if screen.colours_errors() { text.replacen("error:", "\u{1b}[1;31merror:\u{1b}[0m", 1) } else { text };
+        let text = if screen.colours_errors() {
+            text.replacen("error:", "\u{1b}[1;31merror:\u{1b}[0m", 1)
+        } else {
+            text
+        };
         // Nobody is left to tell that stderr is closed.
         let _ = io::stderr().write_all(text.as_bytes());
         self.fault.exit_code()
@@ -216,9 +221,12 @@ fn chain(error: &dyn Error) -> String {
 pub(crate) fn of_client(error: &ClientError, endpoint: &Endpoint) -> Failure {
     match error {
         ClientError::Unreachable { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-            Failure::new(Fault::Refused, format!("{endpoint} may be used only by the user that runs the server, and by root"))
-                .next("sudo the same command")
-                .next("the same command with --admin-url URL --admin-token-file FILE   (the admin API over TCP)")
+            Failure::new(
+                Fault::Refused,
+                format!("{endpoint} may be used only by the user that runs the server, and by root"),
+            )
+            .next("sudo the same command")
+            .next("the same command with --admin-url URL --admin-token-file FILE   (the admin API over TCP)")
         }
         ClientError::Unreachable { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
             Failure::new(Fault::Unreachable, chain(error)).next(match endpoint {
@@ -246,20 +254,26 @@ fn said(problem: &Problem) -> String {
     }
 }
 
-/// No server listens at the socket. If a directory was named that no server has used, it is most likely the wrong one: a
-/// server that is started there would be a second, different server.
+/// No server listens at the socket. If a directory was named that no server has used, it is most likely the
+/// wrong one: a server that is started there would be a second, different server.
 fn not_running(failure: Failure, socket: &Path) -> Failure {
     let dir = socket.parent().unwrap_or(Path::new("."));
     let used = ["serve.json", "mandate.db"].iter().any(|file| dir.join(file).exists());
     let is_default = std::env::home_dir().is_some_and(|home| dir == home.join(".mandate"));
-    if used || is_default { failure.next(format!("mandate serve --dir {}", dir.display())) } else { failure.next(ELSEWHERE) }
+    if used || is_default {
+        failure.next(format!("mandate serve --dir {}", dir.display()))
+    } else {
+        failure.next(ELSEWHERE)
+    }
 }
 
 /// What to do about a process of this machine that accepts connections and answers nothing.
-pub(crate) const STOPPED: &str = "ps -C mandate -o pid,stat,args   (a T under STAT: it was stopped, kill -CONT PID)";
+pub(crate) const STOPPED: &str =
+    "ps -C mandate -o pid,stat,args   (a T under STAT: it was stopped, kill -CONT PID)";
 
 /// What to do if a directory was named that no server has used.
-pub(crate) const ELSEWHERE: &str = "ps -C mandate -o args   (is it running with another --dir? then give the same)";
+pub(crate) const ELSEWHERE: &str =
+    "ps -C mandate -o args   (is it running with another --dir? then give the same)";
 
 /// Why an address was not reached, as far as TLS shows it.
 fn not_reached(failure: Failure, server: &str) -> Failure {
@@ -316,7 +330,11 @@ mod tests {
     fn silence_and_refusal_are_told_apart_and_end_with_what_to_type() {
         let nobody = of_client(&unreachable(io::ErrorKind::NotFound), &socket());
         assert_eq!(nobody.fault(), Fault::Unreachable);
-        assert!(nobody.text().contains("another --dir") && !nobody.text().contains("mandate serve"), "{}", nobody.text());
+        assert!(
+            nobody.text().contains("another --dir") && !nobody.text().contains("mandate serve"),
+            "{}",
+            nobody.text()
+        );
         let silent = of_client(&unreachable(io::ErrorKind::TimedOut), &socket());
         assert_eq!(silent.fault(), Fault::Unreachable);
         assert!(silent.text().contains("kill -CONT"), "{}", silent.text());
@@ -330,7 +348,10 @@ mod tests {
         let failure = of_client(&ClientError::Refused(Box::new(problem)), &socket());
         assert_eq!(
             (failure.fault(), failure.text().as_str()),
-            (Fault::Refused, "error: No such entry: there is no agent `x`\n next: mandate get agent   (lists what there is)\n")
+            (
+                Fault::Refused,
+                "error: No such entry: there is no agent `x`\n next: mandate get agent   (lists what there is)\n"
+            )
         );
         let broken = Problem::new(500, "audit_broken", "The audit log does not verify");
         assert_eq!(of_client(&ClientError::Server(Box::new(broken)), &socket()).fault(), Fault::Failed);
@@ -338,7 +359,8 @@ mod tests {
 
     #[test]
     fn a_conflict_says_what_the_server_says_and_no_command_that_would_fail_again() {
-        let problem = Problem::new(409, "conflict", "The change was refused").with_detail("not before 2026-11-24T00:00:00.000Z");
+        let problem = Problem::new(409, "conflict", "The change was refused")
+            .with_detail("not before 2026-11-24T00:00:00.000Z");
         let failure = of_client(&ClientError::Refused(Box::new(problem)), &socket());
         assert_eq!(
             (failure.fault(), failure.text().as_str()),

@@ -18,7 +18,8 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn Read + Send>, Failure> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdin()));
     }
-    let unreadable = |error: io::Error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error);
+    let unreadable =
+        |error: io::Error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error);
     let file = File::open(path).map_err(unreadable)?;
     if file.metadata().is_ok_and(|about| about.is_dir()) {
         return Err(Failure::usage(format!("{} is a directory; name a file", path.display())));
@@ -42,7 +43,8 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> Result<String, Failure> {
     as_text(read(path, limit)?, path)
 }
 
-/// Reads the whole of a file that is trusted: it must belong to this user or to root, and others must not be able to change it.
+/// Reads the whole of a file that is trusted: it must belong to this user or to root, and others must not be
+/// able to change it.
 pub(crate) fn read_trusted(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     if path == Path::new("-") {
         return read(path, limit);
@@ -63,7 +65,11 @@ fn as_text(bytes: Vec<u8>, path: &Path) -> Result<String, Failure> {
 /// Refuses two arguments that both name standard input, which can be read once.
 pub(crate) fn one_standard_input(paths: &[Option<&Path>]) -> Result<(), Failure> {
     let times = paths.iter().flatten().filter(|path| **path == Path::new("-")).count();
-    if times > 1 { Err(Failure::usage("standard input can be read only once: - is given for several files")) } else { Ok(()) }
+    if times > 1 {
+        Err(Failure::usage("standard input can be read only once: - is given for several files"))
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -83,7 +89,10 @@ mod tests {
             set_permissions(&file, Permissions::from_mode(mode)).unwrap();
             match read_trusted(&file, 9) {
                 Ok(bytes) => assert!(is_read && bytes == b"pem", "{mode:o}"),
-                Err(failure) => assert!(!is_read && failure.fault() == Fault::Usage && failure.text().contains("chmod"), "{mode:o}"),
+                Err(failure) => assert!(
+                    !is_read && failure.fault() == Fault::Usage && failure.text().contains("chmod"),
+                    "{mode:o}"
+                ),
             }
         }
     }

@@ -12,7 +12,8 @@ use crate::connection::runtime;
 use crate::failure::{Failure, Fault};
 use crate::shutdown;
 
-/// How long work may take to end after it was asked to. A read or write that never returns keeps it from looking.
+/// How long work may take to end after it was asked to. A read or write that never returns keeps it from
+/// looking.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What a terminal, a supervisor or an operator sends to end a command.
@@ -23,18 +24,24 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on, inside a runtime. A signal that was ignored when the process was started stays ignored.
+    /// Listens from now on, inside a runtime. A signal that was ignored when the process was started stays
+    /// ignored.
     pub(crate) fn listen() -> Self {
         let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
         let heard = kinds.into_iter().filter(|kind| !shutdown::is_ignored(*kind));
-        let heard = heard.filter_map(|kind| Some((u8::try_from(kind.as_raw_value()).ok()?, signal(kind).ok()?))).collect();
+        let heard = heard
+            .filter_map(|kind| Some((u8::try_from(kind.as_raw_value()).ok()?, signal(kind).ok()?)))
+            .collect();
         Self { heard, _file_limit: shutdown::file_limit() }
     }
 
     /// The number of the next signal.
     pub(crate) async fn next(&mut self) -> u8 {
         poll_fn(|context| {
-            let came = self.heard.iter_mut().find_map(|(number, signal)| signal.poll_recv(context).is_ready().then_some(*number));
+            let came = self
+                .heard
+                .iter_mut()
+                .find_map(|(number, signal)| signal.poll_recv(context).is_ready().then_some(*number));
             came.map_or(Poll::Pending, Poll::Ready)
         })
         .await
@@ -49,7 +56,8 @@ pub(crate) struct Interruption {
 }
 
 impl Interruption {
-    /// Listens from now on. A second signal ends the process at once, and so does the first one if the work does not end.
+    /// Listens from now on. A second signal ends the process at once, and so does the first one if the work
+    /// does not end.
     pub(crate) fn begin() -> Result<Self, Failure> {
         let begun = Self { stop: Arc::default(), number: Arc::default() };
         let (stop, caught) = (Arc::clone(&begun.stop), Arc::clone(&begun.number));

@@ -1,4 +1,5 @@
-//! An authorization server as its clients see it: metadata (RFC 8414), keys, and the token endpoint (RFC 6749 §3.2).
+//! An authorization server as its clients see it: metadata (RFC 8414), keys, and the token endpoint (RFC 6749
+//! §3.2).
 
 use std::path::Path;
 use std::time::Duration;
@@ -56,12 +57,16 @@ impl IssuerClient {
     pub(crate) fn new(issuer: &Issuer, ca: Option<&Path>) -> Result<Self, Failure> {
         // Codes and tokens are not sent to a proxy that only the environment names.
         #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
-        let mut builder = Client::builder().no_proxy().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+        let mut builder =
+            Client::builder().no_proxy().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
         if let Some(file) = ca {
-            let bad = |why: &str| Failure::usage(format!("{} holds no certificate authority: {why}", file.display()));
+            let bad = |why: &str| {
+                Failure::usage(format!("{} holds no certificate authority: {why}", file.display()))
+            };
             // Who can change it could answer for the issuer.
             let pem = input_file::read_trusted(file, MAX_ANSWER as u64)?;
-            let trusted = reqwest::Certificate::from_pem_bundle(text::without_mark(&pem)).map_err(|_| bad("it is not PEM"))?;
+            let trusted = reqwest::Certificate::from_pem_bundle(text::without_mark(&pem))
+                .map_err(|_| bad("it is not PEM"))?;
             if trusted.is_empty() {
                 return Err(bad("there is no certificate in it"));
             }
@@ -74,11 +79,15 @@ impl IssuerClient {
         Ok(Self { issuer: issuer.clone(), http, has_ca: ca.is_some() })
     }
 
-    /// The issuer's metadata, from the first address whose document is about this issuer and has what is needed. The addresses
-    /// and their order are those by which the server finds other issuers' keys.
-    pub(crate) async fn metadata(&self, has_what_is_needed: impl Fn(&Metadata) -> bool) -> Result<Metadata, Failure> {
+    /// The issuer's metadata, from the first address whose document is about this issuer and has what is
+    /// needed. The addresses and their order are those by which the server finds other issuers' keys.
+    pub(crate) async fn metadata(
+        &self,
+        has_what_is_needed: impl Fn(&Metadata) -> bool,
+    ) -> Result<Metadata, Failure> {
         let no_issuer = || Failure::usage(format!("{} is no issuer", self.issuer));
-        // What is said if no address helps: that another issuer answers says most, that the server does not answer says least.
+        // What is said if no address helps: that another issuer answers says most, that the server does not
+        // answer says least.
         let says = |failure: &Failure| match failure.fault() {
             Fault::Refused => 2,
             Fault::Unreachable => 0,
@@ -106,7 +115,11 @@ impl IssuerClient {
         if metadata.issuer != self.issuer.as_str() {
             return Err(Failure::new(
                 Fault::Refused,
-                format!("what answers at {} is the issuer {}; give that one", self.issuer, one_line(&metadata.issuer)),
+                format!(
+                    "what answers at {} is the issuer {}; give that one",
+                    self.issuer,
+                    one_line(&metadata.issuer)
+                ),
             ));
         }
         Ok(metadata)
@@ -121,7 +134,8 @@ impl IssuerClient {
             return Err(Failure::failed(format!("{url} answered {status}: is {} an issuer?", self.issuer)));
         }
         let body = self.body(response).await?;
-        serde_json::from_slice(&body).map_err(|error| Failure::failed(format!("{url} answered something unexpected: {error}")))
+        serde_json::from_slice(&body)
+            .map_err(|error| Failure::failed(format!("{url} answered something unexpected: {error}")))
     }
 
     /// Sends a form to the token endpoint. `secret` is that of a confidential client (RFC 6749 §2.3.1).
@@ -135,14 +149,16 @@ impl IssuerClient {
         self.check(url)?;
         let mut request = self.http.post(url.clone()).form(form);
         if let Some(secret) = secret.and_then(Secret::expose_secret_str) {
-            let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            let encoded =
+                |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
             request = request.basic_auth(encoded(client), Some(encoded(secret)));
         }
         let response = request.send().await.map_err(|error| self.unreachable(&error))?;
         let status = response.status();
         let body = self.body(response).await?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|error| Failure::failed(format!("{url} answered something unexpected: {error}")));
+            return serde_json::from_slice(&body)
+                .map_err(|error| Failure::failed(format!("{url} answered something unexpected: {error}")));
         }
         match serde_json::from_slice::<OAuthError>(&body) {
             Ok(error) if status.is_client_error() => Err(error.into_failure()),
@@ -156,7 +172,10 @@ impl IssuerClient {
         if url.scheme() == "https" || local {
             return Ok(());
         }
-        Err(Failure::new(Fault::Refused, format!("the issuer {} names {url}, which is not https; nothing was sent there", self.issuer)))
+        Err(Failure::new(
+            Fault::Refused,
+            format!("the issuer {} names {url}, which is not https; nothing was sent there", self.issuer),
+        ))
     }
 
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
@@ -171,9 +190,11 @@ impl IssuerClient {
     }
 
     fn unreachable(&self, error: &reqwest::Error) -> Failure {
-        let failure = Failure::caused(Fault::Unreachable, &format!("cannot reach the issuer {}", self.issuer), error);
+        let failure =
+            Failure::caused(Fault::Unreachable, &format!("cannot reach the issuer {}", self.issuer), error);
         if failure.message().contains("UnknownIssuer") && !self.has_ca {
-            return failure.next("the same command with --ca FILE   (the PEM file of your certificate authority)");
+            return failure
+                .next("the same command with --ca FILE   (the PEM file of your certificate authority)");
         }
         failure
     }
@@ -201,7 +222,8 @@ pub(crate) struct OAuthError {
 
 impl OAuthError {
     pub(crate) fn into_failure(self) -> Failure {
-        let description = self.error_description.map(|text| format!(": {}", one_line(&text))).unwrap_or_default();
+        let description =
+            self.error_description.map(|text| format!(": {}", one_line(&text))).unwrap_or_default();
         Failure::new(Fault::Refused, format!("the issuer refused: {}{description}", one_line(&self.error)))
     }
 }
@@ -212,7 +234,10 @@ mod tests {
 
     #[test]
     fn an_error_of_the_issuer_is_one_line_and_drives_no_terminal() {
-        let error = OAuthError { error: "access_denied".to_owned(), error_description: Some("\u{1b}[2J\n next: rm -rf /".to_owned()) };
+        let error = OAuthError {
+            error: "access_denied".to_owned(),
+            error_description: Some("\u{1b}[2J\n next: rm -rf /".to_owned()),
+        };
         let text = error.into_failure().text();
         assert_eq!(text.lines().count(), 1, "{text:?}");
         assert!(!text.contains('\u{1b}'), "{text:?}");

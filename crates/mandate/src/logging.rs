@@ -22,16 +22,29 @@ pub(crate) fn start(json: bool) {
         Err(slip) => (EnvFilter::new("info"), Some(slip)),
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(io::stderr().is_terminal());
-    // A line cannot be written when the log is on a full disk. By default that is reported by a macro that then panics too,
-    // and the panic would end the request that the line is about.
+    // A line cannot be written when the log is on a full disk. By default that is reported by a macro that
+    // then panics too, and the panic would end the request that the line is about.
     let builder = builder.log_internal_errors(false);
     // It fails only if logging was started before; then it is running.
     let _ = if json {
-        builder.json().flatten_event(true).with_writer(|| EscapedJson(io::stderr())).finish().with(Repeats::default()).try_init()
+        builder
+            .json()
+            .flatten_event(true)
+            .with_writer(|| EscapedJson(io::stderr()))
+            .finish()
+            .with(Repeats::default())
+            .try_init()
     } else {
         // What strangers sent is in fields: none of it begins a line of its own or drives a terminal.
-        let fields = format::debug_fn(|out, field, value| write!(out, "{}", text(field.name(), value))).delimited(" ");
-        builder.with_target(false).fmt_fields(fields).with_writer(io::stderr).finish().with(Repeats::default()).try_init()
+        let fields =
+            format::debug_fn(|out, field, value| write!(out, "{}", text(field.name(), value))).delimited(" ");
+        builder
+            .with_target(false)
+            .fmt_fields(fields)
+            .with_writer(io::stderr)
+            .finish()
+            .with(Repeats::default())
+            .try_init()
     };
     if let Some(slip) = slip {
         tracing::warn!(MANDATE_LOG = %wanted, "not understood, so info is logged: {slip}");
@@ -64,7 +77,8 @@ fn filter(wanted: &str) -> Result<EnvFilter, String> {
         return Ok(EnvFilter::new("info"));
     }
     // A word alone would be taken for the name of a part, and everything else would be silent.
-    let stranger = |word: &&str| !word.contains(['=', '[']) && !LEVELS.contains(&word.to_ascii_lowercase().as_str());
+    let stranger =
+        |word: &&str| !word.contains(['=', '[']) && !LEVELS.contains(&word.to_ascii_lowercase().as_str());
     if let Some(word) = wanted.split(',').map(str::trim).filter(|word| !word.is_empty()).find(stranger) {
         return Err(format!("{word:?} is no level; use one of {}", LEVELS.join(", ")));
     }

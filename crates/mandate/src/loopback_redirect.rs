@@ -1,5 +1,5 @@
-//! The end of an authorization request on this machine: a listener on a loopback address (RFC 8252 §7.3), or the address
-//! that a person pastes because their browser runs elsewhere.
+//! The end of an authorization request on this machine: a listener on a loopback address (RFC 8252 §7.3), or
+//! the address that a person pastes because their browser runs elsewhere.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -7,7 +7,8 @@ use std::time::Duration;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONNECTION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -63,11 +64,16 @@ impl Expected {
         let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
         // A parameter that appears twice has no single value (RFC 6749 §3.1).
         let one = |name: &str| {
-            let mut values = pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone().into_owned());
+            let mut values =
+                pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone().into_owned());
             values.next().filter(|_| values.next().is_none())
         };
         if one("state").as_deref() != Some(self.state.as_str()) {
-            return Err(if pairs.iter().any(|(key, _)| key == "state") { NotTheAnswer::State } else { NotTheAnswer::Incomplete });
+            return Err(if pairs.iter().any(|(key, _)| key == "state") {
+                NotTheAnswer::State
+            } else {
+                NotTheAnswer::Incomplete
+            });
         }
         match one("iss") {
             Some(iss) if iss != self.issuer.as_str() => return Err(NotTheAnswer::Issuer),
@@ -75,7 +81,9 @@ impl Expected {
             _ => {}
         }
         match (one("code"), one("error")) {
-            (_, Some(error)) => Ok(Answer::Refused(OAuthError { error, error_description: one("error_description") })),
+            (_, Some(error)) => {
+                Ok(Answer::Refused(OAuthError { error, error_description: one("error_description") }))
+            }
             (Some(code), None) if !code.is_empty() => Ok(Answer::Code(code)),
             _ => Err(NotTheAnswer::Incomplete),
         }
@@ -94,19 +102,23 @@ pub(crate) struct Receiver {
     listener: TcpListener,
     redirect_uri: Url,
     connections: JoinSet<()>,
-    /// What a connection found, and where it is read: a connection lives longer than one call that waits for it.
+    /// What a connection found, and where it is read: a connection lives longer than one call that waits for
+    /// it.
     found: mpsc::Sender<Answer>,
     answers: mpsc::Receiver<Answer>,
 }
 
 impl Receiver {
-    /// Listens where the redirect URI points, on any free port if it names none. Nothing if it points elsewhere.
+    /// Listens where the redirect URI points, on any free port if it names none. Nothing if it points
+    /// elsewhere.
     pub(crate) async fn bind(redirect_uri: &Url) -> std::io::Result<Option<Self>> {
         let Some(address) = loopback_address(redirect_uri) else { return Ok(None) };
         let listener = TcpListener::bind(SocketAddr::new(address, redirect_uri.port().unwrap_or(0))).await?;
         let mut redirect_uri = redirect_uri.clone();
         let port = listener.local_addr()?.port();
-        redirect_uri.set_port(Some(port)).map_err(|()| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
+        redirect_uri
+            .set_port(Some(port))
+            .map_err(|()| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
         let (found, answers) = mpsc::channel(1);
         Ok(Some(Self { listener, redirect_uri, connections: JoinSet::new(), found, answers }))
     }
@@ -116,8 +128,8 @@ impl Receiver {
         &self.redirect_uri
     }
 
-    /// The issuer's answer. Other requests are answered and ignored: any program on this machine can send some. A caller may stop
-    /// waiting and wait again: no connection is lost by that.
+    /// The issuer's answer. Other requests are answered and ignored: any program on this machine can send
+    /// some. A caller may stop waiting and wait again: no connection is lost by that.
     pub(crate) async fn answer(&mut self, expected: &Expected) -> std::io::Result<Answer> {
         loop {
             let stream = tokio::select! {
@@ -126,7 +138,8 @@ impl Receiver {
                 accepted = self.listener.accept() => accepted?.0,
                 Some(_) = self.connections.join_next() => continue,
             };
-            let (expected, path, found) = (expected.clone(), self.redirect_uri.path().to_owned(), self.found.clone());
+            let (expected, path, found) =
+                (expected.clone(), self.redirect_uri.path().to_owned(), self.found.clone());
             self.connections.spawn(async move {
                 let service = service_fn(|request| {
                     let response = respond(&request, &path, &expected, &found);
@@ -145,7 +158,9 @@ impl Receiver {
 
     /// Lets the browser read its page.
     pub(crate) async fn finish(mut self) {
-        let _ = tokio::time::timeout(FAREWELL, async { while self.connections.join_next().await.is_some() {} }).await;
+        let _ =
+            tokio::time::timeout(FAREWELL, async { while self.connections.join_next().await.is_some() {} })
+                .await;
     }
 }
 
@@ -161,7 +176,12 @@ fn loopback_address(url: &Url) -> Option<IpAddr> {
     }
 }
 
-fn respond(request: &Request<Incoming>, path: &str, expected: &Expected, found: &mpsc::Sender<Answer>) -> Response<Full<Bytes>> {
+fn respond(
+    request: &Request<Incoming>,
+    path: &str,
+    expected: &Expected,
+    found: &mpsc::Sender<Answer>,
+) -> Response<Full<Bytes>> {
     if request.uri().path() != path || request.method() != Method::GET {
         return page(StatusCode::NOT_FOUND, "There is nothing here.");
     }
@@ -184,7 +204,9 @@ fn respond(request: &Request<Incoming>, path: &str, expected: &Expected, found: 
 
 /// A page that shows nothing of what was sent.
 fn page(status: StatusCode, text: &str) -> Response<Full<Bytes>> {
-    let html = format!("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Mandate</title><p>{text}</p></html>\n");
+    let html = format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Mandate</title><p>{text}</p></html>\n"
+    );
     let mut response = Response::new(Full::new(Bytes::from(html)));
     *response.status_mut() = status;
     for (name, value) in [
@@ -211,7 +233,11 @@ mod tests {
     use super::{Answer, Expected, NotTheAnswer, Receiver};
 
     fn expected() -> Expected {
-        Expected { state: "s1".to_owned(), issuer: "https://m.example".parse().unwrap(), issuer_is_named: true }
+        Expected {
+            state: "s1".to_owned(),
+            issuer: "https://m.example".parse().unwrap(),
+            issuer_is_named: true,
+        }
     }
 
     fn code(read: Result<Answer, NotTheAnswer>) -> Result<String, NotTheAnswer> {

@@ -24,11 +24,13 @@ mod table;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Memory is wiped when it is given back: passwords, secrets and tokens pass through buffers of many libraries (HTTP, TLS,
-/// JSON), and none of them should keep a copy. Below it is mimalloc: an exchange makes and drops some hundred small values on
-/// several threads, and glibc's allocator needs a tenth of the exchange's time.
+/// Memory is wiped when it is given back: passwords, secrets and tokens pass through buffers of many
+/// libraries (HTTP, TLS, JSON), and none of them should keep a copy. Below it is mimalloc: an exchange makes
+/// and drops some hundred small values on several threads, and glibc's allocator needs a tenth of the
+/// exchange's time.
 #[global_allocator]
-static ALLOCATOR: zeroizing_alloc::ZeroAlloc<mimalloc::MiMalloc> = zeroizing_alloc::ZeroAlloc(mimalloc::MiMalloc);
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<mimalloc::MiMalloc> =
+    zeroizing_alloc::ZeroAlloc(mimalloc::MiMalloc);
 
 fn main() -> ExitCode {
     // Most commands hold a key, a password or a token.
@@ -50,7 +52,8 @@ fn main() -> ExitCode {
                 let _ = write!(std::io::stderr(), "{}", printable::printable(&plain));
                 return failure::Fault::Usage.exit_code();
             }
-            // Help and version are no errors: clap sends them to stdout. If nobody reads them, there is nobody to tell.
+            // Help and version are no errors: clap sends them to stdout. If nobody reads them, there is
+            // nobody to tell.
             let _ = error.print();
             return if error.use_stderr() { failure::Fault::Usage.exit_code() } else { ExitCode::SUCCESS };
         }

@@ -1,6 +1,7 @@
 //! Names that a shell completes: those that are known to the server which the command line names.
 //!
-//! A shell asks while a person types: names that do not arrive within a moment are left out, and no error is ever printed.
+//! A shell asks while a person types: names that do not arrive within a moment are left out, and no error is
+//! ever printed.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ use mandate_api::{AdminClient, Endpoint};
 use crate::arguments::{Arguments, Kind};
 use crate::connection::runtime;
 
-/// The variable by which a completion script asks this program. Not the usual `COMPLETE`, which may be set for something else.
+/// The variable by which a completion script asks this program. Not the usual `COMPLETE`, which may be set
+/// for something else.
 const VARIABLE: &str = "MANDATE_COMPLETE";
 
 /// How long the server may take.
@@ -35,7 +37,10 @@ pub(crate) fn was_asked() -> bool {
 /// The script with which a shell asks. None: the shell is not known.
 pub(crate) fn script(shell: &str) -> Option<String> {
     let mut script = Vec::new();
-    Shells::builtins().completer(shell)?.write_registration(VARIABLE, "mandate", "mandate", "mandate", &mut script).ok()?;
+    Shells::builtins()
+        .completer(shell)?
+        .write_registration(VARIABLE, "mandate", "mandate", "mandate", &mut script)
+        .ok()?;
     String::from_utf8(script).ok()
 }
 
@@ -81,7 +86,8 @@ fn given(line: &[OsString], option: &str) -> Option<OsString> {
     })
 }
 
-/// The admin socket of the server that the command line speaks to. None over TCP: a token is not read for this.
+/// The admin socket of the server that the command line speaks to. None over TCP: a token is not read for
+/// this.
 fn socket(line: &[OsString]) -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     if given(line, "--admin-url").or_else(|| variable("MANDATE_ADMIN_URL")).is_some() {
@@ -102,7 +108,8 @@ fn socket(line: &[OsString]) -> Option<PathBuf> {
 fn offered(line: &[OsString], typed: &OsStr, wanted: Wanted) -> Vec<CompletionCandidate> {
     let typed = typed.to_str().unwrap_or_default();
     let names = socket(line).and_then(|socket| ask(socket, wanted)).unwrap_or_default();
-    let fitting = names.into_iter().filter(|(name, _)| name.starts_with(typed) && is_plain(name)).take(MAX_NAMES);
+    let fitting =
+        names.into_iter().filter(|(name, _)| name.starts_with(typed) && is_plain(name)).take(MAX_NAMES);
     fitting.map(|(name, help)| CompletionCandidate::new(name).help(help.map(Into::into))).collect()
 }
 
@@ -111,7 +118,9 @@ fn ask(socket: PathBuf, wanted: Wanted) -> Option<Vec<(String, Option<String>)>>
     let client = AdminClient::new(Endpoint::Socket(socket));
     let answer = async {
         let names = match wanted {
-            Wanted::Entry(kind) => client.list(kind.of_the_registry()).await.ok()?.iter().map(entry).collect(),
+            Wanted::Entry(kind) => {
+                client.list(kind.of_the_registry()).await.ok()?.iter().map(entry).collect()
+            }
             Wanted::Node => client.nodes().await.ok()?.iter().map(node).collect(),
         };
         Some(names)
@@ -126,9 +135,10 @@ fn entry(entry: &RegistryEntry) -> (String, Option<String>) {
         RegistryItem::Person(x) => (x.name.to_string(), None),
         RegistryItem::Client(x) => (x.id.to_string(), None),
         RegistryItem::Issuer(x) => (x.url.to_string(), None),
-        RegistryItem::Grant(x) => {
-            (x.id.as_ref().map(ToString::to_string).unwrap_or_default(), Some(format!("{} to {} on {}", x.person, x.agent, x.resource)))
-        }
+        RegistryItem::Grant(x) => (
+            x.id.as_ref().map(ToString::to_string).unwrap_or_default(),
+            Some(format!("{} to {} on {}", x.person, x.agent, x.resource)),
+        ),
         RegistryItem::Policy(x) => (x.name.to_string(), None),
     }
 }
@@ -156,11 +166,18 @@ mod tests {
 
     #[test]
     fn the_server_is_the_one_that_the_command_line_names() {
-        assert_eq!(socket(&line("mandate get agents --dir /srv/m ")).unwrap(), Path::new("/srv/m/admin.sock"));
+        assert_eq!(
+            socket(&line("mandate get agents --dir /srv/m ")).unwrap(),
+            Path::new("/srv/m/admin.sock")
+        );
         assert_eq!(socket(&line("mandate --dir=/srv/m get agents")).unwrap(), Path::new("/srv/m/admin.sock"));
         let home = std::env::home_dir().unwrap();
         assert_eq!(socket(&line("mandate get agents --dir ~/m ")).unwrap(), home.join("m/admin.sock"));
-        assert_eq!(socket(&line("mandate get agents --admin-url https://a.example ")), None, "a token would have to be read");
+        assert_eq!(
+            socket(&line("mandate get agents --admin-url https://a.example ")),
+            None,
+            "a token would have to be read"
+        );
         assert_eq!(given(&line("mandate --directory x"), "--dir"), None);
     }
 

@@ -1,12 +1,13 @@
 //! Text from outside, made safe to show: no part of it controls a terminal, hides, or reorders other text.
 //!
-//! Servers, registries, tokens and logs hold names that strangers chose. Every output of this program goes through here:
+//! Servers, registries, tokens and logs hold names that strangers chose. Every output of this program goes
+//! through here:
 //! [`crate::screen::Screen`], [`crate::failure::Failure`], tables and logs.
 
 use std::fmt::Write as _;
 
-/// Whether a character is shown as an escape: one that a terminal obeys (C0, DEL, C1), one that reorders text (Unicode
-/// TR 36 §3.1), or one that is invisible.
+/// Whether a character is shown as an escape: one that a terminal obeys (C0, DEL, C1), one that reorders text
+/// (Unicode TR 36 §3.1), or one that is invisible.
 pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -40,19 +41,20 @@ fn escaped(text: &str, keep: impl Fn(char) -> bool) -> String {
     shown
 }
 
-/// Text of one or more lines: line breaks and tabs stay, everything else that is hidden is escaped as `\u{1b}`.
+/// Text of one or more lines: line breaks and tabs stay, everything else that is hidden is escaped as
+/// `\u{1b}`.
 pub(crate) fn printable(text: &str) -> String {
     escaped(text, |c| matches!(c, '\n' | '\t'))
 }
 
-/// Text that may not begin a line of its own: as [`printable`], and line breaks and tabs are escaped too. It is for text from
-/// outside within a sentence of ours: a line of that text could pass for one of ours.
+/// Text that may not begin a line of its own: as [`printable`], and line breaks and tabs are escaped too. It
+/// is for text from outside within a sentence of ours: a line of that text could pass for one of ours.
 pub(crate) fn one_line(text: &str) -> String {
     escaped(text, |_| false).replace("\\u{a}", "\\n").replace("\\u{9}", "\\t")
 }
 
-/// JSON text in which every hidden character inside its strings is written as an escape of JSON (RFC 8259 §7). Outside of
-/// strings JSON has none.
+/// JSON text in which every hidden character inside its strings is written as an escape of JSON (RFC 8259
+/// §7). Outside of strings JSON has none.
 pub(crate) fn json(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {

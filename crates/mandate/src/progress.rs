@@ -12,8 +12,8 @@ const DRAWN: u8 = 5;
 /// How often the sign of a step without numbers moves.
 const TICK: Duration = Duration::from_millis(200);
 
-/// A line that says how far the work is, and that is removed at the end. There is no line if standard error is not a terminal,
-/// or if a program reads the output.
+/// A line that says how far the work is, and that is removed at the end. There is no line if standard error
+/// is not a terminal, or if a program reads the output.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -23,8 +23,14 @@ impl Progress {
     /// Begins with a step of unknown length.
     pub(crate) fn begin(screen: &Screen, what: &'static str) -> Self {
         // indicatif draws nothing where there is no terminal.
-        let target = if screen.wants_json() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr_with_hz(DRAWN) };
-        let bar = ProgressBar::with_draw_target(None, target).with_style(ProgressStyle::default_spinner()).with_message(what);
+        let target = if screen.wants_json() {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr_with_hz(DRAWN)
+        };
+        let bar = ProgressBar::with_draw_target(None, target)
+            .with_style(ProgressStyle::default_spinner())
+            .with_message(what);
         bar.enable_steady_tick(TICK);
         Self { bar }
     }

@@ -1,5 +1,6 @@
-//! How often the same warning or error is logged. Anybody who can reach the server can cause some of them as often as they
-//! like, for example while no record can be written, and the log is often on the disk that is full.
+//! How often the same warning or error is logged. Anybody who can reach the server can cause some of them as
+//! often as they like, for example while no record can be written, and the log is often on the disk that is
+//! full.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -59,7 +60,8 @@ impl Repeats {
 impl<S: Subscriber> Layer<S> for Repeats {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         let about = event.metadata();
-        // What is less severe is not logged, or is wanted. The line below comes no more often than the line after it.
+        // What is less severe is not logged, or is wanted. The line below comes no more often than the line
+        // after it.
         if *about.level() > Level::WARN || about.target() == module_path!() {
             return true;
         }
@@ -89,12 +91,17 @@ mod tests {
     fn some_lines_are_logged_at_once_and_then_one_after_each_pause() {
         let start = Instant::now();
         let mut bucket = Bucket::new(start);
-        let mut logged = |after, lines: u64| (0..lines).filter_map(|_| bucket.admit(start + after)).collect::<Vec<_>>();
+        let mut logged =
+            |after, lines: u64| (0..lines).filter_map(|_| bucket.admit(start + after)).collect::<Vec<_>>();
         assert_eq!(logged(Duration::ZERO, 1_000).len() as u64, AT_ONCE);
         assert!(logged(PAUSE / 2, 1_000).is_empty());
         assert_eq!(logged(PAUSE, 1_000), [1_980_u64], "with the number of those that were left out");
         assert_eq!(logged(PAUSE * 3, 1_000), [999_u64, 0]);
-        assert_eq!(logged(Duration::from_hours(1), 1_000).len() as u64, AT_ONCE, "not one for each pause that had no line");
+        assert_eq!(
+            logged(Duration::from_hours(1), 1_000).len() as u64,
+            AT_ONCE,
+            "not one for each pause that had no line"
+        );
     }
 
     static LOGGED: Mutex<Vec<u8>> = Mutex::new(Vec::new());
@@ -114,8 +121,14 @@ mod tests {
     #[test]
     fn no_stranger_fills_the_log_with_errors_and_nothing_else_is_left_out() {
         let fails = |n: u64| tracing::error!(n, "a request failed");
-        // For the whole process, as the program does it: a subscriber of one thread sees nothing that it logs itself.
-        tracing_subscriber::fmt().with_ansi(false).with_writer(|| Lines).finish().with(Repeats::default()).init();
+        // For the whole process, as the program does it: a subscriber of one thread sees nothing that it logs
+        // itself.
+        tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(|| Lines)
+            .finish()
+            .with(Repeats::default())
+            .init();
         for n in 0..1_000 {
             fails(n);
             tracing::info!(n, "somebody came");
@@ -125,7 +138,11 @@ mod tests {
         fails(1_000);
         let logged = String::from_utf8(LOGGED.lock().clone()).unwrap();
         let count = |what: &str| logged.lines().filter(|line| line.contains(what)).count() as u64;
-        let left_out: u64 = logged.lines().filter_map(|line| line.rsplit_once("left_out=")).map(|(_, n)| n.parse::<u64>().unwrap()).sum();
+        let left_out: u64 = logged
+            .lines()
+            .filter_map(|line| line.rsplit_once("left_out="))
+            .map(|(_, n)| n.parse::<u64>().unwrap())
+            .sum();
         assert_eq!(count("a request failed") + left_out, 1_001, "{logged}");
         assert!(left_out > 900, "{left_out}");
         assert_eq!((count("something else failed"), count("somebody came")), (1, 1_000));

@@ -10,8 +10,8 @@ use crate::printable;
 
 pub(crate) use crate::printable::one_line;
 
-/// Marks where bold text begins and ends, until it is known whether stdout supports colour. No text from outside contains
-/// them when it is printed: [`printable`] escapes them.
+/// Marks where bold text begins and ends, until it is known whether stdout supports colour. No text from
+/// outside contains them when it is printed: [`printable`] escapes them.
 pub(crate) const BOLD: [char; 2] = ['\u{f0001}', '\u{f0002}'];
 
 /// Whether the process was started with `--json`, for warnings from places that have no screen.
@@ -28,15 +28,20 @@ pub(crate) struct Screen {
 }
 
 impl Screen {
-    /// The settings with which the process was started. Colour is only for terminals, and off if `NO_COLOR` is set or `TERM` is
-    /// `dumb`.
+    /// The settings with which the process was started. Colour is only for terminals, and off if `NO_COLOR`
+    /// is set or `TERM` is `dumb`.
     pub(crate) fn of_the_process(json: bool) -> Self {
         // What was said first holds.
         let _ = JSON.set(json);
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let wanted = !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let terminal = io::stdout().is_terminal();
-        Self { json, terminal, colour: terminal && wanted, colour_errors: io::stderr().is_terminal() && wanted }
+        Self {
+            json,
+            terminal,
+            colour: terminal && wanted,
+            colour_errors: io::stderr().is_terminal() && wanted,
+        }
     }
 
     /// Whether one JSON value is wanted.
@@ -56,7 +61,8 @@ impl Screen {
 
     /// A value as one line of JSON, safe for the terminal if it goes to one.
     pub(crate) fn json(&self, value: &impl Serialize) -> Result<String, Failure> {
-        let text = serde_json::to_string(value).map_err(|error| Failure::caused(Fault::Failed, "cannot write JSON", &error))?;
+        let text = serde_json::to_string(value)
+            .map_err(|error| Failure::caused(Fault::Failed, "cannot write JSON", &error))?;
         Ok(if self.terminal { printable::json(&text) } else { text })
     }
 
@@ -76,9 +82,14 @@ impl Screen {
         print(text)
     }
 
-    /// Prints a line to stderr, for a person who watches; programs read stdout. With `--json`, every line of stderr is JSON.
+    /// Prints a line to stderr, for a person who watches; programs read stdout. With `--json`, every line of
+    /// stderr is JSON.
     pub(crate) fn remark(&self, text: &str) {
-        let line = if self.json { member("note", text.trim_start_matches("note: ")) } else { printable::printable(text) };
+        let line = if self.json {
+            member("note", text.trim_start_matches("note: "))
+        } else {
+            printable::printable(text)
+        };
         // A remark that cannot be shown changes nothing.
         let _ = writeln!(io::stderr(), "{line}");
     }
@@ -87,7 +98,8 @@ impl Screen {
 /// Warns on stderr of what the command does all the same.
 pub(crate) fn warn(text: &str) {
     let json = JSON.get().copied().unwrap_or_default();
-    let line = if json { member("warning", text) } else { format!("warning: {}", printable::printable(text)) };
+    let line =
+        if json { member("warning", text) } else { format!("warning: {}", printable::printable(text)) };
     // A warning that cannot be shown changes nothing.
     let _ = writeln!(io::stderr(), "{line}");
 }

@@ -1,4 +1,5 @@
-//! Secrets from prompts, standard input and files. Never from arguments: every user of a machine can read those.
+//! Secrets from prompts, standard input and files. Never from arguments: every user of a machine can read
+//! those.
 
 use std::io::{self, IsTerminal as _, Read};
 use std::path::Path;
@@ -27,7 +28,8 @@ pub(crate) fn new_secret(what: &str) -> Result<Secret, Failure> {
     if first != second {
         return Err(Failure::usage(format!("the two inputs differ; no {what} was set")));
     }
-    text::secret_of_line(&Zeroizing::new(first.into_bytes()), MAX_SECRET).map_err(|error| malformed(&error, what))
+    text::secret_of_line(&Zeroizing::new(first.into_bytes()), MAX_SECRET)
+        .map_err(|error| malformed(&error, what))
 }
 
 /// Asks once on a terminal; elsewhere takes the first line of standard input.
@@ -40,7 +42,8 @@ pub(crate) fn secret(what: &str) -> Result<Secret, Failure> {
 }
 
 fn ask(prompt: String) -> Result<String, Failure> {
-    rpassword::prompt_password(prompt).map_err(|error| Failure::caused(Fault::Failed, "cannot ask on the terminal", &error))
+    rpassword::prompt_password(prompt)
+        .map_err(|error| Failure::caused(Fault::Failed, "cannot ask on the terminal", &error))
 }
 
 /// The first line of a file without its line end; `-` is standard input.
@@ -49,7 +52,8 @@ pub(crate) fn from_file(path: &Path, what: &str) -> Result<Secret, Failure> {
         return line(io::stdin().lock(), what);
     }
     let read = mandate_files::read_secret(path, MAX_SECRET).map_err(|error| {
-        let failure = Failure::caused(Fault::Usage, &format!("cannot read the {what} from {}", path.display()), &error);
+        let failure =
+            Failure::caused(Fault::Usage, &format!("cannot read the {what} from {}", path.display()), &error);
         if what == JOIN_TOKEN && (error.io().is_some() || matches!(error, FileError::Kind { .. })) {
             return failure.next(format!("(umask 077; mandate node join-token > {})", path.display()));
         }
@@ -82,7 +86,10 @@ mod tests {
 
     #[test]
     fn takes_the_first_line_alone_and_keeps_its_spaces() {
-        assert_eq!(line(" pass word \r\nsecond\n".as_bytes(), "password").unwrap().expose_secret(), b" pass word ");
+        assert_eq!(
+            line(" pass word \r\nsecond\n".as_bytes(), "password").unwrap().expose_secret(),
+            b" pass word "
+        );
         assert_eq!(line("pässword".as_bytes(), "password").unwrap().expose_secret_str(), Some("pässword"));
     }
 
@@ -120,7 +127,11 @@ mod tests {
         for path in [dir.path().to_owned(), dir.path().join("nothing")] {
             let failure = from_file(&path, "join token").unwrap_err();
             assert_eq!(failure.fault(), Fault::Usage);
-            assert!(failure.text().contains("next: (umask 077; mandate node join-token > "), "{}", failure.text());
+            assert!(
+                failure.text().contains("next: (umask 077; mandate node join-token > "),
+                "{}",
+                failure.text()
+            );
         }
     }
 }

@@ -1,12 +1,13 @@
-//! When to stop: at SIGTERM or Ctrl-C; or, for a child of the demo, at the end of its parent. A hangup ends the demo, which
-//! belongs to a terminal, but not a service.
+//! When to stop: at SIGTERM or Ctrl-C; or, for a child of the demo, at the end of its parent. A hangup ends
+//! the demo, which belongs to a terminal, but not a service.
 
 use std::future::Future;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
-/// Set for a process that must end when its standard input ends: a pipe from the parent closes however the parent ends.
+/// Set for a process that must end when its standard input ends: a pipe from the parent closes however the
+/// parent ends.
 pub(crate) const WITH_STDIN: &str = "MANDATE_END_WITH_STDIN";
 
 async fn one(signal: Option<Signal>) {
@@ -19,8 +20,8 @@ async fn one(signal: Option<Signal>) {
     }
 }
 
-/// Whether this process was started with a signal ignored: SIGHUP by `nohup`, SIGINT by a shell that runs it in the background.
-/// Listening would undo that.
+/// Whether this process was started with a signal ignored: SIGHUP by `nohup`, SIGINT by a shell that runs it
+/// in the background. Listening would undo that.
 pub(crate) fn is_ignored(kind: SignalKind) -> bool {
     // Linux alone says; elsewhere the signal ends the process, as it does by default.
     std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores(&status, kind))
@@ -30,11 +31,14 @@ fn ignores(status: &str, kind: SignalKind) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     // Signal 1 is the lowest bit.
-    u32::try_from(kind.as_raw_value() - 1).ok().and_then(|bit| mask.checked_shr(bit)).is_some_and(|mask| mask & 1 == 1)
+    u32::try_from(kind.as_raw_value() - 1)
+        .ok()
+        .and_then(|bit| mask.checked_shr(bit))
+        .is_some_and(|mask| mask & 1 == 1)
 }
 
-/// Where files may not grow, writing fails, as on a full disk; the signal that comes with it ends the process unless it is
-/// listened for.
+/// Where files may not grow, writing fails, as on a full disk; the signal that comes with it ends the process
+/// unless it is listened for.
 pub(crate) fn file_limit() -> Option<Signal> {
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).ok()
 }
@@ -80,8 +84,8 @@ async fn hung_up(mut signal: Option<Signal>, hangup: Hangup) {
     std::future::pending::<()>().await;
 }
 
-/// Completes when the process is asked to stop. Signals count from this call on, not from the first poll: a caller that reads
-/// that the process is ready may stop it in the next moment. Call it inside a runtime.
+/// Completes when the process is asked to stop. Signals count from this call on, not from the first poll: a
+/// caller that reads that the process is ready may stop it in the next moment. Call it inside a runtime.
 pub(crate) fn requested(on_hangup: Hangup) -> impl Future<Output = ()> + Send {
     let listen = |kind| signal(kind).ok();
     let (terminate, interrupt) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
@@ -112,10 +116,14 @@ mod tests {
 
     #[test]
     fn a_signal_that_was_ignored_at_the_start_stays_ignored() {
-        let status = |mask: &str| format!("Name:\tmandate\nSigBlk:\t0000000000000000\nSigIgn:\t{mask}\nSigCgt:\t0000000000000000\n");
+        let status = |mask: &str| {
+            format!("Name:\tmandate\nSigBlk:\t0000000000000000\nSigIgn:\t{mask}\nSigCgt:\t0000000000000000\n")
+        };
         let (hangup, interrupt) = (SignalKind::hangup(), SignalKind::interrupt());
         assert!(ignores(&status("0000000000001001"), hangup), "as nohup does");
-        assert!(ignores(&status("0000000000001002"), interrupt) && !ignores(&status("0000000000001002"), hangup));
+        assert!(
+            ignores(&status("0000000000001002"), interrupt) && !ignores(&status("0000000000001002"), hangup)
+        );
         assert!(!ignores(&status("0000000000001000"), hangup), "SIGPIPE alone");
         assert!(!ignores("Name:\tmandate\n", hangup));
     }

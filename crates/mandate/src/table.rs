@@ -9,7 +9,8 @@ use crate::screen::{BOLD, Screen};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {
     title: &'static str,
-    /// How important it is if there is not enough room: 0 is left out last. Of equal ones, the rightmost is left out first.
+    /// How important it is if there is not enough room: 0 is left out last. Of equal ones, the rightmost is
+    /// left out first.
     rank: u8,
 }
 
@@ -46,13 +47,14 @@ impl From<String> for Value {
 /// A table with a heading, whose columns are the more important the further left they are.
 pub(crate) fn table(screen: &Screen, heading: &[&'static str], rows: Vec<Vec<String>>) -> String {
     let columns: Vec<Column> = (0..).zip(heading).map(|(rank, title)| Column::new(title, rank)).collect();
-    let rows: Vec<Vec<Value>> = rows.into_iter().map(|row| row.into_iter().map(Value::from).collect()).collect();
+    let rows: Vec<Vec<Value>> =
+        rows.into_iter().map(|row| row.into_iter().map(Value::from).collect()).collect();
     table_of(screen, &columns, &rows)
 }
 
-/// A table that fits the terminal without breaking a word, because a broken word could not be copied. Values are shortened,
-/// then columns are left out, the least important first, and named below. Without a terminal the table has its full width,
-/// so that `grep` sees whole rows.
+/// A table that fits the terminal without breaking a word, because a broken word could not be copied. Values
+/// are shortened, then columns are left out, the least important first, and named below. Without a terminal
+/// the table has its full width, so that `grep` sees whole rows.
 pub(crate) fn table_of(screen: &Screen, columns: &[Column], rows: &[Vec<Value>]) -> String {
     fitted(columns, rows, terminal_width(screen))
 }
@@ -66,7 +68,8 @@ pub(crate) fn list(screen: &Screen, pairs: Vec<(&str, String)>) -> String {
         .collect();
     let names = rows.iter().filter_map(|row| row.first()).map(|name| width_of(name)).max().unwrap_or(0);
     // The names are never broken. Values are wrapped only where there is room for whole words.
-    let longest = rows.iter().filter_map(|row| row.get(1)).map(|value| longest_word(value)).max().unwrap_or(0);
+    let longest =
+        rows.iter().filter_map(|row| row.get(1)).map(|value| longest_word(value)).max().unwrap_or(0);
     let fits = |width: &u16| names + longest + 2 * usize::from(GAP) <= usize::from(*width);
     render(None, &[names, longest.max(1)], rows, terminal_width(screen).filter(fits))
 }
@@ -95,12 +98,17 @@ fn fitted(columns: &[Column], rows: &[Vec<Value>], width: Option<u16>) -> String
     let all: Vec<usize> = (0..columns.len()).collect();
     let cells = |shown: &[usize], short: bool| -> Vec<Vec<String>> {
         let text = |value: &Value| lines(if short { value.short() } else { &value.full });
-        rows.iter().map(|row| shown.iter().map(|at| row.get(*at).map(text).unwrap_or_default()).collect()).collect()
+        rows.iter()
+            .map(|row| shown.iter().map(|at| row.get(*at).map(text).unwrap_or_default()).collect())
+            .collect()
     };
-    let titles =
-        |shown: &[usize]| -> Vec<&'static str> { shown.iter().filter_map(|at| columns.get(*at)).map(|column| column.title).collect() };
+    let titles = |shown: &[usize]| -> Vec<&'static str> {
+        shown.iter().filter_map(|at| columns.get(*at)).map(|column| column.title).collect()
+    };
     let least = |titles: &[&str], cells: &[Vec<String>]| -> Vec<usize> {
-        let longest = |at: usize| cells.iter().filter_map(|row| row.get(at)).map(|text| longest_word(text)).max().unwrap_or(0);
+        let longest = |at: usize| {
+            cells.iter().filter_map(|row| row.get(at)).map(|text| longest_word(text)).max().unwrap_or(0)
+        };
         titles.iter().enumerate().map(|(at, title)| longest(at).max(title.len())).collect()
     };
     let fits = |least: &[usize], width: u16| {
@@ -112,8 +120,11 @@ fn fitted(columns: &[Column], rows: &[Vec<Value>], width: Option<u16>) -> String
         return render(Some(&titles), &least(&titles, &cells), cells, None);
     };
     // An empty column says nothing.
-    let mut shown: Vec<usize> =
-        all.iter().copied().filter(|at| rows.iter().any(|row| row.get(*at).is_some_and(|value| !value.full.is_empty()))).collect();
+    let mut shown: Vec<usize> = all
+        .iter()
+        .copied()
+        .filter(|at| rows.iter().any(|row| row.get(*at).is_some_and(|value| !value.full.is_empty())))
+        .collect();
     let mut short = false;
     let mut left_out = Vec::new();
     loop {
@@ -121,13 +132,18 @@ fn fitted(columns: &[Column], rows: &[Vec<Value>], width: Option<u16>) -> String
         let needed = least(&names, &text);
         if fits(&needed, width) || (short && shown.len() <= 1) {
             let table = render(Some(&names), &needed, text, Some(width));
-            return if left_out.is_empty() { table } else { format!("{table}\n{}", remark(&left_out, width)) };
+            return if left_out.is_empty() {
+                table
+            } else {
+                format!("{table}\n{}", remark(&left_out, width))
+            };
         }
         if !short {
             short = true;
             continue;
         }
-        let rank = |place: &usize| shown.get(*place).and_then(|at| columns.get(*at)).map_or(0, |column| column.rank);
+        let rank =
+            |place: &usize| shown.get(*place).and_then(|at| columns.get(*at)).map_or(0, |column| column.rank);
         // The last of the maxima: of equal ones the rightmost goes.
         let Some(least_important) = (0..shown.len()).max_by_key(rank) else { return String::new() };
         let at = shown.remove(least_important);
@@ -161,7 +177,9 @@ fn render(heading: Option<&[&str]>, least: &[usize], rows: Vec<Vec<String>>, wid
     table.load_preset(presets::NOTHING).force_no_tty();
     match width {
         // The gap after the last column is cut off again.
-        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.saturating_add(GAP)),
+        Some(width) => {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.saturating_add(GAP))
+        }
         None => table.set_content_arrangement(ContentArrangement::Disabled),
     };
     if let Some(heading) = heading {
@@ -171,7 +189,9 @@ fn render(heading: Option<&[&str]>, least: &[usize], rows: Vec<Vec<String>>, wid
     for column in table.column_iter_mut() {
         column.set_padding((0, GAP));
         // The arrangement looks at columns as wholes; this keeps it from breaking the longest word of one.
-        if let Some(least) = least.get(column.index).and_then(|least| u16::try_from(least + usize::from(GAP)).ok()) {
+        if let Some(least) =
+            least.get(column.index).and_then(|least| u16::try_from(least + usize::from(GAP)).ok())
+        {
             column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(least)));
         }
     }
@@ -193,8 +213,13 @@ mod tests {
     }
 
     fn rows() -> Vec<Vec<Value>> {
-        let id = Value::with_short("spiffe://acme.example/agent/support-agent".into(), "support-agent".into());
-        vec![vec!["support-agent".to_owned().into(), id, "Works on support cases of customers".to_owned().into()]]
+        let id =
+            Value::with_short("spiffe://acme.example/agent/support-agent".into(), "support-agent".into());
+        vec![vec![
+            "support-agent".to_owned().into(),
+            id,
+            "Works on support cases of customers".to_owned().into(),
+        ]]
     }
 
     fn plain(text: &str) -> String {

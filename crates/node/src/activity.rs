@@ -1,5 +1,5 @@
-//! What a connection is doing: its open calls, and since when it has none. Connections that are idle for too long are ended,
-//! and so are those that do not read their answers.
+//! What a connection is doing: its open calls, and since when it has none. Connections that are idle for too
+//! long are ended, and so are those that do not read their answers.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -18,9 +18,11 @@ use tokio::time::Instant;
 pub(crate) struct Patience {
     /// How long a client may take to begin with HTTP/2.
     handshake: Duration,
-    /// How long a connection may stay without an open call. Clients connect again when they have something to ask.
+    /// How long a connection may stay without an open call. Clients connect again when they have something to
+    /// ask.
     idle: Duration,
-    /// How long a client may leave an answer unread: it answers pings, but gives no room in its window (RFC 9113 §5.2).
+    /// How long a client may leave an answer unread: it answers pings, but gives no room in its window (RFC
+    /// 9113 §5.2).
     stalled: Duration,
     /// How often a connection with open calls is checked.
     look: Duration,
@@ -65,8 +67,8 @@ pub(crate) struct Activity {
     reading: Arc<Semaphore>,
 }
 
-/// A call, until the last part of it is dropped. It is open once its whole request has arrived: a client that sends half a request
-/// does not keep its place by it.
+/// A call, until the last part of it is dropped. It is open once its whole request has arrived: a client that
+/// sends half a request does not keep its place by it.
 pub(crate) struct Call {
     activity: Arc<Activity>,
     id: u64,
@@ -93,7 +95,8 @@ impl Activity {
         Arc::new(Call { activity: Arc::clone(self), id })
     }
 
-    /// Waits until no other request of the connection is being read. `None` cannot happen: the semaphore is never closed.
+    /// Waits until no other request of the connection is being read. `None` cannot happen: the semaphore is
+    /// never closed.
     pub(crate) async fn reads(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.reading).acquire_owned().await.ok()
     }
@@ -104,7 +107,12 @@ impl Activity {
         if state.calls.is_empty() {
             return (Use::Rests, state.since);
         }
-        state.calls.values().flatten().min().map_or((Use::Works, state.connected), |since| (Use::Stalls, *since))
+        state
+            .calls
+            .values()
+            .flatten()
+            .min()
+            .map_or((Use::Works, state.connected), |since| (Use::Stalls, *since))
     }
 
     /// Ends the connection.
@@ -218,7 +226,10 @@ impl<B: Body + Unpin> Body for Asked<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         if matches!(frame, Poll::Ready(None)) {
             self.call.open();
@@ -255,7 +266,10 @@ impl<B: Body + Unpin> Body for Answer<B> {
     type Data = B::Data;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         // HTTP/2 asks when the client has room for more, and not before.
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         self.call.answered(frame.is_ready().then(Instant::now));
@@ -291,7 +305,12 @@ mod tests {
 
     /// One thing is waited for briefly, and everything else for ever.
     fn patience(set: impl Fn(&mut Patience)) -> Patience {
-        let mut patience = Patience { handshake: LONG * 9, idle: LONG * 9, stalled: LONG * 9, look: Duration::from_millis(5) };
+        let mut patience = Patience {
+            handshake: LONG * 9,
+            idle: LONG * 9,
+            stalled: LONG * 9,
+            look: Duration::from_millis(5),
+        };
         set(&mut patience);
         patience
     }
@@ -324,8 +343,14 @@ mod tests {
         assert!(activity.is_ended() && start.elapsed() >= BRIEF);
         assert!(ends(&mut watch(&Arc::new(Activity::new()), patience(|p| p.idle = BRIEF)), true, LONG).await);
         // Neither limit is the other's.
-        assert!(!ends(&mut watch(&Arc::new(Activity::new()), patience(|p| p.idle = BRIEF)), false, OUTLIVES).await);
-        assert!(!ends(&mut watch(&Arc::new(Activity::new()), patience(|p| p.handshake = BRIEF)), true, OUTLIVES).await);
+        assert!(
+            !ends(&mut watch(&Arc::new(Activity::new()), patience(|p| p.idle = BRIEF)), false, OUTLIVES)
+                .await
+        );
+        assert!(
+            !ends(&mut watch(&Arc::new(Activity::new()), patience(|p| p.handshake = BRIEF)), true, OUTLIVES)
+                .await
+        );
     }
 
     #[tokio::test]
@@ -336,7 +361,10 @@ mod tests {
         assert!(!ends(&mut watch, true, OUTLIVES).await);
         let ended = Instant::now();
         drop(call);
-        assert!(ends(&mut watch, true, LONG).await && ended.elapsed() >= BRIEF, "idle time counts from the end of the last call");
+        assert!(
+            ends(&mut watch, true, LONG).await && ended.elapsed() >= BRIEF,
+            "idle time counts from the end of the last call"
+        );
     }
 
     #[tokio::test]
@@ -383,7 +411,10 @@ mod tests {
         type Data = bytes::Bytes;
         type Error = Infallible;
 
-        fn poll_frame(mut self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<Option<Result<Frame<bytes::Bytes>, Infallible>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> Poll<Option<Result<Frame<bytes::Bytes>, Infallible>>> {
             if self.0 == 0 {
                 return Poll::Pending;
             }
@@ -406,7 +437,11 @@ mod tests {
             for _ in 0..taken {
                 ask(&mut answer).await;
             }
-            assert_eq!(ends(&mut watch, true, if stalls { LONG } else { OUTLIVES }).await, stalls, "{taken} of {frames}");
+            assert_eq!(
+                ends(&mut watch, true, if stalls { LONG } else { OUTLIVES }).await,
+                stalls,
+                "{taken} of {frames}"
+            );
         }
     }
 

@@ -1,7 +1,8 @@
 //! Detects the TLS alert by which a server refuses a node's certificate.
 //!
-//! With TLS 1.3 the server judges the client's certificate after the client's handshake is complete (RFC 8446 §2), so the alert
-//! comes when the client reads, or is still unread when a write fails. HTTP/2 reports both like a broken connection.
+//! With TLS 1.3 the server judges the client's certificate after the client's handshake is complete (RFC 8446
+//! §2), so the alert comes when the client reads, or is still unread when a write fails. HTTP/2 reports both
+//! like a broken connection.
 
 use std::io;
 use std::pin::Pin;
@@ -34,7 +35,9 @@ impl Alert {
     }
 
     fn note(&self, error: &io::Error) {
-        if let Some(rustls::Error::AlertReceived(alert)) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        if let Some(rustls::Error::AlertReceived(alert)) =
+            error.get_ref().and_then(|inner| inner.downcast_ref())
+        {
             // The first one ended the connection.
             let _ = self.0.set(*alert);
         }
@@ -54,8 +57,9 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Heard<I> {
         Self { io, alert, failed: None }
     }
 
-    /// A write. The failure of a write is returned only after everything was read that the server sent before it closed the
-    /// connection. The kernel reports the failed write at once, and the bytes to read a moment later.
+    /// A write. The failure of a write is returned only after everything was read that the server sent before
+    /// it closed the connection. The kernel reports the failed write at once, and the bytes to read a moment
+    /// later.
     fn written<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -88,7 +92,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Heard<I> {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Heard<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if let Poll::Ready(Err(error)) = &read {
             self.alert.note(error);
@@ -102,7 +110,11 @@ impl<I: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Heard<I> {
         self.written(cx, |io, cx| io.poll_write(cx, buf))
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.written(cx, |io, cx| io.poll_write_vectored(cx, bufs))
     }
 
@@ -128,7 +140,8 @@ mod tests {
     use std::task::{Context, Poll};
     use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-    /// A connection that the server has closed: some bytes and then an alert can still be read, and nothing can be written.
+    /// A connection that the server has closed: some bytes and then an alert can still be read, and nothing
+    /// can be written.
     struct Closed {
         /// How often reading has to wait: the kernel has told of the failed write only.
         waits: usize,
@@ -137,14 +150,21 @@ mod tests {
     }
 
     impl AsyncRead for Closed {
-        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
             if let Some(waits) = self.waits.checked_sub(1) {
                 self.waits = waits;
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
             if self.unread == 0 {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, rustls::Error::AlertReceived(self.alert))));
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    rustls::Error::AlertReceived(self.alert),
+                )));
             }
             let now = self.unread.min(buf.remaining());
             self.unread -= now;
@@ -181,7 +201,11 @@ mod tests {
             let mut io = Heard::new(Closed { waits: 0, unread: 0, alert }, by_read.clone());
             assert!(!by_read.refuses_certificate());
             assert!(io.read_u8().await.is_err());
-            assert_eq!((by_write.refuses_certificate(), by_read.refuses_certificate()), (refuses, refuses), "{alert:?}");
+            assert_eq!(
+                (by_write.refuses_certificate(), by_read.refuses_certificate()),
+                (refuses, refuses),
+                "{alert:?}"
+            );
         }
     }
 }

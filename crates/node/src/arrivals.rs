@@ -1,5 +1,5 @@
-//! How often each user may connect. A process that connects and hangs up without pause must not take the node's time from others:
-//! its connections end before the process is inspected.
+//! How often each user may connect. A process that connects and hangs up without pause must not take the
+//! node's time from others: its connections end before the process is inspected.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ const INTERVAL: Duration = Duration::from_millis(10);
 /// How many users are distinguished. All further ones share one allowance.
 const MOST_USERS: usize = 4096;
 
-/// When the allowance of each user will be complete again. A user who is not in it has the complete allowance.
+/// When the allowance of each user will be complete again. A user who is not in it has the complete
+/// allowance.
 #[derive(Default)]
 pub(crate) struct Arrivals {
     whole: HashMap<Option<u32>, Instant>,
@@ -52,7 +53,11 @@ mod tests {
         assert_eq!(admitted(&mut arrivals, 1000, 100_000, now), BURST);
         assert_eq!(admitted(&mut arrivals, 1001, 10, now), 10);
         assert_eq!(admitted(&mut arrivals, 1000, 100_000, now + INTERVAL * 7), 7, "with time there are more");
-        assert_eq!(admitted(&mut arrivals, 1000, 100_000, now + INTERVAL * 10_000), BURST, "but never more than at the beginning");
+        assert_eq!(
+            admitted(&mut arrivals, 1000, 100_000, now + INTERVAL * 10_000),
+            BURST,
+            "but never more than at the beginning"
+        );
     }
 
     #[test]

@@ -1,14 +1,17 @@
-//! gRPC clients write a unix socket's path into `:authority`. This code replaces it by a valid authority, in front of HTTP/2.
+//! gRPC clients write a unix socket's path into `:authority`. This code replaces it by a valid authority, in
+//! front of HTTP/2.
 //!
-//! grpc-core, and with it Python, Ruby and C++, sends the path as it is (`/run/mandate/workload.sock`) or percent-encoded
-//! (`%2Frun%2F…`); others send an empty value. `h2` refuses the first two and resets the stream before any handler is
-//! called. The name that a client of a unix socket gives its server has no meaning, so every `:authority` becomes
+//! grpc-core, and with it Python, Ruby and C++, sends the path as it is (`/run/mandate/workload.sock`) or
+//! percent-encoded (`%2Frun%2F…`); others send an empty value. `h2` refuses the first two and resets the
+//! stream before any handler is called. The name that a client of a unix socket gives its server has no
+//! meaning, so every `:authority` becomes
 //! [`AUTHORITY`].
 //!
-//! Header blocks are compressed with a state that exists as long as the connection (RFC 7541 §2.2). So each block is decoded
-//! with the client's state, and written again as literals without indexing, which leave no state behind (§6.2.2).
-//! Everything else passes unchanged. If a client breaks the protocol, this code does not answer it: `h2` gets a frame with
-//! the same kind of error, and nothing after it. `h2` then answers with its `GOAWAY`.
+//! Header blocks are compressed with a state that exists as long as the connection (RFC 7541 §2.2). So each
+//! block is decoded with the client's state, and written again as literals without indexing, which leave no
+//! state behind (§6.2.2). Everything else passes unchanged. If a client breaks the protocol, this code does
+//! not answer it: `h2` gets a frame with the same kind of error, and nothing after it. `h2` then answers with
+//! its `GOAWAY`.
 
 use std::borrow::Cow;
 use std::io;
@@ -22,8 +25,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// The server name in every request.
 pub(crate) const AUTHORITY: &[u8] = b"localhost";
 
-/// The largest header list that is passed on, measured as in RFC 9113 §6.5.2. A larger one is cut just beyond this limit, so
-/// that `h2`, which has the same limit, answers it with 431.
+/// The largest header list that is passed on, measured as in RFC 9113 §6.5.2. A larger one is cut just beyond
+/// this limit, so that `h2`, which has the same limit, answers it with 431.
 pub(crate) const LARGEST_LIST: u32 = 4 << 10;
 
 /// The most fields of one list. Each field costs work, however small it is.
@@ -38,8 +41,8 @@ const MOST_FRAMES: usize = 16;
 /// The largest frame: `SETTINGS_MAX_FRAME_SIZE` by default (RFC 9113 §6.5.2).
 const LARGEST_FRAME: usize = 16 << 10;
 
-/// The largest dynamic table of the client: `SETTINGS_HEADER_TABLE_SIZE` by default (RFC 9113 §6.5.2); the server announces
-/// no other value.
+/// The largest dynamic table of the client: `SETTINGS_HEADER_TABLE_SIZE` by default (RFC 9113 §6.5.2); the
+/// server announces no other value.
 const LARGEST_TABLE: usize = 4096;
 
 /// How much is read at a time.
@@ -64,8 +67,8 @@ const PRIORITY_LEN: usize = 5;
 enum Fault {
     /// A frame with this head is larger than the server allows.
     FrameSize([u8; FRAME_HEAD]),
-    /// Frames in an order, or with a layout, that HTTP/2 does not know; a header block that cannot be decoded, or costs too
-    /// much.
+    /// Frames in an order, or with a layout, that HTTP/2 does not know; a header block that cannot be
+    /// decoded, or costs too much.
     Protocol,
 }
 
@@ -151,8 +154,8 @@ impl Default for Rewriter {
 }
 
 impl Rewriter {
-    /// Takes bytes from the front of `input` and appends to `out` what HTTP/2 must read. Ends when `input` is empty, or after a
-    /// header block, which may be much longer than the block that the client sent.
+    /// Takes bytes from the front of `input` and appends to `out` what HTTP/2 must read. Ends when `input` is
+    /// empty, or after a header block, which may be much longer than the block that the client sent.
     pub fn advance(&mut self, input: &mut &[u8], out: &mut Vec<u8>) {
         while !input.is_empty() {
             match self.step(input, out) {
@@ -236,7 +239,9 @@ impl Rewriter {
     /// Ends the frame if it is complete. `true`: a header block has been written.
     fn complete(&mut self, out: &mut Vec<u8>) -> Result<bool, Fault> {
         let (head, payload) = match &mut self.state {
-            State::Collecting(head, payload) if payload.len() == head.length => (*head, std::mem::take(payload)),
+            State::Collecting(head, payload) if payload.len() == head.length => {
+                (*head, std::mem::take(payload))
+            }
             State::Passing(0) => {
                 self.state = State::Head(Vec::new());
                 return Ok(false);
@@ -314,7 +319,9 @@ impl Fault {
         match self {
             Self::FrameSize(head) => out.extend_from_slice(&head),
             // It continues nothing (RFC 9113 §6.10).
-            Self::Protocol => Head { length: 0, kind: CONTINUATION, flags: END_HEADERS, stream: 1 }.write(out),
+            Self::Protocol => {
+                Head { length: 0, kind: CONTINUATION, flags: END_HEADERS, stream: 1 }.write(out)
+            }
         }
     }
 }
@@ -386,7 +393,11 @@ impl<I> Rewritten<I> {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Rewritten<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         loop {
             if buf.remaining() == 0 || this.hand_out(buf) {
@@ -424,7 +435,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Rewritten<I> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 

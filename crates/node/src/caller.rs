@@ -17,8 +17,9 @@ pub(crate) struct Caller {
     program: Option<FileId>,
 }
 
-/// A caller that attestors look at. It was alive, the same, and running the program with which it connected when this was made.
-/// Their selectors count only if [`Inspection::finish`] finds that all of this is still true.
+/// A caller that attestors look at. It was alive, the same, and running the program with which it connected
+/// when this was made. Their selectors count only if [`Inspection::finish`] finds that all of this is still
+/// true.
 pub(crate) struct Inspection<'a> {
     caller: &'a Caller,
     program: Option<FileId>,
@@ -38,13 +39,18 @@ impl Caller {
     /// Takes the credentials that the kernel recorded when the connection was made (`SO_PEERCRED`, unix(7)).
     pub(crate) fn of(stream: &UnixStream) -> Result<Self, NotAttested> {
         let credentials = stream.peer_cred().map_err(|_| NotAttested::Invisible)?;
-        let pid = credentials.pid().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0).ok_or(NotAttested::Invisible)?;
+        let pid = credentials
+            .pid()
+            .and_then(|pid| u32::try_from(pid).ok())
+            .filter(|pid| *pid != 0)
+            .ok_or(NotAttested::Invisible)?;
         Self::new(pid, credentials.uid(), credentials.gid(), Overflow::read())
     }
 
-    /// Refuses a process that runs as another user or group than the one that connected: it has executed a set-user-ID program
-    /// meanwhile, or it is another process with the same number. Refuses a user who has no number here. A group without a number
-    /// is only not attested, because many system users have `nogroup`.
+    /// Refuses a process that runs as another user or group than the one that connected: it has executed a
+    /// set-user-ID program meanwhile, or it is another process with the same number. Refuses a user who has
+    /// no number here. A group without a number is only not attested, because many system users have
+    /// `nogroup`.
     pub(crate) fn new(pid: u32, uid: u32, gid: u32, overflow: Overflow) -> Result<Self, NotAttested> {
         if !overflow.names_user(uid) {
             return Err(NotAttested::Unmapped);
@@ -69,8 +75,8 @@ impl Caller {
 
     /// Refuses unless the process is alive, the same, and running the program with which it connected.
     ///
-    /// The last check matters because a connection outlives `execve`: a process could connect, leave the connection to a child,
-    /// and then execute a program that is entitled to more.
+    /// The last check matters because a connection outlives `execve`: a process could connect, leave the
+    /// connection to a child, and then execute a program that is entitled to more.
     pub(crate) fn check(&self) -> Result<(), NotAttested> {
         self.process.check()?;
         self.program_now().map(drop)
@@ -79,7 +85,11 @@ impl Caller {
     fn program_now(&self) -> Result<Option<FileId>, NotAttested> {
         let now = program::file_of(self.pid());
         // A process that has just exited has no program either.
-        if is_same(now, self.program) { Ok(now) } else { self.process.check().and(Err(NotAttested::Replaced)) }
+        if is_same(now, self.program) {
+            Ok(now)
+        } else {
+            self.process.check().and(Err(NotAttested::Replaced))
+        }
     }
 
     /// Begins to look at the process, if [`Caller::check`] does not refuse it.
@@ -124,10 +134,16 @@ impl Inspection<'_> {
         self.program
     }
 
-    /// The process with its selectors. They belong to this process only if it was the same one during the whole inspection.
+    /// The process with its selectors. They belong to this process only if it was the same one during the
+    /// whole inspection.
     pub(crate) fn finish(self, selectors: Vec<Selector>) -> Result<AttestedProcess, NotAttested> {
         self.caller.check()?;
-        Ok(AttestedProcess { selectors, pid: self.pid(), born: self.caller.process.born(), program: self.program })
+        Ok(AttestedProcess {
+            selectors,
+            pid: self.pid(),
+            born: self.caller.process.born(),
+            program: self.program,
+        })
     }
 }
 
@@ -198,7 +214,10 @@ mod tests {
         let child = Command::new("sleep").arg("60").spawn().unwrap();
         let (uid, gid) = me();
         for (uid, gid) in [(uid + 1, gid), (uid, gid + 1)] {
-            assert_eq!(Caller::new(child.id(), uid, gid, Overflow::read()).unwrap_err(), NotAttested::OtherUser);
+            assert_eq!(
+                Caller::new(child.id(), uid, gid, Overflow::read()).unwrap_err(),
+                NotAttested::OtherUser
+            );
         }
         assert!(Caller::of_child(&child).is_ok());
         ends(child);
@@ -234,7 +253,11 @@ mod tests {
         }
         assert_eq!(caller.check(), Err(NotAttested::Replaced));
         assert_eq!(attested.check(), Err(NotAttested::Replaced));
-        assert_eq!(begun.finish(Vec::new()).unwrap_err(), NotAttested::Replaced, "although it is the same process");
+        assert_eq!(
+            begun.finish(Vec::new()).unwrap_err(),
+            NotAttested::Replaced,
+            "although it is the same process"
+        );
         ends(child);
     }
 }

@@ -89,9 +89,12 @@ mod tests {
 
     #[test]
     fn one_spiffe_id_and_no_other_uri() {
-        for uris in
-            [&[][..], &["https://acme.example"], &["spiffe://acme.example/a", "spiffe://acme.example/b"], &["spiffe://ACME.example/a"]]
-        {
+        for uris in [
+            &[][..],
+            &["https://acme.example"],
+            &["spiffe://acme.example/a", "spiffe://acme.example/b"],
+            &["spiffe://ACME.example/a"],
+        ] {
             let parsed = Certificate::parse(&certificate(uris).0).unwrap();
             assert_eq!(parsed.require_spiffe_id(), Err(UnusableCertificate::SpiffeId), "{uris:?}");
         }

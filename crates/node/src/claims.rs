@@ -3,7 +3,8 @@
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 
-/// The same claims. A number becomes a number; beyond 2^53 it loses precision, as `Struct` only knows doubles.
+/// The same claims. A number becomes a number; beyond 2^53 it loses precision, as `Struct` only knows
+/// doubles.
 pub(crate) fn to_struct(claims: serde_json::Map<String, serde_json::Value>) -> Struct {
     Struct { fields: claims.into_iter().map(|(name, value)| (name, to_value(value))).collect() }
 }
@@ -14,7 +15,9 @@ fn to_value(value: serde_json::Value) -> Value {
         serde_json::Value::Bool(truth) => Kind::BoolValue(truth),
         serde_json::Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         serde_json::Value::String(text) => Kind::StringValue(text),
-        serde_json::Value::Array(items) => Kind::ListValue(ListValue { values: items.into_iter().map(to_value).collect() }),
+        serde_json::Value::Array(items) => {
+            Kind::ListValue(ListValue { values: items.into_iter().map(to_value).collect() })
+        }
         serde_json::Value::Object(members) => Kind::StructValue(to_struct(members)),
     };
     Value { kind: Some(kind) }
@@ -38,6 +41,8 @@ mod tests {
         assert_eq!(kind("ok"), Kind::BoolValue(true));
         assert_eq!(kind("none"), Kind::NullValue(0));
         assert!(matches!(kind("aud"), Kind::ListValue(list) if list.values.len() == 2));
-        assert!(matches!(kind("deep"), Kind::StructValue(inner) if inner.fields["n"].kind == Some(Kind::NumberValue(1.0))));
+        assert!(
+            matches!(kind("deep"), Kind::StructValue(inner) if inner.fields["n"].kind == Some(Kind::NumberValue(1.0)))
+        );
     }
 }

@@ -27,7 +27,11 @@ impl KeyRequest {
     }
 
     /// The credentials that the server made from this request.
-    pub(crate) fn complete(&self, chain: Vec<Vec<u8>>, ca: Vec<Vec<u8>>) -> Result<Credentials, UnusableCredentials> {
+    pub(crate) fn complete(
+        &self,
+        chain: Vec<Vec<u8>>,
+        ca: Vec<Vec<u8>>,
+    ) -> Result<Credentials, UnusableCredentials> {
         let own = |ders: Vec<Vec<u8>>| ders.into_iter().map(CertificateDer::from).collect();
         Credentials::new(Secret::new(self.key.serialize_der()), own(chain), own(ca))
     }
@@ -38,8 +42,8 @@ impl KeyRequest {
 #[error("{0}")]
 pub(crate) struct UnusableCredentials(pub(crate) String);
 
-/// A joined node's credentials, checked: the key belongs to the certificate, and the certificate names one member of a
-/// trust domain.
+/// A joined node's credentials, checked: the key belongs to the certificate, and the certificate names one
+/// member of a trust domain.
 #[derive(Clone, Debug)]
 pub(crate) struct Credentials {
     key: Secret,
@@ -59,20 +63,31 @@ impl Credentials {
     ) -> Result<Self, UnusableCredentials> {
         let reason = |text: &str| UnusableCredentials(text.to_owned());
         let leaf = chain.first().ok_or_else(|| reason("there is no certificate"))?;
-        let leaf =
-            Certificate::parse(leaf).map_err(|error| UnusableCredentials(format!("the node's certificate is not usable: {error}")))?;
-        let spiffe_id =
-            leaf.require_spiffe_id().map_err(|error| UnusableCredentials(format!("the node's certificate is not usable: {error}")))?;
+        let leaf = Certificate::parse(leaf)
+            .map_err(|error| UnusableCredentials(format!("the node's certificate is not usable: {error}")))?;
+        let spiffe_id = leaf
+            .require_spiffe_id()
+            .map_err(|error| UnusableCredentials(format!("the node's certificate is not usable: {error}")))?;
         if spiffe_id.path().is_empty() {
             return Err(reason("the node's certificate names a trust domain, not a node"));
         }
-        let pair = KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(key.expose_secret()), &PKCS_ECDSA_P256_SHA256)
-            .map_err(|_| reason("the private key is not a P-256 key in PKCS#8"))?;
+        let pair = KeyPair::from_pkcs8_der_and_sign_algo(
+            &PrivatePkcs8KeyDer::from(key.expose_secret()),
+            &PKCS_ECDSA_P256_SHA256,
+        )
+        .map_err(|_| reason("the private key is not a P-256 key in PKCS#8"))?;
         if pair.public_key_raw() != leaf.public_key {
             return Err(reason("the certificate is not one for this node's key"));
         }
         check_ca(&ca)?;
-        Ok(Self { spiffe_id: spiffe_id.clone(), not_before: leaf.not_before, not_after: leaf.not_after, key, chain, ca })
+        Ok(Self {
+            spiffe_id: spiffe_id.clone(),
+            not_before: leaf.not_before,
+            not_after: leaf.not_after,
+            key,
+            chain,
+            ca,
+        })
     }
 
     /// The same identity with other CA certificates.
@@ -126,8 +141,8 @@ impl Credentials {
         now >= self.not_after
     }
 
-    /// When to ask for a new certificate: after half of its lifetime, plus or minus a twentieth of it, so that nodes that started
-    /// together do not ask together.
+    /// When to ask for a new certificate: after half of its lifetime, plus or minus a twentieth of it, so
+    /// that nodes that started together do not ask together.
     pub(crate) fn renewal(&self, entropy: &dyn Entropy) -> Timestamp {
         let life = self.not_after.since(self.not_before);
         self.not_before.plus(life.mul_f64(0.45 + 0.1 * entropy.fraction()))
@@ -136,7 +151,11 @@ impl Credentials {
 
 fn check_ca(ca: &[CertificateDer<'static>]) -> Result<(), UnusableCredentials> {
     let usable = !ca.is_empty() && ca.iter().all(|der| Certificate::parse(der).is_ok());
-    if usable { Ok(()) } else { Err(UnusableCredentials("the CA's certificates are missing or not usable".to_owned())) }
+    if usable {
+        Ok(())
+    } else {
+        Err(UnusableCredentials("the CA's certificates are missing or not usable".to_owned()))
+    }
 }
 
 #[cfg(test)]
@@ -168,7 +187,10 @@ mod tests {
         let start = "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap();
         for _ in 0..100 {
             let after = credentials.renewal(&SystemEntropy).since(start);
-            assert!(after >= Duration::from_hours(4 * 24 + 12) && after <= Duration::from_hours(5 * 24 + 12), "{after:?}");
+            assert!(
+                after >= Duration::from_hours(4 * 24 + 12) && after <= Duration::from_hours(5 * 24 + 12),
+                "{after:?}"
+            );
         }
         assert!(!credentials.is_expired("2026-01-10T23:59:59Z".parse().unwrap()));
         assert!(credentials.is_expired("2026-01-11T00:00:00Z".parse().unwrap()));
@@ -177,7 +199,8 @@ mod tests {
     #[test]
     fn another_keys_certificate_is_refused() {
         let other = certificate(&KeyPair::generate().unwrap(), "spiffe://acme.example/node/1");
-        let refused = KeyRequest::generate().unwrap().complete(vec![other.to_vec()], vec![other.to_vec()]).unwrap_err();
+        let refused =
+            KeyRequest::generate().unwrap().complete(vec![other.to_vec()], vec![other.to_vec()]).unwrap_err();
         assert!(refused.to_string().contains("not one for this node's key"), "{refused}");
     }
 

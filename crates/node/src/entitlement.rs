@@ -6,8 +6,8 @@ use mandate_api::proto::node as wire;
 use mandate_core::selector::shows_all;
 use mandate_core::{Selector, SpiffeId, TrustDomain, UnixSelector};
 
-/// An identity and the selectors that a process must show for it: at least one, and first the one by which the entry is
-/// found.
+/// An identity and the selectors that a process must show for it: at least one, and first the one by which
+/// the entry is found.
 struct Entry {
     spiffe_id: SpiffeId,
     selectors: Box<[Selector]>,
@@ -26,8 +26,8 @@ impl Entry {
     }
 }
 
-/// The entries of one state. Two sorted lists of positions find them by selector and by identity. A node holds every entry
-/// of its server in memory, so there are no other indexes.
+/// The entries of one state. Two sorted lists of positions find them by selector and by identity. A node
+/// holds every entry of its server in memory, so there are no other indexes.
 #[derive(Default)]
 pub(crate) struct Entitlements {
     entries: Vec<Entry>,
@@ -36,8 +36,8 @@ pub(crate) struct Entitlements {
     digest_only: bool,
 }
 
-/// Entries are indexed by their rarest kind of selector, because that gives the shortest list. A digest is known only after the file
-/// has been read, and the selectors of other attestors are known only after that.
+/// Entries are indexed by their rarest kind of selector, because that gives the shortest list. A digest is
+/// known only after the file has been read, and the selectors of other attestors are known only after that.
 fn rank(selector: &Selector) -> u8 {
     match selector {
         Selector::Unix(UnixSelector::Path(_)) => 0,
@@ -55,13 +55,15 @@ fn is_digest(selector: &Selector) -> bool {
 impl Entitlements {
     /// Builds the index for the entries of a pushed state.
     ///
-    /// An entry that this node cannot serve is left out and logged: an identity outside the trust domain, a selector that none
-    /// of its attestors shows, or no selector at all, which would entitle every process on the machine.
+    /// An entry that this node cannot serve is left out and logged: an identity outside the trust domain, a
+    /// selector that none of its attestors shows, or no selector at all, which would entitle every process on
+    /// the machine.
     pub(crate) fn new(pushed: Vec<wire::Entry>, trust_domain: &TrustDomain) -> Self {
         let mut entries = Vec::with_capacity(pushed.len());
         for entry in pushed {
             let id = entry.spiffe_id.parse::<SpiffeId>();
-            let selectors: Result<Vec<Selector>, _> = entry.selectors.iter().map(|text| text.parse()).collect();
+            let selectors: Result<Vec<Selector>, _> =
+                entry.selectors.iter().map(|text| text.parse()).collect();
             match (id, selectors) {
                 (Ok(spiffe_id), Ok(mut selectors))
                     if spiffe_id.is_member_of(trust_domain)
@@ -90,44 +92,68 @@ impl Entitlements {
         let found_by = |at: u32| at_position(&self.entries, at).and_then(Entry::found_by);
         has.iter().flat_map(move |selector| {
             let from = self.by_selector.partition_point(|at| found_by(*at) < Some(selector));
-            let found = self.by_selector.iter().skip(from).copied().take_while(move |at| found_by(*at) == Some(selector));
+            let found = self
+                .by_selector
+                .iter()
+                .skip(from)
+                .copied()
+                .take_while(move |at| found_by(*at) == Some(selector));
             found.filter_map(|at| Some((at, at_position(&self.entries, at)?)))
         })
     }
 
-    /// Every identity to which a process with the selectors `has` is entitled, each once, in the order they were pushed.
+    /// Every identity to which a process with the selectors `has` is entitled, each once, in the order they
+    /// were pushed.
     pub(crate) fn of<'a>(&'a self, has: &[Selector]) -> Vec<&'a SpiffeId> {
-        let mut found: Vec<(u32, &SpiffeId)> =
-            self.candidates(has).filter(|(_, entry)| shows_all(has, &entry.selectors)).map(|(at, entry)| (at, &entry.spiffe_id)).collect();
+        let mut found: Vec<(u32, &SpiffeId)> = self
+            .candidates(has)
+            .filter(|(_, entry)| shows_all(has, &entry.selectors))
+            .map(|(at, entry)| (at, &entry.spiffe_id))
+            .collect();
         found.sort_unstable_by_key(|(at, _)| *at);
         let mut seen = HashSet::new();
         found.into_iter().filter(|(_, id)| seen.insert(*id)).map(|(_, id)| id).collect()
     }
 
-    /// Whether the program's digest could entitle a process with these other `unix` selectors to more. If nothing depends on the
-    /// digest, a large file is not read for every process.
+    /// Whether the program's digest could entitle a process with these other `unix` selectors to more. If
+    /// nothing depends on the digest, a large file is not read for every process.
     pub(crate) fn depend_on_digest(&self, has: &[Selector]) -> bool {
         // What other attestors will show is not known yet.
-        let may_show = |needed: &Selector| is_digest(needed) || has.contains(needed) || matches!(needed, Selector::Other(_));
-        let waits = |entry: &Entry| entry.selectors.iter().any(is_digest) && entry.selectors.iter().all(may_show);
+        let may_show = |needed: &Selector| {
+            is_digest(needed) || has.contains(needed) || matches!(needed, Selector::Other(_))
+        };
+        let waits =
+            |entry: &Entry| entry.selectors.iter().any(is_digest) && entry.selectors.iter().all(may_show);
         self.digest_only || self.candidates(has).any(|(_, entry)| waits(entry))
     }
 
     /// Whether any entry names this identity.
     pub(crate) fn names(&self, id: &SpiffeId) -> bool {
-        self.by_id.binary_search_by_key(&Some(id), |at| at_position(&self.entries, *at).map(|entry| &entry.spiffe_id)).is_ok()
+        self.by_id
+            .binary_search_by_key(&Some(id), |at| {
+                at_position(&self.entries, *at).map(|entry| &entry.spiffe_id)
+            })
+            .is_ok()
     }
 
     /// The agent's name for an identity, empty if the server gives none.
     pub(crate) fn name_of(&self, id: &SpiffeId) -> &str {
-        let found = self.by_id.binary_search_by_key(&Some(id), |at| at_position(&self.entries, *at).map(|entry| &entry.spiffe_id));
-        let entry = found.ok().and_then(|at| self.by_id.get(at)).and_then(|at| at_position(&self.entries, *at));
+        let found = self.by_id.binary_search_by_key(&Some(id), |at| {
+            at_position(&self.entries, *at).map(|entry| &entry.spiffe_id)
+        });
+        let entry =
+            found.ok().and_then(|at| self.by_id.get(at)).and_then(|at| at_position(&self.entries, *at));
         entry.map_or("", |entry| &entry.name)
     }
 
-    /// Up to `most` entries that are most similar to a process with the selectors `has`: those of `asked`, or those of which it
-    /// shows a selector. Goes through every entry.
-    pub(crate) fn nearest<'a>(&'a self, has: &[Selector], asked: Option<&SpiffeId>, most: usize) -> Vec<Near<'a>> {
+    /// Up to `most` entries that are most similar to a process with the selectors `has`: those of `asked`, or
+    /// those of which it shows a selector. Goes through every entry.
+    pub(crate) fn nearest<'a>(
+        &'a self,
+        has: &[Selector],
+        asked: Option<&SpiffeId>,
+        most: usize,
+    ) -> Vec<Near<'a>> {
         let near = |entry: &'a Entry| {
             let missing: Vec<_> = entry.selectors.iter().filter(|needed| !has.contains(needed)).collect();
             let concerns = match asked {
@@ -196,10 +222,17 @@ mod tests {
     #[test]
     fn many_entries_are_found_by_selector_and_by_identity() {
         let uid = |n: usize| format!("unix:uid:{}", n % 100);
-        let all = entitlements((0..1000).map(|n| entry(&format!("spiffe://acme.example/agent/{n}"), &[&uid(n), "unix:gid:5"])).collect());
+        let all = entitlements(
+            (0..1000)
+                .map(|n| entry(&format!("spiffe://acme.example/agent/{n}"), &[&uid(n), "unix:gid:5"]))
+                .collect(),
+        );
         for n in 0..100 {
             let found = ids(&all, &[&uid(n), "unix:gid:5"]);
-            assert_eq!(found, (0..10).map(|k| format!("spiffe://acme.example/agent/{}", n + 100 * k)).collect::<Vec<_>>());
+            assert_eq!(
+                found,
+                (0..10).map(|k| format!("spiffe://acme.example/agent/{}", n + 100 * k)).collect::<Vec<_>>()
+            );
             assert!(ids(&all, &[&uid(n), "unix:gid:6"]).is_empty());
             assert!(all.names(&found[3].parse().unwrap()));
         }
@@ -226,7 +259,8 @@ mod tests {
     #[test]
     fn an_entry_with_a_selector_that_cannot_be_attested_entitles_nobody() {
         for selector in ["k8s:ns:prod", "unix:user:riley", "nonsense"] {
-            let all = entitlements(vec![entry("spiffe://acme.example/agent/a", &["unix:uid:1000", selector])]);
+            let all =
+                entitlements(vec![entry("spiffe://acme.example/agent/a", &["unix:uid:1000", selector])]);
             assert_eq!(all.len(), 0, "{selector}");
             assert!(ids(&all, &["unix:uid:1000"]).is_empty());
         }
@@ -262,13 +296,25 @@ mod tests {
             let asked = asked.map(|id| id.parse().unwrap());
             let near = all.nearest(&has, asked.as_ref(), most);
             near.iter()
-                .map(|near| (near.spiffe_id.path().to_owned(), near.missing.iter().map(std::string::ToString::to_string).collect()))
+                .map(|near| {
+                    (
+                        near.spiffe_id.path().to_owned(),
+                        near.missing.iter().map(std::string::ToString::to_string).collect(),
+                    )
+                })
                 .collect()
         };
         let near = ("/agent/near".to_owned(), vec!["unix:path:/bin/near".to_owned()]);
         assert_eq!(told(None, 9)[0], near);
-        assert_eq!((told(None, 9).len(), told(None, 1)), (2, vec![near]), "an entry of which nothing is shown is not near");
-        assert_eq!(told(Some("spiffe://acme.example/agent/other"), 9), [("/agent/other".to_owned(), vec!["unix:uid:2".to_owned()])]);
+        assert_eq!(
+            (told(None, 9).len(), told(None, 1)),
+            (2, vec![near]),
+            "an entry of which nothing is shown is not near"
+        );
+        assert_eq!(
+            told(Some("spiffe://acme.example/agent/other"), 9),
+            [("/agent/other".to_owned(), vec!["unix:uid:2".to_owned()])]
+        );
     }
 
     #[test]

@@ -8,8 +8,7 @@ use mandate_core::Timestamp;
 use crate::join_token::InvalidJoinToken;
 
 /// The message for an address at which the nodes' protocol is not spoken.
-pub(crate) const NOT_TLS: &str =
-    "this address speaks HTTP or something else, not the nodes' protocol; use the address that `mandate serve` prints as `nodes`";
+pub(crate) const NOT_TLS: &str = "this address speaks HTTP or something else, not the nodes' protocol; use the address that `mandate serve` prints as `nodes`";
 
 /// Whose fault it is that a node does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +21,8 @@ pub enum Fault {
     Local,
 }
 
-/// Why a node does not start, or stops. A server that cannot be reached is not an error: the node waits for it.
+/// Why a node does not start, or stops. A server that cannot be reached is not an error: the node waits for
+/// it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum NodeError {
@@ -30,7 +30,9 @@ pub enum NodeError {
     #[error(transparent)]
     JoinToken(#[from] InvalidJoinToken),
     /// The server's address is not `host:port`.
-    #[error("{given:?} is not an address of the form host:port; use the one that `mandate serve` prints as `nodes`, which is no URL")]
+    #[error(
+        "{given:?} is not an address of the form host:port; use the one that `mandate serve` prints as `nodes`, which is no URL"
+    )]
     Address {
         /// What was given.
         given: String,
@@ -106,7 +108,8 @@ pub enum NodeError {
         /// The path.
         path: PathBuf,
     },
-    /// `/proc` is missing, or belongs to another process namespace, so that nothing can be known about a caller's process.
+    /// `/proc` is missing, or belongs to another process namespace, so that nothing can be known about a
+    /// caller's process.
     #[error(
         "/proc is not that of this node's process namespace, so callers cannot be looked at; mount it for this namespace (mount -t proc proc /proc, or unshare --mount-proc), or run the node in the machine's own namespace"
     )]
@@ -126,13 +129,17 @@ impl NodeError {
     /// Whose fault it is, for the exit code.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::JoinToken(_) | Self::Address { .. } | Self::NotJoined { .. } | Self::NotForNodes { .. } | Self::SocketPath(_) => {
-                Fault::Usage
-            }
-            // A directory with unsafe owners or modes stays so until an operator acts. An error of the system, such as a full disk, may
-            // end by itself.
+            Self::JoinToken(_)
+            | Self::Address { .. }
+            | Self::NotJoined { .. }
+            | Self::NotForNodes { .. }
+            | Self::SocketPath(_) => Fault::Usage,
+            // A directory with unsafe owners or modes stays so until an operator acts. An error of the
+            // system, such as a full disk, may end by itself.
             Self::Unsafe(error) if error.io().is_none() => Fault::Usage,
-            Self::CertificateExpired { .. } | Self::JoinRefused { .. } | Self::ServerNotTrusted { .. } => Fault::Refused,
+            Self::CertificateExpired { .. } | Self::JoinRefused { .. } | Self::ServerNotTrusted { .. } => {
+                Fault::Refused
+            }
             Self::File { .. }
             | Self::Unsafe(_)
             | Self::Credentials { .. }

@@ -1,4 +1,5 @@
-//! The join token: a secret that is used once, and the pin of the CA by which the server proves itself before that.
+//! The join token: a secret that is used once, and the pin of the CA by which the server proves itself before
+//! that.
 
 use std::str::FromStr;
 
@@ -18,7 +19,9 @@ impl SpkiPin {
 
 /// The text is not a join token. The error does not contain the text: it may be a mistyped secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the join token is not of the form <random>.<64 hex digits>; use the output of `mandate node join-token` as it is")]
+#[error(
+    "the join token is not of the form <random>.<64 hex digits>; use the output of `mandate node join-token` as it is"
+)]
 pub struct InvalidJoinToken;
 
 /// A join token, `<random>.<hex SHA-256 of the CA's SubjectPublicKeyInfo>`.

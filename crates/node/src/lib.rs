@@ -1,13 +1,14 @@
 //! `mandate node`: the part of Mandate that runs on each machine.
 //!
-//! It asks the kernel about a local process (user, group, program and its digest), and gives the process the JWT-SVID of the
-//! agent that it is, over the SPIFFE Workload API on a unix socket. It holds its own certificate and the SVIDs that it has
-//! given out; it has no signing key and no database. The server believes what a node says about its processes: an attacker
-//! who takes a node over can claim any selectors, and with them the identity of any active agent, until the node is banned:
-//! the node's certificate can be renewed while it is valid.
+//! It asks the kernel about a local process (user, group, program and its digest), and gives the process the
+//! JWT-SVID of the agent that it is, over the SPIFFE Workload API on a unix socket. It holds its own
+//! certificate and the SVIDs that it has given out; it has no signing key and no database. The server
+//! believes what a node says about its processes: an attacker who takes a node over can claim any selectors,
+//! and with them the identity of any active agent, until the node is banned: the node's certificate can be
+//! renewed while it is valid.
 //!
-//! The server pushes every change of registrations and keys over one connection; nothing is polled. While the server
-//! cannot be reached, SVIDs that have not expired are still served.
+//! The server pushes every change of registrations and keys over one connection; nothing is polled. While the
+//! server cannot be reached, SVIDs that have not expired are still served.
 
 mod activity;
 mod alert;
@@ -70,12 +71,12 @@ use workload_api::WorkloadApi;
 /// The largest request that is accepted: a token of 16 KiB and an audience, with some reserve.
 const LARGEST_REQUEST: usize = 24 << 10;
 
-/// How many calls one connection may have open. Only one request of a connection is read at a time, so connections cannot fill the
-/// memory with requests that never end.
+/// How many calls one connection may have open. Only one request of a connection is read at a time, so
+/// connections cannot fill the memory with requests that never end.
 const MOST_CALLS: u32 = 64;
 
-/// How many unread bytes a connection may have in all its calls, and in one call. Requests that wait for their turn must not use up
-/// the window of the request that is being read.
+/// How many unread bytes a connection may have in all its calls, and in one call. Requests that wait for
+/// their turn must not use up the window of the request that is being read.
 const CONNECTION_WINDOW: u32 = 64 << 10;
 const STREAM_WINDOW: u32 = CONNECTION_WINDOW / MOST_CALLS;
 
@@ -91,13 +92,13 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// The configuration of a node.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the node keeps its key, its certificate and its server's CA. Made with mode 0711 if it does not exist; the files
-    /// are 0600.
+    /// Where the node keeps its key, its certificate and its server's CA. Made with mode 0711 if it does not
+    /// exist; the files are 0600.
     pub dir: PathBuf,
     /// The server's address for nodes: `host:port`.
     pub server: String,
-    /// The join token, as `mandate node join-token` printed it. It is not used while `dir` holds a certificate that the server
-    /// accepts, so that a node can be restarted with the command that started it.
+    /// The join token, as `mandate node join-token` printed it. It is not used while `dir` holds a
+    /// certificate that the server accepts, so that a node can be restarted with the command that started it.
     pub join_token: Option<Secret>,
     /// Where the Workload API listens.
     pub socket: PathBuf,
@@ -114,9 +115,15 @@ pub struct Ready {
 
 /// Runs a node until `shutdown` completes, or until it cannot continue without its operator.
 ///
-/// The socket listens from the start. It answers `Unavailable` until the node has received a state from its server; the first
-/// time, `ready` is called. The node waits for a server that cannot be reached.
-pub async fn run<R, S>(config: Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>, ready: R, shutdown: S) -> Result<(), NodeError>
+/// The socket listens from the start. It answers `Unavailable` until the node has received a state from its
+/// server; the first time, `ready` is called. The node waits for a server that cannot be reached.
+pub async fn run<R, S>(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    ready: R,
+    shutdown: S,
+) -> Result<(), NodeError>
 where
     R: FnOnce(Ready) + Send,
     S: Future<Output = ()> + Send,
@@ -126,7 +133,9 @@ where
         return Err(NodeError::ProcessNamespace);
     }
     if mandate_files::has_unmapped_users() {
-        tracing::info!("this node runs in a user namespace; callers of users that have no number in it are refused");
+        tracing::info!(
+            "this node runs in a user namespace; callers of users that have no number in it are refused"
+        );
     }
     let storage = Storage::open(&config.dir)?;
     let rejoin = rejoin(&config);
@@ -180,7 +189,12 @@ async fn serve(
         .await
 }
 
-fn start(storage: &Storage, token: Option<&Secret>, clock: &dyn Clock, rejoin: &str) -> Result<Start, NodeError> {
+fn start(
+    storage: &Storage,
+    token: Option<&Secret>,
+    clock: &dyn Clock,
+    rejoin: &str,
+) -> Result<Start, NodeError> {
     match (storage.load()?, token) {
         (Stored::Credentials(credentials), token) if !credentials.is_expired(clock.now()) => {
             Ok(Start::Joined(Box::new(credentials), token.map(JoinToken::parse).transpose()?))
@@ -191,8 +205,12 @@ fn start(storage: &Storage, token: Option<&Secret>, clock: &dyn Clock, rejoin: &
         }
         (Stored::Nothing, Some(token)) => Ok(Start::Join(JoinToken::parse(token)?)),
         (Stored::Nothing, None) => Err(NodeError::NotJoined { rejoin: rejoin.to_owned() }),
-        (Stored::Credentials(credentials), token) => Ok(Start::Expired(Box::new(credentials), token.map(JoinToken::parse).transpose()?)),
-        (Stored::Unusable(path, error), None) => Err(NodeError::Credentials { path, reason: error.to_string(), rejoin: rejoin.to_owned() }),
+        (Stored::Credentials(credentials), token) => {
+            Ok(Start::Expired(Box::new(credentials), token.map(JoinToken::parse).transpose()?))
+        }
+        (Stored::Unusable(path, error), None) => {
+            Err(NodeError::Credentials { path, reason: error.to_string(), rejoin: rejoin.to_owned() })
+        }
     }
 }
 

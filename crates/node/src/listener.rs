@@ -24,7 +24,8 @@ use crate::places::{Limits, Place, Places};
 use crate::process::NotAttested;
 use crate::throttle::Throttle;
 
-/// How long the listener pauses after a connection could not be accepted, mostly because there are no free file descriptors.
+/// How long the listener pauses after a connection could not be accepted, mostly because there are no free
+/// file descriptors.
 const REST: Duration = Duration::from_millis(50);
 
 /// Whether it has been logged that processes are hidden.
@@ -61,9 +62,17 @@ struct Door {
 }
 
 /// The stream of arriving connections. It never ends.
-pub(crate) fn connections(listener: UnixListener, limits: Limits) -> impl Stream<Item = io::Result<Connection>> {
+pub(crate) fn connections(
+    listener: UnixListener,
+    limits: Limits,
+) -> impl Stream<Item = io::Result<Connection>> {
     let places = Places::new(limits, mandate_files::own_user());
-    let door = Door { places, arrivals: Arrivals::default(), crowded: Throttle::default(), unattested: Throttle::default() };
+    let door = Door {
+        places,
+        arrivals: Arrivals::default(),
+        crowded: Throttle::default(),
+        unattested: Throttle::default(),
+    };
     stream::unfold((listener, door), |(listener, mut door)| async move {
         loop {
             match listener.accept().await {
@@ -94,9 +103,12 @@ impl Door {
         let caller = match Caller::of(&stream) {
             Ok(caller) => Arc::new(caller),
             Err(why) => {
-                // A fault of this machine's set-up, which an operator has to see once, not at each connection.
+                // A fault of this machine's set-up, which an operator has to see once, not at each
+                // connection.
                 if why == NotAttested::Hidden && !HIDDEN_SAID.swap(true, Ordering::Relaxed) {
-                    tracing::warn!("processes of other users are hidden from this node (hidepid, ProtectProc), so they are served nothing");
+                    tracing::warn!(
+                        "processes of other users are hidden from this node (hidepid, ProtectProc), so they are served nothing"
+                    );
                 }
                 if let Some(left_out) = self.unattested.admits((), why, Instant::now()) {
                     tracing::info!(%why, left_out, "a caller of the Workload API cannot be attested");
@@ -107,11 +119,21 @@ impl Door {
         let activity = Arc::new(Activity::new());
         let Some(place) = self.places.take(caller.uid(), &activity) else {
             if let Some(left_out) = self.crowded.admits(caller.uid(), Crowded::TooMany, Instant::now()) {
-                tracing::warn!(uid = caller.uid(), pid = caller.pid(), left_out, "too many connections to the Workload API");
+                tracing::warn!(
+                    uid = caller.uid(),
+                    pid = caller.pid(),
+                    left_out,
+                    "too many connections to the Workload API"
+                );
             }
             return None;
         };
-        Some(Connection { io: Rewritten::new(stream), watch: Watch::new(activity, Patience::REAL), caller, _place: place })
+        Some(Connection {
+            io: Rewritten::new(stream),
+            watch: Watch::new(activity, Patience::REAL),
+            caller,
+            _place: place,
+        })
     }
 }
 
@@ -131,7 +153,11 @@ impl<I> Connection<I> {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for Connection<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         // The end of the stream, as if the client had closed it: HTTP/2 then shuts down cleanly.
         if self.is_over(cx) { Poll::Ready(Ok(())) } else { Pin::new(&mut self.io).poll_read(cx, buf) }
     }
@@ -150,9 +176,14 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Connection<I> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        // A client that does not read its answers stops HTTP/2 from reading, too. Its time limit still applies.
+        // A client that does not read its answers stops HTTP/2 from reading, too. Its time limit still
+        // applies.
         if written.is_pending() && self.is_over(cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -245,13 +276,19 @@ mod tests {
         type Data = bytes::Bytes;
         type Error = Infallible;
 
-        fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<bytes::Bytes>, Infallible>>> {
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<bytes::Bytes>, Infallible>>> {
             self.0.poll_recv(cx).map(|part| part.map(|part| Ok(Frame::data(part))))
         }
     }
 
     /// Reads a request to its end, says so, and then answers.
-    async fn read(mut request: http::Request<Body>, has_read: oneshot::Sender<()>) -> Result<http::Response<String>, Infallible> {
+    async fn read(
+        mut request: http::Request<Body>,
+        has_read: oneshot::Sender<()>,
+    ) -> Result<http::Response<String>, Infallible> {
         while poll_fn(|cx| http_body::Body::poll_frame(Pin::new(request.body_mut()), cx)).await.is_some() {}
         let _ = has_read.send(());
         tokio::task::yield_now().await;
@@ -268,13 +305,17 @@ mod tests {
         let mut request = http::Request::new(Body::new(Sent(parts)));
         request.extensions_mut().insert(peer);
         let has_read = Arc::new(Mutex::new(Some(has_read)));
-        let mut service = CountCalls.layer(tower::service_fn(move |request| read(request, has_read.lock().take().unwrap())));
+        let mut service = CountCalls
+            .layer(tower::service_fn(move |request| read(request, has_read.lock().take().unwrap())));
         let answer = tokio::spawn(service.call(request));
         send.send(bytes::Bytes::from_static(b"half")).unwrap();
         for _ in 0..8 {
             tokio::task::yield_now().await;
         }
-        assert!(is_read.try_recv().is_err() && activity.used().0 == Use::Rests, "it waits for the rest of the request");
+        assert!(
+            is_read.try_recv().is_err() && activity.used().0 == Use::Rests,
+            "it waits for the rest of the request"
+        );
         drop(send);
         is_read.await.unwrap();
         assert_eq!(activity.used().0, Use::Works);
@@ -308,7 +349,11 @@ mod tests {
         // A client that gives up lets the next go on.
         first.abort();
         for answer in others {
-            tokio::time::timeout(Duration::from_secs(20), answer).await.expect("it waits for ever").unwrap().unwrap();
+            tokio::time::timeout(Duration::from_secs(20), answer)
+                .await
+                .expect("it waits for ever")
+                .unwrap()
+                .unwrap();
         }
         drop(half);
     }

@@ -1,4 +1,5 @@
-//! Tells the operator, in the node's log, what was seen of a process and which selectors the registered agents require.
+//! Tells the operator, in the node's log, what was seen of a process and which selectors the registered
+//! agents require.
 //!
 //! The process itself is told only that it has no identity: the selectors of other agents do not concern it.
 
@@ -15,8 +16,8 @@ use crate::throttle::Throttle;
 /// How many entries are named.
 const MOST: usize = 3;
 
-/// Callers with the same message: those with the same program that ask for the same registered identity. A process can invent any
-/// number of identities, so all identities that are not registered count as one.
+/// Callers with the same message: those with the same program that ask for the same registered identity. A
+/// process can invent any number of identities, so all identities that are not registered count as one.
 type Askers = (Option<Box<str>>, Option<SpiffeId>);
 
 /// Which messages were logged already.
@@ -27,7 +28,13 @@ pub(crate) struct Mismatches {
 
 impl Mismatches {
     /// Logs that no agent's selectors match this caller: once a minute for each user, program and identity.
-    pub(crate) fn tell(&self, caller: &Caller, attested: &AttestedProcess, entitlements: &Entitlements, asked: Option<&SpiffeId>) {
+    pub(crate) fn tell(
+        &self,
+        caller: &Caller,
+        attested: &AttestedProcess,
+        entitlements: &Entitlements,
+        asked: Option<&SpiffeId>,
+    ) {
         let program = attested.selectors().iter().find_map(path);
         let askers = (program.map(Into::into), asked.filter(|asked| entitlements.names(asked)).cloned());
         let Some(left_out) = self.said.admits(caller.uid(), askers, Instant::now()) else { return };
@@ -59,7 +66,11 @@ fn wanted(nearest: &[Near<'_>]) -> String {
         let missing: Vec<String> = near.missing.iter().map(std::string::ToString::to_string).collect();
         format!("{} also wants {}", near.spiffe_id, missing.join(" "))
     };
-    if nearest.is_empty() { "none".to_owned() } else { nearest.iter().map(one).collect::<Vec<_>>().join("; ") }
+    if nearest.is_empty() {
+        "none".to_owned()
+    } else {
+        nearest.iter().map(one).collect::<Vec<_>>().join("; ")
+    }
 }
 
 /// What to do about it, if that is known.
@@ -78,7 +89,9 @@ fn hint(program: Option<&str>, own: Option<&Path>, nearest: &[Near<'_>]) -> Stri
             return "the process that asks is the `mandate` command, not the program that started it: let the agent's own program ask with a SPIFFE library, or write unix:path with the path of `mandate` and a user of the agent's own".to_owned();
         }
         if !Path::new(wanted).exists() {
-            return format!("there is no {wanted} on this machine; the program of a script is its interpreter");
+            return format!(
+                "there is no {wanted} on this machine; the program of a script is its interpreter"
+            );
         }
     }
     if nearest.is_empty() {
@@ -131,9 +144,12 @@ mod tests {
     fn the_command_line_is_told_apart_from_the_agent_that_starts_it() {
         let own = Path::new("/usr/local/bin/mandate");
         assert!(
-            hinted(own.to_str(), Some(own), &["unix:path:/opt/agent"]).contains("the `mandate` command, not the program that started it")
+            hinted(own.to_str(), Some(own), &["unix:path:/opt/agent"])
+                .contains("the `mandate` command, not the program that started it")
         );
-        assert!(hinted(Some("/bin/sh"), Some(own), &["unix:path:/nowhere/agent"]).contains("its interpreter"));
+        assert!(
+            hinted(Some("/bin/sh"), Some(own), &["unix:path:/nowhere/agent"]).contains("its interpreter")
+        );
         assert!(hinted(None, Some(own), &["unix:path:/opt/agent"]).contains("only a node of root's"));
         assert!(hint(Some("/bin/sh"), None, &[]).contains("anything that was seen"));
     }
@@ -143,7 +159,11 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let (caller, attested) = (Caller::of(&ours).unwrap(), AttestedProcess::of_this_process(1000));
         let registered = "spiffe://acme.example/agent/a";
-        let entry = Entry { spiffe_id: registered.into(), selectors: vec!["unix:path:/opt/a".into()], name: "a".into() };
+        let entry = Entry {
+            spiffe_id: registered.into(),
+            selectors: vec!["unix:path:/opt/a".into()],
+            name: "a".into(),
+        };
         let entitlements = Entitlements::new(vec![entry], &"acme.example".parse().unwrap());
         let mismatches = Mismatches::default();
         for n in 0..1_000 {
@@ -152,8 +172,16 @@ mod tests {
         }
         let now = Instant::now();
         let askers = (None, Some(registered.parse().unwrap()));
-        assert_eq!(mismatches.said.admits(caller.uid(), askers, now), Some(0), "of the same user and program");
+        assert_eq!(
+            mismatches.said.admits(caller.uid(), askers, now),
+            Some(0),
+            "of the same user and program"
+        );
         assert_eq!(mismatches.said.admits(caller.uid() + 1, (None, None), now), Some(0));
-        assert_eq!(mismatches.said.admits(caller.uid(), (None, None), now), None, "what was invented was told as one thing");
+        assert_eq!(
+            mismatches.said.admits(caller.uid(), (None, None), now),
+            None,
+            "what was invented was told as one thing"
+        );
     }
 }

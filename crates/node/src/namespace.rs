@@ -2,8 +2,8 @@
 
 use std::fs;
 
-/// The numbers by which the kernel shows users and groups that have none in this user namespace (`user_namespaces(7)`,
-/// `/proc/sys/kernel/overflowuid`). Many users share them, so they identify no user.
+/// The numbers by which the kernel shows users and groups that have none in this user namespace
+/// (`user_namespaces(7)`, `/proc/sys/kernel/overflowuid`). Many users share them, so they identify no user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Overflow {
     uid: u32,
@@ -37,8 +37,8 @@ impl Overflow {
     }
 }
 
-/// Whether `/proc` numbers processes as the kernel does for this process. In a process namespace with the `/proc` of
-/// another, number 7 here and number 7 there are two processes.
+/// Whether `/proc` numbers processes as the kernel does for this process. In a process namespace with the
+/// `/proc` of another, number 7 here and number 7 there are two processes.
 pub(crate) fn proc_is_ours() -> bool {
     let shown = fs::read_link("/proc/self").ok();
     shown.is_some_and(|shown| shown.as_os_str() == std::process::id().to_string().as_str())

@@ -1,4 +1,5 @@
-//! How many connections there may be: of all users, of one user, and how many are kept for the node's operator.
+//! How many connections there may be: of all users, of one user, and how many are kept for the node's
+//! operator.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -87,9 +88,10 @@ impl Places {
 
     /// A place for a connection of `uid`, or `None`.
     ///
-    /// The node's own user and root have places that no other user can take. Any other user may have half of the remaining
-    /// places, so that each further user gets some, and always one. When no place is left, a user gets that of a connection of
-    /// another user ([`Taken::make_room`]). A user who has a connection already does so when few places are left.
+    /// The node's own user and root have places that no other user can take. Any other user may have half of
+    /// the remaining places, so that each further user gets some, and always one. When no place is left, a
+    /// user gets that of a connection of another user ([`Taken::make_room`]). A user who has a connection
+    /// already does so when few places are left.
     pub(crate) fn take(&self, uid: u32, activity: &Arc<Activity>) -> Option<Place> {
         let mut taken = self.taken();
         let mine = taken.count(uid);
@@ -98,7 +100,8 @@ impl Places {
                 taken.displace_own(uid)?;
             }
         } else {
-            let others = taken.counts.iter().filter(|(uid, _)| !self.is_operator(**uid)).map(|(_, count)| count).sum();
+            let others =
+                taken.counts.iter().filter(|(uid, _)| !self.is_operator(**uid)).map(|(_, count)| count).sum();
             let left = self.limits.others.saturating_sub(others);
             if left == 0 || (mine > 0 && left <= self.limits.others / KEPT_FOR_NEWCOMERS) {
                 taken.make_room(uid, |other| !self.is_operator(other))?;
@@ -120,13 +123,14 @@ impl Taken {
         self.counts.get(&uid).copied().unwrap_or_default()
     }
 
-    /// Ends the connection that gives its place to a new one of `uid`, of those for whose users `may_lose` is true. `None`: there
-    /// is none.
+    /// Ends the connection that gives its place to a new one of `uid`, of those for whose users `may_lose` is
+    /// true. `None`: there is none.
     ///
-    /// A connection that rests is ended if its user has more than `uid` has. Others are ended only where none rests: a client must
-    /// not keep its place by never taking an answer, or by a stream that it does not need. Then its user has at least as many
-    /// left as `uid` gets, unless `uid` has none: otherwise very many users with one connection each would exclude it. The first to be
-    /// ended are those of the user with the most connections, and of these the one that has been in its state for longest.
+    /// A connection that rests is ended if its user has more than `uid` has. Others are ended only where none
+    /// rests: a client must not keep its place by never taking an answer, or by a stream that it does not
+    /// need. Then its user has at least as many left as `uid` gets, unless `uid` has none: otherwise very
+    /// many users with one connection each would exclude it. The first to be ended are those of the user with
+    /// the most connections, and of these the one that has been in its state for longest.
     fn make_room(&mut self, uid: u32, may_lose: impl Fn(u32) -> bool) -> Option<()> {
         let mine = self.count(uid);
         let rank = |(id, held): (&u64, &Held)| {
@@ -209,7 +213,10 @@ mod tests {
         of_one.pop();
         assert_eq!(crowd(&places, 1000, 2).len(), 1, "a place that is given back can be taken again");
         drop(of_one);
-        assert!(places.taken().counts.is_empty() && places.taken().held.is_empty(), "nothing is remembered of users who are gone");
+        assert!(
+            places.taken().counts.is_empty() && places.taken().held.is_empty(),
+            "nothing is remembered of users who are gone"
+        );
     }
 
     #[tokio::test]
@@ -225,7 +232,8 @@ mod tests {
     async fn however_many_users_there_are_another_finds_a_place() {
         let places = places();
         // Subordinate user ids: one person has 65,536 of them.
-        let crowds: Vec<_> = (0..4 * u32::try_from(MOST).unwrap()).map(|n| crowd(&places, 100_000 + n, 1)).collect();
+        let crowds: Vec<_> =
+            (0..4 * u32::try_from(MOST).unwrap()).map(|n| crowd(&places, 100_000 + n, 1)).collect();
         assert!(crowds.iter().all(|crowd| crowd.len() == 1));
         assert_eq!(places.taken().held.len(), MOST, "and there are never more than fit");
         assert_eq!(crowd(&places, 7, 2).len(), 1, "one each, when there is no more");
@@ -262,7 +270,11 @@ mod tests {
         let _calls: Vec<_> = crowds.iter().flatten().map(|(_, activity)| open(activity)).collect();
         let newcomer = crowd(&places, 7, MOST);
         assert_eq!(newcomer.len(), 3, "until it has as many as the others");
-        assert_eq!((ended(&crowds[0]), ended(&crowds[1])), (vec![0, 1], vec![0]), "the oldest of the users with the most");
+        assert_eq!(
+            (ended(&crowds[0]), ended(&crowds[1])),
+            (vec![0, 1], vec![0]),
+            "the oldest of the users with the most"
+        );
         let _also_busy: Vec<_> = newcomer.iter().map(|(_, activity)| open(activity)).collect();
         let _unread = Answer::new((), open(&crowds[2][1].1));
         assert_eq!(crowd(&places, 8, 1).len(), 1);
@@ -307,7 +319,10 @@ mod tests {
             drop(calls);
             held.clear();
         }
-        assert!(crowds.iter().flatten().all(|(_, activity)| !activity.is_ended()), "not at the expense of others");
+        assert!(
+            crowds.iter().flatten().all(|(_, activity)| !activity.is_ended()),
+            "not at the expense of others"
+        );
     }
 
     #[test]

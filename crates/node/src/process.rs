@@ -6,19 +6,24 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
-/// Why a process cannot be attested. All of these are refusals: a process that no longer exists is entitled to nothing.
+/// Why a process cannot be attested. All of these are refusals: a process that no longer exists is entitled
+/// to nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub(crate) enum NotAttested {
     /// The kernel gave no process number, or 0: the caller is outside this node's process namespace.
     #[error("the calling process is not visible to this node: it runs outside the node's process namespace")]
     Invisible,
-    /// The kernel has no number for its user in this node's user namespace, and shows the placeholder `overflowuid`.
+    /// The kernel has no number for its user in this node's user namespace, and shows the placeholder
+    /// `overflowuid`.
     #[error(
         "the calling process runs as a user that this node cannot tell apart: the kernel's placeholder (65534, nobody) stands for every user without a number in the node's user namespace; run the node outside of it, and give each agent a user of its own"
     )]
     Unmapped,
-    /// It exists, but this node may not inspect it: `/proc` is mounted with `hidepid`, or the node's unit sets `ProtectProc`.
-    #[error("this node may not look at the calling process in /proc; mount it without hidepid, or run the node as root")]
+    /// It exists, but this node may not inspect it: `/proc` is mounted with `hidepid`, or the node's unit
+    /// sets `ProtectProc`.
+    #[error(
+        "this node may not look at the calling process in /proc; mount it without hidepid, or run the node as root"
+    )]
     Hidden,
     /// It runs as another user or group than when it connected.
     #[error("the calling process has changed its user or group since it connected; connect again")]
@@ -44,7 +49,8 @@ pub(crate) fn born(pid: u32) -> Result<Born, NotAttested> {
     parse_stat(&stat).ok_or(NotAttested::Exited)
 }
 
-/// Why nothing is found about a process in `/proc`. Hidden processes look like exited ones, but their numbers can be checked.
+/// Why nothing is found about a process in `/proc`. Hidden processes look like exited ones, but their numbers
+/// can be checked.
 fn unreadable(pid: u32) -> NotAttested {
     let alive = i32::try_from(pid).ok().and_then(Pid::from_raw).map(test_kill_process);
     match alive {
@@ -60,8 +66,8 @@ pub(crate) fn effective_ids(pid: u32) -> Result<(u32, u32), NotAttested> {
 }
 
 fn parse_status(status: &[u8]) -> Option<(u32, u32)> {
-    // Only the first line, the program's name, is chosen by the process, and the kernel escapes line breaks in it. The
-    // second number of each line is the effective one (proc(5)).
+    // Only the first line, the program's name, is chosen by the process, and the kernel escapes line breaks
+    // in it. The second number of each line is the effective one (proc(5)).
     let effective = |name: &[u8]| {
         let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name))?;
         std::str::from_utf8(line).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
@@ -70,8 +76,8 @@ fn parse_status(status: &[u8]) -> Option<(u32, u32)> {
 }
 
 fn parse_stat(stat: &[u8]) -> Option<Born> {
-    // The second field is the program's name in parentheses, which the process chooses: it may hold spaces and
-    // parentheses itself, so the fields are counted from the last one.
+    // The second field is the program's name in parentheses, which the process chooses: it may hold spaces
+    // and parentheses itself, so the fields are counted from the last one.
     let after = stat.iter().rposition(|byte| *byte == b')')? + 1;
     let mut fields = std::str::from_utf8(stat.get(after..)?).ok()?.split_ascii_whitespace();
     let state = fields.next()?;
@@ -86,7 +92,8 @@ fn parse_stat(stat: &[u8]) -> Option<Born> {
 pub(crate) struct Process {
     pid: u32,
     born: Born,
-    // The start time has a resolution of 10 ms. A process descriptor has no such gap: it always names the same process.
+    // The start time has a resolution of 10 ms. A process descriptor has no such gap: it always names the
+    // same process.
     descriptor: Option<OwnedFd>,
 }
 
@@ -151,7 +158,9 @@ pub(crate) fn raise_descriptor_limit() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Born, NotAttested, Process, born, check, effective_ids, parse_stat, parse_status, unreadable};
+    use super::{
+        Born, NotAttested, Process, born, check, effective_ids, parse_stat, parse_status, unreadable,
+    };
     use std::process::Command;
 
     #[test]
@@ -160,7 +169,11 @@ mod tests {
         for name in ["sleep", "a b", "x) R 1 1", ")) (", ""] {
             assert_eq!(parse_stat(format!("77 ({name}) {tail}").as_bytes()), Some(Born(424_242)), "{name:?}");
         }
-        assert_eq!(parse_stat(format!("77 (sleep) {}", tail.replacen('S', "Z", 1)).as_bytes()), None, "a zombie is gone");
+        assert_eq!(
+            parse_stat(format!("77 (sleep) {}", tail.replacen('S', "Z", 1)).as_bytes()),
+            None,
+            "a zombie is gone"
+        );
         for text in ["", "77", "77 (sleep)", "77 (sleep) S 1 2"] {
             assert_eq!(parse_stat(text.as_bytes()), None, "{text:?}");
         }
@@ -211,7 +224,8 @@ mod tests {
 
     #[test]
     fn user_and_group_are_the_effective_ones() {
-        let status = b"Name:\tx\\nUid:\t9\t9\t9\t9\nUmask:\t0022\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t1\n";
+        let status =
+            b"Name:\tx\\nUid:\t9\t9\t9\t9\nUmask:\t0022\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t8\nGroups:\t1\n";
         assert_eq!(parse_status(status), Some((2, 6)));
         assert_eq!(parse_status(b"Name:\tx\nUid:\t1\n"), None);
         let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());

@@ -46,15 +46,15 @@ impl FileId {
         self.device == other.dev() && self.inode == other.ino()
     }
 
-    /// Whether both are the same file, in any state. The upgrade of a package unlinks the running file, which changes its `ctime`
-    /// but not the program that the process runs: a running file cannot be written to.
+    /// Whether both are the same file, in any state. The upgrade of a package unlinks the running file, which
+    /// changes its `ctime` but not the program that the process runs: a running file cannot be written to.
     pub(crate) fn is_same_program(&self, other: &Self) -> bool {
         self.device == other.device && self.inode == other.inode
     }
 }
 
-/// The file that process `pid` runs. `None` if this node may not inspect it. A node without privileges may not inspect any
-/// process of another user.
+/// The file that process `pid` runs. `None` if this node may not inspect it. A node without privileges may
+/// not inspect any process of another user.
 pub(crate) fn file_of(pid: u32) -> Option<FileId> {
     // `/proc/PID/exe` leads to the file itself, even if another file has replaced it since.
     fs::metadata(format!("/proc/{pid}/exe")).ok().map(|metadata| FileId::of(&metadata))
@@ -62,8 +62,8 @@ pub(crate) fn file_of(pid: u32) -> Option<FileId> {
 
 /// The path of the program `file` that process `pid` runs, if this node finds the same file at that path.
 ///
-/// The kernel reports the path as the process sees it. Any user can make a mount namespace in which `/usr/bin/agent` is their
-/// own file, so the name alone proves nothing.
+/// The kernel reports the path as the process sees it. Any user can make a mount namespace in which
+/// `/usr/bin/agent` is their own file, so the name alone proves nothing.
 pub(crate) fn path_of(pid: u32, file: &FileId) -> Option<Box<str>> {
     let path = fs::read_link(format!("/proc/{pid}/exe")).ok()?;
     let text = path.to_str()?;
@@ -84,7 +84,11 @@ pub(crate) struct Digests {
 
 impl Default for Digests {
     fn default() -> Self {
-        Self { known: Arc::default(), readings: SingleFlight::default(), readers: Arc::new(Semaphore::new(READERS)) }
+        Self {
+            known: Arc::default(),
+            readings: SingleFlight::default(),
+            readers: Arc::new(Semaphore::new(READERS)),
+        }
     }
 }
 
@@ -97,7 +101,8 @@ impl Digests {
                 return known;
             }
             if let Some(reading) = self.readings.in_the_air(&file) {
-                // The file is being read for another process. If that fails because the process exits, it is read for this one.
+                // The file is being read for another process. If that fails because the process exits, it is
+                // read for this one.
                 if let Some(digest) = reading.landed().await.flatten() {
                     return Some(digest);
                 }
@@ -118,8 +123,8 @@ impl Digests {
                     return Err(known);
                 }
                 let this = self.clone();
-                // The turn is given back when the file has been read, not when the caller disconnects. So a caller that asks and
-                // disconnects gets no more of the machine than one that waits.
+                // The turn is given back when the file has been read, not when the caller disconnects. So a
+                // caller that asks and disconnects gets no more of the machine than one that waits.
                 let read = move || {
                     let digest = this.read(pid, file);
                     drop(turn);
@@ -195,8 +200,11 @@ mod tests {
             loop {
                 match Command::new(program).arg("60").spawn() {
                     Ok(child) => return Self(child),
-                    // A child that another test starts meanwhile holds our writing descriptor until its own `execve`.
-                    Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+                    // A child that another test starts meanwhile holds our writing descriptor until its own
+                    // `execve`.
+                    Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                        std::thread::yield_now()
+                    }
                     Err(error) => panic!("{error}"),
                 }
             }
@@ -238,7 +246,10 @@ mod tests {
         fs::write(&program, "#!/bin/sh\n").unwrap();
         let file = file_of(child.0.id()).unwrap();
         assert_eq!(path_of(child.0.id(), &file), None, "the file at that path is another one");
-        assert_eq!(Digests::default().of(child.0.id(), file).await, Some(mandate_core::digest::sha256(&before)));
+        assert_eq!(
+            Digests::default().of(child.0.id(), file).await,
+            Some(mandate_core::digest::sha256(&before))
+        );
     }
 
     #[tokio::test]

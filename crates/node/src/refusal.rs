@@ -55,26 +55,42 @@ impl From<NotAttested> for Refusal {
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Header => Self::invalid_argument("the metadata workload.spiffe.io: true is required, exactly once"),
+            Refusal::Header => {
+                Self::invalid_argument("the metadata workload.spiffe.io: true is required, exactly once")
+            }
             Refusal::Argument(what) => Self::invalid_argument(what),
-            Refusal::InvalidSvid(code) => Self::invalid_argument(format!("the JWT-SVID is not valid: {code}")),
-            Refusal::UnknownTrustDomain => Self::invalid_argument("the JWT-SVID belongs to a trust domain whose bundle is not known here"),
+            Refusal::InvalidSvid(code) => {
+                Self::invalid_argument(format!("the JWT-SVID is not valid: {code}"))
+            }
+            Refusal::UnknownTrustDomain => Self::invalid_argument(
+                "the JWT-SVID belongs to a trust domain whose bundle is not known here",
+            ),
             // Clients know SPIRE's wording, and tell "not yet registered" from other refusals by it.
-            Refusal::NoIdentity => Self::permission_denied("no identity issued: the node's log on this machine says why"),
-            Refusal::TooMany => {
-                Self::failed_precondition("this process is entitled to more than 100 identities; ask for one by its SPIFFE ID")
+            Refusal::NoIdentity => {
+                Self::permission_denied("no identity issued: the node's log on this machine says why")
             }
+            Refusal::TooMany => Self::failed_precondition(
+                "this process is entitled to more than 100 identities; ask for one by its SPIFFE ID",
+            ),
             Refusal::NotAttested(why) => Self::permission_denied(why.to_string()),
-            Refusal::NotReady(Waiting::Joining) => Self::unavailable("this node has not joined its server yet; try again"),
-            Refusal::NotReady(Waiting::Connecting) => Self::unavailable("this node has not heard from its server yet; try again"),
-            Refusal::NotReady(Waiting::Lost) => {
-                Self::unavailable("this node cannot reach its server, and has neither a valid SVID nor a key for this request; try again")
+            Refusal::NotReady(Waiting::Joining) => {
+                Self::unavailable("this node has not joined its server yet; try again")
             }
-            Refusal::NotReady(Waiting::Refused) => Self::unavailable("the server refuses this node; the node's log says more"),
+            Refusal::NotReady(Waiting::Connecting) => {
+                Self::unavailable("this node has not heard from its server yet; try again")
+            }
+            Refusal::NotReady(Waiting::Lost) => Self::unavailable(
+                "this node cannot reach its server, and has neither a valid SVID nor a key for this request; try again",
+            ),
+            Refusal::NotReady(Waiting::Refused) => {
+                Self::unavailable("the server refuses this node; the node's log says more")
+            }
             Refusal::NotReady(Waiting::Expired) => Self::unavailable(
                 "this node's own certificate has expired, so that it cannot reach its server; the node's log says how to join again",
             ),
-            Refusal::NotReady(Waiting::Stopping) => Self::unavailable("this node is shutting down; try again"),
+            Refusal::NotReady(Waiting::Stopping) => {
+                Self::unavailable("this node is shutting down; try again")
+            }
             Refusal::NotIssued => Self::unavailable("the server did not issue the SVID; try again"),
             Refusal::Profile(what) => Self::unimplemented(what),
         }
@@ -89,8 +105,8 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_status() {
-        // SPIFFE Workload Endpoint §6 and Workload API §4.5, §5-6. Java clients give up on PermissionDenied, so nothing
-        // that passes by itself may be one.
+        // SPIFFE Workload Endpoint §6 and Workload API §4.5, §5-6. Java clients give up on PermissionDenied,
+        // so nothing that passes by itself may be one.
         let table = [
             (Refusal::Header, Code::InvalidArgument),
             (Refusal::Argument("audience"), Code::InvalidArgument),
@@ -123,7 +139,13 @@ mod tests {
 
     #[test]
     fn only_a_missing_entitlement_reads_no_identity_issued() {
-        assert!(Status::from(Refusal::NoIdentity).message().starts_with("no identity issued: the node's log"));
-        assert!(!Status::from(Refusal::NotAttested(NotAttested::Replaced)).message().contains("no identity issued"));
+        assert!(
+            Status::from(Refusal::NoIdentity).message().starts_with("no identity issued: the node's log")
+        );
+        assert!(
+            !Status::from(Refusal::NotAttested(NotAttested::Replaced))
+                .message()
+                .contains("no identity issued")
+        );
     }
 }

@@ -25,10 +25,11 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> NodeError {
 }
 
 impl Socket {
-    /// Binds. Any local process may connect (mode 0777): the node itself finds out which process it is (Workload Endpoint §5).
+    /// Binds. Any local process may connect (mode 0777): the node itself finds out which process it is
+    /// (Workload Endpoint §5).
     ///
-    /// The socket is made under another name and then moved into place, so that there is never a socket that refuses connections
-    /// or has other permissions.
+    /// The socket is made under another name and then moved into place, so that there is never a socket that
+    /// refuses connections or has other permissions.
     pub(crate) fn bind(path: &Path, entropy: &dyn Entropy) -> Result<(Self, UnixListener), NodeError> {
         let dir = match path.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
@@ -40,12 +41,14 @@ impl Socket {
         // Renaming would give a socket any name, also one under which nobody can connect.
         check_socket_path(path)?;
         check_socket_path(&temporary)?;
-        // A user who could replace the socket, or a folder on the way to it, could answer workloads in our place.
+        // A user who could replace the socket, or a folder on the way to it, could answer workloads in our
+        // place.
         Dir::open_or_make_shared(dir, Making { above: 0o755, mode: 0o755 })?;
         check_vacant(path)?;
         let bound = (|| {
             let listener = UnixListener::bind(&temporary)?;
-            // As many waiting connections as the kernel allows (net.core.somaxconn): beyond that, clients are refused.
+            // As many waiting connections as the kernel allows (net.core.somaxconn): beyond that, clients are
+            // refused.
             rustix::net::listen(&listener, i32::from(u16::MAX))?;
             fs::set_permissions(&temporary, Permissions::from_mode(0o777))?;
             let metadata = fs::symlink_metadata(&temporary)?;
@@ -67,7 +70,8 @@ impl Socket {
 
 impl Drop for Socket {
     fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path).is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file);
+        let ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| (metadata.dev(), metadata.ino()) == self.file);
         if ours && let Err(error) = fs::remove_file(&self.path) {
             tracing::debug!(path = %self.path.display(), %error, "the socket cannot be removed");
         }
@@ -83,7 +87,8 @@ fn closed_to_others(path: &Path) -> Option<PathBuf> {
     above.iter().find(closed).map(|dir| dir.to_path_buf())
 }
 
-/// Refuses unless there is nothing at `path`, or only a socket of this user on which no process listens any longer.
+/// Refuses unless there is nothing at `path`, or only a socket of this user on which no process listens any
+/// longer.
 fn check_vacant(path: &Path) -> Result<(), NodeError> {
     let metadata = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -94,7 +99,9 @@ fn check_vacant(path: &Path) -> Result<(), NodeError> {
         return Err(NodeError::Occupied { path: path.to_owned() });
     }
     match UnixStream::connect(path) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+            Ok(())
+        }
         Ok(_) | Err(_) => Err(NodeError::InUse { path: path.to_owned() }),
     }
 }
@@ -130,12 +137,19 @@ mod tests {
         let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         let node = dir.path().join("node");
         fs::create_dir(&node).unwrap();
-        for (outer, inner, closed) in
-            [(0o711, 0o711, None), (0o755, 0o755, None), (0o700, 0o711, Some(dir.path())), (0o755, 0o700, Some(node.as_path()))]
-        {
+        for (outer, inner, closed) in [
+            (0o711, 0o711, None),
+            (0o755, 0o755, None),
+            (0o700, 0o711, Some(dir.path())),
+            (0o755, 0o700, Some(node.as_path())),
+        ] {
             set(dir.path(), outer);
             set(&node, inner);
-            assert_eq!(closed_to_others(&node.join("workload.sock")).as_deref(), closed, "{outer:o} {inner:o}");
+            assert_eq!(
+                closed_to_others(&node.join("workload.sock")).as_deref(),
+                closed,
+                "{outer:o} {inner:o}"
+            );
         }
     }
 
@@ -150,7 +164,10 @@ mod tests {
             assert_eq!(bound.is_ok(), good, "{mode:o}");
             if let Err(error) = bound {
                 let mend = if mode & 0o002 == 0 { "g-w" } else { "go-w" };
-                assert!(error.to_string().contains(&format!("run chmod {mend} {}", folder.display())), "{error}");
+                assert!(
+                    error.to_string().contains(&format!("run chmod {mend} {}", folder.display())),
+                    "{error}"
+                );
             }
         }
         if rustix::process::geteuid().is_root() {
@@ -189,18 +206,26 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         std::os::unix::fs::chown(&path, Some(4711), None).unwrap();
         assert!(matches!(Socket::bind(&path, &SystemEntropy), Err(NodeError::Occupied { .. })));
-        assert_eq!(std::os::unix::fs::MetadataExt::uid(&fs::symlink_metadata(&path).unwrap()), 4711, "it is still theirs");
+        assert_eq!(
+            std::os::unix::fs::MetadataExt::uid(&fs::symlink_metadata(&path).unwrap()),
+            4711,
+            "it is still theirs"
+        );
     }
 
     #[tokio::test]
     async fn files_directories_and_links_are_left_alone() {
         let dir = tempfile::tempdir().unwrap();
-        let (file, folder, link) = (dir.path().join("file"), dir.path().join("folder"), dir.path().join("link"));
+        let (file, folder, link) =
+            (dir.path().join("file"), dir.path().join("folder"), dir.path().join("link"));
         fs::write(&file, "precious").unwrap();
         fs::create_dir(&folder).unwrap();
         std::os::unix::fs::symlink(&file, &link).unwrap();
         for path in [&file, &folder, &link] {
-            assert!(matches!(Socket::bind(path, &SystemEntropy), Err(NodeError::Occupied { .. })), "{path:?}");
+            assert!(
+                matches!(Socket::bind(path, &SystemEntropy), Err(NodeError::Occupied { .. })),
+                "{path:?}"
+            );
         }
         assert_eq!(fs::read_to_string(&file).unwrap(), "precious");
     }
@@ -210,9 +235,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |bytes: usize| dir.path().join("s".repeat(bytes - dir.path().as_os_str().len() - 1));
         let error = Socket::bind(&at(108), &SystemEntropy).unwrap_err();
-        assert!(matches!(&error, NodeError::SocketPath(_)) && error.to_string().contains("has 108 bytes"), "{error}");
-        assert!(error.to_string().contains("at most 107") && error.to_string().contains("--socket"), "{error}");
-        assert!(matches!(Socket::bind(&dir.path().join("d".repeat(120)).join("a"), &SystemEntropy), Err(NodeError::SocketPath(_))));
+        assert!(
+            matches!(&error, NodeError::SocketPath(_)) && error.to_string().contains("has 108 bytes"),
+            "{error}"
+        );
+        assert!(
+            error.to_string().contains("at most 107") && error.to_string().contains("--socket"),
+            "{error}"
+        );
+        assert!(matches!(
+            Socket::bind(&dir.path().join("d".repeat(120)).join("a"), &SystemEntropy),
+            Err(NodeError::SocketPath(_))
+        ));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing was made");
         let (_socket, _listener) = Socket::bind(&at(107), &SystemEntropy).unwrap();
         assert!(UnixStream::connect(at(107)).await.is_ok());

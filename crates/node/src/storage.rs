@@ -38,8 +38,8 @@ pub(crate) enum Stored {
     Unusable(PathBuf, UnusableCredentials),
 }
 
-/// Others may pass through the directory to reach a socket in it. They can neither list it nor read its files, which have
-/// mode 0600.
+/// Others may pass through the directory to reach a socket in it. They can neither list it nor read its
+/// files, which have mode 0600.
 const MAKING: Making = Making { above: 0o700, mode: 0o711 };
 
 impl Storage {
@@ -62,17 +62,25 @@ impl Storage {
         let node = text::without_mark(node.expose_secret());
         let certificates = |pem| CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
         let parsed = PrivatePkcs8KeyDer::from_pem_slice(node)
-            .and_then(|key| Ok((Secret::new(key.secret_pkcs8_der()), certificates(node)?, certificates(text::without_mark(&ca))?)))
+            .and_then(|key| {
+                Ok((
+                    Secret::new(key.secret_pkcs8_der()),
+                    certificates(node)?,
+                    certificates(text::without_mark(&ca))?,
+                ))
+            })
             // The parser's own words may repeat what it read.
-            .map_err(|_| UnusableCredentials("it does not hold a private key and certificates in PEM".to_owned()));
+            .map_err(|_| {
+                UnusableCredentials("it does not hold a private key and certificates in PEM".to_owned())
+            });
         Ok(match parsed.and_then(|(key, chain, ca)| Credentials::new(key, chain, ca)) {
             Ok(credentials) => Stored::Credentials(credentials),
             Err(error) => Stored::Unusable(path, error),
         })
     }
 
-    /// Writes credentials so that a crash leaves either the old ones or the new ones. The CA is written first: an old certificate
-    /// works with a newer CA, because the server sends every CA that it still uses.
+    /// Writes credentials so that a crash leaves either the old ones or the new ones. The CA is written
+    /// first: an old certificate works with a newer CA, because the server sends every CA that it still uses.
     pub(crate) fn save(&self, credentials: &Credentials, entropy: &dyn Entropy) -> Result<(), NodeError> {
         self.save_ca(credentials, entropy)?;
         let mut text = Vec::new();
@@ -118,9 +126,15 @@ mod tests {
     fn credentials(name: &str) -> Credentials {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(format!("spiffe://acme.example/node/{name}").try_into().unwrap())];
+        params.subject_alt_names =
+            vec![SanType::URI(format!("spiffe://acme.example/node/{name}").try_into().unwrap())];
         let certificate = params.self_signed(&key).unwrap().der().clone();
-        Credentials::new(Secret::new(key.serialize_der()), vec![certificate.clone()], vec![certificate.clone(), certificate]).unwrap()
+        Credentials::new(
+            Secret::new(key.serialize_der()),
+            vec![certificate.clone()],
+            vec![certificate.clone(), certificate],
+        )
+        .unwrap()
     }
 
     fn loaded(storage: &Storage) -> Credentials {
@@ -142,7 +156,10 @@ mod tests {
             storage.save(&credentials, &SystemEntropy).unwrap();
             let loaded = loaded(&storage);
             assert_eq!(loaded.spiffe_id(), credentials.spiffe_id());
-            assert_eq!((loaded.key(), loaded.chain(), loaded.ca()), (credentials.key(), credentials.chain(), credentials.ca()));
+            assert_eq!(
+                (loaded.key(), loaded.chain(), loaded.ca()),
+                (credentials.key(), credentials.chain(), credentials.ca())
+            );
         }
         let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         // Others may pass the directory, so that its socket can be reached, and read nothing in it.
@@ -150,7 +167,10 @@ mod tests {
             (mode(&path), mode(&path.join(NODE)), mode(&path.join("ca.pem")), mode(&path.join("lock"))),
             (0o711, 0o600, 0o600, 0o600)
         );
-        let mut names: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = fs::read_dir(&path)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         assert_eq!(names, ["ca.pem", "lock", "node.pem"], "no temporary file remains");
     }
@@ -177,7 +197,9 @@ mod tests {
     fn a_directory_or_file_that_is_open_to_others_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("node");
-        let set = |path: &std::path::Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let set = |path: &std::path::Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap()
+        };
         let storage = Storage::open(&path).unwrap();
         storage.save(&credentials("1"), &SystemEntropy).unwrap();
         for (name, bad, good) in [(NODE, 0o640, 0o600), (NODE, 0o604, 0o600), ("ca.pem", 0o660, 0o644)] {

@@ -14,8 +14,8 @@ use crate::caller::AttestedProcess;
 /// How many SVIDs are held in all.
 const CAPACITY: usize = 1024;
 
-/// How many SVIDs are kept for one identity, so that a process that always asks for new audiences does not push out the SVIDs
-/// of others.
+/// How many SVIDs are kept for one identity, so that a process that always asks for new audiences does not
+/// push out the SVIDs of others.
 const PER_IDENTITY: usize = 128;
 
 /// What is asked for: an identity, for a set of audiences.
@@ -54,7 +54,10 @@ pub(crate) struct Svid {
 
 impl fmt::Debug for Svid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Svid").field("spiffe_id", &self.spiffe_id).field("expires", &self.expires).finish_non_exhaustive()
+        f.debug_struct("Svid")
+            .field("spiffe_id", &self.spiffe_id)
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
     }
 }
 
@@ -108,9 +111,14 @@ pub(crate) struct SvidCache {
 }
 
 impl SvidCache {
-    /// The SVID for `wanted`, fresh or not. `holder` is the process that will get it; this process is checked again before the
-    /// SVID is renewed.
-    pub(crate) fn get(&mut self, wanted: &Wanted, holder: &AttestedProcess, now: Timestamp) -> Option<Arc<Svid>> {
+    /// The SVID for `wanted`, fresh or not. `holder` is the process that will get it; this process is checked
+    /// again before the SVID is renewed.
+    pub(crate) fn get(
+        &mut self,
+        wanted: &Wanted,
+        holder: &AttestedProcess,
+        now: Timestamp,
+    ) -> Option<Arc<Svid>> {
         let slot = self.slots.get_mut(wanted).filter(|slot| slot.svid.is_good(now))?;
         self.uses += 1;
         slot.last_used = self.uses;
@@ -135,17 +143,23 @@ impl SvidCache {
     }
 
     fn forget_oldest(&mut self, among: impl Fn(&Wanted) -> bool) {
-        let oldest =
-            self.slots.iter().filter(|(wanted, _)| among(wanted)).min_by_key(|(_, slot)| slot.last_used).map(|(wanted, _)| wanted.clone());
+        let oldest = self
+            .slots
+            .iter()
+            .filter(|(wanted, _)| among(wanted))
+            .min_by_key(|(_, slot)| slot.last_used)
+            .map(|(wanted, _)| wanted.clone());
         if let Some(oldest) = oldest {
             self.slots.remove(&oldest);
         }
     }
 
-    /// Drops everything that is no longer covered: identities to which no process is entitled, and tokens whose key is no longer
-    /// in the bundle.
+    /// Drops everything that is no longer covered: identities to which no process is entitled, and tokens
+    /// whose key is no longer in the bundle.
     pub(crate) fn retain(&mut self, is_named: impl Fn(&SpiffeId) -> bool, is_trusted: impl Fn(&str) -> bool) {
-        self.slots.retain(|wanted, slot| is_named(&wanted.spiffe_id) && slot.svid.key_id.as_deref().is_none_or(&is_trusted));
+        self.slots.retain(|wanted, slot| {
+            is_named(&wanted.spiffe_id) && slot.svid.key_id.as_deref().is_none_or(&is_trusted)
+        });
     }
 
     /// Drops everything.
@@ -153,16 +167,23 @@ impl SvidCache {
         self.slots.clear();
     }
 
-    /// The SVIDs that should be renewed now: they are past half of their lifetime and were used since they were issued. Unused
-    /// SVIDs simply expire.
+    /// The SVIDs that should be renewed now: they are past half of their lifetime and were used since they
+    /// were issued. Unused SVIDs simply expire.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<(Wanted, AttestedProcess)> {
-        let due = self.slots.iter().filter(|(_, slot)| slot.used_since_issued && slot.svid.is_good(now) && !slot.svid.is_fresh(now));
+        let due = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.used_since_issued && slot.svid.is_good(now) && !slot.svid.is_fresh(now));
         due.map(|(wanted, slot)| (wanted.clone(), slot.holder.clone())).collect()
     }
 
     /// How long until a renewal is due, if an SVID is in use.
     pub(crate) fn next_due(&self, now: Timestamp) -> Option<Duration> {
-        self.slots.values().filter(|slot| slot.used_since_issued && slot.svid.is_good(now)).map(|slot| slot.svid.renewal().since(now)).min()
+        self.slots
+            .values()
+            .filter(|slot| slot.used_since_issued && slot.svid.is_good(now))
+            .map(|slot| slot.svid.renewal().since(now))
+            .min()
     }
 
     /// Marks `wanted` as done for now: it is due again only after it has been used again.

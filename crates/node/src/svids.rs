@@ -1,4 +1,5 @@
-//! Getting JWT-SVIDs: from the cache while they are fresh, from the server otherwise, one request at a time for each.
+//! Getting JWT-SVIDs: from the cache while they are fresh, from the server otherwise, one request at a time
+//! for each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,8 +30,8 @@ const RENEWALS: usize = 8;
 
 type Issued = Result<Arc<Svid>, Refusal>;
 
-/// The content of a request to the server. Processes with different selectors do not share a request: the server may find one
-/// of them entitled and not the other.
+/// The content of a request to the server. Processes with different selectors do not share a request: the
+/// server may find one of them entitled and not the other.
 type Asked = (Wanted, Vec<Selector>);
 
 /// The SVIDs of this node's workloads.
@@ -54,9 +55,13 @@ impl Svids {
 
     /// The SVID for `holder`, which is entitled to it.
     ///
-    /// In the second half of its lifetime a cached SVID is replaced. If the server cannot issue a new one, the cached one is used
-    /// until it expires.
-    pub(crate) async fn get(self: &Arc<Self>, wanted: Wanted, holder: &AttestedProcess) -> Result<Arc<Svid>, Refusal> {
+    /// In the second half of its lifetime a cached SVID is replaced. If the server cannot issue a new one,
+    /// the cached one is used until it expires.
+    pub(crate) async fn get(
+        self: &Arc<Self>,
+        wanted: Wanted,
+        holder: &AttestedProcess,
+    ) -> Result<Arc<Svid>, Refusal> {
         let now = self.clock.now();
         let held = self.cache().get(&wanted, holder, now);
         let view = match held {
@@ -69,7 +74,11 @@ impl Svids {
             Link::Down(waiting) => Err(Refusal::NotReady(waiting)),
         };
         match (issued, held) {
-            (Err(Refusal::NotReady(_) | Refusal::NotIssued), Some(held)) if held.is_good(self.clock.now()) => Ok(held),
+            (Err(Refusal::NotReady(_) | Refusal::NotIssued), Some(held))
+                if held.is_good(self.clock.now()) =>
+            {
+                Ok(held)
+            }
             (issued, _) => issued,
         }
     }
@@ -90,8 +99,8 @@ impl Svids {
 
     fn keep(&self, wanted: Wanted, holder: AttestedProcess, issued: &Issued) {
         let mut cache = self.cache();
-        // A state that withdraws the identity may have been pushed meanwhile. It is published before the cache is
-        // purged under this lock, so that one of the two sees the other.
+        // A state that withdraws the identity may have been pushed meanwhile. It is published before the
+        // cache is purged under this lock, so that one of the two sees the other.
         if let Ok(svid) = issued
             && self.views.borrow().names(&wanted.spiffe_id)
         {
@@ -99,7 +108,12 @@ impl Svids {
         }
     }
 
-    async fn ask(&self, mut remote: Remote, wanted: &Wanted, holder: &AttestedProcess) -> Result<Arc<Svid>, Refusal> {
+    async fn ask(
+        &self,
+        mut remote: Remote,
+        wanted: &Wanted,
+        holder: &AttestedProcess,
+    ) -> Result<Arc<Svid>, Refusal> {
         let request = IssueJwtSvidRequest {
             spiffe_id: wanted.spiffe_id.to_string(),
             audience: wanted.audiences().to_vec(),
@@ -115,7 +129,8 @@ impl Svids {
             Err(_) => return Err(Refusal::NotReady(Waiting::Lost)),
         };
         let expires = u64::try_from(response.expires_at).map_or(asked, Timestamp::from_secs);
-        // A workload must never be handed something that its own client library then refuses as empty or expired.
+        // A workload must never be handed something that its own client library then refuses as empty or
+        // expired.
         if response.svid.is_empty() || expires <= self.clock.now() {
             tracing::warn!(spiffe_id = %wanted.spiffe_id, %expires, "the server issued a JWT-SVID that is empty or has expired; do the clocks of this machine and the server differ?");
             return Err(Refusal::NotIssued);
@@ -148,7 +163,8 @@ impl Svids {
         let due = self.cache().due(self.clock.now());
         stream::iter(due)
             .for_each_concurrent(RENEWALS, |(wanted, holder)| async move {
-                // No matter how it ends, the renewal is not tried again until a process asks: a fetch does the same, and at once.
+                // No matter how it ends, the renewal is not tried again until a process asks: a fetch does
+                // the same, and at once.
                 self.cache().settle(&wanted);
                 let remote = match &self.views.borrow().link {
                     Link::Up(remote) => remote.clone(),

@@ -1,5 +1,5 @@
-//! Logs the same message once a minute and not at each call: local processes must not fill the log, nor keep the messages about
-//! other users out of it.
+//! Logs the same message once a minute and not at each call: local processes must not fill the log, nor keep
+//! the messages about other users out of it.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -42,8 +42,9 @@ impl<O, K> Default for Throttle<O, K> {
 }
 
 impl<O: Copy + Debug + Eq + Hash, K: Eq + Hash> Throttle<O, K> {
-    /// Whether the message `key` about `owner` must be logged now: with the number of times that it was left out since it was last
-    /// logged. Messages that are left out because there are too many are counted, and their number is logged.
+    /// Whether the message `key` about `owner` must be logged now: with the number of times that it was left
+    /// out since it was last logged. Messages that are left out because there are too many are counted, and
+    /// their number is logged.
     pub(crate) fn admits(&self, owner: O, key: K, now: Instant) -> Option<u64> {
         match self.0.lock().judge(owner, key, now) {
             Judged::Say(left_out) => Some(left_out),
@@ -115,7 +116,10 @@ mod tests {
     #[test]
     fn a_user_with_many_different_messages_keeps_those_about_other_users_out_of_nothing() {
         let (throttle, start) = (Throttle::default(), Instant::now());
-        assert_eq!((0..10 * MOST).filter(|key| throttle.admits(1000, *key, start).is_some()).count(), MOST_OF_ONE);
+        assert_eq!(
+            (0..10 * MOST).filter(|key| throttle.admits(1000, *key, start).is_some()).count(),
+            MOST_OF_ONE
+        );
         assert_eq!(throttle.admits(1001, 0, start), Some(0));
     }
 

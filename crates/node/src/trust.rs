@@ -21,8 +21,8 @@ pub(crate) const SERVER_PATH: &str = "/mandate/server";
 /// How the server is recognized.
 #[derive(Clone, Debug)]
 pub(crate) enum Anchor {
-    /// First contact: the join token pins the CA, and the CA is the only root. The trust domain is learned from the
-    /// certificate that this CA signed for the server.
+    /// First contact: the join token pins the CA, and the CA is the only root. The trust domain is learned
+    /// from the certificate that this CA signed for the server.
     Pinned(SpkiPin),
     /// Afterwards: the CA certificates that the server sent, and the trust domain that was joined.
     Joined {
@@ -61,8 +61,8 @@ impl From<Untrusted> for rustls::Error {
     }
 }
 
-/// Verifies the server's chain up to the [`Anchor`] and then its SPIFFE ID. A server's host name is not checked: nodes may
-/// reach it by any address.
+/// Verifies the server's chain up to the [`Anchor`] and then its SPIFFE ID. A server's host name is not
+/// checked: nodes may reach it by any address.
 #[derive(Debug)]
 pub(crate) struct ServerVerifier {
     anchor: Anchor,
@@ -85,7 +85,9 @@ impl ServerVerifier {
         let mut roots = RootCertStore::empty();
         match &self.anchor {
             Anchor::Pinned(pin) => {
-                let is_pinned = |der: &&CertificateDer<'_>| Certificate::parse(der).is_ok_and(|certificate| certificate.pin == *pin);
+                let is_pinned = |der: &&CertificateDer<'_>| {
+                    Certificate::parse(der).is_ok_and(|certificate| certificate.pin == *pin)
+                };
                 let ca = presented.iter().find(is_pinned).ok_or(Untrusted::WrongCa)?;
                 roots.add(ca.clone().into_owned()).map_err(|_| Untrusted::UnusableCa)?;
             }
@@ -103,9 +105,10 @@ impl ServerVerifier {
         let found = certificate.require_spiffe_id()?.clone();
         let (expected, as_expected) = match &self.anchor {
             Anchor::Pinned(_) => (format!("spiffe://…{SERVER_PATH}"), found.path() == SERVER_PATH),
-            Anchor::Joined { trust_domain, .. } => {
-                (format!("spiffe://{trust_domain}{SERVER_PATH}"), found.is_member_of(trust_domain) && found.path() == SERVER_PATH)
-            }
+            Anchor::Joined { trust_domain, .. } => (
+                format!("spiffe://{trust_domain}{SERVER_PATH}"),
+                found.is_member_of(trust_domain) && found.path() == SERVER_PATH,
+            ),
         };
         if as_expected { Ok(found) } else { Err(Untrusted::WrongId { found, expected }) }
     }

@@ -1,4 +1,5 @@
-//! What this node knows at one moment, as one consistent value for every reader: the pushed state and the connection.
+//! What this node knows at one moment, as one consistent value for every reader: the pushed state and the
+//! connection.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +15,8 @@ use tonic::transport::Channel;
 use crate::entitlement::Entitlements;
 use crate::refusal::{Refusal, Waiting};
 
-/// How long a caller may wait for a node that is still getting ready. A client that is told "no" at once may take it as final
-/// (the Java client does); a client that is told "not yet" tries again.
+/// How long a caller may wait for a node that is still getting ready. A client that is told "no" at once may
+/// take it as final (the Java client does); a client that is told "not yet" tries again.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The client of a server that is connected.
@@ -40,7 +41,13 @@ impl PushedState {
     pub(crate) fn new(state: NodeState, trust_domain: TrustDomain) -> Result<Self, KeySetError> {
         let keys = KeySet::from_json(&state.jwt_bundle)?.for_use(KeyUse::JwtSvid);
         let entitlements = Entitlements::new(state.entries, &trust_domain);
-        Ok(Self { generation: state.generation, trust_domain, entitlements, bundle: state.jwt_bundle.into(), keys })
+        Ok(Self {
+            generation: state.generation,
+            trust_domain,
+            entitlements,
+            bundle: state.jwt_bundle.into(),
+            keys,
+        })
     }
 }
 

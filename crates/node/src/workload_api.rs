@@ -1,4 +1,5 @@
-//! The SPIFFE Workload API, JWT profile. Every answer depends on what the kernel says about the caller at that moment.
+//! The SPIFFE Workload API, JWT profile. Every answer depends on what the kernel says about the caller at
+//! that moment.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -9,8 +10,8 @@ use futures_util::future::join_all;
 use futures_util::stream::Stream;
 use mandate_api::proto::workload::spiffe_workload_api_server::SpiffeWorkloadApi;
 use mandate_api::proto::workload::{
-    JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest, ValidateJwtsvidResponse,
-    X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
+    JwtBundlesRequest, JwtBundlesResponse, Jwtsvid, JwtsvidRequest, JwtsvidResponse, ValidateJwtsvidRequest,
+    ValidateJwtsvidResponse, X509BundlesRequest, X509BundlesResponse, X509svidRequest, X509svidResponse,
 };
 use mandate_api::proto::{WORKLOAD_METADATA_KEY, WORKLOAD_METADATA_VALUE};
 use mandate_core::{Clock, SpiffeId};
@@ -38,8 +39,8 @@ const AUDIENCES: (usize, usize) = (8, 512);
 
 const NO_X509: &str = "this node serves the JWT profile only; X.509-SVIDs are not available";
 
-/// Refuses a call without the security header: exactly one `workload.spiffe.io: true` (Workload Endpoint §3). A browser
-/// or proxy that is tricked into speaking to the socket does not send it.
+/// Refuses a call without the security header: exactly one `workload.spiffe.io: true` (Workload Endpoint §3).
+/// A browser or proxy that is tricked into speaking to the socket does not send it.
 pub(crate) fn require_header(request: Request<()>) -> Result<Request<()>, Status> {
     let mut values = request.metadata().get_all(WORKLOAD_METADATA_KEY).iter();
     let only = values.next().is_some_and(|value| value == WORKLOAD_METADATA_VALUE) && values.next().is_none();
@@ -78,16 +79,27 @@ impl WorkloadApi {
         }
     }
 
-    async fn look(&self, caller: &Caller, state: &PushedState, asked: Option<&SpiffeId>) -> Result<Entitled, Refusal> {
+    async fn look(
+        &self,
+        caller: &Caller,
+        state: &PushedState,
+        asked: Option<&SpiffeId>,
+    ) -> Result<Entitled, Refusal> {
         let attested = self.attestors.attest(caller, &state.entitlements).await?;
-        let ids =
-            state.entitlements.of(attested.selectors()).into_iter().filter(|id| asked.is_none_or(|asked| asked == *id)).cloned().collect();
+        let ids = state
+            .entitlements
+            .of(attested.selectors())
+            .into_iter()
+            .filter(|id| asked.is_none_or(|asked| asked == *id))
+            .cloned()
+            .collect();
         Ok(Entitled { attested, ids })
     }
 
     /// Attests the caller and finds its identities: at least one.
     ///
-    /// Only a node that knows the current state answers "no". A node that does not know it waits briefly, then answers "not now".
+    /// Only a node that knows the current state answers "no". A node that does not know it waits briefly,
+    /// then answers "not now".
     async fn entitled(&self, caller: &Caller, asked: Option<&SpiffeId>) -> Result<Entitled, Refusal> {
         let view = settled(&self.views, |view| view.state.is_some()).await;
         let found = self.look(caller, view.last_known()?, asked).await?;
@@ -110,7 +122,8 @@ impl WorkloadApi {
     fn refused(&self, caller: &Caller, call: &'static str, refusal: Refusal) -> Status {
         // For a process without identity, the log already has more.
         if refusal != Refusal::NoIdentity
-            && let Some(left_out) = self.refused.admits(caller.uid(), (call, format!("{refusal:?}")), Instant::now())
+            && let Some(left_out) =
+                self.refused.admits(caller.uid(), (call, format!("{refusal:?}")), Instant::now())
         {
             tracing::info!(pid = caller.pid(), uid = caller.uid(), call, ?refusal, left_out, "refused");
         }
@@ -121,13 +134,16 @@ impl WorkloadApi {
         check_audiences(&request.audience)?;
         let asked = match request.spiffe_id.as_str() {
             "" => None,
-            text => Some(text.parse::<SpiffeId>().map_err(|_| Refusal::Argument("spiffe_id is not a SPIFFE ID"))?),
+            text => Some(
+                text.parse::<SpiffeId>().map_err(|_| Refusal::Argument("spiffe_id is not a SPIFFE ID"))?,
+            ),
         };
         let Entitled { attested, ids } = self.entitled(caller, asked.as_ref()).await?;
         if ids.len() > MOST_IDENTITIES {
             return Err(Refusal::TooMany);
         }
-        let asked_for = ids.into_iter().map(|id| self.svids.get(Wanted::new(id, &request.audience), &attested));
+        let asked_for =
+            ids.into_iter().map(|id| self.svids.get(Wanted::new(id, &request.audience), &attested));
         let mut svids = Vec::new();
         for issued in join_all(asked_for).await {
             match issued {
@@ -137,7 +153,8 @@ impl WorkloadApi {
                 Err(refusal) => return Err(refusal),
             }
         }
-        // Only the process that was attested gets the answer, and only the identities to which it is still entitled.
+        // Only the process that was attested gets the answer, and only the identities to which it is still
+        // entitled.
         caller.check()?;
         let view = self.views.borrow().clone();
         let entitlements = &view.last_known()?.entitlements;
@@ -148,7 +165,9 @@ impl WorkloadApi {
         }
         for svid in &svids {
             let (audience, now) = (request.audience.join(" "), Instant::now());
-            if let Some(left_out) = self.served.admits(caller.uid(), (svid.spiffe_id.clone(), audience.clone()), now) {
+            if let Some(left_out) =
+                self.served.admits(caller.uid(), (svid.spiffe_id.clone(), audience.clone()), now)
+            {
                 tracing::info!(pid = caller.pid(), uid = caller.uid(), spiffe_id = %svid.spiffe_id, audience, left_out, "JWT-SVID");
             }
         }
@@ -161,8 +180,13 @@ impl WorkloadApi {
         Ok(JwtsvidResponse { svids: svids.iter().map(answer).collect() })
     }
 
-    /// Sends the bundle whenever it differs from the previous one, until the caller disconnects or is no longer allowed to have it.
-    async fn send_bundles(&self, caller: &Caller, to: &mpsc::Sender<Result<JwtBundlesResponse, Status>>) -> Result<(), Refusal> {
+    /// Sends the bundle whenever it differs from the previous one, until the caller disconnects or is no
+    /// longer allowed to have it.
+    async fn send_bundles(
+        &self,
+        caller: &Caller,
+        to: &mpsc::Sender<Result<JwtBundlesResponse, Status>>,
+    ) -> Result<(), Refusal> {
         let mut views = self.views.clone();
         let mut sent: Option<Arc<[u8]>> = None;
         loop {
@@ -191,7 +215,8 @@ impl WorkloadApi {
             return Err(Refusal::Argument("audience and svid are required"));
         }
         let invalid = |error: &TokenError| Refusal::InvalidSvid(error.public_code());
-        // Workload API §6.3: the bundle is that of the trust domain in `sub`, no matter which key the token names.
+        // Workload API §6.3: the bundle is that of the trust domain in `sub`, no matter which key the token
+        // names.
         let claimed = jwt_svid::peek_trust_domain(&request.svid).map_err(|error| invalid(&error))?;
         let view = settled(&self.views, |view| view.state.is_some()).await;
         let state = view.last_known()?;
@@ -200,7 +225,14 @@ impl WorkloadApi {
         }
         let check = |state: &PushedState| {
             let (keys, trust_domain) = (&state.keys, &state.trust_domain);
-            jwt_svid::verify_containing(&request.svid, keys, trust_domain, &request.audience, self.clock.now(), None)
+            jwt_svid::verify_containing(
+                &request.svid,
+                keys,
+                trust_domain,
+                &request.audience,
+                self.clock.now(),
+                None,
+            )
         };
         let mut checked = check(state);
         if checked.as_ref().is_err_and(TokenError::may_be_stale_keys) {
@@ -209,7 +241,10 @@ impl WorkloadApi {
             checked = check(view.current().ok_or_else(|| Refusal::NotReady(view.waiting()))?);
         }
         let (svid, claims) = checked.map_err(|error| invalid(&error))?;
-        Ok(ValidateJwtsvidResponse { spiffe_id: svid.spiffe_id.to_string(), claims: Some(claims::to_struct(claims)) })
+        Ok(ValidateJwtsvidResponse {
+            spiffe_id: svid.spiffe_id.to_string(),
+            claims: Some(claims::to_struct(claims)),
+        })
     }
 }
 
@@ -223,7 +258,9 @@ fn check_audiences(audiences: &[String]) -> Result<(), Refusal> {
     }
     let printable = |audience: &String| audience.bytes().all(|byte| byte.is_ascii_graphic());
     if !audiences.iter().all(|audience| (1..=longest).contains(&audience.len()) && printable(audience)) {
-        return Err(Refusal::Argument("an audience is 1 to 512 characters of printable ASCII without spaces"));
+        return Err(Refusal::Argument(
+            "an audience is 1 to 512 characters of printable ASCII without spaces",
+        ));
     }
     Ok(())
 }
@@ -241,21 +278,33 @@ impl SpiffeWorkloadApi for WorkloadApi {
     type FetchX509BundlesStream = Answers<X509BundlesResponse>;
     type FetchJWTBundlesStream = Answers<JwtBundlesResponse>;
 
-    async fn fetch_x509svid(&self, _request: Request<X509svidRequest>) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
+    async fn fetch_x509svid(
+        &self,
+        _request: Request<X509svidRequest>,
+    ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
         Err(Refusal::Profile(NO_X509).into())
     }
 
-    async fn fetch_x509_bundles(&self, _request: Request<X509BundlesRequest>) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
+    async fn fetch_x509_bundles(
+        &self,
+        _request: Request<X509BundlesRequest>,
+    ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
         Err(Refusal::Profile(NO_X509).into())
     }
 
-    async fn fetch_jwtsvid(&self, request: Request<JwtsvidRequest>) -> Result<Response<JwtsvidResponse>, Status> {
+    async fn fetch_jwtsvid(
+        &self,
+        request: Request<JwtsvidRequest>,
+    ) -> Result<Response<JwtsvidResponse>, Status> {
         let caller = caller(&request)?;
         let answer = self.fetch(&caller, request.into_inner()).await;
         answer.map(Response::new).map_err(|refusal| self.refused(&caller, "FetchJWTSVID", refusal))
     }
 
-    async fn fetch_jwt_bundles(&self, request: Request<JwtBundlesRequest>) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
+    async fn fetch_jwt_bundles(
+        &self,
+        request: Request<JwtBundlesRequest>,
+    ) -> Result<Response<Self::FetchJWTBundlesStream>, Status> {
         let caller = caller(&request)?;
         let (to, answers) = mpsc::channel(1);
         let this = self.clone();
@@ -268,7 +317,10 @@ impl SpiffeWorkloadApi for WorkloadApi {
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 
-    async fn validate_jwtsvid(&self, request: Request<ValidateJwtsvidRequest>) -> Result<Response<ValidateJwtsvidResponse>, Status> {
+    async fn validate_jwtsvid(
+        &self,
+        request: Request<ValidateJwtsvidRequest>,
+    ) -> Result<Response<ValidateJwtsvidResponse>, Status> {
         let caller = caller(&request)?;
         let answer = self.validate(&request.into_inner()).await;
         answer.map(Response::new).map_err(|refusal| self.refused(&caller, "ValidateJWTSVID", refusal))

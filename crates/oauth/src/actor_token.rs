@@ -36,10 +36,12 @@ pub(crate) fn verify(
     match caller {
         // The same JWT-SVID as credential and as actor token has been verified for the same audience already.
         Caller::Agent(agent) if form.get(Parameter::ClientAssertion) == Some(token) => Ok(agent.clone()),
-        Caller::Agent(_) | Caller::App(_) | Caller::Public(_) => tokens.svid(token, now).map_err(|error| match error {
-            TokenError::Audience => Refusal::ActorAudience(issuer.as_str().to_owned()),
-            error => Refusal::Actor(error),
-        }),
+        Caller::Agent(_) | Caller::App(_) | Caller::Public(_) => {
+            tokens.svid(token, now).map_err(|error| match error {
+                TokenError::Audience => Refusal::ActorAudience(issuer.as_str().to_owned()),
+                error => Refusal::Actor(error),
+            })
+        }
     }
 }
 
@@ -61,10 +63,14 @@ mod tests {
 
     #[test]
     fn actor_token_and_its_type_stand_together() {
-        let read = |text: &str| sent(&Form::parse(text.as_bytes()).unwrap()).map(|token| token.map(str::to_owned));
+        let read =
+            |text: &str| sent(&Form::parse(text.as_bytes()).unwrap()).map(|token| token.map(str::to_owned));
         assert_eq!(read("scope=a"), Ok(None));
         assert_eq!(read("actor_token=a"), Err(Refusal::Missing(Parameter::ActorTokenType)));
-        assert_eq!(read(&format!("actor_token_type={JWT}")), Err(Refusal::Misplaced(Parameter::ActorTokenType)));
+        assert_eq!(
+            read(&format!("actor_token_type={JWT}")),
+            Err(Refusal::Misplaced(Parameter::ActorTokenType))
+        );
         let other = format!("actor_token=a&actor_token_type={ACCESS_TOKEN}");
         assert_eq!(read(&other), Err(Refusal::Unacceptable(Parameter::ActorTokenType)));
         assert_eq!(read(&format!("actor_token=a&actor_token_type={JWT}")), Ok(Some("a".to_owned())));

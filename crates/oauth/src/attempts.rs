@@ -24,8 +24,8 @@ const SHARED_COUNTS: u16 = 16_384;
 pub enum Source<'a> {
     /// A login with this name, from an unknown browser.
     Name(&'a str),
-    /// A browser that has logged the person in before. Its attempts are counted separately, so that strangers cannot lock the
-    /// person out.
+    /// A browser that has logged the person in before. Its attempts are counted separately, so that strangers
+    /// cannot lock the person out.
     Browser {
         /// The person's name.
         name: &'a str,
@@ -93,10 +93,10 @@ struct Counts {
 
 /// Attempts by source.
 ///
-/// Each source has its own count, up to [`OWN_COUNTS`]. To make room, only counts without effect are removed, so that
-/// invented names never remove the count of a name under attack. While there is no room, new sources share counts, which no
-/// success clears: then more attempts are slowed, and no count is reset. Unknown names are slowed like known ones, so that
-/// nobody can distinguish them.
+/// Each source has its own count, up to [`OWN_COUNTS`]. To make room, only counts without effect are removed,
+/// so that invented names never remove the count of a name under attack. While there is no room, new sources
+/// share counts, which no success clears: then more attempts are slowed, and no count is reset. Unknown names
+/// are slowed like known ones, so that nobody can distinguish them.
 pub struct Attempts {
     key: [u8; 32],
     capacity: usize,
@@ -121,8 +121,8 @@ impl std::fmt::Debug for Attempts {
 }
 
 impl Counts {
-    /// Whether there is room for one more separate count, after counts without effect have been removed. Goes through all counts
-    /// once a second at most.
+    /// Whether there is room for one more separate count, after counts without effect have been removed. Goes
+    /// through all counts once a second at most.
     fn has_room(&mut self, capacity: usize, now: Timestamp) -> bool {
         if self.own.len() >= capacity && self.swept.is_none_or(|swept| now.secs() != swept.secs()) {
             self.own.retain(|_, count| !count.is_over(now));
@@ -166,7 +166,9 @@ impl Attempts {
     fn key(&self, source: Source<'_>) -> Key {
         let digest = match source {
             Source::Name(name) => sha256_of_list([self.key.as_slice(), b"name", name.as_bytes()]),
-            Source::Browser { name, id } => sha256_of_list([self.key.as_slice(), b"browser", name.as_bytes(), id.as_bytes()]),
+            Source::Browser { name, id } => {
+                sha256_of_list([self.key.as_slice(), b"browser", name.as_bytes(), id.as_bytes()])
+            }
         };
         let mut key = Key::default();
         key.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
@@ -299,7 +301,10 @@ mod tests {
         let attempts = Attempts::of(64, &Fixed);
         attempts.begin(RILEY, start).unwrap();
         fill(&attempts, 1_000, start.plus(Duration::from_secs(1)));
-        assert!(attempts.lock().own.contains_key(&attempts.key(RILEY)), "one attempt is not forgotten either");
+        assert!(
+            attempts.lock().own.contains_key(&attempts.key(RILEY)),
+            "one attempt is not forgotten either"
+        );
         let later = start.plus(QUIET + Duration::from_secs(2));
         fill(&attempts, 1_000, later);
         assert!(!attempts.lock().own.contains_key(&attempts.key(RILEY)));
@@ -322,7 +327,10 @@ mod tests {
         let attempts = slowed(RILEY, now);
         assert!(attempts.begin(RILEY, now).is_err());
         assert!(attempts.begin(BROWSER, now).is_ok());
-        assert!(attempts.begin(Source::Name("b1"), now).is_ok(), "a name that reads like a browser is not one");
+        assert!(
+            attempts.begin(Source::Name("b1"), now).is_ok(),
+            "a name that reads like a browser is not one"
+        );
     }
 
     #[test]

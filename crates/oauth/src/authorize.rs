@@ -1,8 +1,8 @@
-//! The authorization endpoint up to the login (RFC 6749 §4.1.1): a request that can be refused is refused before the person
-//! types a password.
+//! The authorization endpoint up to the login (RFC 6749 §4.1.1): a request that can be refused is refused
+//! before the person types a password.
 //!
-//! Nothing is sent to the redirect URI until it is known to belong to the client: it could be an attacker's (RFC 6749
-//! §4.1.2.1).
+//! Nothing is sent to the redirect URI until it is known to belong to the client: it could be an attacker's
+//! (RFC 6749 §4.1.2.1).
 
 use std::sync::Arc;
 
@@ -121,8 +121,8 @@ impl AuthorizeRefusal {
 }
 
 impl Engine {
-    /// The most that a token for `request` can permit, by the names of resources. The person who logs in may have fewer rights.
-    /// For the login page.
+    /// The most that a token for `request` can permit, by the names of resources. The person who logs in may
+    /// have fewer rights. For the login page.
     pub fn at_most(&self, request: &AuthorizationRequest) -> Vec<(String, ScopeSet)> {
         let snapshot = self.basis.snapshot();
         let is_meant = |one: &Resource| match &request.resource {
@@ -135,19 +135,28 @@ impl Engine {
             Some(asked) => one.scopes.intersection(asked),
             None => one.scopes.clone(),
         };
-        let mut all: Vec<_> = resources.map(|one| (one.name.to_string(), of(one))).filter(|(_, scopes)| !scopes.is_empty()).collect();
+        let mut all: Vec<_> = resources
+            .map(|one| (one.name.to_string(), of(one)))
+            .filter(|(_, scopes)| !scopes.is_empty())
+            .collect();
         all.sort_by(|(one, _), (other, _)| one.cmp(other));
         all
     }
 
-    /// Validates an authorization request from its query string, sent from `source`. Nothing is issued yet and the person is not
-    /// asked yet; a refusal is recorded.
-    pub async fn authorize(&self, query: &[u8], source: RequestSource) -> Result<AuthorizationRequest, AuthorizeRefusal> {
+    /// Validates an authorization request from its query string, sent from `source`. Nothing is issued yet
+    /// and the person is not asked yet; a refusal is recorded.
+    pub async fn authorize(
+        &self,
+        query: &[u8],
+        source: RequestSource,
+    ) -> Result<AuthorizationRequest, AuthorizeRefusal> {
         let mut trail = Trail::new(Kind::Authorize, self.basis.now(), source);
         let snapshot = self.basis.snapshot();
         let form = match Form::parse(query) {
             Ok(form) => form,
-            Err(error) => return Err(AuthorizeRefusal::Page(self.recorder.refuse(trail, Refusal::Form(error)).await)),
+            Err(error) => {
+                return Err(AuthorizeRefusal::Page(self.recorder.refuse(trail, Refusal::Form(error)).await));
+            }
         };
         trail.asked = Asked::new(form.get(Parameter::Resource), form.get(Parameter::Scope), None);
         let back = match way_back(&form, &snapshot.registry) {
@@ -169,12 +178,20 @@ impl Engine {
 /// Client and redirect URI. Until both are correct, nothing may be sent to the redirect URI.
 fn way_back(form: &Form<'_>, registry: &Registry) -> Result<Back, Refusal> {
     let id = Required(Parameter::ClientId).read(form)?;
-    let client = id.parse().ok().and_then(|id: ClientId| registry.client(&id)).ok_or(Refusal::Unacceptable(Parameter::ClientId))?;
+    let client = id
+        .parse()
+        .ok()
+        .and_then(|id: ClientId| registry.client(&id))
+        .ok_or(Refusal::Unacceptable(Parameter::ClientId))?;
     let redirect_uri = Required(Parameter::RedirectUri).read(form)?;
     if !is_registered(redirect_uri, &client.redirect_uris) {
         return Err(Refusal::Redirect);
     }
-    Ok(Back { client: Arc::clone(client), redirect_uri: redirect_uri.to_owned(), state: form.get(Parameter::State).map(str::to_owned) })
+    Ok(Back {
+        client: Arc::clone(client),
+        redirect_uri: redirect_uri.to_owned(),
+        state: form.get(Parameter::State).map(str::to_owned),
+    })
 }
 
 fn validate(
@@ -186,7 +203,10 @@ fn validate(
 ) -> Result<AuthorizationRequest, Refusal> {
     no_request_object(form)?;
     response_is_code_in_query(form)?;
-    let challenge = Challenge::from_parameters(form.get(Parameter::CodeChallenge), form.get(Parameter::CodeChallengeMethod))?;
+    let challenge = Challenge::from_parameters(
+        form.get(Parameter::CodeChallenge),
+        form.get(Parameter::CodeChallengeMethod),
+    )?;
     let asked = scope::asked(form)?;
     let resource = known_resource(form, asked.as_ref(), issuer, registry)?;
     let scopes = narrowed(asked.as_ref(), &back.client, resource.as_ref(), issuer, registry)?;
@@ -211,8 +231,9 @@ fn response_is_code_in_query(form: &Form<'_>) -> Result<(), Refusal> {
     }
 }
 
-/// At most one resource, which must be registered, before the login. None, or our issuer: a token to be exchanged here.
-/// Our own administration has the issuer as its URI; the request means it only if it asks for its scopes, and no others.
+/// At most one resource, which must be registered, before the login. None, or our issuer: a token to be
+/// exchanged here. Our own administration has the issuer as its URI; the request means it only if it asks for
+/// its scopes, and no others.
 fn known_resource(
     form: &Form<'_>,
     scopes: Option<&ScopeSet>,
@@ -227,15 +248,16 @@ fn known_resource(
     let uri = resource::named(resource, registry)?;
     let registered = registry.resource_by_uri(&uri);
     if same(uri.as_str(), issuer.as_str()) {
-        let administration = registered.is_some_and(|ours| scopes.is_some_and(|asked| asked.is_subset(&ours.scopes)));
+        let administration =
+            registered.is_some_and(|ours| scopes.is_some_and(|asked| asked.is_subset(&ours.scopes)));
         return Ok(administration.then_some(uri));
     }
     if registered.is_some() { Ok(Some(uri)) } else { Err(Refusal::ResourceUnknown(None)) }
 }
 
-/// The requested scopes that the resource has and that the client may ask for. The `scope` of the answer shows the client
-/// which scopes were left out (RFC 6749 §3.3). If nothing is left, the client gets an error before the person types a
-/// password.
+/// The requested scopes that the resource has and that the client may ask for. The `scope` of the answer
+/// shows the client which scopes were left out (RFC 6749 §3.3). If nothing is left, the client gets an error
+/// before the person types a password.
 fn narrowed(
     asked: Option<&ScopeSet>,
     client: &Client,
@@ -245,10 +267,14 @@ fn narrowed(
 ) -> Result<Option<ScopeSet>, Refusal> {
     let target = resource.and_then(|uri| registry.resource_by_uri(uri));
     // Without a resource the token is for us, to be exchanged; it never carries our own administration.
-    let kept = registry.resources().find(|resource| is_administration(resource, issuer)).filter(|_| target.is_none());
+    let kept = registry
+        .resources()
+        .find(|resource| is_administration(resource, issuer))
+        .filter(|_| target.is_none());
     let open = |scope: &Scope| kept.is_none_or(|own| !own.scopes.contains(scope));
     let within = |set: &ScopeSet, of: &dyn Fn(&Resource) -> ScopeSet| -> ScopeSet {
-        let targets = registry.resources().filter(|resource| target.is_none_or(|target| target.name == resource.name));
+        let targets =
+            registry.resources().filter(|resource| target.is_none_or(|target| target.name == resource.name));
         let sets = targets.map(|resource| set.intersection(&of(resource)));
         sets.flat_map(|set| set.iter().cloned().collect::<Vec<_>>()).filter(|scope| open(scope)).collect()
     };
@@ -262,5 +288,9 @@ fn narrowed(
         }
         (Some(asked), _) => within(asked, &askable),
     };
-    if left.is_empty() { Err(Refusal::Authorization(RefusalReason::ScopeBeyondClient)) } else { Ok(Some(left)) }
+    if left.is_empty() {
+        Err(Refusal::Authorization(RefusalReason::ScopeBeyondClient))
+    } else {
+        Ok(Some(left))
+    }
 }

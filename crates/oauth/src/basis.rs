@@ -45,7 +45,12 @@ impl Basis {
     }
 
     /// Decides on `snapshot` at `now`.
-    pub(crate) fn decide(&self, request: Request, snapshot: &Snapshot, now: Timestamp) -> Result<Mandate, Withheld> {
+    pub(crate) fn decide(
+        &self,
+        request: Request,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Mandate, Withheld> {
         self.live.with_facts(snapshot, self.clock.behind(), |facts| decide(request, facts, now))
     }
 }

@@ -1,8 +1,9 @@
 //! Browsers that have logged a person in before, recognized by a cookie.
 //!
-//! The cookie proves only that: guesses from such a browser are counted separately from those of strangers. It contains an
-//! id and a mark of id, name and password hash. So nothing is stored for it, it is not valid for another name, and a new
-//! password ends it. The hash leaves the store only for a check, so nobody else can make the mark.
+//! The cookie proves only that: guesses from such a browser are counted separately from those of strangers.
+//! It contains an id and a mark of id, name and password hash. So nothing is stored for it, it is not valid
+//! for another name, and a new password ends it. The hash leaves the store only for a check, so nobody else
+//! can make the mark.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -41,7 +42,15 @@ mod tests {
         assert_eq!(known(&made, &riley, &phc), Some("b1"));
         assert_eq!(known(&made, &casey, &phc), None);
         assert_eq!(known(&made, &riley, &Secret::new("$argon2id$two")), None, "a new password");
-        for forged in ["", ".", "b1", "b1.", &made.replace("b1", "b2"), &format!("{made}A"), made.trim_end_matches(|_: char| true)] {
+        for forged in [
+            "",
+            ".",
+            "b1",
+            "b1.",
+            &made.replace("b1", "b2"),
+            &format!("{made}A"),
+            made.trim_end_matches(|_: char| true),
+        ] {
             assert_eq!(known(forged, &riley, &phc), None, "{forged}");
         }
     }

@@ -44,7 +44,12 @@ impl Caller {
     }
 
     /// Whether its proof, or the entry that it named, is still valid.
-    pub(crate) fn still_stands(&self, registry: &Registry, revocations: &RevocationSet, now: Timestamp) -> bool {
+    pub(crate) fn still_stands(
+        &self,
+        registry: &Registry,
+        revocations: &RevocationSet,
+        now: Timestamp,
+    ) -> bool {
         match self {
             Self::Agent(agent) => agent.still_stands(revocations, now),
             Self::App(client) | Self::Public(client) => client.confirmed(registry, revocations).is_some(),
@@ -96,19 +101,37 @@ impl Clients {
         trail: &mut Trail,
     ) -> Result<Caller, Refusal> {
         let credential = Credential::read(request, form)?;
-        // The request's time was read before the snapshot. So if a credential in the snapshot is replaced, the time of that
-        // change is later than the request's time.
+        // The request's time was read before the snapshot. So if a credential in the snapshot is replaced,
+        // the time of that change is later than the request's time.
         let at = trail.now;
         let proven = |client| ProvenClient::assertion(client, at);
         let caller = match &credential {
             Credential::SpiffeJwt(token) => self.by_svid(token, at).map(Caller::Agent),
-            Credential::PrivateKeyJwt(token) => self.by_private_key(token, snapshot, at).await.map(|client| Caller::App(proven(client))),
+            Credential::PrivateKeyJwt(token) => {
+                self.by_private_key(token, snapshot, at).await.map(|client| Caller::App(proven(client)))
+            }
             Credential::Basic { id, secret } => {
-                let client = self.by_secret((id, secret), request.source, &ClientAuthentication::ClientSecretBasic, snapshot, at).await;
+                let client = self
+                    .by_secret(
+                        (id, secret),
+                        request.source,
+                        &ClientAuthentication::ClientSecretBasic,
+                        snapshot,
+                        at,
+                    )
+                    .await;
                 client.map(|client| Caller::App(proven(client)))
             }
             Credential::Post { id, secret } => {
-                let client = self.by_secret((id, secret), request.source, &ClientAuthentication::ClientSecretPost, snapshot, at).await;
+                let client = self
+                    .by_secret(
+                        (id, secret),
+                        request.source,
+                        &ClientAuthentication::ClientSecretPost,
+                        snapshot,
+                        at,
+                    )
+                    .await;
                 client.map(|client| Caller::App(proven(client)))
             }
             Credential::Nothing { id } => public(id, snapshot).map(|client| Caller::Public(proven(client))),
@@ -141,10 +164,14 @@ impl Clients {
         trail: &mut Trail,
     ) -> Result<AuthenticatedClient, Refusal> {
         // A public client is not authenticated: it only names itself.
-        self.authenticate_active(request, form, snapshot, trail).await?.confidential("").map_err(|_| Refusal::ClientMissing)
+        self.authenticate_active(request, form, snapshot, trail)
+            .await?
+            .confidential("")
+            .map_err(|_| Refusal::ClientMissing)
     }
 
-    /// Authenticates a caller; an agent must also be a registered, active one. A public client has proven nothing.
+    /// Authenticates a caller; an agent must also be a registered, active one. A public client has proven
+    /// nothing.
     pub(crate) async fn authenticate_active(
         &self,
         request: &Request<'_>,
@@ -155,31 +182,44 @@ impl Clients {
         let caller = self.authenticate(request, form, snapshot, trail).await?;
         let (now, snapshot) = (self.basis.now(), self.basis.snapshot());
         if !caller.still_stands(&snapshot.registry, &snapshot.revocations, now) {
-            return Err(Refusal::ClientFailed("its credential was replaced or revoked, or has expired, while it was checked"));
+            return Err(Refusal::ClientFailed(
+                "its credential was replaced or revoked, or has expired, while it was checked",
+            ));
         }
-        if caller.is_active(&snapshot.registry) { Ok(caller) } else { Err(Refusal::ClientFailed("not an active agent")) }
+        if caller.is_active(&snapshot.registry) {
+            Ok(caller)
+        } else {
+            Err(Refusal::ClientFailed("not an active agent"))
+        }
     }
 
-    /// `spiffe_jwt`: a JWT-SVID of our trust domain whose only audience is our issuer. It may be shown again until it expires,
-    /// as SPIFFE intends.
+    /// `spiffe_jwt`: a JWT-SVID of our trust domain whose only audience is our issuer. It may be shown again
+    /// until it expires, as SPIFFE intends.
     fn by_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, Refusal> {
         self.tokens.svid(token, now).map_err(|error| assertion_refused(error, self.basis.issuer().as_str()))
     }
 
-    /// `private_key_jwt` (RFC 7523 §3): a `jti` is accepted once, and there must be one audience: our issuer, as the revision of
-    /// RFC 7523 requires, or our token endpoint for a client whose entry says so.
-    async fn by_private_key(&self, token: &str, snapshot: &Snapshot, now: Timestamp) -> Result<Arc<Client>, Refusal> {
+    /// `private_key_jwt` (RFC 7523 §3): a `jti` is accepted once, and there must be one audience: our issuer,
+    /// as the revision of RFC 7523 requires, or our token endpoint for a client whose entry says so.
+    async fn by_private_key(
+        &self,
+        token: &str,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<Arc<Client>, Refusal> {
         let claimed = client_assertion::peek_client_id(token).map_err(Refusal::ClientAssertion)?;
         let client = snapshot.registry.client(&claimed).ok_or(Refusal::ClientFailed("unknown client"))?;
         let ClientAuthentication::PrivateKeyJwt { jwks, audience } = &client.authentication else {
             return Err(Refusal::ClientFailed("not registered for private_key_jwt"));
         };
-        let keys = KeySet::from_json(jwks.as_bytes()).map_err(|error| Refusal::Internal(error.to_string()))?;
+        let keys =
+            KeySet::from_json(jwks.as_bytes()).map_err(|error| Refusal::Internal(error.to_string()))?;
         let audience = match audience {
             AssertionAudience::Issuer => self.basis.issuer().as_str().to_owned(),
             AssertionAudience::TokenEndpoint => metadata::endpoint(self.basis.issuer(), metadata::TOKEN_PATH),
         };
-        let assertion = client_assertion::verify(token, &keys, &audience, now).map_err(|error| assertion_refused(error, &audience))?;
+        let assertion = client_assertion::verify(token, &keys, &audience, now)
+            .map_err(|error| assertion_refused(error, &audience))?;
         if assertion.client_id != client.id {
             return Err(Refusal::ClientFailed("the assertion names another client"));
         }
@@ -188,8 +228,16 @@ impl Clients {
     }
 
     /// Remembers an assertion durably, before it counts: a crash must not make it usable again.
-    async fn first_use(&self, client: ClientId, jti: String, exp: Timestamp, now: Timestamp) -> Result<(), Refusal> {
-        let remembered = self.store.transact("client_assertion", move |tx| replay::remember(tx, client.as_str(), &jti, exp, now));
+    async fn first_use(
+        &self,
+        client: ClientId,
+        jti: String,
+        exp: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let remembered = self
+            .store
+            .transact("client_assertion", move |tx| replay::remember(tx, client.as_str(), &jti, exp, now));
         match remembered.await {
             Ok(true) => Ok(()),
             Ok(false) => Err(Refusal::ClientAssertionReplayed),
@@ -202,8 +250,9 @@ impl Clients {
         }
     }
 
-    /// `client_secret_basic` and `client_secret_post`. Unknown clients take as much time as wrong secrets. A client that knows
-    /// its secret and sends it by the other method is told which method it is registered for.
+    /// `client_secret_basic` and `client_secret_post`. Unknown clients take as much time as wrong secrets. A
+    /// client that knows its secret and sends it by the other method is told which method it is registered
+    /// for.
     async fn by_secret(
         &self,
         (id, secret): (&str, &Secret),
@@ -217,13 +266,15 @@ impl Clients {
         let stored = match client {
             Some(client) => {
                 let owner = client.id.clone();
-                let stored = self.store.read("client_secret", move |tx| secrets::client_secret(tx, &owner)).await;
+                let stored =
+                    self.store.read("client_secret", move |tx| secrets::client_secret(tx, &owner)).await;
                 stored.map_err(|error| Refusal::Internal(error.to_string()))?
             }
             None => None,
         };
         let matched = self.checker.check_remembered(id, source, secret.clone(), stored, now).await?;
-        let client = client.ok_or(Refusal::ClientFailed("unknown client, or not registered for a client secret"))?;
+        let client =
+            client.ok_or(Refusal::ClientFailed("unknown client, or not registered for a client secret"))?;
         if !matched {
             return Err(Refusal::ClientFailed("wrong secret"));
         }
@@ -237,16 +288,21 @@ impl Clients {
 
 /// A public client names itself; that is not authentication.
 fn public(id: &str, snapshot: &Snapshot) -> Result<Arc<Client>, Refusal> {
-    let client = id.parse().ok().and_then(|id: ClientId| snapshot.registry.client(&id)).ok_or(Refusal::ClientFailed("unknown client"))?;
+    let client = id
+        .parse()
+        .ok()
+        .and_then(|id: ClientId| snapshot.registry.client(&id))
+        .ok_or(Refusal::ClientFailed("unknown client"))?;
     match client.authentication {
         ClientAuthentication::None => Ok(Arc::clone(client)),
-        ClientAuthentication::ClientSecretBasic | ClientAuthentication::ClientSecretPost | ClientAuthentication::PrivateKeyJwt { .. } => {
-            Err(Refusal::ClientMissing)
-        }
+        ClientAuthentication::ClientSecretBasic
+        | ClientAuthentication::ClientSecretPost
+        | ClientAuthentication::PrivateKeyJwt { .. } => Err(Refusal::ClientMissing),
     }
 }
 
-/// The answer to a refused assertion. It names the expected audience, which is public and which a client cannot guess.
+/// The answer to a refused assertion. It names the expected audience, which is public and which a client
+/// cannot guess.
 fn assertion_refused(error: TokenError, audience: &str) -> Refusal {
     match error {
         TokenError::Audience => Refusal::ClientAssertionAudience(audience.to_owned()),

@@ -1,4 +1,5 @@
-//! Authorization codes: valid for 60 seconds and one use, bound to client, redirect URI, challenge and resource.
+//! Authorization codes: valid for 60 seconds and one use, bound to client, redirect URI, challenge and
+//! resource.
 
 use std::time::Duration;
 

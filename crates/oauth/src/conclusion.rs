@@ -69,8 +69,9 @@ pub(crate) struct Conclusion {
 }
 
 impl Conclusion {
-    /// Records a mandate, with its effects and these, then mints its token. There is no token whose record is not durable. What
-    /// a mandate uses up is taken in the transaction of its record: of two mandates, only one can take the last use.
+    /// Records a mandate, with its effects and these, then mints its token. There is no token whose record is
+    /// not durable. What a mandate uses up is taken in the transaction of its record: of two mandates, only
+    /// one can take the last use.
     ///
     /// `issued`: the `issued_token_type` of the answer, for grants that have one.
     pub(crate) async fn conclude(
@@ -84,9 +85,11 @@ impl Conclusion {
         if !view.reservations.is_empty() {
             effects.push(Effect::Reserve(view.reservations.clone()));
         }
-        let again = Trail { stranger: trail.stranger, ..Trail::new(trail.kind, trail.now, RequestSource::Other) };
+        let again =
+            Trail { stranger: trail.stranger, ..Trail::new(trail.kind, trail.now, RequestSource::Other) };
         let (asked, note) = (trail.asked.clone(), trail.note.clone());
-        let (expires_in, scopes) = (view.terms.expires.secs().saturating_sub(view.terms.issued.secs()), view.terms.scopes.clone());
+        let (expires_in, scopes) =
+            (view.terms.expires.secs().saturating_sub(view.terms.issued.secs()), view.terms.scopes.clone());
         let receipt = match self.recorder.mandate(trail, view, effects).await {
             Ok(receipt) => receipt,
             Err(error) => {

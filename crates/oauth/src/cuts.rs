@@ -28,13 +28,25 @@ impl Cuts {
     }
 
     /// Counts a cut on `token`, unless its cause has the maximum.
-    pub(crate) fn count(&self, cause: Cause, token: &TokenId, forget: Timestamp, now: Timestamp) -> Option<Counted> {
+    pub(crate) fn count(
+        &self,
+        cause: Cause,
+        token: &TokenId,
+        forget: Timestamp,
+        now: Timestamp,
+    ) -> Option<Counted> {
         self.revokers.admit(&cause, token, forget, now).then(|| Counted { cause, token: token.clone() })
     }
 
-    /// Puts a cut in force and records it. An error says that it is in force and not recorded yet, or that it is not in force;
-    /// then it no longer counts.
-    pub(crate) async fn make(&self, trail: Trail, cut: Cut, jti: TokenId, counted: Option<Counted>) -> Result<(), Refusal> {
+    /// Puts a cut in force and records it. An error says that it is in force and not recorded yet, or that it
+    /// is not in force; then it no longer counts.
+    pub(crate) async fn make(
+        &self,
+        trail: Trail,
+        cut: Cut,
+        jti: TokenId,
+        counted: Option<Counted>,
+    ) -> Result<(), Refusal> {
         let note = trail.note.clone();
         let record = self.recorder.permitted(trail, |record, known| {
             known.jti = Some(jti);

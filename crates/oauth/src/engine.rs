@@ -67,7 +67,12 @@ impl Engine {
         let basis = Basis { live, clock, entropy };
         let recorder = Recorder { basis: basis.clone(), log };
         let tokens = Arc::new(OwnTokens::new(basis.clone(), Arc::clone(&authority), trust_domain));
-        let clients = Clients { basis: basis.clone(), tokens: Arc::clone(&tokens), store: store.clone(), checker: Arc::clone(&checker) };
+        let clients = Clients {
+            basis: basis.clone(),
+            tokens: Arc::clone(&tokens),
+            store: store.clone(),
+            checker: Arc::clone(&checker),
+        };
         let clients = Arc::new(clients);
         let cuts = Arc::new(Cuts::new(recorder.clone(), stops));
         let conclusion = Arc::new(Conclusion { recorder: recorder.clone(), authority });
@@ -89,12 +94,15 @@ impl Engine {
         self.basis.issuer()
     }
 
-    /// The authorization server metadata (RFC 8414), with the scopes of every registered resource except our own
-    /// administration: clients ask for all scopes in the metadata, and administration is only for clients whose entry lists it.
-    /// Without scopes, if all of them are too many for one request.
+    /// The authorization server metadata (RFC 8414), with the scopes of every registered resource except our
+    /// own administration: clients ask for all scopes in the metadata, and administration is only for clients
+    /// whose entry lists it. Without scopes, if all of them are too many for one request.
     pub fn metadata(&self) -> serde_json::Value {
         let snapshot = self.basis.snapshot();
-        let open = snapshot.registry.resources().filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));
+        let open = snapshot
+            .registry
+            .resources()
+            .filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));
         let scopes: ScopeSet = open.flat_map(|resource| resource.scopes.iter().cloned()).collect();
         metadata::document(self.issuer(), grants::names(), &scopes)
     }

@@ -1,7 +1,9 @@
-//! Keys of other issuers that are trusted: a cache and at most one fetch at a time for each issuer, everything bounded.
+//! Keys of other issuers that are trusted: a cache and at most one fetch at a time for each issuer,
+//! everything bounded.
 //!
-//! Keys of one issuer never verify tokens of another: the cache is indexed by issuer. A set is used for [`TTL`]. Then it is
-//! fetched again, or the token is refused. A replaced set is dropped, so a key that was rotated out never comes back.
+//! Keys of one issuer never verify tokens of another: the cache is indexed by issuer. A set is used for
+//! [`TTL`]. Then it is fetched again, or the token is refused. A replaced set is dropped, so a key that was
+//! rotated out never comes back.
 
 mod fetch;
 
@@ -32,8 +34,8 @@ const MAX_ISSUERS: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) keys: Arc<KeySet>,
-    /// When they may be fetched again because they lack a key; `None` if they were fetched while the caller waited, so that
-    /// there is nothing newer.
+    /// When they may be fetched again because they lack a key; `None` if they were fetched while the caller
+    /// waited, so that there is nothing newer.
     pub(crate) again: Option<Duration>,
 }
 
@@ -47,8 +49,8 @@ pub(crate) struct Unavailable {
 
 type Outcome = Result<Arc<KeySet>, FetchError>;
 
-/// How the servers of an issuer are reached, and which certificate authorities are trusted for them. Keys that were fetched
-/// in one way are not used after the registry names another way.
+/// How the servers of an issuer are reached, and which certificate authorities are trusted for them. Keys
+/// that were fetched in one way are not used after the registry names another way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Way {
     ca: Option<String>,
@@ -96,11 +98,20 @@ impl ForeignKeys {
     }
 
     /// The keys of `issuer` after the cached ones lacked a key: fetched, unless that was done moments ago.
-    pub(crate) async fn keys_after_rotation(&self, issuer: &TrustedIssuer, now: Timestamp) -> Result<Found, Unavailable> {
+    pub(crate) async fn keys_after_rotation(
+        &self,
+        issuer: &TrustedIssuer,
+        now: Timestamp,
+    ) -> Result<Found, Unavailable> {
         self.obtain(issuer, Wanted::Fresh, now).await
     }
 
-    async fn obtain(&self, issuer: &TrustedIssuer, wanted: Wanted, now: Timestamp) -> Result<Found, Unavailable> {
+    async fn obtain(
+        &self,
+        issuer: &TrustedIssuer,
+        wanted: Wanted,
+        now: Timestamp,
+    ) -> Result<Found, Unavailable> {
         let (slot, way) = (self.slot(&issuer.url), Way::of(issuer));
         let settled = || {
             let mut state = slot.lock();
@@ -116,7 +127,10 @@ impl ForeignKeys {
             if let Some(settled) = settled() {
                 return Err(settled);
             }
-            let http = self.clients.of(&issuer.url, way.ca.as_deref(), way.proxy.as_deref()).map_err(|error| Err(failed_now(error)))?;
+            let http = self
+                .clients
+                .of(&issuer.url, way.ca.as_deref(), way.proxy.as_deref())
+                .map_err(|error| Err(failed_now(error)))?;
             let (url, slot, way) = (issuer.url.clone(), Arc::clone(&slot), way.clone());
             Ok(async move {
                 let outcome = fetch::keys(&http, &url).await;
@@ -139,7 +153,8 @@ impl ForeignKeys {
     fn slot(&self, issuer: &Issuer) -> Slot {
         let mut slots = self.slots.lock();
         if !slots.contains_key(issuer) && slots.len() >= MAX_ISSUERS {
-            // Only issuers of the registry get here. More than this have been registered over time: forget all of them.
+            // Only issuers of the registry get here. More than this have been registered over time: forget
+            // all of them.
             slots.clear();
         }
         Arc::clone(slots.entry(issuer.clone()).or_default())
@@ -155,8 +170,9 @@ fn failed_now(error: FetchError) -> Unavailable {
 fn settled(state: &State, wanted: Wanted, now: Timestamp) -> Option<Result<Found, Unavailable>> {
     let limit = if wanted == Wanted::Cached { TTL } else { REFETCH_PAUSE };
     // A time in the future was read before the clock was set back, so the age of that entry is unknown.
-    let left =
-        |at: Timestamp, limit: Duration| if at <= now { limit.checked_sub(now.since(at)).filter(|left| !left.is_zero()) } else { None };
+    let left = |at: Timestamp, limit: Duration| {
+        if at <= now { limit.checked_sub(now.since(at)).filter(|left| !left.is_zero()) } else { None }
+    };
     if let Some((keys, fetched)) = &state.keys
         && left(*fetched, limit).is_some()
     {
@@ -167,8 +183,8 @@ fn settled(state: &State, wanted: Wanted, now: Timestamp) -> Option<Result<Found
     left(*at, FAILURE_TTL).map(|retry_after| Err(Unavailable { error: error.clone(), retry_after }))
 }
 
-/// Puts the outcome of a fetch into the cache, unless the issuer is reached in another way now. After a failure, a set that
-/// is not too old stays in use.
+/// Puts the outcome of a fetch into the cache, unless the issuer is reached in another way now. After a
+/// failure, a set that is not too old stays in use.
 fn land(slot: &Slot, way: &Way, outcome: &Outcome, now: Timestamp) {
     let mut state = slot.lock();
     if state.way != *way {
@@ -204,9 +220,16 @@ mod tests {
 
     #[test]
     fn keys_from_before_the_clock_was_set_back_are_fetched_again() {
-        let state = State { keys: Some((keys(), at(10_000))), failed: Some((FetchError::Aborted, at(10_000))), ..State::default() };
+        let state = State {
+            keys: Some((keys(), at(10_000))),
+            failed: Some((FetchError::Aborted, at(10_000))),
+            ..State::default()
+        };
         assert!(matches!(settled(&state, Wanted::Cached, at(10_000)), Some(Ok(_))));
-        assert!(settled(&state, Wanted::Cached, at(9_999)).is_none(), "else a key that was rotated out would be used for longer");
+        assert!(
+            settled(&state, Wanted::Cached, at(9_999)).is_none(),
+            "else a key that was rotated out would be used for longer"
+        );
         assert!(settled(&state, Wanted::Cached, at(10_000).plus(TTL)).is_none());
     }
 
@@ -218,8 +241,12 @@ mod tests {
         assert_eq!(again(10_029), Some(Some(Duration::from_secs(1))));
         assert_eq!(again(10_030), None, "then it is fetched");
         let state = State { failed: Some((FetchError::Aborted, at(10_000))), ..State::default() };
-        let retry = |now| settled(&state, Wanted::Cached, at(now)).map(|found| found.unwrap_err().retry_after);
-        assert_eq!((retry(10_000), retry(10_009), retry(10_010)), (Some(FAILURE_TTL), Some(Duration::from_secs(1)), None));
+        let retry =
+            |now| settled(&state, Wanted::Cached, at(now)).map(|found| found.unwrap_err().retry_after);
+        assert_eq!(
+            (retry(10_000), retry(10_009), retry(10_010)),
+            (Some(FAILURE_TTL), Some(Duration::from_secs(1)), None)
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Strict reading of `application/x-www-form-urlencoded` parameters (RFC 6749 Appendix B).
 //!
-//! With lenient form parsers, two readers of one request may disagree: one uses the first of two parameters, the other the
-//! last; one repairs broken UTF-8, the other does not. Here every such request is refused.
+//! With lenient form parsers, two readers of one request may disagree: one uses the first of two parameters,
+//! the other the last; one repairs broken UTF-8, the other does not. Here every such request is refused.
 
 use std::borrow::Cow;
 
@@ -50,7 +50,8 @@ pub enum FormError {
     ContentType,
 }
 
-/// The parameters of one request, decoded, in order of appearance. Values are borrowed where nothing was encoded.
+/// The parameters of one request, decoded, in order of appearance. Values are borrowed where nothing was
+/// encoded.
 #[derive(Clone)]
 pub struct Form<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
@@ -77,7 +78,8 @@ impl std::fmt::Debug for Form<'_> {
 impl<'a> Form<'a> {
     /// Parses a request body or query string.
     ///
-    /// Unknown parameters are kept and ignored (RFC 6749 §3.2) but count towards the limits and must not be repeated.
+    /// Unknown parameters are kept and ignored (RFC 6749 §3.2) but count towards the limits and must not be
+    /// repeated.
     pub fn parse(body: &'a [u8]) -> Result<Self, FormError> {
         if body.len() > MAX_BODY {
             return Err(FormError::TooLarge);
@@ -100,7 +102,9 @@ impl<'a> Form<'a> {
             if value.len() > MAX_VALUE {
                 return Err(FormError::ValueTooLong(shown(&name)));
             }
-            if Parameter::REPEATABLE.iter().all(|one| one.as_str() != name) && pairs.iter().any(|(other, _)| *other == name) {
+            if Parameter::REPEATABLE.iter().all(|one| one.as_str() != name)
+                && pairs.iter().any(|(other, _)| *other == name)
+            {
                 return Err(FormError::Repeated(shown(&name)));
             }
             pairs.push((name, value));
@@ -135,15 +139,15 @@ impl<'a> Form<'a> {
     }
 }
 
-/// Whether a `Content-Type` header names a form. Parameters such as `charset` are ignored (RFC 6749 Appendix B fixes
-/// UTF-8).
+/// Whether a `Content-Type` header names a form. Parameters such as `charset` are ignored (RFC 6749 Appendix
+/// B fixes UTF-8).
 pub fn is_form(content_type: Option<&str>) -> bool {
     let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim();
     essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// Decodes one name or value: `+` is a space, `%XX` a byte, the whole strict UTF-8 without control characters. `text`
-/// itself has none.
+/// Decodes one name or value: `+` is a space, `%XX` a byte, the whole strict UTF-8 without control
+/// characters. `text` itself has none.
 fn decode(text: &str) -> Result<Cow<'_, str>, FormError> {
     let next = |rest: &[u8]| memchr2(b'%', b'+', rest);
     let mut rest = text.as_bytes();
@@ -161,7 +165,9 @@ fn decode(text: &str) -> Result<Cow<'_, str>, FormError> {
             }
             [_, high, low, rest @ ..] => {
                 let mut byte = [0];
-                out.extend_from_slice(base16ct::mixed::decode([*high, *low], &mut byte).map_err(|_| FormError::Percent)?);
+                out.extend_from_slice(
+                    base16ct::mixed::decode([*high, *low], &mut byte).map_err(|_| FormError::Percent)?,
+                );
                 rest
             }
             _ => return Err(FormError::Percent),
@@ -256,10 +262,17 @@ mod tests {
 
     #[test]
     fn a_content_type_is_a_form_or_is_not() {
-        for good in ["application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded; charset=UTF-8"] {
+        for good in ["application/x-www-form-urlencoded", "Application/X-WWW-Form-Urlencoded; charset=UTF-8"]
+        {
             assert!(is_form(Some(good)), "{good}");
         }
-        for bad in [None, Some(""), Some("application/json"), Some("application/x-www-form-urlencodedx"), Some("text/plain")] {
+        for bad in [
+            None,
+            Some(""),
+            Some("application/json"),
+            Some("application/x-www-form-urlencodedx"),
+            Some("text/plain"),
+        ] {
             assert!(!is_form(bad), "{bad:?}");
         }
     }

@@ -44,20 +44,28 @@ impl Introspection {
 }
 
 impl Engine {
-    /// Answers an introspection request. A caller that fails to authenticate is refused, and the refusal is recorded. An answer
-    /// to an authenticated caller is not a decision, and is not recorded.
+    /// Answers an introspection request. A caller that fails to authenticate is refused, and the refusal is
+    /// recorded. An answer to an authenticated caller is not a decision, and is not recorded.
     pub async fn introspect(&self, request: Request<'_>) -> Result<Introspection, OAuthError> {
         let mut trail = Trail::new(Kind::Admin, self.basis.now(), request.source);
         match self.try_introspect(&request, &mut trail).await {
             Ok(answer) => Ok(answer),
             Err(refusal) => {
-                trail.note = Some(trail.note.map_or_else(|| "introspection".to_owned(), |note| format!("introspection, {note}")));
+                trail.note = Some(
+                    trail
+                        .note
+                        .map_or_else(|| "introspection".to_owned(), |note| format!("introspection, {note}")),
+                );
                 Err(self.recorder.refuse(trail, refusal).await)
             }
         }
     }
 
-    async fn try_introspect(&self, request: &Request<'_>, trail: &mut Trail) -> Result<Introspection, Refusal> {
+    async fn try_introspect(
+        &self,
+        request: &Request<'_>,
+        trail: &mut Trail,
+    ) -> Result<Introspection, Refusal> {
         let form = request.form()?;
         let snapshot = self.basis.snapshot();
         let caller = self.clients.authenticate_confidential(request, &form, &snapshot, trail).await?;
@@ -71,26 +79,37 @@ impl Engine {
         })
     }
 
-    /// An access token of ours that counts now as a bearer token ([`mandate_delegation::liveness`]). For our own endpoints;
-    /// they must check audience and scope.
+    /// An access token of ours that counts now as a bearer token ([`mandate_delegation::liveness`]). For our
+    /// own endpoints; they must check audience and scope.
     pub fn living_token(&self, token: &str) -> Option<AccessToken> {
-        self.living_at(token, Asker::Ourselves, &self.basis.snapshot(), self.basis.now()).map(|(token, _)| token)
+        self.living_at(token, Asker::Ourselves, &self.basis.snapshot(), self.basis.now())
+            .map(|(token, _)| token)
     }
 
-    fn living_at(&self, token: &str, asker: Asker, snapshot: &Snapshot, now: Timestamp) -> Option<(AccessToken, Map<String, Value>)> {
+    fn living_at(
+        &self,
+        token: &str,
+        asker: Asker,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Option<(AccessToken, Map<String, Value>)> {
         let (verified, claims) = self.tokens.access_token_with_claims(token, now).ok()?;
         living(&verified.terms, self.issuer(), asker, &snapshot.registry, &snapshot.revocations, now).ok()?;
         Some((verified, claims))
     }
 }
 
-/// A token concerns the client it was issued to, and the resource it is addressed to: the client or agent that the
-/// registry names for it.
+/// A token concerns the client it was issued to, and the resource it is addressed to: the client or agent
+/// that the registry names for it.
 fn concerns(token: &AccessToken, caller: &AuthenticatedClient, registry: &Registry) -> bool {
     if token.terms.client.as_str() == caller.name() {
         return true;
     }
-    let addressed = token.terms.audience.iter().filter_map(|aud| aud.parse().ok().and_then(|uri| registry.resource_by_uri(&uri)));
+    let addressed = token
+        .terms
+        .audience
+        .iter()
+        .filter_map(|aud| aud.parse().ok().and_then(|uri| registry.resource_by_uri(&uri)));
     addressed.into_iter().any(|resource| match caller {
         AuthenticatedClient::App(client) => resource.client.as_ref() == Some(client.id()),
         AuthenticatedClient::Agent(agent) => {

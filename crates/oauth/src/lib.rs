@@ -1,14 +1,16 @@
-//! The authorization server's engine: grants, client authentication, introspection, revocation, metadata, login.
+//! The authorization server's engine: grants, client authentication, introspection, revocation, metadata,
+//! login.
 //!
-//! There are no HTTP types: a request is method, URL, headers and body as text and bytes, an answer is a value with a status.
-//! Every way to a token has the same steps: parse, authenticate the client, verify the subject, verify the actor, gather facts,
-//! `decide`, record, mint. Each outcome, refusals included, has a durable record before the caller gets the answer. If the
-//! record cannot be written, the answer is an error, and nothing is issued.
+//! There are no HTTP types: a request is method, URL, headers and body as text and bytes, an answer is a
+//! value with a status. Every way to a token has the same steps: parse, authenticate the client, verify the
+//! subject, verify the actor, gather facts, `decide`, record, mint. Each outcome, refusals included, has a
+//! durable record before the caller gets the answer. If the record cannot be written, the answer is an error,
+//! and nothing is issued.
 //!
 //! # Layers
 //!
-//! A file uses what is on its own line to the right, or on a line below; never what is above. A grant is a file in `grants` and a
-//! row of the table there; nothing below `grants` knows any grant.
+//! A file uses what is on its own line to the right, or on a line below; never what is above. A grant is a
+//! file in `grants` and a row of the table there; nothing below `grants` knows any grant.
 //!
 //! ```text
 //! endpoints   login ─► authorize · token · introspect · revoke

@@ -30,8 +30,8 @@ impl Redirect {
         &self.location
     }
 
-    /// The value of the cookie by which [`Engine::log_in_from`] recognizes this browser. It is valid until the person's
-    /// password changes.
+    /// The value of the cookie by which [`Engine::log_in_from`] recognizes this browser. It is valid until
+    /// the person's password changes.
     pub fn browser(&self) -> &str {
         &self.browser
     }
@@ -64,14 +64,19 @@ pub enum LoginRefusal {
 impl Engine {
     /// Logs a person of the embedded directory in and issues a code for the request.
     ///
-    /// The request is one that [`Engine::authorize`] validated moments ago; client and resource are looked up again
-    /// when the code is redeemed.
-    pub async fn log_in(&self, request: &AuthorizationRequest, name: &str, password: Secret) -> Result<Redirect, LoginRefusal> {
+    /// The request is one that [`Engine::authorize`] validated moments ago; client and resource are looked up
+    /// again when the code is redeemed.
+    pub async fn log_in(
+        &self,
+        request: &AuthorizationRequest,
+        name: &str,
+        password: Secret,
+    ) -> Result<Redirect, LoginRefusal> {
         self.log_in_from(Visitor::default(), request, name, password).await
     }
 
-    /// As [`Engine::log_in`], from a browser about which something is known. If its cookie is genuine and belongs to this
-    /// person, its attempts are counted separately: strangers cannot make this browser wait.
+    /// As [`Engine::log_in`], from a browser about which something is known. If its cookie is genuine and
+    /// belongs to this person, its attempts are counted separately: strangers cannot make this browser wait.
     pub async fn log_in_from(
         &self,
         visitor: Visitor<'_>,
@@ -81,19 +86,20 @@ impl Engine {
     ) -> Result<Redirect, LoginRefusal> {
         let now = self.basis.now();
         let mut trail = self.login_trail(request, now);
-        let (person, browser) = match self.passwords.check(visitor, request.source, name, password, &mut trail).await {
-            Ok(known) => known,
-            Err(refusal) => {
-                let pause = if let Refusal::LoginPaused(pause) = refusal { Some(pause) } else { None };
-                let error = self.recorder.refuse(trail, refusal).await;
-                return Err(match pause {
-                    // The server's own, or that of the log.
-                    _ if error.status == 503 => LoginRefusal::Unavailable(error),
-                    Some(pause) => LoginRefusal::Paused(pause, error),
-                    None => LoginRefusal::Wrong(error),
-                });
-            }
-        };
+        let (person, browser) =
+            match self.passwords.check(visitor, request.source, name, password, &mut trail).await {
+                Ok(known) => known,
+                Err(refusal) => {
+                    let pause = if let Refusal::LoginPaused(pause) = refusal { Some(pause) } else { None };
+                    let error = self.recorder.refuse(trail, refusal).await;
+                    return Err(match pause {
+                        // The server's own, or that of the log.
+                        _ if error.status == 503 => LoginRefusal::Unavailable(error),
+                        Some(pause) => LoginRefusal::Paused(pause, error),
+                        None => LoginRefusal::Wrong(error),
+                    });
+                }
+            };
         if !self.may_go_back(request) {
             let error = self.recorder.refuse(trail, Refusal::Redirect).await;
             return Err(LoginRefusal::Unavailable(error));
@@ -102,16 +108,24 @@ impl Engine {
             Ok(view) => view,
             Err(refusal) => {
                 let error = self.recorder.refuse(trail, refusal).await;
-                return Err(LoginRefusal::Redirect { location: request.back.with_error(self.issuer(), &error), error });
+                return Err(LoginRefusal::Redirect {
+                    location: request.back.with_error(self.issuer(), &error),
+                    error,
+                });
             }
         };
-        let location = self.issue_code(request, &person, trail, view).await.map_err(LoginRefusal::Unavailable)?;
+        let location =
+            self.issue_code(request, &person, trail, view).await.map_err(LoginRefusal::Unavailable)?;
         Ok(Redirect { location, browser })
     }
 
-    /// Refuses a login form with an OAuth parameter in it. The authorization request is in the query: a parameter in the form
-    /// would be ignored, or read by somebody else. A refusal is recorded.
-    pub async fn check_login_form(&self, request: &AuthorizationRequest, form: &Form<'_>) -> Result<(), OAuthError> {
+    /// Refuses a login form with an OAuth parameter in it. The authorization request is in the query: a
+    /// parameter in the form would be ignored, or read by somebody else. A refusal is recorded.
+    pub async fn check_login_form(
+        &self,
+        request: &AuthorizationRequest,
+        form: &Form<'_>,
+    ) -> Result<(), OAuthError> {
         // Here it is the person's password, and not the parameter of RFC 6749 §4.3.2.
         let Some(name) = form.oauth_parameter_besides(&[Parameter::Password]) else { return Ok(()) };
         let trail = self.login_trail(request, self.basis.now());
@@ -128,22 +142,31 @@ impl Engine {
     fn login_trail(&self, request: &AuthorizationRequest, now: Timestamp) -> Trail {
         let mut trail = Trail::new(Kind::Authorize, now, request.source);
         let scope = request.scopes().map(ToString::to_string);
-        trail.asked = mandate_audit::Asked::new(request.resource().map(mandate_core::ResourceUri::as_str), scope.as_deref(), None);
+        trail.asked = mandate_audit::Asked::new(
+            request.resource().map(mandate_core::ResourceUri::as_str),
+            scope.as_deref(),
+            None,
+        );
         trail.client = Some(request.client().id.shared());
-        trail.aud = Some(request.resource().map_or_else(|| self.issuer().as_str(), mandate_core::ResourceUri::as_str).to_owned());
+        trail.aud = Some(
+            request
+                .resource()
+                .map_or_else(|| self.issuer().as_str(), mandate_core::ResourceUri::as_str)
+                .to_owned(),
+        );
         trail
     }
 
-    /// Whether the client still has the redirect URI of the request, or the client no longer exists: the password may have
-    /// waited for its turn to be checked.
+    /// Whether the client still has the redirect URI of the request, or the client no longer exists: the
+    /// password may have waited for its turn to be checked.
     fn may_go_back(&self, request: &AuthorizationRequest) -> bool {
         let snapshot = self.basis.snapshot();
         let client = snapshot.registry.client(&request.client().id);
         client.is_none_or(|client| is_registered(request.redirect_uri(), &client.redirect_uris))
     }
 
-    /// What the decision will be when the code is redeemed, so that a useless code is not issued. The mandate is thrown away:
-    /// no token can be minted from it.
+    /// What the decision will be when the code is redeemed, so that a useless code is not issued. The mandate
+    /// is thrown away: no token can be minted from it.
     fn preview(
         &self,
         request: &AuthorizationRequest,

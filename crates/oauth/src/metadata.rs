@@ -27,8 +27,8 @@ pub fn endpoint(issuer: &Issuer, path: &str) -> String {
     format!("{}{path}", issuer.as_str().trim_end_matches('/'))
 }
 
-/// Whether a client can ask for all these scopes in one request, and a token can carry them beside its other claims. Clients ask
-/// for all scopes that the metadata names.
+/// Whether a client can ask for all these scopes in one request, and a token can carry them beside its other
+/// claims. Clients ask for all scopes that the metadata names.
 fn can_be_asked_for_at_once(scopes: &ScopeSet) -> bool {
     scopes.len() <= MAX_SCOPES && scopes.to_string().len() <= MAX_TOKEN_LEN / 2
 }
@@ -38,8 +38,9 @@ fn texts<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Vec<String> {
     names.into_iter().map(|name| name.as_ref().to_owned()).collect()
 }
 
-/// The metadata document. It contains `issuer` byte for byte, no matter which host name the request has. `scopes` are left out if
-/// they are too many for one request: a client that knows none asks for none, and is given what it may have.
+/// The metadata document. It contains `issuer` byte for byte, no matter which host name the request has.
+/// `scopes` are left out if they are too many for one request: a client that knows none asks for none, and is
+/// given what it may have.
 pub fn document(issuer: &Issuer, grant_types: impl Iterator<Item = GrantType>, scopes: &ScopeSet) -> Value {
     let at = |path| endpoint(issuer, path);
     let algorithms = assertion_algorithms();
@@ -96,18 +97,27 @@ mod tests {
     #[test]
     fn introspection_has_no_anonymous_method() {
         let document = document(&"https://m.example".parse().unwrap(), &"a".parse().unwrap());
-        let methods = |endpoint: &str| document[format!("{endpoint}_endpoint_auth_methods_supported")].as_array().unwrap().clone();
+        let methods = |endpoint: &str| {
+            document[format!("{endpoint}_endpoint_auth_methods_supported")].as_array().unwrap().clone()
+        };
         assert!(!methods("introspection").contains(&"none".into()) && !methods("introspection").is_empty());
-        assert!(methods("revocation").contains(&"none".into()), "RFC 7009 section 2.1: public clients revoke too");
+        assert!(
+            methods("revocation").contains(&"none".into()),
+            "RFC 7009 section 2.1: public clients revoke too"
+        );
     }
 
     #[test]
     fn every_algorithm_that_is_verified_is_offered_and_no_other() {
         let document = document(&"https://m.example".parse().unwrap(), &"a".parse().unwrap());
         for endpoint in ["token", "introspection", "revocation"] {
-            let offered = document[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")].as_array().unwrap().clone();
+            let offered = document[format!("{endpoint}_endpoint_auth_signing_alg_values_supported")]
+                .as_array()
+                .unwrap()
+                .clone();
             let offered: Vec<_> = offered.iter().map(|name| name.as_str().unwrap()).collect();
-            let verified: Vec<_> = mandate_token::Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
+            let verified: Vec<_> =
+                mandate_token::Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
             assert_eq!(offered, verified);
             assert!(offered.contains(&"ES512") && offered.contains(&"PS512") && !offered.contains(&"HS256"));
         }

@@ -27,7 +27,8 @@ impl OwnTokens {
         Self { basis, authority, trust_domain, memo: SignatureMemo::new(MEMO_CAPACITY) }
     }
 
-    /// The signatures that were verified lately. Those of other issuers are remembered with ours: the memory is bounded once.
+    /// The signatures that were verified lately. Those of other issuers are remembered with ours: the memory
+    /// is bounded once.
     pub(crate) fn memo(&self) -> &SignatureMemo {
         &self.memo
     }
@@ -37,21 +38,44 @@ impl OwnTokens {
         let keys = self.authority.access_token_jwks();
         access_token::verify(
             token,
-            &Expect { issuer: self.basis.issuer(), keys: &keys, now, profile: Profile::Own, memo: Some(&self.memo) },
+            &Expect {
+                issuer: self.basis.issuer(),
+                keys: &keys,
+                now,
+                profile: Profile::Own,
+                memo: Some(&self.memo),
+            },
         )
     }
 
     /// As [`OwnTokens::access_token`], with the signed claims as they are.
-    pub(crate) fn access_token_with_claims(&self, token: &str, now: Timestamp) -> Result<(AccessToken, Map<String, Value>), TokenError> {
+    pub(crate) fn access_token_with_claims(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<(AccessToken, Map<String, Value>), TokenError> {
         let keys = self.authority.access_token_jwks();
-        let expect = Expect { issuer: self.basis.issuer(), keys: &keys, now, profile: Profile::Own, memo: Some(&self.memo) };
+        let expect = Expect {
+            issuer: self.basis.issuer(),
+            keys: &keys,
+            now,
+            profile: Profile::Own,
+            memo: Some(&self.memo),
+        };
         access_token::verify_with_claims(token, &expect)
     }
 
     /// Verifies a JWT-SVID of our trust domain that is meant for us and nobody else.
     pub(crate) fn svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, TokenError> {
         let keys = self.authority.jwt_bundle();
-        let svid = jwt_svid::verify(token, &keys, &self.trust_domain, self.basis.issuer().as_str(), now, Some(&self.memo))?;
+        let svid = jwt_svid::verify(
+            token,
+            &keys,
+            &self.trust_domain,
+            self.basis.issuer().as_str(),
+            now,
+            Some(&self.memo),
+        )?;
         Ok(VerifiedActor::from_svid(svid, now))
     }
 }

@@ -32,7 +32,8 @@ pub enum Presence {
 pub enum Elsewhere {
     /// It is ignored (RFC 6749 §3.2).
     Ignored,
-    /// The request is refused. The parameter names or proves a party: to ignore it would change who the token is for, or who acts.
+    /// The request is refused. The parameter names or proves a party: to ignore it would change who the token
+    /// is for, or who acts.
     Refused,
 }
 

@@ -39,11 +39,12 @@ pub enum PasswordError {
     Busy,
 }
 
-/// Whose secret is checked. Each kind has its own queue, so that a flood in one does not delay the others. Within a queue,
-/// many requests of one party do not delay the other parties.
+/// Whose secret is checked. Each kind has its own queue, so that a flood in one does not delay the others.
+/// Within a queue, many requests of one party do not delay the other parties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose<'a> {
-    /// A person's password, from an unknown browser. Sites take turns, and networks in a site, and names in a network.
+    /// A person's password, from an unknown browser. Sites take turns, and networks in a site, and names in a
+    /// network.
     Person {
         /// Where the request comes from.
         source: RequestSource,
@@ -55,8 +56,8 @@ pub enum Whose<'a> {
         /// The person's name.
         name: &'a str,
     },
-    /// A client's secret. Registered clients take turns, and all clients that are not registered have one turn together. The
-    /// sites and networks that name the same client take turns too: its id is not secret.
+    /// A client's secret. Registered clients take turns, and all clients that are not registered have one
+    /// turn together. The sites and networks that name the same client take turns too: its id is not secret.
     Client {
         /// The client's id, if a secret is stored for it.
         id: Option<&'a str>,
@@ -67,7 +68,8 @@ pub enum Whose<'a> {
 
 fn hasher() -> Result<Argon2<'static>, PasswordError> {
     let (memory, passes, lanes) = COST;
-    let params = Params::new(memory, passes, lanes, None).map_err(|error| PasswordError::Hash(error.to_string()))?;
+    let params =
+        Params::new(memory, passes, lanes, None).map_err(|error| PasswordError::Hash(error.to_string()))?;
     Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
 }
 
@@ -118,14 +120,23 @@ impl Checker {
         let mut mark_key = [0u8; 32];
         entropy.fill(&mut mark_key);
         let queue = || Queue::new(AT_ONCE, WAITING);
-        Ok(Self { people: queue(), known_browsers: queue(), clients: queue(), decoy, recent: Mutex::default(), mark_key })
+        Ok(Self {
+            people: queue(),
+            known_browsers: queue(),
+            clients: queue(),
+            decoy,
+            recent: Mutex::default(),
+            mark_key,
+        })
     }
 
-    /// As [`Checker::check`], but a secret of the client `id` that matched is recognized without the slow hash for a day after
-    /// its last use. So a known client is authenticated at once, however many attackers guess at its secret.
+    /// As [`Checker::check`], but a secret of the client `id` that matched is recognized without the slow
+    /// hash for a day after its last use. So a known client is authenticated at once, however many attackers
+    /// guess at its secret.
     ///
-    /// Only for client secrets: they are long and random, so that a fast keyed hash of one in memory reveals nothing, and a
-    /// confidential client may authenticate a thousand times a second. A new stored hash needs a new mark.
+    /// Only for client secrets: they are long and random, so that a fast keyed hash of one in memory reveals
+    /// nothing, and a confidential client may authenticate a thousand times a second. A new stored hash needs
+    /// a new mark.
     pub async fn check_remembered(
         &self,
         id: &str,
@@ -134,7 +145,9 @@ impl Checker {
         stored: Option<Secret>,
         now: Timestamp,
     ) -> Result<bool, PasswordError> {
-        let Some(phc) = stored else { return self.check(Whose::Client { id: None, source }, secret, None).await };
+        let Some(phc) = stored else {
+            return self.check(Whose::Client { id: None, source }, secret, None).await;
+        };
         let mark = self.mark(id, &secret, &phc);
         let (lifetime, capacity) = REMEMBERED;
         let until = now.plus(lifetime);
@@ -171,11 +184,21 @@ impl Checker {
     }
 
     fn mark(&self, name: &str, secret: &Secret, phc: &Secret) -> [u8; 32] {
-        sha256_of_list([self.mark_key.as_slice(), name.as_bytes(), phc.expose_secret(), secret.expose_secret()])
+        sha256_of_list([
+            self.mark_key.as_slice(),
+            name.as_bytes(),
+            phc.expose_secret(),
+            secret.expose_secret(),
+        ])
     }
 
     /// Whether `secret` belongs to `stored`; with nothing stored the same work is done and the answer is no.
-    pub async fn check(&self, whose: Whose<'_>, secret: Secret, stored: Option<Secret>) -> Result<bool, PasswordError> {
+    pub async fn check(
+        &self,
+        whose: Whose<'_>,
+        secret: Secret,
+        stored: Option<Secret>,
+    ) -> Result<bool, PasswordError> {
         let known = stored.is_some();
         let phc = stored.unwrap_or_else(|| Secret::new(self.decoy.as_str()));
         let (queue, lane) = match whose {
@@ -187,7 +210,10 @@ impl Checker {
             Whose::Client { id, source } => {
                 let (site, network) = (source.site().to_string(), source.to_string());
                 // No registered client has an empty id.
-                (&self.clients, self.lane([id.unwrap_or_default().as_bytes(), site.as_bytes(), network.as_bytes()]))
+                (
+                    &self.clients,
+                    self.lane([id.unwrap_or_default().as_bytes(), site.as_bytes(), network.as_bytes()]),
+                )
             }
         };
         let turn = queue.turn(lane).await.map_err(|Full| PasswordError::Busy)?;
@@ -205,8 +231,8 @@ fn checked(secret: &Secret, phc: &Secret) -> Result<bool, PasswordError> {
     without_traces(|| matches(secret, phc))
 }
 
-/// Does `work`, and overwrites the stack that it used, because the thread continues to run: a hash function can leave the beginning
-/// of its input there.
+/// Does `work`, and overwrites the stack that it used, because the thread continues to run: a hash function
+/// can leave the beginning of its input there.
 fn without_traces<T>(work: impl FnOnce() -> T) -> T {
     let done = below(work);
     overwrite_stack();
@@ -247,7 +273,10 @@ mod tests {
 
     use mandate_core::{RequestSource, Secret, SystemEntropy, Timestamp};
 
-    use super::{AT_ONCE, Checker, Full, Lane, MAX_SECRET, PasswordError, Queue, REMEMBERED, WAITING, Whose, hash, without_traces};
+    use super::{
+        AT_ONCE, Checker, Full, Lane, MAX_SECRET, PasswordError, Queue, REMEMBERED, WAITING, Whose, hash,
+        without_traces,
+    };
     use crate::queue::Turn;
 
     const PERSON: Whose<'static> = Whose::Person { source: RequestSource::Other, name: "riley" };
@@ -261,7 +290,9 @@ mod tests {
         let here = (&raw const here).addr();
         let maps = std::fs::read_to_string("/proc/thread-self/maps").unwrap();
         let ranges = maps.lines().filter_map(|line| line.split_once(' ')?.0.split_once('-'));
-        let mut ranges = ranges.map(|(from, to)| (usize::from_str_radix(from, 16).unwrap(), usize::from_str_radix(to, 16).unwrap()));
+        let mut ranges = ranges.map(|(from, to)| {
+            (usize::from_str_radix(from, 16).unwrap(), usize::from_str_radix(to, 16).unwrap())
+        });
         let (from, to) = ranges.find(|(from, to)| (*from..*to).contains(&here)).unwrap();
         let mut memory = std::fs::File::open("/proc/thread-self/mem").unwrap();
         memory.seek(SeekFrom::Start(from as u64)).unwrap();
@@ -337,7 +368,10 @@ mod tests {
         for wrong in ["", "correct hors", "correct horse ", "Correct horse"] {
             assert!(!checker.check(PERSON, Secret::new(wrong), Some(stored())).await.unwrap(), "{wrong:?}");
         }
-        assert!(!checker.check(PERSON, Secret::new("correct horse"), None).await.unwrap(), "no stored hash never matches");
+        assert!(
+            !checker.check(PERSON, Secret::new("correct horse"), None).await.unwrap(),
+            "no stored hash never matches"
+        );
     }
 
     #[tokio::test]
@@ -370,7 +404,9 @@ mod tests {
     }
 
     /// Polls once: as far as it comes by itself.
-    fn begun(check: Pin<&mut (impl Future<Output = Result<bool, PasswordError>> + ?Sized)>) -> Poll<Result<bool, PasswordError>> {
+    fn begun(
+        check: Pin<&mut (impl Future<Output = Result<bool, PasswordError>> + ?Sized)>,
+    ) -> Poll<Result<bool, PasswordError>> {
         check.poll(&mut Context::from_waker(Waker::noop()))
     }
 
@@ -380,20 +416,29 @@ mod tests {
         let check = |whose| checker.check(whose, Secret::new("guess"), None);
         for _ in 0..20 {
             assert!(begun(pin!(check(GUESS))).is_pending(), "and dropped here: the caller hangs up");
-            assert_eq!(checker.clients.load(), (AT_ONCE, 0), "those that had not begun have given up their places");
+            assert_eq!(
+                checker.clients.load(),
+                (AT_ONCE, 0),
+                "those that had not begun have given up their places"
+            );
         }
-        assert!(!check(GUESS).await.unwrap(), "after the first, which ran to its end though nobody waited for it");
+        assert!(
+            !check(GUESS).await.unwrap(),
+            "after the first, which ran to its end though nobody waited for it"
+        );
     }
 
-    /// A checker with as many guesses waiting as may: each at `whose`, made from its number. Nothing is hashed before the turn,
-    /// which is all that runs, is dropped.
+    /// A checker with as many guesses waiting as may: each at `whose`, made from its number. Nothing is
+    /// hashed before the turn, which is all that runs, is dropped.
     async fn flooded(turn_of: fn(&Checker) -> &Queue, whose: fn(&str) -> Whose<'_>) -> (Arc<Checker>, Turn) {
         let checker = Arc::new(Checker::new(&SystemEntropy).unwrap());
         let queue = turn_of(&checker);
         let turn = queue.turn(Lane::default()).await.unwrap_or_else(|Full| unreachable!());
         for n in 0..WAITING {
             let checker = Arc::clone(&checker);
-            tokio::spawn(async move { checker.check(whose(&format!("name-{n}")), Secret::new("guess"), None).await });
+            tokio::spawn(async move {
+                checker.check(whose(&format!("name-{n}")), Secret::new("guess"), None).await
+            });
         }
         while queue.load() != (AT_ONCE, WAITING) {
             tokio::task::yield_now().await;
@@ -401,7 +446,10 @@ mod tests {
         (checker, turn)
     }
 
-    fn guess(checker: &Arc<Checker>, whose: Whose<'static>) -> tokio::task::JoinHandle<Result<bool, PasswordError>> {
+    fn guess(
+        checker: &Arc<Checker>,
+        whose: Whose<'static>,
+    ) -> tokio::task::JoinHandle<Result<bool, PasswordError>> {
         let checker = Arc::clone(checker);
         tokio::spawn(async move { checker.check(whose, Secret::new("guess"), None).await })
     }
@@ -434,7 +482,17 @@ mod tests {
         let turn = checker.clients.turn(Lane::default()).await.unwrap_or_else(|Full| unreachable!());
         let asks = |id: String, stored: Option<Secret>| {
             let checker = Arc::clone(&checker);
-            async move { checker.check_remembered(&id, RequestSource::Other, Secret::new("s"), stored, Timestamp::from_secs(1_000)).await }
+            async move {
+                checker
+                    .check_remembered(
+                        &id,
+                        RequestSource::Other,
+                        Secret::new("s"),
+                        stored,
+                        Timestamp::from_secs(1_000),
+                    )
+                    .await
+            }
         };
         for n in 0..WAITING {
             tokio::spawn(asks(format!("nobody-{n}"), None));
@@ -458,14 +516,22 @@ mod tests {
         let stored = || Some(Secret::new(text.as_str()));
         let checker = Checker::new(&SystemEntropy).unwrap();
         let mut now = Timestamp::from_secs(1_000);
-        assert!(checker.check_remembered("a", RequestSource::Other, Secret::new("s"), stored(), now).await.unwrap());
+        assert!(
+            checker
+                .check_remembered("a", RequestSource::Other, Secret::new("s"), stored(), now)
+                .await
+                .unwrap()
+        );
         let _turn = checker.clients.turn(Lane::default()).await.unwrap_or_else(|Full| unreachable!());
         let mut check = |after| {
             now = now.plus(after);
             checker.check_remembered("a", RequestSource::Other, Secret::new("s"), stored(), now)
         };
         for _ in 0..3 {
-            assert_eq!(begun(pin!(check(REMEMBERED.0.saturating_sub(Duration::from_secs(1))))), Poll::Ready(Ok(true)));
+            assert_eq!(
+                begun(pin!(check(REMEMBERED.0.saturating_sub(Duration::from_secs(1))))),
+                Poll::Ready(Ok(true))
+            );
         }
         assert!(begun(pin!(check(REMEMBERED.0))).is_pending(), "it waits for a hash like all others");
     }
@@ -476,13 +542,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_flood_in_the_name_of_a_client_from_as_many_networks_as_there_are_places_leaves_the_client_its_turn() {
+    async fn a_flood_in_the_name_of_a_client_from_as_many_networks_as_there_are_places_leaves_the_client_its_turn()
+     {
         fn from_all_over(name: &str) -> Whose<'_> {
             let [high, low] = network_of(name).to_be_bytes();
             Whose::Client { id: Some("a"), source: RequestSource::of([198, 51, high, low].into()) }
         }
         let (checker, turn) = flooded(|checker| &checker.clients, from_all_over).await;
-        let itself = guess(&checker, Whose::Client { id: Some("a"), source: RequestSource::of([192, 0, 2, 7].into()) });
+        let itself = guess(
+            &checker,
+            Whose::Client { id: Some("a"), source: RequestSource::of([192, 0, 2, 7].into()) },
+        );
         tokio::task::yield_now().await;
         drop(turn);
         assert_eq!(itself.await.unwrap(), Ok(false), "it was checked");
@@ -516,7 +586,10 @@ mod tests {
         let (checker, turn) = flooded(|checker| &checker.people, at).await;
         assert_eq!(guess(&checker, at("name-0")).await.unwrap(), Err(PasswordError::Busy), "it has a place");
         assert_eq!(guess(&checker, Whose::KnownBrowser { name: "riley" }).await.unwrap(), Ok(false));
-        let other = guess(&checker, Whose::Person { source: RequestSource::of([192, 0, 2, 2].into()), name: "riley" });
+        let other = guess(
+            &checker,
+            Whose::Person { source: RequestSource::of([192, 0, 2, 2].into()), name: "riley" },
+        );
         tokio::task::yield_now().await;
         drop(turn);
         assert_eq!(other.await.unwrap(), Ok(false));

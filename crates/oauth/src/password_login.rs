@@ -31,10 +31,11 @@ pub(crate) struct Passwords {
 }
 
 impl Passwords {
-    /// Checks a password; also returns the browser's cookie. Names that do not exist, that have no password, that are disabled
-    /// or that belong to another issuer take the same path and time as wrong passwords.
+    /// Checks a password; also returns the browser's cookie. Names that do not exist, that have no password,
+    /// that are disabled or that belong to another issuer take the same path and time as wrong passwords.
     ///
-    /// The text that was typed as a name is never recorded: it may be a password. A name that exists is recorded as the person.
+    /// The text that was typed as a name is never recorded: it may be a password. A name that exists is
+    /// recorded as the person.
     pub(crate) async fn check(
         &self,
         visitor: Visitor<'_>,
@@ -60,10 +61,16 @@ impl Passwords {
             }
             None => None,
         };
-        let known =
-            name.as_ref().zip(stored.as_ref()).zip(visitor.browser).and_then(|((name, phc), cookie)| browser::known(cookie, name, phc));
-        let source = known.zip(name.as_ref()).map_or(counted, |(id, name)| Source::Browser { name: name.as_str(), id });
-        let attempt = self.attempts.begin(source, trail.now).map_err(|TooMany(pause)| Refusal::LoginPaused(pause))?;
+        let known = name
+            .as_ref()
+            .zip(stored.as_ref())
+            .zip(visitor.browser)
+            .and_then(|((name, phc), cookie)| browser::known(cookie, name, phc));
+        let source = known
+            .zip(name.as_ref())
+            .map_or(counted, |(id, name)| Source::Browser { name: name.as_str(), id });
+        let attempt =
+            self.attempts.begin(source, trail.now).map_err(|TooMany(pause)| Refusal::LoginPaused(pause))?;
         let whose = match source {
             Source::Browser { name, .. } => Whose::KnownBrowser { name },
             Source::Name(_) => Whose::Person { source: from, name: typed },
@@ -74,7 +81,8 @@ impl Passwords {
             }
             Refusal::from(error)
         })?;
-        let (person, phc) = person.zip(stored).ok_or_else(|| wrong("no such person, disabled, or no password set"))?;
+        let (person, phc) =
+            person.zip(stored).ok_or_else(|| wrong("no such person, disabled, or no password set"))?;
         if !matched {
             return Err(wrong("wrong password"));
         }

@@ -1,4 +1,5 @@
-//! Proof Key for Code Exchange (RFC 7636), method S256 only: `plain` does not protect against an attacker who sees the request.
+//! Proof Key for Code Exchange (RFC 7636), method S256 only: `plain` does not protect against an attacker who
+//! sees the request.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,10 +1,11 @@
 //! A bounded queue in front of slow work, in which many requests of one party do not delay the other parties.
 //!
-//! Each waiting request is in a lane, which is in a group, which is in a wider group: for example, a name in a network in a
-//! site. Groups take turns, and so do the groups and lanes in a group. When no place is free, a newcomer takes the newest
-//! place of the party that has the most, if that party then still has as many places as the newcomer's. If all parties have
-//! one place, a newcomer whose party has none takes the place of the party that had the most turns lately: parties that send
-//! many requests cannot keep out those that send few.
+//! Each waiting request is in a lane, which is in a group, which is in a wider group: for example, a name in
+//! a network in a site. Groups take turns, and so do the groups and lanes in a group. When no place is free,
+//! a newcomer takes the newest place of the party that has the most, if that party then still has as many
+//! places as the newcomer's. If all parties have one place, a newcomer whose party has none takes the place
+//! of the party that had the most turns lately: parties that send many requests cannot keep out those that
+//! send few.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -78,8 +79,9 @@ struct State {
     running: usize,
     next_number: u64,
     waiting: Vec<Waiter>,
-    /// For each party with parties that wait: the time among these. It passes by a round while each of them is served once, as in
-    /// weighted fair queueing. So the second request of a party has its turn, however many requests of other parties come later.
+    /// For each party with parties that wait: the time among these. It passes by a round while each of them
+    /// is served once, as in weighted fair queueing. So the second request of a party has its turn, however
+    /// many requests of other parties come later.
     times: HashMap<(usize, Lane), u64>,
     /// Who had a turn, the latest last.
     turns: VecDeque<Lane>,
@@ -93,8 +95,8 @@ pub(crate) struct Queue {
     places: usize,
 }
 
-/// A turn, until it is dropped. The work itself must hold it: work runs to its end even if the caller has disconnected, and
-/// counts until then.
+/// A turn, until it is dropped. The work itself must hold it: work runs to its end even if the caller has
+/// disconnected, and counts until then.
 pub(crate) struct Turn(Option<Queue>);
 
 impl Queue {
@@ -164,7 +166,13 @@ impl Drop for Turn {
 
 impl State {
     fn new() -> Self {
-        Self { running: 0, next_number: 0, waiting: Vec::new(), times: HashMap::new(), turns: VecDeque::new() }
+        Self {
+            running: 0,
+            next_number: 0,
+            waiting: Vec::new(),
+            times: HashMap::new(),
+            turns: VecDeque::new(),
+        }
     }
 
     fn wait(&mut self, at: Lane, places: usize) -> Result<oneshot::Receiver<Turn>, Full> {
@@ -176,7 +184,11 @@ impl State {
         let mut rounds = [0; LEVELS];
         for (level, its_round) in rounds.iter_mut().enumerate() {
             let now = self.times.get(&at.above(level)).copied().unwrap_or_default();
-            let own = self.waiting.iter().filter(|waiter| waiter.at.shares(at, level + 1)).map(|waiter| waiter.round(level));
+            let own = self
+                .waiting
+                .iter()
+                .filter(|waiter| waiter.at.shares(at, level + 1))
+                .map(|waiter| waiter.round(level));
             *its_round = own.max().map_or(now, |last| last.saturating_add(ROUND).max(now));
         }
         let (go, turn) = oneshot::channel();
@@ -185,14 +197,17 @@ impl State {
         Ok(turn)
     }
 
-    /// Takes out a request that has had no turn. With it goes the last round of its party, and not the one that it had: else a party
-    /// whose requests come and go would have its next turn later and later.
+    /// Takes out a request that has had no turn. With it goes the last round of its party, and not the one
+    /// that it had: else a party whose requests come and go would have its next turn later and later.
     fn leave(&mut self, number: u64) {
         let Some(place) = self.waiting.iter().position(|waiter| waiter.number == number) else { return };
         let gone = self.waiting.swap_remove(place);
         for (level, mut free) in gone.rounds.into_iter().enumerate() {
             let of_party = self.waiting.iter_mut().filter(|waiter| waiter.at.shares(gone.at, level + 1));
-            let mut later: Vec<_> = of_party.filter_map(|waiter| waiter.rounds.get_mut(level)).filter(|round| **round > free).collect();
+            let mut later: Vec<_> = of_party
+                .filter_map(|waiter| waiter.rounds.get_mut(level))
+                .filter(|round| **round > free)
+                .collect();
             later.sort_unstable();
             for round in later {
                 free = std::mem::replace(round, free);
@@ -202,7 +217,9 @@ impl State {
 
     /// Takes out those whose callers have disconnected.
     fn those_who_are_gone_leave(&mut self) {
-        while let Some(number) = self.waiting.iter().find(|waiter| waiter.go.is_closed()).map(|waiter| waiter.number) {
+        while let Some(number) =
+            self.waiting.iter().find(|waiter| waiter.go.is_closed()).map(|waiter| waiter.number)
+        {
             self.leave(number);
         }
     }
@@ -221,8 +238,8 @@ impl State {
         shares
     }
 
-    /// The number of the request whose place a newcomer takes: of the first of the newcomer's parties that has a better claim
-    /// than another party beside it.
+    /// The number of the request whose place a newcomer takes: of the first of the newcomer's parties that
+    /// has a better claim than another party beside it.
     fn who_gives_way(&self, newcomer: Lane) -> Option<u64> {
         let mut within = newcomer;
         let mut victim = None;
@@ -254,20 +271,24 @@ impl State {
         let (number, at) = (next.number, next.at);
         for level in 0..LEVELS {
             let parties: HashSet<u64> = self.beside(at, level).map(|waiter| waiter.at.party(level)).collect();
-            *self.times.entry(at.above(level)).or_default() += ROUND / u64::try_from(parties.len()).unwrap_or(ROUND).max(1);
+            *self.times.entry(at.above(level)).or_default() +=
+                ROUND / u64::try_from(parties.len()).unwrap_or(ROUND).max(1);
         }
         let place = self.waiting.iter().position(|waiter| waiter.number == number)?;
         let next = self.waiting.swap_remove(place);
-        // The round that a party has used up is gone; another request of it has the round of the one that was served.
+        // The round that a party has used up is gone; another request of it has the round of the one that was
+        // served.
         for (level, (used, own)) in used.into_iter().zip(next.rounds).enumerate() {
             let of_party = self.waiting.iter_mut().filter(|waiter| waiter.at.shares(next.at, level + 1));
-            let other = of_party.filter_map(|waiter| waiter.rounds.get_mut(level)).find(|round| **round == used);
+            let other =
+                of_party.filter_map(|waiter| waiter.rounds.get_mut(level)).find(|round| **round == used);
             if let Some(other) = other {
                 *other = own;
             }
         }
         let waiting = &self.waiting;
-        self.times.retain(|(levels, party), _| waiting.iter().any(|waiter| waiter.at.shares(*party, *levels)));
+        self.times
+            .retain(|(levels, party), _| waiting.iter().any(|waiter| waiter.at.shares(*party, *levels)));
         if !next.go.is_closed() {
             self.remember(next.at, remembered);
         }
@@ -356,8 +377,8 @@ mod tests {
         assert!(order.iter().position(|name| *name == "other lane").unwrap() <= 3, "{order:?}");
     }
 
-    /// How many of a flood are served before the second of two requests of one party: there are always `beside` of the flood, and
-    /// each comes from a party of its own.
+    /// How many of a flood are served before the second of two requests of one party: there are always
+    /// `beside` of the flood, and each comes from a party of its own.
     fn served_before_the_second(beside: u64, flood: impl Fn(u64) -> Lane, party: Lane) -> usize {
         let mut state = State::new();
         let mut turns: Vec<_> = (0..beside).map(|n| state.wait(flood(n), 100).unwrap()).collect();
@@ -409,7 +430,10 @@ mod tests {
         ] {
             for beside in [1, 3, 20] {
                 let before = served_before_the_second(beside, flood, party);
-                assert!(before <= usize::try_from(3 * beside).unwrap() + 3, "{name}: {before} of {beside} at a time");
+                assert!(
+                    before <= usize::try_from(3 * beside).unwrap() + 3,
+                    "{name}: {before} of {beside} at a time"
+                );
             }
         }
     }
@@ -427,7 +451,10 @@ mod tests {
         let mut crowd: Vec<_> = (0..4).map(|_| wait(&queue, 1, 1)).collect();
         assert!(is_full(&queue, 1, 1), "the crowd has its places");
         let _alone = wait(&queue, 2, 1);
-        assert!(matches!(poll(crowd.last_mut().unwrap()), Poll::Ready(Err(Full))), "the last of the crowd has lost its place");
+        assert!(
+            matches!(poll(crowd.last_mut().unwrap()), Poll::Ready(Err(Full))),
+            "the last of the crowd has lost its place"
+        );
         assert!(poll(&mut crowd[0]).is_pending());
         let _lane = wait(&queue, 1, 2);
         assert!(matches!(poll(&mut crowd[2]), Poll::Ready(Err(Full))));
@@ -448,11 +475,16 @@ mod tests {
         let floods: [fn(u64) -> (u64, u64); 2] = [|n| (n, 1), |n| (1, n)];
         for flood in floods {
             let (queue, _turn) = busy(64).await;
-            let mut crowd: Vec<_> = (1..=64).map(flood).map(|(group, lane)| wait(&queue, group, lane)).collect();
+            let mut crowd: Vec<_> =
+                (1..=64).map(flood).map(|(group, lane)| wait(&queue, group, lane)).collect();
             let (group, lane) = flood(65);
             let mut newcomer = wait(&queue, group, lane);
             assert!(poll(&mut newcomer).is_pending());
-            let lost = crowd.iter_mut().map(poll).filter(|waiting| matches!(waiting, Poll::Ready(Err(Full)))).count();
+            let lost = crowd
+                .iter_mut()
+                .map(poll)
+                .filter(|waiting| matches!(waiting, Poll::Ready(Err(Full))))
+                .count();
             assert_eq!(lost, 1);
         }
     }
@@ -557,7 +589,9 @@ mod tests {
         drop(gone);
         let more = wait(&queue, 1, 1);
         drop(turn);
-        let Poll::Ready(Ok(turn)) = poll(&mut stays) else { unreachable!("the one that is gone had its turn") };
+        let Poll::Ready(Ok(turn)) = poll(&mut stays) else {
+            unreachable!("the one that is gone had its turn")
+        };
         assert_eq!(queue.load(), (1, 1));
         drop(turn);
         assert_eq!(queue.load().0, 1, "the next has it, whether or not it has looked");

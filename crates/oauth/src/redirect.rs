@@ -1,14 +1,14 @@
 //! Where the browser may be sent back to (RFC 9700 §2.1): an exact text comparison, with one exemption.
 
-/// The hosts whose port is exempt: native apps listen on any free port. The loopback literals by RFC 8252 §7.3, `localhost`
-/// by RFC 9700 §4.1.3. These hosts do not match each other: a name can be made to resolve to another address (RFC 8252
-/// §8.3), so `localhost` is accepted only if an operator has registered it.
+/// The hosts whose port is exempt: native apps listen on any free port. The loopback literals by RFC 8252
+/// §7.3, `localhost` by RFC 9700 §4.1.3. These hosts do not match each other: a name can be made to resolve
+/// to another address (RFC 8252 §8.3), so `localhost` is accepted only if an operator has registered it.
 const LOOPBACK: [&str; 3] = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
 
 /// Whether a requested redirect URI is one of the registered ones.
 ///
-/// Compared as text, never parsed and normalized: two parsers may read a URI differently, but a comparison of texts has only one
-/// result.
+/// Compared as text, never parsed and normalized: two parsers may read a URI differently, but a comparison of
+/// texts has only one result.
 pub fn is_registered(requested: &str, registered: &[String]) -> bool {
     registered.iter().any(|known| known == requested || same_but_for_port(known, requested))
 }
@@ -127,6 +127,9 @@ mod tests {
             with_parameters("https://a.example/cb", &[("code", "x y"), ("iss", "https://m")]),
             "https://a.example/cb?code=x+y&iss=https%3A%2F%2Fm"
         );
-        assert_eq!(with_parameters("https://a.example/cb?k=v", &[("state", "a&b")]), "https://a.example/cb?k=v&state=a%26b");
+        assert_eq!(
+            with_parameters("https://a.example/cb?k=v", &[("state", "a&b")]),
+            "https://a.example/cb?k=v&state=a%26b"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Why a request is refused: one enum for the engine. Each refusal has a class by the stage at which it is given.
+//! Why a request is refused: one enum for the engine. Each refusal has a class by the stage at which it is
+//! given.
 //!
 //! The `Display` text is private detail, for records and logs; the text for the caller is in [`crate::wire`].
 
@@ -53,10 +54,12 @@ pub enum Refusal {
     /// A method that is not offered, such as `client_secret_jwt`.
     #[error("unsupported client authentication method")]
     ClientMethodUnsupported,
-    /// The client has proven that it knows its secret, but by another method than the one it is registered for.
+    /// The client has proven that it knows its secret, but by another method than the one it is registered
+    /// for.
     #[error("the client is registered for {0}")]
     ClientMethodOther(ClientMethod),
-    /// There is no such client, it uses another method, or the secret is wrong. Only records distinguish these.
+    /// There is no such client, it uses another method, or the secret is wrong. Only records distinguish
+    /// these.
     #[error("client authentication failed: {0}")]
     ClientFailed(&'static str),
     /// The client assertion is not acceptable.
@@ -109,7 +112,8 @@ pub enum Refusal {
     /// An `audience` alone that is not a registered resource's URI.
     #[error("audience is not the URI of a registered resource")]
     AudienceUnknown(Option<ResourceUri>),
-    /// A registered resource is required. With the resource that was probably meant, for callers that may know it.
+    /// A registered resource is required. With the resource that was probably meant, for callers that may
+    /// know it.
     #[error("unknown resource")]
     ResourceUnknown(Option<ResourceUri>),
     /// Not the resource that the code was issued for.
@@ -191,7 +195,8 @@ pub enum Refusal {
         /// In how many seconds the answer may be different.
         retry_after: u64,
     },
-    /// A trusted issuer's key set, fetched moments ago, lacks the key of the token. It may have been added since.
+    /// A trusted issuer's key set, fetched moments ago, lacks the key of the token. It may have been added
+    /// since.
     #[error("the key of the subject token is not in the key set that was fetched moments ago")]
     IssuerKeyUnknown {
         /// In how many seconds the key set may be fetched again.
@@ -202,7 +207,8 @@ pub enum Refusal {
     Internal(String),
 }
 
-/// The stage at which a request is refused. A wire maps classes: a new refusal of a known class needs a sentence only.
+/// The stage at which a request is refused. A wire maps classes: a new refusal of a known class needs a
+/// sentence only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusalClass {
     /// The request cannot be read, or its parameters do not belong together.
@@ -296,12 +302,16 @@ impl Refusal {
             | Self::ClientAssertionReplayed
             | Self::ClientIdMismatch => C::Client,
             Self::ClientNotAllowed(_) => C::ClientNotAllowed,
-            Self::Subject(_) | Self::SubjectElsewhere(_) | Self::SubjectProvenance(_) | Self::Actor(_) | Self::ActorAudience(_) => {
-                C::Credential(Presented::Tokens)
-            }
-            Self::CodeUnknown | Self::CodeReused | Self::CodeOtherClient | Self::CodeRedirect | Self::NotYourToken => {
-                C::Credential(Presented::Grant)
-            }
+            Self::Subject(_)
+            | Self::SubjectElsewhere(_)
+            | Self::SubjectProvenance(_)
+            | Self::Actor(_)
+            | Self::ActorAudience(_) => C::Credential(Presented::Tokens),
+            Self::CodeUnknown
+            | Self::CodeReused
+            | Self::CodeOtherClient
+            | Self::CodeRedirect
+            | Self::NotYourToken => C::Credential(Presented::Grant),
             Self::ResourceMissing
             | Self::ResourceMalformed(_)
             | Self::ResourceRepeated
@@ -319,7 +329,9 @@ impl Refusal {
             Self::Busy => C::Quota(Quota::Checks),
             Self::TooManyRevocations => C::Quota(Quota::Revocations),
             Self::AuditUnavailable | Self::Internal(_) => C::Ours { retry_after: SOON },
-            Self::IssuerUnavailable { retry_after, .. } | Self::IssuerKeyUnknown { retry_after } => C::Ours { retry_after: *retry_after },
+            Self::IssuerUnavailable { retry_after, .. } | Self::IssuerKeyUnknown { retry_after } => {
+                C::Ours { retry_after: *retry_after }
+            }
         }
     }
 }
@@ -327,7 +339,10 @@ impl Refusal {
 /// A wrong challenge is a malformed request (RFC 7636 §4.4.1), a wrong verifier an invalid grant (§4.6).
 fn pkce(error: PkceError) -> RefusalClass {
     match error {
-        PkceError::ChallengeMissing | PkceError::Method | PkceError::ChallengeForm | PkceError::VerifierMissing => RefusalClass::Request,
+        PkceError::ChallengeMissing
+        | PkceError::Method
+        | PkceError::ChallengeForm
+        | PkceError::VerifierMissing => RefusalClass::Request,
         PkceError::VerifierForm | PkceError::Mismatch => RefusalClass::Credential(Presented::Grant),
     }
 }

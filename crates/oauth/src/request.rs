@@ -14,7 +14,8 @@ pub struct Request<'a> {
     pub source: RequestSource,
     /// The method, such as `POST`.
     pub method: &'a str,
-    /// The absolute URL as the client used it: the origin of our issuer, and the path and query of the request.
+    /// The absolute URL as the client used it: the origin of our issuer, and the path and query of the
+    /// request.
     pub url: &'a str,
     /// The headers.
     pub headers: Headers<'a>,
@@ -32,7 +33,8 @@ impl<'a> Request<'a> {
 
     /// The parameters, which belong in the body.
     pub(crate) fn form(&self) -> Result<Form<'a>, Refusal> {
-        // RFC 6749 §3.2: parameters are sent in the body. A parameter in the query would be ignored, or would be read by another program.
+        // RFC 6749 §3.2: parameters are sent in the body. A parameter in the query would be ignored, or would
+        // be read by another program.
         if let Some(query) = self.query()
             && let Some(name) = Form::parse(query.as_bytes())?.oauth_parameter()
         {
@@ -58,8 +60,8 @@ impl std::fmt::Debug for Request<'_> {
     }
 }
 
-/// The headers of a request: names in lower case, values as text. A value that is no text of visible ASCII must be given as one
-/// that no header has, such as U+FFFD: it is then there, and wrong.
+/// The headers of a request: names in lower case, values as text. A value that is no text of visible ASCII
+/// must be given as one that no header has, such as U+FFFD: it is then there, and wrong.
 #[derive(Clone, Copy, Default)]
 pub struct Headers<'a>(&'a [(&'a str, &'a str)]);
 
@@ -102,11 +104,19 @@ mod tests {
 
     use super::{Headers, Repeated, Request};
 
-    const HEADERS: &[(&str, &str)] = &[("content-type", "text/plain"), ("dpop", "a"), ("authorization", "Basic eA=="), ("dpop", "a")];
+    const HEADERS: &[(&str, &str)] =
+        &[("content-type", "text/plain"), ("dpop", "a"), ("authorization", "Basic eA=="), ("dpop", "a")];
 
     fn request(url: &str) -> Request<'_> {
         let source = RequestSource::Other;
-        Request { source, method: "POST", url, headers: Headers::new(HEADERS), body: b"code=secret", proven: None }
+        Request {
+            source,
+            method: "POST",
+            url,
+            headers: Headers::new(HEADERS),
+            body: b"code=secret",
+            proven: None,
+        }
     }
 
     #[test]

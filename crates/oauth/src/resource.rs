@@ -11,15 +11,16 @@ use crate::parameter::{Optional, Row};
 use crate::refusal::Refusal;
 
 /// One of them must be there.
-pub(crate) const PARAMETERS: &[Row] = &[Optional(Parameter::Resource).row(), Optional(Parameter::Audience).row()];
+pub(crate) const PARAMETERS: &[Row] =
+    &[Optional(Parameter::Resource).row(), Optional(Parameter::Audience).row()];
 
 /// The most resources that are compared with a misspelt one.
 const MAX_LOOKED_AT: usize = 10_000;
 /// The longest text for which a likely resource is looked for, in bytes.
 const MAX_COMPARED: usize = 256;
 
-/// The one resource of an exchange: `resource`, or `audience` where that is the URI of a registered resource; if both are
-/// sent, they must name the same.
+/// The one resource of an exchange: `resource`, or `audience` where that is the URI of a registered resource;
+/// if both are sent, they must name the same.
 pub(crate) fn of_exchange(form: &Form<'_>, registry: &Registry) -> Result<ResourceUri, Refusal> {
     let mut resources = form.all(Parameter::Resource);
     let first = resources.next();
@@ -29,9 +30,10 @@ pub(crate) fn of_exchange(form: &Form<'_>, registry: &Registry) -> Result<Resour
     let named = match (first, form.all(Parameter::Audience).next()) {
         (Some(resource), _) => named(resource, registry)?,
         // RFC 8693 §2.1: an audience is a name that both sides know; here that is the registered URI.
-        (None, Some(audience)) => {
-            registry.resource_uri(audience).cloned().ok_or_else(|| Refusal::AudienceUnknown(probably_meant(audience, registry)))?
-        }
+        (None, Some(audience)) => registry
+            .resource_uri(audience)
+            .cloned()
+            .ok_or_else(|| Refusal::AudienceUnknown(probably_meant(audience, registry)))?,
         (None, None) => return Err(Refusal::ResourceMissing),
     };
     if form.all(Parameter::Audience).any(|audience| !same(audience, named.as_str())) {
@@ -40,16 +42,17 @@ pub(crate) fn of_exchange(form: &Form<'_>, registry: &Registry) -> Result<Resour
     Ok(named)
 }
 
-/// The identifier of the registered resource that `text` names, as it is registered; otherwise `text` itself, if it could be
-/// registered.
+/// The identifier of the registered resource that `text` names, as it is registered; otherwise `text` itself,
+/// if it could be registered.
 pub(crate) fn named(text: &str, registry: &Registry) -> Result<ResourceUri, Refusal> {
     // What is registered has been parsed before.
     let registered = registry.resource_uri(text).cloned();
     registered.map_or_else(|| text.parse().map_err(Refusal::ResourceMalformed), Ok)
 }
 
-/// The registered resource that the caller probably meant with an unknown one: the resource with the same normal form, or
-/// else the one on the same host with the most of the path in common, or else one that differs by one or two typing errors.
+/// The registered resource that the caller probably meant with an unknown one: the resource with the same
+/// normal form, or else the one on the same host with the most of the path in common, or else one that
+/// differs by one or two typing errors.
 ///
 /// The registered resources are not public: only authenticated clients are told.
 pub(crate) fn probably_meant(text: &str, registry: &Registry) -> Option<ResourceUri> {
@@ -65,11 +68,14 @@ pub(crate) fn probably_meant(text: &str, registry: &Registry) -> Option<Resource
     let on_host = url.as_ref().and_then(|url| {
         let common = |uri: &ResourceUri| {
             let other = Url::parse(uri.as_str()).ok()?;
-            (other.host_str() == url.host_str() && other.port_or_known_default() == url.port_or_known_default())
-                .then(|| other.path().bytes().zip(url.path().bytes()).take_while(|(a, b)| a == b).count())
+            (other.host_str() == url.host_str()
+                && other.port_or_known_default() == url.port_or_known_default())
+            .then(|| other.path().bytes().zip(url.path().bytes()).take_while(|(a, b)| a == b).count())
         };
-        // The shorter one and then the first by bytes where several fit: the answer must not depend on hashing.
-        let ranked = all().filter_map(|uri| Some((common(uri)?, std::cmp::Reverse((uri.as_str().len(), uri)))));
+        // The shorter one and then the first by bytes where several fit: the answer must not depend on
+        // hashing.
+        let ranked =
+            all().filter_map(|uri| Some((common(uri)?, std::cmp::Reverse((uri.as_str().len(), uri)))));
         ranked.max().map(|(_, std::cmp::Reverse((_, uri)))| uri)
     });
     let slip = || {
@@ -99,7 +105,14 @@ mod tests {
     fn registry(uris: &[&str]) -> Registry {
         Registry::from_entries(uris.iter().enumerate().map(|(at, uri)| {
             let (name, uri) = (format!("r{at}").parse().unwrap(), uri.parse().unwrap());
-            Entry::Resource(Resource { name, uri, scopes: ScopeSet::new(), tools: Vec::new(), agent: None, client: None })
+            Entry::Resource(Resource {
+                name,
+                uri,
+                scopes: ScopeSet::new(),
+                tools: Vec::new(),
+                agent: None,
+                client: None,
+            })
         }))
     }
 
@@ -112,9 +125,18 @@ mod tests {
     fn exactly_one_resource_and_no_other_audience() {
         let crm = || Ok("https://crm.example".to_owned());
         assert_eq!(of(""), Err(Refusal::ResourceMissing));
-        assert_eq!(of("resource=https://crm.example&resource=https://hr.example"), Err(Refusal::ResourceRepeated));
-        assert_eq!(of("resource=https://crm.example&resource=https://crm.example"), Err(Refusal::ResourceRepeated));
-        assert_eq!(of("resource=https://crm.example&audience=https://hr.example"), Err(Refusal::AudienceDiffers));
+        assert_eq!(
+            of("resource=https://crm.example&resource=https://hr.example"),
+            Err(Refusal::ResourceRepeated)
+        );
+        assert_eq!(
+            of("resource=https://crm.example&resource=https://crm.example"),
+            Err(Refusal::ResourceRepeated)
+        );
+        assert_eq!(
+            of("resource=https://crm.example&audience=https://hr.example"),
+            Err(Refusal::AudienceDiffers)
+        );
         assert_eq!(of("resource=https://crm.example&audience=crm"), Err(Refusal::AudienceDiffers));
         assert_eq!(of("resource=https://crm.example&audience=https://crm.example"), crm());
         assert_eq!(of("resource=https://crm.example&audience=https://crm.example/"), crm());
@@ -127,7 +149,10 @@ mod tests {
             "https://CRM.example",
             "https://crm.example/a/../b",
         ] {
-            assert!(matches!(of(&format!("resource={trick}")), Err(Refusal::ResourceMalformed(_))), "{trick}");
+            assert!(
+                matches!(of(&format!("resource={trick}")), Err(Refusal::ResourceMalformed(_))),
+                "{trick}"
+            );
         }
     }
 
@@ -148,8 +173,14 @@ mod tests {
     fn an_audience_alone_is_the_uri_of_a_registered_resource() {
         assert_eq!(of("audience=https://crm.example").as_deref(), Ok("https://crm.example"));
         assert_eq!(of("audience=https://hr.example").as_deref(), Ok("https://hr.example/"));
-        assert_eq!(of("audience=https://crm.example&audience=https://crm.example/").as_deref(), Ok("https://crm.example"));
-        assert_eq!(of("audience=https://crm.example&audience=https://hr.example"), Err(Refusal::AudienceDiffers));
+        assert_eq!(
+            of("audience=https://crm.example&audience=https://crm.example/").as_deref(),
+            Ok("https://crm.example")
+        );
+        assert_eq!(
+            of("audience=https://crm.example&audience=https://hr.example"),
+            Err(Refusal::AudienceDiffers)
+        );
         for other in ["crm", "r0", "https://elsewhere.example", "https://desk.example/api/"] {
             assert!(matches!(of(&format!("audience={other}")), Err(Refusal::AudienceUnknown(_))), "{other}");
         }
@@ -157,7 +188,8 @@ mod tests {
 
     #[test]
     fn what_was_probably_meant_is_on_the_same_host_or_a_slip_away() {
-        let registry = registry(&["https://crm.example", "https://crm.example/api/v1", "https://desk.example/mcp"]);
+        let registry =
+            registry(&["https://crm.example", "https://crm.example/api/v1", "https://desk.example/mcp"]);
         for (sent, meant) in [
             ("https://crm.example/api/v2", Some("https://crm.example/api/v1")),
             ("https://crm.example/mcp", Some("https://crm.example")),
@@ -168,7 +200,11 @@ mod tests {
             ("crm", None),
             ("", None),
         ] {
-            assert_eq!(probably_meant(sent, &registry).as_ref().map(mandate_core::ResourceUri::as_str), meant, "{sent}");
+            assert_eq!(
+                probably_meant(sent, &registry).as_ref().map(mandate_core::ResourceUri::as_str),
+                meant,
+                "{sent}"
+            );
         }
         assert_eq!(probably_meant(&format!("https://crm.example/{}", "x".repeat(300)), &registry), None);
     }

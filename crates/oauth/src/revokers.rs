@@ -1,9 +1,10 @@
 //! Bounds on the cuts that clients cause.
 //!
-//! Every cut is in the memory of every verifier until it is forgotten, and a client may get as many tokens as it likes. So
-//! the cuts of clients are bounded, for each client and for all together, below what a verifier keeps. A client beyond its
-//! bound is told to try again later: its tokens expire by themselves. The cuts that follow when somebody uses authorization
-//! codes twice are within the same bound. An operator's cuts are not counted.
+//! Every cut is in the memory of every verifier until it is forgotten, and a client may get as many tokens as
+//! it likes. So the cuts of clients are bounded, for each client and for all together, below what a verifier
+//! keeps. A client beyond its bound is told to try again later: its tokens expire by themselves. The cuts
+//! that follow when somebody uses authorization codes twice are within the same bound. An operator's cuts are
+//! not counted.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -45,7 +46,8 @@ impl Cause {
     }
 }
 
-/// The tokens that were cut for each cause, and when their cuts are forgotten. In memory: a restart begins with zero.
+/// The tokens that were cut for each cause, and when their cuts are forgotten. In memory: a restart begins
+/// with zero.
 #[derive(Debug, Default)]
 pub(crate) struct Revokers(Mutex<Held>);
 
@@ -86,7 +88,14 @@ impl Revokers {
         self.admit_within(cause, token, forget, now, (cause.max(), ALL_CUTS))
     }
 
-    fn admit_within(&self, cause: &Cause, token: &TokenId, forget: Timestamp, now: Timestamp, (max, all): (usize, usize)) -> bool {
+    fn admit_within(
+        &self,
+        cause: &Cause,
+        token: &TokenId,
+        forget: Timestamp,
+        now: Timestamp,
+        (max, all): (usize, usize),
+    ) -> bool {
         let mut held = self.lock();
         if held.by_cause.get(cause).is_some_and(|tokens| tokens.contains_key(token)) {
             return true;
@@ -132,7 +141,9 @@ mod tests {
     #[test]
     fn a_client_has_no_more_cuts_in_force_than_it_may_and_they_end() {
         let revokers = Revokers::default();
-        let admit = |client: &str, n: u64, forget, now| revokers.admit_within(&app(client), &token(n), at(forget), at(now), (3, 100));
+        let admit = |client: &str, n: u64, forget, now| {
+            revokers.admit_within(&app(client), &token(n), at(forget), at(now), (3, 100))
+        };
         assert!((0..3).all(|n| admit("a", n, 100 + n, 0)));
         assert!(!admit("a", 9, 200, 50));
         assert!(admit("a", 2, 102, 50), "the same token again costs nothing");
@@ -144,7 +155,9 @@ mod tests {
     #[test]
     fn all_clients_together_have_no_more_than_a_verifier_can_keep() {
         let revokers = Revokers::default();
-        let admit = |client: &str, n: u64, forget, now| revokers.admit_within(&app(client), &token(n), at(forget), at(now), (100, 4));
+        let admit = |client: &str, n: u64, forget, now| {
+            revokers.admit_within(&app(client), &token(n), at(forget), at(now), (100, 4))
+        };
         assert!((0..4).all(|n| admit(&format!("c{n}"), n, 100, 0)));
         assert!(!admit("another", 9, 200, 50));
         assert!(admit("another", 9, 200, 100));
@@ -154,11 +167,16 @@ mod tests {
     fn codes_that_are_used_twice_are_counted_with_everything_else() {
         let revokers = Revokers::default();
         let codes = Cause::Codes("riley".parse().unwrap());
-        let admit = |cause: &Cause, n: usize, all| revokers.admit_within(cause, &token(n as u64), at(200), at(0), (cause.max(), all));
+        let admit = |cause: &Cause, n: usize, all| {
+            revokers.admit_within(cause, &token(n as u64), at(200), at(0), (cause.max(), all))
+        };
         assert!(admit(&app("riley"), 999, 100));
         assert!((0..CODE_CUTS).all(|n| admit(&codes, n, 100)));
         assert!(!admit(&codes, CODE_CUTS, 100), "a person has a bound");
-        assert!(!admit(&app("a"), CODE_CUTS, CODE_CUTS + 1), "and what the person used up is missing for all");
+        assert!(
+            !admit(&app("a"), CODE_CUTS, CODE_CUTS + 1),
+            "and what the person used up is missing for all"
+        );
     }
 
     #[test]
@@ -175,7 +193,10 @@ mod tests {
     fn clients_that_have_nothing_in_force_are_forgotten() {
         let revokers = Revokers::default();
         for n in 0..5000 {
-            assert!(revokers.admit_within(&app(&format!("c{n}")), &token(n), at(2 * n + 1), at(2 * n), (1, 100)), "{n}");
+            assert!(
+                revokers.admit_within(&app(&format!("c{n}")), &token(n), at(2 * n + 1), at(2 * n), (1, 100)),
+                "{n}"
+            );
         }
         assert!(revokers.lock().by_cause.len() <= 100);
     }

@@ -13,11 +13,12 @@ pub(crate) fn whole(bounds: &ScopeBounds) -> String {
     written(bounds, "person", ScopeSet::clone)
 }
 
-/// The sets that an authenticated client may know: what it asked for, what the token that it holds has, what its own entry,
-/// its agent's ceiling and the grant to its agent allow. Of the person's rights, it may know only those within ceiling or
-/// grant: other rights of the person do not concern the agent.
+/// The sets that an authenticated client may know: what it asked for, what the token that it holds has, what
+/// its own entry, its agent's ceiling and the grant to its agent allow. Of the person's rights, it may know
+/// only those within ceiling or grant: other rights of the person do not concern the agent.
 pub(crate) fn for_client(bounds: &ScopeBounds) -> String {
-    let of_agent = bounds.ceiling.clone().unwrap_or_default().union(&bounds.grant.clone().unwrap_or_default());
+    let of_agent =
+        bounds.ceiling.clone().unwrap_or_default().union(&bounds.grant.clone().unwrap_or_default());
     written(bounds, "person, of what ceiling or grant name", |person| person.intersection(&of_agent))
 }
 
@@ -39,7 +40,8 @@ fn written(bounds: &ScopeBounds, of_person: &str, person: impl Fn(&ScopeSet) -> 
     text
 }
 
-/// A set as text, shortened if it is long. Scopes have no character that an `error_description` may not have (RFC 6749 §3.3, §5.2).
+/// A set as text, shortened if it is long. Scopes have no character that an `error_description` may not have
+/// (RFC 6749 §3.3, §5.2).
 fn shown(set: &ScopeSet) -> String {
     if set.is_empty() {
         return "nothing".to_owned();
@@ -79,7 +81,10 @@ mod tests {
             ..ScopeBounds::default()
         };
         assert_eq!(whole(&bounds), "asked: a b c; person: a pay:salaries; ceiling: b; grant: a c");
-        assert_eq!(for_client(&bounds), "asked: a b c; person, of what ceiling or grant name: a; ceiling: b; grant: a c");
+        assert_eq!(
+            for_client(&bounds),
+            "asked: a b c; person, of what ceiling or grant name: a; ceiling: b; grant: a c"
+        );
     }
 
     #[test]
@@ -87,6 +92,9 @@ mod tests {
         assert_eq!(shown(&ScopeSet::new()), "nothing");
         let many: ScopeSet = (0..100).map(|n| format!("scope:{n:03}").parse().unwrap()).collect();
         let text = shown(&many);
-        assert!(text.starts_with("scope:000 scope:001 ") && text.ends_with(" more") && text.len() < 300, "{text}");
+        assert!(
+            text.starts_with("scope:000 scope:001 ") && text.ends_with(" more") && text.len() < 300,
+            "{text}"
+        );
     }
 }

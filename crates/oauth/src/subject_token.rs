@@ -26,15 +26,17 @@ pub(crate) const PARAMETERS: &[Row] = &[TOKEN.row().here_only(), TYPE.row().here
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SubjectToken<'f> {
     token: &'f str,
-    /// RFC 8693 §3: `access_token` is a token that we issued, `jwt` is any JWT. Our tokens are JWTs too, and clients such as
-    /// Spring's call them `jwt`. No other type identifies a person. The token itself must agree.
+    /// RFC 8693 §3: `access_token` is a token that we issued, `jwt` is any JWT. Our tokens are JWTs too, and
+    /// clients such as Spring's call them `jwt`. No other type identifies a person. The token itself must
+    /// agree.
     kind: TokenType,
 }
 
 impl<'f> SubjectToken<'f> {
     pub(crate) fn read(form: &'f Form<'_>) -> Result<Self, Refusal> {
         let token = TOKEN.read(form)?;
-        let kind = TokenType::named(TYPE.read(form)?).ok_or(Refusal::Unacceptable(Parameter::SubjectTokenType))?;
+        let kind =
+            TokenType::named(TYPE.read(form)?).ok_or(Refusal::Unacceptable(Parameter::SubjectTokenType))?;
         Ok(Self { token, kind })
     }
 }
@@ -51,8 +53,14 @@ impl SubjectTokens {
         Self { basis, own, foreign: ForeignKeys::default() }
     }
 
-    /// Verifies the token with the keys of its issuer. The token itself decides, not the type that the caller sends.
-    pub(crate) async fn verify(&self, sent: SubjectToken<'_>, snapshot: &Snapshot, now: Timestamp) -> Result<VerifiedSubject, Refusal> {
+    /// Verifies the token with the keys of its issuer. The token itself decides, not the type that the caller
+    /// sends.
+    pub(crate) async fn verify(
+        &self,
+        sent: SubjectToken<'_>,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<VerifiedSubject, Refusal> {
         let (token, issuer) = (sent.token, self.basis.issuer());
         match sent.kind {
             TokenType::AccessToken => self.own(token, now).map_err(|error| {
@@ -66,7 +74,9 @@ impl SubjectTokens {
                 if claimed == issuer.as_str() {
                     return self.own(token, now).map_err(Refusal::Subject);
                 }
-                let untrusted = Refusal::SubjectProvenance("The iss of the subject token is neither this server nor a trusted issuer.");
+                let untrusted = Refusal::SubjectProvenance(
+                    "The iss of the subject token is neither this server nor a trusted issuer.",
+                );
                 let trusted = snapshot.registry.issuer(claimed).ok_or(untrusted)?;
                 let verified = self.of_another(&unverified, trusted, now).await?;
                 Ok(VerifiedSubject::foreign(verified, Arc::clone(trusted)))
@@ -78,9 +88,14 @@ impl SubjectTokens {
         self.own.access_token(token, now).map(VerifiedSubject::own)
     }
 
-    /// An unknown key may have been published after the keys were fetched. This is not possible if they were fetched after the
-    /// token arrived.
-    async fn of_another(&self, token: &Unverified<'_>, issuer: &TrustedIssuer, now: Timestamp) -> Result<AccessToken, Refusal> {
+    /// An unknown key may have been published after the keys were fetched. This is not possible if they were
+    /// fetched after the token arrived.
+    async fn of_another(
+        &self,
+        token: &Unverified<'_>,
+        issuer: &TrustedIssuer,
+        now: Timestamp,
+    ) -> Result<AccessToken, Refusal> {
         let verify = |keys: &KeySet| token.verify(issuer, keys, now, Some(self.own.memo()));
         let found = self.foreign.keys(issuer, now).await?;
         let error = match verify(&found.keys) {
@@ -90,7 +105,9 @@ impl SubjectTokens {
         tracing::debug!(issuer = %issuer.url, %error, "the keys of a trusted issuer are looked at again");
         let newer = self.foreign.keys_after_rotation(issuer, now).await?;
         verify(&newer.keys).map_err(|error| match newer.again {
-            Some(again) if error.may_be_stale_keys() => Refusal::IssuerKeyUnknown { retry_after: whole_seconds(again) },
+            Some(again) if error.may_be_stale_keys() => {
+                Refusal::IssuerKeyUnknown { retry_after: whole_seconds(again) }
+            }
             _ => Refusal::Subject(error),
         })
     }

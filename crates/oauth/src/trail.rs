@@ -1,4 +1,5 @@
-//! The record of a request: the facts that become known, and the outcome. It is written before the caller gets the answer.
+//! The record of a request: the facts that become known, and the outcome. It is written before the caller
+//! gets the answer.
 
 use std::sync::Arc;
 
@@ -13,8 +14,9 @@ use crate::form::Form;
 use crate::refusal::Refusal;
 use crate::wire::OAuthError;
 
-/// What is known about a request so far. Only verified facts are in `sub`, `act`, `aud` and `client`; unverified texts of
-/// the request are in `asked`. There is one exception: a refused login has in `sub` the existing person whose name was used.
+/// What is known about a request so far. Only verified facts are in `sub`, `act`, `aud` and `client`;
+/// unverified texts of the request are in `asked`. There is one exception: a refused login has in `sub` the
+/// existing person whose name was used.
 pub(crate) struct Trail {
     pub(crate) kind: Kind,
     pub(crate) now: Timestamp,
@@ -73,7 +75,8 @@ impl Recorder {
             None => refusal.to_string(),
         };
         let stranger = trail.stranger;
-        let record = self.record(trail, Outcome::Refused, refusal.code(), |record, _| record.detail = Some(detail));
+        let record =
+            self.record(trail, Outcome::Refused, refusal.code(), |record, _| record.detail = Some(detail));
         match self.log.append_refusal(record, stranger).await {
             Ok(()) => refusal.to_error(),
             Err(error) => unrecorded(&error).to_error(),
@@ -81,7 +84,12 @@ impl Recorder {
     }
 
     /// Records a mandate with its effects. The authority needs the receipt before it signs.
-    pub(crate) async fn mandate(&self, trail: Trail, view: &MandateView, effects: Vec<Effect>) -> Result<Receipt, AppendError> {
+    pub(crate) async fn mandate(
+        &self,
+        trail: Trail,
+        view: &MandateView,
+        effects: Vec<Effect>,
+    ) -> Result<Receipt, AppendError> {
         let record = view.record(self.basis.record_id(trail.now), trail.kind, trail.asked);
         self.log.append(record, effects).await
     }
@@ -102,11 +110,23 @@ impl Recorder {
         self.record(trail, Outcome::Permitted, "ok", fill)
     }
 
-    fn record(&self, trail: Trail, outcome: Outcome, reason: &str, fill: impl FnOnce(&mut Record, &mut KnownTerms)) -> Record {
+    fn record(
+        &self,
+        trail: Trail,
+        outcome: Outcome,
+        reason: &str,
+        fill: impl FnOnce(&mut Record, &mut KnownTerms),
+    ) -> Record {
         let mut record = Record::new(self.basis.record_id(trail.now), trail.now, trail.kind, outcome, reason);
         record.asked = trail.asked;
         record.policies = trail.policies;
-        let mut known = KnownTerms { sub: trail.sub, act: trail.act, aud: trail.aud, client: trail.client, ..KnownTerms::default() };
+        let mut known = KnownTerms {
+            sub: trail.sub,
+            act: trail.act,
+            aud: trail.aud,
+            client: trail.client,
+            ..KnownTerms::default()
+        };
         fill(&mut record, &mut known);
         Record { about: known.into(), ..record }
     }
@@ -117,6 +137,8 @@ pub(crate) fn unrecorded(error: &AppendError) -> Refusal {
     tracing::error!(%error, "an outcome could not be recorded and is refused");
     match error {
         AppendError::Unavailable(_) => Refusal::AuditUnavailable,
-        AppendError::EffectRefused(_) | AppendError::GuardFailed | AppendError::Invalid(_) => Refusal::Internal(error.to_string()),
+        AppendError::EffectRefused(_) | AppendError::GuardFailed | AppendError::Invalid(_) => {
+            Refusal::Internal(error.to_string())
+        }
     }
 }

@@ -1,6 +1,6 @@
-//! The answers to callers: the one mapping from refusals to the errors of RFC 6749 §4.1.2.1 and §5.2, RFC 8693 §2.2.2,
-//! RFC 8707 §2. The class of a refusal decides status and error code, the refusal itself the sentence. Both are exhaustive: the
-//! code does not compile until a new class or refusal has an entry here.
+//! The answers to callers: the one mapping from refusals to the errors of RFC 6749 §4.1.2.1 and §5.2, RFC
+//! 8693 §2.2.2, RFC 8707 §2. The class of a refusal decides status and error code, the refusal itself the
+//! sentence. Both are exhaustive: the code does not compile until a new class or refusal has an entry here.
 
 mod sentences;
 
@@ -16,7 +16,8 @@ pub struct OAuthError {
     pub status: u16,
     /// The `error` code.
     pub error: ErrorCode,
-    /// The `error_description`: a machine-readable token, a colon, a sentence. Only characters that RFC 6749 §5.2 allows.
+    /// The `error_description`: a machine-readable token, a colon, a sentence. Only characters that RFC 6749
+    /// §5.2 allows.
     pub description: String,
     /// For our own log; never sent.
     pub private: String,
@@ -83,10 +84,14 @@ impl Answer {
         use ErrorCode as E;
         use RefusalClass as C;
         match class {
-            // RFC 8693 §2.2.2: a subject or actor token that is invalid for any reason, or unacceptable by policy, is
-            // invalid_request.
-            C::Request | C::Credential(Presented::Tokens) | C::Decision(Presented::Tokens) => Self::refused(400, E::InvalidRequest),
-            C::Credential(Presented::Grant) | C::Decision(Presented::Grant) => Self::refused(400, E::InvalidGrant),
+            // RFC 8693 §2.2.2: a subject or actor token that is invalid for any reason, or unacceptable by
+            // policy, is invalid_request.
+            C::Request | C::Credential(Presented::Tokens) | C::Decision(Presented::Tokens) => {
+                Self::refused(400, E::InvalidRequest)
+            }
+            C::Credential(Presented::Grant) | C::Decision(Presented::Grant) => {
+                Self::refused(400, E::InvalidGrant)
+            }
             C::Unsupported(Unsupported::GrantType) => Self::refused(400, E::UnsupportedGrantType),
             C::Unsupported(Unsupported::ResponseType) => Self::refused(400, E::UnsupportedResponseType),
             C::Unsupported(Unsupported::RequestObject) => Self::refused(400, E::RequestNotSupported),
@@ -121,7 +126,8 @@ impl Refusal {
             description: format!("{token}: {sentence}"),
             private: self.to_string(),
             // RFC 9110 §15.5.2: a 401 names a scheme. Basic is the one that works by header here.
-            www_authenticate: (status == 401).then(|| "Basic realm=\"mandate\", charset=\"UTF-8\"".to_owned()),
+            www_authenticate: (status == 401)
+                .then(|| "Basic realm=\"mandate\", charset=\"UTF-8\"".to_owned()),
             retry_after,
         }
     }

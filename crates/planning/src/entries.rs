@@ -1,17 +1,21 @@
-//! Converts items of the file to validated entries: defaults, and everything that can be checked about one entry alone.
+//! Converts items of the file to validated entries: defaults, and everything that can be checked about one
+//! entry alone.
 
 use mandate_api::RegistryFile;
 use mandate_api::registry_file::{
-    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem, ResourceItem, is_for_any_user,
+    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem,
+    ResourceItem, is_for_any_user,
 };
 use mandate_core::constraint::Constraints;
 use mandate_core::digest::sha256_of_list;
 use mandate_core::registry::{
-    Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person, Policy, Registry, Resource,
-    Tool, TrustedIssuer,
+    Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person,
+    Policy, Registry, Resource, Tool, TrustedIssuer,
 };
 use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Person as PersonId};
-use mandate_core::{AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, Scope, ScopeSet, Timestamp, TrustDomain};
+use mandate_core::{
+    AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, Scope, ScopeSet, Timestamp, TrustDomain,
+};
 
 use crate::mending::{self, Made, every_finding};
 use crate::states::{AgentAct, GrantAct, GrantState, State as _};
@@ -35,9 +39,15 @@ pub struct Defaults {
     pub now: Timestamp,
 }
 
-/// The id of a grant for which none is given: a digest of its parties, so that the grant is found when it is applied again.
+/// The id of a grant for which none is given: a digest of its parties, so that the grant is found when it is
+/// applied again.
 #[expect(clippy::expect_used, reason = "34 characters of g, - and hex digits are an id by construction")]
-pub(crate) fn grant_id(person: &PersonName, agent: &AgentName, resource: &ResourceName, name: Option<&str>) -> GrantId {
+pub(crate) fn grant_id(
+    person: &PersonName,
+    agent: &AgentName,
+    resource: &ResourceName,
+    name: Option<&str>,
+) -> GrantId {
     let parts = [person.as_str(), agent.as_str(), resource.as_str(), name.unwrap_or_default()];
     let digest = sha256_of_list(parts.map(str::as_bytes));
     let (half, _) = digest.split_at(16);
@@ -64,7 +74,11 @@ pub(crate) fn declare(
     let mut notes = Vec::new();
     let mut keep = |kind: &str, at: usize, made: Made| {
         all.extend(made.entry.map(|entry| Declared { entry, pointer: format!("/{kind}/{at}") }));
-        findings.extend(made.findings.into_iter().map(|found| Finding::new(format!("/{kind}/{at}{}", found.pointer), found.detail)));
+        findings.extend(
+            made.findings
+                .into_iter()
+                .map(|found| Finding::new(format!("/{kind}/{at}{}", found.pointer), found.detail)),
+        );
     };
     for (at, item) in file.resource.iter().enumerate() {
         keep("resource", at, every_finding(item, resource, mending::resource));
@@ -76,7 +90,10 @@ pub(crate) fn declare(
         keep("agent", at, every_finding(item, |item| agent(item, current, defaults), mending::agent));
         notes.extend(selectors::notes(item));
         if is_for_any_user(&selectors::readable(&item.selectors)) {
-            notes.push(format!("agent `{}` has no unix:uid or unix:gid selector: every local user can act as it", item.name));
+            notes.push(format!(
+                "agent `{}` has no unix:uid or unix:gid selector: every local user can act as it",
+                item.name
+            ));
         } else if item.dangerous_any_user {
             notes.push(format!(
                 "`dangerous_any_user` of agent `{}` has no effect: its selectors name a user or group, or there are none",
@@ -99,7 +116,10 @@ pub(crate) fn declare(
         keep("issuer", at, every_finding(item, |item| issuer(item, defaults), mending::issuer));
     }
     for (at, item) in file.grant.iter().enumerate() {
-        let id = item.id.clone().unwrap_or_else(|| grant_id(&item.person, &item.agent, &item.resource, item.name.as_deref()));
+        let id = item
+            .id
+            .clone()
+            .unwrap_or_else(|| grant_id(&item.person, &item.agent, &item.resource, item.name.as_deref()));
         let before = current.grant(&id);
         if item.revoked.is_none() && before.is_some_and(|grant| grant.revoked) {
             notes.push(format!(
@@ -107,13 +127,21 @@ pub(crate) fn declare(
                 item.person, item.agent, item.resource
             ));
         }
-        let declared = file.resource.iter().find(|resource| resource.name == item.resource).and_then(|resource| resource.scopes.first());
+        let declared = file
+            .resource
+            .iter()
+            .find(|resource| resource.name == item.resource)
+            .and_then(|resource| resource.scopes.first());
         let known = declared.or_else(|| current.resource(&item.resource)?.scopes.iter().next());
         let make = |item: &GrantItem| grant(item, id.clone(), before.map(|grant| &**grant), defaults);
         keep("grant", at, every_finding(item, make, |item, pointer| mending::grant(item, pointer, known)));
     }
     for (at, item) in file.policy.iter().enumerate() {
-        keep("policy", at, Ok(Entry::Policy(Policy { name: item.name.clone(), source: item.source.clone() })).into());
+        keep(
+            "policy",
+            at,
+            Ok(Entry::Policy(Policy { name: item.name.clone(), source: item.source.clone() })).into(),
+        );
     }
     (all, notes)
 }
@@ -136,10 +164,17 @@ fn permissions(list: &[PermissionItem], pointer: &str) -> Result<Vec<Permission>
     for (at, item) in list.iter().enumerate() {
         let here = format!("{pointer}/{at}");
         if made.iter().any(|p| p.resource == item.resource) {
-            return Err(Finding::new(here, format!("a second permission on resource `{}`; write its scopes in one list", item.resource)));
+            return Err(Finding::new(
+                here,
+                format!("a second permission on resource `{}`; write its scopes in one list", item.resource),
+            ));
         }
         let scopes = scopes(&item.scopes, &format!("{here}/scopes"))?;
-        made.push(Permission { resource: item.resource.clone(), scopes, constraints: constraints(item.lifetime, &here)? });
+        made.push(Permission {
+            resource: item.resource.clone(),
+            scopes,
+            constraints: constraints(item.lifetime, &here)?,
+        });
     }
     Ok(made)
 }
@@ -158,7 +193,10 @@ fn resource(item: &ResourceItem) -> Result<Entry, Finding> {
             return Err(Finding::new(format!("/tools/{at}"), format!("a second tool named `{}`", tool.name)));
         }
         if !known.contains(&tool.scope) {
-            let detail = format!("tool `{}` needs the scope `{}`, which resource `{}` does not have", tool.name, tool.scope, item.name);
+            let detail = format!(
+                "tool `{}` needs the scope `{}`, which resource `{}` does not have",
+                tool.name, tool.scope, item.name
+            );
             return Err(Finding::new(format!("/tools/{at}/scope"), detail));
         }
         tools.push(Tool {
@@ -170,46 +208,71 @@ fn resource(item: &ResourceItem) -> Result<Entry, Finding> {
         });
     }
     let (name, uri) = (item.name.clone(), item.uri.clone());
-    Ok(Entry::Resource(Resource { name, uri, scopes: known, tools, agent: item.agent.clone(), client: item.client.clone() }))
+    Ok(Entry::Resource(Resource {
+        name,
+        uri,
+        scopes: known,
+        tools,
+        agent: item.agent.clone(),
+        client: item.client.clone(),
+    }))
 }
 
 fn person(item: &PersonItem, current: &Registry, defaults: &Defaults) -> Result<Entry, Finding> {
     let iss = item.issuer.clone().unwrap_or_else(|| defaults.issuer.clone());
     let sub = item.sub.clone().unwrap_or_else(|| item.name.as_str().to_owned());
     if sub.is_empty() || sub.len() > MAX_SUBJECT_LEN || sub.chars().any(char::is_control) {
-        return Err(Finding::new("/sub", format!("a sub has 1 to {MAX_SUBJECT_LEN} bytes and no control characters")));
+        return Err(Finding::new(
+            "/sub",
+            format!("a sub has 1 to {MAX_SUBJECT_LEN} bytes and no control characters"),
+        ));
     }
     if iss == defaults.issuer && sub != item.name.as_str() {
-        // The embedded directory knows people by name; a second spelling would let one person be named as another.
-        return Err(Finding::new("/sub", format!("`sub` of person `{}` of the embedded directory is the name; leave it out", item.name)));
+        // The embedded directory knows people by name; a second spelling would let one person be named as
+        // another.
+        return Err(Finding::new(
+            "/sub",
+            format!("`sub` of person `{}` of the embedded directory is the name; leave it out", item.name),
+        ));
     }
-    let disabled = item.disabled.unwrap_or_else(|| current.person(&item.name).is_some_and(|before| before.disabled));
+    let disabled =
+        item.disabled.unwrap_or_else(|| current.person(&item.name).is_some_and(|before| before.disabled));
     let may = permissions(&item.may, "/may")?;
     Ok(Entry::Person(Person { name: item.name.clone(), id: PersonId { iss, sub }, may, disabled }))
 }
 
 fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<Entry, Finding> {
-    if item.purpose.trim().is_empty() || item.purpose.len() > 1024 || item.purpose.chars().any(char::is_control) {
-        return Err(Finding::new("/purpose", format!("say in 1 to 1024 characters, on one line, what agent `{}` is for", item.name)));
+    if item.purpose.trim().is_empty()
+        || item.purpose.len() > 1024
+        || item.purpose.chars().any(char::is_control)
+    {
+        return Err(Finding::new(
+            "/purpose",
+            format!("say in 1 to 1024 characters, on one line, what agent `{}` is for", item.name),
+        ));
     }
     let spiffe_id = match &item.spiffe_id {
         Some(id) => id.clone(),
-        None => defaults
-            .trust_domain
-            .member(&format!("/agent/{}", item.name))
-            .map_err(|error| Finding::new("/name", format!("no SPIFFE ID can be made from the name: {error}")))?,
+        None => defaults.trust_domain.member(&format!("/agent/{}", item.name)).map_err(|error| {
+            Finding::new("/name", format!("no SPIFFE ID can be made from the name: {error}"))
+        })?,
     };
     if !spiffe_id.is_member_of(&defaults.trust_domain) {
-        let detail = format!("`{spiffe_id}` is not in the trust domain `{}` of this server", defaults.trust_domain);
-        return Err(Finding::new("/spiffe_id", detail));
-    }
-    let is_below = |top: &str| spiffe_id.path().strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    if spiffe_id.path().is_empty() || is_below("/node") || is_below("/mandate") {
         let detail =
-            format!("`{spiffe_id}` cannot be an agent's: the trust domain's own ID and IDs below /node and /mandate belong to the server");
+            format!("`{spiffe_id}` is not in the trust domain `{}` of this server", defaults.trust_domain);
         return Err(Finding::new("/spiffe_id", detail));
     }
-    let mut required = selectors::check(&item.selectors).map_err(|(at, why)| Finding::new(format!("/selectors/{at}"), why))?;
+    let is_below = |top: &str| {
+        spiffe_id.path().strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    if spiffe_id.path().is_empty() || is_below("/node") || is_below("/mandate") {
+        let detail = format!(
+            "`{spiffe_id}` cannot be an agent's: the trust domain's own ID and IDs below /node and /mandate belong to the server"
+        );
+        return Err(Finding::new("/spiffe_id", detail));
+    }
+    let mut required = selectors::check(&item.selectors)
+        .map_err(|(at, why)| Finding::new(format!("/selectors/{at}"), why))?;
     if is_for_any_user(&required) && !item.dangerous_any_user {
         let detail = format!(
             "the selectors of agent `{}` name no user: every local user can start the program with a library of their own and act as this agent; add unix:uid:<number> or unix:gid:<number>, or accept it with dangerous_any_user = true",
@@ -245,18 +308,27 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
 fn client(item: &ClientItem) -> Result<Entry, Finding> {
     // In tokens and records an agent as a client is its SPIFFE ID: no other client may have that name.
     if item.id.as_str().starts_with("spiffe://") {
-        return Err(Finding::new("/id", format!("client id `{}`: ids that begin with spiffe:// are those of agents", item.id)));
+        return Err(Finding::new(
+            "/id",
+            format!("client id `{}`: ids that begin with spiffe:// are those of agents", item.id),
+        ));
     }
     for (at, uri) in item.redirect_uris.iter().enumerate() {
-        redirect_uri::check(uri).map_err(|error| Finding::new(format!("/redirect_uris/{at}"), format!("redirect URI {uri:?}: {error}")))?;
+        redirect_uri::check(uri).map_err(|error| {
+            Finding::new(format!("/redirect_uris/{at}"), format!("redirect URI {uri:?}: {error}"))
+        })?;
     }
     let authentication = match (item.authentication, &item.jwks) {
         (AuthenticationItem::None, None) => ClientAuthentication::None,
         (AuthenticationItem::ClientSecretBasic, None) => ClientAuthentication::ClientSecretBasic,
         (AuthenticationItem::ClientSecretPost, None) => ClientAuthentication::ClientSecretPost,
         (AuthenticationItem::PrivateKeyJwt, Some(jwks)) => {
-            check_jwks(jwks).map_err(|why| Finding::new("/jwks", format!("the keys of client `{}`: {why}", item.id)))?;
-            ClientAuthentication::PrivateKeyJwt { jwks: jwks.clone(), audience: item.assertion_audience.unwrap_or_default() }
+            check_jwks(jwks)
+                .map_err(|why| Finding::new("/jwks", format!("the keys of client `{}`: {why}", item.id)))?;
+            ClientAuthentication::PrivateKeyJwt {
+                jwks: jwks.clone(),
+                audience: item.assertion_audience.unwrap_or_default(),
+            }
         }
         (AuthenticationItem::PrivateKeyJwt, None) => {
             return Err(Finding::new(
@@ -265,11 +337,17 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
             ));
         }
         (_, Some(_)) => {
-            return Err(Finding::new("/jwks", format!("`jwks` of client `{}` needs authentication = \"private_key_jwt\"", item.id)));
+            return Err(Finding::new(
+                "/jwks",
+                format!("`jwks` of client `{}` needs authentication = \"private_key_jwt\"", item.id),
+            ));
         }
     };
     if item.assertion_audience.is_some() && item.authentication != AuthenticationItem::PrivateKeyJwt {
-        let detail = format!("`assertion_audience` of client `{}` needs authentication = \"private_key_jwt\"", item.id);
+        let detail = format!(
+            "`assertion_audience` of client `{}` needs authentication = \"private_key_jwt\"",
+            item.id
+        );
         return Err(Finding::new("/assertion_audience", detail));
     }
     Ok(Entry::Client(Client {
@@ -281,10 +359,14 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
     }))
 }
 
-/// The shape of a JWK Set of public keys (RFC 7517 §5). Whether the keys can verify anything is checked by the server.
+/// The shape of a JWK Set of public keys (RFC 7517 §5). Whether the keys can verify anything is checked by
+/// the server.
 fn check_jwks(text: &str) -> Result<(), &'static str> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|_| "not JSON")?;
-    let keys = value.get("keys").and_then(serde_json::Value::as_array).ok_or("not a JWK Set: it has no array `keys`")?;
+    let keys = value
+        .get("keys")
+        .and_then(serde_json::Value::as_array)
+        .ok_or("not a JWK Set: it has no array `keys`")?;
     if keys.is_empty() {
         return Err("there is none");
     }
@@ -298,10 +380,17 @@ fn check_jwks(text: &str) -> Result<(), &'static str> {
 
 fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
     if item.url == defaults.issuer {
-        return Err(Finding::new("/url", format!("`{}` is this server itself; its own tokens are trusted already", item.url)));
+        return Err(Finding::new(
+            "/url",
+            format!("`{}` is this server itself; its own tokens are trusted already", item.url),
+        ));
     }
     let audiences = std::iter::once(("/audience".to_owned(), &item.audience));
-    let others = item.other_audiences.iter().enumerate().map(|(at, audience)| (format!("/other_audiences/{at}"), audience));
+    let others = item
+        .other_audiences
+        .iter()
+        .enumerate()
+        .map(|(at, audience)| (format!("/other_audiences/{at}"), audience));
     for (pointer, audience) in audiences.chain(others) {
         if audience.is_empty() || audience.len() > 2048 || audience.chars().any(char::is_control) {
             return Err(Finding::new(pointer, "an audience has 1 to 2048 bytes and no control characters"));
@@ -310,7 +399,8 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
     if item.other_audiences.len() > MAX_OTHER_AUDIENCES {
         return Err(Finding::new("/other_audiences", format!("more than {MAX_OTHER_AUDIENCES} audiences")));
     }
-    // The server checks whether the certificates can be read. Here only a path is refused: it lacks what every PEM text has.
+    // The server checks whether the certificates can be read. Here only a path is refused: it lacks what
+    // every PEM text has.
     let ca = item.ca.as_deref().map(|ca| ca.trim_start_matches('\u{feff}').trim());
     if ca.is_some_and(|ca| !ca.contains("-----BEGIN CERTIFICATE-----") || ca.len() > MAX_CA) {
         let detail = "expected certificates in PEM form (-----BEGIN CERTIFICATE-----), up to 256 KiB; the path of a PEM file is read by `mandate apply`";
@@ -319,11 +409,24 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
     let mut other_audiences = item.other_audiences.clone();
     other_audiences.sort();
     other_audiences.dedup();
-    let (url, audience, ca, proxy) = (item.url.clone(), item.audience.clone(), ca.map(str::to_owned), item.proxy.clone());
-    Ok(Entry::Issuer(TrustedIssuer { url, audience, subject_scope: item.subject_scope, other_audiences, ca, proxy }))
+    let (url, audience, ca, proxy) =
+        (item.url.clone(), item.audience.clone(), ca.map(str::to_owned), item.proxy.clone());
+    Ok(Entry::Issuer(TrustedIssuer {
+        url,
+        audience,
+        subject_scope: item.subject_scope,
+        other_audiences,
+        ca,
+        proxy,
+    }))
 }
 
-fn grant(item: &GrantItem, id: GrantId, before: Option<&Grant>, defaults: &Defaults) -> Result<Entry, Finding> {
+fn grant(
+    item: &GrantItem,
+    id: GrantId,
+    before: Option<&Grant>,
+    defaults: &Defaults,
+) -> Result<Entry, Finding> {
     let scopes = scopes(&item.scopes, "/scopes")?;
     if scopes.is_empty() {
         return Err(Finding::new("/scopes", "a grant has at least one scope"));
@@ -332,13 +435,20 @@ fn grant(item: &GrantItem, id: GrantId, before: Option<&Grant>, defaults: &Defau
         return Err(Finding::new("/max_uses", "max_uses is at least 1; leave it out for no limit"));
     }
     if let Some(before) = before {
-        let same = before.person == item.person && before.agent == item.agent && before.resource == item.resource;
+        let same =
+            before.person == item.person && before.agent == item.agent && before.resource == item.resource;
         if !same {
-            let detail = format!("the grant with the id `{id}` is of `{}` to `{}` on `{}`", before.person, before.agent, before.resource);
+            let detail = format!(
+                "the grant with the id `{id}` is of `{}` to `{}` on `{}`",
+                before.person, before.agent, before.resource
+            );
             return Err(Finding::new("/id", detail));
         }
         if item.revoked == Some(false) && GrantState::of(before).after(GrantAct::Restore).is_err() {
-            return Err(Finding::new("/revoked", "a revoked grant stays revoked; give the new grant another `name`"));
+            return Err(Finding::new(
+                "/revoked",
+                "a revoked grant stays revoked; give the new grant another `name`",
+            ));
         }
     }
     let end = item.expires.map(|expires| {

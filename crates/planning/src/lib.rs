@@ -1,5 +1,5 @@
-//! The effect of an operator's change on the registry, computed before anything is changed: the plan of a registry file, with every
-//! change or every reason why nothing may change, and the table of states and acts.
+//! The effect of an operator's change on the registry, computed before anything is changed: the plan of a
+//! registry file, with every change or every reason why nothing may change, and the table of states and acts.
 //!
 //! Pure: the file, the registry, the defaults and the time are arguments.
 

@@ -1,10 +1,12 @@
-//! Every finding about an entry, not only the first: each mistake is corrected in a copy, which is checked again.
+//! Every finding about an entry, not only the first: each mistake is corrected in a copy, which is checked
+//! again.
 //!
-//! The copy is never applied, because there are findings. It also replaces the entry where others mention it, so that one
-//! mistake is not reported again for everything that refers to it.
+//! The copy is never applied, because there are findings. It also replaces the entry where others mention it,
+//! so that one mistake is not reported again for everything that refers to it.
 
 use mandate_api::registry_file::{
-    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem, ResourceItem,
+    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem,
+    ResourceItem,
 };
 use mandate_core::Scope;
 use mandate_core::registry::Entry;
@@ -30,7 +32,11 @@ impl From<Result<Entry, Finding>> for Made {
 }
 
 /// Makes an entry. `mend` corrects, in a copy, the value at a finding's pointer; false if it cannot.
-pub(crate) fn every_finding<T: Clone>(item: &T, make: impl Fn(&T) -> Result<Entry, Finding>, mend: impl Fn(&mut T, &str) -> bool) -> Made {
+pub(crate) fn every_finding<T: Clone>(
+    item: &T,
+    make: impl Fn(&T) -> Result<Entry, Finding>,
+    mend: impl Fn(&mut T, &str) -> bool,
+) -> Made {
     let mut findings: Vec<Finding> = Vec::new();
     let mut copy: Option<T> = None;
     while findings.len() < MOST {
@@ -73,8 +79,14 @@ pub(crate) fn agent(item: &mut AgentItem, pointer: &str) -> bool {
     match parts(pointer) {
         ("selectors", Some(at), _) => {
             // A selector of the list that is accepted: another one of the same kind would contradict it.
-            let mut others = item.selectors.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, selector)| selector);
-            let right = others.find(|selector| selectors::check(std::slice::from_ref(*selector)).is_ok()).cloned();
+            let mut others = item
+                .selectors
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != at)
+                .map(|(_, selector)| selector);
+            let right =
+                others.find(|selector| selectors::check(std::slice::from_ref(*selector)).is_ok()).cloned();
             let Some(selector) = item.selectors.get_mut(at) else { return false };
             *selector = right.unwrap_or_else(|| SELECTOR.to_owned());
         }
@@ -120,7 +132,8 @@ pub(crate) fn client(item: &mut ClientItem, pointer: &str) -> bool {
             None => return false,
         },
         ("authentication" | "jwks", ..) => {
-            (item.authentication, item.jwks, item.assertion_audience) = (AuthenticationItem::None, None, None);
+            (item.authentication, item.jwks, item.assertion_audience) =
+                (AuthenticationItem::None, None, None);
         }
         ("assertion_audience", ..) => item.assertion_audience = None,
         ("scopes", ..) => item.scopes = None,

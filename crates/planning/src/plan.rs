@@ -42,8 +42,8 @@ impl PlannedChange {
         }
     }
 
-    /// The members that differ, in alphabetical order, by their names in the registry file. Empty unless the entry exists before
-    /// and after. `own` is the issuer of the embedded directory.
+    /// The members that differ, in alphabetical order, by their names in the registry file. Empty unless the
+    /// entry exists before and after. `own` is the issuer of the embedded directory.
     pub(crate) fn differences(&self, own: &Issuer) -> Vec<Difference> {
         let (Some(before), Some(after)) = (&self.before, &self.after) else { return Vec::new() };
         let (before, mut after) = (members(before, own), members(after, own));
@@ -54,7 +54,11 @@ impl PlannedChange {
                 all.push(Difference { field, before: Some(before), after });
             }
         }
-        all.extend(after.into_iter().map(|(field, after)| Difference { field, before: None, after: Some(after) }));
+        all.extend(after.into_iter().map(|(field, after)| Difference {
+            field,
+            before: None,
+            after: Some(after),
+        }));
         all.sort_by(|a, b| a.field.cmp(&b.field));
         all
     }
@@ -67,7 +71,9 @@ impl PlannedChange {
     /// For a grant: person, agent and resource.
     fn about(&self) -> Option<String> {
         match self.after.as_ref().or(self.before.as_ref()) {
-            Some(Entry::Grant(grant)) => Some(format!("{} → {} on {}", grant.person, grant.agent, grant.resource)),
+            Some(Entry::Grant(grant)) => {
+                Some(format!("{} → {} on {}", grant.person, grant.agent, grant.resource))
+            }
             _ => None,
         }
     }
@@ -100,7 +106,8 @@ fn members(entry: &Entry, own: &Issuer) -> serde_json::Map<String, serde_json::V
 /// Everything that changes when a file is applied. Unchanged entries are only counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// The changes: what is created or changed in an order in which every reference points backwards, then removals.
+    /// The changes: what is created or changed in an order in which every reference points backwards, then
+    /// removals.
     pub changes: Vec<PlannedChange>,
     /// How many entries of the file already match.
     pub unchanged: usize,
@@ -122,22 +129,38 @@ impl Plan {
     /// The answer of the admin API. `own` is the issuer of the embedded directory.
     pub fn to_response(&self, dry_run: bool, own: &Issuer) -> ApplyResponse {
         let changes = self.changes.iter().filter_map(|change| change.to_item(own)).collect();
-        ApplyResponse { dry_run, changes, unchanged: self.unchanged as u64, notes: self.notes.clone(), recorded: Recorded::Log }
+        ApplyResponse {
+            dry_run,
+            changes,
+            unchanged: self.unchanged as u64,
+            notes: self.notes.clone(),
+            recorded: Recorded::Log,
+        }
     }
 }
 
 /// Compares a file with the registry.
 ///
-/// Entries outside the file stay, or with `prune` are removed; retired agents and revoked grants always stay, as
-/// history, and so does what is built in. On error nothing may be applied; all findings are given at once.
-pub fn plan(file: &RegistryFile, current: &Registry, defaults: &Defaults, prune: bool) -> Result<Plan, Vec<Finding>> {
+/// Entries outside the file stay, or with `prune` are removed; retired agents and revoked grants always stay,
+/// as history, and so does what is built in. On error nothing may be applied; all findings are given at once.
+pub fn plan(
+    file: &RegistryFile,
+    current: &Registry,
+    defaults: &Defaults,
+    prune: bool,
+) -> Result<Plan, Vec<Finding>> {
     let (plan, findings) = plan_and_findings(file, current, defaults, prune);
     if findings.is_empty() { Ok(plan) } else { Err(findings) }
 }
 
-/// The same for a caller that checks more. If there are findings, the plan must not be applied: entries with mistakes are left
-/// out of it, or corrected.
-pub fn plan_and_findings(file: &RegistryFile, current: &Registry, defaults: &Defaults, prune: bool) -> (Plan, Vec<Finding>) {
+/// The same for a caller that checks more. If there are findings, the plan must not be applied: entries with
+/// mistakes are left out of it, or corrected.
+pub fn plan_and_findings(
+    file: &RegistryFile,
+    current: &Registry,
+    defaults: &Defaults,
+    prune: bool,
+) -> (Plan, Vec<Finding>) {
     let mut findings = file.duplicates();
     let (declared, mut notes) = entries::declare(file, current, defaults, &mut findings);
     let mut removals = Vec::new();
@@ -152,7 +175,10 @@ pub fn plan_and_findings(file: &RegistryFile, current: &Registry, defaults: &Def
                 Err(_) if is_history(&entry) => {}
                 Err(refusal) => {
                     let who = format!("{} `{}`", kind_name(entry.kind()), entry.key());
-                    findings.push(Finding::new("", format!("{who} cannot be removed, because it {refusal}; keep it in the file")));
+                    findings.push(Finding::new(
+                        "",
+                        format!("{who} cannot be removed, because it {refusal}; keep it in the file"),
+                    ));
                 }
             }
         }
@@ -162,8 +188,11 @@ pub fn plan_and_findings(file: &RegistryFile, current: &Registry, defaults: &Def
 
     let mut plan = Plan { notes, ..Plan::default() };
     let mut puts = Vec::new();
-    let existing: HashMap<(Kind, String), Entry> =
-        declared.iter().filter_map(|d| find(current, &d.entry)).map(|e| ((e.kind(), e.key().to_owned()), e)).collect();
+    let existing: HashMap<(Kind, String), Entry> = declared
+        .iter()
+        .filter_map(|d| find(current, &d.entry))
+        .map(|e| ((e.kind(), e.key().to_owned()), e))
+        .collect();
     for item in declared {
         let before = existing.get(&(item.entry.kind(), item.entry.key().to_owned())).cloned();
         if before.as_ref() == Some(&item.entry) {
@@ -172,7 +201,8 @@ pub fn plan_and_findings(file: &RegistryFile, current: &Registry, defaults: &Def
             puts.push(PlannedChange { before, after: Some(item.entry) });
         }
     }
-    // Kinds are ordered so that what is referred to comes first: resources and people, then agents, then grants.
+    // Kinds are ordered so that what is referred to comes first: resources and people, then agents, then
+    // grants.
     puts.sort_by(|a, b| (a.kind(), a.key()).cmp(&(b.kind(), b.key())));
     removals.sort_by(|a, b| (b.kind(), b.key()).cmp(&(a.kind(), a.key())));
     plan.changes = puts;
@@ -195,6 +225,8 @@ fn find(registry: &Registry, like: &Entry) -> Option<Entry> {
         Entry::Client(x) => registry.client(&x.id).map(|x| Entry::Client((**x).clone())),
         Entry::Issuer(x) => registry.issuer(&x.url).map(|x| Entry::Issuer((**x).clone())),
         Entry::Grant(x) => registry.grant(&x.id).map(|x| Entry::Grant((**x).clone())),
-        Entry::Policy(x) => registry.policies().find(|p| p.name == x.name).map(|x| Entry::Policy((**x).clone())),
+        Entry::Policy(x) => {
+            registry.policies().find(|p| p.name == x.name).map(|x| Entry::Policy((**x).clone()))
+        }
     }
 }

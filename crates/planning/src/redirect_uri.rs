@@ -1,11 +1,11 @@
-//! Which redirect URIs a client may register (RFC 6749 §3.1.2, RFC 8252 §7, RFC 9700 §2.1). They are compared as text, so
-//! each is accepted only in the one form in which a browser or an app sends it.
+//! Which redirect URIs a client may register (RFC 6749 §3.1.2, RFC 8252 §7, RFC 9700 §2.1). They are compared
+//! as text, so each is accepted only in the one form in which a browser or an app sends it.
 
 use mandate_core::uri::{MAX_URI_LEN, authority, is_loopback, is_uri_byte, split_scheme};
 use url::Url;
 
-/// Schemes that have a special meaning in browsers and systems. A redirect to one would run a script, read files, write mail,
-/// or go to a server in plain text; none of them gives a code to an app.
+/// Schemes that have a special meaning in browsers and systems. A redirect to one would run a script, read
+/// files, write mail, or go to a server in plain text; none of them gives a code to an app.
 const TAKEN: [&str; 38] = [
     "about",
     "blob",
@@ -54,7 +54,9 @@ pub(crate) enum InvalidRedirectUri {
     #[error("longer than {MAX_URI_LEN} bytes")]
     TooLong,
     /// A character that no URI has (RFC 3986 §2).
-    #[error("it has a character that no URI may have, such as a space, a backslash or a letter outside ASCII; percent-encode it")]
+    #[error(
+        "it has a character that no URI may have, such as a space, a backslash or a letter outside ASCII; percent-encode it"
+    )]
     Character,
     /// A percent sign that encodes nothing (RFC 3986 §2.1).
     #[error("a percent sign is not followed by two hexadecimal digits")]
@@ -78,7 +80,9 @@ pub(crate) enum InvalidRedirectUri {
     #[error("write its scheme in lower case")]
     SchemeCase,
     /// One of [`TAKEN`].
-    #[error("the scheme `{0}` does not lead back to an app; use https, a loopback address, or a scheme of the app's own")]
+    #[error(
+        "the scheme `{0}` does not lead back to an app; use https, a loopback address, or a scheme of the app's own"
+    )]
     Scheme(String),
     /// A private-use scheme without a path.
     #[error("after `{0}:` there must be a slash, as in {0}:/callback")]
@@ -102,7 +106,11 @@ pub(crate) fn check(text: &str) -> Result<(), InvalidRedirectUri> {
         return Err(E::Fragment);
     }
     let is_hex = |b: Option<&u8>| b.is_some_and(u8::is_ascii_hexdigit);
-    if text.split('%').skip(1).any(|after| !is_hex(after.as_bytes().first()) || !is_hex(after.as_bytes().get(1))) {
+    if text
+        .split('%')
+        .skip(1)
+        .any(|after| !is_hex(after.as_bytes().first()) || !is_hex(after.as_bytes().get(1)))
+    {
         return Err(E::Percent);
     }
     let lower = scheme.to_ascii_lowercase();
@@ -133,11 +141,15 @@ fn check_http(text: &str, scheme: &str, rest: &str) -> Result<(), InvalidRedirec
     }
     let normal = url.as_str();
     // `https://a.example` is sent with a slash or without.
-    if normal == text || normal.strip_suffix('/') == Some(text) { Ok(()) } else { Err(E::NotNormal(normal.to_owned())) }
+    if normal == text || normal.strip_suffix('/') == Some(text) {
+        Ok(())
+    } else {
+        Err(E::NotNormal(normal.to_owned()))
+    }
 }
 
-/// The scheme of a redirect URI, if any app could claim it: a scheme without a dot is not derived from a domain name, as
-/// RFC 8252 §7.1 requires.
+/// The scheme of a redirect URI, if any app could claim it: a scheme without a dot is not derived from a
+/// domain name, as RFC 8252 §7.1 requires.
 pub(crate) fn claimable_scheme(text: &str) -> Option<&str> {
     let (scheme, _) = split_scheme(text)?;
     (!scheme.contains('.') && !matches!(scheme, "https" | "http")).then_some(scheme)
@@ -214,9 +226,12 @@ mod tests {
     #[test]
     fn schemes_that_run_script_or_read_files_are_refused_however_they_are_written() {
         for scheme in TAKEN {
-            for uri in
-                [format!("{scheme}:x"), format!("{scheme}:/x"), format!("{scheme}://x/y"), format!("{}:/x", scheme.to_ascii_uppercase())]
-            {
+            for uri in [
+                format!("{scheme}:x"),
+                format!("{scheme}:/x"),
+                format!("{scheme}://x/y"),
+                format!("{}:/x", scheme.to_ascii_uppercase()),
+            ] {
                 assert_eq!(check(&uri), Err(E::Scheme(scheme.into())), "{uri}");
             }
         }

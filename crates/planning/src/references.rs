@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 
 use mandate_api::admin::kind_name;
 use mandate_api::registry_file::{Finding, nearest};
-use mandate_core::registry::{Agent, Client, Entry, Grant, Kind, Permission, Person, Registry, Resource, TrustedIssuer};
+use mandate_core::registry::{
+    Agent, Client, Entry, Grant, Kind, Permission, Person, Registry, Resource, TrustedIssuer,
+};
 use mandate_core::uri::other_spelling;
 use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet};
 
@@ -47,8 +49,14 @@ impl After<'_> {
                 Entry::Resource(resource) => Some(resource),
                 _ => None,
             });
-            let stays = self.current.resources().filter(|resource| self.untouched(Kind::Resource, resource.name.as_str()));
-            declared.chain(stays.map(|resource| &**resource)).flat_map(|resource| resource.scopes.iter().cloned()).collect()
+            let stays = self
+                .current
+                .resources()
+                .filter(|resource| self.untouched(Kind::Resource, resource.name.as_str()));
+            declared
+                .chain(stays.map(|resource| &**resource))
+                .flat_map(|resource| resource.scopes.iter().cloned())
+                .collect()
         })
     }
 
@@ -66,8 +74,14 @@ impl After<'_> {
     }
 }
 
-/// Checks the declared entries, and if something was removed or narrowed, also the entries that stay as they were.
-pub(crate) fn check(declared: &[Declared], current: &Registry, removals: &[Entry], defaults: &Defaults) -> Vec<Finding> {
+/// Checks the declared entries, and if something was removed or narrowed, also the entries that stay as they
+/// were.
+pub(crate) fn check(
+    declared: &[Declared],
+    current: &Registry,
+    removals: &[Entry],
+    defaults: &Defaults,
+) -> Vec<Finding> {
     let after = After {
         declared: declared.iter().map(|d| ((d.entry.kind(), d.entry.key()), &d.entry)).collect(),
         removed: removals.iter().map(|entry| (entry.kind(), entry.key())).collect(),
@@ -81,7 +95,9 @@ pub(crate) fn check(declared: &[Declared], current: &Registry, removals: &[Entry
         }
     }
     let narrowed = declared.iter().any(|d| match &d.entry {
-        Entry::Resource(x) => current.resource(&x.name).is_some_and(|before| !before.scopes.is_subset(&x.scopes)),
+        Entry::Resource(x) => {
+            current.resource(&x.name).is_some_and(|before| !before.scopes.is_subset(&x.scopes))
+        }
         _ => false,
     });
     if narrowed || !removals.is_empty() {
@@ -89,9 +105,9 @@ pub(crate) fn check(declared: &[Declared], current: &Registry, removals: &[Entry
             if after.untouched(entry.kind(), entry.key()) {
                 let who = format!("{} `{}`", kind_name(entry.kind()), entry.key());
                 findings.extend(
-                    dangling(&entry, &after, defaults)
-                        .into_iter()
-                        .map(|(_, detail)| Finding::new("", format!("{who}, which stays, mentions: {detail}"))),
+                    dangling(&entry, &after, defaults).into_iter().map(|(_, detail)| {
+                        Finding::new("", format!("{who}, which stays, mentions: {detail}"))
+                    }),
                 );
             }
         }
@@ -131,11 +147,14 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
             for (at, agent) in x.agents.iter().enumerate().filter(|(_, name)| after.agent(name).is_none()) {
                 found.push((format!("/agents/{at}"), after.unknown(Kind::Agent, "agent", agent.as_str())));
             }
-            for scope in x.scopes.iter().flat_map(ScopeSet::iter).filter(|scope| !after.scopes().contains(scope)) {
-                let detail = match nearest(scope.as_str(), after.scopes().iter().map(mandate_core::Scope::as_str)) {
-                    Some(meant) => format!("no resource has a scope `{scope}`; did you mean `{meant}`?"),
-                    None => format!("no resource has a scope `{scope}`"),
-                };
+            for scope in
+                x.scopes.iter().flat_map(ScopeSet::iter).filter(|scope| !after.scopes().contains(scope))
+            {
+                let detail =
+                    match nearest(scope.as_str(), after.scopes().iter().map(mandate_core::Scope::as_str)) {
+                        Some(meant) => format!("no resource has a scope `{scope}`; did you mean `{meant}`?"),
+                        None => format!("no resource has a scope `{scope}`"),
+                    };
                 found.push(("/scopes".to_owned(), detail));
             }
         }
@@ -154,20 +173,34 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
 }
 
 fn permissions(list: &[Permission], pointer: &str, after: &After<'_>) -> Vec<(String, String)> {
-    list.iter().enumerate().flat_map(|(at, p)| on_resource(&p.resource, &p.scopes, &format!("{pointer}/{at}"), after)).collect()
+    list.iter()
+        .enumerate()
+        .flat_map(|(at, p)| on_resource(&p.resource, &p.scopes, &format!("{pointer}/{at}"), after))
+        .collect()
 }
 
-fn on_resource(name: &ResourceName, scopes: &ScopeSet, pointer: &str, after: &After<'_>) -> Vec<(String, String)> {
+fn on_resource(
+    name: &ResourceName,
+    scopes: &ScopeSet,
+    pointer: &str,
+    after: &After<'_>,
+) -> Vec<(String, String)> {
     let Some(resource) = after.resource(name) else {
-        return vec![(format!("{pointer}/resource"), after.unknown(Kind::Resource, "resource", name.as_str()))];
+        return vec![(
+            format!("{pointer}/resource"),
+            after.unknown(Kind::Resource, "resource", name.as_str()),
+        )];
     };
     let missing = scopes.iter().filter(|scope| !resource.scopes.contains(scope));
     missing
         .map(|scope| {
-            let detail = match nearest(scope.as_str(), resource.scopes.iter().map(mandate_core::Scope::as_str)) {
-                Some(meant) => format!("resource `{name}` has no scope `{scope}`; did you mean `{meant}`?"),
-                None => format!("resource `{name}` has no scope `{scope}`"),
-            };
+            let detail =
+                match nearest(scope.as_str(), resource.scopes.iter().map(mandate_core::Scope::as_str)) {
+                    Some(meant) => {
+                        format!("resource `{name}` has no scope `{scope}`; did you mean `{meant}`?")
+                    }
+                    None => format!("resource `{name}` has no scope `{scope}`"),
+                };
             (format!("{pointer}/scopes"), detail)
         })
         .collect()
@@ -182,12 +215,20 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
             Entry::Resource(x) => {
                 // An empty path and `/` are one identifier (RFC 3986 §6.2.3), so they are claimed together.
                 let one = other_spelling(x.uri.as_str()).filter(|other| other.len() < x.uri.as_str().len());
-                ("/uri", one.unwrap_or_else(|| x.uri.as_str().to_owned()), after.current.resource_by_uri(&x.uri).map(|r| r.name.as_str()))
+                (
+                    "/uri",
+                    one.unwrap_or_else(|| x.uri.as_str().to_owned()),
+                    after.current.resource_by_uri(&x.uri).map(|r| r.name.as_str()),
+                )
             }
-            Entry::Person(x) => ("", x.id.to_string(), after.current.person_by_id(&x.id).map(|p| p.name.as_str())),
-            Entry::Agent(x) => {
-                ("/spiffe_id", x.spiffe_id.as_str().to_owned(), after.current.agent_by_id(&x.spiffe_id).map(|a| a.name.as_str()))
+            Entry::Person(x) => {
+                ("", x.id.to_string(), after.current.person_by_id(&x.id).map(|p| p.name.as_str()))
             }
+            Entry::Agent(x) => (
+                "/spiffe_id",
+                x.spiffe_id.as_str().to_owned(),
+                after.current.agent_by_id(&x.spiffe_id).map(|a| a.name.as_str()),
+            ),
             Entry::Client(_) | Entry::Issuer(_) | Entry::Grant(_) | Entry::Policy(_) => continue,
         };
         let (kind, key) = (item.entry.kind(), item.entry.key());
@@ -195,15 +236,20 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
         let other = claimed.insert((kind, id.clone()), key).or(stays);
         if let Some(other) = other.filter(|other| *other != key) {
             let word = kind_name(kind);
-            findings.push(Finding::new(format!("{}{member}", item.pointer), format!("{word} `{other}` is `{id}` already")));
+            findings.push(Finding::new(
+                format!("{}{member}", item.pointer),
+                format!("{word} `{other}` is `{id}` already"),
+            ));
         }
     }
     findings
 }
 
-/// Notes about what is allowed but probably a mistake: a grant of scopes that can never be used, or a grant that has ended.
+/// Notes about what is allowed but probably a mistake: a grant of scopes that can never be used, or a grant
+/// that has ended.
 pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
-    let of = |kind: Kind, key: &str| declared.iter().position(|d| d.entry.kind() == kind && d.entry.key() == key);
+    let of =
+        |kind: Kind, key: &str| declared.iter().position(|d| d.entry.kind() == kind && d.entry.key() == key);
     // Only for files that a person can have written, because the search is quadratic.
     if declared.len() > 1000 {
         return Vec::new();
@@ -216,10 +262,14 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
         if let Some(end) = grant.expires.filter(|end| *end <= defaults.now) {
             notes.push(format!("{} ended at {end}: nothing will be given by it", parties(grant)));
         }
-        if let Some(Entry::Agent(agent)) = of(Kind::Agent, grant.agent.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry) {
+        if let Some(Entry::Agent(agent)) =
+            of(Kind::Agent, grant.agent.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry)
+        {
             notes.extend(unused(grant, &agent.ceiling, &format!("the ceiling of `{}`", agent.name)));
         }
-        if let Some(Entry::Person(person)) = of(Kind::Person, grant.person.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry) {
+        if let Some(Entry::Person(person)) =
+            of(Kind::Person, grant.person.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry)
+        {
             notes.extend(unused(grant, &person.may, &format!("what `{}` may do", person.name)));
         }
     }
@@ -227,9 +277,11 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
 }
 
 fn unused(grant: &Grant, bound: &[Permission], whose: &str) -> Option<String> {
-    let within = bound.iter().find(|p| p.resource == grant.resource).map(|p| p.scopes.clone()).unwrap_or_default();
+    let within =
+        bound.iter().find(|p| p.resource == grant.resource).map(|p| p.scopes.clone()).unwrap_or_default();
     let beyond = grant.scopes.filter(|scope| !within.contains(scope));
-    (!beyond.is_empty()).then(|| format!("{} has `{beyond}`, which {whose} does not: it will not be given", parties(grant)))
+    (!beyond.is_empty())
+        .then(|| format!("{} has `{beyond}`, which {whose} does not: it will not be given", parties(grant)))
 }
 
 fn parties(grant: &Grant) -> String {

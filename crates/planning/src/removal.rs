@@ -14,8 +14,8 @@ pub(crate) fn removal(entry: &Entry) -> Result<(), StateRefusal> {
     }
 }
 
-/// Whether an entry stays in the registry permanently: the names of retired agents are never given to other agents, and revoked grants
-/// explain old records.
+/// Whether an entry stays in the registry permanently: the names of retired agents are never given to other
+/// agents, and revoked grants explain old records.
 pub(crate) fn is_history(entry: &Entry) -> bool {
     matches!(removal(entry), Err(StateRefusal::Retired | StateRefusal::Revoked))
 }

@@ -1,8 +1,8 @@
 //! Selectors that no process can show, and selectors that probably do not mean what they seem to mean.
 //!
-//! A node compares selectors with what the kernel says about one process: one user, one group, one program. Selectors that
-//! can never match are refused, because otherwise the agent would have no identity and no error would say so. A note is
-//! printed for selectors that depend on the machine.
+//! A node compares selectors with what the kernel says about one process: one user, one group, one program.
+//! Selectors that can never match are refused, because otherwise the agent would have no identity and no
+//! error would say so. A note is printed for selectors that depend on the machine.
 
 use std::collections::{HashMap, HashSet};
 
@@ -11,20 +11,26 @@ use mandate_core::registry::{AgentState, Registry};
 use mandate_core::selector::{FORMS, InvalidSelector, shows_all};
 use mandate_core::{AgentName, Selector, UnixSelector};
 
-/// The number by which the kernel shows users and groups of other user namespaces, unless a machine is set up otherwise.
+/// The number by which the kernel shows users and groups of other user namespaces, unless a machine is set up
+/// otherwise.
 const OVERFLOW: u32 = 65_534;
 
 /// Names under which interpreters are mostly symbolic links.
 const LINKS: [&str; 6] = ["python", "python3", "java", "sh", "awk", "editor"];
 
-/// The selectors of one agent, in the order of the list. Refuses those that no process can show, with the place in the list.
+/// The selectors of one agent, in the order of the list. Refuses those that no process can show, with the
+/// place in the list.
 pub(crate) fn check(selectors: &[String]) -> Result<Vec<Selector>, (usize, String)> {
     let mut all: Vec<Selector> = Vec::with_capacity(selectors.len());
     for (at, text) in selectors.iter().enumerate() {
         let selector = check_one(text).map_err(|why| (at, format!("selector {text:?}: {why}")))?;
         if let Some((other, what)) = all.iter().find_map(|other| Some((other, only_one(other, &selector)?))) {
-            let (other, why) = (other.to_string(), "a process must show all of an agent's selectors, and it has one");
-            return Err((at, format!("selectors {other:?} and {text:?}: {why} {what}; make two agents of them")));
+            let (other, why) =
+                (other.to_string(), "a process must show all of an agent's selectors, and it has one");
+            return Err((
+                at,
+                format!("selectors {other:?} and {text:?}: {why} {what}; make two agents of them"),
+            ));
         }
         all.push(selector);
     }
@@ -39,7 +45,8 @@ pub(crate) fn readable(selectors: &[String]) -> Vec<Selector> {
 fn check_one(text: &str) -> Result<Selector, String> {
     let selector: Selector = text.parse().map_err(|error: InvalidSelector| error.to_string())?;
     // `(uid_t) -1` is no user or group (credentials(7)).
-    let names_nobody = matches!(selector, Selector::Unix(UnixSelector::Uid(u32::MAX) | UnixSelector::Gid(u32::MAX)));
+    let names_nobody =
+        matches!(selector, Selector::Unix(UnixSelector::Uid(u32::MAX) | UnixSelector::Gid(u32::MAX)));
     if selector.is_attestable() && !names_nobody { Ok(selector) } else { Err(FORMS.to_owned()) }
 }
 
@@ -59,7 +66,10 @@ fn only_one(one: &Selector, other: &Selector) -> Option<&'static str> {
 /// What to say about the selectors of one agent.
 pub(crate) fn notes(item: &AgentItem) -> Vec<String> {
     if item.selectors.is_empty() {
-        return vec![format!("agent `{}` has no selectors, so no process will be issued its identity", item.name)];
+        return vec![format!(
+            "agent `{}` has no selectors, so no process will be issued its identity",
+            item.name
+        )];
     }
     let of = |selector: &Selector| {
         let Selector::Unix(unix) = selector else { return None };
@@ -86,15 +96,17 @@ fn path_note(path: &str) -> Option<&'static str> {
     (is_merged || is_virtual || LINKS.contains(&name)).then_some(LINK)
 }
 
-/// Agents in `items` whose processes all match another agent too, in `items` or among the entries that stay. One note for
-/// each.
+/// Agents in `items` whose processes all match another agent too, in `items` or among the entries that stay.
+/// One note for each.
 pub(crate) fn overlaps(items: &[AgentItem], current: &Registry) -> Vec<String> {
     let declared: HashSet<&AgentName> = items.iter().map(|item| &item.name).collect();
     let lives = |state: AgentState| state != AgentState::Retired;
     let staying = current.agents().filter(|agent| !declared.contains(&agent.name) && lives(agent.state));
     let living = items.iter().filter(|item| item.state.is_none_or(lives));
-    let living: Vec<(&AgentName, Vec<Selector>)> = living.map(|item| (&item.name, readable(&item.selectors))).collect();
-    let mut agents: Vec<(&AgentName, &[Selector])> = staying.map(|agent| (&agent.name, agent.selectors.as_slice())).collect();
+    let living: Vec<(&AgentName, Vec<Selector>)> =
+        living.map(|item| (&item.name, readable(&item.selectors))).collect();
+    let mut agents: Vec<(&AgentName, &[Selector])> =
+        staying.map(|agent| (&agent.name, agent.selectors.as_slice())).collect();
     agents.extend(living.iter().map(|(name, selectors)| (*name, selectors.as_slice())));
     agents.retain(|(_, selectors)| !selectors.is_empty());
     let mut known = BySelector::new(&agents);
@@ -105,7 +117,9 @@ pub(crate) fn overlaps(items: &[AgentItem], current: &Registry) -> Vec<String> {
             && let Some((other, theirs)) = known.first_overlap(selectors).and_then(|other| agents.get(other))
         {
             let what = match (shows_all(theirs, selectors), shows_all(selectors, theirs)) {
-                (true, true) => format!("agents `{other}` and `{name}` have the same selectors, so each process is both"),
+                (true, true) => {
+                    format!("agents `{other}` and `{name}` have the same selectors, so each process is both")
+                }
                 (true, false) => format!("every process of agent `{other}` is agent `{name}`, too"),
                 _ => format!("every process of agent `{name}` is agent `{other}`, too"),
             };
@@ -116,7 +130,8 @@ pub(crate) fn overlaps(items: &[AgentItem], current: &Registry) -> Vec<String> {
     notes
 }
 
-/// Agents by their selectors. To compare each agent with each other takes minutes where there are a hundred thousand.
+/// Agents by their selectors. To compare each agent with each other takes minutes where there are a hundred
+/// thousand.
 struct BySelector<'a> {
     agents: &'a [(&'a AgentName, &'a [Selector])],
     /// How many agents have a selector.
@@ -175,16 +190,21 @@ mod tests {
     #[test]
     fn the_index_finds_the_overlap_that_comparing_each_with_each_finds() {
         let sets: Vec<Vec<Selector>> = (1..32u32)
-            .map(|bits| (0..4).filter(|n| (bits % 16) >> n & 1 == 1).map(|n| UnixSelector::Uid(n).into()).collect())
+            .map(|bits| {
+                (0..4).filter(|n| (bits % 16) >> n & 1 == 1).map(|n| UnixSelector::Uid(n).into()).collect()
+            })
             .filter(|set: &Vec<Selector>| !set.is_empty())
             .collect();
         for step in [1, 7, 11, 13, 29] {
             let order: Vec<usize> = (0..sets.len()).map(|n| n * step % sets.len()).collect();
             let names: Vec<AgentName> = order.iter().map(|n| format!("agent-{n}").parse().unwrap()).collect();
-            let agents: Vec<(&AgentName, &[Selector])> = names.iter().zip(&order).map(|(name, n)| (name, sets[*n].as_slice())).collect();
+            let agents: Vec<(&AgentName, &[Selector])> =
+                names.iter().zip(&order).map(|(name, n)| (name, sets[*n].as_slice())).collect();
             let mut index = BySelector::new(&agents);
             for (at, (_, selectors)) in agents.iter().enumerate() {
-                let compared = agents[..at].iter().position(|(_, theirs)| shows_all(theirs, selectors) || shows_all(selectors, theirs));
+                let compared = agents[..at]
+                    .iter()
+                    .position(|(_, theirs)| shows_all(theirs, selectors) || shows_all(selectors, theirs));
                 assert_eq!(index.first_overlap(selectors), compared, "{step}: {at}");
                 index.add(at, selectors);
             }
@@ -208,10 +228,14 @@ mod tests {
 
     #[test]
     fn two_users_groups_or_programs_of_one_process_are_refused() {
-        let (zeros, ones) = (format!("unix:sha256:{}", "0".repeat(64)), format!("unix:sha256:{}", "1".repeat(64)));
-        for (one, two) in
-            [("unix:uid:1", "unix:uid:2"), ("unix:gid:1", "unix:gid:2"), ("unix:path:/a", "unix:path:/b"), (zeros.as_str(), ones.as_str())]
-        {
+        let (zeros, ones) =
+            (format!("unix:sha256:{}", "0".repeat(64)), format!("unix:sha256:{}", "1".repeat(64)));
+        for (one, two) in [
+            ("unix:uid:1", "unix:uid:2"),
+            ("unix:gid:1", "unix:gid:2"),
+            ("unix:path:/a", "unix:path:/b"),
+            (zeros.as_str(), ones.as_str()),
+        ] {
             let (at, why) = refused(&[one, "unix:uid:1", two]).unwrap();
             assert!(why.contains(one) || why.contains("unix:uid:1"), "{why}");
             assert!(at == 2 && why.contains("make two agents"), "{why}");

@@ -1,7 +1,9 @@
-//! The states of agents, people, grants, clients and nodes, and the state after each act: a table for each kind, without I/O.
+//! The states of agents, people, grants, clients and nodes, and the state after each act: a table for each
+//! kind, without I/O.
 //!
-//! Every change of a state goes through [`State::after`]: by a registry file, by a call for one entry, and by a revocation.
-//! `states.txt` beside the crate shows the whole table. Resources, issuers and policies have no states: they exist or not.
+//! Every change of a state goes through [`State::after`]: by a registry file, by a call for one entry, and by
+//! a revocation. `states.txt` beside the crate shows the whole table. Resources, issuers and policies have no
+//! states: they exist or not.
 
 use std::fmt;
 
@@ -13,7 +15,8 @@ pub trait State: Copy + 'static {
     /// The acts that an operator can ask for.
     type Act: Copy + 'static;
 
-    /// The state after `act`, which may be the same one; `None` if the entry is then gone. Or why the act is refused.
+    /// The state after `act`, which may be the same one; `None` if the entry is then gone. Or why the act is
+    /// refused.
     fn after(self, act: Self::Act) -> Result<Option<Self>, StateRefusal>;
 }
 
@@ -62,7 +65,8 @@ pub enum AgentAct {
 }
 
 impl AgentAct {
-    /// The act that is meant by a caller that names only the wanted state, such as a registry file. It is never a release.
+    /// The act that is meant by a caller that names only the wanted state, such as a registry file. It is
+    /// never a release.
     pub(crate) fn towards(wish: AgentState) -> Self {
         match wish {
             AgentState::Active => Self::Activate,
@@ -79,14 +83,20 @@ impl State for AgentState {
     fn after(self, act: AgentAct) -> Result<Option<Self>, StateRefusal> {
         use AgentAct as Act;
         match (self, act) {
-            (Self::Active | Self::Suspended, Act::Suspend) | (Self::Contained, Act::Release) => Ok(Some(Self::Suspended)),
+            (Self::Active | Self::Suspended, Act::Suspend) | (Self::Contained, Act::Release) => {
+                Ok(Some(Self::Suspended))
+            }
             (Self::Active | Self::Suspended | Self::Contained, Act::Contain) => Ok(Some(Self::Contained)),
             (Self::Active | Self::Suspended, Act::Activate) => Ok(Some(Self::Active)),
-            (Self::Active | Self::Suspended | Self::Contained | Self::Retired, Act::Retire) => Ok(Some(Self::Retired)),
+            (Self::Active | Self::Suspended | Self::Contained | Self::Retired, Act::Retire) => {
+                Ok(Some(Self::Retired))
+            }
             (Self::Active | Self::Suspended, Act::Remove) => Ok(None),
             (Self::Active | Self::Suspended, Act::Release) => Err(StateRefusal::NotContained),
             (Self::Contained, Act::Suspend | Act::Activate | Act::Remove) => Err(StateRefusal::Contained),
-            (Self::Retired, Act::Suspend | Act::Contain | Act::Release | Act::Activate | Act::Remove) => Err(StateRefusal::Retired),
+            (Self::Retired, Act::Suspend | Act::Contain | Act::Release | Act::Activate | Act::Remove) => {
+                Err(StateRefusal::Retired)
+            }
         }
     }
 }

@@ -73,11 +73,16 @@ fn the_example_becomes_entries_with_safe_defaults() {
     assert_eq!(agent.spiffe_id.as_str(), "spiffe://acme.example/agent/support-agent");
     assert_eq!((agent.chain_depth, agent.state), (3, AgentState::Active));
     let riley = registry.person(&"riley".parse().unwrap()).unwrap();
-    assert_eq!((riley.id.iss.as_str(), riley.id.sub.as_str(), riley.disabled), ("https://mandate.acme.example", "riley", false));
+    assert_eq!(
+        (riley.id.iss.as_str(), riley.id.sub.as_str(), riley.disabled),
+        ("https://mandate.acme.example", "riley", false)
+    );
     let grant = registry.grants().next().unwrap();
     assert_eq!(grant.expires, Some("2027-01-31T00:00:00Z".parse().unwrap()));
     assert_eq!((grant.max_uses, grant.revoked), (Some(500), false));
-    assert!(registry.issuers().all(|issuer| issuer.subject_scope == mandate_core::registry::SubjectScope::Token));
+    assert!(
+        registry.issuers().all(|issuer| issuer.subject_scope == mandate_core::registry::SubjectScope::Token)
+    );
     assert!(registry.clients().all(|client| client.agents.is_empty()));
 }
 
@@ -95,7 +100,8 @@ fn applying_again_changes_nothing() {
 fn what_get_prints_can_be_applied_and_changes_nothing() {
     let registry = registry(EXAMPLE);
     let items = registry.entries();
-    let file = RegistryFile::from_items(items.iter().map(|entry| RegistryItem::of(entry, &defaults().issuer)));
+    let file =
+        RegistryFile::from_items(items.iter().map(|entry| RegistryItem::of(entry, &defaults().issuer)));
     let text = toml::to_string(&file).unwrap();
     let again = plan(&registry, &text, true).unwrap();
     assert!(again.is_empty(), "{again:?}\n{text}");
@@ -103,7 +109,11 @@ fn what_get_prints_can_be_applied_and_changes_nothing() {
 
 #[test]
 fn a_date_time_needs_no_quotes_and_a_span_is_a_span() {
-    let text = |expires: &str| format!("[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nexpires = {expires}\n");
+    let text = |expires: &str| {
+        format!(
+            "[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nexpires = {expires}\n"
+        )
+    };
     let at = Expiry::At("2027-01-31T00:00:00Z".parse().unwrap());
     assert_eq!(parse(&text("2027-01-31T00:00:00Z")).unwrap().grant[0].expires, Some(at));
     assert_eq!(parse(&text("\"2027-01-31T00:00:00Z\"")).unwrap().grant[0].expires, Some(at));
@@ -117,7 +127,12 @@ fn a_date_time_needs_no_quotes_and_a_span_is_a_span() {
 fn every_dangling_reference_is_named_at_its_place() {
     let empty = Registry::default();
     for (from, to, detail, place) in [
-        ("owner     = \"riley\"", "owner     = \"rileh\"", "person `rileh` is not declared; did you mean `riley`?", (14, 13)),
+        (
+            "owner     = \"riley\"",
+            "owner     = \"rileh\"",
+            "person `rileh` is not declared; did you mean `riley`?",
+            (14, 13),
+        ),
         ("person   = \"riley\"", "person   = \"jo\"", "person `jo` is not declared", (20, 12)),
         ("agent    = \"support-agent\"", "agent    = \"x\"", "agent `x` is not declared", (21, 12)),
         (
@@ -138,7 +153,12 @@ fn every_dangling_reference_is_named_at_its_place() {
             "tool `close_opportunity` needs the scope `delete`, which resource `crm` does not have",
             (6, 49),
         ),
-        ("redirect_uris = [", "agents = [\"ghost\"]\nredirect_uris = [", "agent `ghost` is not declared", (29, 11)),
+        (
+            "redirect_uris = [",
+            "agents = [\"ghost\"]\nredirect_uris = [",
+            "agent `ghost` is not declared",
+            (29, 11),
+        ),
     ] {
         let text = EXAMPLE.replacen(from, to, 1);
         assert_ne!(text, EXAMPLE, "{from}");
@@ -151,8 +171,7 @@ fn every_dangling_reference_is_named_at_its_place() {
 #[test]
 fn a_reference_may_point_at_what_is_declared_already_unless_that_is_pruned() {
     let current = registry(EXAMPLE);
-    let more =
-        "[[agent]]\nname = \"b\"\nowner = \"riley\"\npurpose = \"x\"\nceiling = [{ resource = \"crm\", scopes = [\"read:cases\"] }]\n";
+    let more = "[[agent]]\nname = \"b\"\nowner = \"riley\"\npurpose = \"x\"\nceiling = [{ resource = \"crm\", scopes = [\"read:cases\"] }]\n";
     let made = plan(&current, more, false).unwrap();
     assert_eq!(made.changes.len(), 1);
     assert_eq!(made.notes, ["agent `b` has no selectors, so no process will be issued its identity"]);
@@ -165,7 +184,10 @@ fn what_stays_may_not_lose_what_it_mentions() {
     let current = registry(EXAMPLE);
     let narrower = "[[resource]]\nname = \"crm\"\nuri = \"http://127.0.0.1:9100\"\nscopes = [\"read:cases\", \"write:case_comments\"]\n";
     let (detail, place) = refused(&current, narrower, false);
-    assert_eq!(detail, "person `riley`, which stays, mentions: resource `crm` has no scope `write:opportunities`");
+    assert_eq!(
+        detail,
+        "person `riley`, which stays, mentions: resource `crm` has no scope `write:opportunities`"
+    );
     assert_eq!(place, (1, 1));
 }
 
@@ -182,9 +204,14 @@ fn pruning_removes_what_is_not_mentioned_dependants_first() {
 #[test]
 fn a_change_names_its_fields() {
     let current = registry(EXAMPLE);
-    let text = EXAMPLE.replace("max_uses = 500", "max_uses = 5\nlifetime = \"2m\"").replace("Works on", "Answers");
+    let text =
+        EXAMPLE.replace("max_uses = 500", "max_uses = 5\nlifetime = \"2m\"").replace("Works on", "Answers");
     let response = plan(&current, &text, true).unwrap().to_response(false, &defaults().issuer);
-    let said: Vec<String> = response.changes.iter().map(|c| format!("{} {:?} {}", c.kind, c.change, c.fields.join(","))).collect();
+    let said: Vec<String> = response
+        .changes
+        .iter()
+        .map(|c| format!("{} {:?} {}", c.kind, c.change, c.fields.join(",")))
+        .collect();
     assert_eq!(said, ["agent Changed purpose", "grant Changed lifetime,max_uses"]);
     assert_eq!((response.unchanged, response.dry_run), (4, false));
 }
@@ -193,15 +220,25 @@ fn a_change_names_its_fields() {
 fn a_change_is_told_as_it_was_and_as_it_will_be_in_the_words_of_the_file() {
     let current = registry(EXAMPLE);
     let text = EXAMPLE
-        .replace("ceiling   = [{ resource = \"crm\", scopes = [\"read:cases\", \"write:case_comments\"] }]", "ceiling = []")
+        .replace(
+            "ceiling   = [{ resource = \"crm\", scopes = [\"read:cases\", \"write:case_comments\"] }]",
+            "ceiling = []",
+        )
         .replace("max_uses = 500", "lifetime = \"2m\"");
     let changes = plan(&current, &text, true).unwrap().to_response(true, &defaults().issuer).changes;
     let agent = &changes[0].differences[0];
     assert_eq!((agent.field.as_str(), changes[0].about.as_ref()), ("ceiling", None));
-    assert_eq!(agent.before, Some(serde_json::json!([{"resource": "crm", "scopes": ["read:cases", "write:case_comments"]}])));
+    assert_eq!(
+        agent.before,
+        Some(serde_json::json!([{"resource": "crm", "scopes": ["read:cases", "write:case_comments"]}]))
+    );
     assert_eq!(agent.after, Some(serde_json::json!([])));
     assert_eq!(changes[1].about.as_deref(), Some("riley → support-agent on crm"));
-    let grant: Vec<_> = changes[1].differences.iter().map(|d| (d.field.as_str(), d.before.clone(), d.after.clone())).collect();
+    let grant: Vec<_> = changes[1]
+        .differences
+        .iter()
+        .map(|d| (d.field.as_str(), d.before.clone(), d.after.clone()))
+        .collect();
     assert_eq!(grant, [("lifetime", None, Some("2m".into())), ("max_uses", Some(500.into()), None)]);
 }
 
@@ -209,12 +246,21 @@ fn a_change_is_told_as_it_was_and_as_it_will_be_in_the_words_of_the_file() {
 fn two_entries_may_not_claim_one_identifier() {
     let current = registry(EXAMPLE);
     let resource = "[[resource]]\nname = \"crm2\"\nuri = \"http://127.0.0.1:9100\"\n";
-    assert_eq!(refused(&current, resource, false), ("resource `crm` is `http://127.0.0.1:9100` already".to_owned(), (3, 7)));
+    assert_eq!(
+        refused(&current, resource, false),
+        ("resource `crm` is `http://127.0.0.1:9100` already".to_owned(), (3, 7))
+    );
     assert!(plan(&Registry::default(), resource, false).is_ok());
     let agent = "[[agent]]\nname = \"b\"\nowner = \"riley\"\npurpose = \"x\"\nspiffe_id = \"spiffe://acme.example/agent/support-agent\"\n";
-    assert_eq!(refused(&current, agent, false).0, "agent `support-agent` is `spiffe://acme.example/agent/support-agent` already");
+    assert_eq!(
+        refused(&current, agent, false).0,
+        "agent `support-agent` is `spiffe://acme.example/agent/support-agent` already"
+    );
     let people = "[[issuer]]\nurl = \"https://login.acme.example\"\naudience = \"x\"\n[[person]]\nname = \"a\"\nissuer = \"https://login.acme.example\"\nsub = \"1\"\n[[person]]\nname = \"b\"\nissuer = \"https://login.acme.example\"\nsub = \"1\"\n";
-    assert_eq!(refused(&Registry::default(), people, false).0, "person `a` is `1 of https://login.acme.example` already");
+    assert_eq!(
+        refused(&Registry::default(), people, false).0,
+        "person `a` is `1 of https://login.acme.example` already"
+    );
 }
 
 #[test]
@@ -226,8 +272,11 @@ fn an_identifier_may_pass_from_one_entry_to_another_in_one_file() {
 
 #[test]
 fn identities_outside_the_agents_own_space_are_refused() {
-    let agent =
-        |id: &str| format!("[[person]]\nname = \"p\"\n[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\nspiffe_id = \"{id}\"\n");
+    let agent = |id: &str| {
+        format!(
+            "[[person]]\nname = \"p\"\n[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\nspiffe_id = \"{id}\"\n"
+        )
+    };
     for id in [
         "spiffe://other.example/agent/a",
         "spiffe://acme.example",
@@ -246,7 +295,9 @@ fn identities_outside_the_agents_own_space_are_refused() {
 #[test]
 fn selectors_that_could_never_match_are_refused() {
     let agent = |selector: &str| {
-        format!("[[person]]\nname = \"p\"\n[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\nselectors = [\"{selector}\"]\n")
+        format!(
+            "[[person]]\nname = \"p\"\n[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\nselectors = [\"{selector}\"]\n"
+        )
     };
     for bad in [
         "",
@@ -270,7 +321,12 @@ fn selectors_that_could_never_match_are_refused() {
     }
     let (detail, _) = refused(&Registry::default(), &agent("unix:uid:1\", \"unix:uid:2"), false);
     assert!(detail.contains("make two agents"), "{detail}");
-    for good in ["unix:uid:0", "unix:gid:1000", "unix:path:/usr/bin/my agent", &format!("unix:sha256:{}", "0a".repeat(32))] {
+    for good in [
+        "unix:uid:0",
+        "unix:gid:1000",
+        "unix:path:/usr/bin/my agent",
+        &format!("unix:sha256:{}", "0a".repeat(32)),
+    ] {
         let text = agent(good).replace("selectors", "dangerous_any_user = true\nselectors");
         assert!(plan(&Registry::default(), &text, false).is_ok(), "{good}");
     }
@@ -278,32 +334,54 @@ fn selectors_that_could_never_match_are_refused() {
 
 /// An agent of these selectors and more lines.
 fn agent_of(selectors: &str, more: &str) -> String {
-    format!("[[person]]\nname = \"p\"\n[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\nselectors = [{selectors}]\n{more}")
+    format!(
+        "[[person]]\nname = \"p\"\n[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\nselectors = [{selectors}]\n{more}"
+    )
 }
 
 #[test]
 fn an_agent_that_every_local_user_could_be_needs_a_word_that_says_so() {
     let digest = format!("\"unix:sha256:{}\"", "0a".repeat(32));
-    for selectors in ["\"unix:path:/usr/bin/agent\"", &digest, &format!("\"unix:path:/usr/bin/agent\", {digest}")] {
+    for selectors in
+        ["\"unix:path:/usr/bin/agent\"", &digest, &format!("\"unix:path:/usr/bin/agent\", {digest}")]
+    {
         let (detail, place) = refused(&Registry::default(), &agent_of(selectors, ""), false);
-        assert!(detail.contains("every local user") && detail.contains("dangerous_any_user = true"), "{detail}");
+        assert!(
+            detail.contains("every local user") && detail.contains("dangerous_any_user = true"),
+            "{detail}"
+        );
         assert_eq!(place, (7, 13));
         let accepted = agent_of(selectors, "dangerous_any_user = true\n");
         let plan = plan(&Registry::default(), &accepted, false).unwrap();
-        assert!(plan.notes.iter().any(|note| note.contains("every local user can act as it")), "{:?}", plan.notes);
+        assert!(
+            plan.notes.iter().any(|note| note.contains("every local user can act as it")),
+            "{:?}",
+            plan.notes
+        );
         let registry = registry(&accepted);
-        let file = RegistryFile::from_items(registry.entries().iter().map(|entry| RegistryItem::of(entry, &defaults().issuer)));
+        let file = RegistryFile::from_items(
+            registry.entries().iter().map(|entry| RegistryItem::of(entry, &defaults().issuer)),
+        );
         assert!(file.agent[0].dangerous_any_user, "what get prints says so too");
     }
-    for selectors in ["", "\"unix:uid:1000\"", "\"unix:gid:1000\"", "\"unix:uid:1000\", \"unix:path:/usr/bin/agent\""] {
+    for selectors in
+        ["", "\"unix:uid:1000\"", "\"unix:gid:1000\"", "\"unix:uid:1000\", \"unix:path:/usr/bin/agent\""]
+    {
         assert!(plan(&Registry::default(), &agent_of(selectors, ""), false).is_ok(), "{selectors}");
-        let noted = plan(&Registry::default(), &agent_of(selectors, "dangerous_any_user = true\n"), false).unwrap();
-        assert!(noted.notes.iter().any(|note| note.contains("`dangerous_any_user` of agent `a` has no effect")), "{:?}", noted.notes);
+        let noted =
+            plan(&Registry::default(), &agent_of(selectors, "dangerous_any_user = true\n"), false).unwrap();
+        assert!(
+            noted.notes.iter().any(|note| note.contains("`dangerous_any_user` of agent `a` has no effect")),
+            "{:?}",
+            noted.notes
+        );
     }
 }
 
 fn client_of(lines: &str) -> String {
-    format!("[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = [\"read:cases\"]\n[[client]]\nid = \"app\"\n{lines}")
+    format!(
+        "[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = [\"read:cases\"]\n[[client]]\nid = \"app\"\n{lines}"
+    )
 }
 
 #[test]
@@ -311,17 +389,29 @@ fn a_client_lists_scopes_that_some_resource_has() {
     let registry_of = |lines: &str| registry(&client_of(lines));
     let app = "app".parse().unwrap();
     assert_eq!(registry_of("").client(&app).unwrap().scopes, None);
-    assert_eq!(registry_of("scopes = [\"read:cases\"]\n").client(&app).unwrap().scopes, Some("read:cases".parse().unwrap()));
+    assert_eq!(
+        registry_of("scopes = [\"read:cases\"]\n").client(&app).unwrap().scopes,
+        Some("read:cases".parse().unwrap())
+    );
     let nothing = registry_of("scopes = []\n");
-    assert_eq!(nothing.client(&app).unwrap().scopes, Some(mandate_core::ScopeSet::new()), "an empty list is nothing, not everything");
+    assert_eq!(
+        nothing.client(&app).unwrap().scopes,
+        Some(mandate_core::ScopeSet::new()),
+        "an empty list is nothing, not everything"
+    );
     let (detail, place) = refused(&Registry::default(), &client_of("scopes = [\"read:casse\"]\n"), false);
-    assert_eq!((detail.as_str(), place), ("no resource has a scope `read:casse`; did you mean `read:cases`?", (7, 10)));
+    assert_eq!(
+        (detail.as_str(), place),
+        ("no resource has a scope `read:casse`; did you mean `read:cases`?", (7, 10))
+    );
     // A scope that goes away is named where it is still listed.
     let current = registry_of("scopes = [\"read:cases\"]\n");
     let narrowed = "[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = []\n";
     let findings = plan(&current, narrowed, false).unwrap_err();
     assert!(
-        findings.iter().any(|f| f.detail == "client `app`, which stays, mentions: no resource has a scope `read:cases`"),
+        findings
+            .iter()
+            .any(|f| f.detail == "client `app`, which stays, mentions: no resource has a scope `read:cases`"),
         "{findings:?}"
     );
 }
@@ -330,7 +420,9 @@ fn a_client_lists_scopes_that_some_resource_has() {
 fn the_methods_of_a_client_and_the_audience_of_its_assertions_are_kept() {
     use mandate_core::registry::{AssertionAudience, ClientAuthentication};
     let keys = r#"jwks = '{"keys":[{"kty":"EC"}]}'"#;
-    let of = |lines: &str| registry(&client_of(lines)).client(&"app".parse().unwrap()).unwrap().authentication.clone();
+    let of = |lines: &str| {
+        registry(&client_of(lines)).client(&"app".parse().unwrap()).unwrap().authentication.clone()
+    };
     assert_eq!(of("authentication = \"client_secret_post\"\n"), ClientAuthentication::ClientSecretPost);
     for (line, expected) in [
         ("", AssertionAudience::Issuer),
@@ -338,20 +430,32 @@ fn the_methods_of_a_client_and_the_audience_of_its_assertions_are_kept() {
         ("assertion_audience = \"token_endpoint\"\n", AssertionAudience::TokenEndpoint),
     ] {
         let made = of(&format!("authentication = \"private_key_jwt\"\n{keys}\n{line}"));
-        assert!(matches!(made, ClientAuthentication::PrivateKeyJwt { audience, .. } if audience == expected), "{line}{made:?}");
+        assert!(
+            matches!(made, ClientAuthentication::PrivateKeyJwt { audience, .. } if audience == expected),
+            "{line}{made:?}"
+        );
     }
-    let (detail, place) = refused(&Registry::default(), &client_of("assertion_audience = \"issuer\"\n"), false);
+    let (detail, place) =
+        refused(&Registry::default(), &client_of("assertion_audience = \"issuer\"\n"), false);
     assert!(detail.contains("needs authentication = \"private_key_jwt\""), "{detail}");
     assert_eq!(place, (7, 22));
 }
 
 #[test]
 fn redirect_uris_are_refused_where_they_stand_and_claimable_schemes_are_noted() {
-    let (detail, place) =
-        refused(&Registry::default(), &client_of("redirect_uris = [\"https://a.example\", \"javascript:alert(1)\"]\n"), false);
+    let (detail, place) = refused(
+        &Registry::default(),
+        &client_of("redirect_uris = [\"https://a.example\", \"javascript:alert(1)\"]\n"),
+        false,
+    );
     assert!(detail.starts_with("redirect URI \"javascript:alert(1)\": the scheme `javascript`"), "{detail}");
     assert_eq!(place, (7, 39));
-    let native = plan(&Registry::default(), &client_of("redirect_uris = [\"com.example.app:/cb\", \"cursor://x/cb\"]\n"), false).unwrap();
+    let native = plan(
+        &Registry::default(),
+        &client_of("redirect_uris = [\"com.example.app:/cb\", \"cursor://x/cb\"]\n"),
+        false,
+    )
+    .unwrap();
     assert_eq!(native.notes.len(), 1, "{:?}", native.notes);
     assert!(native.notes[0].contains("claim the scheme `cursor`"), "{:?}", native.notes);
 }
@@ -377,7 +481,8 @@ fn the_built_in_administration_is_never_pruned_and_can_be_mentioned() {
         let again = plan(&after, text, prune).unwrap();
         assert!(again.is_empty(), "{again:?}");
         // What get prints names it, and can be applied too.
-        let file = RegistryFile::from_items(after.entries().iter().map(|entry| RegistryItem::of(entry, &issuer)));
+        let file =
+            RegistryFile::from_items(after.entries().iter().map(|entry| RegistryItem::of(entry, &issuer)));
         assert!(plan(&after, &toml::to_string(&file).unwrap(), prune).unwrap().is_empty());
     }
 }
@@ -389,30 +494,55 @@ fn two_resources_that_differ_by_the_slash_of_an_empty_path_are_one_identifier() 
     let (detail, place) = refused(&Registry::default(), &both, false);
     assert_eq!((detail.as_str(), place), ("resource `one` is `https://crm.example` already", (6, 7)));
     let current = registry(&of("https://crm.example/", "one"));
-    assert!(refused(&current, &of("https://crm.example", "two"), false).0.starts_with("resource `one` is"), "declared before");
-    assert!(plan(&current, &of("https://crm.example", "one"), false).is_ok(), "it may be spelt in the other way");
+    assert!(
+        refused(&current, &of("https://crm.example", "two"), false).0.starts_with("resource `one` is"),
+        "declared before"
+    );
+    assert!(
+        plan(&current, &of("https://crm.example", "one"), false).is_ok(),
+        "it may be spelt in the other way"
+    );
     let paths = format!("{}{}", of("https://crm.example/api", "one"), of("https://crm.example/api/", "two"));
     assert!(plan(&Registry::default(), &paths, false).is_ok());
 }
 
 #[test]
 fn selectors_that_many_processes_share_or_that_depend_on_the_machine_are_noted() {
-    let agent =
-        |name: &str, selectors: &str| format!("[[agent]]\nname = \"{name}\"\nowner = \"p\"\npurpose = \"x\"\nselectors = [{selectors}]\n");
+    let agent = |name: &str, selectors: &str| {
+        format!("[[agent]]\nname = \"{name}\"\nowner = \"p\"\npurpose = \"x\"\nselectors = [{selectors}]\n")
+    };
     let file = |agents: &[String]| format!("[[person]]\nname = \"p\"\n{}", agents.concat());
     let notes = |current: &Registry, text: &str| plan(current, text, false).unwrap().notes;
-    let (broad, narrow) = (agent("broad", "\"unix:uid:1\""), agent("narrow", "\"unix:uid:1\", \"unix:path:/opt/x\""));
-    let said = notes(&Registry::default(), &file(&[broad.clone(), narrow.clone(), agent("twin", "\"unix:path:/opt/x\", \"unix:uid:1\"")]));
+    let (broad, narrow) =
+        (agent("broad", "\"unix:uid:1\""), agent("narrow", "\"unix:uid:1\", \"unix:path:/opt/x\""));
+    let said = notes(
+        &Registry::default(),
+        &file(&[broad.clone(), narrow.clone(), agent("twin", "\"unix:path:/opt/x\", \"unix:uid:1\"")]),
+    );
     assert_eq!(said.len(), 2, "{said:?}");
-    assert!(said[0].starts_with("every process of agent `narrow` is agent `broad`, too; `mandate svid fetch --agent NAME`"), "{said:?}");
-    assert!(notes(&Registry::default(), &file(&[agent("a", "\"unix:uid:1\""), agent("b", "\"unix:uid:2\"")])).is_empty());
+    assert!(
+        said[0].starts_with(
+            "every process of agent `narrow` is agent `broad`, too; `mandate svid fetch --agent NAME`"
+        ),
+        "{said:?}"
+    );
+    assert!(
+        notes(&Registry::default(), &file(&[agent("a", "\"unix:uid:1\""), agent("b", "\"unix:uid:2\"")]))
+            .is_empty()
+    );
     // One that is there already counts, too; the agent itself does not.
     let current = registry(&file(std::slice::from_ref(&broad)));
     assert!(notes(&current, &file(&[broad])).is_empty());
     assert!(notes(&current, &narrow)[0].contains("`narrow` is agent `broad`"));
-    let nobody = notes(&Registry::default(), &file(&[agent("a", "\"unix:uid:65534\", \"unix:gid:65534\", \"unix:path:/bin/a\"")]));
+    let nobody = notes(
+        &Registry::default(),
+        &file(&[agent("a", "\"unix:uid:65534\", \"unix:gid:65534\", \"unix:path:/bin/a\"")]),
+    );
     assert_eq!(nobody.len(), 3, "{nobody:?}");
-    assert!(nobody[0].contains("agent `a`, selector `unix:uid:65534`: ") && nobody[2].contains("symbolic link"), "{nobody:?}");
+    assert!(
+        nobody[0].contains("agent `a`, selector `unix:uid:65534`: ") && nobody[2].contains("symbolic link"),
+        "{nobody:?}"
+    );
 }
 
 #[test]
@@ -428,12 +558,18 @@ fn a_file_cannot_let_a_contained_or_retired_agent_act_again() {
     for held in [AgentState::Suspended, AgentState::Contained, AgentState::Retired] {
         assert!(plan(&state(held), EXAMPLE, false).unwrap().is_empty(), "no `state` keeps {held:?}");
     }
-    assert_eq!(plan(&state(AgentState::Suspended), &wish("active"), false).unwrap().changes[0].fields(&defaults().issuer), ["state"]);
+    assert_eq!(
+        plan(&state(AgentState::Suspended), &wish("active"), false).unwrap().changes[0]
+            .fields(&defaults().issuer),
+        ["state"]
+    );
     let contained = refused(&state(AgentState::Contained), &wish("active"), false).0;
     assert_eq!(contained, "agent `support-agent` is contained until it is released");
     assert!(refused(&state(AgentState::Contained), &wish("suspended"), false).0.contains("contained"));
     assert!(refused(&state(AgentState::Retired), &wish("active"), false).0.contains("retired permanently"));
-    assert!(plan(&state(AgentState::Contained), "", true).unwrap_err()[0].detail.contains("cannot be removed"));
+    assert!(
+        plan(&state(AgentState::Contained), "", true).unwrap_err()[0].detail.contains("cannot be removed")
+    );
     let kept = plan(&state(AgentState::Retired), "", true).unwrap();
     let removed = |change: &PlannedChange| change.after.is_none() && change.kind() == Some(Kind::Agent);
     assert!(!kept.changes.iter().any(removed), "the name is never free again");
@@ -452,7 +588,9 @@ fn a_revoked_grant_is_not_revived_by_its_file() {
     assert!(again.notes[0].contains("stays revoked"), "{:?}", again.notes);
     let revived = EXAMPLE.replace("max_uses = 500", "revoked = false");
     assert!(refused(&current, &revived, false).0.contains("stays revoked"));
-    assert!(plan(&current, "", true).unwrap().changes.iter().all(|change| change.kind() != Some(Kind::Grant)));
+    assert!(
+        plan(&current, "", true).unwrap().changes.iter().all(|change| change.kind() != Some(Kind::Grant))
+    );
 }
 
 #[test]
@@ -463,7 +601,9 @@ fn a_grant_id_cannot_be_bent_to_other_parties() {
         "[[person]]\nname = \"eve\"\n[[grant]]\nid = \"{id}\"\nperson = \"eve\"\nagent = \"support-agent\"\nresource = \"crm\"\nscopes = [\"read:cases\"]\n"
     );
     assert!(refused(&current, &text, false).0.contains("is of `riley`"));
-    let id = |p: &str, a: &str, r: &str, n| grant_id(&p.parse().unwrap(), &a.parse().unwrap(), &r.parse().unwrap(), n);
+    let id = |p: &str, a: &str, r: &str, n| {
+        grant_id(&p.parse().unwrap(), &a.parse().unwrap(), &r.parse().unwrap(), n)
+    };
     assert_ne!(id("ab", "c", "d", None), id("a", "bc", "d", None));
     assert_ne!(id("a", "b", "c", None), id("a", "b", "c", Some("x")));
     assert_eq!(id("a", "b", "c", None), id("a", "b", "c", None));
@@ -487,14 +627,21 @@ fn another_span_is_honoured_and_what_get_prints_of_a_span_is_no_change() {
     let longer = plan(&current, &EXAMPLE.replace("\"2027-01-31T00:00:00Z\"", "\"30d\""), false).unwrap();
     let Some(Entry::Grant(grant)) = longer.puts().next() else { panic!("{longer:?}") };
     assert_eq!(grant.expires, Some("2026-12-24T00:00:00Z".parse::<Timestamp>().unwrap()));
-    let printed = plan(&current, &EXAMPLE.replace("2027-01-31T00:00:00Z", "2026-11-24T01:00:00Z"), false).unwrap();
+    let printed =
+        plan(&current, &EXAMPLE.replace("2027-01-31T00:00:00Z", "2026-11-24T01:00:00Z"), false).unwrap();
     assert!(printed.is_empty(), "{printed:?}");
 }
 
 #[test]
 fn a_grant_that_has_ended_is_noted() {
-    let notes = plan(&Registry::default(), &EXAMPLE.replace("2027-01-31", "2026-01-31"), false).unwrap().notes;
-    assert_eq!(notes, ["the grant of `riley` to `support-agent` on `crm` ended at 2026-01-31T00:00:00.000Z: nothing will be given by it"]);
+    let notes =
+        plan(&Registry::default(), &EXAMPLE.replace("2027-01-31", "2026-01-31"), false).unwrap().notes;
+    assert_eq!(
+        notes,
+        [
+            "the grant of `riley` to `support-agent` on `crm` ended at 2026-01-31T00:00:00.000Z: nothing will be given by it"
+        ]
+    );
 }
 
 #[test]
@@ -509,10 +656,16 @@ fn clients_are_refused_what_makes_them_unsafe() {
         ("jwks = '{\"keys\":[{}]}'", "needs authentication"),
         ("authentication = \"private_key_jwt\"\njwks = '[]'", "not a JWK Set"),
         ("authentication = \"private_key_jwt\"\njwks = '{\"keys\":[]}'", "there is none"),
-        ("authentication = \"private_key_jwt\"\njwks = '{\"keys\":[{\"kty\":\"EC\",\"d\":\"s3cret\"}]}'", "private or secret key"),
+        (
+            "authentication = \"private_key_jwt\"\njwks = '{\"keys\":[{\"kty\":\"EC\",\"d\":\"s3cret\"}]}'",
+            "private or secret key",
+        ),
     ] {
         match plan(&Registry::default(), &client(more), false) {
-            Err(findings) => assert!(findings[0].detail.contains(part) && !findings[0].detail.contains("s3cret"), "{more}: {findings:?}"),
+            Err(findings) => assert!(
+                findings[0].detail.contains(part) && !findings[0].detail.contains("s3cret"),
+                "{more}: {findings:?}"
+            ),
             Ok(_) => assert!(part.is_empty(), "{more} was accepted"),
         }
     }
@@ -526,8 +679,10 @@ fn a_client_cannot_have_the_name_of_an_agent() {
 
 #[test]
 fn a_grant_of_what_is_never_given_is_noted() {
-    let text = EXAMPLE
-        .replace("scopes   = [\"read:cases\", \"write:case_comments\"]\nexpires", "scopes   = [\"read:cases\", \"send:mail\"]\nexpires");
+    let text = EXAMPLE.replace(
+        "scopes   = [\"read:cases\", \"write:case_comments\"]\nexpires",
+        "scopes   = [\"read:cases\", \"send:mail\"]\nexpires",
+    );
     let notes = plan(&Registry::default(), &text, false).unwrap().notes;
     assert_eq!(notes.len(), 2, "{notes:?}");
     assert!(notes[0].contains("`send:mail`, which the ceiling of `support-agent` does not"), "{notes:?}");
@@ -540,7 +695,10 @@ fn the_embedded_directory_names_people_by_name_only() {
     let own = "[[issuer]]\nurl = \"https://mandate.acme.example\"\naudience = \"x\"\n";
     assert!(refused(&Registry::default(), own, false).0.contains("this server itself"));
     let foreign = "[[person]]\nname = \"eve\"\nissuer = \"https://login.acme.example\"\n";
-    assert_eq!(refused(&Registry::default(), foreign, false), ("issuer `https://login.acme.example` is not declared".to_owned(), (3, 10)));
+    assert_eq!(
+        refused(&Registry::default(), foreign, false),
+        ("issuer `https://login.acme.example` is not declared".to_owned(), (3, 10))
+    );
 }
 
 #[test]

@@ -1,8 +1,9 @@
-//! The actions that policies are about. Each has a compiled set of its own, so that a question evaluates no policy that cannot
-//! apply to it.
+//! The actions that policies are about. Each has a compiled set of its own, so that a question evaluates no
+//! policy that cannot apply to it.
 
 use cedar_policy::{
-    ActionConstraint, Effect, EntityId, EntityTypeName, EntityUid, Policy, PolicySet, PolicySetError, PrincipalConstraint, Schema,
+    ActionConstraint, Effect, EntityId, EntityTypeName, EntityUid, Policy, PolicySet, PolicySetError,
+    PrincipalConstraint, Schema,
 };
 
 use crate::facts::InternalError;
@@ -19,14 +20,17 @@ pub(crate) struct ActionPolicies {
     principals: Vec<EntityTypeName>,
     /// Every policy that can apply to the action.
     pub(crate) full: PolicySet,
-    /// The policies that decide whether it is permitted. The built-in permits contain all built-in limits. So if there are no
-    /// other permits, the built-in forbids only explain a denial, and are left out.
+    /// The policies that decide whether it is permitted. The built-in permits contain all built-in limits. So
+    /// if there are no other permits, the built-in forbids only explain a denial, and are left out.
     pub(crate) deciding: PolicySet,
 }
 
 impl ActionPolicies {
     fn new(schema: &Schema, name: &str) -> Result<Self, InternalError> {
-        let action = EntityUid::from_type_name_and_id("Action".parse().map_err(InternalError::of)?, EntityId::new(name));
+        let action = EntityUid::from_type_name_and_id(
+            "Action".parse().map_err(InternalError::of)?,
+            EntityId::new(name),
+        );
         let principals = schema.principals_for_action(&action).into_iter().flatten().cloned().collect();
         Ok(Self { action, principals, full: PolicySet::new(), deciding: PolicySet::new() })
     }
@@ -41,8 +45,12 @@ impl ActionPolicies {
         // No entity of ours is in another one: `in` is the same as `==`.
         let principal = match policy.principal_constraint() {
             PrincipalConstraint::Any => true,
-            PrincipalConstraint::In(only) | PrincipalConstraint::Eq(only) => self.principals.contains(only.type_name()),
-            PrincipalConstraint::Is(kind) | PrincipalConstraint::IsIn(kind, _) => self.principals.contains(&kind),
+            PrincipalConstraint::In(only) | PrincipalConstraint::Eq(only) => {
+                self.principals.contains(only.type_name())
+            }
+            PrincipalConstraint::Is(kind) | PrincipalConstraint::IsIn(kind, _) => {
+                self.principals.contains(&kind)
+            }
         };
         action && principal
     }
@@ -93,7 +101,8 @@ impl Actions {
         })
     }
 
-    /// Adds a policy to the set of each action to which it can ever apply. Returns whether it can apply when a token is asked for.
+    /// Adds a policy to the set of each action to which it can ever apply. Returns whether it can apply when
+    /// a token is asked for.
     pub(crate) fn add(&mut self, policy: &Policy, built_in: bool) -> Result<bool, Box<PolicySetError>> {
         let delegate = self.delegate.add(policy, built_in)?;
         let act = self.act.add(policy, built_in)?;
@@ -105,7 +114,14 @@ impl Actions {
 
     /// Call it after the last policy.
     pub(crate) fn finish(&mut self) {
-        for action in [&mut self.delegate, &mut self.act, &mut self.call, &mut self.administer, &mut self.approve, &mut self.release] {
+        for action in [
+            &mut self.delegate,
+            &mut self.act,
+            &mut self.call,
+            &mut self.administer,
+            &mut self.approve,
+            &mut self.release,
+        ] {
             action.finish();
         }
     }
@@ -137,15 +153,30 @@ mod tests {
         let sets = |source: &str| {
             let policies = Policies::compile([("extra", source)]).unwrap();
             let Actions { delegate, act, call, administer, approve, release } = *policies.actions;
-            let has = |set: &super::ActionPolicies| set.full.policies().any(|policy| AsRef::<str>::as_ref(policy.id()) == "extra");
+            let has = |set: &super::ActionPolicies| {
+                set.full.policies().any(|policy| AsRef::<str>::as_ref(policy.id()) == "extra")
+            };
             let all = [&delegate, &act, &call, &administer, &approve, &release];
-            all.into_iter().filter(|set| has(set)).map(|set| set.action.id().unescaped().to_owned()).collect::<Vec<_>>().join(" ")
+            all.into_iter()
+                .filter(|set| has(set))
+                .map(|set| set.action.id().unescaped().to_owned())
+                .collect::<Vec<_>>()
+                .join(" ")
         };
-        assert_eq!(sets("forbid (principal, action, resource);"), "delegate act call administer approve release");
+        assert_eq!(
+            sets("forbid (principal, action, resource);"),
+            "delegate act call administer approve release"
+        );
         assert_eq!(sets("forbid (principal is Agent, action, resource);"), "act call release");
-        assert_eq!(sets("forbid (principal == Person::\"riley\", action, resource);"), "delegate call administer approve");
+        assert_eq!(
+            sets("forbid (principal == Person::\"riley\", action, resource);"),
+            "delegate call administer approve"
+        );
         assert_eq!(sets("forbid (principal in Agent::\"a\", action, resource);"), "act call release");
         assert_eq!(sets("forbid (principal, action == Action::\"release\", resource);"), "release");
-        assert_eq!(sets("forbid (principal is Person, action in [Action::\"act\", Action::\"call\"], resource);"), "call");
+        assert_eq!(
+            sets("forbid (principal is Person, action in [Action::\"act\", Action::\"call\"], resource);"),
+            "call"
+        );
     }
 }

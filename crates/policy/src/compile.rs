@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use cedar_policy::ffi::DetailedError;
-use cedar_policy::{Authorizer, Effect, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator};
+use cedar_policy::{
+    Authorizer, Effect, PolicyId, PolicySet, Schema, ValidationError, ValidationMode, Validator,
+};
 
 use crate::actions::{Actions, NAMES};
 use crate::facts::{InternalError, Mentioned, Vocabulary};
@@ -52,13 +54,15 @@ pub struct Policies {
 impl Policies {
     /// Compiles the built-in policy together with `extra`, pairs of name and Cedar source.
     ///
-    /// A source may hold several statements. If it holds one, decisions name it by the policy's name alone; the
-    /// statements of a longer one are `name#1`, `name#2` and so on, or `name#<id>` where a statement has an `@id`.
+    /// A source may hold several statements. If it holds one, decisions name it by the policy's name alone;
+    /// the statements of a longer one are `name#1`, `name#2` and so on, or `name#<id>` where a statement has
+    /// an `@id`.
     ///
     /// # Errors
-    /// The first policy that does not parse, is too long or too deeply nested, is a template, has the name of another, or is not
-    /// valid in strict mode; an `@approval` that is not `@approval("required")` of a permit. A policy that can never apply counts as
-    /// not valid, because its author believes that it protects something.
+    /// The first policy that does not parse, is too long or too deeply nested, is a template, has the name of
+    /// another, or is not valid in strict mode; an `@approval` that is not `@approval("required")` of a
+    /// permit. A policy that can never apply counts as not valid, because its author believes that it
+    /// protects something.
     pub fn compile<'a>(extra: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, PolicyError> {
         Self::build(extra, Err)
     }
@@ -79,8 +83,10 @@ impl Policies {
         extra: impl IntoIterator<Item = (&'a str, &'a str)>,
         mut refuse: impl FnMut(PolicyError) -> Result<(), PolicyError>,
     ) -> Result<Self, PolicyError> {
-        let internal = |message: String| PolicyError { policy: BUILT_IN.to_owned(), line: 1, column: 1, message };
-        let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|e| from_diagnostic(BUILT_IN, SCHEMA, &DetailedError::from(&e)))?;
+        let internal =
+            |message: String| PolicyError { policy: BUILT_IN.to_owned(), line: 1, column: 1, message };
+        let (schema, _) = Schema::from_cedarschema_str(SCHEMA)
+            .map_err(|e| from_diagnostic(BUILT_IN, SCHEMA, &DetailedError::from(&e)))?;
         let actions = Actions::new(&schema).map_err(|InternalError(message)| internal(message))?;
         let validator = Validator::new(schema);
         let words = Vocabulary::new().map_err(|InternalError(message)| internal(message))?;
@@ -117,9 +123,12 @@ impl Policies {
             let (line, column) = position(source, offset);
             PolicyError { policy: name.to_owned(), line, column, message: why.to_string() }
         })?;
-        let parsed = PolicySet::from_str(source).map_err(|e| from_diagnostic(name, source, &DetailedError::from(&e)))?;
+        let parsed = PolicySet::from_str(source)
+            .map_err(|e| from_diagnostic(name, source, &DetailedError::from(&e)))?;
         if parsed.num_of_templates() > 0 {
-            return Err(refuse("a template with ?principal or ?resource is not accepted; write out the policy".to_owned()));
+            return Err(refuse(
+                "a template with ?principal or ?resource is not accepted; write out the policy".to_owned(),
+            ));
         }
         if parsed.is_empty() {
             return Err(refuse("it holds no statement".to_owned()));
@@ -156,7 +165,11 @@ impl Policies {
                 Some("required") if policy.effect() == Effect::Permit => {
                     self.demanding.insert(id.clone());
                 }
-                Some("required") => return Err(refuse(format!("{id}: @approval belongs to a permit; an approval lifts no forbid"))),
+                Some("required") => {
+                    return Err(refuse(format!(
+                        "{id}: @approval belongs to a permit; an approval lifts no forbid"
+                    )));
+                }
                 Some(_) => return Err(refuse(format!("{id}: the one value of @approval is \"required\""))),
             }
             let policy = policy.new_id(PolicyId::new(&id));

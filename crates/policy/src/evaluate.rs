@@ -38,21 +38,26 @@ pub struct Denial {
     pub who: Denied,
     /// The names of the policies that forbade, sorted. Empty if nothing permitted.
     pub policies: Vec<String>,
-    /// Policies that could not be evaluated, each as `name: message`. A single one denies everything that was asked.
+    /// Policies that could not be evaluated, each as `name: message`. A single one denies everything that was
+    /// asked.
     pub errors: Vec<String>,
 }
 
 impl Policies {
     /// Decides which of the scopes asked for are permitted.
     ///
-    /// A ruling is remembered by all the facts that Cedar was given, because it depends only on them. A value is a fact if, and
-    /// only if, a policy mentions it. So if a policy reads the time, the question is evaluated again when the time changes.
+    /// A ruling is remembered by all the facts that Cedar was given, because it depends only on them. A value
+    /// is a fact if, and only if, a policy mentions it. So if a policy reads the time, the question is
+    /// evaluated again when the time changes.
     ///
     /// # Errors
     /// A [`Denial`] if no scope is permitted to both, or if any policy failed to evaluate.
     pub fn evaluate(&self, question: &Question<'_>) -> Result<Arc<Ruling>, Denial> {
-        let internal =
-            |InternalError(message)| Denial { who: Denied::Person, policies: Vec::new(), errors: vec![format!("built-in: {message}")] };
+        let internal = |InternalError(message)| Denial {
+            who: Denied::Person,
+            policies: Vec::new(),
+            errors: vec![format!("built-in: {message}")],
+        };
         let facts = Facts::gather(&self.mentioned, question);
         let fingerprint = facts.fingerprint();
         if let Some(ruling) = self.memo.get(&fingerprint) {
@@ -88,23 +93,35 @@ impl Policies {
             scopes.push(scope.clone());
         }
         if scopes.is_empty() {
-            let (who, policies) = if person_ever { (Denied::Agent, forbidden_agent) } else { (Denied::Person, forbidden_person) };
+            let (who, policies) = if person_ever {
+                (Denied::Agent, forbidden_agent)
+            } else {
+                (Denied::Person, forbidden_person)
+            };
             return Err(Denial { who, policies: policies.into_iter().collect(), errors: Vec::new() });
         }
         Ok(Ruling::of(scopes.into_iter().collect(), permitted, &self.demanding))
     }
 
-    fn ask(&self, terms: &Terms, principal: &EntityUid, context: Context, who: Denied) -> Result<Answer, Denial> {
+    fn ask(
+        &self,
+        terms: &Terms,
+        principal: &EntityUid,
+        context: Context,
+        who: Denied,
+    ) -> Result<Answer, Denial> {
         let policies = match who {
             Denied::Person => &self.actions.delegate,
             Denied::Agent => &self.actions.act,
         };
         let failed = |errors: Vec<String>| Denial { who, policies: Vec::new(), errors };
-        let request = Request::new(principal.clone(), policies.action.clone(), terms.resource.clone(), context, None)
-            .map_err(|e| failed(vec![format!("built-in: {e}")]))?;
+        let request =
+            Request::new(principal.clone(), policies.action.clone(), terms.resource.clone(), context, None)
+                .map_err(|e| failed(vec![format!("built-in: {e}")]))?;
         let decide = |set| {
             let response = self.authorizer.is_authorized(&request, set, &terms.entities);
-            // Cedar ignores a policy that fails. An ignored forbid would permit what it forbids, so here a failure is a denial.
+            // Cedar ignores a policy that fails. An ignored forbid would permit what it forbids, so here a
+            // failure is a denial.
             let errors: Vec<String> = response.diagnostics().errors().map(describe).collect();
             if errors.is_empty() { Ok(response) } else { Err(failed(errors)) }
         };

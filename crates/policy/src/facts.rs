@@ -1,7 +1,7 @@
 //! From registry entries to what Cedar evaluates: entities once per question, a context once per scope.
 //!
-//! There are two steps: first the facts, which are cheap to make and show whether the same question was asked before; then
-//! their form in Cedar.
+//! There are two steps: first the facts, which are cheap to make and show whether the same question was asked
+//! before; then their form in Cedar.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -11,13 +11,14 @@ use mandate_core::registry::{Agent, Grant, Permission, Person, Resource, Tool};
 use mandate_core::{ResourceName, Scope, ScopeSet, Timestamp};
 use serde_json::{Map, Value as Json};
 
-/// The question for a requested token, about the actions `delegate` and `act`: which of these scopes on this resource the person and
-/// the agent are permitted.
+/// The question for a requested token, about the actions `delegate` and `act`: which of these scopes on this
+/// resource the person and the agent are permitted.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// The person for whom the token is.
     pub person: &'a Person,
-    /// The agent that will act. `None` when the person acts without an agent; then only the person must be permitted.
+    /// The agent that will act. `None` when the person acts without an agent; then only the person must be
+    /// permitted.
     pub agent: Option<&'a Agent>,
     /// The resource that the token is for.
     pub resource: &'a Resource,
@@ -58,7 +59,8 @@ impl Vocabulary {
     }
 }
 
-/// The attributes that some policy mentions. Only those are computed, because every token needs a decision, which must be cheap.
+/// The attributes that some policy mentions. Only those are computed, because every token needs a decision,
+/// which must be cheap.
 #[derive(Debug, Default)]
 pub(crate) struct Mentioned {
     names: BTreeSet<String>,
@@ -69,8 +71,9 @@ pub(crate) struct Mentioned {
 impl Mentioned {
     /// Adds what a policy in Cedar's JSON form mentions.
     ///
-    /// Every text in it counts, and so does every part of a text between dots: this finds more than the attributes, never
-    /// fewer. The parsed form is read, not the source: `context["n\u{6f}w"]` mentions `now`.
+    /// Every text in it counts, and so does every part of a text between dots: this finds more than the
+    /// attributes, never fewer. The parsed form is read, not the source: `context["n\u{6f}w"]` mentions
+    /// `now`.
     pub(crate) fn add(&mut self, policy: &Json) {
         match policy {
             Json::Object(members) => {
@@ -125,7 +128,9 @@ impl<'a> Scopes<'a> {
     fn texts(self) -> impl Iterator<Item = &'a str> {
         let (set, permissions) = match self {
             Self::Of(set) => (set, None),
-            Self::On(permissions, resource) => (None, Some(permissions.iter().filter(move |p| p.resource == *resource))),
+            Self::On(permissions, resource) => {
+                (None, Some(permissions.iter().filter(move |p| p.resource == *resource)))
+            }
         };
         let sets = set.into_iter().chain(permissions.into_iter().flatten().map(|p| &p.scopes));
         sets.flat_map(ScopeSet::iter).map(Scope::as_str)
@@ -172,8 +177,8 @@ impl<'a> Attributes<'a> {
     }
 }
 
-/// Everything that Cedar is told about a question, before it is converted into Cedar's form. The same facts have the same
-/// answer.
+/// Everything that Cedar is told about a question, before it is converted into Cedar's form. The same facts
+/// have the same answer.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
     mentioned: &'a Mentioned,
@@ -200,7 +205,9 @@ impl<'a> Facts<'a> {
                 .with("spiffe_id", || Value::Text(agent.spiffe_id.as_str()))
                 .with("state", || Value::Text(agent.state.as_str()))
                 .with("ceiling", || Value::Scopes(Scopes::On(&agent.ceiling, on)))
-                .with("granted", || Value::Scopes(Scopes::Of(usable(question, agent).map(|grant| &grant.scopes))))
+                .with("granted", || {
+                    Value::Scopes(Scopes::Of(usable(question, agent).map(|grant| &grant.scopes)))
+                })
         };
         let resource = Attributes::new(mentioned)
             .with("name", || Value::Text(on.as_str()))
@@ -263,7 +270,9 @@ impl<'a> Facts<'a> {
 
     /// The facts in Cedar's terms.
     pub(crate) fn in_cedar(&self, words: &Vocabulary) -> Result<Terms, InternalError> {
-        let uid = |kind: &EntityTypeName, name: &str| EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(name));
+        let uid = |kind: &EntityTypeName, name: &str| {
+            EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(name))
+        };
         let person = uid(&words.person, self.person.0);
         let resource = uid(&words.resource, self.resource.0);
         let mut all = vec![self.person.1.entity(person.clone())?, self.resource.1.entity(resource.clone())?];
@@ -298,12 +307,13 @@ pub(crate) struct Terms {
     pub(crate) contexts: Vec<Context>,
 }
 
-/// SHA-256 of facts as bytes. Keeping the bytes would take a kilobyte for each remembered permit, and comparing them would cost
-/// more than hashing what was just written.
+/// SHA-256 of facts as bytes. Keeping the bytes would take a kilobyte for each remembered permit, and
+/// comparing them would cost more than hashing what was just written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Fingerprint([u8; 32]);
 
-/// Facts as bytes. Each text follows its length and each value follows its kind, so that different facts have different bytes.
+/// Facts as bytes. Each text follows its length and each value follows its kind, so that different facts have
+/// different bytes.
 struct Bytes(Vec<u8>);
 
 impl Bytes {
@@ -377,8 +387,12 @@ mod tests {
         let words = Vocabulary::new().unwrap();
         let all = Mentioned { all: true, ..Mentioned::default() };
         let iss = "https://mandate.example".parse().unwrap();
-        let person =
-            Person { name: "riley".parse().unwrap(), id: subject::Person { iss, sub: "riley".to_owned() }, may: vec![], disabled: false };
+        let person = Person {
+            name: "riley".parse().unwrap(),
+            id: subject::Person { iss, sub: "riley".to_owned() },
+            may: vec![],
+            disabled: false,
+        };
         let agent = Agent {
             name: "support-agent".parse().unwrap(),
             owner: "riley".parse().unwrap(),
@@ -412,18 +426,29 @@ mod tests {
             let terms = Facts::gather(&all, &question).in_cedar(&words).unwrap();
             Entities::from_entities(terms.entities.iter().cloned(), Some(&schema)).unwrap();
             let actions = Actions::new(&schema).unwrap();
-            let asked = [(Some(&terms.person), &actions.delegate.action), (terms.agent.as_ref(), &actions.act.action)];
+            let asked = [
+                (Some(&terms.person), &actions.delegate.action),
+                (terms.agent.as_ref(), &actions.act.action),
+            ];
             for (principal, action) in asked {
                 if let Some(principal) = principal {
                     let context = terms.contexts[0].clone();
-                    Request::new(principal.clone(), action.clone(), terms.resource.clone(), context, Some(&schema)).unwrap();
+                    Request::new(
+                        principal.clone(),
+                        action.clone(),
+                        terms.resource.clone(),
+                        context,
+                        Some(&schema),
+                    )
+                    .unwrap();
                 }
             }
         }
     }
 
     fn mentioned(condition: &str) -> Mentioned {
-        let policy: cedar_policy::Policy = format!("forbid (principal, action, resource) when {{ {condition} }};").parse().unwrap();
+        let policy: cedar_policy::Policy =
+            format!("forbid (principal, action, resource) when {{ {condition} }};").parse().unwrap();
         let mut mentioned = Mentioned::default();
         mentioned.add(&policy.to_json().unwrap());
         mentioned

@@ -1,14 +1,15 @@
 //! Bounds on the shape of a policy text, checked before it is parsed.
 //!
-//! Cedar's parser recurses for each bracket without a bound of its own, and its validator silently stops checking when it
-//! runs low on stack: an expression that is deep enough would crash the process or pass without validation. Both need
-//! depth, so depth is bounded here, far below what either can handle on a thread of 2 MiB.
+//! Cedar's parser recurses for each bracket without a bound of its own, and its validator silently stops
+//! checking when it runs low on stack: an expression that is deep enough would crash the process or pass
+//! without validation. Both need depth, so depth is bounded here, far below what either can handle on a
+//! thread of 2 MiB.
 
 /// The deepest nesting of `(`, `[` and `{`.
 pub(crate) const MAX_NESTING: usize = 32;
 
-/// The most operators in one statement: `&&`, `||`, `+`, `-`, `*`, `.`, `[`, `if`, `when`, `unless`. Each may add a level:
-/// `a["b"]["c"]` is as deep as `a.b.c`.
+/// The most operators in one statement: `&&`, `||`, `+`, `-`, `*`, `.`, `[`, `if`, `when`, `unless`. Each may
+/// add a level: `a["b"]["c"]` is as deep as `a.b.c`.
 pub(crate) const MAX_OPERATORS: usize = 200;
 
 /// A bound was exceeded.
@@ -16,7 +17,9 @@ pub(crate) const MAX_OPERATORS: usize = 200;
 pub(crate) enum TooComplex {
     #[error("nested more than {MAX_NESTING} deep")]
     Nesting,
-    #[error("more than {MAX_OPERATORS} operators in one statement; write several statements, or a set and `contains`")]
+    #[error(
+        "more than {MAX_OPERATORS} operators in one statement; write several statements, or a set and `contains`"
+    )]
     Operators,
 }
 
@@ -93,9 +96,15 @@ mod tests {
         assert_eq!(check(&"({[(".repeat(MAX_NESTING)), Err((MAX_NESTING, TooComplex::Nesting)));
         assert_eq!(check(&"()".repeat(1000)), Ok(()));
         assert_eq!(check(&"a.".repeat(MAX_OPERATORS)), Ok(()));
-        assert_eq!(check(&"a.".repeat(MAX_OPERATORS + 1)), Err((2 * MAX_OPERATORS + 1, TooComplex::Operators)));
+        assert_eq!(
+            check(&"a.".repeat(MAX_OPERATORS + 1)),
+            Err((2 * MAX_OPERATORS + 1, TooComplex::Operators))
+        );
         assert_eq!(check(&r#"["a"]"#.repeat(MAX_OPERATORS)), Ok(()));
-        assert_eq!(check(&format!("context{}", r#"["a"]"#.repeat(MAX_OPERATORS + 1))).map_err(|(_, why)| why), Err(TooComplex::Operators));
+        assert_eq!(
+            check(&format!("context{}", r#"["a"]"#.repeat(MAX_OPERATORS + 1))).map_err(|(_, why)| why),
+            Err(TooComplex::Operators)
+        );
         for operator in ["&&", "||", "+", "-", "*", "if ", "when", "unless"] {
             let source = format!("{operator} x ").repeat(MAX_OPERATORS + 1);
             assert_eq!(check(&source).map_err(|(_, why)| why), Err(TooComplex::Operators), "{operator}");
@@ -105,7 +114,10 @@ mod tests {
     #[test]
     fn counts_per_statement_and_not_in_texts_and_comments() {
         assert_eq!(check(&"a.b.c;\n".repeat(1000)), Ok(()));
-        assert_eq!(check(&format!("{{{}}}", "a.b.c;".repeat(1000))).map_err(|(_, why)| why), Err(TooComplex::Operators));
+        assert_eq!(
+            check(&format!("{{{}}}", "a.b.c;".repeat(1000))).map_err(|(_, why)| why),
+            Err(TooComplex::Operators)
+        );
         let dots = ".(".repeat(1000);
         assert_eq!(check(&format!("// {dots}\n\"{dots}\\\"{dots}\" ; \"{dots}")), Ok(()));
         assert!(check(&format!("\"\\\\\"{dots}")).is_err(), "an escaped backslash does not escape the quote");

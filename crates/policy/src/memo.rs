@@ -16,16 +16,17 @@ const CAPACITY: usize = 4096;
 /// How many locks the memo has. By default it would ask the machine for the number of its processors.
 const SHARDS: usize = 16;
 
-/// A bounded memo of permits, of one compiled set of policies. Permits that are used again are kept. Denials are not remembered: they are
-/// rare, and a caller that asks for what is denied must not push out what is permitted.
+/// A bounded memo of permits, of one compiled set of policies. Permits that are used again are kept. Denials
+/// are not remembered: they are rare, and a caller that asks for what is denied must not push out what is
+/// permitted.
 pub(crate) struct Memo(Cache<Fingerprint, Arc<Ruling>, UnitWeighter, RandomState>);
 
 impl Default for Memo {
     #[expect(clippy::expect_used, reason = "options with both capacities are complete")]
     fn default() -> Self {
         let mut options = OptionsBuilder::new();
-        // Half of the memo is for entries that were used again. In the other half, a new entry is dropped only after as many newer
-        // entries have been added as fit there.
+        // Half of the memo is for entries that were used again. In the other half, a new entry is dropped
+        // only after as many newer entries have been added as fit there.
         options.hot_allocation(0.5);
         options.shards(SHARDS).estimated_items_capacity(CAPACITY).weight_capacity(CAPACITY as u64);
         let options = options.build().expect("both capacities");
@@ -91,8 +92,16 @@ mod tests {
                 disabled: false,
             };
             let now = Timestamp::from_secs(1);
-            let question =
-                Question { person: &person, agent: None, resource: &resource, scopes: &scopes, grant: None, client: "a", depth: 0, now };
+            let question = Question {
+                person: &person,
+                agent: None,
+                resource: &resource,
+                scopes: &scopes,
+                grant: None,
+                client: "a",
+                depth: 0,
+                now,
+            };
             policies.evaluate(&question).unwrap()
         };
         let first = ask("riley");

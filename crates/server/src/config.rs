@@ -33,7 +33,8 @@ pub enum Transport {
 pub enum StoreAddress {
     /// In `mandate.db` in the directory.
     Embedded,
-    /// In a PostgreSQL database. The directory has the sealing key, the reserve for stops and the lock all the same.
+    /// In a PostgreSQL database. The directory has the sealing key, the reserve for stops and the lock all
+    /// the same.
     Postgres(Box<PostgresAddress>),
 }
 
@@ -49,12 +50,16 @@ pub enum StoreKind {
 }
 
 impl StoreAddress {
-    /// A PostgreSQL database, by the URL `postgres://USER@HOST:PORT/DATABASE`. The password may be in the first line of
-    /// `password_file`, or in `service_file`, which is libpq's file of services. Blocks.
+    /// A PostgreSQL database, by the URL `postgres://USER@HOST:PORT/DATABASE`. The password may be in the
+    /// first line of `password_file`, or in `service_file`, which is libpq's file of services. Blocks.
     ///
     /// # Errors
     /// The URL or one of the files cannot be used. The text repeats no password.
-    pub fn postgres(url: &str, password_file: Option<&Path>, service_file: Option<&Path>) -> Result<Self, ConfigError> {
+    pub fn postgres(
+        url: &str,
+        password_file: Option<&Path>,
+        service_file: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
         let files = AddressFiles { password: password_file, services: service_file };
         Ok(Self::Postgres(Box::new(PostgresAddress::read(url, files)?)))
     }
@@ -116,8 +121,8 @@ pub struct Config {
     pub trust_domain: Option<TrustDomain>,
     /// For how long after its certificate has expired a node may renew it. Zero: not at all.
     pub node_rejoin_grace: Duration,
-    /// More host names that the public and the admin listener answer to, without port. They always answer to the issuer's host
-    /// and to the address at which they are reached.
+    /// More host names that the public and the admin listener answer to, without port. They always answer to
+    /// the issuer's host and to the address at which they are reached.
     pub allowed_hosts: Vec<String>,
 }
 
@@ -125,7 +130,9 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Plain HTTP on an address that others can reach.
-    #[error("{0} is not a loopback address: give --tls-cert and --tls-key, or --behind-tls-proxy if a proxy ends TLS in front of it")]
+    #[error(
+        "{0} is not a loopback address: give --tls-cert and --tls-key, or --behind-tls-proxy if a proxy ends TLS in front of it"
+    )]
     PlainHttp(SocketAddr),
     /// Behind a proxy, our own address is not what clients see.
     #[error("--behind-tls-proxy needs --issuer, the URL under which clients reach the proxy")]
@@ -169,7 +176,9 @@ pub enum ConfigError {
     #[error("{0} is damaged; restore it from a backup")]
     Damaged(PathBuf),
     /// No valid issuer follows from the listener's address.
-    #[error("no issuer identifier follows from {0}: give --issuer, the URL under which clients reach this server")]
+    #[error(
+        "no issuer identifier follows from {0}: give --issuer, the URL under which clients reach this server"
+    )]
     NoIssuer(SocketAddr),
     /// Clients would be sent to a URL whose scheme this start does not serve.
     #[error(
@@ -193,7 +202,8 @@ pub enum ConfigError {
     /// The directory cannot be looked at.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The directory belongs to a PostgreSQL database, and none is named: an empty store would be made beside it.
+    /// The directory belongs to a PostgreSQL database, and none is named: an empty store would be made beside
+    /// it.
     #[error(
         "{0} belongs to a server with a PostgreSQL database, and this start names none: give --store postgres://USER@HOST:PORT/DATABASE or set MANDATE_STORE, as before; to start without the content of that database, use an empty directory"
     )]
@@ -210,7 +220,8 @@ pub enum ConfigError {
     DatabaseLost(PathBuf, Issuer),
 }
 
-/// What the directory remembers: the values that must never change, because tokens contain them, and the ports.
+/// What the directory remembers: the values that must never change, because tokens contain them, and the
+/// ports.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Remembered {
@@ -235,7 +246,8 @@ impl Config {
         self.dir.join("admin.sock")
     }
 
-    /// Refuses plain HTTP where others can listen, and options without a clear issuer. `before` is what the directory remembers.
+    /// Refuses plain HTTP where others can listen, and options without a clear issuer. `before` is what the
+    /// directory remembers.
     pub(crate) fn check(&self, before: Option<&Remembered>) -> Result<(), ConfigError> {
         mandate_core::check_socket_path(&self.admin_socket())?;
         if self.node_rejoin_grace > mandate_identity::MAX_REJOIN_GRACE {
@@ -252,23 +264,29 @@ impl Config {
             }
             Transport::DangerousBehindTlsProxy if self.issuer.is_none() => Err(ConfigError::IssuerNeeded),
             // "Any address of this machine" is no place where a client could find it.
-            Transport::Tls { .. } if self.issuer.is_none() && before.is_none() && self.listen.ip().is_unspecified() => {
+            Transport::Tls { .. }
+                if self.issuer.is_none() && before.is_none() && self.listen.ip().is_unspecified() =>
+            {
                 Err(ConfigError::NoIssuer(self.listen))
             }
             Transport::Tls { .. } | Transport::DangerousBehindTlsProxy => Ok(()),
         }
     }
 
-    /// Refuses a start with another kind of store than that of the directory, before anything is made. `file` is what the
-    /// directory remembers.
+    /// Refuses a start with another kind of store than that of the directory, before anything is made. `file`
+    /// is what the directory remembers.
     pub(crate) fn same_store(&self, file: Option<&Remembered>) -> Result<(), ConfigError> {
         let before = match file {
             Some(file) => Some(file.store),
             None => store_kind(&self.dir)?,
         };
         match (before, self.store.kind()) {
-            (Some(StoreKind::Postgres), StoreKind::Embedded) => Err(ConfigError::StoreNotNamed(self.dir.clone())),
-            (Some(StoreKind::Embedded), StoreKind::Postgres) => Err(ConfigError::StoreIsEmbedded(self.dir.clone())),
+            (Some(StoreKind::Postgres), StoreKind::Embedded) => {
+                Err(ConfigError::StoreNotNamed(self.dir.clone()))
+            }
+            (Some(StoreKind::Embedded), StoreKind::Postgres) => {
+                Err(ConfigError::StoreIsEmbedded(self.dir.clone()))
+            }
             _ => Ok(()),
         }
     }
@@ -285,17 +303,30 @@ impl Config {
         format!("{scheme}://{bound}").parse().map_err(|_| ConfigError::NoIssuer(bound))
     }
 
-    /// The issuer of this start, whether or not the directory has one already. The public listener is bound at `bound`.
-    pub(crate) fn issuer_after(&self, before: Option<&Remembered>, bound: SocketAddr) -> Result<Issuer, ConfigError> {
+    /// The issuer of this start, whether or not the directory has one already. The public listener is bound
+    /// at `bound`.
+    pub(crate) fn issuer_after(
+        &self,
+        before: Option<&Remembered>,
+        bound: SocketAddr,
+    ) -> Result<Issuer, ConfigError> {
         match (&self.issuer, before) {
-            // Told nothing else, a directory keeps its issuer, even if the listener's address has changed behind a proxy.
-            (None, Some(before)) if self.listen.port() == 0 || self.listen.ip().is_unspecified() => Ok(before.issuer.clone()),
+            // Told nothing else, a directory keeps its issuer, even if the listener's address has changed
+            // behind a proxy.
+            (None, Some(before)) if self.listen.port() == 0 || self.listen.ip().is_unspecified() => {
+                Ok(before.issuer.clone())
+            }
             _ => self.issuer_at(bound),
         }
     }
 
-    /// Compares the values that this start would use with those that the directory remembers, and the issuer with what is served.
-    pub(crate) fn reconcile(&self, remembered: Option<&Remembered>, now: &Remembered) -> Result<(), ConfigError> {
+    /// Compares the values that this start would use with those that the directory remembers, and the issuer
+    /// with what is served.
+    pub(crate) fn reconcile(
+        &self,
+        remembered: Option<&Remembered>,
+        now: &Remembered,
+    ) -> Result<(), ConfigError> {
         if let Some(before) = remembered {
             self.unchanged(before, now)?;
         }
@@ -306,8 +337,20 @@ impl Config {
         }
     }
 
-    pub(crate) fn changed(&self, what: &'static str, flag: &'static str, remembered: &str, given: &str) -> ConfigError {
-        ConfigError::Changed { dir: self.dir.clone(), what, flag, remembered: remembered.to_owned(), given: given.to_owned() }
+    pub(crate) fn changed(
+        &self,
+        what: &'static str,
+        flag: &'static str,
+        remembered: &str,
+        given: &str,
+    ) -> ConfigError {
+        ConfigError::Changed {
+            dir: self.dir.clone(),
+            what,
+            flag,
+            remembered: remembered.to_owned(),
+            given: given.to_owned(),
+        }
     }
 
     /// The trust domain of a directory that does not know one yet.
@@ -321,7 +364,12 @@ impl Config {
             return Err(self.changed("issuer", "issuer", before.issuer.as_str(), now.issuer.as_str()));
         }
         if before.trust_domain != now.trust_domain {
-            return Err(self.changed("trust domain", "trust-domain", before.trust_domain.as_str(), now.trust_domain.as_str()));
+            return Err(self.changed(
+                "trust domain",
+                "trust-domain",
+                before.trust_domain.as_str(),
+                now.trust_domain.as_str(),
+            ));
         }
         Ok(())
     }
@@ -337,11 +385,22 @@ impl Remembered {
     /// What a store of this kind says of itself.
     fn of(installation: Installation, store: StoreKind) -> Self {
         let [port, node_port, admin_port] = installation.ports;
-        Self { issuer: installation.issuer, trust_domain: installation.trust_domain, store, port, node_port, admin_port }
+        Self {
+            issuer: installation.issuer,
+            trust_domain: installation.trust_domain,
+            store,
+            port,
+            node_port,
+            admin_port,
+        }
     }
 
     /// What is known from `serve.json` and from the database, either of which may be missing.
-    pub(crate) fn known(file: Option<Self>, database: Option<Installation>, config: &Config) -> Result<Option<Self>, ConfigError> {
+    pub(crate) fn known(
+        file: Option<Self>,
+        database: Option<Installation>,
+        config: &Config,
+    ) -> Result<Option<Self>, ConfigError> {
         let (Some(file), Some(database)) = (&file, &database) else {
             return Ok(file.or(database.map(|database| Self::of(database, config.store.kind()))));
         };
@@ -369,7 +428,9 @@ impl Remembered {
             Err(error) => return Err(error.into()),
         };
         let Some(bytes) = dir.read(FILE, MAX_FILE)? else { return Ok(None) };
-        serde_json::from_slice(text::without_mark(&bytes)).map(Some).map_err(|_| ConfigError::Damaged(dir.entry(FILE)))
+        serde_json::from_slice(text::without_mark(&bytes))
+            .map(Some)
+            .map_err(|_| ConfigError::Damaged(dir.entry(FILE)))
     }
 
     /// Replaces the file in one step.
@@ -405,7 +466,10 @@ mod tests {
 
     #[test]
     fn a_node_cannot_come_back_after_more_than_a_week() {
-        let with = |hours| Config { node_rejoin_grace: Duration::from_hours(hours), ..config("127.0.0.1:1", Transport::LoopbackHttp) };
+        let with = |hours| Config {
+            node_rejoin_grace: Duration::from_hours(hours),
+            ..config("127.0.0.1:1", Transport::LoopbackHttp)
+        };
         assert!(with(7 * 24).check(None).is_ok());
         assert!(matches!(with(7 * 24 + 1).check(None), Err(ConfigError::RejoinGrace)));
     }
@@ -414,9 +478,18 @@ mod tests {
     fn plain_http_is_for_loopback_only() {
         assert!(config("127.0.0.1:1", Transport::LoopbackHttp).check(None).is_ok());
         assert!(config("[::1]:1", Transport::LoopbackHttp).check(None).is_ok());
-        assert!(matches!(config("0.0.0.0:1", Transport::LoopbackHttp).check(None), Err(ConfigError::PlainHttp(_))));
-        assert!(matches!(config("192.0.2.1:1", Transport::LoopbackHttp).check(None), Err(ConfigError::PlainHttp(_))));
-        assert!(matches!(config("0.0.0.0:1", Transport::DangerousBehindTlsProxy).check(None), Err(ConfigError::IssuerNeeded)));
+        assert!(matches!(
+            config("0.0.0.0:1", Transport::LoopbackHttp).check(None),
+            Err(ConfigError::PlainHttp(_))
+        ));
+        assert!(matches!(
+            config("192.0.2.1:1", Transport::LoopbackHttp).check(None),
+            Err(ConfigError::PlainHttp(_))
+        ));
+        assert!(matches!(
+            config("0.0.0.0:1", Transport::DangerousBehindTlsProxy).check(None),
+            Err(ConfigError::IssuerNeeded)
+        ));
         let mut admin = config("127.0.0.1:1", Transport::LoopbackHttp);
         admin.admin_listen = "0.0.0.0:1".parse().unwrap();
         assert!(matches!(admin.check(None), Err(ConfigError::PlainHttp(_))));
@@ -430,7 +503,10 @@ mod tests {
         };
         assert!(at(107).check(None).is_ok());
         let error = at(108).check(None).unwrap_err().to_string();
-        assert!(error.contains("has 108 bytes") && error.contains("at most 107") && error.contains("--dir"), "{error}");
+        assert!(
+            error.contains("has 108 bytes") && error.contains("at most 107") && error.contains("--dir"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -468,19 +544,30 @@ mod tests {
         let file = dir.join("serve.json");
         let edited = format!("\u{feff}{}", std::fs::read_to_string(&file).unwrap());
         std::fs::write(&file, edited).unwrap();
-        assert_eq!(Remembered::load(dir).unwrap(), Some(before.clone()), "an editor may put a byte order mark in front");
+        assert_eq!(
+            Remembered::load(dir).unwrap(),
+            Some(before.clone()),
+            "an editor may put a byte order mark in front"
+        );
         std::fs::write(&file, "{").unwrap();
         assert!(matches!(Remembered::load(dir), Err(ConfigError::Damaged(_))));
         assert!(config.reconcile(Some(&before), &before).is_ok());
         let moved = Remembered { issuer: "http://127.0.0.1:9999".parse().unwrap(), ..before.clone() };
-        assert!(matches!(config.reconcile(Some(&before), &moved), Err(ConfigError::Changed { what: "issuer", .. })));
+        assert!(matches!(
+            config.reconcile(Some(&before), &moved),
+            Err(ConfigError::Changed { what: "issuer", .. })
+        ));
         let renamed = Remembered { trust_domain: "other.example".parse().unwrap(), ..before.clone() };
-        assert!(matches!(config.reconcile(Some(&before), &renamed), Err(ConfigError::Changed { what: "trust domain", .. })));
+        assert!(matches!(
+            config.reconcile(Some(&before), &renamed),
+            Err(ConfigError::Changed { what: "trust domain", .. })
+        ));
     }
 
     #[test]
     fn the_database_says_whose_it_is_and_must_agree_with_the_file_beside_it() {
-        let (file, embedded) = (remembered("http://127.0.0.1:8420"), config("127.0.0.1:0", Transport::LoopbackHttp));
+        let (file, embedded) =
+            (remembered("http://127.0.0.1:8420"), config("127.0.0.1:0", Transport::LoopbackHttp));
         let known = |file: Option<&Remembered>, database: Option<&Remembered>| {
             Remembered::known(file.cloned(), database.map(Remembered::installation), &embedded)
         };
@@ -491,9 +578,15 @@ mod tests {
         assert_eq!(known(Some(&moved), Some(&file)).unwrap(), Some(moved), "ports are the file's");
         let other = remembered("http://127.0.0.1:9999");
         let error = known(Some(&other), Some(&file)).unwrap_err().to_string();
-        assert!(error.contains("http://127.0.0.1:9999, and mandate.db is of http://127.0.0.1:8420"), "{error}");
+        assert!(
+            error.contains("http://127.0.0.1:9999, and mandate.db is of http://127.0.0.1:8420"),
+            "{error}"
+        );
         let renamed = Remembered { trust_domain: "other.example".parse().unwrap(), ..file.clone() };
-        assert!(matches!(known(Some(&renamed), Some(&file)), Err(ConfigError::OtherDatabase { what: "trust domain", .. })));
+        assert!(matches!(
+            known(Some(&renamed), Some(&file)),
+            Err(ConfigError::OtherDatabase { what: "trust domain", .. })
+        ));
     }
 
     fn postgres() -> StoreAddress {
@@ -503,7 +596,11 @@ mod tests {
     #[test]
     fn a_directory_keeps_its_kind_of_store() {
         let dir = tempfile::tempdir().unwrap();
-        let at = |store| Config { dir: dir.path().to_owned(), store, ..config("127.0.0.1:0", Transport::LoopbackHttp) };
+        let at = |store| Config {
+            dir: dir.path().to_owned(),
+            store,
+            ..config("127.0.0.1:0", Transport::LoopbackHttp)
+        };
         let started = |store| at(store).same_store(Remembered::load(dir.path()).unwrap().as_ref());
         assert_eq!(store_kind(dir.path()).unwrap(), None);
         assert_eq!(store_kind(&dir.path().join("missing")).unwrap(), None);
@@ -511,7 +608,9 @@ mod tests {
             assert!(started(store).is_ok(), "a new directory takes either");
         }
 
-        Remembered { store: StoreKind::Postgres, ..remembered("http://127.0.0.1:8420") }.save(dir.path(), &SystemEntropy).unwrap();
+        Remembered { store: StoreKind::Postgres, ..remembered("http://127.0.0.1:8420") }
+            .save(dir.path(), &SystemEntropy)
+            .unwrap();
         assert_eq!(store_kind(dir.path()).unwrap(), Some(StoreKind::Postgres));
         assert!(started(postgres()).is_ok());
         let refused = started(StoreAddress::Embedded).unwrap_err().to_string();
@@ -526,13 +625,17 @@ mod tests {
         std::fs::remove_file(dir.path().join("serve.json")).unwrap();
         assert!(started(postgres()).is_ok());
         drop(mandate_store::Store::open_blocking(dir.path(), std::sync::Arc::new(SystemEntropy)).unwrap());
-        assert!(matches!(started(postgres()), Err(ConfigError::StoreIsEmbedded(_))), "mandate.db says so too");
+        assert!(
+            matches!(started(postgres()), Err(ConfigError::StoreIsEmbedded(_))),
+            "mandate.db says so too"
+        );
     }
 
     #[test]
     fn a_database_of_another_server_is_named_without_its_password() {
         let other = Config { store: postgres(), ..config("127.0.0.1:0", Transport::LoopbackHttp) };
-        let (file, database) = (remembered("http://127.0.0.1:1"), remembered("http://127.0.0.1:2").installation());
+        let (file, database) =
+            (remembered("http://127.0.0.1:1"), remembered("http://127.0.0.1:2").installation());
         let error = Remembered::known(Some(file), Some(database.clone()), &other).unwrap_err().to_string();
         assert!(error.contains("postgres://mandate@db.example:5432/log is of http://127.0.0.1:2"), "{error}");
         let known = Remembered::known(None, Some(database), &other).unwrap().unwrap();
@@ -558,7 +661,10 @@ mod tests {
     fn an_address_that_no_client_could_find_needs_an_issuer() {
         for listen in ["0.0.0.0:0", "0.0.0.0:443", "[::]:443"] {
             assert!(matches!(tls(listen).check(None), Err(ConfigError::NoIssuer(_))), "{listen}");
-            assert!(matches!(tls(listen).issuer_at(listen.parse().unwrap()), Err(ConfigError::NoIssuer(_))), "{listen}");
+            assert!(
+                matches!(tls(listen).issuer_at(listen.parse().unwrap()), Err(ConfigError::NoIssuer(_))),
+                "{listen}"
+            );
             let before = remembered("https://mandate.acme.example");
             assert!(tls(listen).check(Some(&before)).is_ok(), "the directory remembers it");
             let told = Config { issuer: Some(before.issuer), ..tls(listen) };
@@ -574,7 +680,10 @@ mod tests {
         assert!(plain.reconcile(Some(&clear), &clear).is_ok());
         assert!(matches!(plain.reconcile(Some(&secure), &secure), Err(ConfigError::NoCertificate(_))));
         assert!(tls("127.0.0.1:0").reconcile(Some(&secure), &secure).is_ok());
-        assert!(matches!(tls("127.0.0.1:0").reconcile(Some(&clear), &clear), Err(ConfigError::CertificateUnused(_))));
+        assert!(matches!(
+            tls("127.0.0.1:0").reconcile(Some(&clear), &clear),
+            Err(ConfigError::CertificateUnused(_))
+        ));
         let proxied = config("127.0.0.1:0", Transport::DangerousBehindTlsProxy);
         assert!(proxied.reconcile(Some(&secure), &secure).is_ok());
     }

@@ -1,7 +1,8 @@
 //! How many files this process may have open, and which party may use how many of them.
 //!
-//! Every connection is a file. Each bound here is a share of the limit that the kernel enforces, so that a listener is full
-//! before the process is: strangers never take the files that operators, nodes and known clients need.
+//! Every connection is a file. Each bound here is a share of the limit that the kernel enforces, so that a
+//! listener is full before the process is: strangers never take the files that operators, nodes and known
+//! clients need.
 
 use std::cmp::min;
 use std::sync::Arc;
@@ -10,14 +11,15 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::places::Places;
 
-/// For the store, its read connections, the search index, listeners, the runtime, certificates that are read again, and keys
-/// that are fetched from other issuers. A server at rest has 40 open.
+/// For the store, its read connections, the search index, listeners, the runtime, certificates that are read
+/// again, and keys that are fetched from other issuers. A server at rest has 40 open.
 const OWN: usize = 128;
 
 /// For the admin socket.
 const OPERATORS: usize = 64;
 
-/// The fewest files with which a server starts: the files that are set aside, and the same number for all other uses.
+/// The fewest files with which a server starts: the files that are set aside, and the same number for all
+/// other uses.
 const LEAST: usize = 2 * (OWN + OPERATORS);
 
 /// The limit that is assumed if the kernel sets none.
@@ -25,7 +27,9 @@ const UNLIMITED: usize = 1 << 20;
 
 /// Too few files may be open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the limit of open files is {0}, and the server needs {LEAST}: raise it (`ulimit -n`, or LimitNOFILE= in a unit file)")]
+#[error(
+    "the limit of open files is {0}, and the server needs {LEAST}: raise it (`ulimit -n`, or LimitNOFILE= in a unit file)"
+)]
 pub struct TooFewFiles(usize);
 
 /// Raises the soft limit of open files to the hard one. Returns the limit that is in force.
@@ -51,7 +55,8 @@ pub(crate) struct Budget {
     pub(crate) public_strangers: usize,
     pub(crate) public_known: usize,
     pub(crate) feeds: usize,
-    /// Connections of the nodes' listener during the handshake, those without certificate after it, and those of nodes.
+    /// Connections of the nodes' listener during the handshake, those without certificate after it, and those
+    /// of nodes.
     pub(crate) node_handshakes: usize,
     pub(crate) node_strangers: usize,
     pub(crate) nodes: usize,
@@ -111,7 +116,15 @@ mod tests {
             node_strangers,
             nodes,
         } = budget;
-        operators + admin_strangers + admin_known + public_strangers + public_known + feeds + node_handshakes + node_strangers + nodes
+        operators
+            + admin_strangers
+            + admin_known
+            + public_strangers
+            + public_known
+            + feeds
+            + node_handshakes
+            + node_strangers
+            + nodes
     }
 
     #[test]
@@ -119,7 +132,13 @@ mod tests {
         for limit in [LEAST, 512, 1024, 4096, 65_536, 1 << 20] {
             let budget = Budget::of(limit).unwrap();
             assert!(total(budget) + OWN <= limit, "{limit}: {budget:?}");
-            assert!(budget.operators >= 64 && budget.nodes >= 32 && budget.public_known >= 32 && budget.node_strangers >= 4, "{budget:?}");
+            assert!(
+                budget.operators >= 64
+                    && budget.nodes >= 32
+                    && budget.public_known >= 32
+                    && budget.node_strangers >= 4,
+                "{budget:?}"
+            );
         }
     }
 

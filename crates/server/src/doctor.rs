@@ -54,8 +54,16 @@ impl Finding {
 }
 
 /// Files that nobody else may read.
-const PRIVATE_FILES: &[&str] =
-    &["mandate.db", "mandate.db-wal", "mandate.db-shm", "seal.key", "search.db", "search.db-wal", "search.db-shm", "stops.reserve"];
+const PRIVATE_FILES: &[&str] = &[
+    "mandate.db",
+    "mandate.db-wal",
+    "mandate.db-shm",
+    "seal.key",
+    "search.db",
+    "search.db-wal",
+    "search.db-shm",
+    "stops.reserve",
+];
 
 /// Files that nobody else may write to.
 const OTHER_FILES: &[&str] = &["serve.json", "mandate.lock"];
@@ -72,8 +80,14 @@ struct Examination<'a> {
     found: Vec<Finding>,
 }
 
-/// Checks everything that a start with `config` needs. `progress` is told how many of how many audit records are verified.
-pub fn examine(config: &Config, now: Timestamp, entropy: Arc<dyn Entropy>, progress: impl FnMut(u64, u64)) -> Vec<Finding> {
+/// Checks everything that a start with `config` needs. `progress` is told how many of how many audit records
+/// are verified.
+pub fn examine(
+    config: &Config,
+    now: Timestamp,
+    entropy: Arc<dyn Entropy>,
+    progress: impl FnMut(u64, u64),
+) -> Vec<Finding> {
     let shown = config.dir.display().to_string();
     let mut examination = Examination { config, shown, now, entropy, runs: false, found: Vec::new() };
     let known = if let Some(dir) = examination.directory() {
@@ -100,11 +114,17 @@ impl Examination<'_> {
         const CHECK: &str = "directory";
         match Dir::open(&self.config.dir) {
             Ok(dir) => {
-                self.add(Finding::ok(CHECK, format!("{} is this user's, and nobody else may write to it", self.shown)));
+                self.add(Finding::ok(
+                    CHECK,
+                    format!("{} is this user's, and nobody else may write to it", self.shown),
+                ));
                 Some(dir)
             }
             Err(error) if error.is_not_found() => {
-                let next = format!("mandate serve --dir {0}   (makes it), or mandate restore FILE --dir {0}", self.shown);
+                let next = format!(
+                    "mandate serve --dir {0}   (makes it), or mandate restore FILE --dir {0}",
+                    self.shown
+                );
                 self.add(Finding::problem(CHECK, format!("there is no {}", self.shown), next));
                 None
             }
@@ -125,7 +145,9 @@ impl Examination<'_> {
         let sealing_key = self.sealing_key(!embedded && file.is_some());
         if !embedded {
             let inside = ["database", "audit log", "clock"];
-            self.found.extend(inside.map(|check| Finding::could_not_look(check, "is in PostgreSQL; the server checks it when it starts")));
+            self.found.extend(inside.map(|check| {
+                Finding::could_not_look(check, "is in PostgreSQL; the server checks it when it starts")
+            }));
             return file;
         }
         let database = self.database(dir, sealing_key.as_ref(), file.is_some(), progress);
@@ -133,7 +155,10 @@ impl Examination<'_> {
         match Remembered::known(file.clone(), installation, self.config) {
             Ok(known) => known,
             Err(error) => {
-                let next = format!("mv {0}/serve.json {0}/serve.json.other   (if mandate.db is the right one)", self.shown);
+                let next = format!(
+                    "mv {0}/serve.json {0}/serve.json.other   (if mandate.db is the right one)",
+                    self.shown
+                );
                 self.add(Finding::problem("serve.json and mandate.db", error.to_string(), next));
                 file
             }
@@ -155,7 +180,10 @@ impl Examination<'_> {
                 }
             }
         }
-        self.add(Finding::ok(CHECK, format!("{fine} are this user's, and nobody else may write to them or read what is secret")));
+        self.add(Finding::ok(
+            CHECK,
+            format!("{fine} are this user's, and nobody else may write to them or read what is secret"),
+        ));
     }
 
     fn server(&mut self) {
@@ -165,7 +193,13 @@ impl Examination<'_> {
             Ok(Holder::Process(pid)) => {
                 self.runs = true;
                 let which = pid.map(|pid| format!(", process {pid},")).unwrap_or_default();
-                self.add(Finding::ok(CHECK, format!("one{which} runs in this directory; `mandate status --dir {}` asks it", self.shown)));
+                self.add(Finding::ok(
+                    CHECK,
+                    format!(
+                        "one{which} runs in this directory; `mandate status --dir {}` asks it",
+                        self.shown
+                    ),
+                ));
             }
             Err(error) => self.add(Finding::could_not_look(CHECK, error.to_string())),
         }
@@ -175,7 +209,10 @@ impl Examination<'_> {
         const CHECK: &str = "serve.json";
         match Remembered::load(&self.config.dir) {
             Ok(Some(file)) => {
-                self.add(Finding::ok(CHECK, format!("issuer {}, trust domain {}", file.issuer, file.trust_domain)));
+                self.add(Finding::ok(
+                    CHECK,
+                    format!("issuer {}, trust domain {}", file.issuer, file.trust_domain),
+                ));
                 Some(file)
             }
             Ok(None) => {
@@ -183,25 +220,32 @@ impl Examination<'_> {
                 None
             }
             Err(error) => {
-                let next = format!("mv {0}/serve.json {0}/serve.json.damaged   (it is written again from mandate.db)", self.shown);
+                let next = format!(
+                    "mv {0}/serve.json {0}/serve.json.damaged   (it is written again from mandate.db)",
+                    self.shown
+                );
                 self.add(Finding::problem(CHECK, error.to_string(), next));
                 None
             }
         }
     }
 
-    /// Whether the start names the directory's kind of store, and what the way to a PostgreSQL database needs on this machine.
-    /// Returns whether the store is the embedded one.
+    /// Whether the start names the directory's kind of store, and what the way to a PostgreSQL database needs
+    /// on this machine. Returns whether the store is the embedded one.
     fn store(&mut self, file: Option<&Remembered>) -> bool {
         const CHECK: &str = "store";
         match self.config.same_store(file) {
             Err(error @ ConfigError::StoreIsEmbedded(_)) => {
-                let next = format!("mandate doctor --dir {}   (without --store and MANDATE_STORE)", self.shown);
+                let next =
+                    format!("mandate doctor --dir {}   (without --store and MANDATE_STORE)", self.shown);
                 self.add(Finding::problem(CHECK, error.to_string(), next));
                 return true;
             }
             Err(error @ ConfigError::StoreNotNamed(_)) => {
-                let next = format!("mandate doctor --dir {} --store URL   (the database that the server is started with)", self.shown);
+                let next = format!(
+                    "mandate doctor --dir {} --store URL   (the database that the server is started with)",
+                    self.shown
+                );
                 self.add(Finding::problem(CHECK, error.to_string(), next));
                 return false;
             }
@@ -211,7 +255,11 @@ impl Examination<'_> {
         let StoreAddress::Postgres(address) = &self.config.store else { return true };
         let finding = match address.tls() {
             Ok(_) => Finding::ok(CHECK, format!("{address}; what it needs on this machine is there")),
-            Err(error) => Finding::problem(CHECK, format!("{address}: {error}"), "mandate serve --help   (the options of the start)"),
+            Err(error) => Finding::problem(
+                CHECK,
+                format!("{address}: {error}"),
+                "mandate serve --help   (the options of the start)",
+            ),
         };
         self.add(finding);
         false
@@ -221,7 +269,11 @@ impl Examination<'_> {
     fn identity(&mut self, known: Option<&Remembered>) {
         const CHECK: &str = "issuer";
         if let Err(error) = self.config.check(known) {
-            self.add(Finding::problem(CHECK, error.to_string(), "mandate serve --help   (the options of the start)"));
+            self.add(Finding::problem(
+                CHECK,
+                error.to_string(),
+                "mandate serve --help   (the options of the start)",
+            ));
             return;
         }
         let Some(known) = known else {
@@ -234,7 +286,9 @@ impl Examination<'_> {
             ..known.clone()
         });
         match now.and_then(|now| self.config.reconcile(Some(known), &now)) {
-            Ok(()) => self.add(Finding::ok(CHECK, format!("{}, trust domain {}", known.issuer, known.trust_domain))),
+            Ok(()) => {
+                self.add(Finding::ok(CHECK, format!("{}, trust domain {}", known.issuer, known.trust_domain)))
+            }
             Err(error) => {
                 let next = format!(
                     "mandate serve --dir {} --issuer {} --trust-domain {}   (and --tls-cert, --tls-key or --behind-tls-proxy as before)",

@@ -1,7 +1,8 @@
 //! What needs an operator's attention: one list of checks, which runs for every `mandate status`.
 //!
-//! A part of the server that can have problems registers a check with [`Health::watch`], and itself keeps what the check
-//! reads: an atomic, a [`Tally`], a file. Nothing is cached here, so nothing here can be stale.
+//! A part of the server that can have problems registers a check with [`Health::watch`], and itself keeps
+//! what the check reads: an atomic, a [`Tally`], a file. Nothing is cached here, so nothing here can be
+//! stale.
 
 mod clock;
 pub(crate) mod crowd;
@@ -29,7 +30,8 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Registers a check. It returns what is wrong at that time, and may read files: it runs on a thread that may block.
+    /// Registers a check. It returns what is wrong at that time, and may read files: it runs on a thread that
+    /// may block.
     pub(crate) fn watch<F, P>(&self, check: F)
     where
         F: Fn(Timestamp) -> P + Send + Sync + 'static,
@@ -40,7 +42,11 @@ impl Health {
     }
 
     /// Registers a check on the number of events of a kind in the last hour. The counter counts them.
-    pub(crate) fn count(&self, clock: Arc<dyn Clock>, describe: impl Fn(u64) -> StatusProblem + Send + Sync + 'static) -> Arc<Counter> {
+    pub(crate) fn count(
+        &self,
+        clock: Arc<dyn Clock>,
+        describe: impl Fn(u64) -> StatusProblem + Send + Sync + 'static,
+    ) -> Arc<Counter> {
         let counter = Arc::new(Counter { clock, tally: Tally::default() });
         let seen = Arc::clone(&counter);
         self.watch(move |now| Some(seen.tally.last_hour(now)).filter(|events| *events > 0).map(&describe));
@@ -58,12 +64,25 @@ impl Health {
 }
 
 /// Something that does not work, or will soon stop working.
-pub(crate) fn problem(code: &str, detail: impl Into<String>, next: impl Into<Option<String>>) -> StatusProblem {
-    StatusProblem { code: code.to_owned(), severity: Severity::Problem, detail: detail.into(), next: next.into() }
+pub(crate) fn problem(
+    code: &str,
+    detail: impl Into<String>,
+    next: impl Into<Option<String>>,
+) -> StatusProblem {
+    StatusProblem {
+        code: code.to_owned(),
+        severity: Severity::Problem,
+        detail: detail.into(),
+        next: next.into(),
+    }
 }
 
 /// Something that an operator should know although everything works.
-pub(crate) fn notice(code: &str, detail: impl Into<String>, next: impl Into<Option<String>>) -> StatusProblem {
+pub(crate) fn notice(
+    code: &str,
+    detail: impl Into<String>,
+    next: impl Into<Option<String>>,
+) -> StatusProblem {
     StatusProblem { severity: Severity::Notice, ..problem(code, detail, next) }
 }
 
@@ -99,7 +118,11 @@ impl Tally {
         let minute = now.secs() / 60;
         let minutes = self.minutes.lock();
         // A minute in the future was counted by a clock that has since been set back.
-        minutes.iter().filter(|(at, _)| at.abs_diff(minute) < TALLY_MINUTES as u64).map(|(_, events)| events).sum()
+        minutes
+            .iter()
+            .filter(|(at, _)| at.abs_diff(minute) < TALLY_MINUTES as u64)
+            .map(|(_, events)| events)
+            .sum()
     }
 }
 
@@ -158,7 +181,10 @@ fn keys_due(authority: &Authority, now: Timestamp) -> Option<StatusProblem> {
     (!names.is_empty()).then(|| {
         problem(
             problem_code::KEYS_DUE,
-            format!("the {} key should have been replaced and was not; the server's log says why", names.join(" and the ")),
+            format!(
+                "the {} key should have been replaced and was not; the server's log says why",
+                names.join(" and the ")
+            ),
             "mandate key rotate".to_owned(),
         )
     })
@@ -190,13 +216,15 @@ pub(crate) fn nodes_away(nodes: &[Node], at: Moment) -> Option<StatusProblem> {
     }
     // The one that went away last is the one that an operator does not know of yet.
     away.sort_by_key(|node| std::cmp::Reverse(node.renewed));
-    let named: Vec<String> = away.iter().take(NAMED).map(|node| format!("{} (last renewed {})", node.id, node.renewed)).collect();
+    let named: Vec<String> =
+        away.iter().take(NAMED).map(|node| format!("{} (last renewed {})", node.id, node.renewed)).collect();
     let more = if away.len() > NAMED { format!(" and {} more", away.len() - NAMED) } else { String::new() };
     let (verb, noun) = if away.len() == 1 { ("has", "node") } else { ("have", "nodes") };
     Some(problem(
         problem_code::NODES_AWAY,
         format!("{} {noun} {verb} not renewed in time: {}{more}", away.len(), named.join(", ")),
-        "mandate node list   (start each again, or ban one that will not return: mandate node ban NAME)".to_owned(),
+        "mandate node list   (start each again, or ban one that will not return: mandate node ban NAME)"
+            .to_owned(),
     ))
 }
 
@@ -212,7 +240,12 @@ fn strangers_refused(summed: u64) -> Option<StatusProblem> {
 }
 
 /// The checks of the server's own parts. Others register theirs.
-pub(crate) fn of_own_parts(disk: Disk, authority: Arc<Authority>, log: Log, clock: Arc<HybridClock>) -> Arc<Health> {
+pub(crate) fn of_own_parts(
+    disk: Disk,
+    authority: Arc<Authority>,
+    log: Log,
+    clock: Arc<HybridClock>,
+) -> Arc<Health> {
     let health = Health::default();
     health.watch(move |_| disk.space().and_then(low_space));
     health.watch(move |now| keys_due(&authority, now));
@@ -246,7 +279,9 @@ mod tests {
         let broken = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(true));
         let is_broken = std::sync::Arc::clone(&broken);
         health.watch(|_| Some(StatusProblem { severity: Severity::Notice, ..problem("b", "note", None) }));
-        health.watch(move |_| is_broken.load(std::sync::atomic::Ordering::Relaxed).then(|| problem("a", "broken", None)));
+        health.watch(move |_| {
+            is_broken.load(std::sync::atomic::Ordering::Relaxed).then(|| problem("a", "broken", None))
+        });
         let codes = || health.problems(T0).into_iter().map(|problem| problem.code).collect::<Vec<_>>();
         assert_eq!(codes(), ["a", "b"]);
         broken.store(false, std::sync::atomic::Ordering::Relaxed);
@@ -262,7 +297,11 @@ mod tests {
         assert_eq!(tally.last_hour(T0.plus(Duration::from_mins(61))), 3);
         assert_eq!(tally.last_hour(T0.plus(Duration::from_mins(91))), 0);
         tally.add(T0.plus(Duration::from_mins(60)), 1);
-        assert_eq!(tally.last_hour(T0.plus(Duration::from_mins(60))), 4, "the slot of an hour ago is taken over");
+        assert_eq!(
+            tally.last_hour(T0.plus(Duration::from_mins(60))),
+            4,
+            "the slot of an hour ago is taken over"
+        );
     }
 
     #[test]
@@ -284,11 +323,17 @@ mod tests {
     #[test]
     fn nodes_that_did_not_renew_are_named_and_banned_ones_are_not_missed() {
         let later = T0.plus(Duration::from_mins(10));
-        let nodes = [node("here", NodeState::Joined, later), node("gone", NodeState::Joined, T0), node("out", NodeState::Banned, T0)];
+        let nodes = [
+            node("here", NodeState::Joined, later),
+            node("gone", NodeState::Joined, T0),
+            node("out", NodeState::Banned, T0),
+        ];
         assert_eq!(count_nodes(&nodes, AT), NodeCounts { joined: 1, away: 1, banned: 1 });
         let found = nodes_away(&nodes, AT).unwrap();
         assert!(
-            found.detail.starts_with("1 node has not renewed in time: gone (last renewed 2023-11-14T21:13:20.000Z)"),
+            found
+                .detail
+                .starts_with("1 node has not renewed in time: gone (last renewed 2023-11-14T21:13:20.000Z)"),
             "{}",
             found.detail
         );

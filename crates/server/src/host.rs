@@ -1,9 +1,9 @@
 //! Which `Host` a listener answers to.
 //!
-//! An attacker can make a host name resolve to this machine (DNS rebinding). A page from that host can then talk to a listener
-//! on loopback or in a private network as if it were the page's own server; the browser sends the attacker's host name. So a
-//! listener answers only to the issuer's host, to names that the operator has allowed, and to the address at which it was
-//! reached.
+//! An attacker can make a host name resolve to this machine (DNS rebinding). A page from that host can then
+//! talk to a listener on loopback or in a private network as if it were the page's own server; the browser
+//! sends the attacker's host name. So a listener answers only to the issuer's host, to names that the
+//! operator has allowed, and to the address at which it was reached.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ pub(crate) enum WrongHost {
     Other,
 }
 
-/// The hosts to which a listener answers. Ports are not compared: DNS rebinding needs another name, and ports may be mapped.
+/// The hosts to which a listener answers. Ports are not compared: DNS rebinding needs another name, and ports
+/// may be mapped.
 #[derive(Clone, Debug)]
 pub(crate) enum Hosts {
     /// All: no browser can reach a unix socket.
@@ -35,12 +36,19 @@ impl Hosts {
     /// The host of `issuer`, and `more` names or addresses without port.
     pub(crate) fn of(issuer: &str, more: &[String]) -> Self {
         let issuer = Url::parse(issuer).ok().and_then(|url| url.host_str().map(str::to_owned));
-        Self::These(issuer.into_iter().chain(more.iter().cloned()).map(|name| name.to_ascii_lowercase().into()).collect())
+        Self::These(
+            issuer
+                .into_iter()
+                .chain(more.iter().cloned())
+                .map(|name| name.to_ascii_lowercase().into())
+                .collect(),
+        )
     }
 
     /// Whether a request that reached us at `local` is for us.
     ///
-    /// The target's authority has priority over `Host` (RFC 9112 §3.2.2). HTTP/1.0 has no `Host`, and no browser uses it.
+    /// The target's authority has priority over `Host` (RFC 9112 §3.2.2). HTTP/1.0 has no `Host`, and no
+    /// browser uses it.
     pub(crate) fn check<B>(&self, request: &Request<B>, local: Option<IpAddr>) -> Result<(), WrongHost> {
         let Self::These(names) = self else { return Ok(()) };
         let mut values = request.headers().get_all(HOST).iter();
@@ -103,7 +111,14 @@ mod tests {
 
     #[test]
     fn the_issuers_host_allowed_names_and_the_address_that_was_reached_are_ours() {
-        for host in ["login.example", "LOGIN.example:443", "login.example:8420", "mandate.internal", "192.0.2.7", "192.0.2.7:8420"] {
+        for host in [
+            "login.example",
+            "LOGIN.example:443",
+            "login.example:8420",
+            "mandate.internal",
+            "192.0.2.7",
+            "192.0.2.7:8420",
+        ] {
             assert_eq!(check(host, "192.0.2.7"), Ok(()), "{host}");
         }
         assert_eq!(check("[2001:db8::7]:8420", "2001:db8::7"), Ok(()));
@@ -112,7 +127,9 @@ mod tests {
 
     #[test]
     fn loopback_has_its_usual_names_only_where_it_was_reached() {
-        for host in ["localhost", "localhost:8420", "LocalHost:1", "127.0.0.1:8420", "[::1]:8420", "127.0.0.2"] {
+        for host in
+            ["localhost", "localhost:8420", "LocalHost:1", "127.0.0.1:8420", "[::1]:8420", "127.0.0.2"]
+        {
             assert_eq!(check(host, "127.0.0.1"), Ok(()), "{host}");
             assert_eq!(check(host, "192.0.2.7"), Err(WrongHost::Other), "{host}");
         }
@@ -144,7 +161,8 @@ mod tests {
             assert!(check(host, "127.0.0.1").is_err(), "{host}");
         }
         let loopback: Option<IpAddr> = Some("127.0.0.1".parse().unwrap());
-        let invalid = |request: &Request<()>| assert_eq!(hosts().check(request, loopback), Err(WrongHost::Invalid));
+        let invalid =
+            |request: &Request<()>| assert_eq!(hosts().check(request, loopback), Err(WrongHost::Invalid));
         invalid(&get(&[], "/", Version::HTTP_11));
         invalid(&get(&["localhost", "evil.example"], "/", Version::HTTP_11));
         invalid(&get(&["localhost", "localhost"], "/", Version::HTTP_11));
@@ -154,7 +172,10 @@ mod tests {
     fn the_target_goes_before_the_host_and_old_requests_need_none() {
         let loopback: Option<IpAddr> = Some("127.0.0.1".parse().unwrap());
         let check = |request: &Request<()>| hosts().check(request, loopback);
-        assert_eq!(check(&get(&["localhost"], "http://evil.example/", Version::HTTP_11)), Err(WrongHost::Other));
+        assert_eq!(
+            check(&get(&["localhost"], "http://evil.example/", Version::HTTP_11)),
+            Err(WrongHost::Other)
+        );
         assert_eq!(check(&get(&["evil.example"], "http://login.example/", Version::HTTP_11)), Ok(()));
         assert_eq!(check(&get(&[], "/", Version::HTTP_10)), Ok(()));
         assert_eq!(check(&get(&["evil.example"], "/", Version::HTTP_10)), Err(WrongHost::Other));

@@ -51,7 +51,10 @@ impl Housekeeping {
     pub(crate) async fn run(self, mut stop: Shutdown) {
         let mut steady = Steady::from(self.clock.now(), Instant::now());
         let mut sweep = tokio::time::interval_at(tokio::time::Instant::now() + SWEEP, SWEEP);
-        let mut sums = tokio::time::interval_at(tokio::time::Instant::now() + strangers::SUM_INTERVAL, strangers::SUM_INTERVAL);
+        let mut sums = tokio::time::interval_at(
+            tokio::time::Instant::now() + strangers::SUM_INTERVAL,
+            strangers::SUM_INTERVAL,
+        );
         let mut watch = tokio::time::interval(WATCH);
         let mut retry = tokio::time::interval(mandate_stops::RETRY);
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -82,7 +85,10 @@ impl Housekeeping {
             );
         }
         if reserved > 0 {
-            tracing::warn!(reserved, "revocations or suspensions wait in the reserve; the next start puts them in force before it serves");
+            tracing::warn!(
+                reserved,
+                "revocations or suspensions wait in the reserve; the next start puts them in force before it serves"
+            );
         }
     }
 
@@ -100,7 +106,11 @@ impl Housekeeping {
         {
             let (seconds, behind) = (millis.unsigned_abs() / 1000, self.clock.behind().as_secs());
             if millis < 0 {
-                tracing::warn!(seconds, behind, "the machine's clock was set back; records, tokens and revocations keep their order");
+                tracing::warn!(
+                    seconds,
+                    behind,
+                    "the machine's clock was set back; records, tokens and revocations keep their order"
+                );
             } else {
                 tracing::warn!(seconds, "the machine's clock was set forward, or the machine slept");
             }

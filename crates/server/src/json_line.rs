@@ -1,5 +1,5 @@
-//! JSON bodies end with a newline, so that the prompt in a terminal begins on a new line, and a file with one answer is a
-//! text file.
+//! JSON bodies end with a newline, so that the prompt in a terminal begins on a new line, and a file with one
+//! answer is a text file.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -46,7 +46,10 @@ impl HttpBody for Ended {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if frame.is_some() || !self.due {
             return Poll::Ready(frame);
@@ -81,7 +84,8 @@ mod tests {
     use super::end_with_newline;
 
     fn answer(content_type: &str, body: &'static str) -> Response {
-        let response = Response::builder().header(CONTENT_TYPE, content_type).header(CONTENT_LENGTH, body.len());
+        let response =
+            Response::builder().header(CONTENT_TYPE, content_type).header(CONTENT_LENGTH, body.len());
         response.body(Body::from(body)).unwrap()
     }
 
@@ -103,13 +107,21 @@ mod tests {
     async fn other_bodies_stay_as_they_are() {
         for other in ["text/html", "application/x-ndjson", "text/event-stream", "application/jsonx"] {
             let (headers, size, text) = read(end_with_newline(&Method::GET, answer(other, "{}"))).await;
-            assert_eq!((headers[CONTENT_LENGTH].as_bytes(), size, text.as_str()), (&b"2"[..], Some(2), "{}"), "{other}");
+            assert_eq!(
+                (headers[CONTENT_LENGTH].as_bytes(), size, text.as_str()),
+                (&b"2"[..], Some(2), "{}"),
+                "{other}"
+            );
         }
     }
 
     #[tokio::test]
     async fn an_answer_to_head_says_the_length_and_has_no_body() {
-        let response = Response::builder().header(CONTENT_TYPE, "application/json").header(CONTENT_LENGTH, 2).body(Body::empty()).unwrap();
+        let response = Response::builder()
+            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_LENGTH, 2)
+            .body(Body::empty())
+            .unwrap();
         let (headers, _, text) = read(end_with_newline(&Method::HEAD, response)).await;
         assert_eq!((headers[CONTENT_LENGTH].as_bytes(), text.as_str()), (&b"3"[..], ""));
     }

@@ -1,8 +1,9 @@
 //! `mandate serve`: the composition root of the control plane.
 //!
-//! It opens the store, the keys and the audit log, builds the engines on them, and binds them to listeners: the public
-//! one (OAuth, login, keys, revocation feed), the nodes' (gRPC over mutually authenticated TLS), and the administration
-//! (a unix socket, and its own TCP listener). Wire formats end here; no crate below uses HTTP.
+//! It opens the store, the keys and the audit log, builds the engines on them, and binds them to listeners:
+//! the public one (OAuth, login, keys, revocation feed), the nodes' (gRPC over mutually authenticated TLS),
+//! and the administration (a unix socket, and its own TCP listener). Wire formats end here; no crate below
+//! uses HTTP.
 
 mod admin;
 mod admin_thread;
@@ -105,8 +106,12 @@ fn log_end(served: &Result<(), ServerError>) {
     }
 }
 
-async fn listen(address: SocketAddr, remembered: Option<u16>) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let fail = |address: SocketAddr| move |source| ServerError::Listen { address: address.to_string(), source };
+async fn listen(
+    address: SocketAddr,
+    remembered: Option<u16>,
+) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let fail =
+        |address: SocketAddr| move |source| ServerError::Listen { address: address.to_string(), source };
     let bind = |address| async move {
         let listener = TcpListener::bind(address).await.map_err(fail(address))?;
         let bound = listener.local_addr().map_err(fail(address))?;
@@ -119,8 +124,8 @@ async fn listen(address: SocketAddr, remembered: Option<u16>) -> Result<(TcpList
     }
 }
 
-/// A unix socket for the owner alone. A socket that a killed process left behind is replaced: the store's lock has already
-/// shown that no other server uses this directory.
+/// A unix socket for the owner alone. A socket that a killed process left behind is replaced: the store's
+/// lock has already shown that no other server uses this directory.
 fn listen_unix(path: &Path) -> Result<UnixListener, ServerError> {
     let fail = |source| ServerError::Listen { address: path.display().to_string(), source };
     match fs::remove_file(path) {
@@ -158,7 +163,13 @@ impl Opened {
             store.transact_blocking("say whose data it is", |tx| installation::put(tx, installation))?;
         }
         let Installation { issuer, trust_domain, .. } = installation;
-        let authority = Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(wall), Arc::clone(entropy))?;
+        let authority = Authority::open(
+            store.clone(),
+            trust_domain.clone(),
+            issuer.clone(),
+            Arc::clone(wall),
+            Arc::clone(entropy),
+        )?;
         let found = Stops::look(Dir::open(dir).map_err(ConfigError::from)?, authority.checkpoint_vkey())?;
         let newest = store.read_blocking("read the newest time", records::newest)?;
         let newest = newest.max(found.newest(newest.max(wall.now()))?);
@@ -166,17 +177,28 @@ impl Opened {
         let signer = authority.checkpoint_signer();
         let (log, sequencer) = Log::start(store.audit_backend(signer.origin())?, signer)?;
         let live = Arc::new(load_live(store, issuer, &clock, entropy.as_ref())?);
-        let parts = mandate_stops::Parts { live: Arc::clone(&live), log: log.clone(), store: store.clone(), clock: Arc::clone(&clock) };
+        let parts = mandate_stops::Parts {
+            live: Arc::clone(&live),
+            log: log.clone(),
+            store: store.clone(),
+            clock: Arc::clone(&clock),
+        };
         let stops = Arc::new(Stops::start(parts, found)?);
         Ok(Self { authority: Arc::new(authority), clock, live, log, sequencer, stops })
     }
 }
 
 /// Reads everything decisions need from the store.
-fn load_live(store: &Store, issuer: &Issuer, clock: &HybridClock, entropy: &dyn Entropy) -> Result<Live, ServerError> {
+fn load_live(
+    store: &Store,
+    issuer: &Issuer,
+    clock: &HybridClock,
+    entropy: &dyn Entropy,
+) -> Result<Live, ServerError> {
     let now = clock.now();
-    let ((version, registry), meters, cuts) =
-        store.read_blocking("load the registry", |tx| Ok((load_registry(tx, issuer)?, meters::load(tx)?, cuts::load(tx)?)))?;
+    let ((version, registry), meters, cuts) = store.read_blocking("load the registry", |tx| {
+        Ok((load_registry(tx, issuer)?, meters::load(tx)?, cuts::load(tx)?))
+    })?;
     let policies = mandate_administration::compile(&registry)?;
     let revocations = RevocationSet::restored(cuts, now);
     // What is issued from here on is later than the cuts.
@@ -218,8 +240,14 @@ fn remember(
 }
 
 /// The installation of the directory, from `serve.json` and from the database.
-async fn whose(store: &Store, file: Option<Remembered>, config: &Config) -> Result<Option<Remembered>, ServerError> {
-    let said = store.read("read whose data it is", |tx| Ok((installation::load(tx)?, installation::trust_domain_of_the_log(tx)?)));
+async fn whose(
+    store: &Store,
+    file: Option<Remembered>,
+    config: &Config,
+) -> Result<Option<Remembered>, ServerError> {
+    let said = store.read("read whose data it is", |tx| {
+        Ok((installation::load(tx)?, installation::trust_domain_of_the_log(tx)?))
+    });
     let (database, of_the_log) = said.await?;
     let known = Remembered::known(file, database, config)?;
     // Of a database of an older version, the name of its log says the trust domain.
@@ -236,7 +264,9 @@ async fn whose(store: &Store, file: Option<Remembered>, config: &Config) -> Resu
         Some(_) => Ok(known),
         None => match config.trust_domain_or_default()? {
             given if given == found => Ok(None),
-            given => Err(config.changed("trust domain", "trust-domain", found.as_str(), given.as_str()).into()),
+            given => {
+                Err(config.changed("trust domain", "trust-domain", found.as_str(), given.as_str()).into())
+            }
         },
     }
 }
@@ -248,8 +278,13 @@ fn load_certificate(transport: &Transport, clock: &dyn Clock) -> Result<Option<t
     })
 }
 
-/// Opens the store that the options name. Refuses a directory that was used before and whose database is missing.
-async fn open_store(config: &Config, before: Option<&Remembered>, entropy: &Arc<dyn Entropy>) -> Result<Store, ServerError> {
+/// Opens the store that the options name. Refuses a directory that was used before and whose database is
+/// missing.
+async fn open_store(
+    config: &Config,
+    before: Option<&Remembered>,
+    entropy: &Arc<dyn Entropy>,
+) -> Result<Store, ServerError> {
     config.same_store(before)?;
     Dir::open_or_make(&config.dir, Making::PRIVATE).map_err(ConfigError::from)?;
     match (&config.store, before) {
@@ -257,7 +292,9 @@ async fn open_store(config: &Config, before: Option<&Remembered>, entropy: &Arc<
             Err(ConfigError::DatabaseLost(config.dir.clone(), before.issuer.clone()).into())
         }
         (StoreAddress::Embedded, _) => Ok(Store::open(&config.dir, Arc::clone(entropy)).await?),
-        (StoreAddress::Postgres(address), _) => Ok(Store::connect(&config.dir, address, Arc::clone(entropy)).await?),
+        (StoreAddress::Postgres(address), _) => {
+            Ok(Store::connect(&config.dir, address, Arc::clone(entropy)).await?)
+        }
     }
 }
 
@@ -265,7 +302,10 @@ async fn open_store(config: &Config, before: Option<&Remembered>, entropy: &Arc<
 ///
 /// # Errors
 /// Everything that prevents the start, with what to do about it.
-#[expect(clippy::too_many_lines, reason = "the composition root: a few lines for each part, in the order in which they need each other")]
+#[expect(
+    clippy::too_many_lines,
+    reason = "the composition root: a few lines for each part, in the order in which they need each other"
+)]
 pub async fn run(
     config: Config,
     wall: Arc<dyn Clock>,
@@ -278,8 +318,8 @@ pub async fn run(
     if file.is_some() || !Store::is_there(&config.dir)? {
         config.check(file.as_ref())?;
     }
-    // Everything that can fail because of the options of this start fails before anything is written: the issuer is kept
-    // permanently.
+    // Everything that can fail because of the options of this start fails before anything is written: the
+    // issuer is kept permanently.
     let (tls, certificate) = load_certificate(&config.transport, wall.as_ref())?.unzip();
     // The store before the listeners: its lock says that no other server uses this directory.
     let store = open_store(&config, file.as_ref(), &entropy).await?;
@@ -293,7 +333,8 @@ pub async fn run(
     let (dir, of, its) = (config.dir.clone(), store.clone(), now.installation());
     let (at, random) = (Arc::clone(&wall), Arc::clone(&entropy));
     let opened = tokio::task::spawn_blocking(move || Opened::of(&dir, &of, &its, &at, &random)).await;
-    let opened = opened.map_err(|error| ServerError::SetUp { what: "the database", why: error.to_string() })?;
+    let opened =
+        opened.map_err(|error| ServerError::SetUp { what: "the database", why: error.to_string() })?;
     let Opened { authority, clock, live, log, sequencer, stops } = opened?;
     let sequencer = tokio::task::spawn_blocking(move || sequencer.join());
     let Remembered { issuer, trust_domain, .. } = now;
@@ -331,7 +372,8 @@ pub async fn run(
         health.watch(move |now| certificate.problem(now));
     }
     let counting: Arc<dyn Clock> = clock.clone();
-    let [at_public, at_admin, at_nodes] = ["public", "admin", "nodes'"].map(|listener| Crowd::watched(&health, listener, &counting));
+    let [at_public, at_admin, at_nodes] =
+        ["public", "admin", "nodes'"].map(|listener| Crowd::watched(&health, listener, &counting));
     let checks_full = health::crowd::checks_full(&health, &counting);
     let (stop, stopping) = watch::channel(false);
     let administration = Arc::new(Administration::new(mandate_administration::Parts {
@@ -345,7 +387,13 @@ pub async fn run(
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
     }));
-    let admin = Arc::new(Admin { administration, health, disk, node_server: node_at.to_string(), started: clock.now() });
+    let admin = Arc::new(Admin {
+        administration,
+        health,
+        disk,
+        node_server: node_at.to_string(),
+        started: clock.now(),
+    });
     let hosts = host::Hosts::of(issuer.as_str(), &config.allowed_hosts);
     let over_tls = issuer.as_str().starts_with("https:");
     let public = public::Public {
@@ -367,13 +415,40 @@ pub async fn run(
         Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => ("http", admin_at.to_string()),
     };
     let mut tasks = JoinSet::new();
-    let admin_thread =
-        AdminThread::start().map_err(|error| ServerError::SetUp { what: "the operators' thread", why: error.to_string() })?;
-    tasks.spawn(admin_thread.serve(listen_unix(&admin_socket)?, budget.operators, admin.for_the_socket(), stopping.clone()));
-    tasks.spawn(listener::serve_tcp(admin_listener, tls.clone(), budget.admin_places().watched_by(at_admin), admin, stopping.clone()));
-    tasks.spawn(listener::serve_tcp(public_listener, tls, budget.public_places().watched_by(at_public), public, stopping.clone()));
-    let bounds = nodes::Bounds { places: budget.node_places().watched_by(at_nodes), rejoin_grace: config.node_rejoin_grace };
-    tasks.spawn(nodes::serve(node_listener, node_at, identity, Arc::clone(&authority), bounds, stopping.clone()));
+    let admin_thread = AdminThread::start()
+        .map_err(|error| ServerError::SetUp { what: "the operators' thread", why: error.to_string() })?;
+    tasks.spawn(admin_thread.serve(
+        listen_unix(&admin_socket)?,
+        budget.operators,
+        admin.for_the_socket(),
+        stopping.clone(),
+    ));
+    tasks.spawn(listener::serve_tcp(
+        admin_listener,
+        tls.clone(),
+        budget.admin_places().watched_by(at_admin),
+        admin,
+        stopping.clone(),
+    ));
+    tasks.spawn(listener::serve_tcp(
+        public_listener,
+        tls,
+        budget.public_places().watched_by(at_public),
+        public,
+        stopping.clone(),
+    ));
+    let bounds = nodes::Bounds {
+        places: budget.node_places().watched_by(at_nodes),
+        rejoin_grace: config.node_rejoin_grace,
+    };
+    tasks.spawn(nodes::serve(
+        node_listener,
+        node_at,
+        identity,
+        Arc::clone(&authority),
+        bounds,
+        stopping.clone(),
+    ));
     tasks.spawn(hangup::heed(certificate, wall, stopping.clone()));
     tasks.spawn(upkeep.run(stopping));
 
@@ -394,7 +469,8 @@ pub async fn run(
     served
 }
 
-/// Serves until told to stop, or until a part ends by itself: if a part panics, the rest of the server must not continue.
+/// Serves until told to stop, or until a part ends by itself: if a part panics, the rest of the server must
+/// not continue.
 async fn supervise(
     shutdown: impl Future<Output = ()>,
     tasks: &mut JoinSet<()>,
@@ -412,7 +488,9 @@ async fn supervise(
         _ = &mut sequencer => (Err(ServerError::Ended("the audit log")), false),
     };
     let _ = stop.send(true);
-    let _ = tokio::time::timeout(Duration::from_secs(10), async { while tasks.join_next().await.is_some() {} }).await;
+    let _ =
+        tokio::time::timeout(Duration::from_secs(10), async { while tasks.join_next().await.is_some() {} })
+            .await;
     tasks.shutdown().await;
     if sequencing {
         // Every handle of the log is gone now; what was queued is written.
@@ -433,7 +511,9 @@ mod tests {
     use tokio::sync::watch;
     use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
-    use super::{Config, ConfigError, Remembered, ServerError, StoreAddress, StoreKind, Transport, supervise, whose};
+    use super::{
+        Config, ConfigError, Remembered, ServerError, StoreAddress, StoreKind, Transport, supervise, whose,
+    };
 
     /// A task that ends when it is told to, as listeners do, and what tells it.
     fn listener() -> (JoinSet<()>, watch::Sender<bool>) {
@@ -490,13 +570,22 @@ mod tests {
         };
         assert!(whose(&store, Some(file("acme.example")), &config(None)).await.unwrap().is_some());
         let refused = whose(&store, Some(file("other.example")), &config(None)).await.unwrap_err();
-        assert!(matches!(refused, ServerError::Config(ConfigError::OtherDatabase { what: "trust domain", .. })), "{refused}");
+        assert!(
+            matches!(refused, ServerError::Config(ConfigError::OtherDatabase { what: "trust domain", .. })),
+            "{refused}"
+        );
     }
 
     #[tokio::test]
     async fn without_its_audit_log_the_server_ends_with_an_error() {
         let (mut tasks, stop) = listener();
-        let served = supervise(std::future::pending(), &mut tasks, sequencer(|| panic!("as a fault in an effect would")), stop).await;
+        let served = supervise(
+            std::future::pending(),
+            &mut tasks,
+            sequencer(|| panic!("as a fault in an effect would")),
+            stop,
+        )
+        .await;
         assert!(matches!(served, Err(ServerError::Ended("the audit log"))), "{served:?}");
         assert!(tasks.is_empty(), "nothing goes on");
     }
@@ -511,7 +600,13 @@ mod tests {
             let _last_handle = queue;
             drop(stopping.wait_for(|stop| *stop).await);
         });
-        let served = supervise(std::future::pending(), &mut tasks, sequencer(move || assert!(jobs.recv().is_err())), stop).await;
+        let served = supervise(
+            std::future::pending(),
+            &mut tasks,
+            sequencer(move || assert!(jobs.recv().is_err())),
+            stop,
+        )
+        .await;
         assert!(matches!(served, Err(ServerError::Ended(_))), "{served:?}");
     }
 
@@ -519,7 +614,9 @@ mod tests {
     async fn told_to_stop_it_waits_for_what_was_queued() {
         let (mut tasks, stop) = listener();
         let (written, was_written) = std::sync::mpsc::channel();
-        let served = supervise(std::future::ready(()), &mut tasks, sequencer(move || written.send(()).unwrap()), stop).await;
+        let served =
+            supervise(std::future::ready(()), &mut tasks, sequencer(move || written.send(()).unwrap()), stop)
+                .await;
         assert!(served.is_ok(), "{served:?}");
         was_written.try_recv().unwrap();
     }

@@ -1,5 +1,5 @@
-//! The HTTP library itself answers a request head that it cannot read. Here such an answer gets the headers that all other
-//! answers have.
+//! The HTTP library itself answers a request head that it cannot read. Here such an answer gets the headers
+//! that all other answers have.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -34,7 +34,9 @@ impl<I> LibraryAnswers<I> {
             return false;
         }
         let line = written.iter().position(|byte| *byte == b'\n');
-        let Some((status, rest)) = line.and_then(|end| written.split_at_checked(end + 1)) else { return false };
+        let Some((status, rest)) = line.and_then(|end| written.split_at_checked(end + 1)) else {
+            return false;
+        };
         self.unsent = [status, self.headers.as_bytes(), rest].concat();
         true
     }
@@ -58,7 +60,11 @@ impl<I: AsyncWrite + Unpin> LibraryAnswers<I> {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for LibraryAnswers<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
@@ -72,7 +78,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for LibraryAnswers<I> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         ready!(self.send_unsent(cx))?;
         if let [only] = bufs
             && self.take_over(only)
@@ -111,7 +121,8 @@ mod tests {
     #[tokio::test]
     async fn answers_that_the_library_makes_by_itself_get_the_headers_that_all_have() {
         let (io, mut peer) = duplex(1024);
-        let mut io = LibraryAnswers::new(io, "cache-control: no-store\r\nx-content-type-options: nosniff\r\n");
+        let mut io =
+            LibraryAnswers::new(io, "cache-control: no-store\r\nx-content-type-options: nosniff\r\n");
         for (sent, received) in [
             (
                 "HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n\r\n",
@@ -134,7 +145,9 @@ mod tests {
                 io.flush().await.unwrap();
                 let mut buffer = vec![0; received.len()];
                 let read = tokio::time::timeout(LONG, peer.read_exact(&mut buffer)).await;
-                let read = read.unwrap_or_else(|_| panic!("less than {received:?}: {:?}", String::from_utf8_lossy(&buffer)));
+                let read = read.unwrap_or_else(|_| {
+                    panic!("less than {received:?}: {:?}", String::from_utf8_lossy(&buffer))
+                });
                 read.unwrap();
                 assert_eq!(String::from_utf8(buffer).unwrap(), received);
             }

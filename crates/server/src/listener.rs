@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{
+    CACHE_CONTROL, CONNECTION, CONTENT_TYPE, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use http_body_util::Limited;
@@ -31,13 +33,15 @@ use crate::places::{Ended, Guest, Places};
 use crate::timely_body::TimelyBody;
 use crate::timely_io::{TimelyIo, WRITE_TIMEOUT};
 
-/// How long a peer may take to send its request head, and to finish a TLS handshake. A connection may be idle for as long.
+/// How long a peer may take to send its request head, and to finish a TLS handshake. A connection may be idle
+/// for as long.
 pub(crate) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest request head, in bytes: a 16 KiB token in a header, and room.
 const MAX_HEAD: usize = 32 * 1024;
 
-/// How many bytes for a peer the kernel buffers. The kernel counts twice as much, because it includes its own overhead.
+/// How many bytes for a peer the kernel buffers. The kernel counts twice as much, because it includes its own
+/// overhead.
 const SEND_BUFFER: usize = 128 * 1024;
 
 /// How many bytes for a peer TLS buffers: one record.
@@ -58,7 +62,8 @@ pub(crate) async fn stopped(shutdown: &mut Shutdown) {
 /// The headers that every answer of a listener has, unless its handler said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Defaults {
-    /// Whether peers reach the listener over TLS, ours or a proxy's. Without TLS, browsers ignore HSTS (RFC 6797 §8.1).
+    /// Whether peers reach the listener over TLS, ours or a proxy's. Without TLS, browsers ignore HSTS (RFC
+    /// 6797 §8.1).
     pub(crate) over_tls: bool,
 }
 
@@ -84,8 +89,8 @@ impl Defaults {
     }
 }
 
-/// What a listener serves. The work that is the same for every request is done around the router: axum would repeat it for
-/// each route, with some allocations for each request.
+/// What a listener serves. The work that is the same for every request is done around the router: axum would
+/// repeat it for each route, with some allocations for each request.
 #[derive(Clone)]
 pub(crate) struct Site {
     /// The routes.
@@ -117,7 +122,10 @@ struct Connected<I> {
 
 fn misdirected(wrong: WrongHost) -> Response {
     let (status, text) = match wrong {
-        WrongHost::Invalid => (StatusCode::BAD_REQUEST, "The request names no host, or more than one, or one that is malformed.\n"),
+        WrongHost::Invalid => (
+            StatusCode::BAD_REQUEST,
+            "The request names no host, or more than one, or one that is malformed.\n",
+        ),
         WrongHost::Other => (
             StatusCode::MISDIRECTED_REQUEST,
             "This server does not answer to that host. Use the issuer's URL, or start the server with --allow-host and that name.\n",
@@ -143,7 +151,8 @@ where
                 request.extensions_mut().insert(Arc::clone(&guest));
                 let (most, time) = max_body;
                 let method = request.method().clone();
-                let limited = |body| axum::body::Body::new(TimelyBody::of(&guest, Limited::new(body, most), time));
+                let limited =
+                    |body| axum::body::Body::new(TimelyBody::of(&guest, Limited::new(body, most), time));
                 end_with_newline(&method, router.oneshot(request.map(limited)).await?)
             };
             defaults.add(response.headers_mut());
@@ -155,7 +164,8 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(MAX_HEAD)
-        // Bytes that many answers share are sent as they are: in one buffer, each connection would have a copy.
+        // Bytes that many answers share are sent as they are: in one buffer, each connection would have a
+        // copy.
         .writev(true)
         .serve_connection(TokioIo::new(LibraryAnswers::new(io, lines)), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
@@ -178,7 +188,10 @@ where
 fn took_nothing(error: &hyper::Error) -> bool {
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        if error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut) {
+        if error
+            .downcast_ref::<std::io::Error>()
+            .is_some_and(|error| error.kind() == std::io::ErrorKind::TimedOut)
+        {
             return true;
         }
         cause = error.source();
@@ -188,7 +201,8 @@ fn took_nothing(error: &hyper::Error) -> bool {
 
 /// What to do when the kernel cannot give a connection.
 ///
-/// Most often the peer has disconnected again. If all files are in use despite all bounds, a stranger is disconnected.
+/// Most often the peer has disconnected again. If all files are in use despite all bounds, a stranger is
+/// disconnected.
 pub(crate) async fn could_not_accept(error: &std::io::Error, places: &Places) {
     let no_file = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(rustix::io::Errno::raw_os_error);
     if error.raw_os_error().is_some_and(|code| no_file.contains(&code)) {
@@ -197,17 +211,23 @@ pub(crate) async fn could_not_accept(error: &std::io::Error, places: &Places) {
     }
 }
 
-/// Bounds how much the kernel buffers for one peer. Without this bound, it buffers megabytes for a peer that reads nothing. A
-/// listener's own bound would miss connections that were made before it was set.
+/// Bounds how much the kernel buffers for one peer. Without this bound, it buffers megabytes for a peer that
+/// reads nothing. A listener's own bound would miss connections that were made before it was set.
 pub(crate) fn bound_send_buffer(socket: impl AsFd) {
     if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(socket, SEND_BUFFER) {
         tracing::warn!(%error, "the kernel's send buffer could not be bounded");
     }
 }
 
-async fn serve_tls_connection(connected: Connected<TimelyIo<TcpStream>>, acceptor: TlsAcceptor, site: Site, shutdown: Shutdown) {
+async fn serve_tls_connection(
+    connected: Connected<TimelyIo<TcpStream>>,
+    acceptor: TlsAcceptor,
+    site: Site,
+    shutdown: Shutdown,
+) {
     let Connected { io, peer, local, guest, mut ended } = connected;
-    // In a box, because it is larger than all that comes after it, and a connection lasts longer than its handshake.
+    // In a box, because it is larger than all that comes after it, and a connection lasts longer than its
+    // handshake.
     let mut handshake = Box::pin(tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(io)));
     let shaken = tokio::select! {
         shaken = &mut handshake => shaken,
@@ -259,8 +279,14 @@ pub(crate) async fn serve_tcp(
     }
 }
 
-/// Serves a unix socket until shutdown. Every request knows the uid of its peer. Operators have their own places.
-pub(crate) async fn serve_unix(listener: UnixListener, places: Arc<Places>, site: Site, mut shutdown: Shutdown) {
+/// Serves a unix socket until shutdown. Every request knows the uid of its peer. Operators have their own
+/// places.
+pub(crate) async fn serve_unix(
+    listener: UnixListener,
+    places: Arc<Places>,
+    site: Site,
+    mut shutdown: Shutdown,
+) {
     let own = mandate_files::own_user();
     loop {
         let accepted = tokio::select! {

@@ -1,10 +1,10 @@
 //! Who holds the places of a listener, and which connection ends when there are too few places.
 //!
-//! A connection is a stranger's until it has shown who holds it. Strangers never take the places of known holders. When the
-//! places of strangers are full, a newcomer takes the place of the connection that has been idle or slow longest, in the
-//! site that holds the most, and there in the network that holds the most. A connection that is new is spared: its request may
-//! not be read yet. So a known client can always connect and show who it is. A known holder loses a place only to a holder with
-//! fewer places.
+//! A connection is a stranger's until it has shown who holds it. Strangers never take the places of known
+//! holders. When the places of strangers are full, a newcomer takes the place of the connection that has been
+//! idle or slow longest, in the site that holds the most, and there in the network that holds the most. A
+//! connection that is new is spared: its request may not be read yet. So a known client can always connect
+//! and show who it is. A known holder loses a place only to a holder with fewer places.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,13 +18,15 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::health::crowd::Crowd;
 
-/// How many connections may be ending at the same time. While there are more, no other connection is accepted.
+/// How many connections may be ending at the same time. While there are more, no other connection is
+/// accepted.
 const MOST_LEAVING: usize = 64;
 
 /// How many connections a node may have. It needs one, and one more while it connects again.
 const MOST_OF_A_NODE: usize = 4;
 
-/// How long a new connection is spared, if another one can end: its request may have arrived already, and not be read yet.
+/// How long a new connection is spared, if another one can end: its request may have arrived already, and not
+/// be read yet.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// The holder of a place.
@@ -64,7 +66,8 @@ enum Rule {
     LongestIdle,
     /// The same, but only to a holder that has fewer.
     LongestIdleIfFair,
-    /// The newest of the holder that has the most, but only for a holder that has fewer: the loss of an old one does more harm.
+    /// The newest of the holder that has the most, but only for a holder that has fewer: the loss of an old
+    /// one does more harm.
     NewestIfFair,
 }
 
@@ -73,7 +76,8 @@ enum Rule {
 struct Activity {
     /// Since when it is in this state: a number that increases with every event at the listener.
     since: AtomicU64,
-    /// Whether the server is processing its request, so that it waits for the server and not the server for it.
+    /// Whether the server is processing its request, so that it waits for the server and not the server for
+    /// it.
     served: AtomicBool,
     /// Until when it is spared, if it has made no request before.
     spared_until: Instant,
@@ -98,7 +102,8 @@ struct Seat {
 
 struct Room {
     capacity: usize,
-    /// How many places one holder may have. One more takes the place of the one of its own that has been idle or slow longest.
+    /// How many places one holder may have. One more takes the place of the one of its own that has been idle
+    /// or slow longest.
     most_of_one: usize,
     rule: Rule,
     holders: HashMap<Holder, Vec<Seat>>,
@@ -109,7 +114,14 @@ struct Room {
 
 impl Room {
     fn new(capacity: usize, rule: Rule) -> Self {
-        Self { capacity, most_of_one: usize::MAX, rule, holders: HashMap::new(), sites: HashMap::new(), taken: 0 }
+        Self {
+            capacity,
+            most_of_one: usize::MAX,
+            rule,
+            holders: HashMap::new(),
+            sites: HashMap::new(),
+            taken: 0,
+        }
     }
 
     fn held_by(&self, holder: &Holder) -> usize {
@@ -146,25 +158,31 @@ impl Room {
         let (site, own) = (newcomer.site(), self.held_by(newcomer));
         let held = self.holders.iter().map(|(holder, seats)| {
             let its_site = holder.site();
-            let fair = if its_site == site { seats.len() > own + 1 } else { of_site(&its_site) > of_site(&site) + 1 };
+            let fair = if its_site == site {
+                seats.len() > own + 1
+            } else {
+                of_site(&its_site) > of_site(&site) + 1
+            };
             (holder, (of_site(&its_site), seats.len()), seats, fair)
         });
         let may_lose = held.filter(|(.., fair)| self.rule == Rule::LongestIdle || *fair);
-        let seats = may_lose.flat_map(|(holder, held, seats, _)| seats.iter().map(move |seat| (holder, held, seat)));
+        let seats =
+            may_lose.flat_map(|(holder, held, seats, _)| seats.iter().map(move |seat| (holder, held, seat)));
         let found = match self.rule {
             Rule::NewestIfFair => seats.max_by_key(|(_, held, seat)| (*held, seat.number)),
-            Rule::LongestIdle | Rule::LongestIdleIfFair => {
-                seats.filter(|(_, _, seat)| !seat.activity.served.load(Ordering::Relaxed)).max_by_key(|(_, held, seat)| {
+            Rule::LongestIdle | Rule::LongestIdleIfFair => seats
+                .filter(|(_, _, seat)| !seat.activity.served.load(Ordering::Relaxed))
+                .max_by_key(|(_, held, seat)| {
                     let idle_longest = u64::MAX - seat.activity.since.load(Ordering::Relaxed);
                     let stays = seat.activity.staying.load(Ordering::Relaxed);
                     (*held, !stays, !seat.activity.is_spared(now), idle_longest, u64::MAX - seat.number)
-                })
-            }
+                }),
         };
         found.map(|(holder, _, seat)| (holder.clone(), seat.number))
     }
 
-    /// Makes room for one more of `newcomer`. Returns how many were told to end, or nothing if there is no room.
+    /// Makes room for one more of `newcomer`. Returns how many were told to end, or nothing if there is no
+    /// room.
     fn make_room(&mut self, newcomer: &Holder) -> Option<usize> {
         if let Some(seats) = self.holders.get(newcomer).filter(|seats| seats.len() >= self.most_of_one) {
             let number = seats.iter().min_by_key(|seat| seat.activity.since.load(Ordering::Relaxed))?.number;
@@ -228,14 +246,21 @@ impl Places {
         Self::with(strangers, Room::new(known, Rule::LongestIdleIfFair), Room::new(feeds, Rule::NewestIfFair))
     }
 
-    /// This many places for strangers before the handshake is done, for nodes, and for strangers after the handshake.
+    /// This many places for strangers before the handshake is done, for nodes, and for strangers after the
+    /// handshake.
     pub(crate) fn for_nodes(handshakes: usize, nodes: usize, strangers: usize) -> Arc<Self> {
         let nodes = Room { most_of_one: MOST_OF_A_NODE, ..Room::new(nodes, Rule::LongestIdleIfFair) };
         Self::with(handshakes, nodes, Room::new(strangers, Rule::LongestIdle))
     }
 
     fn with(strangers: usize, known: Room, staying: Room) -> Arc<Self> {
-        let inner = Inner { strangers: Room::new(strangers, Rule::LongestIdle), known, staying, next_number: 0, leaving: 0 };
+        let inner = Inner {
+            strangers: Room::new(strangers, Rule::LongestIdle),
+            known,
+            staying,
+            next_number: 0,
+            leaving: 0,
+        };
         let (next_event, somebody_left, crowd) = (AtomicU64::new(0), Notify::new(), OnceLock::new());
         Arc::new(Self { inner: Mutex::new(inner), next_event, grace: GRACE, somebody_left, crowd })
     }
@@ -304,7 +329,8 @@ impl Places {
         Some((Guest { places, number, network, activity, at, known: AtomicBool::new(false) }, ended))
     }
 
-    /// Ends the stranger that has been idle or slow longest: the process has no file left for a new connection.
+    /// Ends the stranger that has been idle or slow longest: the process has no file left for a new
+    /// connection.
     pub(crate) fn end_a_stranger(&self) {
         let mut inner = self.lock();
         let nobody = Holder::Known("".into());
@@ -341,8 +367,8 @@ impl Guest {
         self.activity.served.store(false, Ordering::Relaxed);
     }
 
-    /// It has proven to be `who`, and takes one of the places of known holders. If all of these are taken, and no holder has
-    /// more places than `who`, it stays where it is.
+    /// It has proven to be `who`, and takes one of the places of known holders. If all of these are taken,
+    /// and no holder has more places than `who`, it stays where it is.
     pub(crate) fn is_known(&self, who: &Arc<str>) {
         if !self.known.load(Ordering::Relaxed) && self.move_to(Kind::Known, Holder::Known(Arc::clone(who))) {
             self.known.store(true, Ordering::Relaxed);
@@ -354,8 +380,8 @@ impl Guest {
         self.known.load(Ordering::Relaxed)
     }
 
-    /// Takes one of the places for connections that stay, unless it has a place of known holders, which it keeps. False: there is
-    /// none.
+    /// Takes one of the places for connections that stay, unless it has a place of known holders, which it
+    /// keeps. False: there is none.
     pub(crate) fn stays(&self) -> bool {
         let stays = self.has_known_place() || self.move_to(Kind::Staying, Holder::Network(self.network));
         self.activity.staying.store(stays, Ordering::Relaxed);
@@ -371,7 +397,8 @@ impl Guest {
         }
     }
 
-    /// It did not read what was sent, and is disconnected. If it is a feed's reader, that is reported: it misses stops.
+    /// It did not read what was sent, and is disconnected. If it is a feed's reader, that is reported: it
+    /// misses stops.
     pub(crate) fn is_cut_off(&self) {
         if self.activity.staying.load(Ordering::Relaxed)
             && let Some(crowd) = self.places.crowd.get()
@@ -388,11 +415,17 @@ impl Guest {
         let mut inner = self.places.lock();
         let (kind_before, holder_before) = &*at;
         // It may have been told to go in this moment.
-        if !inner.room(*kind_before).holders.get(holder_before).is_some_and(|seats| seats.iter().any(|s| s.number == self.number)) {
+        if !inner
+            .room(*kind_before)
+            .holders
+            .get(holder_before)
+            .is_some_and(|seats| seats.iter().any(|s| s.number == self.number))
+        {
             return false;
         }
         let room = inner.room(kind).make_room(&holder);
-        // A known party that finds no place of the known stays where it is, and one that gives way is no stranger.
+        // A known party that finds no place of the known stays where it is, and one that gives way is no
+        // stranger.
         let turned_away = if kind == Kind::Staying { room.unwrap_or(1) } else { 0 };
         let Some(told_to_go) = room else {
             drop(inner);

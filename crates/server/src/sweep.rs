@@ -10,9 +10,10 @@ const SLACK: Duration = Duration::from_mins(1);
 
 /// Watches the clock for jumps ahead.
 ///
-/// If the clock is wrong for a moment, cuts and assertions look expired and would be removed. When the clock is right again,
-/// revoked tokens would be valid again. So after a jump nothing is removed until enough real time has passed for everything
-/// that was valid before to expire. A start counts as a jump, because it is not known whether the clock is right then.
+/// If the clock is wrong for a moment, cuts and assertions look expired and would be removed. When the clock
+/// is right again, revoked tokens would be valid again. So after a jump nothing is removed until enough real
+/// time has passed for everything that was valid before to expire. A start counts as a jump, because it is
+/// not known whether the clock is right then.
 #[derive(Debug)]
 pub(crate) struct Steady {
     clock: Timestamp,

@@ -1,4 +1,5 @@
-//! A request body that must arrive in time, so that no client can hold a connection by sending almost nothing.
+//! A request body that must arrive in time, so that no client can hold a connection by sending almost
+//! nothing.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -57,14 +58,18 @@ where
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) {
             if frame.is_none() || self.body.is_end_stream() {
                 self.has_arrived();
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        // A client that sends one byte at a time makes us wait after each byte, so the deadline ends its request too.
+        // A client that sends one byte at a time makes us wait after each byte, so the deadline ends its
+        // request too.
         let deadline = self.deadline;
         let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         alarm.as_mut().poll(cx).map(|()| Some(Err(TooSlow.into())))

@@ -1,4 +1,5 @@
-//! A connection whose peer must read what is sent, so that no peer can hold the connection by reading nothing.
+//! A connection whose peer must read what is sent, so that no peer can hold the connection by reading
+//! nothing.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,19 +9,20 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long a peer may read nothing of what is ready for it. The kernel reports room again when a third of its buffer is
-/// free, so it does not help a peer to read a byte from time to time.
+/// How long a peer may read nothing of what is ready for it. The kernel reports room again when a third of
+/// its buffer is free, so it does not help a peer to read a byte from time to time.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Up to so many bytes, several buffers are copied into one: that costs less than giving the kernel a list. An answer has a head
-/// and a body.
+/// Up to so many bytes, several buffers are copied into one: that costs less than giving the kernel a list.
+/// An answer has a head and a body.
 const JOINED: usize = 2048;
 
 /// A transport below TLS: TLS itself accepts writes although its peer reads nothing.
 pub(crate) struct TimelyIo<I> {
     io: I,
     limit: Duration,
-    /// When a peer that reads nothing must be disconnected. Set only when a peer stops reading, which is rare.
+    /// When a peer that reads nothing must be disconnected. Set only when a peer stops reading, which is
+    /// rare.
     alarm: Option<Pin<Box<Sleep>>>,
     is_stuck: bool,
 }
@@ -48,7 +50,11 @@ impl<I> TimelyIo<I> {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for TimelyIo<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
 }
@@ -59,7 +65,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for TimelyIo<I> {
         self.watch(cx, written)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
         let written = if bufs.len() > 1 && total <= JOINED {
             let mut space = [0; JOINED];
@@ -107,7 +117,8 @@ mod tests {
     async fn a_peer_that_takes_nothing_is_given_up() {
         let (io, _peer) = duplex(64);
         let mut io = TimelyIo::new(io, SHORT);
-        let written = tokio::time::timeout(LONG, io.write_all(&[0; 65])).await.expect("it holds the connection");
+        let written =
+            tokio::time::timeout(LONG, io.write_all(&[0; 65])).await.expect("it holds the connection");
         assert_eq!(written.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 
@@ -138,7 +149,11 @@ mod tests {
             Poll::Ready(Ok(count))
         }
 
-        fn poll_write_vectored(mut self: Pin<&mut Self>, _: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
             self.lists += 1;
             let all: Vec<u8> = bufs.iter().flat_map(|buf| buf.iter().copied()).collect();
             let count = all.len().min(self.most);
@@ -161,7 +176,9 @@ mod tests {
 
     #[tokio::test]
     async fn small_buffers_are_written_together_and_nothing_is_lost_if_only_a_part_is_taken() {
-        for (one, other, in_one) in [(300, 1_200, true), (1_000, 1_048, true), (1_000, 1_049, false), (1, 5_000, false)] {
+        for (one, other, in_one) in
+            [(300, 1_200, true), (1_000, 1_048, true), (1_000, 1_049, false), (1, 5_000, false)]
+        {
             for most in [usize::MAX, 700] {
                 let mut io = TimelyIo::new(Noting { most, bytes: Vec::new(), lists: 0 }, SHORT);
                 let (one, other) = (vec![b'1'; one], vec![b'2'; other]);

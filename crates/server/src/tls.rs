@@ -27,8 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The largest file that is read. No real certificate file is larger.
 const LARGEST: u64 = 1 << 20;
 
-/// How long before the end of a certificate the log begins to warn. Renewals happen a month before, or when a third of a
-/// short lifetime is left.
+/// How long before the end of a certificate the log begins to warn. Renewals happen a month before, or when a
+/// third of a short lifetime is left.
 const SOON: Duration = Duration::from_hours(14 * 24);
 
 /// How often the log repeats it.
@@ -49,7 +49,9 @@ pub enum TlsError {
         what: &'static str,
     },
     /// Certificate and key do not belong together, or the key is of an unsupported kind.
-    #[error("the certificate and the private key do not belong together, or the key is of an unsupported kind")]
+    #[error(
+        "the certificate and the private key do not belong together, or the key is of an unsupported kind"
+    )]
     Pair(#[source] rustls::Error),
     /// The TLS library refuses the configuration.
     #[error("the TLS library refuses the configuration")]
@@ -85,7 +87,8 @@ impl Files {
             return Err(pem(&self.cert, "certificate"));
         }
         let text = mandate_files::read_private(&self.key, LARGEST)?;
-        let key = PrivateKeyDer::from_pem_slice(text::without_mark(text.expose_secret())).map_err(|_| pem(&self.key, "private key"))?;
+        let key = PrivateKeyDer::from_pem_slice(text::without_mark(text.expose_secret()))
+            .map_err(|_| pem(&self.key, "private key"))?;
         CertifiedKey::from_der(chain, key, provider).map_err(TlsError::Pair)
     }
 }
@@ -118,7 +121,10 @@ impl Validity {
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
         let time = |seconds: i64| Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0));
         let validity = parsed.validity();
-        Some(Self { not_before: time(validity.not_before.timestamp()), not_after: time(validity.not_after.timestamp()) })
+        Some(Self {
+            not_before: time(validity.not_before.timestamp()),
+            not_after: time(validity.not_after.timestamp()),
+        })
     }
 
     /// Its state at `now`.
@@ -138,7 +144,9 @@ impl Validity {
         let path = path.display();
         match self.standing(now) {
             Standing::Good => {}
-            Standing::EndsSoon => tracing::warn!(%path, until = %self.not_after, "the TLS certificate ends soon; renew it"),
+            Standing::EndsSoon => {
+                tracing::warn!(%path, until = %self.not_after, "the TLS certificate ends soon; renew it")
+            }
             Standing::Expired => {
                 tracing::error!(%path, since = %self.not_after, "the TLS certificate has expired, and clients refuse it; renew it");
             }
@@ -207,14 +215,20 @@ impl Served {
         let path = self.files.cert.display();
         let (code, what) = match validity.standing(now) {
             Standing::Good => return None,
-            Standing::EndsSoon => (problem_code::CERTIFICATE_EXPIRES, format!("the TLS certificate {path} ends at {}", validity.not_after)),
+            Standing::EndsSoon => (
+                problem_code::CERTIFICATE_EXPIRES,
+                format!("the TLS certificate {path} ends at {}", validity.not_after),
+            ),
             Standing::Expired => (
                 problem_code::CERTIFICATE_EXPIRED,
                 format!("the TLS certificate {path} expired at {}: clients refuse it", validity.not_after),
             ),
             Standing::NotYet => (
                 problem_code::CERTIFICATE_NOT_YET_VALID,
-                format!("the TLS certificate {path} is valid only from {}: clients refuse it", validity.not_before),
+                format!(
+                    "the TLS certificate {path} is valid only from {}: clients refuse it",
+                    validity.not_before
+                ),
             ),
         };
         Some(problem(code, what, "renew it: the server reads the files again when they change".to_owned()))
@@ -241,7 +255,9 @@ impl Served {
                         said = Instant::now();
                     }
                     // Certificate and key are replaced one after the other: a mismatch in between is normal.
-                    Err(error) => tracing::warn!(%error, "the changed TLS certificate cannot be used; the old one stays in use"),
+                    Err(error) => {
+                        tracing::warn!(%error, "the changed TLS certificate cannot be used; the old one stays in use")
+                    }
                 }
             }
             if said.elapsed() >= REPEAT {
@@ -258,9 +274,9 @@ impl Served {
     }
 }
 
-/// A server configuration that follows its files. If a pair does not load, that is reported and the old pair is kept. A
-/// certificate that clients will refuse because of its time is served and reported: the clock may be wrong, and a renewal is
-/// loaded later.
+/// A server configuration that follows its files. If a pair does not load, that is reported and the old pair
+/// is kept. A certificate that clients will refuse because of its time is served and reported: the clock may
+/// be wrong, and a renewal is loaded later.
 pub(crate) fn reloading(cert: PathBuf, key: PathBuf, clock: &dyn Clock) -> Result<Loaded, TlsError> {
     let provider = provider();
     let files = Files { cert, key };
@@ -277,11 +293,12 @@ pub(crate) fn reloading(cert: PathBuf, key: PathBuf, clock: &dyn Clock) -> Resul
     Ok((Arc::new(config), served))
 }
 
-/// How clients reach a listener at `address` over TLS: by the address, if the certificate in `cert` is valid for it, else
-/// by the host of the issuer, for which it has to be valid.
+/// How clients reach a listener at `address` over TLS: by the address, if the certificate in `cert` is valid
+/// for it, else by the host of the issuer, for which it has to be valid.
 pub(crate) fn reachable_as(cert: &Path, address: SocketAddr, issuer: &Issuer) -> String {
     let certificate = mandate_files::read_trusted(cert, LARGEST).ok();
-    let certificate = certificate.and_then(|pem| CertificateDer::from_pem_slice(text::without_mark(&pem)).ok());
+    let certificate =
+        certificate.and_then(|pem| CertificateDer::from_pem_slice(text::without_mark(&pem)).ok());
     let is_valid = |certificate: &CertificateDer<'_>| {
         let parsed = ParsedCertificate::try_from(certificate).ok()?;
         verify_server_name(&parsed, &ServerName::from(address.ip())).ok()

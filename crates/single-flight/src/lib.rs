@@ -1,8 +1,9 @@
 //! Work that is done once for all who ask for it at the same time.
 //!
-//! The work is a task of its own. So it runs to its end, and leaves its result where it belongs, even if every caller stops
-//! waiting: a caller that disconnects causes no more work than one that waits, and does not end the work for others. Failures
-//! are shared like results. Nothing is remembered here once the work has ended.
+//! The work is a task of its own. So it runs to its end, and leaves its result where it belongs, even if
+//! every caller stops waiting: a caller that disconnects causes no more work than one that waits, and does
+//! not end the work for others. Failures are shared like results. Nothing is remembered here once the work
+//! has ended.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -64,17 +65,23 @@ impl<K: Clone + Eq + Hash + Send + 'static, T: Send + Sync + 'static> SingleFlig
         self.in_the_air.lock().get(key).map(|landing| Flight { landing: landing.clone(), is_new: false })
     }
 
-    /// Joins the work in progress for `key`, or starts the work that `start` returns, on the runtime of the caller.
+    /// Joins the work in progress for `key`, or starts the work that `start` returns, on the runtime of the
+    /// caller.
     ///
-    /// `start` looks once more at where the work leaves its result: work that has ended since the caller looked has left it
-    /// there. It may answer with that, or with the reason why nothing can be started. It runs under a lock.
+    /// `start` looks once more at where the work leaves its result: work that has ended since the caller
+    /// looked has left it there. It may answer with that, or with the reason why nothing can be started. It
+    /// runs under a lock.
     ///
     /// # Errors
     /// What `start` answered.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn join<W: Future<Output = T> + Send + 'static, A>(&self, key: &K, start: impl FnOnce() -> Result<W, A>) -> Result<Flight<T>, A> {
+    pub fn join<W: Future<Output = T> + Send + 'static, A>(
+        &self,
+        key: &K,
+        start: impl FnOnce() -> Result<W, A>,
+    ) -> Result<Flight<T>, A> {
         let mut all = self.in_the_air.lock();
         if let Some(landing) = all.get(key) {
             return Ok(Flight { landing: landing.clone(), is_new: false });

@@ -1,4 +1,5 @@
-//! One thread that writes the reserve: stops that arrive together share one sync, and those of operators go first.
+//! One thread that writes the reserve: stops that arrive together share one sync, and those of operators go
+//! first.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -85,9 +86,11 @@ struct Desk {
 }
 
 impl Keeper {
-    /// Starts the thread. Without a reserve it tries to make one in `dir` when one is needed; `broken` says why there is none.
+    /// Starts the thread. Without a reserve it tries to make one in `dir` when one is needed; `broken` says
+    /// why there is none.
     pub(crate) fn start(dir: Dir, reserve: Option<Reserve>, broken: Option<String>) -> std::io::Result<Self> {
-        let state = Arc::new(Mutex::new(ReserveState { used: reserve.as_ref().map_or(0, Reserve::used), broken }));
+        let state =
+            Arc::new(Mutex::new(ReserveState { used: reserve.as_ref().map_or(0, Reserve::used), broken }));
         let (asks, queue) = mpsc::channel();
         let desk = Desk::new(dir, reserve, Arc::clone(&state));
         let thread = thread::Builder::new().name("stops".to_owned()).spawn(move || desk.run(&queue))?;
@@ -120,7 +123,8 @@ impl Keeper {
     pub(crate) fn state(&self) -> ReserveState {
         let mut state = self.state.lock().clone();
         if self.thread.is_finished() {
-            state.broken = Some("its thread has ended; restart the server once every stop is recorded".to_owned());
+            state.broken =
+                Some("its thread has ended; restart the server once every stop is recorded".to_owned());
         }
         state
     }
@@ -128,7 +132,14 @@ impl Keeper {
 
 impl Desk {
     fn new(dir: Dir, reserve: Option<Reserve>, state: Arc<Mutex<ReserveState>>) -> Self {
-        Self { dir, reserve, of_operators: VecDeque::new(), of_clients: VecDeque::new(), by_clients: 0, state }
+        Self {
+            dir,
+            reserve,
+            of_operators: VecDeque::new(),
+            of_clients: VecDeque::new(),
+            by_clients: 0,
+            state,
+        }
     }
 
     fn run(mut self, queue: &Receiver<Ask>) {
@@ -180,7 +191,8 @@ impl Desk {
         let reserve = if let Some(reserve) = self.reserve.take() {
             reserve
         } else {
-            // Its frames are known from the start: one that was there and could not be read then would have kept the server from starting.
+            // Its frames are known from the start: one that was there and could not be read then would have
+            // kept the server from starting.
             let (reserve, _) = Reserve::open(&self.dir)?;
             reserve.allocate(&self.dir)?;
             reserve
@@ -230,7 +242,8 @@ impl Desk {
         }
     }
 
-    /// Publishes the state of the reserve. The caller of a failed write sees the failure; the next write may succeed.
+    /// Publishes the state of the reserve. The caller of a failed write sees the failure; the next write may
+    /// succeed.
     fn note(&mut self) {
         let opened = self.opened().map(|reserve| reserve.used());
         let mut state = self.state.lock();
@@ -255,15 +268,22 @@ mod tests {
             asks.send(Ask::Keep(Keep { content: content.into_bytes(), by, answer })).unwrap();
             answered
         };
-        let mut of_clients: Vec<_> = (0..3 * MAX_BATCH).map(|n| ask(format!("client {n}"), By::Client)).collect();
+        let mut of_clients: Vec<_> =
+            (0..3 * MAX_BATCH).map(|n| ask(format!("client {n}"), By::Client)).collect();
         let mut of_operator = ask("operator".to_owned(), By::Operator);
         drop(asks);
         Desk::new(dir, None, Arc::default()).run(&queue);
         assert!(of_operator.try_recv().unwrap().is_ok());
-        assert!(of_clients.iter_mut().all(|answer| answer.try_recv().unwrap().is_ok()), "each is kept at last");
+        assert!(
+            of_clients.iter_mut().all(|answer| answer.try_recv().unwrap().is_ok()),
+            "each is kept at last"
+        );
         let frames = reserve::frames(&std::fs::read(folder.path().join(reserve::FILE)).unwrap());
         assert_eq!(frames.len(), 3 * MAX_BATCH + 1);
         assert_eq!(frames[0].content, b"operator");
-        assert!((0..3 * MAX_BATCH).all(|n| frames[n + 1].content == format!("client {n}").into_bytes()), "and in their order");
+        assert!(
+            (0..3 * MAX_BATCH).all(|n| frames[n + 1].content == format!("client {n}").into_bytes()),
+            "and in their order"
+        );
     }
 }

@@ -16,9 +16,14 @@ impl Looks {
         Self(Arc::new(Semaphore::new(most)))
     }
 
-    /// The result of `f`, on a thread that may block, or `None` if it takes longer than `patience`. A call that does not return keeps
-    /// its thread until it does: a disk that hangs must not take a thread for each request.
-    pub async fn look<T: Send + 'static>(&self, patience: Duration, f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    /// The result of `f`, on a thread that may block, or `None` if it takes longer than `patience`. A call
+    /// that does not return keeps its thread until it does: a disk that hangs must not take a thread for each
+    /// request.
+    pub async fn look<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         let looking = async {
             // Waits for its turn: more requests at once than places do not mean that the disk hangs.
             let place = Arc::clone(&self.0).acquire_owned().await.ok()?;

@@ -64,10 +64,11 @@ impl Queue {
         self.stops.iter().map(|(place, waiting)| (*place, waiting))
     }
 
-    /// Up to `most` of those that are not in the reserve, to be put there now: those of operators first, because clients may have
-    /// used up their share of it.
+    /// Up to `most` of those that are not in the reserve, to be put there now: those of operators first,
+    /// because clients may have used up their share of it.
     pub(crate) fn begin_keeping(&mut self, most: usize) -> impl Iterator<Item = (Place, Arc<Stop>, By)> {
-        let mut outside: Vec<_> = self.stops.iter_mut().filter(|(_, waiting)| waiting.kept.is_none() && !waiting.keeping).collect();
+        let mut outside: Vec<_> =
+            self.stops.iter_mut().filter(|(_, waiting)| waiting.kept.is_none() && !waiting.keeping).collect();
         outside.sort_by_key(|(place, waiting)| (waiting.by == By::Client, **place));
         outside.into_iter().take(most).map(|(place, waiting)| {
             waiting.keeping = true;

@@ -1,8 +1,9 @@
 //! A file of fixed size in which stops wait for the audit log.
 //!
-//! Its blocks are written when the file is made, and later only in place: no write to it needs new space from the file
-//! system. (A file system that copies on write, such as btrfs, does need new space; a full one may refuse the write.) The
-//! file is divided into blocks of [`BLOCK`] bytes. A frame takes as many neighbouring blocks as it needs:
+//! Its blocks are written when the file is made, and later only in place: no write to it needs new space from
+//! the file system. (A file system that copies on write, such as btrfs, does need new space; a full one may
+//! refuse the write.) The file is divided into blocks of [`BLOCK`] bytes. A frame takes as many neighbouring
+//! blocks as it needs:
 //!
 //! | bytes | |
 //! |---|---|
@@ -71,7 +72,8 @@ pub enum ReserveError {
         #[source]
         source: serde_json::Error,
     },
-    /// A stop in it has an impossible time: the file was manipulated, or a clock was far ahead when it was written.
+    /// A stop in it has an impossible time: the file was manipulated, or a clock was far ahead when it was
+    /// written.
     #[error(
         "{path}: it holds {record} of {time}, weeks after everything in the audit log and after this machine's clock (the later is {known}). Set the clock right; or put back the database and the {FILE} of one moment; or move {FILE} away, start, and repeat the stops that must stay in force",
         path = path.display()
@@ -128,8 +130,8 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// Opens the file in `dir`, and makes it if it is missing. Returns the frames that it holds, in the order in which they
-    /// were written. Nothing can be written before [`Reserve::allocate`].
+    /// Opens the file in `dir`, and makes it if it is missing. Returns the frames that it holds, in the order
+    /// in which they were written. Nothing can be written before [`Reserve::allocate`].
     pub fn open(dir: &Dir) -> Result<(Self, Vec<Frame>), ReserveError> {
         let path = dir.entry(FILE);
         let file = dir.open_or_create(FILE, Exposure::Private)?;
@@ -152,9 +154,13 @@ impl Reserve {
         if about.len() >= SIZE as u64 && about.blocks() * 512 >= SIZE as u64 {
             return Ok(());
         }
-        // A new file, or one with holes, for example because it was copied as a sparse file. Written zeros take up space, too.
+        // A new file, or one with holes, for example because it was copied as a sparse file. Written zeros
+        // take up space, too.
         let mut bytes = Vec::with_capacity(SIZE);
-        (&self.file).seek(SeekFrom::Start(0)).and_then(|_| (&self.file).take(SIZE as u64).read_to_end(&mut bytes)).map_err(fail)?;
+        (&self.file)
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| (&self.file).take(SIZE as u64).read_to_end(&mut bytes))
+            .map_err(fail)?;
         bytes.resize(SIZE, 0);
         self.file.write_all_at(&bytes, 0).and_then(|()| self.file.sync_all()).map_err(fail)?;
         Ok(dir.sync()?)
@@ -177,7 +183,8 @@ impl Reserve {
         self.file.sync_data().map_err(|source| ReserveError::Io { path: self.path.clone(), source })
     }
 
-    /// Gives the blocks of a frame back. If the frame is found again after a crash, the audit log has its record already.
+    /// Gives the blocks of a frame back. If the frame is found again after a crash, the audit log has its
+    /// record already.
     pub fn free(&mut self, slot: Slot) {
         self.mark(slot, false);
         if let Err(error) = self.file.write_all_at(&[0; HEADER], (slot.first * BLOCK) as u64) {

@@ -19,10 +19,12 @@ pub struct Stop {
     /// Entries of which only the state changes, and how far each is stopped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     halted: Vec<(Kind, String, Halt)>,
-    /// Entries that get less, as they were and as they were to be. Whatever they are when this is made, they get no more.
+    /// Entries that get less, as they were and as they were to be. Whatever they are when this is made, they
+    /// get no more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     narrowed: Vec<(Entry, Entry)>,
-    /// Entries that get less, as an earlier version wrote them: only as they were to be. See [`Stop::in_this_form`].
+    /// Entries that get less, as an earlier version wrote them: only as they were to be. See
+    /// [`Stop::in_this_form`].
     #[serde(default, skip_serializing)]
     put: Vec<Entry>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -31,7 +33,8 @@ pub struct Stop {
     cuts: Vec<Cut>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     banned_node: Option<String>,
-    /// From which edition it was planned, if another one may make it another stop. Means nothing to a later process.
+    /// From which edition it was planned, if another one may make it another stop. Means nothing to a later
+    /// process.
     #[serde(skip)]
     planned: Option<Edition>,
 }
@@ -48,9 +51,11 @@ impl Stop {
         Self { banned_node: Some(name), ..Self::of_cuts(record, Vec::new()) }
     }
 
-    /// A stop that changes entries of the registry, each from its old to its new value, and cuts issued tokens.
+    /// A stop that changes entries of the registry, each from its old to its new value, and cuts issued
+    /// tokens.
     ///
-    /// They were planned from this `snapshot`. `None` if one of the changes gives authority, or might give it, in its registry.
+    /// They were planned from this `snapshot`. `None` if one of the changes gives authority, or might give
+    /// it, in its registry.
     pub fn of_changes<'e>(
         record: Record,
         changes: impl IntoIterator<Item = (Option<&'e Entry>, Option<&'e Entry>)>,
@@ -76,8 +81,8 @@ impl Stop {
         Some(stop)
     }
 
-    /// This stop without what only an earlier version writes. What its entries were is taken from the `registry` in force; an
-    /// entry that is gone has nothing left to take.
+    /// This stop without what only an earlier version writes. What its entries were is taken from the
+    /// `registry` in force; an entry that is gone has nothing left to take.
     pub(crate) fn in_this_form(mut self, registry: &Registry) -> Self {
         for to in std::mem::take(&mut self.put) {
             if let Some(from) = registry.get(to.kind(), to.key()) {
@@ -91,8 +96,8 @@ impl Stop {
 
     /// Whether its changes only take authority away: the content of the file is not trusted.
     ///
-    /// That holds in every registry, so a change that became durable beside it, in the moment before a crash, does not matter.
-    /// Nor does a policy that came so: the stop was in force before it.
+    /// That holds in every registry, so a change that became durable beside it, in the moment before a crash,
+    /// does not matter. Nor does a policy that came so: the stop was in force before it.
     pub(crate) fn only_takes(&self) -> bool {
         self.narrowed.iter().all(|(from, to)| only_takes(from, Some(to), false))
             && self.removed.iter().all(|(kind, _)| *kind != Kind::Policy)
@@ -147,16 +152,32 @@ impl Stop {
         }
     }
 
-    /// Everything that it changes, for the transaction of its record. `planned_from`: only as the next change after this version.
+    /// Everything that it changes, for the transaction of its record. `planned_from`: only as the next change
+    /// after this version.
     pub(crate) fn effects(&self, planned_from: Option<RegistryVersion>) -> Vec<Effect> {
         let advanced = self.narrows().then_some(Effect::AdvanceRegistry { planned_from });
-        let halted = self.halted.iter().map(|(kind, key, halt)| Effect::HaltEntry { kind: *kind, key: key.clone(), halt: *halt });
-        let narrow = |(from, to): &(Entry, Entry)| Effect::NarrowEntry { from: Box::new(from.clone()), to: Box::new(to.clone()) };
+        let halted = self.halted.iter().map(|(kind, key, halt)| Effect::HaltEntry {
+            kind: *kind,
+            key: key.clone(),
+            halt: *halt,
+        });
+        let narrow = |(from, to): &(Entry, Entry)| Effect::NarrowEntry {
+            from: Box::new(from.clone()),
+            to: Box::new(to.clone()),
+        };
         let narrowed = self.narrowed.iter().map(narrow);
-        let removed = self.removed.iter().map(|(kind, key)| Effect::RemoveEntry { kind: *kind, key: key.clone() });
+        let removed =
+            self.removed.iter().map(|(kind, key)| Effect::RemoveEntry { kind: *kind, key: key.clone() });
         let cuts = self.cuts.iter().cloned().map(Effect::Cut);
         let banned = self.banned_node.iter().cloned().map(Effect::BanNode);
         let recorded = Effect::RecordStop(self.record.id.clone());
-        std::iter::once(recorded).chain(advanced).chain(halted).chain(narrowed).chain(removed).chain(cuts).chain(banned).collect()
+        std::iter::once(recorded)
+            .chain(advanced)
+            .chain(halted)
+            .chain(narrowed)
+            .chain(removed)
+            .chain(cuts)
+            .chain(banned)
+            .collect()
     }
 }

@@ -23,7 +23,8 @@ use crate::queue::{Place, Queue, State, Waiting};
 use crate::reserve::{self, FILE, Frame, Reserve, ReserveError};
 use crate::stop::Stop;
 
-/// How long a stop waits for the reserve before it continues to the audit log: a disk may neither write nor fail.
+/// How long a stop waits for the reserve before it continues to the audit log: a disk may neither write nor
+/// fail.
 const RESERVE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long the caller of a stop waits for the log. The stop is in force and in the reserve by then.
@@ -44,8 +45,8 @@ const MAX_WAITING_OF_CLIENTS: usize = 4_096;
 /// The most stops that are put into the reserve later, in one try.
 const BELATED: usize = 64;
 
-/// How far a stop in the reserve may be ahead of the log and the clock. A machine without a battery for its clock may start with
-/// its clock in 1970, after weeks in which nothing was recorded.
+/// How far a stop in the reserve may be ahead of the log and the clock. A machine without a battery for its
+/// clock may start with its clock in 1970, after weeks in which nothing was recorded.
 const MAX_AHEAD: Duration = Duration::from_hours(30 * 24);
 
 /// What the engine is made of.
@@ -92,8 +93,8 @@ pub enum StopError {
     /// Clients revoked more tokens than can wait to be recorded.
     #[error("the audit log cannot be written, and too many revocations of clients wait for it")]
     TooManyWait,
-    /// The registry was changed since the stop was planned, or it removes entries that others can mention and a change is being
-    /// written: plan it again.
+    /// The registry was changed since the stop was planned, or it removes entries that others can mention and
+    /// a change is being written: plan it again.
     #[error(transparent)]
     Overtaken(#[from] Overtaken),
 }
@@ -142,8 +143,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// The latest time of a stop that was found: the clock must not show an earlier time. `known` is the latest time of the
-    /// audit log and of the machine's clock.
+    /// The latest time of a stop that was found: the clock must not show an earlier time. `known` is the
+    /// latest time of the audit log and of the machine's clock.
     pub fn newest(&self, known: Timestamp) -> Result<Timestamp, ReserveError> {
         let path = self.dir.entry(FILE);
         self.stops.iter().try_fold(Timestamp::from_millis(0), |newest, (stop, ..)| {
@@ -153,11 +154,11 @@ impl Found {
     }
 }
 
-/// Refuses a stop with an impossible time: the clock would start there, and everything that is recorded from then on would keep
-/// it there permanently.
+/// Refuses a stop with an impossible time: the clock would start there, and everything that is recorded from
+/// then on would keep it there permanently.
 ///
-/// Everything that was issued has a record in the log, and what is cut is cut as of the start. So a stop can be later than
-/// both the log and the clock only if the clock was set in the meantime.
+/// Everything that was issued has a record in the log, and what is cut is cut as of the start. So a stop can
+/// be later than both the log and the clock only if the clock was set in the meantime.
 fn is_not_ahead(stop: &Stop, known: Timestamp, path: &Path) -> Result<(), ReserveError> {
     let of_cut = |cut: &Cut| cut.at.max(cut.forget.minus(CUT_MEMORY));
     let time = stop.cuts().iter().map(of_cut).fold(stop.record().time, Timestamp::max);
@@ -190,17 +191,21 @@ impl std::fmt::Debug for Stops {
 impl Stops {
     /// Reads the reserve of `dir`. `log` is the verifier key of the directory's audit log.
     ///
-    /// If there is no reserve and none can be made, as on a full disk, the server starts anyway, and [`Standing`] says so. If
-    /// there is a reserve that cannot be read, it may hold stops, so this is an error.
+    /// If there is no reserve and none can be made, as on a full disk, the server starts anyway, and
+    /// [`Standing`] says so. If there is a reserve that cannot be read, it may hold stops, so this is an
+    /// error.
     pub fn look(dir: Dir, log: &str) -> Result<Found, ReserveError> {
         let log: Arc<str> = log.into();
         let (reserve, frames) = match Reserve::open(&dir) {
             Ok((reserve, frames)) => (reserve.allocate(&dir).map(|()| reserve), frames),
-            Err(error) if matches!(dir.open_file(FILE, Exposure::Private), Ok(None)) => (Err(error), Vec::new()),
+            Err(error) if matches!(dir.open_file(FILE, Exposure::Private), Ok(None)) => {
+                (Err(error), Vec::new())
+            }
             Err(error) => return Err(error),
         };
         let path = dir.entry(FILE);
-        let stops = frames.into_iter().map(|frame| understood(&frame, &log, &path)).collect::<Result<_, _>>()?;
+        let stops =
+            frames.into_iter().map(|frame| understood(&frame, &log, &path)).collect::<Result<_, _>>()?;
         let broken = reserve.as_ref().err().map(|error| {
             tracing::error!(%error, "there is no reserve for stops; one that cannot be recorded lasts only as long as this process");
             error.to_string()
@@ -208,13 +213,14 @@ impl Stops {
         Ok(Found { dir, log, reserve: reserve.ok(), broken, stops })
     }
 
-    /// The engine. Stops that an earlier process left in the reserve are in force again, except those that the database knows
-    /// as recorded: these may have been lifted since.
+    /// The engine. Stops that an earlier process left in the reserve are in force again, except those that
+    /// the database knows as recorded: these may have been lifted since.
     pub fn start(parts: Parts, found: Found) -> Result<Self, StartError> {
         let Parts { live, log, store, clock } = parts;
         let ids: Vec<RecordId> = found.stops.iter().map(|(stop, ..)| stop.record().id.clone()).collect();
-        let recorded: Vec<bool> =
-            store.read_blocking("which stops are recorded", |tx| ids.iter().map(|id| stops::is_recorded(tx, id)).collect())?;
+        let recorded: Vec<bool> = store.read_blocking("which stops are recorded", |tx| {
+            ids.iter().map(|id| stops::is_recorded(tx, id)).collect()
+        })?;
         let keeper = Keeper::start(found.dir, found.reserve, found.broken).map_err(StartError::Thread)?;
         let engine = Self {
             live,
@@ -241,7 +247,14 @@ impl Stops {
             let stop = Arc::new(stop);
             // It is planned from no edition, and nothing is being written yet.
             let _ = engine.put_in_force(&stop);
-            let waiting = Waiting { stop, by, kept: Some(kept), keeping: false, state: State::Failed, since: Instant::now() };
+            let waiting = Waiting {
+                stop,
+                by,
+                kept: Some(kept),
+                keeping: false,
+                state: State::Failed,
+                since: Instant::now(),
+            };
             engine.waiting().push(waiting);
         }
         Ok(engine)
@@ -252,10 +265,11 @@ impl Stops {
         self.waiting.lock()
     }
 
-    /// Takes authority away: in force on return. Its record is on its way, whether or not the caller waits for it.
+    /// Takes authority away: in force on return. Its record is on its way, whether or not the caller waits
+    /// for it.
     ///
-    /// A stop that only halts entries can be planned at any time. One that does more is refused with [`StopError::Overtaken`] if
-    /// the registry in force is not the one from which it was planned.
+    /// A stop that only halts entries can be planned at any time. One that does more is refused with
+    /// [`StopError::Overtaken`] if the registry in force is not the one from which it was planned.
     pub fn begin(self: &Arc<Self>, stop: Stop, by: By) -> Result<Pending, StopError> {
         // A stop that can never be recorded must not be in force.
         stop.record().to_leaf()?;
@@ -267,8 +281,14 @@ impl Stops {
         }
         // In force and in the queue in one step: no change that gives authority comes between.
         let cuts = self.put_in_force(&stop)?;
-        let place =
-            waiting.push(Waiting { stop: Arc::clone(&stop), by, kept: None, keeping: true, state: State::OnItsWay, since: Instant::now() });
+        let place = waiting.push(Waiting {
+            stop: Arc::clone(&stop),
+            by,
+            kept: None,
+            keeping: true,
+            state: State::OnItsWay,
+            since: Instant::now(),
+        });
         drop(waiting);
         let recording = tokio::spawn(Arc::clone(self).record(place, stop, content, by));
         Ok(Pending { engine: Arc::clone(self), place, cuts, recording })
@@ -290,7 +310,9 @@ impl Stops {
         }
         if stop.narrows() {
             let narrowing = Arc::clone(stop);
-            self.live.narrow(stop.planned(), stop.removes_what_others_mention(), move |registry| narrowing.change(registry))?;
+            self.live.narrow(stop.planned(), stop.removes_what_others_mention(), move |registry| {
+                narrowing.change(registry)
+            })?;
         } else if stop.changes_entries() {
             let halt = Arc::clone(stop);
             self.live.halt(move |registry| halt.change(registry));
@@ -301,14 +323,25 @@ impl Stops {
     /// Into the reserve, then into the log.
     async fn record(self: Arc<Self>, place: Place, stop: Arc<Stop>, content: Vec<u8>, by: By) {
         let _ = timeout(RESERVE_PATIENCE, self.begin_keeping(place, Arc::clone(&stop), content, by)).await;
-        let recorded = if stop.changes_entries() { self.record_changes().await } else { self.append(place, &stop).await };
+        let recorded = if stop.changes_entries() {
+            self.record_changes().await
+        } else {
+            self.append(place, &stop).await
+        };
         if let Err(error) = recorded {
             tracing::error!(%error, record = %stop.record().id, "a stop is in force and not in the audit log; it is tried again");
         }
     }
 
-    /// A task of its own: it may take longer than is waited for, and must learn which slot of the reserve to free later.
-    fn begin_keeping(self: &Arc<Self>, place: Place, stop: Arc<Stop>, content: Vec<u8>, by: By) -> JoinHandle<()> {
+    /// A task of its own: it may take longer than is waited for, and must learn which slot of the reserve to
+    /// free later.
+    fn begin_keeping(
+        self: &Arc<Self>,
+        place: Place,
+        stop: Arc<Stop>,
+        content: Vec<u8>,
+        by: By,
+    ) -> JoinHandle<()> {
         let engine = Arc::clone(self);
         tokio::spawn(async move { engine.keep(place, &stop, content, by).await })
     }
@@ -348,8 +381,8 @@ impl Stops {
         Ok(())
     }
 
-    /// Appends one stop with its effects. It is written whatever came between. If nothing did, the version in force is known
-    /// afterwards; otherwise [`Stops::catch_up`] finds it.
+    /// Appends one stop with its effects. It is written whatever came between. If nothing did, the version in
+    /// force is known afterwards; otherwise [`Stops::catch_up`] finds it.
     async fn append_in_order(&self, stop: &Stop) -> Result<(), AppendError> {
         let append = |planned_from| self.log.append(stop.record().clone(), stop.effects(planned_from));
         if stop.narrows() {
@@ -366,8 +399,8 @@ impl Stops {
         append(None).await.map(drop)
     }
 
-    /// Puts in force what the database has, if that is newer than what is in force, and on top the stops that are not recorded.
-    /// That is so when the answer to a change was lost. Returns whether it was newer.
+    /// Puts in force what the database has, if that is newer than what is in force, and on top the stops that
+    /// are not recorded. That is so when the answer to a change was lost. Returns whether it was newer.
     ///
     /// `load` reads the database; it is polled when no stop of entries is being recorded.
     pub async fn catch_up<E>(&self, load: impl Future<Output = Result<Loaded, E>>) -> Result<bool, E> {
@@ -379,14 +412,16 @@ impl Stops {
         drop(waiting);
         if newer {
             let (now, in_force) = (self.clock.now(), self.live.snapshot());
-            let is_missing = |cut: &Cut| cut.forget > now && !in_force.revocations.has_cut_since(&cut.target, cut.at);
+            let is_missing =
+                |cut: &Cut| cut.forget > now && !in_force.revocations.has_cut_since(&cut.target, cut.at);
             self.live.cut(cuts.into_iter().filter(is_missing).collect(), self.clock.as_ref());
         }
         Ok(newer)
     }
 
-    /// Records the stops that change entries, in the order in which they were made. An act that gives authority calls this
-    /// first: it must not be written before an earlier stop, or it could restore an entry to its state before that stop.
+    /// Records the stops that change entries, in the order in which they were made. An act that gives
+    /// authority calls this first: it must not be written before an earlier stop, or it could restore an
+    /// entry to its state before that stop.
     pub async fn record_changes(&self) -> Result<(), AppendError> {
         let changes = || -> Vec<(Place, Arc<Stop>)> {
             let waiting = self.waiting();
@@ -412,14 +447,22 @@ impl Stops {
         let (outside, failed) = {
             let mut waiting = self.waiting();
             let outside: Vec<_> = waiting.begin_keeping(BELATED).collect();
-            let failed = waiting.iter().filter(|(_, waiting)| waiting.state == State::Failed && !waiting.stop.changes_entries());
-            (outside, failed.map(|(place, waiting)| (place, Arc::clone(&waiting.stop))).collect::<VecDeque<_>>())
+            let failed = waiting
+                .iter()
+                .filter(|(_, waiting)| waiting.state == State::Failed && !waiting.stop.changes_entries());
+            (
+                outside,
+                failed.map(|(place, waiting)| (place, Arc::clone(&waiting.stop))).collect::<VecDeque<_>>(),
+            )
         };
         let waited = !failed.is_empty() || !outside.is_empty();
-        // A reserve that was full or broken may have room again. The reserve and the log do not wait for each other.
-        let contents =
-            outside.into_iter().filter_map(|(place, stop, by)| self.content(&stop, by).ok().map(|content| (place, stop, content, by)));
-        let keeping: Vec<_> = contents.map(|(place, stop, content, by)| self.begin_keeping(place, stop, content, by)).collect();
+        // A reserve that was full or broken may have room again. The reserve and the log do not wait for each
+        // other.
+        let contents = outside.into_iter().filter_map(|(place, stop, by)| {
+            self.content(&stop, by).ok().map(|content| (place, stop, content, by))
+        });
+        let keeping: Vec<_> =
+            contents.map(|(place, stop, content, by)| self.begin_keeping(place, stop, content, by)).collect();
         if self.record_changes().await.is_ok() && self.append_all(failed).await.is_ok() && waited {
             tracing::info!("every stop is in the audit log");
         }
@@ -432,7 +475,10 @@ impl Stops {
     }
 
     /// Appends stops whose order does not matter: together, after one has succeeded.
-    async fn append_all(self: &Arc<Self>, mut stops: VecDeque<(Place, Arc<Stop>)>) -> Result<(), AppendError> {
+    async fn append_all(
+        self: &Arc<Self>,
+        mut stops: VecDeque<(Place, Arc<Stop>)>,
+    ) -> Result<(), AppendError> {
         let Some((place, first)) = stops.pop_front() else { return Ok(()) };
         self.append(place, &first).await?;
         let mut appending = JoinSet::new();
@@ -454,7 +500,10 @@ impl Stops {
     /// The present state. A stop that has just been started does not count.
     pub fn standing(&self) -> Standing {
         let waiting = self.waiting();
-        let late = waiting.iter().map(|(_, waiting)| waiting).filter(|w| w.state == State::Failed || w.since.elapsed() > ON_ITS_WAY);
+        let late = waiting
+            .iter()
+            .map(|(_, waiting)| waiting)
+            .filter(|w| w.state == State::Failed || w.since.elapsed() > ON_ITS_WAY);
         let late: Vec<&Waiting> = late.collect();
         let reserved = late.iter().filter(|waiting| waiting.kept.is_some()).count();
         Standing {
@@ -508,7 +557,8 @@ pub enum StartError {
     /// No thread can be started.
     #[error("the thread of the reserve cannot be started")]
     Thread(#[source] std::io::Error),
-    /// The reserve holds something that would give authority: the file was manipulated, or the database is an older one.
+    /// The reserve holds something that would give authority: the file was manipulated, or the database is an
+    /// older one.
     #[error(
         "{FILE} does not fit the database: what it holds as {0} would give authority. Put back the database and the {FILE} of one moment; or move {FILE} away, start, and repeat the stops that must stay in force"
     )]
@@ -518,16 +568,19 @@ pub enum StartError {
     ),
 }
 
-/// How many stops the bytes of a reserve hold for the audit log with that verifier key. `known`: as for [`Found::newest`].
+/// How many stops the bytes of a reserve hold for the audit log with that verifier key. `known`: as for
+/// [`Found::newest`].
 pub fn held(bytes: &[u8], log: &str, known: Timestamp, path: &Path) -> Result<usize, ReserveError> {
     let frames = reserve::frames(bytes);
-    frames.iter().try_for_each(|frame| understood(frame, log, path).and_then(|(stop, ..)| is_not_ahead(&stop, known, path)))?;
+    frames.iter().try_for_each(|frame| {
+        understood(frame, log, path).and_then(|(stop, ..)| is_not_ahead(&stop, known, path))
+    })?;
     Ok(frames.len())
 }
 
 fn understood(frame: &Frame, log: &str, path: &Path) -> Result<(Stop, By, Kept), ReserveError> {
-    let content: Content<Stop> =
-        serde_json::from_slice(&frame.content).map_err(|source| ReserveError::Unreadable { path: path.to_owned(), source })?;
+    let content: Content<Stop> = serde_json::from_slice(&frame.content)
+        .map_err(|source| ReserveError::Unreadable { path: path.to_owned(), source })?;
     if *content.log != *log {
         return Err(ReserveError::Foreign { path: path.to_owned() });
     }

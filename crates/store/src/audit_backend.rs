@@ -17,7 +17,8 @@ use crate::tx::Tx;
 
 const EPOCH: Timestamp = Timestamp::from_millis(0);
 
-/// The database as the sequencer of one audit log sees it: a connection of its own, one transaction per batch.
+/// The database as the sequencer of one audit log sees it: a connection of its own, one transaction per
+/// batch.
 pub struct AuditBackend {
     log: Box<dyn LogSession>,
     sealer: Sealer,
@@ -97,7 +98,8 @@ impl Backend for AuditBackend {
     fn load(&mut self) -> Result<Loaded, StoreError> {
         self.log.begin_reading()?;
         let tx = self.tx();
-        let loaded = logs::number(&tx, &self.origin).and_then(|number| Ok((number, log_rows::load(&tx, number)?, logs::newest(&tx)?)));
+        let loaded = logs::number(&tx, &self.origin)
+            .and_then(|number| Ok((number, log_rows::load(&tx, number)?, logs::newest(&tx)?)));
         self.log.roll_back();
         let (number, loaded, newest) = loaded?;
         (self.number, self.newest) = (number, newest);

@@ -18,8 +18,8 @@ pub enum Redemption {
         /// What was stored with the code.
         payload: Secret,
     },
-    /// A second use: an attack, or a client that repeats its request. The tokens from the first use should be revoked
-    /// (RFC 6749 §4.1.2).
+    /// A second use: an attack, or a client that repeats its request. The tokens from the first use should be
+    /// revoked (RFC 6749 §4.1.2).
     Again {
         /// What was stored with the code.
         payload: Secret,
@@ -37,7 +37,13 @@ fn place<'a>(row: &'a [&'a [u8]]) -> Place<'a> {
 }
 
 /// Adds a code that may be used before `expires`, and whose second use is noticed until `forget`.
-pub fn insert(tx: &Tx<'_>, hash: &CodeHash, payload: &[u8], expires: Timestamp, forget: Timestamp) -> Result<(), StoreError> {
+pub fn insert(
+    tx: &Tx<'_>,
+    hash: &CodeHash,
+    payload: &[u8],
+    expires: Timestamp,
+    forget: Timestamp,
+) -> Result<(), StoreError> {
     let sealed = tx.seal(place(&[hash]), payload)?;
     tx.execute(
         "INSERT INTO codes (hash, expires, forget, sealed) VALUES ($1, $2, $3, $4)",
@@ -61,8 +67,14 @@ pub fn peek(tx: &Tx<'_>, hash: &CodeHash, now: Timestamp) -> Result<Redemption, 
     Ok(found.unwrap_or(Redemption::Unknown))
 }
 
-/// Presents a code: uses it up if this is its first use and it has not expired. `token` is the token that will be issued for it.
-pub fn consume(tx: &Tx<'_>, hash: &CodeHash, token: &TokenId, now: Timestamp) -> Result<Redemption, StoreError> {
+/// Presents a code: uses it up if this is its first use and it has not expired. `token` is the token that
+/// will be issued for it.
+pub fn consume(
+    tx: &Tx<'_>,
+    hash: &CodeHash,
+    token: &TokenId,
+    now: Timestamp,
+) -> Result<Redemption, StoreError> {
     let redemption = peek(tx, hash, now)?;
     if matches!(redemption, Redemption::First { .. }) {
         let sql = "UPDATE codes SET used = $1, jti = $2 WHERE hash = $3 AND used IS NULL";

@@ -12,8 +12,8 @@ pub fn insert(tx: &Tx<'_>, cut: &Cut) -> Result<(), StoreError> {
     tx.execute("INSERT INTO cuts (forget, body) VALUES ($1, $2)", values![cut.forget, &body]).map(drop)
 }
 
-/// The cuts that have not been forgotten, in the order in which they were made. No clock is read: with a clock that is wrong
-/// at a start, revoked tokens would become valid again.
+/// The cuts that have not been forgotten, in the order in which they were made. No clock is read: with a
+/// clock that is wrong at a start, revoked tokens would become valid again.
 pub fn load(tx: &Tx<'_>) -> Result<Vec<Cut>, StoreError> {
     tx.all("SELECT seq, body FROM cuts ORDER BY seq", &[], |row| {
         let seq: u64 = row.get(0)?;

@@ -1,4 +1,5 @@
-//! The directory that belongs to one server, with every kind of database: its lock, and the key that seals columns.
+//! The directory that belongs to one server, with every kind of database: its lock, and the key that seals
+//! columns.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -61,9 +62,14 @@ impl Directory {
 
     /// The sealing key. It is made if there is no database yet, which `there` says.
     ///
-    /// The key of a first start has another name until the database is whole: where there is a key, there was a database. So if
-    /// there is a key and no database, the database was `lost`.
-    pub(crate) fn seal_key(&self, there: bool, entropy: &dyn Entropy, lost: impl FnOnce() -> StoreError) -> Result<SealKey, StoreError> {
+    /// The key of a first start has another name until the database is whole: where there is a key, there was
+    /// a database. So if there is a key and no database, the database was `lost`.
+    pub(crate) fn seal_key(
+        &self,
+        there: bool,
+        entropy: &dyn Entropy,
+        lost: impl FnOnce() -> StoreError,
+    ) -> Result<SealKey, StoreError> {
         let file = self.dir.entry(SEAL_KEY);
         if let Some(secret) = read_seal_key(&self.dir, SEAL_KEY)? {
             return if there { Ok(SealKey { secret, file, first_start: false }) } else { Err(lost()) };
@@ -71,7 +77,8 @@ impl Directory {
         let secret = if there {
             let missing = || StoreError::SealKey {
                 path: file.clone(),
-                why: "the sealing key is missing though the database exists; restore it from a backup".to_owned(),
+                why: "the sealing key is missing though the database exists; restore it from a backup"
+                    .to_owned(),
             };
             // A first start that was interrupted is continued.
             read_seal_key(&self.dir, WAITING_KEY)?.ok_or_else(missing)?
@@ -99,7 +106,8 @@ impl SealKey {
     /// The error for a database that was sealed with another key.
     pub(crate) fn is_anothers(&self, error: StoreError) -> StoreError {
         match error {
-            StoreError::Corrupt(_) => self.refused("this is not the sealing key of this database; restore the right one from a backup"),
+            StoreError::Corrupt(_) => self
+                .refused("this is not the sealing key of this database; restore the right one from a backup"),
             other => other,
         }
     }

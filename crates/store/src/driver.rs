@@ -1,4 +1,5 @@
-//! What the store asks of a database. `SQLite` and `PostgreSQL` each have one implementation; the repositories are above both.
+//! What the store asks of a database. `SQLite` and `PostgreSQL` each have one implementation; the
+//! repositories are above both.
 
 use std::fmt;
 
@@ -21,11 +22,12 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     /// Writes: durable on return, all or nothing, as if no other transaction ran at the same time.
     fn transact(&self, work: &mut Work<'_>) -> Result<(), StoreError>;
 
-    /// Returns once no change of the registry is under way of which this process got no answer, so that a read afterwards shows
-    /// what became of it.
+    /// Returns once no change of the registry is under way of which this process got no answer, so that a
+    /// read afterwards shows what became of it.
     fn settled(&self) -> Result<(), StoreError>;
 
-    /// Why nothing can be written now, as far as the last writer noticed. Neither blocks nor waits for the database.
+    /// Why nothing can be written now, as far as the last writer noticed. Neither blocks nor waits for the
+    /// database.
     fn write_trouble(&self) -> Option<WriteTrouble>;
 
     /// The transactions of the audit log's sequencer.
@@ -49,7 +51,8 @@ pub(crate) trait LogSession: Send {
     /// Opens a transaction that writes.
     fn begin(&mut self) -> Result<(), StoreError>;
 
-    /// Whether a transaction is open that can go back to its mark. After some errors a database has rolled everything back.
+    /// Whether a transaction is open that can go back to its mark. After some errors a database has rolled
+    /// everything back.
     fn is_open(&self) -> bool;
 
     /// Marks the place to which [`LogSession::undo`] goes back.
@@ -85,7 +88,10 @@ pub(crate) trait LogReader {
 
 impl dyn LogReader + '_ {
     /// Reads from one consistent snapshot. The read must be short.
-    pub(crate) fn read<T, E: From<StoreError>>(&mut self, work: impl FnOnce(&Tx<'_>) -> Result<T, E>) -> Result<T, E> {
+    pub(crate) fn read<T, E: From<StoreError>>(
+        &mut self,
+        work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let (mut work, mut result) = (Some(work), None);
         self.snapshot(&mut |tx| result = work.take().map(|work| work(tx)))?;
         result.unwrap_or(Err(StoreError::Ending.into()))

@@ -10,7 +10,8 @@ use crate::refusal::EffectRefusal;
 use crate::tx::Tx;
 use crate::{cuts, meters, registry, secrets, stops};
 
-/// A change that a record carries. It refuses with an [`EffectRefusal`], and then nothing of its entry is written.
+/// A change that a record carries. It refuses with an [`EffectRefusal`], and then nothing of its entry is
+/// written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Something is taken from meters: all of it or nothing.
@@ -63,11 +64,11 @@ pub enum Effect {
         /// Its id.
         String,
     ),
-    /// The registry gets its next version. Belongs beside every effect that changes entries, except beside those that only halt
-    /// them: a change that was planned before keeps a halt.
+    /// The registry gets its next version. Belongs beside every effect that changes entries, except beside
+    /// those that only halt them: a change that was planned before keeps a halt.
     AdvanceRegistry {
-        /// The version that the change was planned from: it is refused if there is a newer one. A stop is made whatever came
-        /// between, and has none.
+        /// The version that the change was planned from: it is refused if there is a newer one. A stop is
+        /// made whatever came between, and has none.
         planned_from: Option<RegistryVersion>,
     },
     /// An entry is added to the registry.
@@ -79,8 +80,8 @@ pub enum Effect {
         /// How far it was stopped when the change was planned.
         planned_from: Option<Halt>,
     },
-    /// An entry of the registry is narrowed. What was changed in it since that was planned stays, except for what the narrowing
-    /// takes away. An entry that was removed has nothing left to take.
+    /// An entry of the registry is narrowed. What was changed in it since that was planned stays, except for
+    /// what the narrowing takes away. An entry that was removed has nothing left to take.
     NarrowEntry {
         /// As it was when the narrowing was planned.
         from: Box<Entry>,
@@ -111,10 +112,11 @@ pub enum Effect {
         person: PersonName,
         /// The hash, PHC text.
         phc: Secret,
-        /// Whether it takes the place of another, whose tokens are cut then. It is refused if that is no longer so.
+        /// Whether it takes the place of another, whose tokens are cut then. It is refused if that is no
+        /// longer so.
         replaces: bool,
-        /// The version of the registry in which this was the person: it is refused if there is a newer one, in which another may
-        /// have the name.
+        /// The version of the registry in which this was the person: it is refused if there is a newer one,
+        /// in which another may have the name.
         planned_from: RegistryVersion,
     },
     /// A client's secret is set.
@@ -123,10 +125,11 @@ pub enum Effect {
         client: ClientId,
         /// The hash, PHC text.
         phc: Secret,
-        /// Whether it takes the place of another, whose tokens are cut then. It is refused if that is no longer so.
+        /// Whether it takes the place of another, whose tokens are cut then. It is refused if that is no
+        /// longer so.
         replaces: bool,
-        /// The version of the registry in which this was the client: it is refused if there is a newer one, in which another may
-        /// have the name.
+        /// The version of the registry in which this was the client: it is refused if there is a newer one,
+        /// in which another may have the name.
         planned_from: RegistryVersion,
     },
     /// The record is that of a stop, and is written once.
@@ -166,8 +169,12 @@ impl Effect {
     /// Makes the change. It may be made twice, after a transaction that was rolled back.
     pub(crate) fn apply(&self, tx: &Tx<'_>) -> Result<(), StoreError> {
         match self {
-            Self::Reserve(reservations) => reservations.iter().try_for_each(|reservation| meters::reserve(tx, reservation)),
-            Self::KeepCode { hash, payload, expires, forget } => codes::insert(tx, hash, payload.expose_secret(), *expires, *forget),
+            Self::Reserve(reservations) => {
+                reservations.iter().try_for_each(|reservation| meters::reserve(tx, reservation))
+            }
+            Self::KeepCode { hash, payload, expires, forget } => {
+                codes::insert(tx, hash, payload.expose_secret(), *expires, *forget)
+            }
             Self::RedeemCode { hash, token, at } => match codes::consume(tx, hash, token, *at)? {
                 Redemption::First { .. } => Ok(()),
                 Redemption::Again { .. } => Err(EffectRefusal::CodeUsed.into()),
@@ -185,19 +192,18 @@ impl Effect {
                 }
                 Some(_) => nodes::put(tx, node),
             },
-            Self::BanNode(id) => nodes::get(tx, id)?.map_or(Ok(()), |node| nodes::put(tx, &Node { state: NodeState::Banned, ..node })),
+            Self::BanNode(id) => nodes::get(tx, id)?
+                .map_or(Ok(()), |node| nodes::put(tx, &Node { state: NodeState::Banned, ..node })),
             Self::AdvanceRegistry { planned_from } => registry::advance(tx, *planned_from),
             Self::AddEntry(entry) => registry::put(tx, entry),
             Self::ChangeEntry { entry, planned_from } => {
                 let now = registry::get(tx, entry.kind(), entry.key())?;
                 registry::put(tx, &Entry::clone(entry).keeping_a_stop(*planned_from, now.as_ref()))
             }
-            Self::NarrowEntry { from, to } => {
-                registry::get(tx, from.kind(), from.key())?.map_or(Ok(()), |now| registry::put(tx, &now.narrowed(from, to)))
-            }
-            Self::HaltEntry { kind, key, halt } => {
-                registry::get(tx, *kind, key)?.map_or(Ok(()), |entry| registry::put(tx, &entry.stopped(Some(*halt))))
-            }
+            Self::NarrowEntry { from, to } => registry::get(tx, from.kind(), from.key())?
+                .map_or(Ok(()), |now| registry::put(tx, &now.narrowed(from, to))),
+            Self::HaltEntry { kind, key, halt } => registry::get(tx, *kind, key)?
+                .map_or(Ok(()), |entry| registry::put(tx, &entry.stopped(Some(*halt)))),
             Self::RemoveEntry { kind, key } => registry::remove(tx, *kind, key),
             Self::Cut(cut) => cuts::insert(tx, cut),
             Self::SetPassword { person, phc, replaces, planned_from } => {

@@ -13,7 +13,8 @@ type Cause = Box<dyn std::error::Error + Send + Sync>;
 /// Why the database did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// An effect is not possible in the current state: used up, seen before, unknown. Only its own entry is rolled back.
+    /// An effect is not possible in the current state: used up, seen before, unknown. Only its own entry is
+    /// rolled back.
     #[error("refused: {0}")]
     Refused(#[from] EffectRefusal),
     /// The disk is full. Work continues by itself once there is room.
@@ -25,8 +26,8 @@ pub enum StoreError {
     /// Another process holds the database.
     #[error("another process holds the database")]
     Busy(#[source] Cause),
-    /// The database server cannot be reached, does not answer in time, or takes no connection of ours. Work continues by itself
-    /// once it does.
+    /// The database server cannot be reached, does not answer in time, or takes no connection of ours. Work
+    /// continues by itself once it does.
     #[error("the database server cannot be reached")]
     Unreachable(#[source] Cause),
     /// The database server takes no writes: it is a standby, or was set to be read-only.
@@ -76,7 +77,9 @@ pub enum StoreError {
         why: String,
     },
     /// The database was written by a newer program.
-    #[error("the database has schema {found}, this program knows up to {known}: use the program that wrote it, or a newer one")]
+    #[error(
+        "the database has schema {found}, this program knows up to {known}: use the program that wrote it, or a newer one"
+    )]
     Newer {
         /// In the file.
         found: u32,

@@ -1,5 +1,5 @@
-//! Which installation a database belongs to: the issuer and the trust domain that its tokens and identities name, and the
-//! ports at which they are served.
+//! Which installation a database belongs to: the issuer and the trust domain that its tokens and identities
+//! name, and the ports at which they are served.
 
 use mandate_core::{Issuer, TrustDomain};
 
@@ -24,13 +24,19 @@ pub struct Installation {
 
 /// The installation of the database. None in a database of an older version, which does not contain it.
 pub fn load(tx: &Tx<'_>) -> Result<Option<Installation>, StoreError> {
-    let (Some(issuer), Some(trust_domain)) = (meta::get(tx, ISSUER)?, meta::get(tx, TRUST_DOMAIN)?) else { return Ok(None) };
+    let (Some(issuer), Some(trust_domain)) = (meta::get(tx, ISSUER)?, meta::get(tx, TRUST_DOMAIN)?) else {
+        return Ok(None);
+    };
     let mut ports = [0; 3];
     // Only a convenience: without it they are chosen again.
     for (port, text) in ports.iter_mut().zip(meta::get(tx, PORTS)?.unwrap_or_default().split(' ')) {
         *port = text.parse().unwrap_or(0);
     }
-    Ok(Some(Installation { issuer: parsed("the issuer", &issuer)?, trust_domain: parsed("the trust domain", &trust_domain)?, ports }))
+    Ok(Some(Installation {
+        issuer: parsed("the issuer", &issuer)?,
+        trust_domain: parsed("the trust domain", &trust_domain)?,
+        ports,
+    }))
 }
 
 /// Stores the installation.
@@ -42,8 +48,12 @@ pub fn put(tx: &Tx<'_>, installation: &Installation) -> Result<(), StoreError> {
 
 /// The trust domain in the name of the audit log, which every database has once its keys are made.
 pub fn trust_domain_of_the_log(tx: &Tx<'_>) -> Result<Option<TrustDomain>, StoreError> {
-    let origin: Option<String> = tx.first("SELECT kid FROM keys WHERE purpose = 'checkpoint'", &[], |row| row.get(0))?;
-    Ok(origin.as_deref().and_then(|origin| origin.split_once("/audit/")).and_then(|(name, _)| name.parse().ok()))
+    let origin: Option<String> =
+        tx.first("SELECT kid FROM keys WHERE purpose = 'checkpoint'", &[], |row| row.get(0))?;
+    Ok(origin
+        .as_deref()
+        .and_then(|origin| origin.split_once("/audit/"))
+        .and_then(|(name, _)| name.parse().ok()))
 }
 
 #[cfg(test)]
@@ -69,6 +79,9 @@ mod tests {
         store.transact_blocking("put", |tx| put(tx, &said)).unwrap();
         assert_eq!(store.read_blocking("load", load).unwrap(), Some(said.clone()));
         store.transact_blocking("spoil", |tx| crate::meta::put(tx, "ports", "x 1")).unwrap();
-        assert_eq!(store.read_blocking("load", load).unwrap(), Some(Installation { ports: [0, 1, 0], ..said }));
+        assert_eq!(
+            store.read_blocking("load", load).unwrap(),
+            Some(Installation { ports: [0, 1, 0], ..said })
+        );
     }
 }

@@ -7,8 +7,8 @@ use crate::seal::Place;
 use crate::tx::Tx;
 use crate::value::values;
 
-/// The purpose of the keys that sign checkpoints. The id of such a key is the origin of its log, and its public half is the
-/// verifier key as text.
+/// The purpose of the keys that sign checkpoints. The id of such a key is the origin of its log, and its
+/// public half is the verifier key as text.
 pub const CHECKPOINT: &str = "checkpoint";
 
 /// Where a key is in its life.
@@ -66,7 +66,8 @@ fn place<'a>(row: &'a [&'a [u8]]) -> Place<'a> {
 
 /// Adds a key, or replaces the one with the same purpose and id.
 pub fn put(tx: &Tx<'_>, key: &StoredKey) -> Result<(), StoreError> {
-    let sealed = tx.seal(place(&[key.purpose.as_bytes(), key.kid.as_bytes()]), key.private.expose_secret())?;
+    let sealed =
+        tx.seal(place(&[key.purpose.as_bytes(), key.kid.as_bytes()]), key.private.expose_secret())?;
     tx.execute(
         "INSERT INTO keys (purpose, kid, state, created, until, public, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (purpose, kid) DO UPDATE SET state = excluded.state, created = excluded.created, until = excluded.until,
@@ -83,21 +84,42 @@ pub fn list(tx: &Tx<'_>, purpose: &str) -> Result<Vec<StoredKey>, StoreError> {
         let kid: String = row.get(0)?;
         let private = tx.open(place(&[purpose.as_bytes(), kid.as_bytes()]), row.get(5)?)?;
         let (state, created, until) = (KeyState::parse(row.get(1)?)?, row.get(2)?, row.get(3)?);
-        Ok(StoredKey { purpose: purpose.to_owned(), kid, state, created, until, public: row.get(4)?, private })
+        Ok(StoredKey {
+            purpose: purpose.to_owned(),
+            kid,
+            state,
+            created,
+            until,
+            public: row.get(4)?,
+            private,
+        })
     })
 }
 
-/// Id and public half of all keys of a purpose, by id. They are not sealed: only what they verify shows whose they are.
+/// Id and public half of all keys of a purpose, by id. They are not sealed: only what they verify shows whose
+/// they are.
 pub fn public(tx: &Tx<'_>, purpose: &str) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
     let sql = "SELECT kid, public FROM keys WHERE purpose = $1 ORDER BY kid";
     tx.all(sql, values![purpose], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// Moves a key on in its life.
-pub fn set_state(tx: &Tx<'_>, purpose: &str, kid: &str, state: KeyState, until: Option<Timestamp>) -> Result<(), StoreError> {
-    let changed =
-        tx.execute("UPDATE keys SET state = $1, until = $2 WHERE purpose = $3 AND kid = $4", values![state.as_str(), until, purpose, kid])?;
-    if changed == 1 { Ok(()) } else { Err(StoreError::Corrupt(format!("there is no key {kid} for {purpose}"))) }
+pub fn set_state(
+    tx: &Tx<'_>,
+    purpose: &str,
+    kid: &str,
+    state: KeyState,
+    until: Option<Timestamp>,
+) -> Result<(), StoreError> {
+    let changed = tx.execute(
+        "UPDATE keys SET state = $1, until = $2 WHERE purpose = $3 AND kid = $4",
+        values![state.as_str(), until, purpose, kid],
+    )?;
+    if changed == 1 {
+        Ok(())
+    } else {
+        Err(StoreError::Corrupt(format!("there is no key {kid} for {purpose}")))
+    }
 }
 
 /// Removes a key.

@@ -1,9 +1,9 @@
 //! The database: one transaction handle, numbered migrations, sealed columns, repositories by aggregate.
 //!
-//! The only crate that uses SQL. Repositories are written once, in the SQL that databases share, over [`Tx`]; what only
-//! `SQLite` has is in `sqlite`. Writes that are decisions go through the audit log as [`Effect`]s, in the same transaction
-//! as their record; [`Store::transact`] is for bookkeeping that is not a decision. Both wait for their turn at one gate, so
-//! that neither starves nor deadlocks the other.
+//! The only crate that uses SQL. Repositories are written once, in the SQL that databases share, over [`Tx`];
+//! what only `SQLite` has is in `sqlite`. Writes that are decisions go through the audit log as [`Effect`]s,
+//! in the same transaction as their record; [`Store::transact`] is for bookkeeping that is not a decision.
+//! Both wait for their turn at one gate, so that neither starves nor deadlocks the other.
 
 mod audit_backend;
 pub mod codes;

@@ -51,7 +51,8 @@ pub(crate) fn insert(tx: &Tx<'_>, log: LogNumber, mut rows: &[NewRow]) -> Result
             for (at, NewRow { index, hashes, leaf }) in now.iter().enumerate() {
                 let (comma, first) = (if at == 0 { "" } else { ", " }, 4 * at);
                 // Writing to a String cannot fail.
-                let _ = write!(sql, "{comma}(${}, ${}, ${}, ${})", first + 1, first + 2, first + 3, first + 4);
+                let _ =
+                    write!(sql, "{comma}(${}, ${}, ${}, ${})", first + 1, first + 2, first + 3, first + 4);
                 values.extend_from_slice(values![log, *index, hashes, leaf]);
             }
             sql.push_str(" ON CONFLICT DO NOTHING");
@@ -67,7 +68,8 @@ pub(crate) fn insert(tx: &Tx<'_>, log: LogNumber, mut rows: &[NewRow]) -> Result
 pub(crate) fn load(tx: &Tx<'_>, log: Option<LogNumber>) -> Result<Loaded, StoreError> {
     let Some(log) = log else { return Ok(Loaded { size: 0, frontier: Vec::new(), checkpoint: None }) };
     let size = size_of(tx, log)?;
-    let frontier = frontier_indexes(size).into_iter().map(|at| stored_hash(tx, log, at)).collect::<Result<_, _>>()?;
+    let frontier =
+        frontier_indexes(size).into_iter().map(|at| stored_hash(tx, log, at)).collect::<Result<_, _>>()?;
     Ok(Loaded { size, frontier, checkpoint: logs::note(tx, log)? })
 }
 
@@ -75,7 +77,9 @@ fn stored_hash(tx: &Tx<'_>, log: LogNumber, stored_index: u64) -> Result<Hash, S
     let (idx, place) = location_of(stored_index);
     let at = |row: &Row<'_>| Ok(split_hashes(row.get(0)?).and_then(|hashes| hashes.get(place).copied()));
     let found = tx.first("SELECT hashes FROM records WHERE log = $1 AND idx = $2", values![log, idx], at)?;
-    found.flatten().ok_or_else(|| StoreError::Corrupt(format!("audit record {idx} or its tree hashes are missing")))
+    found
+        .flatten()
+        .ok_or_else(|| StoreError::Corrupt(format!("audit record {idx} or its tree hashes are missing")))
 }
 
 fn split_hashes(bytes: &[u8]) -> Option<Vec<Hash>> {
@@ -85,7 +89,8 @@ fn split_hashes(bytes: &[u8]) -> Option<Vec<Hash>> {
 
 /// How many records a log has: one more than the highest index.
 pub(crate) fn size_of(tx: &Tx<'_>, log: LogNumber) -> Result<u64, StoreError> {
-    let highest: Option<u64> = tx.first("SELECT max(idx) FROM records WHERE log = $1", values![log], |row| row.get(0))?.flatten();
+    let highest: Option<u64> =
+        tx.first("SELECT max(idx) FROM records WHERE log = $1", values![log], |row| row.get(0))?.flatten();
     Ok(highest.map_or(0, |idx| idx + 1))
 }
 
@@ -103,7 +108,8 @@ pub(crate) fn piece(tx: &Tx<'_>, log: LogNumber, from: u64, end: u64) -> Result<
     })
 }
 
-/// What is read: a number of records, and the checkpoint over them. Records that are appended meanwhile are not included.
+/// What is read: a number of records, and the checkpoint over them. Records that are appended meanwhile are
+/// not included.
 pub(crate) struct Head {
     pub(crate) size: u64,
     pub(crate) checkpoint: Vec<u8>,

@@ -48,19 +48,26 @@ pub(crate) struct Verification {
     comparison: Option<Box<dyn Comparison>>,
 }
 
-/// Begins with every log of the database. `own` is the key of the server's own log; the others' keys are in the database. A log
-/// that has a key, or one of the `earlier` checkpoints, and is not there was removed.
-pub(crate) fn begin(tx: &Tx<'_>, own: Option<&CheckpointVerifier>, earlier: &[Checkpoint]) -> Result<Vec<Verification>, LogError> {
+/// Begins with every log of the database. `own` is the key of the server's own log; the others' keys are in
+/// the database. A log that has a key, or one of the `earlier` checkpoints, and is not there was removed.
+pub(crate) fn begin(
+    tx: &Tx<'_>,
+    own: Option<&CheckpointVerifier>,
+    earlier: &[Checkpoint],
+) -> Result<Vec<Verification>, LogError> {
     let mut keys = logs::verifiers(tx)?;
     keys.extend(own.map(|own| (own.origin().to_owned(), own.clone())));
     let listed = logs::all(tx)?;
     let mut origins: BTreeSet<&str> = listed.iter().map(|(_, origin)| origin.as_str()).collect();
-    origins.extend(keys.keys().map(String::as_str).chain(earlier.iter().map(|earlier| earlier.origin.as_str())));
+    origins
+        .extend(keys.keys().map(String::as_str).chain(earlier.iter().map(|earlier| earlier.origin.as_str())));
     let name = |origin: &str| Name((origins.len() > 1).then(|| origin.to_owned()));
     if let Some(missing) = origins.iter().find(|origin| !listed.iter().any(|(_, listed)| listed == *origin)) {
         return Err(name(missing).on(Tampered::NoCheckpoint { size: 0 }));
     }
-    if let Some(log) = logs::with_records(tx)?.into_iter().find(|log| !listed.iter().any(|(listed, _)| listed == log)) {
+    if let Some(log) =
+        logs::with_records(tx)?.into_iter().find(|log| !listed.iter().any(|(listed, _)| listed == log))
+    {
         return Err(LogError::NotListed { log: log.0 });
     }
     let verification = |(log, origin): &(LogNumber, String)| {
@@ -69,8 +76,11 @@ pub(crate) fn begin(tx: &Tx<'_>, own: Option<&CheckpointVerifier>, earlier: &[Ch
         // What the search knows first: of a log that was read after it, it names no record that is not there.
         let comparison = tx.search().map(|search| search.comparison(tx, *log)).transpose()?;
         let head = log_rows::head(tx, *log).map_err(|error| name.in_log(error))?;
-        let tree =
-            earlier.iter().filter(|earlier| earlier.origin == *origin).cloned().fold(TreeVerification::new(), TreeVerification::continuing);
+        let tree = earlier
+            .iter()
+            .filter(|earlier| earlier.origin == *origin)
+            .cloned()
+            .fold(TreeVerification::new(), TreeVerification::continuing);
         Ok(Verification { name, log: *log, head, verifier, tree, comparison })
     };
     listed.iter().map(verification).collect()

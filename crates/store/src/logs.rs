@@ -1,4 +1,5 @@
-//! The audit logs of a database. Each has an origin, the name in its checkpoints, and one writer, which has the key for it.
+//! The audit logs of a database. Each has an origin, the name in its checkpoints, and one writer, which has
+//! the key for it.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +34,9 @@ pub(crate) fn with_records(tx: &Tx<'_>) -> Result<Vec<LogNumber>, StoreError> {
         // One look at the index for each log, however many records it has.
         let next = match last {
             None => tx.first("SELECT min(log) FROM records", &[], |row| row.get(0))?,
-            Some(last) => tx.first("SELECT min(log) FROM records WHERE log > $1", values![last], |row| row.get(0))?,
+            Some(last) => {
+                tx.first("SELECT min(log) FROM records WHERE log > $1", values![last], |row| row.get(0))?
+            }
         };
         let Some(next) = next.flatten() else { return Ok(found) };
         found.push(next);
@@ -46,24 +49,33 @@ pub(crate) fn note(tx: &Tx<'_>, log: LogNumber) -> Result<Option<Vec<u8>>, Store
     Ok(tx.first("SELECT note FROM logs WHERE log = $1", values![log], |row| row.get(0))?.flatten())
 }
 
-/// The latest checkpoint of the log with that origin, a signed note. None if there is no such log, or if its checkpoint was
-/// removed.
+/// The latest checkpoint of the log with that origin, a signed note. None if there is no such log, or if its
+/// checkpoint was removed.
 pub fn checkpoint(tx: &Tx<'_>, origin: &str) -> Result<Option<Vec<u8>>, StoreError> {
     number(tx, origin)?.map_or(Ok(None), |log| note(tx, log))
 }
 
-/// Replaces the checkpoint that the writer read or wrote last. If there is another one, another writer was there. `newest` is
-/// the latest time of a record.
-pub(crate) fn swap_checkpoint(tx: &Tx<'_>, log: LogNumber, last: &[u8], next: &[u8], newest: Timestamp) -> Result<(), StoreError> {
+/// Replaces the checkpoint that the writer read or wrote last. If there is another one, another writer was
+/// there. `newest` is the latest time of a record.
+pub(crate) fn swap_checkpoint(
+    tx: &Tx<'_>,
+    log: LogNumber,
+    last: &[u8],
+    next: &[u8],
+    newest: Timestamp,
+) -> Result<(), StoreError> {
     let sql = "UPDATE logs SET note = $1, newest = $2 WHERE log = $3 AND note = $4";
     let swapped = tx.execute(sql, values![next, newest, log, last])?;
     if swapped == 1 { Ok(()) } else { Err(StoreError::OtherWriter) }
 }
 
-/// The latest time of all records, of whichever log: a clock must not show an earlier one. The epoch if there is no record.
+/// The latest time of all records, of whichever log: a clock must not show an earlier one. The epoch if there
+/// is no record.
 pub fn newest(tx: &Tx<'_>) -> Result<Timestamp, StoreError> {
     let corrupt = |what: &str| StoreError::Corrupt(format!("the time of the newest record: {what}"));
-    let before = meta::get(tx, NEWEST)?.map(|text| text.parse::<Timestamp>().map_err(|_| corrupt("not a time"))).transpose()?;
+    let before = meta::get(tx, NEWEST)?
+        .map(|text| text.parse::<Timestamp>().map_err(|_| corrupt("not a time")))
+        .transpose()?;
     let mut newest = before.unwrap_or(Timestamp::from_millis(0));
     let logs: Vec<(LogNumber, Option<Timestamp>)> =
         tx.all("SELECT log, newest FROM logs", &[], |row| Ok::<_, StoreError>((row.get(0)?, row.get(1)?)))?;
@@ -90,7 +102,9 @@ pub fn found(tx: &Tx<'_>, origin: &str, note: &[u8]) -> Result<(), StoreError> {
     let known = keys::public(tx, keys::CHECKPOINT)?;
     let has_key = |origin: &str| known.iter().any(|(kid, _)| kid == origin);
     let is_listed = |log: &LogNumber| listed.iter().any(|(number, _)| number == log);
-    if listed.iter().any(|(_, other)| other == origin || !has_key(other)) || !with_records(tx)?.iter().all(is_listed) {
+    if listed.iter().any(|(_, other)| other == origin || !has_key(other))
+        || !with_records(tx)?.iter().all(is_listed)
+    {
         return Ok(());
     }
     let next = LogNumber(listed.last().map_or(1, |(last, _)| last.0.saturating_add(1)));
@@ -104,7 +118,8 @@ pub(crate) fn verifiers(tx: &Tx<'_>) -> Result<BTreeMap<String, CheckpointVerifi
     let mut verifiers = BTreeMap::new();
     for (kid, public) in keys::public(tx, keys::CHECKPOINT)? {
         let corrupt = || StoreError::Corrupt(format!("the key of the audit log {kid:?}"));
-        let verifier = CheckpointVerifier::new(std::str::from_utf8(&public).map_err(|_| corrupt())?).map_err(Tampered::from)?;
+        let verifier = CheckpointVerifier::new(std::str::from_utf8(&public).map_err(|_| corrupt())?)
+            .map_err(Tampered::from)?;
         if verifier.origin() != kid {
             return Err(corrupt().into());
         }
@@ -114,6 +129,10 @@ pub(crate) fn verifiers(tx: &Tx<'_>) -> Result<BTreeMap<String, CheckpointVerifi
 }
 
 /// The verifier key of the log with that origin: `own` if it is that one's, or else the one in the database.
-pub fn verifier(tx: &Tx<'_>, own: &CheckpointVerifier, origin: &str) -> Result<Option<CheckpointVerifier>, LogError> {
+pub fn verifier(
+    tx: &Tx<'_>,
+    own: &CheckpointVerifier,
+    origin: &str,
+) -> Result<Option<CheckpointVerifier>, LogError> {
     if own.origin() == origin { Ok(Some(own.clone())) } else { Ok(verifiers(tx)?.remove(origin)) }
 }

@@ -1,4 +1,5 @@
-//! Named values of the database: its installation, whether it is in use, and a value to check its sealing key.
+//! Named values of the database: its installation, whether it is in use, and a value to check its sealing
+//! key.
 
 use crate::error::StoreError;
 use crate::seal::Place;
@@ -10,7 +11,9 @@ const SEAL_CHECK_ROW: &[u8] = SEAL_CHECK.as_bytes();
 
 /// The value of that name.
 pub fn get(tx: &Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
-    value(tx, name)?.map(|bytes| String::from_utf8(bytes).map_err(|_| StoreError::Corrupt(format!("meta {name:?}")))).transpose()
+    value(tx, name)?
+        .map(|bytes| String::from_utf8(bytes).map_err(|_| StoreError::Corrupt(format!("meta {name:?}"))))
+        .transpose()
 }
 
 fn value(tx: &Tx<'_>, name: &str) -> Result<Option<Vec<u8>>, StoreError> {

@@ -28,7 +28,8 @@ mod tests {
 
     use super::{POSTGRES, SQLITE};
 
-    /// SHA-256 of every released migration, for each database. A line here never changes; a new migration adds one.
+    /// SHA-256 of every released migration, for each database. A line here never changes; a new migration
+    /// adds one.
     const RELEASED: [(&str, &[&str], &[&str]); 2] = [
         (
             "sqlite",
@@ -55,8 +56,14 @@ mod tests {
     #[test]
     fn released_migrations_do_not_change() {
         for (database, migrations, released) in RELEASED {
-            let found: Vec<String> = migrations.iter().map(|sql| base16ct::lower::encode_string(&sha256(sql.as_bytes()))).collect();
-            assert_eq!(found, released, "a released migration for {database} was edited: undo that and add a new one");
+            let found: Vec<String> = migrations
+                .iter()
+                .map(|sql| base16ct::lower::encode_string(&sha256(sql.as_bytes())))
+                .collect();
+            assert_eq!(
+                found, released,
+                "a released migration for {database} was edited: undo that and add a new one"
+            );
         }
     }
 
@@ -82,7 +89,10 @@ mod tests {
             ] {
                 line = line.replace(own, shared);
             }
-            tables.entry(table.clone()).or_default().push(line.split_whitespace().collect::<Vec<_>>().join(" "));
+            tables
+                .entry(table.clone())
+                .or_default()
+                .push(line.split_whitespace().collect::<Vec<_>>().join(" "));
         }
         tables
     }
@@ -104,7 +114,9 @@ mod tests {
             assert!(!sql.to_uppercase().contains("COLLATE"));
         }
         for sql in POSTGRES {
-            let columns = sql.lines().filter(|line| line.split_whitespace().nth(1) == Some("TEXT") && !line.starts_with("--"));
+            let columns = sql
+                .lines()
+                .filter(|line| line.split_whitespace().nth(1) == Some("TEXT") && !line.starts_with("--"));
             for column in columns {
                 assert!(column.contains("TEXT COLLATE \"C\""), "{column}");
             }

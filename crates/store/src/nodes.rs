@@ -28,8 +28,16 @@ pub struct Node {
 }
 
 /// Adds a join token that may be used once before `expires`.
-pub fn insert_join_token(tx: &Tx<'_>, hash: &JoinTokenHash, by: &str, expires: Timestamp) -> Result<(), StoreError> {
-    tx.execute("INSERT INTO join_tokens (hash, created_by, expires) VALUES ($1, $2, $3)", values![hash, by, expires])?;
+pub fn insert_join_token(
+    tx: &Tx<'_>,
+    hash: &JoinTokenHash,
+    by: &str,
+    expires: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO join_tokens (hash, created_by, expires) VALUES ($1, $2, $3)",
+        values![hash, by, expires],
+    )?;
     Ok(())
 }
 
@@ -42,12 +50,18 @@ pub enum TokenUse {
     Again,
 }
 
-/// Uses up a join token for a node. The same node may use it again until it expires, because an answer can be lost after it
-/// was made durable. No other node may.
-pub fn consume_join_token(tx: &Tx<'_>, hash: &JoinTokenHash, node: &str, now: Timestamp) -> Result<TokenUse, StoreError> {
-    let row = tx.first("SELECT expires, used, node FROM join_tokens WHERE hash = $1", values![hash], |row| {
-        Ok((row.get::<Timestamp>(0)?, row.get::<Option<Timestamp>>(1)?, row.get::<Option<String>>(2)?))
-    })?;
+/// Uses up a join token for a node. The same node may use it again until it expires, because an answer can be
+/// lost after it was made durable. No other node may.
+pub fn consume_join_token(
+    tx: &Tx<'_>,
+    hash: &JoinTokenHash,
+    node: &str,
+    now: Timestamp,
+) -> Result<TokenUse, StoreError> {
+    let row =
+        tx.first("SELECT expires, used, node FROM join_tokens WHERE hash = $1", values![hash], |row| {
+            Ok((row.get::<Timestamp>(0)?, row.get::<Option<Timestamp>>(1)?, row.get::<Option<String>>(2)?))
+        })?;
     match row {
         None => Err(EffectRefusal::JoinTokenUnknown.into()),
         Some((_, Some(_), by)) if by.as_deref() != Some(node) => Err(EffectRefusal::JoinTokenUsed.into()),
@@ -88,12 +102,23 @@ fn node(row: &Row<'_>) -> Result<Node, StoreError> {
         other => return Err(StoreError::Corrupt(format!("node state {other:?}"))),
     };
     let spiffe_id = parsed("SPIFFE ID", row.get(1)?)?;
-    Ok(Node { id: row.get(0)?, spiffe_id, state, joined: row.get(3)?, renewed: row.get(4)?, expires: row.get(5)? })
+    Ok(Node {
+        id: row.get(0)?,
+        spiffe_id,
+        state,
+        joined: row.get(3)?,
+        renewed: row.get(4)?,
+        expires: row.get(5)?,
+    })
 }
 
 /// The node with that id.
 pub fn get(tx: &Tx<'_>, id: &str) -> Result<Option<Node>, StoreError> {
-    tx.first("SELECT id, spiffe_id, state, joined, renewed, expires FROM nodes WHERE id = $1", values![id], node)
+    tx.first(
+        "SELECT id, spiffe_id, state, joined, renewed, expires FROM nodes WHERE id = $1",
+        values![id],
+        node,
+    )
 }
 
 /// All nodes, by id.

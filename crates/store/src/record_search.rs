@@ -20,20 +20,29 @@ pub(crate) enum Wanted<'q> {
 /// Is given the index and the bytes of a record, and says whether it wants more.
 pub(crate) type Each<'e> = dyn FnMut(u64, &[u8]) -> Result<bool, StoreError> + 'e;
 
-/// A faster way to the records that are wanted. What it knows is derived from the log and is never evidence: it may name a
-/// record too many, and only the record itself says whether it is wanted.
+/// A faster way to the records that are wanted. What it knows is derived from the log and is never evidence:
+/// it may name a record too many, and only the record itself says whether it is wanted.
 pub(crate) trait RecordSearch {
     /// How many records of a log, from the first, it knows. It reads the others.
     fn reach(&self, tx: &Tx<'_>, log: LogNumber) -> Result<u64, StoreError>;
 
-    /// Calls `each` with every record of a log before `end` that may be wanted, the newest first, until it returns false.
-    fn candidates(&self, tx: &Tx<'_>, log: LogNumber, wanted: Wanted<'_>, end: u64, each: &mut Each<'_>) -> Result<(), StoreError>;
+    /// Calls `each` with every record of a log before `end` that may be wanted, the newest first, until it
+    /// returns false.
+    fn candidates(
+        &self,
+        tx: &Tx<'_>,
+        log: LogNumber,
+        wanted: Wanted<'_>,
+        end: u64,
+        each: &mut Each<'_>,
+    ) -> Result<(), StoreError>;
 
     /// Begins to compare what it knows of a log with that log.
     fn comparison(&self, tx: &Tx<'_>, log: LogNumber) -> Result<Box<dyn Comparison>, StoreError>;
 }
 
-/// Compares what a search knows with the records of one log. A search that differs from them would hide a record from queries.
+/// Compares what a search knows with the records of one log. A search that differs from them would hide a
+/// record from queries.
 pub(crate) trait Comparison {
     /// Takes the next record of the log.
     fn record(&mut self, tx: &Tx<'_>, index: u64, leaf: &[u8]) -> Result<(), LogError>;
@@ -53,14 +62,27 @@ pub(crate) fn probe(tx: &Tx<'_>) -> Result<(), StoreError> {
     reach(tx, LogNumber(1)).map(drop)
 }
 
-/// Calls `each` with every record of a log from `begin` on and before `end`, the newest first, until it returns false.
-pub(crate) fn every(tx: &Tx<'_>, log: LogNumber, begin: u64, end: u64, each: &mut Each<'_>) -> Result<(), StoreError> {
+/// Calls `each` with every record of a log from `begin` on and before `end`, the newest first, until it
+/// returns false.
+pub(crate) fn every(
+    tx: &Tx<'_>,
+    log: LogNumber,
+    begin: u64,
+    end: u64,
+    each: &mut Each<'_>,
+) -> Result<(), StoreError> {
     let sql = "SELECT idx, leaf FROM records WHERE log = $1 AND idx >= $2 AND idx < $3 ORDER BY idx DESC";
     tx.each(sql, values![log, begin, end], |row| each(row.get(0)?, row.get(1)?))
 }
 
 /// As [`RecordSearch::candidates`], with what the transaction has to find records.
-pub(crate) fn candidates(tx: &Tx<'_>, log: LogNumber, wanted: Wanted<'_>, end: u64, each: &mut Each<'_>) -> Result<(), StoreError> {
+pub(crate) fn candidates(
+    tx: &Tx<'_>,
+    log: LogNumber,
+    wanted: Wanted<'_>,
+    end: u64,
+    each: &mut Each<'_>,
+) -> Result<(), StoreError> {
     match tx.search() {
         Some(search) => search.candidates(tx, log, wanted, end, each),
         None => every(tx, log, 0, end, each),

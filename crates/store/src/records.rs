@@ -48,8 +48,8 @@ pub struct Found {
 pub struct Answer {
     /// The newest first.
     pub found: Vec<Found>,
-    /// What to ask for next, if the answer has as many records as were wanted, and there are several logs. With one log it is
-    /// the index of the last record.
+    /// What to ask for next, if the answer has as many records as were wanted, and there are several logs.
+    /// With one log it is the index of the last record.
     pub next: Option<Before>,
 }
 
@@ -72,7 +72,8 @@ struct Place {
 
 /// The record with that id, in whichever log it is.
 fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Place>, StoreError> {
-    // A leaf begins with its id. A search that was changed may name any record; only the record says which it is.
+    // A leaf begins with its id. A search that was changed may name any record; only the record says which it
+    // is.
     let head = format!("{{\"id\":\"{id}\",");
     for (log, origin) in logs::all(tx)? {
         let mut found = None;
@@ -91,7 +92,11 @@ fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Place>, StoreError> {
 
 /// The record with that id.
 pub fn get(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Found>, StoreError> {
-    find(tx, id)?.map(|place| Ok(Found { origin: place.origin.into(), index: place.index, record: record(&place.leaf)? })).transpose()
+    find(tx, id)?
+        .map(|place| {
+            Ok(Found { origin: place.origin.into(), index: place.index, record: record(&place.leaf)? })
+        })
+        .transpose()
 }
 
 /// How many records of the log with that origin, from the first, a search finds without reading all of them.
@@ -112,7 +117,13 @@ struct Matching {
 
 impl Matching {
     /// Reads until `most` records wait, unless some wait already.
-    fn fill(&mut self, tx: &Tx<'_>, query: &Query, needles: &[String], most: usize) -> Result<(), StoreError> {
+    fn fill(
+        &mut self,
+        tx: &Tx<'_>,
+        query: &Query,
+        needles: &[String],
+        most: usize,
+    ) -> Result<(), StoreError> {
         let Self { log, read, waiting, .. } = self;
         if !waiting.is_empty() || *read == 0 {
             return Ok(());
@@ -133,11 +144,11 @@ impl Matching {
     }
 }
 
-/// The records of all logs that match, the newest first; at most [`MAX_LIMIT`]. None if the query's `before` is no place in these
-/// logs.
+/// The records of all logs that match, the newest first; at most [`MAX_LIMIT`]. None if the query's `before`
+/// is no place in these logs.
 ///
-/// In each log the order is that of the indexes. Between logs, the record with the latest time comes first, and of two with one
-/// time that of the log which was added last.
+/// In each log the order is that of the indexes. Between logs, the record with the latest time comes first,
+/// and of two with one time that of the log which was added last.
 pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Option<Answer>, StoreError> {
     let limit = query.limit.unwrap_or(MAX_LIMIT).min(MAX_LIMIT) as usize;
     let logs = logs::all(tx)?;
@@ -146,7 +157,13 @@ pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Option<Answer>, StoreError> {
     let mut all: Vec<Matching> = logs
         .into_iter()
         .zip(begin)
-        .map(|((log, origin), given)| Matching { log, origin: origin.into(), given, read: given, waiting: VecDeque::new() })
+        .map(|((log, origin), given)| Matching {
+            log,
+            origin: origin.into(),
+            given,
+            read: given,
+            waiting: VecDeque::new(),
+        })
         .collect();
     let needles = needles(query);
     let most = if several { limit.min(AHEAD) } else { limit };
@@ -155,7 +172,11 @@ pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Option<Answer>, StoreError> {
         all.iter_mut().try_for_each(|each| each.fill(tx, query, &needles, most))?;
         let newest = all.iter_mut().filter(|each| !each.waiting.is_empty());
         let newest = newest.max_by_key(|each| each.waiting.front().map(|(_, record)| record.time));
-        let Some((each, (index, record))) = newest.and_then(|each| each.waiting.pop_front().map(|next| (each, next))) else { break };
+        let Some((each, (index, record))) =
+            newest.and_then(|each| each.waiting.pop_front().map(|next| (each, next)))
+        else {
+            break;
+        };
         each.given = index;
         found.push(Found { origin: Arc::clone(&each.origin), index, record });
     }
@@ -165,7 +186,11 @@ pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Option<Answer>, StoreError> {
 }
 
 /// For each log, the index before which its records are wanted. None if `before` is no place in these logs.
-fn places(tx: &Tx<'_>, logs: &[(LogNumber, String)], before: Option<&Before>) -> Result<Option<Vec<u64>>, StoreError> {
+fn places(
+    tx: &Tx<'_>,
+    logs: &[(LogNumber, String)],
+    before: Option<&Before>,
+) -> Result<Option<Vec<u64>>, StoreError> {
     match (before, logs) {
         (None, [_]) => Ok(Some(vec![u64::MAX])),
         // What is appended while a caller turns the pages is newer than the first page, in every log.
@@ -175,12 +200,15 @@ fn places(tx: &Tx<'_>, logs: &[(LogNumber, String)], before: Option<&Before>) ->
         (Some(Before::Places(places)), logs) => {
             let known = places.keys().all(|place| logs.iter().any(|(log, _)| log.0 == *place));
             // A log that is not named was added since.
-            Ok(known.then(|| logs.iter().map(|(log, _)| places.get(&log.0).copied().unwrap_or_default()).collect()))
+            Ok(known.then(|| {
+                logs.iter().map(|(log, _)| places.get(&log.0).copied().unwrap_or_default()).collect()
+            }))
         }
     }
 }
 
-/// Texts that a record must contain to match, in their JSON form: searching for them is cheaper than parsing the record.
+/// Texts that a record must contain to match, in their JSON form: searching for them is cheaper than parsing
+/// the record.
 fn needles(query: &Query) -> Vec<String> {
     let texts = [
         query.agent.as_deref(),
@@ -199,21 +227,27 @@ fn contains_all(leaf: &[u8], needles: &[String]) -> bool {
     std::str::from_utf8(leaf).map_or(true, |leaf| needles.iter().all(|needle| leaf.contains(needle.as_str())))
 }
 
-/// Proof that a record is in its log, without the rest of that log. `own` is the key of the server's own log; those of other
-/// logs are in the database.
-pub fn proof(tx: &Tx<'_>, id: &RecordId, own: &CheckpointVerifier) -> Result<Option<InclusionProof>, LogError> {
+/// Proof that a record is in its log, without the rest of that log. `own` is the key of the server's own log;
+/// those of other logs are in the database.
+pub fn proof(
+    tx: &Tx<'_>,
+    id: &RecordId,
+    own: &CheckpointVerifier,
+) -> Result<Option<InclusionProof>, LogError> {
     let Some(Place { log, origin, index, leaf }) = find(tx, id)? else { return Ok(None) };
     let Some(note) = logs::note(tx, log)? else { return Ok(None) };
     let verifier = logs::verifier(tx, own, &origin)?.ok_or(LogError::NoKey { origin })?;
     Ok(Some(InclusionProof::build(index, &leaf, &note, &verifier, &Hashes(tx, log))?))
 }
 
-/// Verifies every log of the database: every record's bytes, what is known to find it by, the tree, the checkpoint and its
-/// signature. `own` is the key of the server's own log, which must be there; those of other logs are in the database.
+/// Verifies every log of the database: every record's bytes, what is known to find it by, the tree, the
+/// checkpoint and its signature. `own` is the key of the server's own log, which must be there; those of
+/// other logs are in the database.
 ///
-/// A log must also continue each of the `earlier` checkpoints, which were verified before, that has its origin. `progress` is
-/// told how many of how many records are done. Blocks for a time that depends on the length of the logs; the transactions are
-/// short. Returns one for each log, the server's own first, then in the order in which they were added.
+/// A log must also continue each of the `earlier` checkpoints, which were verified before, that has its
+/// origin. `progress` is told how many of how many records are done. Blocks for a time that depends on the
+/// length of the logs; the transactions are short. Returns one for each log, the server's own first, then in
+/// the order in which they were added.
 pub fn verify_blocking(
     store: &Store,
     own: &CheckpointVerifier,
@@ -223,7 +257,9 @@ pub fn verify_blocking(
     let mut reader = store.log_reader()?;
     let answer = verify(&mut *reader, own, earlier, &mut progress);
     let is_wrong = match &answer {
-        Err(LogError::Tampered(tampered) | LogError::TamperedLog { source: tampered, .. }) => matches!(tampered, Tampered::Index { .. }),
+        Err(LogError::Tampered(tampered) | LogError::TamperedLog { source: tampered, .. }) => {
+            matches!(tampered, Tampered::Index { .. })
+        }
         // The log's own damage stays. An index is made again for nothing then.
         Err(LogError::Store(error)) => error.is_damage(),
         _ => false,

@@ -34,7 +34,8 @@ pub enum EffectRefusal {
     RegistryChanged,
     /// The stop is in the log already.
     StopRecorded,
-    /// The effect failed for a reason that is neither a refusal nor the environment. The server's own log has it.
+    /// The effect failed for a reason that is neither a refusal nor the environment. The server's own log has
+    /// it.
     Internal,
 }
 

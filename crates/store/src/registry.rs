@@ -11,13 +11,18 @@ use crate::value::values;
 /// The version of the registry.
 pub fn version(tx: &Tx<'_>) -> Result<RegistryVersion, StoreError> {
     let version = tx.first("SELECT version FROM registry_version", &[], |row| row.get(0))?;
-    version.map(RegistryVersion::from_number).ok_or_else(|| StoreError::Corrupt("the registry has no version".to_owned()))
+    version
+        .map(RegistryVersion::from_number)
+        .ok_or_else(|| StoreError::Corrupt("the registry has no version".to_owned()))
 }
 
 /// Counts one change of the registry: that was planned from a version, if it was planned from one.
 pub(crate) fn advance(tx: &Tx<'_>, planned_from: Option<RegistryVersion>) -> Result<(), StoreError> {
     let changed = match planned_from {
-        Some(from) => tx.execute("UPDATE registry_version SET version = version + 1 WHERE version = $1", values![from.number()])?,
+        Some(from) => tx.execute(
+            "UPDATE registry_version SET version = version + 1 WHERE version = $1",
+            values![from.number()],
+        )?,
         None => tx.execute("UPDATE registry_version SET version = version + 1", &[])?,
     };
     if changed == 1 { Ok(()) } else { Err(EffectRefusal::RegistryChanged.into()) }
@@ -25,7 +30,8 @@ pub(crate) fn advance(tx: &Tx<'_>, planned_from: Option<RegistryVersion>) -> Res
 
 /// Refuses if the registry has another version, and lets nobody else change it in this transaction.
 pub(crate) fn still_at(tx: &Tx<'_>, at: RegistryVersion) -> Result<(), StoreError> {
-    let same = tx.execute("UPDATE registry_version SET version = version WHERE version = $1", values![at.number()])?;
+    let same =
+        tx.execute("UPDATE registry_version SET version = version WHERE version = $1", values![at.number()])?;
     if same == 1 { Ok(()) } else { Err(EffectRefusal::RegistryChanged.into()) }
 }
 
@@ -43,11 +49,14 @@ fn kind_name(kind: Kind) -> &'static str {
 
 /// Every entry, in the order of kinds' names and then keys.
 pub fn load(tx: &Tx<'_>) -> Result<Vec<Entry>, StoreError> {
-    tx.all("SELECT kind, key, body FROM registry ORDER BY kind, key", &[], |row| understood(row.get(0)?, row.get(1)?, row.get(2)?))
+    tx.all("SELECT kind, key, body FROM registry ORDER BY kind, key", &[], |row| {
+        understood(row.get(0)?, row.get(1)?, row.get(2)?)
+    })
 }
 
 fn understood(kind: &str, key: &str, body: &str) -> Result<Entry, StoreError> {
-    let entry: Entry = serde_json::from_str(body).map_err(|e| StoreError::Corrupt(format!("{kind} {key:?}: {e}")))?;
+    let entry: Entry =
+        serde_json::from_str(body).map_err(|e| StoreError::Corrupt(format!("{kind} {key:?}: {e}")))?;
     if kind_name(entry.kind()) != kind || entry.key() != key {
         return Err(StoreError::Corrupt(format!("{kind} {key:?} holds another entry")));
     }
@@ -71,7 +80,8 @@ pub fn put(tx: &Tx<'_>, entry: &Entry) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Removes an entry, and with a person or client their secret: a later person or client of that name must not get it.
+/// Removes an entry, and with a person or client their secret: a later person or client of that name must not
+/// get it.
 pub fn remove(tx: &Tx<'_>, kind: Kind, key: &str) -> Result<(), StoreError> {
     tx.execute("DELETE FROM registry WHERE kind = $1 AND key = $2", values![kind_name(kind), key])?;
     match kind {

@@ -8,8 +8,15 @@ use crate::value::values;
 
 /// Remembers an assertion of a client until it expires. False if it was seen before.
 ///
-/// An assertion that was forgotten after its expiry is remembered again; the caller refuses it because it has expired.
-pub fn remember(tx: &Tx<'_>, client: &str, jti: &str, exp: Timestamp, now: Timestamp) -> Result<bool, StoreError> {
+/// An assertion that was forgotten after its expiry is remembered again; the caller refuses it because it has
+/// expired.
+pub fn remember(
+    tx: &Tx<'_>,
+    client: &str,
+    jti: &str,
+    exp: Timestamp,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let changed = tx.execute(
         "INSERT INTO replay (client, jti, exp) VALUES ($1, $2, $3)
          ON CONFLICT (client, jti) DO UPDATE SET exp = excluded.exp WHERE replay.exp < $4",

@@ -62,15 +62,19 @@ impl Sealer {
 
     /// Seals a value for one place: format, nonce, ciphertext, tag.
     pub(crate) fn seal(&self, place: Place<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
-        // Random nonces are safe up to 2^32 values under one key (NIST SP 800-38D §8.3); sealed values are keys, codes
-        // and password hashes, not records.
+        // Random nonces are safe up to 2^32 values under one key (NIST SP 800-38D §8.3); sealed values are
+        // keys, codes and password hashes, not records.
         let mut nonce = [0u8; NONCE_LEN];
         self.entropy.fill(&mut nonce);
         let mut sealed = Vec::with_capacity(1 + NONCE_LEN + value.len() + AES_256_GCM.tag_len());
         sealed.extend_from_slice(value);
         let tag = self
             .key
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place.bytes()), &mut sealed)
+            .seal_in_place_separate_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(place.bytes()),
+                &mut sealed,
+            )
             .map_err(|_| StoreError::Corrupt("a value could not be sealed".to_owned()))?;
         let mut out = Vec::with_capacity(sealed.capacity());
         out.push(FORMAT);
@@ -82,7 +86,12 @@ impl Sealer {
 
     /// Opens a value at the place it was sealed for.
     pub(crate) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Secret, StoreError> {
-        let broken = || StoreError::Corrupt(format!("{}.{} was changed, moved, or sealed with another key", place.table, place.column));
+        let broken = || {
+            StoreError::Corrupt(format!(
+                "{}.{} was changed, moved, or sealed with another key",
+                place.table, place.column
+            ))
+        };
         let (&format, rest) = sealed.split_first().ok_or_else(broken)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN).ok_or_else(broken)?;
         if format != FORMAT {
@@ -90,7 +99,8 @@ impl Sealer {
         }
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| broken())?;
         let mut body = zeroize::Zeroizing::new(body.to_vec());
-        let plain = self.key.open_in_place(nonce, Aad::from(place.bytes()), &mut body).map_err(|_| broken())?;
+        let plain =
+            self.key.open_in_place(nonce, Aad::from(place.bytes()), &mut body).map_err(|_| broken())?;
         Ok(Secret::new(&*plain))
     }
 }

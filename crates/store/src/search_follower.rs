@@ -1,8 +1,9 @@
 //! The thread that follows the logs and keeps the search index.
 //!
-//! If the index were written in a log's own transactions, every record would touch a page for each person and agent: most
-//! of the cost of a record. So a thread reads what is durable and writes the index in large pieces, and does not wait for the
-//! disk. Nothing is lost with the index: when it is missing, damaged or does not belong to the logs, it is built again.
+//! If the index were written in a log's own transactions, every record would touch a page for each person and
+//! agent: most of the cost of a record. So a thread reads what is durable and writes the index in large
+//! pieces, and does not wait for the disk. Nothing is lost with the index: when it is missing, damaged or
+//! does not belong to the logs, it is built again.
 
 use std::mem;
 use std::sync::Arc;
@@ -25,8 +26,8 @@ pub(crate) trait Place: Send + 'static {
     /// Makes an empty index. It replaces any other.
     fn create(&mut self) -> Result<(), StoreError>;
 
-    /// Adds the next chunk of a log to the index, in a transaction of its own. Returns how many records are missing for one: 0 if
-    /// a chunk was added.
+    /// Adds the next chunk of a log to the index, in a transaction of its own. Returns how many records are
+    /// missing for one: 0 if a chunk was added.
     fn take(&mut self) -> Result<u64, StoreError>;
 }
 
@@ -93,12 +94,13 @@ impl Signal {
         self.lock().rebuilding = false;
     }
 
-    /// Waits until `wanted` records were written in all, or for a while if none would help, or until the index is to be built
-    /// again; false when it is time to stop.
+    /// Waits until `wanted` records were written in all, or for a while if none would help, or until the
+    /// index is to be built again; false when it is time to stop.
     fn wait(&self, wanted: Option<u64>) -> bool {
         let mut pending = self.lock();
         pending.wanted = wanted.unwrap_or(u64::MAX);
-        let waits = |pending: &mut Pending| pending.written < pending.wanted && !pending.rebuild && !pending.stop;
+        let waits =
+            |pending: &mut Pending| pending.written < pending.wanted && !pending.rebuild && !pending.stop;
         if wanted.is_some() {
             self.changed.wait_while(&mut pending, waits);
         } else {
@@ -116,10 +118,12 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Starts with the records that are not in the index yet. `signal` may say already that the index is to be built again.
+    /// Starts with the records that are not in the index yet. `signal` may say already that the index is to
+    /// be built again.
     pub(crate) fn start(signal: Arc<Signal>, place: impl Place) -> Result<Self, StoreError> {
         let own = Arc::clone(&signal);
-        let thread = thread::Builder::new().name("search-index".to_owned()).spawn(move || follow(&own, place));
+        let thread =
+            thread::Builder::new().name("search-index".to_owned()).spawn(move || follow(&own, place));
         Ok(Self { signal, thread: Some(thread.map_err(|e| StoreError::Io(Box::new(e)))?) })
     }
 
@@ -224,7 +228,8 @@ mod tests {
         let (asked, seen) = mpsc::channel();
         let signal = std::sync::Arc::new(Signal::default());
         signal.rebuild();
-        let follower = Follower::start(std::sync::Arc::clone(&signal), Failing { asked, failures: 2 }).unwrap();
+        let follower =
+            Follower::start(std::sync::Arc::clone(&signal), Failing { asked, failures: 2 }).unwrap();
         assert_eq!(seen.iter().take(4).collect::<Vec<_>>(), ["create", "create", "create", "take"]);
         assert!(follower.signal().is_usable());
         signal.written(15);

@@ -1,11 +1,12 @@
 //! The search index: a row for each record and name, in both databases.
 //!
-//! Each log is taken in chunks, by itself. A chunk has a row with its times, and a row for each record and name, beside one
-//! another: what is written next is not spread over the whole index, and a search reads a few pages of each chunk. The index is
-//! derived from the logs and never evidence. Records that are not in it yet are read one by one, so that a query misses none.
+//! Each log is taken in chunks, by itself. A chunk has a row with its times, and a row for each record and
+//! name, beside one another: what is written next is not spread over the whole index, and a search reads a
+//! few pages of each chunk. The index is derived from the logs and never evidence. Records that are not in it
+//! yet are read one by one, so that a query misses none.
 //!
-//! The tables are in a schema `search`, which is a file of its own with `SQLite`. How they are made, and when they are made
-//! anew, is each database's own.
+//! The tables are in a schema `search`, which is a file of its own with `SQLite`. How they are made, and when
+//! they are made anew, is each database's own.
 
 mod names;
 
@@ -25,31 +26,36 @@ use crate::value::{Value, values};
 
 use names::{Filter, Part, each_name};
 
-/// The version of the tables and of what is in them. Another version is not an error: the index is built again.
+/// The version of the tables and of what is in them. Another version is not an error: the index is built
+/// again.
 pub(crate) const VERSION: u32 = 6;
 
-/// How many records of a log are added to the index at once; at most this many of each log are read one by one.
+/// How many records of a log are added to the index at once; at most this many of each log are read one by
+/// one.
 #[cfg(not(test))]
 pub(crate) const CHUNK: u64 = 4096;
 /// Small in tests, so that few records are partly in the index and partly not.
 #[cfg(test)]
 pub(crate) const CHUNK: u64 = 16;
 
-/// How many rows one statement writes. A database on another machine answers a statement in the time of many rows; `SQLite`
-/// looks for each parameter among all of its statement.
+/// How many rows one statement writes. A database on another machine answers a statement in the time of many
+/// rows; `SQLite` looks for each parameter among all of its statement.
 const ROWS: usize = 64;
 
 /// How many records of a log, from the first, are in the index.
 fn upto(tx: &Tx<'_>, log: LogNumber) -> Result<u64, StoreError> {
-    let last: Option<u64> = tx.first("SELECT max(chunk) FROM search.chunks WHERE log = $1", values![log], |row| row.get(0))?.flatten();
+    let last: Option<u64> = tx
+        .first("SELECT max(chunk) FROM search.chunks WHERE log = $1", values![log], |row| row.get(0))?
+        .flatten();
     Ok(last.map_or(0, |last| (last + 1).saturating_mul(CHUNK)))
 }
 
 /// Whether an index of this version belongs to the logs: its last record of each is also in that log.
 pub(crate) fn fits(logs: &Tx<'_>, index: &Tx<'_>) -> Result<bool, StoreError> {
-    let sql =
-        "SELECT c.log, c.chunk, c.last FROM search.chunks c WHERE c.chunk = (SELECT max(o.chunk) FROM search.chunks o WHERE o.log = c.log)";
-    let newest = index.all(sql, &[], |row| Ok::<_, StoreError>((row.get::<LogNumber>(0)?, row.get::<u64>(1)?, row.get::<Vec<u8>>(2)?)))?;
+    let sql = "SELECT c.log, c.chunk, c.last FROM search.chunks c WHERE c.chunk = (SELECT max(o.chunk) FROM search.chunks o WHERE o.log = c.log)";
+    let newest = index.all(sql, &[], |row| {
+        Ok::<_, StoreError>((row.get::<LogNumber>(0)?, row.get::<u64>(1)?, row.get::<Vec<u8>>(2)?))
+    })?;
     for (log, chunk, last) in newest {
         let at = (chunk + 1).saturating_mul(CHUNK) - 1;
         let sql = "SELECT hashes FROM records WHERE log = $1 AND idx = $2";
@@ -60,8 +66,8 @@ pub(crate) fn fits(logs: &Tx<'_>, index: &Tx<'_>) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Adds the next chunk of a log to the index, of the first log that has a complete one. Returns how many records are missing
-/// until one has: 0 if a chunk was added. `logs` and `index` may be one transaction.
+/// Adds the next chunk of a log to the index, of the first log that has a complete one. Returns how many
+/// records are missing until one has: 0 if a chunk was added. `logs` and `index` may be one transaction.
 pub(crate) fn take_chunk(logs: &Tx<'_>, index: &Tx<'_>) -> Result<u64, StoreError> {
     let mut least = CHUNK;
     for (log, _) in logs::all(logs)? {
@@ -71,10 +77,15 @@ pub(crate) fn take_chunk(logs: &Tx<'_>, index: &Tx<'_>) -> Result<u64, StoreErro
         if least > 0 {
             continue;
         }
-        let sql = "SELECT idx, leaf, hashes FROM records WHERE log = $1 AND idx >= $2 AND idx < $3 ORDER BY idx";
+        let sql =
+            "SELECT idx, leaf, hashes FROM records WHERE log = $1 AND idx >= $2 AND idx < $3 ORDER BY idx";
         logs.each(sql, values![log, chunk.first, end], |row| {
             let at: u64 = row.get(0)?;
-            chunk.add(at, &LeafKeys::of(row.get(1)?).map_err(|e| StoreError::Corrupt(format!("audit record {at}: {e}")))?);
+            chunk.add(
+                at,
+                &LeafKeys::of(row.get(1)?)
+                    .map_err(|e| StoreError::Corrupt(format!("audit record {at}: {e}")))?,
+            );
             chunk.last = row.get(2)?;
             Ok::<_, StoreError>(true)
         })?;
@@ -119,7 +130,8 @@ impl Chunk {
         each_name(keys, |part, text| self.names.push(Name { key: (part.digest(text), index), part }));
     }
 
-    /// Its names in the order of the rows. Two issuers may use one `sub` for two actors of a chain: that is one row.
+    /// Its names in the order of the rows. Two issuers may use one `sub` for two actors of a chain: that is
+    /// one row.
     fn sorted(&self) -> Vec<Name> {
         let mut names = self.names.clone();
         names.sort_unstable_by_key(|name| name.key);
@@ -131,7 +143,8 @@ impl Chunk {
         // It would be taken again and again.
         let missing = || StoreError::Corrupt(format!("the audit records from {} on are missing", self.first));
         let (earliest, latest) = self.times.ok_or_else(missing)?;
-        let sql = "INSERT INTO search.chunks (log, chunk, earliest, latest, last) VALUES ($1, $2, $3, $4, $5)";
+        let sql =
+            "INSERT INTO search.chunks (log, chunk, earliest, latest, last) VALUES ($1, $2, $3, $4, $5)";
         index.execute(sql, values![self.log, self.number(), earliest, latest, &self.last])?;
         for names in self.sorted().chunks(ROWS) {
             let mut values: Vec<Value<'_>> = vec![self.log.into(), self.number().into()];
@@ -142,7 +155,8 @@ impl Chunk {
                 // Writing to a String cannot fail.
                 let _ = write!(sql, "{comma} ($1, $2, ${}, ${})", values.len() - 1, values.len());
             }
-            // A row that somebody else put there must not keep the index from growing. Verification finds it if it is wrong.
+            // A row that somebody else put there must not keep the index from growing. Verification finds it
+            // if it is wrong.
             sql.push_str(" ON CONFLICT DO NOTHING");
             index.execute(&sql, &values)?;
         }
@@ -158,7 +172,9 @@ impl Chunk {
             return wrong(self.first, if times.is_none() { "idx" } else { "time" });
         }
         let sql = "SELECT name, idx FROM search.names WHERE log = $1 AND chunk = $2 ORDER BY name, idx";
-        let rows: Vec<(i64, u64)> = tx.all(sql, values![self.log, self.number()], |row| Ok::<_, StoreError>((row.get(0)?, row.get(1)?)))?;
+        let rows: Vec<(i64, u64)> = tx.all(sql, values![self.log, self.number()], |row| {
+            Ok::<_, StoreError>((row.get(0)?, row.get(1)?))
+        })?;
         let mut rows = rows.into_iter().peekable();
         for name in self.sorted() {
             match rows.next_if(|row| *row <= name.key) {
@@ -179,7 +195,14 @@ impl RecordSearch for SearchRows {
         upto(tx, log)
     }
 
-    fn candidates(&self, tx: &Tx<'_>, log: LogNumber, wanted: Wanted<'_>, end: u64, each: &mut Each<'_>) -> Result<(), StoreError> {
+    fn candidates(
+        &self,
+        tx: &Tx<'_>,
+        log: LogNumber,
+        wanted: Wanted<'_>,
+        end: u64,
+        each: &mut Each<'_>,
+    ) -> Result<(), StoreError> {
         let upto = upto(tx, log)?;
         let mut more = true;
         // Those that are not in the index yet come first.
@@ -214,14 +237,22 @@ impl<'v> Select<'v> {
     }
 }
 
-/// Whether a chunk has a name: the database is asked for one row of it. As a join, `PostgreSQL` would begin with the rows of
-/// all chunks.
-const HAS: (&str, &str) =
-    ("(SELECT n.idx FROM search.names n WHERE n.log = c.log AND n.chunk = c.chunk AND n.name = ", " LIMIT 1) IS NOT NULL");
+/// Whether a chunk has a name: the database is asked for one row of it. As a join, `PostgreSQL` would begin
+/// with the rows of all chunks.
+const HAS: (&str, &str) = (
+    "(SELECT n.idx FROM search.names n WHERE n.log = c.log AND n.chunk = c.chunk AND n.name = ",
+    " LIMIT 1) IS NOT NULL",
+);
 
-/// Calls `each` with every record of a log before `end` that may be wanted according to the index, the newest first, until it
-/// returns false. All of them must be in the index.
-fn by_names(tx: &Tx<'_>, log: LogNumber, filter: &Filter, end: u64, each: &mut Each<'_>) -> Result<(), StoreError> {
+/// Calls `each` with every record of a log before `end` that may be wanted according to the index, the newest
+/// first, until it returns false. All of them must be in the index.
+fn by_names(
+    tx: &Tx<'_>,
+    log: LogNumber,
+    filter: &Filter,
+    end: u64,
+    each: &mut Each<'_>,
+) -> Result<(), StoreError> {
     let sql = "SELECT c.chunk, c.earliest, c.latest FROM search.chunks c WHERE c.log = $1 AND c.chunk < $2";
     let mut select = Select::new(sql, values![log, end.div_ceil(CHUNK)]);
     if let Some(since) = filter.since {
@@ -250,8 +281,16 @@ fn by_names(tx: &Tx<'_>, log: LogNumber, filter: &Filter, end: u64, each: &mut E
     })
 }
 
-/// As [`by_names`], for the records of a chunk from `first` on and before `end`. Returns whether `each` wants more.
-fn in_chunk(tx: &Tx<'_>, log: LogNumber, names: &[i64], first: u64, end: u64, each: &mut Each<'_>) -> Result<bool, StoreError> {
+/// As [`by_names`], for the records of a chunk from `first` on and before `end`. Returns whether `each` wants
+/// more.
+fn in_chunk(
+    tx: &Tx<'_>,
+    log: LogNumber,
+    names: &[i64],
+    first: u64,
+    end: u64,
+    each: &mut Each<'_>,
+) -> Result<bool, StoreError> {
     let mut more = true;
     let Some((name, others)) = names.split_first() else {
         every(tx, log, first, end, &mut |index, leaf| {
@@ -301,17 +340,22 @@ impl Comparison for Compared {
     }
 
     fn finish(&self, tx: &Tx<'_>, size: u64) -> Result<(), LogError> {
-        // The index grows by whole chunks of what the log has. One that claims more would hide what it does not have.
+        // The index grows by whole chunks of what the log has. One that claims more would hide what it does
+        // not have.
         if !self.anew && self.upto > size {
             return Err(Tampered::Index { index: self.upto, column: "idx" }.into());
         }
         // Rows beyond the chunks would be in the way of those that come.
         let foreign = |condition: &str, chunk: u64| {
             let sql = format!("SELECT min(idx) FROM search.names WHERE log = $1 AND chunk {condition} $2");
-            Ok::<_, StoreError>(tx.first(&sql, values![self.log, chunk], |row| row.get::<Option<i64>>(0))?.flatten())
+            Ok::<_, StoreError>(
+                tx.first(&sql, values![self.log, chunk], |row| row.get::<Option<i64>>(0))?.flatten(),
+            )
         };
         match foreign(">=", upto(tx, self.log)? / CHUNK)?.or(foreign("<", 0)?) {
-            Some(index) => Err(Tampered::Index { index: u64::try_from(index).unwrap_or(0), column: "name" }.into()),
+            Some(index) => {
+                Err(Tampered::Index { index: u64::try_from(index).unwrap_or(0), column: "name" }.into())
+            }
             None => Ok(()),
         }
     }

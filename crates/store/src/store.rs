@@ -1,7 +1,8 @@
 //! The store: where reads and writes begin.
 //!
-//! A transaction blocks its thread. [`Store::read`], [`Store::search`] and [`Store::transact`] are for async code: they run on
-//! a thread that may block. What is named `…_blocking` is for threads without async code: the start, the sequencer, tests.
+//! A transaction blocks its thread. [`Store::read`], [`Store::search`] and [`Store::transact`] are for async
+//! code: they run on a thread that may block. What is named `…_blocking` is for threads without async code:
+//! the start, the sequencer, tests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,8 +28,8 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens the embedded database in `dir`, creating it (mode 0700), `mandate.db` and `seal.key` (0600) when absent, and
-    /// brings the schema up to date. Only one process at a time has a directory open.
+    /// Opens the embedded database in `dir`, creating it (mode 0700), `mandate.db` and `seal.key` (0600) when
+    /// absent, and brings the schema up to date. Only one process at a time has a directory open.
     pub async fn open(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         let dir = dir.to_owned();
         may_block(move || Self::open_blocking(&dir, entropy)).await
@@ -43,15 +44,24 @@ impl Store {
         })
     }
 
-    /// Opens the database at an address of `PostgreSQL`, and brings the schema up to date. `dir` is created (mode 0700) when
-    /// absent; it has `seal.key`. Only one server at a time uses a database, and only one process a directory.
-    pub async fn connect(dir: &Path, address: &PostgresAddress, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+    /// Opens the database at an address of `PostgreSQL`, and brings the schema up to date. `dir` is created
+    /// (mode 0700) when absent; it has `seal.key`. Only one server at a time uses a database, and only one
+    /// process a directory.
+    pub async fn connect(
+        dir: &Path,
+        address: &PostgresAddress,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StoreError> {
         let (dir, address) = (dir.to_owned(), address.clone());
         may_block(move || Self::connect_blocking(&dir, &address, entropy)).await
     }
 
     /// As [`Store::connect`], for threads without async code.
-    pub fn connect_blocking(dir: &Path, address: &PostgresAddress, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+    pub fn connect_blocking(
+        dir: &Path,
+        address: &PostgresAddress,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StoreError> {
         Ok(Self {
             driver: Arc::new(postgres::database::Database::open(dir, address, entropy)?),
             #[cfg(any(test, feature = "rehearsal"))]
@@ -59,29 +69,34 @@ impl Store {
         })
     }
 
-    /// The same store, which runs each closure once in a transaction that is rolled back, before the one that counts. A
-    /// database that finds two transactions in conflict does the same.
+    /// The same store, which runs each closure once in a transaction that is rolled back, before the one that
+    /// counts. A database that finds two transactions in conflict does the same.
     #[cfg(any(test, feature = "rehearsal"))]
     #[must_use]
     pub fn rehearsing(self) -> Self {
         Self { rehearsing: true, ..self }
     }
 
-    /// Why nothing can be written now, as far as the last writer noticed. Neither blocks nor touches the disk.
+    /// Why nothing can be written now, as far as the last writer noticed. Neither blocks nor touches the
+    /// disk.
     pub fn write_trouble(&self) -> Option<WriteTrouble> {
         self.driver.write_trouble()
     }
 
-    /// Whether `dir` holds a database. If a database was there and is missing now, the operator must restore it. Blocks.
+    /// Whether `dir` holds a database. If a database was there and is missing now, the operator must restore
+    /// it. Blocks.
     pub fn is_there(dir: &Path) -> Result<bool, StoreError> {
         directory::is_there(dir)
     }
 
-    /// Returns once no change of the registry is under way of which this process got no answer: a read afterwards shows what became
-    /// of it.
+    /// Returns once no change of the registry is under way of which this process got no answer: a read
+    /// afterwards shows what became of it.
     pub async fn settled(&self) -> Result<(), StoreError> {
         let store = self.clone();
-        may_block(move || reported("the state of a lost change cannot be read", "settled", store.driver.settled())).await
+        may_block(move || {
+            reported("the state of a lost change cannot be read", "settled", store.driver.settled())
+        })
+        .await
     }
 
     /// Reads from one consistent snapshot, beside any writer.
@@ -97,7 +112,11 @@ impl Store {
     }
 
     /// As [`Store::read`], for threads without async code.
-    pub fn read_blocking<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub fn read_blocking<T>(
+        &self,
+        name: &'static str,
+        mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         #[cfg(any(test, feature = "rehearsal"))]
         if self.rehearsing {
             drop(self.driver.read(&mut rolled_back(&mut f)));
@@ -105,8 +124,8 @@ impl Store {
         reported("a read failed", name, valued(&mut f, |work| self.driver.read(work)))
     }
 
-    /// As [`Store::read`], for queries of the audit log: records are found with what the database has for that, or else all are
-    /// read.
+    /// As [`Store::read`], for queries of the audit log: records are found with what the database has for
+    /// that, or else all are read.
     pub async fn search<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -117,7 +136,11 @@ impl Store {
     }
 
     /// As [`Store::search`], for threads without async code.
-    pub fn search_blocking<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub fn search_blocking<T>(
+        &self,
+        name: &'static str,
+        mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         #[cfg(any(test, feature = "rehearsal"))]
         if self.rehearsing {
             drop(self.driver.search(&mut rolled_back(&mut f)));
@@ -125,13 +148,14 @@ impl Store {
         reported("a search failed", name, valued(&mut f, |work| self.driver.search(work)))
     }
 
-    /// Writes data that is not a decision: keys at first start, join tokens, housekeeping. Durable on return, all or nothing.
-    /// Waits for its turn beside the audit log's sequencer. Decisions are written as effects of an audit record instead.
+    /// Writes data that is not a decision: keys at first start, join tokens, housekeeping. Durable on return,
+    /// all or nothing. Waits for its turn beside the audit log's sequencer. Decisions are written as effects
+    /// of an audit record instead.
     ///
     /// While another process holds the database, it fails with [`StoreError::Busy`] within a second.
     ///
-    /// `name` says in logs what was written. The closure may run twice; what it did the first time is undone then. If the future
-    /// is dropped, the transaction is made nevertheless.
+    /// `name` says in logs what was written. The closure may run twice; what it did the first time is undone
+    /// then. If the future is dropped, the transaction is made nevertheless.
     pub async fn transact<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -142,7 +166,11 @@ impl Store {
     }
 
     /// As [`Store::transact`], for threads without async code.
-    pub fn transact_blocking<T>(&self, name: &'static str, mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    pub fn transact_blocking<T>(
+        &self,
+        name: &'static str,
+        mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         #[cfg(any(test, feature = "rehearsal"))]
         if self.rehearsing {
             drop(self.driver.transact(&mut rolled_back(&mut f)));
@@ -150,8 +178,8 @@ impl Store {
         reported("a write failed", name, valued(&mut f, |work| self.driver.transact(work)))
     }
 
-    /// What the sequencer of the audit log with that origin writes to, with its own connection. It writes to that log alone. Of
-    /// two for one log, one at a time can write. Blocks.
+    /// What the sequencer of the audit log with that origin writes to, with its own connection. It writes to
+    /// that log alone. Of two for one log, one at a time can write. Blocks.
     pub fn audit_backend(&self, origin: &str) -> Result<AuditBackend, StoreError> {
         Ok(AuditBackend::new(self.driver.log_session()?, self.driver.sealer().clone(), origin.to_owned()))
     }
@@ -176,7 +204,9 @@ fn valued<T>(
 
 /// The closure, as a transaction that conflicts with another runs it: nothing that it writes is kept.
 #[cfg(any(test, feature = "rehearsal"))]
-fn rolled_back<T>(f: &mut impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> impl FnMut(&Tx<'_>) -> Result<(), StoreError> {
+fn rolled_back<T>(
+    f: &mut impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
+) -> impl FnMut(&Tx<'_>) -> Result<(), StoreError> {
     move |tx| {
         drop(f(tx));
         Err(StoreError::Ending)
@@ -184,7 +214,9 @@ fn rolled_back<T>(f: &mut impl FnMut(&Tx<'_>) -> Result<T, StoreError>) -> impl 
 }
 
 /// Runs on a thread that may block. It runs to its end, whether or not somebody waits for it.
-async fn may_block<T: Send + 'static>(f: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+async fn may_block<T: Send + 'static>(
+    f: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
     match tokio::task::spawn_blocking(f).await {
         Ok(result) => result,
         Err(failed) => match failed.try_into_panic() {
@@ -196,7 +228,11 @@ async fn may_block<T: Send + 'static>(f: impl FnOnce() -> Result<T, StoreError> 
 }
 
 /// Says in the log what failed. A refusal is no failure.
-fn reported<T>(what: &'static str, name: &'static str, result: Result<T, StoreError>) -> Result<T, StoreError> {
+fn reported<T>(
+    what: &'static str,
+    name: &'static str,
+    result: Result<T, StoreError>,
+) -> Result<T, StoreError> {
     if let Err(error) = &result
         && error.refusal().is_none()
     {

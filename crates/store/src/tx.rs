@@ -1,6 +1,8 @@
-//! One transaction, as repositories see it: SQL that every database of ours understands, and values of four types.
+//! One transaction, as repositories see it: SQL that every database of ours understands, and values of four
+//! types.
 //!
-//! Parameters are `$1`, `$2` and so on. A repository names no driver and uses nothing that only one database has.
+//! Parameters are `$1`, `$2` and so on. A repository names no driver and uses nothing that only one database
+//! has.
 
 use std::fmt;
 
@@ -25,9 +27,15 @@ pub(crate) trait Statements {
     /// Runs a statement; returns how many rows it changed.
     fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, StoreError>;
 
-    /// Runs a statement and calls `each` with every row, until it returns false. The database is not asked for the rows after
-    /// that.
-    fn query(&self, sql: &str, values: &[Value<'_>], rows: Rows, each: &mut dyn FnMut(&dyn Columns) -> bool) -> Result<(), StoreError>;
+    /// Runs a statement and calls `each` with every row, until it returns false. The database is not asked
+    /// for the rows after that.
+    fn query(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        rows: Rows,
+        each: &mut dyn FnMut(&dyn Columns) -> bool,
+    ) -> Result<(), StoreError>;
 }
 
 /// The columns of one row, as a driver has them.
@@ -51,7 +59,11 @@ impl<'r> Row<'r> {
         let value = self.columns.value(column)?;
         T::from_value(value).ok_or_else(|| {
             let (name, sql) = (self.columns.name(column), self.sql);
-            StoreError::Corrupt(format!("column `{name}` of `{sql}` must be {}, and is {}", T::TYPE, value.type_name()))
+            StoreError::Corrupt(format!(
+                "column `{name}` of `{sql}` must be {}, and is {}",
+                T::TYPE,
+                value.type_name()
+            ))
         })
     }
 }
@@ -80,7 +92,11 @@ impl<'c> Tx<'c> {
     }
 
     /// A transaction in which records are found with `search`.
-    pub(crate) fn searching(statements: &'c dyn Statements, sealer: &'c Sealer, search: &'c dyn RecordSearch) -> Self {
+    pub(crate) fn searching(
+        statements: &'c dyn Statements,
+        sealer: &'c Sealer,
+        search: &'c dyn RecordSearch,
+    ) -> Self {
         Self { statements, sealer: Some(sealer), search: Some(search) }
     }
 

@@ -1,6 +1,11 @@
-//! An app, its person's browser, and an agent's process, all over the network: what a stranger sees of a running server.
+//! An app, its person's browser, and an agent's process, all over the network: what a stranger sees of a
+//! running server.
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a client that cannot do its part ends the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a client that cannot do its part ends the test"
+)]
 
 use std::path::Path;
 
@@ -36,8 +41,9 @@ pub const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-sp
 /// Form parameters, in order.
 pub type Form = Vec<(String, String)>;
 
-/// A registry file: `riley` and her `support-agent` at the CRM at `crm`, and `olga`, who administers the server, with an
-/// `ops-agent` to which she granted even that. Every process of the user `uid` is both agents.
+/// A registry file: `riley` and her `support-agent` at the CRM at `crm`, and `olga`, who administers the
+/// server, with an `ops-agent` to which she granted even that. Every process of the user `uid` is both
+/// agents.
 pub fn registry(crm: &str, uid: u32) -> String {
     format!(
         r#"resource = [{{ name = "crm", uri = "{crm}", scopes = ["read:cases", "write:case_comments", "send:mail"] }}]
@@ -182,16 +188,23 @@ impl App {
     /// For the server of this issuer.
     pub fn new(issuer: &str) -> Self {
         #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
-        let http =
-            reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().tls_certs_only([]).build().expect("a client");
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .tls_certs_only([])
+            .build()
+            .expect("a client");
         Self { http, issuer: issuer.to_owned() }
     }
 
     /// Opens the login page.
     pub async fn open(&self, query: &Form) -> LoginPage {
-        let url = url::Url::parse_with_params(&format!("{}/authorize", self.issuer), query).expect("a URL").to_string();
+        let url = url::Url::parse_with_params(&format!("{}/authorize", self.issuer), query)
+            .expect("a URL")
+            .to_string();
         let answer = self.get(&url).await;
-        let csrf = answer.text.split_once("name=\"csrf\" value=\"").and_then(|(_, rest)| rest.split_once('"'));
+        let csrf =
+            answer.text.split_once("name=\"csrf\" value=\"").and_then(|(_, rest)| rest.split_once('"'));
         let csrf = csrf.map_or("", |(value, _)| value).to_owned();
         let cookie = answer.header("set-cookie").split(';').next().unwrap_or_default().to_owned();
         LoginPage { answer, url, csrf, cookie }
@@ -208,7 +221,8 @@ impl App {
 
     /// Logs a person in as they should: name, password, allow.
     pub async fn log_in(&self, page: &LoginPage, name: &str, password: &str) -> Answer {
-        let fields = form(&[("csrf", &page.csrf), ("name", name), ("password", password), ("decision", "allow")]);
+        let fields =
+            form(&[("csrf", &page.csrf), ("name", name), ("password", password), ("decision", "allow")]);
         self.submit(page, &page.cookie, &fields).await
     }
 
@@ -264,7 +278,8 @@ pub async fn fetch_svid(socket: &Path, spiffe_id: &str, audience: &str) -> Resul
     });
     let channel = Endpoint::from_static("http://node").connect_with_connector(connect).await;
     let channel = channel.map_err(|error| Status::unavailable(error.to_string()))?;
-    let mut request = Request::new(JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: spiffe_id.to_owned() });
+    let mut request =
+        Request::new(JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: spiffe_id.to_owned() });
     request.metadata_mut().insert("workload.spiffe.io", "true".parse().expect("ASCII"));
     let answer = SpiffeWorkloadApiClient::new(channel).fetch_jwtsvid(request).await?.into_inner();
     answer.svids.into_iter().next().map(|svid| svid.svid).ok_or_else(|| Status::not_found("an empty answer"))

@@ -70,7 +70,8 @@ impl Clock for TickingClock {
     }
 }
 
-/// Entropy that is a function of its seed (SplitMix64): two runs of a test make the same ids. Predictable on purpose.
+/// Entropy that is a function of its seed (SplitMix64): two runs of a test make the same ids. Predictable on
+/// purpose.
 #[derive(Debug)]
 pub struct SeededEntropy(AtomicU64);
 

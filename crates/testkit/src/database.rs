@@ -1,7 +1,12 @@
-//! The database of a test: the embedded one, or one of PostgreSQL if the environment asks for that. So the same tests run on
-//! both.
+//! The database of a test: the embedded one, or one of PostgreSQL if the environment asks for that. So the
+//! same tests run on both.
 
-#![expect(clippy::expect_used, clippy::panic, clippy::missing_panics_doc, reason = "helpers of tests end the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "helpers of tests end the test"
+)]
 
 use std::env;
 use std::ffi::OsString;
@@ -78,7 +83,8 @@ pub fn open(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Store, StoreError> 
     }
 }
 
-/// Changes the database of a directory behind the back of the program: with `sqlite` or with `postgres`, which do the same.
+/// Changes the database of a directory behind the back of the program: with `sqlite` or with `postgres`,
+/// which do the same.
 pub fn edit(dir: &Path, sqlite: &str, postgres: &str) {
     if is_postgres() {
         cluster().sql(&database_of(dir), postgres);
@@ -99,7 +105,9 @@ pub fn literal(bytes: &[u8]) -> String {
 #[must_use]
 pub fn holds(dir: &Path, needle: &[u8]) -> bool {
     let contains = |bytes: &[u8], needle: &[u8]| bytes.windows(needle.len()).any(|window| window == needle);
-    let files = fs::read_dir(dir).expect("a directory").map(|entry| fs::read(entry.expect("an entry").path()).expect("a file"));
+    let files = fs::read_dir(dir)
+        .expect("a directory")
+        .map(|entry| fs::read(entry.expect("an entry").path()).expect("a file"));
     let in_files = files.into_iter().any(|bytes| contains(&bytes, needle));
     // A dump shows bytes in hexadecimal.
     let in_dump = || {

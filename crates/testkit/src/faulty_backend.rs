@@ -89,7 +89,8 @@ impl Faults {
         self.state().held = Some(point);
     }
 
-    /// Waits until the backend has paused. Needs a record on its way, otherwise it never begins a transaction.
+    /// Waits until the backend has paused. Needs a record on its way, otherwise it never begins a
+    /// transaction.
     pub fn wait_until_held(&self) {
         let mut state = self.state();
         while !state.standing {

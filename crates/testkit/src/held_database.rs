@@ -61,7 +61,12 @@ impl HeldDatabase {
 }
 
 fn hold_tables(database: &str) -> Child {
-    let mut psql = database::cluster().session(database).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("psql runs");
+    let mut psql = database::cluster()
+        .session(database)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("psql runs");
     psql.stdin.as_mut().expect("its input").write_all(LOCK.as_bytes()).expect("psql reads");
     let said = BufReader::new(psql.stdout.take().expect("its output")).lines().next();
     assert_eq!(said.expect("a line").expect("text"), "held");

@@ -1,7 +1,11 @@
-//! An issuer under the test's control: it serves metadata, keys and a revocation feed over real HTTP. It can rotate its keys,
-//! stop, start again, lie, and send what no issuer should send.
+//! An issuer under the test's control: it serves metadata, keys and a revocation feed over real HTTP. It can
+//! rotate its keys, stop, start again, lie, and send what no issuer should send.
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test double that cannot do its part ends the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test double that cannot do its part ends the test"
+)]
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -19,7 +23,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_core::{Actor, ActorChain, Audience, Cut, CutTarget, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Terms, Timestamp};
+use mandate_core::{
+    Actor, ActorChain, Audience, Cut, CutTarget, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Terms,
+    Timestamp,
+};
 use mandate_token::access_token;
 use mandate_token::{Algorithm, KeyUse, PublicJwk, SignError, Signer, jwks_json};
 use parking_lot::Mutex;
@@ -38,7 +45,8 @@ impl TestKey {
     /// A new key.
     pub fn generate() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a P-256 key");
-        let jwk = PublicJwk::from_p256_point(pair.public_key().as_ref(), KeyUse::Signature).expect("a public key");
+        let jwk =
+            PublicJwk::from_p256_point(pair.public_key().as_ref(), KeyUse::Signature).expect("a public key");
         Self { pair, jwk }
     }
 
@@ -61,7 +69,8 @@ impl TestKey {
     /// A signature whose `s` is below half of the order: the one form that our own tokens have.
     fn sign_low(&self, message: &[u8]) -> Vec<u8> {
         loop {
-            let signature = self.pair.sign(&SystemRandom::new(), message).expect("a signature").as_ref().to_vec();
+            let signature =
+                self.pair.sign(&SystemRandom::new(), message).expect("a signature").as_ref().to_vec();
             if signature.get(32).is_some_and(|first| *first < 0x7f) {
                 return signature;
             }
@@ -161,7 +170,11 @@ impl HostileIssuer {
 
     fn serve(&mut self, listener: TcpListener) {
         listener.set_nonblocking(true).expect("a listener");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
         let app = Router::new()
             .route("/.well-known/oauth-authorization-server", get(metadata))
             .route("/jwks", get(jwks))
@@ -179,7 +192,9 @@ impl HostileIssuer {
     pub fn go_down(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             // A runtime may not be shut down from within another one.
-            std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10))).join().expect("a shutdown");
+            std::thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(10)))
+                .join()
+                .expect("a shutdown");
         }
         self.desk.lock().feeds.clear();
     }
@@ -284,7 +299,8 @@ impl HostileIssuer {
         text.clone_into(&mut self.desk.lock().feed_prefix);
     }
 
-    /// Terms of a proper token: Riley, by the support agent, for `audience`, issued at `now` for five minutes.
+    /// Terms of a proper token: Riley, by the support agent, for `audience`, issued at `now` for five
+    /// minutes.
     pub fn terms(&self, audience: &str, scope: &str, now: Timestamp) -> Terms {
         let mut desk = self.desk.lock();
         desk.jti += 1;
@@ -358,7 +374,9 @@ async fn metadata(State(desk): State<Shared>, uri: Uri) -> Response {
     if let Some((content_type, body)) = desk.pages.get(uri.path()) {
         return ([(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response();
     }
-    let honest = || serde_json::json!({ "issuer": desk.issuer, "jwks_uri": format!("{}/jwks", desk.issuer) }).to_string();
+    let honest = || {
+        serde_json::json!({ "issuer": desk.issuer, "jwks_uri": format!("{}/jwks", desk.issuer) }).to_string()
+    };
     json(desk.metadata.clone().unwrap_or_else(honest))
 }
 
@@ -367,7 +385,9 @@ async fn page(State(desk): State<Shared>, uri: Uri) -> Response {
         return trouble;
     }
     match desk.lock().pages.get(uri.path()) {
-        Some((content_type, body)) => ([(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response(),
+        Some((content_type, body)) => {
+            ([(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response()
+        }
         None => StatusCode::NOT_FOUND.into_response(),
     }
 }

@@ -1,5 +1,5 @@
-//! Code that only tests and the load generator may link: clocks that stand still, entropy that repeats, servers of PostgreSQL. The
-//! release binary contains none of it.
+//! Code that only tests and the load generator may link: clocks that stand still, entropy that repeats,
+//! servers of PostgreSQL. The release binary contains none of it.
 
 #[cfg(feature = "app")]
 pub mod app;

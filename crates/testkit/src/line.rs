@@ -1,6 +1,10 @@
 //! A line between a client and a server that is slow or stands still, as a network is from time to time.
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test double that cannot do its part ends the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test double that cannot do its part ends the test"
+)]
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -35,7 +39,8 @@ impl Line {
             while let Ok((client, _)) = listener.accept() {
                 // A server that is not there ends the connection.
                 let Ok(server) = UnixStream::connect(&socket) else { continue };
-                let (from, to) = (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
+                let (from, to) =
+                    (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
                 let there = Arc::clone(&conduct);
                 thread::spawn(move || {
                     pass(from, &to, &there, false);
@@ -58,7 +63,9 @@ impl Line {
 
     /// From now on what is sent takes so long, in each direction.
     pub fn delay(&self, delay: Duration) {
-        self.conduct.delay_millis.store(u64::try_from(delay.as_millis()).expect("a short delay"), Ordering::SeqCst);
+        self.conduct
+            .delay_millis
+            .store(u64::try_from(delay.as_millis()).expect("a short delay"), Ordering::SeqCst);
     }
 
     /// Keeps all answers back until [`Line::release_answers`].

@@ -1,6 +1,12 @@
-//! PostgreSQL for tests: a server of Debian's package in a folder of its own, which ends with the test program.
+//! PostgreSQL for tests: a server of Debian's package in a folder of its own, which ends with the test
+//! program.
 
-#![expect(clippy::expect_used, clippy::panic, clippy::missing_panics_doc, reason = "helpers of tests end the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "helpers of tests end the test"
+)]
 
 use std::fs;
 use std::io::Write as _;
@@ -54,8 +60,8 @@ impl Folder {
     }
 }
 
-/// The server's first process, and the thread that waits for its end. The kernel ends the process when that thread ends, which
-/// it therefore does not do before.
+/// The server's first process, and the thread that waits for its end. The kernel ends the process when that
+/// thread ends, which it therefore does not do before.
 #[derive(Debug)]
 struct Server {
     pid: u32,
@@ -82,7 +88,8 @@ impl Server {
 }
 
 impl Cluster {
-    /// Starts a server with these settings (`name=value`, as in `postgresql.conf`). None if PostgreSQL is not installed.
+    /// Starts a server with these settings (`name=value`, as in `postgresql.conf`). None if PostgreSQL is not
+    /// installed.
     ///
     /// `fsync` is off unless a setting says otherwise: tests kill the server, not the machine.
     #[must_use]
@@ -94,11 +101,26 @@ impl Cluster {
         if is_root() {
             // The server's own user must reach the folder, and own it.
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("permissions");
-            let owned = Command::new("chown").arg("--recursive").arg(format!("{SYSTEM_USER}:")).arg(dir.path()).status();
-            assert!(owned.expect("chown").success(), "the user {SYSTEM_USER} of Debian's package owns the folder");
+            let owned = Command::new("chown")
+                .arg("--recursive")
+                .arg(format!("{SYSTEM_USER}:"))
+                .arg(dir.path())
+                .status();
+            assert!(
+                owned.expect("chown").success(),
+                "the user {SYSTEM_USER} of Debian's package owns the folder"
+            );
         }
         let init = as_server_user(&programs.join("initdb"))
-            .args(["--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--username", USER, "--pgdata"])
+            .args([
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+                "--username",
+                USER,
+                "--pgdata",
+            ])
             .arg(&data)
             .stdout(Stdio::null())
             .output()
@@ -111,18 +133,33 @@ impl Cluster {
             .stdout(Stdio::null())
             .spawn()
             .expect("sh runs");
-        let settings = ["fsync=off", "listen_addresses="].iter().chain(settings).map(ToString::to_string).collect();
-        let mut cluster =
-            Self { dir: Folder::Own(dir), programs, settings, server: None, databases: AtomicU32::new(0), _sweeper: Some(sweeper) };
+        let settings =
+            ["fsync=off", "listen_addresses="].iter().chain(settings).map(ToString::to_string).collect();
+        let mut cluster = Self {
+            dir: Folder::Own(dir),
+            programs,
+            settings,
+            server: None,
+            databases: AtomicU32::new(0),
+            _sweeper: Some(sweeper),
+        };
         cluster.run();
         Some(cluster)
     }
 
-    /// A server that another test program runs, by the folder of its socket. None if PostgreSQL is not installed.
+    /// A server that another test program runs, by the folder of its socket. None if PostgreSQL is not
+    /// installed.
     #[must_use]
     pub fn of_another_program(socket_dir: PathBuf) -> Option<Self> {
         let dir = Folder::AnotherProgram(socket_dir);
-        Some(Self { dir, programs: programs()?, settings: Vec::new(), server: None, databases: AtomicU32::new(0), _sweeper: None })
+        Some(Self {
+            dir,
+            programs: programs()?,
+            settings: Vec::new(),
+            server: None,
+            databases: AtomicU32::new(0),
+            _sweeper: None,
+        })
     }
 
     /// The folder of the socket.
@@ -153,7 +190,8 @@ impl Cluster {
 
     /// Makes an empty database of this name, unless it is there.
     pub fn ensure_database(&self, name: &str) {
-        let there = self.sql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'"));
+        let there =
+            self.sql("postgres", &format!("SELECT count(*) FROM pg_database WHERE datname = '{name}'"));
         if there == "0" {
             self.sql("postgres", &format!("CREATE DATABASE {name}"));
         }
@@ -166,7 +204,8 @@ impl Cluster {
         format!("postgres://{USER}@{host}:{PORT}/{database}")
     }
 
-    /// Runs a statement by `psql` and returns what it prints: one line for each row, columns separated by `|`.
+    /// Runs a statement by `psql` and returns what it prints: one line for each row, columns separated by
+    /// `|`.
     ///
     /// # Panics
     /// The server refuses it.
@@ -179,7 +218,11 @@ impl Cluster {
     /// All of a database, as `pg_dump` writes it.
     pub fn dump(&self, database: &str) -> Vec<u8> {
         let mut command = Command::new(self.programs.join("pg_dump"));
-        command.args(["--username", USER, "--host"]).arg(self.dir.path()).args(["--port", &PORT.to_string(), database]);
+        command.args(["--username", USER, "--host"]).arg(self.dir.path()).args([
+            "--port",
+            &PORT.to_string(),
+            database,
+        ]);
         let done = command.output().expect("pg_dump runs");
         assert!(done.status.success(), "pg_dump: {}", String::from_utf8_lossy(&done.stderr));
         done.stdout
@@ -193,7 +236,15 @@ impl Cluster {
     #[must_use]
     pub fn session(&self, database: &str) -> Command {
         let mut psql = Command::new(self.programs.join("psql"));
-        psql.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--username", USER]);
+        psql.args([
+            "--no-psqlrc",
+            "--quiet",
+            "--tuples-only",
+            "--no-align",
+            "--set=ON_ERROR_STOP=1",
+            "--username",
+            USER,
+        ]);
         psql.arg("--host").arg(self.dir.path()).args(["--port", &PORT.to_string(), "--dbname", database]);
         psql
     }
@@ -202,9 +253,12 @@ impl Cluster {
     #[must_use]
     pub fn processes(&self) -> Vec<u32> {
         let first = self.server.as_ref().expect("a running server").pid;
-        let children = Command::new("pgrep").args(["--parent", &first.to_string()]).output().expect("pgrep runs").stdout;
+        let children =
+            Command::new("pgrep").args(["--parent", &first.to_string()]).output().expect("pgrep runs").stdout;
         let children = String::from_utf8(children).expect("numbers");
-        std::iter::once(first).chain(children.split_whitespace().map(|pid| pid.parse().expect("a number"))).collect()
+        std::iter::once(first)
+            .chain(children.split_whitespace().map(|pid| pid.parse().expect("a number")))
+            .collect()
     }
 
     /// Stops all processes of the server for a while (`SIGSTOP`), until [`Cluster::thaw`].
@@ -249,7 +303,11 @@ impl Cluster {
         for setting in &self.settings {
             command.args(["-c", setting]);
         }
-        let log = fs::File::options().create(true).append(true).open(self.dir.path().join("server.log")).expect("a log");
+        let log = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.dir.path().join("server.log"))
+            .expect("a log");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.server = Some(Server::spawn(command));
         for _ in 0..600 {
@@ -273,16 +331,19 @@ impl Drop for Cluster {
 /// The folder of the newest server that is installed.
 fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir(DEBIAN).ok()?.flatten();
-    let newest = versions.filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path()))).max()?;
-    Some(newest.1.join("bin")).filter(|programs| programs.join("postgres").exists() && programs.join("initdb").exists())
+    let newest = versions
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path())))
+        .max()?;
+    Some(newest.1.join("bin"))
+        .filter(|programs| programs.join("postgres").exists() && programs.join("initdb").exists())
 }
 
 fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
 }
 
-/// The program, as a user who is not root, and such that it ends when this program ends in any way. `SIGQUIT` ends the
-/// processes of a PostgreSQL server at once.
+/// The program, as a user who is not root, and such that it ends when this program ends in any way. `SIGQUIT`
+/// ends the processes of a PostgreSQL server at once.
 fn as_server_user(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     if is_root() {
@@ -299,7 +360,9 @@ mod tests {
 
     #[test]
     fn a_server_starts_keeps_what_was_committed_when_it_is_killed_and_has_databases_of_its_own() {
-        let Some(mut cluster) = Cluster::start(&["max_connections=10"]) else { return skipped("PostgreSQL is not installed") };
+        let Some(mut cluster) = Cluster::start(&["max_connections=10"]) else {
+            return skipped("PostgreSQL is not installed");
+        };
         let (one, other) = (cluster.create_database(), cluster.create_database());
         assert_ne!(one, other);
         cluster.sql(&one, "CREATE TABLE t (n BIGINT); INSERT INTO t VALUES (7)");

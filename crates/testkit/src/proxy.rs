@@ -1,6 +1,10 @@
 //! A proxy that nobody should ask.
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test double that cannot do its part ends the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test double that cannot do its part ends the test"
+)]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;

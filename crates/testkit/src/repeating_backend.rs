@@ -1,4 +1,5 @@
-//! An audit backend that makes each transaction twice, as a database does that finds two transactions in conflict.
+//! An audit backend that makes each transaction twice, as a database does that finds two transactions in
+//! conflict.
 
 #![expect(clippy::panic_in_result_fn, reason = "helpers of tests end the test")]
 
@@ -6,7 +7,8 @@ use std::fmt;
 
 use mandate_audit::{Backend, Effect, Hash, Leaf, Loaded, Record, Staged, StagedBy};
 
-/// A backend around another one. Its transactions are rolled back when they should end, made again, and kept then.
+/// A backend around another one. Its transactions are rolled back when they should end, made again, and kept
+/// then.
 ///
 /// # Panics
 /// An entry has another outcome the second time.
@@ -61,7 +63,8 @@ impl<B: Backend<Effect: Clone>> Backend for RepeatingBackend<B> {
     fn stage(&mut self, leaf: Leaf<'_>, effects: &[Self::Effect]) -> StagedBy<Self> {
         let outcome = self.inner.stage(leaf, effects)?;
         let Leaf { index, record, bytes, hashes } = leaf;
-        let (record, bytes, hashes, effects) = (record.clone(), bytes.to_vec(), hashes.to_vec(), effects.to_vec());
+        let (record, bytes, hashes, effects) =
+            (record.clone(), bytes.to_vec(), hashes.to_vec(), effects.to_vec());
         self.staged.push(Entry { index, record, bytes, hashes, effects, outcome: outcome.clone() });
         Ok(outcome)
     }
@@ -70,7 +73,9 @@ impl<B: Backend<Effect: Clone>> Backend for RepeatingBackend<B> {
         self.inner.roll_back();
         self.inner.begin()?;
         for Entry { index, record, bytes, hashes, effects, outcome } in self.staged.drain(..) {
-            let again = self.inner.stage(Leaf { index, record: &record, bytes: &bytes, hashes: &hashes }, &effects)?;
+            let again = self
+                .inner
+                .stage(Leaf { index, record: &record, bytes: &bytes, hashes: &hashes }, &effects)?;
             assert_eq!(again, outcome, "an entry that is made twice has one outcome: {}", record.id);
         }
         self.inner.commit(checkpoint)

@@ -13,12 +13,16 @@
 //! | `batch-app` | confidential client with a key; may present `support-agent` |
 //! | `crm-api` | the CRM's own client, for introspection |
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a world that cannot be set up is a failed test")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a world that cannot be set up is a failed test"
+)]
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
-    Agent, AgentState, AssertionAudience, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person, Resource,
-    SubjectScope, TrustedIssuer,
+    Agent, AgentState, AssertionAudience, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant,
+    Permission, Person, Resource, SubjectScope, TrustedIssuer,
 };
 use mandate_core::{Issuer, ScopeSet};
 
@@ -56,13 +60,22 @@ pub fn resource(name: &str, uri: &str, scope: &str) -> Resource {
 
 /// Scopes on a resource.
 pub fn permission(resource: &str, scope: &str) -> Permission {
-    Permission { resource: resource.parse().expect("a name"), scopes: scopes(scope), constraints: Constraints::default() }
+    Permission {
+        resource: resource.parse().expect("a name"),
+        scopes: scopes(scope),
+        constraints: Constraints::default(),
+    }
 }
 
 /// A person of the embedded directory.
 pub fn person(name: &str, may: Vec<Permission>) -> Person {
     let iss = ISSUER.parse().expect("an issuer");
-    Person { name: name.parse().expect("a name"), id: mandate_core::Person { iss, sub: name.to_owned() }, may, disabled: false }
+    Person {
+        name: name.parse().expect("a name"),
+        id: mandate_core::Person { iss, sub: name.to_owned() },
+        may,
+        disabled: false,
+    }
 }
 
 /// An active agent, owned by Riley.
@@ -108,7 +121,14 @@ pub fn client(id: &str, authentication: ClientAuthentication, agents: &[&str]) -
 
 /// An identity provider of another organization, which is trusted to identify people.
 pub fn trusted_issuer(url: Issuer, subject_scope: SubjectScope) -> TrustedIssuer {
-    TrustedIssuer { url, audience: ISSUER.to_owned(), subject_scope, other_audiences: Vec::new(), ca: None, proxy: None }
+    TrustedIssuer {
+        url,
+        audience: ISSUER.to_owned(),
+        subject_scope,
+        other_audiences: Vec::new(),
+        ca: None,
+        proxy: None,
+    }
 }
 
 /// The whole registry. `batch_jwks` is the JWK Set of `batch-app`.
@@ -120,7 +140,10 @@ pub fn entries(batch_jwks: &str) -> Vec<Entry> {
     let mut archive = resource("archive", ARCHIVE, "read:cases");
     archive.agent = Some("archive-agent".parse().expect("a name"));
     let secret = ClientAuthentication::ClientSecretBasic;
-    let key = ClientAuthentication::PrivateKeyJwt { jwks: batch_jwks.to_owned(), audience: AssertionAudience::Issuer };
+    let key = ClientAuthentication::PrivateKeyJwt {
+        jwks: batch_jwks.to_owned(),
+        audience: AssertionAudience::Issuer,
+    };
     vec![
         Entry::Resource(crm),
         Entry::Resource(research),
@@ -142,8 +165,14 @@ pub fn entries(batch_jwks: &str) -> Vec<Entry> {
                 permission("archive", "read:cases"),
             ],
         )),
-        Entry::Agent(agent("research-agent", vec![permission("crm", "read:cases"), permission("archive", "read:cases")])),
-        Entry::Agent(agent("archive-agent", vec![permission("crm", "read:cases"), permission("research", "read:cases")])),
+        Entry::Agent(agent(
+            "research-agent",
+            vec![permission("crm", "read:cases"), permission("archive", "read:cases")],
+        )),
+        Entry::Agent(agent(
+            "archive-agent",
+            vec![permission("crm", "read:cases"), permission("research", "read:cases")],
+        )),
         Entry::Agent(agent("idle-agent", Vec::new())),
         Entry::Grant(grant("riley", "support-agent", "crm", "read:cases write:case_comments")),
         Entry::Grant(grant("riley", "support-agent", "research", "read:cases")),

@@ -1,6 +1,10 @@
 //! TLS with a private certificate authority in front of a [`HostileIssuer`].
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a test double that cannot do its part ends the test")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a test double that cannot do its part ends the test"
+)]
 
 use std::sync::Arc;
 
@@ -21,7 +25,9 @@ impl PrivateCa {
     pub fn generate() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate"))
+        Self(
+            CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a certificate"),
+        )
     }
 
     /// Its certificate.
@@ -32,10 +38,14 @@ impl PrivateCa {
     /// Terminates TLS in front of `issuer`. From now on the issuer has the https name that this returns.
     pub async fn in_front_of(&self, issuer: &HostileIssuer) -> Issuer {
         let key = KeyPair::generate().expect("a key");
-        let certificate = CertificateParams::new(vec!["127.0.0.1".into()]).expect("parameters").signed_by(&key, &self.0);
+        let certificate =
+            CertificateParams::new(vec!["127.0.0.1".into()]).expect("parameters").signed_by(&key, &self.0);
         let certificate = certificate.expect("a certificate").der().clone();
         let key = PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).expect("a configuration");
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .expect("a configuration");
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let name = format!("https://{}", listener.local_addr().expect("an address"));
@@ -50,7 +60,9 @@ impl PrivateCa {
                 });
             }
         });
-        issuer.serve_metadata(Some(&serde_json::json!({ "issuer": name, "jwks_uri": format!("{name}/jwks") }).to_string()));
+        issuer.serve_metadata(Some(
+            &serde_json::json!({ "issuer": name, "jwks_uri": format!("{name}/jwks") }).to_string(),
+        ));
         name.parse().expect("an issuer")
     }
 }

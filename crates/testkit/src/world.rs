@@ -1,7 +1,11 @@
-//! A whole authorization server in one process, without a listener: a real store in a temporary directory, a real
-//! authority, audit log and engine, a clock that stands still, and the registry of the [`crate::story`].
+//! A whole authorization server in one process, without a listener: a real store in a temporary directory, a
+//! real authority, audit log and engine, a clock that stands still, and the registry of the [`crate::story`].
 
-#![expect(clippy::expect_used, clippy::missing_panics_doc, reason = "a world that cannot be set up is a failed test")]
+#![expect(
+    clippy::expect_used,
+    clippy::missing_panics_doc,
+    reason = "a world that cannot be set up is a failed test"
+)]
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -19,7 +23,8 @@ use mandate_core::digest::sha256;
 use mandate_core::names::{GrantType, TokenType};
 use mandate_core::registry::{Entry, Kind as RegistryKind, Policy, Registry};
 use mandate_core::{
-    Clock, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret, SystemEntropy, TokenId, TrustDomain,
+    Clock, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret,
+    SystemEntropy, TokenId, TrustDomain,
 };
 use mandate_delegation::revocation::cut;
 use mandate_files::{Dir, own_user};
@@ -111,7 +116,14 @@ impl<'a> Post<'a> {
     /// The request.
     pub fn request(&self) -> Request<'_> {
         let headers = Headers::new(&self.headers);
-        Request { source: self.source, method: "POST", url: &self.url, headers, body: self.body, proven: None }
+        Request {
+            source: self.source,
+            method: "POST",
+            url: &self.url,
+            headers,
+            body: self.body,
+            proven: None,
+        }
     }
 }
 
@@ -171,18 +183,28 @@ impl World {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let issuer: Issuer = ISSUER.parse().expect("an issuer");
         let trust_domain: TrustDomain = TRUST_DOMAIN.parse().expect("a trust domain");
-        let store = database::open(&dir.path().join("state"), Arc::clone(&entropy)).expect("a store").rehearsing();
+        let store =
+            database::open(&dir.path().join("state"), Arc::clone(&entropy)).expect("a store").rehearsing();
         let shared_clock: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
-        let authority =
-            Authority::open(store.clone(), trust_domain.clone(), issuer.clone(), Arc::clone(&shared_clock), Arc::clone(&entropy));
+        let authority = Authority::open(
+            store.clone(),
+            trust_domain.clone(),
+            issuer.clone(),
+            Arc::clone(&shared_clock),
+            Arc::clone(&entropy),
+        );
         let authority = Arc::new(authority.expect("an authority"));
         let newest = store.read_blocking("newest", records::newest).expect("a time");
         let hybrid = Arc::new(HybridClock::new(shared_clock, newest));
         let signer = authority.checkpoint_signer();
-        let (backend, faults) = FaultyBackend::new(RepeatingBackend::new(store.audit_backend(signer.origin()).expect("a backend")));
+        let (backend, faults) = FaultyBackend::new(RepeatingBackend::new(
+            store.audit_backend(signer.origin()).expect("a backend"),
+        ));
         let (log, _thread) = Log::start(backend, signer).expect("a log");
 
-        store.transact_blocking("story", |tx| entries.iter().try_for_each(|entry| registry::put(tx, entry))).expect("a registry");
+        store
+            .transact_blocking("story", |tx| entries.iter().try_for_each(|entry| registry::put(tx, entry)))
+            .expect("a registry");
         set_secrets(&store, entropy.as_ref());
         let (registry, policies) = loaded(&store);
         let snapshot = Snapshot {
@@ -194,7 +216,12 @@ impl World {
         let live = Arc::new(Live::new(issuer, snapshot, HashMap::new(), 0));
         let reserve = Dir::open(&dir.path().join("state")).expect("a directory");
         let found = Stops::look(reserve, authority.checkpoint_vkey()).expect("a reserve");
-        let parts = mandate_stops::Parts { live: Arc::clone(&live), log: log.clone(), store: store.clone(), clock: Arc::clone(&hybrid) };
+        let parts = mandate_stops::Parts {
+            live: Arc::clone(&live),
+            log: log.clone(),
+            store: store.clone(),
+            clock: Arc::clone(&hybrid),
+        };
         let stops = Arc::new(Stops::start(parts, found).expect("the stops"));
         let identity = Arc::new(Identity::new(mandate_identity::Parts {
             authority: Arc::clone(&authority),
@@ -282,7 +309,8 @@ impl World {
         self.apply(self.changed(kind, key, change)).await;
     }
 
-    /// As [`World::change`], in the snapshot alone and without the cuts that belong to it: the registry alone must be enough.
+    /// As [`World::change`], in the snapshot alone and without the cuts that belong to it: the registry alone
+    /// must be enough.
     pub fn change_without_cuts(&self, kind: RegistryKind, key: &str, change: impl FnOnce(&mut Entry)) {
         let entry = self.changed(kind, key, change);
         let (mut registry, policies) = loaded(&self.store);
@@ -299,14 +327,19 @@ impl World {
 
     fn changed(&self, kind: RegistryKind, key: &str, change: impl FnOnce(&mut Entry)) -> Entry {
         let (registry, _) = loaded(&self.store);
-        let mut entry = registry.entries().into_iter().find(|entry| (entry.kind(), entry.key()) == (kind, key)).expect("an entry");
+        let mut entry = registry
+            .entries()
+            .into_iter()
+            .find(|entry| (entry.kind(), entry.key()) == (kind, key))
+            .expect("an entry");
         change(&mut entry);
         entry
     }
 
     /// Adds a policy text.
     pub async fn forbid(&self, name: &str, source: &str) {
-        self.apply(Entry::Policy(Policy { name: name.parse().expect("a name"), source: source.to_owned() })).await;
+        self.apply(Entry::Policy(Policy { name: name.parse().expect("a name"), source: source.to_owned() }))
+            .await;
     }
 
     /// Puts a cut in force, as incident response does.
@@ -332,7 +365,11 @@ impl World {
 
     /// Logs a person in and returns the code.
     pub async fn code(&self, query: &Pairs, name: &str) -> String {
-        let request = self.engine.authorize(encode(query).as_bytes(), RequestSource::Other).await.expect("a valid request");
+        let request = self
+            .engine
+            .authorize(encode(query).as_bytes(), RequestSource::Other)
+            .await
+            .expect("a valid request");
         let redirect = self.engine.log_in(&request, name, Secret::new(PASSWORD)).await.expect("a login");
         parameter(redirect.location(), "code").expect("a code")
     }
@@ -348,7 +385,8 @@ impl World {
         ])
     }
 
-    /// A person's own access token, by the code flow through `support-app`. Without a resource it is addressed to us.
+    /// A person's own access token, by the code flow through `support-app`. Without a resource it is
+    /// addressed to us.
     pub async fn person_token(&self, name: &str, resource: Option<&str>, scope: Option<&str>) -> String {
         let code = self.code(&self.authorization("support-app", resource, scope), name).await;
         exposed(&self.token(&self.redemption("support-app", &code), None).await.expect("a token"))
@@ -365,8 +403,15 @@ impl World {
         let domain = TRUST_DOMAIN.parse().expect("a trust domain");
         let audiences = audiences.iter().map(|aud| (*aud).to_owned()).collect();
         let jti = TokenId::generate(now, &SystemEntropy);
-        let grant = JwtSvidGrant::new(&domain, spiffe_id.parse().expect("an ID"), audiences, jti, now).expect("a grant");
-        let mut record = Record::new(RecordId::generate(now, &SystemEntropy), now, Kind::Identity, Outcome::Permitted, "ok");
+        let grant = JwtSvidGrant::new(&domain, spiffe_id.parse().expect("an ID"), audiences, jti, now)
+            .expect("a grant");
+        let mut record = Record::new(
+            RecordId::generate(now, &SystemEntropy),
+            now,
+            Kind::Identity,
+            Outcome::Permitted,
+            "ok",
+        );
         record.about = grant.known(self.engine.issuer()).into();
         let receipt = self.log.append(record, Vec::new()).await.expect("a receipt");
         self.authority.sign_jwt_svid(&grant, receipt).expect("a JWT-SVID")
@@ -385,8 +430,8 @@ impl World {
         ])
     }
 
-    /// An exchange by a confidential client that presents an agent's JWT-SVID as actor token. Authenticate it by header
-    /// or with [`World::assertion`].
+    /// An exchange by a confidential client that presents an agent's JWT-SVID as actor token. Authenticate it
+    /// by header or with [`World::assertion`].
     pub fn app_exchange(&self, actor: &str, subject: &str, resource: &str, scope: &str) -> Pairs {
         pairs(&[
             ("grant_type", EXCHANGE),
@@ -415,7 +460,10 @@ impl World {
 
     /// The form parameters that authenticate `batch-app` by that assertion.
     pub fn assertion_pairs(&self, assertion: &str) -> Pairs {
-        pairs(&[("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"), ("client_assertion", assertion)])
+        pairs(&[
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", assertion),
+        ])
     }
 
     /// The `Authorization` header of `desk-app`.
@@ -434,20 +482,30 @@ impl World {
         let svid = self.svid("support-agent").await;
         exposed(
             &self
-                .token(&self.agent_exchange(&svid, &subject, story::CRM, "read:cases write:case_comments"), None)
+                .token(
+                    &self.agent_exchange(&svid, &subject, story::CRM, "read:cases write:case_comments"),
+                    None,
+                )
                 .await
                 .expect("a mandate"),
         )
     }
 
     /// Calls the token endpoint.
-    pub async fn token(&self, form: &Pairs, authorization: Option<&str>) -> Result<TokenResponse, OAuthError> {
+    pub async fn token(
+        &self,
+        form: &Pairs,
+        authorization: Option<&str>,
+    ) -> Result<TokenResponse, OAuthError> {
         self.engine.token(Post::form(metadata::TOKEN_PATH, authorization, &encode(form)).request()).await
     }
 
     /// Calls the introspection endpoint and parses the answer.
     pub async fn introspect(&self, form: &Pairs, authorization: Option<&str>) -> Result<Value, OAuthError> {
-        let answer = self.engine.introspect(Post::form(metadata::INTROSPECT_PATH, authorization, &encode(form)).request()).await?;
+        let answer = self
+            .engine
+            .introspect(Post::form(metadata::INTROSPECT_PATH, authorization, &encode(form)).request())
+            .await?;
         Ok(serde_json::from_str(&answer.to_json()).expect("JSON"))
     }
 
@@ -482,8 +540,10 @@ pub fn parameter(location: &str, name: &str) -> Option<String> {
 fn loaded(store: &Store) -> (Registry, Policies) {
     let entries = store.read_blocking("registry", registry::load).expect("a registry");
     let registry = Registry::from_entries(entries);
-    let sources: Vec<_> = registry.policies().map(|policy| (policy.name.as_str().to_owned(), policy.source.clone())).collect();
-    let policies = Policies::compile(sources.iter().map(|(name, source)| (name.as_str(), source.as_str()))).expect("policies");
+    let sources: Vec<_> =
+        registry.policies().map(|policy| (policy.name.as_str().to_owned(), policy.source.clone())).collect();
+    let policies = Policies::compile(sources.iter().map(|(name, source)| (name.as_str(), source.as_str())))
+        .expect("policies");
     (registry, policies)
 }
 

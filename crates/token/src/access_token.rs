@@ -1,8 +1,8 @@
 //! OAuth access tokens as JWT (RFC 9068), with the actor chain of RFC 8693 §4.1.
 //!
-//! A person of another issuer who is the subject of one of our own tokens has a `sub` that no person of ours can have
-//! ([`subject_claim`]), and `sub_id` (RFC 9493) says how their own issuer names them. The private claim `lineage` says
-//! from which tokens and grants a token descends.
+//! A person of another issuer who is the subject of one of our own tokens has a `sub` that no person of ours
+//! can have ([`subject_claim`]), and `sub_id` (RFC 9493) says how their own issuer names them. The private
+//! claim `lineage` says from which tokens and grants a token descends.
 
 mod act;
 mod build;
@@ -13,7 +13,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
 use mandate_core::lifetimes::CLOCK_SKEW;
 use mandate_core::registry::{SubjectScope, TrustedIssuer};
-use mandate_core::{Audience, Confirmation, Details, Issuer, Lineage, Person, ScopeSet, Terms, Timestamp, TokenId};
+use mandate_core::{
+    Audience, Confirmation, Details, Issuer, Lineage, Person, ScopeSet, Terms, Timestamp, TokenId,
+};
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
@@ -38,12 +40,14 @@ const MAX_LINEAGE: usize = 64;
 /// Which kind of issuer a token must come from, and so which rules it must follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// This server: ES256 in the one accepted form, no header members other than `alg`, `kid` and `typ`, no clock skew at `exp`.
+    /// This server: ES256 in the one accepted form, no header members other than `alg`, `kid` and `typ`, no
+    /// clock skew at `exp`.
     Own,
-    /// Another issuer that is trusted: any algorithm of [`Algorithm`], clock skew is allowed at `exp`. Our claims
-    /// `sub_id` and `lineage` mean nothing there and are not read.
+    /// Another issuer that is trusted: any algorithm of [`Algorithm`], clock skew is allowed at `exp`. Our
+    /// claims `sub_id` and `lineage` mean nothing there and are not read.
     Foreign,
-    /// As [`Profile::Foreign`], for an issuer that only identifies the person: `scope` is not read either, and is empty.
+    /// As [`Profile::Foreign`], for an issuer that only identifies the person: `scope` is not read either,
+    /// and is empty.
     ForeignIdentity,
 }
 
@@ -76,13 +80,13 @@ pub struct Expect<'a> {
 /// A verified access token. Its audience is not checked yet: see [`AccessToken::require_audience`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessToken {
-    /// What it says. In tokens of other issuers `jti` is [`foreign_token_id`], so that no issuer can name another's token;
-    /// `details` and `lineage` are empty, no matter what such a token claims.
+    /// What it says. In tokens of other issuers `jti` is [`foreign_token_id`], so that no issuer can name
+    /// another's token; `details` and `lineage` are empty, no matter what such a token claims.
     pub terms: Terms,
     /// `nbf`: before this time the token is not valid.
     pub nbf: Option<Timestamp>,
-    /// The only party that may become its next actor (RFC 8693 §4.4). Our own tokens do not say it: who may act next is decided
-    /// from the registry at the next exchange.
+    /// The only party that may become its next actor (RFC 8693 §4.4). Our own tokens do not say it: who may
+    /// act next is decided from the registry at the next exchange.
     pub may_act: Option<MayAct>,
 }
 
@@ -93,7 +97,8 @@ impl AccessToken {
     }
 }
 
-/// The id under which a token of another issuer is known here: `f.` and the base64url SHA-256 of `<issuer>#<jti>`.
+/// The id under which a token of another issuer is known here: `f.` and the base64url SHA-256 of
+/// `<issuer>#<jti>`.
 pub fn foreign_token_id(issuer: &Issuer, jti: &str) -> Result<TokenId, TokenError> {
     let mut text = [issuer.as_str(), "#", jti].concat();
     let digest = sha256(text.as_bytes());
@@ -121,12 +126,16 @@ impl<'t> Decoded<'t> {
 
     /// Reads what it says.
     pub fn read(&self) -> Result<Unverified<'_>, TokenError> {
-        Ok(Unverified { text: self.text, compact: &self.compact, claims: strict_json::object(&self.payload)? })
+        Ok(Unverified {
+            text: self.text,
+            compact: &self.compact,
+            claims: strict_json::object(&self.payload)?,
+        })
     }
 }
 
-/// A token of which nothing is verified yet. Its content may only be used to choose the keys that verify it, and to choose the
-/// error if there are no keys.
+/// A token of which nothing is verified yet. Its content may only be used to choose the keys that verify it,
+/// and to choose the error if there are no keys.
 pub struct Unverified<'d> {
     text: &'d str,
     compact: &'d Compact<'d>,
@@ -157,7 +166,13 @@ impl Unverified<'_> {
         now: Timestamp,
         memo: Option<&SignatureMemo>,
     ) -> Result<AccessToken, TokenError> {
-        let expect = Expect { issuer: &issuer.url, keys, now, profile: Profile::of_issuer(issuer.subject_scope), memo };
+        let expect = Expect {
+            issuer: &issuer.url,
+            keys,
+            now,
+            profile: Profile::of_issuer(issuer.subject_scope),
+            memo,
+        };
         let verified = signature(self.compact, &expect)?;
         conclude(verified, &self.claims, &expect)
     }
@@ -183,7 +198,10 @@ pub fn verify(token: &str, expect: &Expect<'_>) -> Result<AccessToken, TokenErro
 }
 
 /// As [`verify`], and also returns all signed claims.
-pub fn verify_with_claims(token: &str, expect: &Expect<'_>) -> Result<(AccessToken, Map<String, Value>), TokenError> {
+pub fn verify_with_claims(
+    token: &str,
+    expect: &Expect<'_>,
+) -> Result<(AccessToken, Map<String, Value>), TokenError> {
     let (token, payload) = verify_payload(token, expect)?;
     Ok((token, strict_json::object(&payload)?.to_map()))
 }
@@ -209,7 +227,14 @@ fn signature(compact: &Compact<'_>, expect: &Expect<'_>) -> Result<Verified, Tok
         Profile::Own => (&[Algorithm::Es256], EcdsaForm::LowOnly),
         Profile::Foreign | Profile::ForeignIdentity => (Algorithm::ALL, EcdsaForm::Either),
     };
-    compact.verify(&SignatureCheck { keys: expect.keys, key_use: KeyUse::Signature, allowed, form, memo: expect.memo, now: expect.now })
+    compact.verify(&SignatureCheck {
+        keys: expect.keys,
+        key_use: KeyUse::Signature,
+        allowed,
+        form,
+        memo: expect.memo,
+        now: expect.now,
+    })
 }
 
 fn conclude(verified: Verified, claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
@@ -223,7 +248,9 @@ fn check_type(compact: &Compact<'_>, profile: Profile) -> Result<(), TokenError>
     let fits = match profile {
         Profile::Own => typ == TYPE,
         // RFC 9068 §2.1, §4; media types compare without regard to case (RFC 7515 §4.1.9).
-        Profile::Foreign | Profile::ForeignIdentity => typ.eq_ignore_ascii_case(TYPE) || typ.eq_ignore_ascii_case("application/at+jwt"),
+        Profile::Foreign | Profile::ForeignIdentity => {
+            typ.eq_ignore_ascii_case(TYPE) || typ.eq_ignore_ascii_case("application/at+jwt")
+        }
     };
     if fits { Ok(()) } else { Err(TokenError::Type(shortened(typ))) }
 }
@@ -244,7 +271,8 @@ fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenEr
     let jti = claim::required_text(claims, "jti")?;
     let (jti, subject, lineage, details) = match expect.profile {
         Profile::Own => {
-            let jti = jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?;
+            let jti =
+                jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?;
             (jti, subject::person(claims, &iss)?, lineage(claims)?, details(claims)?)
         }
         Profile::Foreign | Profile::ForeignIdentity => {
@@ -294,7 +322,9 @@ fn scope(claims: &Object<'_>) -> Result<ScopeSet, TokenError> {
         None => Ok(ScopeSet::new()),
         // Some servers write an empty text if there is no scope.
         Some(Json::Text(text)) if text.is_empty() => Ok(ScopeSet::new()),
-        Some(Json::Text(text)) => text.parse().map_err(|_| TokenError::Claim { claim: "scope", why: "not a list of scopes" }),
+        Some(Json::Text(text)) => {
+            text.parse().map_err(|_| TokenError::Claim { claim: "scope", why: "not a list of scopes" })
+        }
         Some(_) => Err(TokenError::Claim { claim: "scope", why: "not a text" }),
     }
 }
@@ -303,7 +333,9 @@ fn scope(claims: &Object<'_>) -> Result<ScopeSet, TokenError> {
 fn confirmation(claims: &Object<'_>) -> Result<Option<Confirmation>, TokenError> {
     match claims.get("cnf") {
         None => Ok(None),
-        Some(Json::Object(members)) => Ok(Some(Confirmation::of_members(members.iter().map(|(name, value)| (name, value.as_text()))))),
+        Some(Json::Object(members)) => {
+            Ok(Some(Confirmation::of_members(members.iter().map(|(name, value)| (name, value.as_text())))))
+        }
         Some(_) => Err(TokenError::Claim { claim: "cnf", why: "not an object" }),
     }
 }

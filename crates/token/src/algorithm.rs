@@ -4,8 +4,8 @@ use std::fmt;
 
 /// A JWS signature algorithm (RFC 7518 §3.1).
 ///
-/// There is no `none`, no HMAC and no `EdDSA`: an algorithm that does not exist here cannot be confused with another. With
-/// HMAC every verifier could also sign, and SPIFFE allows no `EdDSA` (JWT-SVID §2.1).
+/// There is no `none`, no HMAC and no `EdDSA`: an algorithm that does not exist here cannot be confused with
+/// another. With HMAC every verifier could also sign, and SPIFFE allows no `EdDSA` (JWT-SVID §2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256.
@@ -30,8 +30,17 @@ pub enum Algorithm {
 
 impl Algorithm {
     /// Every algorithm of a JWT-SVID (JWT-SVID §2.1): these are all that are supported.
-    pub const ALL: &'static [Self] =
-        &[Self::Es256, Self::Es384, Self::Es512, Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Ps384, Self::Ps512];
+    pub const ALL: &'static [Self] = &[
+        Self::Es256,
+        Self::Es384,
+        Self::Es512,
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+    ];
 
     /// The value of `alg` (RFC 7518 §3.1).
     pub const fn name(self) -> &'static str {

@@ -23,14 +23,22 @@ pub(crate) fn time(claims: &Object<'_>, claim: &'static str) -> Result<Option<Ti
         Some(Json::Number(number)) => number,
         Some(_) => return fault("not a number of seconds"),
     };
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the guard bounds it to 0..=MAX_SECS")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the guard bounds it to 0..=MAX_SECS"
+    )]
     #[expect(clippy::cast_precision_loss, reason = "MAX_SECS is far below 2^53")]
     let secs = match (number.as_u64(), number.as_f64()) {
         (Some(secs), _) => secs,
         (None, Some(secs)) if secs >= 0.0 && secs <= MAX_SECS as f64 => secs as u64,
         _ => return fault("not a time after 1970"),
     };
-    if secs > MAX_SECS { fault("not a time before the year 10000") } else { Ok(Some(Timestamp::from_secs(secs))) }
+    if secs > MAX_SECS {
+        fault("not a time before the year 10000")
+    } else {
+        Ok(Some(Timestamp::from_secs(secs)))
+    }
 }
 
 pub(crate) fn required_time(claims: &Object<'_>, claim: &'static str) -> Result<Timestamp, TokenError> {
@@ -70,7 +78,9 @@ pub(crate) fn is_text(text: &str) -> bool {
 pub(crate) fn texts(value: &Json<'_>, claim: &'static str) -> Result<Vec<String>, TokenError> {
     match value {
         Json::List(items) if items.is_empty() => Err(TokenError::Claim { claim, why: "an empty list" }),
-        Json::List(items) if items.len() > MAX_LIST => Err(TokenError::Claim { claim, why: "more than 16 values" }),
+        Json::List(items) if items.len() > MAX_LIST => {
+            Err(TokenError::Claim { claim, why: "more than 16 values" })
+        }
         Json::List(items) => items.iter().map(|item| checked_text(item, claim).map(str::to_owned)).collect(),
         _ => Err(TokenError::Claim { claim, why: "not a list" }),
     }
@@ -93,8 +103,8 @@ pub(crate) fn sole_audience(audiences: &[String], expected: &str) -> Result<(), 
     }
 }
 
-/// Checks the times of a token. `skew`: the clock skew that is allowed at `exp`, where it lets an expired token count. At `iat` and
-/// `nbf` it cannot do that, and is always allowed.
+/// Checks the times of a token. `skew`: the clock skew that is allowed at `exp`, where it lets an expired
+/// token count. At `iat` and `nbf` it cannot do that, and is always allowed.
 pub(crate) fn check_times(
     (iat, nbf, exp): (Option<Timestamp>, Option<Timestamp>, Timestamp),
     now: Timestamp,

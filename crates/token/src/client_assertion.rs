@@ -12,8 +12,8 @@ use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::strict_json::{self, Object};
 
-/// How far `exp` may be in the future: replays must be remembered until then. Widely used clients write an hour, by their
-/// own clocks.
+/// How far `exp` may be in the future: replays must be remembered until then. Widely used clients write an
+/// hour, by their own clocks.
 pub const MAX_AHEAD: Duration = Duration::from_hours(1).saturating_add(CLOCK_SKEW);
 
 /// A verified client assertion. The caller refuses a `jti` that the same client has used before.
@@ -29,10 +29,15 @@ pub struct ClientAssertion {
 
 /// Verifies a client assertion with the client's registered keys.
 ///
-/// `aud` must be `audience` as its only value. A list of several values is refused, so that no other server can make a client
-/// sign an assertion for us. `audience` is the authorization server's issuer identifier (RFC 7523bis), or its token endpoint
-/// (RFC 7523 §3) for clients whose registry entry says so.
-pub fn verify(token: &str, keys: &KeySet, audience: &str, now: Timestamp) -> Result<ClientAssertion, TokenError> {
+/// `aud` must be `audience` as its only value. A list of several values is refused, so that no other server
+/// can make a client sign an assertion for us. `audience` is the authorization server's issuer identifier
+/// (RFC 7523bis), or its token endpoint (RFC 7523 §3) for clients whose registry entry says so.
+pub fn verify(
+    token: &str,
+    keys: &KeySet,
+    audience: &str,
+    now: Timestamp,
+) -> Result<ClientAssertion, TokenError> {
     let compact = parse(token)?;
     // Each assertion is used once: there is nothing to remember.
     compact.verify(&SignatureCheck {
@@ -48,7 +53,11 @@ pub fn verify(token: &str, keys: &KeySet, audience: &str, now: Timestamp) -> Res
     let client_id = client(&claims)?;
     claim::sole_audience(&claim::audiences(&claims)?, audience)?;
     let exp = claim::required_time(&claims, "exp")?;
-    claim::check_times((claim::time(&claims, "iat")?, claim::time(&claims, "nbf")?, exp), now, Duration::ZERO)?;
+    claim::check_times(
+        (claim::time(&claims, "iat")?, claim::time(&claims, "nbf")?, exp),
+        now,
+        Duration::ZERO,
+    )?;
     if exp > now.plus(MAX_AHEAD) {
         return Err(TokenError::Lifetime);
     }

@@ -23,8 +23,9 @@ pub(crate) enum OtherMembers {
     Ignore,
 }
 
-/// Members with which the sender would choose the key, the meaning or the encoding. They are always refused, because a token
-/// with such a member was meant for a verifier that obeys it (RFC 8725 §3.10; RFC 7515 §4.1.11; RFC 7797).
+/// Members with which the sender would choose the key, the meaning or the encoding. They are always refused,
+/// because a token with such a member was meant for a verifier that obeys it (RFC 8725 §3.10; RFC 7515
+/// §4.1.11; RFC 7797).
 const DANGEROUS: &[&str] = &["jku", "x5u", "jwk", "x5c", "crit", "b64", "zip", "cty", "enc"];
 
 pub(crate) struct Compact<'a> {
@@ -50,7 +51,8 @@ impl<'a> Compact<'a> {
         let header = decode(header)?;
         let members = strict_json::object(&header)?;
         let algorithm = text(&members, "alg")?.unwrap_or_default();
-        let algorithm = Algorithm::from_name(algorithm).ok_or_else(|| TokenError::Algorithm(shortened(algorithm)))?;
+        let algorithm =
+            Algorithm::from_name(algorithm).ok_or_else(|| TokenError::Algorithm(shortened(algorithm)))?;
         let key_id = text(&members, "kid")?.map(str::to_owned);
         let typ = text(&members, "typ")?.map(str::to_owned);
         let others_refused = |name: &str| match others {
@@ -68,14 +70,18 @@ impl<'a> Compact<'a> {
         decode(self.payload)
     }
 
-    /// Checks the signature, or that the memo contains it. The answer says what to remember once every other check has passed.
+    /// Checks the signature, or that the memo contains it. The answer says what to remember once every other
+    /// check has passed.
     pub(crate) fn verify(&self, check: &SignatureCheck<'_>) -> Result<Verified, TokenError> {
         if !check.allowed.contains(&self.algorithm) {
             return Err(TokenError::Algorithm(self.algorithm.name().to_owned()));
         }
         let key = check.keys.select(self.key_id.as_deref(), self.algorithm, check.key_use)?;
         let signature = decode(self.signature)?;
-        if check.form == EcdsaForm::LowOnly && self.algorithm == Algorithm::Es256 && !ecdsa_scalar::is_low(&signature) {
+        if check.form == EcdsaForm::LowOnly
+            && self.algorithm == Algorithm::Es256
+            && !ecdsa_scalar::is_low(&signature)
+        {
             return Err(TokenError::Signature);
         }
         let mark = check.memo.map(|memo| (memo, Mark::of(check.keys.fingerprint(), self.token)));
@@ -121,7 +127,8 @@ impl Verified {
     }
 }
 
-/// Base64url without padding, white space or stray trailing bits: each byte string has one spelling (RFC 7515 §2).
+/// Base64url without padding, white space or stray trailing bits: each byte string has one spelling (RFC 7515
+/// §2).
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed("not base64url without padding"))
 }

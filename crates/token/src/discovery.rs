@@ -1,5 +1,5 @@
-//! Finding an issuer's keys: where its metadata may be (RFC 8414 §3, §5; `OpenID` Connect Discovery §4), and whether a
-//! document that came from there is the metadata of that issuer. No I/O: the callers fetch.
+//! Finding an issuer's keys: where its metadata may be (RFC 8414 §3, §5; `OpenID` Connect Discovery §4), and
+//! whether a document that came from there is the metadata of that issuer. No I/O: the callers fetch.
 
 use mandate_core::Issuer;
 use mandate_core::uri::is_loopback;
@@ -10,7 +10,8 @@ use crate::strict_json::{self, Json, Object};
 /// Why a document is not the metadata that was asked for. The next address may have it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
-    /// The answer is not JSON by its `Content-Type` (RFC 8414 §3.2). Sites answer unknown paths with 200 and a page.
+    /// The answer is not JSON by its `Content-Type` (RFC 8414 §3.2). Sites answer unknown paths with 200 and
+    /// a page.
     #[error("the content type is {0:?}, not application/json")]
     ContentType(String),
     /// Not one JSON object.
@@ -30,11 +31,12 @@ pub enum MetadataError {
     JwksUri,
 }
 
-/// Where the metadata of `issuer` may be, in the order in which to try: RFC 8414 §3.1, the same for `OpenID` Connect
-/// (RFC 8414 §5), `OpenID` Connect Discovery §4.1.
+/// Where the metadata of `issuer` may be, in the order in which to try: RFC 8414 §3.1, the same for `OpenID`
+/// Connect (RFC 8414 §5), `OpenID` Connect Discovery §4.1.
 pub fn metadata_urls(issuer: &Issuer) -> Vec<String> {
     let appended = format!("{}/.well-known/openid-configuration", issuer.as_str().trim_end_matches('/'));
-    let mut urls = vec![issuer.well_known("oauth-authorization-server"), issuer.well_known("openid-configuration")];
+    let mut urls =
+        vec![issuer.well_known("oauth-authorization-server"), issuer.well_known("openid-configuration")];
     if !urls.contains(&appended) {
         urls.push(appended);
     }
@@ -54,8 +56,8 @@ pub fn jwks_uri(content_type: Option<&str>, body: &[u8], issuer: &Issuer) -> Res
     acceptable(text(&members, "jwks_uri")?, issuer)
 }
 
-/// Plain HTTP is accepted only from a loopback issuer to loopback: otherwise metadata could weaken the protection of its own
-/// keys.
+/// Plain HTTP is accepted only from a loopback issuer to loopback: otherwise metadata could weaken the
+/// protection of its own keys.
 fn acceptable(text: &str, issuer: &Issuer) -> Result<Url, MetadataError> {
     let url = Url::parse(text).map_err(|_| MetadataError::JwksUri)?;
     let plain_is_fine = issuer.as_str().starts_with("http://") && is_loopback(&url);
@@ -73,7 +75,8 @@ fn text<'m>(members: &'m Object<'_>, name: &'static str) -> Result<&'m str, Meta
 }
 
 fn is_json(content_type: Option<&str>) -> bool {
-    let essence = content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
+    let essence =
+        content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
@@ -107,7 +110,10 @@ mod tests {
         for root in ["https://login.example", "https://login.example/"] {
             assert_eq!(
                 metadata_urls(&issuer(root)),
-                ["https://login.example/.well-known/oauth-authorization-server", "https://login.example/.well-known/openid-configuration"]
+                [
+                    "https://login.example/.well-known/oauth-authorization-server",
+                    "https://login.example/.well-known/openid-configuration"
+                ]
             );
         }
     }
@@ -116,8 +122,12 @@ mod tests {
     fn only_the_issuers_own_json_document_is_believed_and_the_member_at_fault_is_named() {
         let login = issuer("https://login.example");
         let read = |kind: &str, body: &str| jwks_uri(Some(kind), body.as_bytes(), &login);
-        let good = json!({"issuer": "https://login.example", "jwks_uri": "https://keys.example/jwks", "other": 1}).to_string();
-        for kind in ["application/json", "Application/JSON; charset=utf-8", "application/openid-configuration+json"] {
+        let good =
+            json!({"issuer": "https://login.example", "jwks_uri": "https://keys.example/jwks", "other": 1})
+                .to_string();
+        for kind in
+            ["application/json", "Application/JSON; charset=utf-8", "application/openid-configuration+json"]
+        {
             assert_eq!(read(kind, &good).unwrap().as_str(), "https://keys.example/jwks", "{kind}");
         }
         for kind in ["text/html", "text/plain", "", "application/jsonx", "text/json"] {
@@ -129,16 +139,26 @@ mod tests {
         assert!(matches!(read("application/json", r#"{"issuer":"a","issuer":"b"}"#), Err(E::Json(_))));
         assert_eq!(json(json!({})), Err(E::Missing("issuer")));
         assert_eq!(json(json!({"issuer": 1})), Err(E::NotText("issuer")));
-        assert_eq!(json(json!({"issuer": "https://login.example/"})), Err(E::IssuerMismatch("https://login.example/".into())));
+        assert_eq!(
+            json(json!({"issuer": "https://login.example/"})),
+            Err(E::IssuerMismatch("https://login.example/".into()))
+        );
         assert_eq!(json(json!({"issuer": "https://login.example"})), Err(E::Missing("jwks_uri")));
-        assert_eq!(json(json!({"issuer": "https://login.example", "jwks_uri": ["x"]})), Err(E::NotText("jwks_uri")));
+        assert_eq!(
+            json(json!({"issuer": "https://login.example", "jwks_uri": ["x"]})),
+            Err(E::NotText("jwks_uri"))
+        );
     }
 
     #[test]
     fn a_jwks_uri_never_lowers_the_protection_of_its_issuer() {
         let (https, loopback) = (issuer("https://login.acme.example"), issuer("http://127.0.0.1:8080"));
         let read = |uri: &str, issuer: &Issuer| {
-            jwks_uri(Some("application/json"), json!({"issuer": issuer, "jwks_uri": uri}).to_string().as_bytes(), issuer)
+            jwks_uri(
+                Some("application/json"),
+                json!({"issuer": issuer, "jwks_uri": uri}).to_string().as_bytes(),
+                issuer,
+            )
         };
         assert!(read("https://keys.acme.example/jwks", &https).is_ok());
         assert!(read("http://127.0.0.1:8080/jwks", &loopback).is_ok());

@@ -2,8 +2,8 @@
 
 use mandate_core::InvalidActorChain;
 
-/// Why a token is refused. [`TokenError::public_code`] is for the sender; the `Display` text is for the operator's log.
-/// Neither ever holds the token, its signature or a key.
+/// Why a token is refused. [`TokenError::public_code`] is for the sender; the `Display` text is for the
+/// operator's log. Neither ever holds the token, its signature or a key.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Longer than [`crate::MAX_TOKEN_LEN`].
@@ -36,9 +36,11 @@ pub enum TokenError {
     /// The signature does not verify.
     #[error("the signature does not verify")]
     Signature,
-    /// The signature does not verify with the only key that fits. The header does not name that key, so a fresher key set may
-    /// have another.
-    #[error("the signature does not verify with the only key that fits, and the header does not name that key")]
+    /// The signature does not verify with the only key that fits. The header does not name that key, so a
+    /// fresher key set may have another.
+    #[error(
+        "the signature does not verify with the only key that fits, and the header does not name that key"
+    )]
     SignatureOfUnnamedKey,
     /// A required claim is missing.
     #[error("the claim {0:?} is missing")]
@@ -100,15 +102,18 @@ impl TokenError {
         }
     }
 
-    /// As [`TokenError::public_code`], in some cases followed by what the token has and should have. The sender has the token, so
-    /// nothing in it is secret from them. Printable ASCII without `"` and `\\` (RFC 6749 §5.2).
+    /// As [`TokenError::public_code`], in some cases followed by what the token has and should have. The
+    /// sender has the token, so nothing in it is secret from them. Printable ASCII without `"` and `\\` (RFC
+    /// 6749 §5.2).
     pub fn public_text(&self) -> String {
         let code = self.public_code();
         let detail = match self {
             Self::Malformed(why) => Some((*why).to_owned()),
             Self::Header(name) => Some(format!("the header has {name}")),
             Self::Algorithm(name) if name.is_empty() => Some("the header has no usable alg".to_owned()),
-            Self::Algorithm(name) => Some(format!("{name} is not allowed for this kind of token or does not fit its key")),
+            Self::Algorithm(name) => {
+                Some(format!("{name} is not allowed for this kind of token or does not fit its key"))
+            }
             Self::Type(name) if name.is_empty() => Some("the header has no typ".to_owned()),
             Self::Type(name) => Some(format!("the header says {name}")),
             Self::UnknownKey(Some(kid)) | Self::AmbiguousKey(kid) => Some(format!("kid {kid}")),

@@ -28,7 +28,8 @@ pub struct JwtSvid {
     pub jti: Option<String>,
 }
 
-/// Verifies a JWT-SVID whose `aud` is `audience` and nothing else: the form that is accepted for an actor or a client.
+/// Verifies a JWT-SVID whose `aud` is `audience` and nothing else: the form that is accepted for an actor or
+/// a client.
 ///
 /// `keys` is the bundle of `trust_domain`, and of no other trust domain.
 pub fn verify(
@@ -39,11 +40,12 @@ pub fn verify(
     now: Timestamp,
     memo: Option<&SignatureMemo>,
 ) -> Result<JwtSvid, TokenError> {
-    checked(token, keys, trust_domain, now, memo, |audiences| claim::sole_audience(audiences, audience)).map(|(svid, _)| svid)
+    checked(token, keys, trust_domain, now, memo, |audiences| claim::sole_audience(audiences, audience))
+        .map(|(svid, _)| svid)
 }
 
-/// Verifies a JWT-SVID whose `aud` contains `audience` and possibly others, and returns all signed claims (JWT-SVID §3, the
-/// Workload API's `ValidateJWTSVID`).
+/// Verifies a JWT-SVID whose `aud` contains `audience` and possibly others, and returns all signed claims
+/// (JWT-SVID §3, the Workload API's `ValidateJWTSVID`).
 pub fn verify_containing(
     token: &str,
     keys: &KeySet,
@@ -58,7 +60,8 @@ pub fn verify_containing(
     Ok((svid, strict_json::object(&payload)?.to_map()))
 }
 
-/// The trust domain that a JWT-SVID names. Nothing is verified: the answer may only be used to choose a bundle.
+/// The trust domain that a JWT-SVID names. Nothing is verified: the answer may only be used to choose a
+/// bundle.
 pub fn peek_trust_domain(token: &str) -> Result<TrustDomain, TokenError> {
     let compact = parse(token)?;
     Ok(subject(&strict_json::object(&compact.payload()?)?)?.trust_domain())
@@ -73,7 +76,14 @@ fn checked(
     audience: impl FnOnce(&[String]) -> Result<(), TokenError>,
 ) -> Result<(JwtSvid, Vec<u8>), TokenError> {
     let compact = parse(token)?;
-    let check = SignatureCheck { keys, key_use: KeyUse::JwtSvid, allowed: Algorithm::ALL, form: EcdsaForm::Either, memo, now };
+    let check = SignatureCheck {
+        keys,
+        key_use: KeyUse::JwtSvid,
+        allowed: Algorithm::ALL,
+        form: EcdsaForm::Either,
+        memo,
+        now,
+    };
     let verified = compact.verify(&check)?;
     let payload = compact.payload()?;
     let svid = read(&strict_json::object(&payload)?, trust_domain, now)?;
@@ -90,7 +100,8 @@ fn parse(token: &str) -> Result<Compact<'_>, TokenError> {
         None | Some("JWT" | "JOSE") => {}
         Some(other) => return Err(TokenError::Type(shortened(other))),
     }
-    // JWT-SVID §2.2 makes `kid` optional, but every bundle element must have one (§6), and all known libraries ask for it.
+    // JWT-SVID §2.2 makes `kid` optional, but every bundle element must have one (§6), and all known
+    // libraries ask for it.
     if compact.key_id.is_none() { Err(TokenError::UnknownKey(None)) } else { Ok(compact) }
 }
 
@@ -98,7 +109,11 @@ fn subject(claims: &Object<'_>) -> Result<SpiffeId, TokenError> {
     let sub = claim::required_text(claims, "sub")?;
     let id: SpiffeId = sub.parse().map_err(|_| TokenError::Claim { claim: "sub", why: "not a SPIFFE ID" })?;
     // SPIFFE-ID §2.2: an ID without path names the trust domain itself, which is no workload.
-    if id.path().is_empty() { Err(TokenError::Claim { claim: "sub", why: "it names a trust domain, not a workload" }) } else { Ok(id) }
+    if id.path().is_empty() {
+        Err(TokenError::Claim { claim: "sub", why: "it names a trust domain, not a workload" })
+    } else {
+        Ok(id)
+    }
 }
 
 fn read(claims: &Object<'_>, trust_domain: &TrustDomain, now: Timestamp) -> Result<JwtSvid, TokenError> {
@@ -109,7 +124,8 @@ fn read(claims: &Object<'_>, trust_domain: &TrustDomain, now: Timestamp) -> Resu
     let exp = claim::required_time(claims, "exp")?;
     let iat = claim::time(claims, "iat")?;
     claim::check_times((iat, claim::time(claims, "nbf")?, exp), now, std::time::Duration::ZERO)?;
-    // An identity says who an agent is, never for whom it acts. With these claims, its holder could invent a chain of actors.
+    // An identity says who an agent is, never for whom it acts. With these claims, its holder could invent a
+    // chain of actors.
     claim::refuse(claims, &["act", "may_act", "events"])?;
     let audiences = claim::audiences(claims)?;
     let jti = claim::text(claims, "jti")?.map(str::to_owned);
@@ -151,7 +167,8 @@ pub fn build(claims: &Claims, signer: &dyn Signer) -> Result<String, SignError> 
     }
     claim::texts(&Json::List(audiences.iter().map(|one| Json::Text(one.into())).collect()), "aud")
         .map_err(|_| SignError::Claims("aud is not 1 to 16 texts"))?;
-    let payload = Payload::of(&Wire { sub: spiffe_id, aud: audiences, iat: iat.secs(), exp: exp.secs(), jti })?;
+    let payload =
+        Payload::of(&Wire { sub: spiffe_id, aud: audiences, iat: iat.secs(), exp: exp.secs(), jti })?;
     sign::compact("JWT", &payload, signer)
 }
 

@@ -1,13 +1,15 @@
-//! Sets of public keys (RFC 7517 §5): parsed once, bounded, and limited to keys that can verify signatures here.
+//! Sets of public keys (RFC 7517 §5): parsed once, bounded, and limited to keys that can verify signatures
+//! here.
 
 use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::rsa::PublicKeyComponents;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
-    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
-    RsaParameters, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED, ParsedPublicKey,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
+    RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, RsaParameters,
+    VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -59,9 +61,11 @@ pub enum KeySetError {
     /// Two different keys have the same `kid` and fit the same algorithm, so that a token could mean either.
     #[error("two keys with the kid {0:?} fit the same algorithm")]
     AmbiguousKeyId(String),
-    /// The key at this place has no `kid`, and each algorithm that it fits is fitted by another key too, so that no token can mean
-    /// it.
-    #[error("keys[{0}] has no `kid` and can never be chosen, because another key fits the same algorithm; give each of them a `kid`")]
+    /// The key at this place has no `kid`, and each algorithm that it fits is fitted by another key too, so
+    /// that no token can mean it.
+    #[error(
+        "keys[{0}] has no `kid` and can never be chosen, because another key fits the same algorithm; give each of them a `kid`"
+    )]
     NeverChosen(usize),
     /// No key of the set can verify a signature here; with the reason for each key.
     #[error("none of its keys can be used: {0}")]
@@ -104,13 +108,14 @@ impl KeySet {
         Self::of(Vec::new())
     }
 
-    /// Parses a JWK Set document. Keys for encryption, of other key types, with weak or malformed material, and with an
-    /// unknown `use` or `alg` are skipped (RFC 7517 §5, SPIFFE bundle §4.2).
+    /// Parses a JWK Set document. Keys for encryption, of other key types, with weak or malformed material,
+    /// and with an unknown `use` or `alg` are skipped (RFC 7517 §5, SPIFFE bundle §4.2).
     pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
         if json.len() > MAX_DOCUMENT {
             return Err(KeySetError::TooLarge);
         }
-        let document = strict_json::object(json).map_err(|error| KeySetError::Malformed(error.to_string()))?.to_map();
+        let document =
+            strict_json::object(json).map_err(|error| KeySetError::Malformed(error.to_string()))?.to_map();
         let Some(Value::Array(items)) = document.get("keys") else {
             return Err(KeySetError::Malformed("no array \"keys\"".to_owned()));
         };
@@ -131,16 +136,21 @@ impl KeySet {
         Ok(Self::of(keys))
     }
 
-    /// As [`KeySet::from_json`], for keys that an operator registers: a set that could never verify a signature of `key_use` is
-    /// refused, with the reason for each of its keys. Two keys with the same `kid` and algorithm are refused too, and a key without
-    /// `kid` that is not the only one for any algorithm.
+    /// As [`KeySet::from_json`], for keys that an operator registers: a set that could never verify a
+    /// signature of `key_use` is refused, with the reason for each of its keys. Two keys with the same `kid`
+    /// and algorithm are refused too, and a key without `kid` that is not the only one for any algorithm.
     pub fn usable_from_json(json: &[u8], key_use: KeyUse) -> Result<Self, KeySetError> {
         let set = Self::from_json(json)?.for_use(key_use);
-        let clashing = set.keys.iter().enumerate().find(|(at, key)| set.keys.iter().skip(at + 1).any(|other| key.clashes(other)));
+        let clashing = set
+            .keys
+            .iter()
+            .enumerate()
+            .find(|(at, key)| set.keys.iter().skip(at + 1).any(|other| key.clashes(other)));
         if let Some((_, key)) = clashing {
             return Err(KeySetError::AmbiguousKeyId(shortened(key.id.as_deref().unwrap_or_default())));
         }
-        if let Some(key) = set.keys.iter().find(|key| key.id.is_none() && !set.can_be_chosen_without_kid(key)) {
+        if let Some(key) = set.keys.iter().find(|key| key.id.is_none() && !set.can_be_chosen_without_kid(key))
+        {
             return Err(KeySetError::NeverChosen(index_in(json, key)));
         }
         if set.is_empty() { Err(KeySetError::NothingUsable(why_unusable(json, key_use))) } else { Ok(set) }
@@ -180,7 +190,8 @@ impl KeySet {
         self.keys.iter().filter_map(|key| key.id.as_deref())
     }
 
-    /// SHA-256 over everything that matters in all usable keys. Two sets with the same fingerprint verify the same tokens.
+    /// SHA-256 over everything that matters in all usable keys. Two sets with the same fingerprint verify the
+    /// same tokens.
     pub fn fingerprint(&self) -> &[u8; 32] {
         &self.fingerprint
     }
@@ -188,13 +199,21 @@ impl KeySet {
     /// Whether this key is the only one of the set for some algorithm.
     fn can_be_chosen_without_kid(&self, key: &Key) -> bool {
         let others = || self.keys.iter().filter(|other| other.thumbprint != key.thumbprint);
-        Algorithm::ALL.iter().any(|algorithm| key.fits(*algorithm) && others().all(|other| !other.fits(*algorithm)))
+        Algorithm::ALL
+            .iter()
+            .any(|algorithm| key.fits(*algorithm) && others().all(|other| !other.fits(*algorithm)))
     }
 
     /// The one key that a header means, or why there is none.
     ///
-    /// `kid`, algorithm, key type and use choose together: providers publish an EC and an RSA key under one `kid`, or without any.
-    pub(crate) fn select(&self, key_id: Option<&str>, algorithm: Algorithm, key_use: KeyUse) -> Result<VerificationKey<'_>, TokenError> {
+    /// `kid`, algorithm, key type and use choose together: providers publish an EC and an RSA key under one
+    /// `kid`, or without any.
+    pub(crate) fn select(
+        &self,
+        key_id: Option<&str>,
+        algorithm: Algorithm,
+        key_use: KeyUse,
+    ) -> Result<VerificationKey<'_>, TokenError> {
         let for_use = || self.keys.iter().filter(|key| key.purpose == key_use);
         let unknown = || TokenError::UnknownKey(key_id.map(shortened));
         let has_name = |key: &Key| key_id.is_some() && key.id.as_deref() == key_id;
@@ -208,9 +227,11 @@ impl KeySet {
         match (named, choice) {
             (true, false) => Ok(VerificationKey { key, algorithm, is_named: true }),
             (true, true) => Err(TokenError::AmbiguousKey(key_id.map(shortened).unwrap_or_default())),
-            // `kid` is a hint (RFC 7515 §4.1.4), where there is nothing to choose from and the key has no other name. Trying every
-            // key until one fits would let an attacker choose.
-            (false, false) if key_id.is_none() || key.id.is_none() => Ok(VerificationKey { key, algorithm, is_named: false }),
+            // `kid` is a hint (RFC 7515 §4.1.4), where there is nothing to choose from and the key has no
+            // other name. Trying every key until one fits would let an attacker choose.
+            (false, false) if key_id.is_none() || key.id.is_none() => {
+                Ok(VerificationKey { key, algorithm, is_named: false })
+            }
             (false, _) => Err(unknown()),
         }
     }
@@ -227,11 +248,14 @@ fn keys_in(json: &[u8]) -> Vec<Value> {
 
 /// The index of `key` among the keys of such a document.
 fn index_in(json: &[u8], key: &Key) -> usize {
-    let is_it = |jwk: &Value| jwk.as_object().is_some_and(|jwk| Key::from_jwk(jwk).is_ok_and(|other| other.digest == key.digest));
+    let is_it = |jwk: &Value| {
+        jwk.as_object().is_some_and(|jwk| Key::from_jwk(jwk).is_ok_and(|other| other.digest == key.digest))
+    };
     keys_in(json).iter().position(is_it).unwrap_or_default()
 }
 
-/// Why each key of a set cannot be used for `key_use`, in one line. Only for sets that [`KeySet::from_json`] has read.
+/// Why each key of a set cannot be used for `key_use`, in one line. Only for sets that [`KeySet::from_json`]
+/// has read.
 fn why_unusable(json: &[u8], key_use: KeyUse) -> String {
     let keys = keys_in(json);
     if keys.is_empty() {
@@ -246,13 +270,17 @@ fn why_unusable(json: &[u8], key_use: KeyUse) -> String {
         };
         Some(format!("keys[{at}]: {why}"))
     };
-    let reasons: Vec<String> = keys.iter().enumerate().filter_map(|(at, jwk)| reason(at, jwk)).take(8).collect();
+    let reasons: Vec<String> =
+        keys.iter().enumerate().filter_map(|(at, jwk)| reason(at, jwk)).take(8).collect();
     reasons.join("; ")
 }
 
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeySet").field("kids", &self.key_ids().collect::<Vec<_>>()).field("len", &self.keys.len()).finish_non_exhaustive()
+        f.debug_struct("KeySet")
+            .field("kids", &self.key_ids().collect::<Vec<_>>())
+            .field("len", &self.keys.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -284,7 +312,9 @@ impl VerificationKey<'_> {
             return Err(TokenError::Signature);
         }
         match &self.key.material {
-            Material::P256(key) | Material::P384(key) | Material::P521(key) => key.verify_sig(message, signature),
+            Material::P256(key) | Material::P384(key) | Material::P521(key) => {
+                key.verify_sig(message, signature)
+            }
             Material::Rsa(key) => match rsa_parameters(self.algorithm) {
                 Some(parameters) => key.verify(parameters, message, signature),
                 None => return Err(TokenError::Signature),
@@ -315,7 +345,9 @@ impl Key {
             Some(_) => return Err(Unusable("`use` is not sig")),
         };
         let id = match optional_text(jwk, "kid")? {
-            Some(id) if id.is_empty() || id.len() > MAX_KEY_ID => return Err(Unusable("`kid` has 1 to 512 bytes")),
+            Some(id) if id.is_empty() || id.len() > MAX_KEY_ID => {
+                return Err(Unusable("`kid` has 1 to 512 bytes"));
+            }
             // SPIFFE JWT-SVID §6: a key without kid is of no use in a bundle.
             None if purpose == KeyUse::JwtSvid => return Err(Unusable("it has no `kid`")),
             id => id.map(str::to_owned),
@@ -329,7 +361,8 @@ impl Key {
             Some(Value::Array(operations)) if operations.iter().any(|operation| operation == "verify") => {}
             Some(_) => return Err(Unusable("`key_ops` has no verify")),
         }
-        // A published private or symmetric key is no longer secret: any reader of the key set can sign with it.
+        // A published private or symmetric key is no longer secret: any reader of the key set can sign with
+        // it.
         if ["d", "p", "q", "k"].iter().any(|private| jwk.contains_key(*private)) {
             return Err(Unusable("it is a private or secret key, which is no longer secret"));
         }
@@ -403,7 +436,12 @@ type Parsed = (&'static str, Vec<u8>, Material);
 
 fn elliptic(jwk: &Map<String, Value>) -> Result<Parsed, Unusable> {
     let curve = required_text(jwk, "crv")?;
-    let (kind, len, algorithm, wrap): (_, _, &'static dyn VerificationAlgorithm, fn(ParsedPublicKey) -> Material) = match curve {
+    let (kind, len, algorithm, wrap): (
+        _,
+        _,
+        &'static dyn VerificationAlgorithm,
+        fn(ParsedPublicKey) -> Material,
+    ) = match curve {
         "P-256" => ("P-256", 32, &ECDSA_P256_SHA256_FIXED, Material::P256),
         "P-384" => ("P-384", 48, &ECDSA_P384_SHA384_FIXED, Material::P384),
         "P-521" => ("P-521", 66, &ECDSA_P521_SHA512_FIXED, Material::P521),
@@ -423,7 +461,8 @@ fn elliptic(jwk: &Map<String, Value>) -> Result<Parsed, Unusable> {
 fn rsa(jwk: &Map<String, Value>) -> Result<Parsed, Unusable> {
     let (n, e) = (trimmed(bytes(jwk, "n")?), trimmed(bytes(jwk, "e")?));
     // RFC 7518 §3.3: at least 2048 bits. The upper bound keeps one verification cheap.
-    let strong = (256..=512).contains(&n.len()) && (n.len() > 256 || n.first().is_some_and(|first| *first >= 0x80));
+    let strong =
+        (256..=512).contains(&n.len()) && (n.len() > 256 || n.first().is_some_and(|first| *first >= 0x80));
     let odd = n.last().is_some_and(|last| last % 2 == 1) && e.last().is_some_and(|last| last % 2 == 1);
     if !strong || !odd || e.len() > 4 || e.as_slice() == [1] {
         return Err(Unusable("an RSA key has 2048 to 4096 bits and an odd exponent over 1"));

@@ -1,16 +1,17 @@
 //! Signed tokens: parse, verify and build. Pure: no I/O, no clock, no keys.
 //!
-//! Three kinds of token, each with its own module, its own allow-list of algorithms and its own `typ`, so that one kind
-//! is never taken for another (RFC 8725 §3.11, §3.12):
+//! Three kinds of token, each with its own module, its own allow-list of algorithms and its own `typ`, so
+//! that one kind is never taken for another (RFC 8725 §3.11, §3.12):
 //!
-//! - [`access_token`]: OAuth access tokens as JWT (RFC 9068), our own and those of other issuers that are trusted.
+//! - [`access_token`]: OAuth access tokens as JWT (RFC 9068), our own and those of other issuers that are
+//!   trusted.
 //! - [`jwt_svid`]: SPIFFE JWT-SVIDs, the identity of an agent.
 //! - [`client_assertion`]: client authentication with `private_key_jwt` (RFC 7523, RFC 7523bis).
 //!
 //! [`discovery`] reads the metadata by which an issuer's keys are found.
 //!
-//! Verification takes the token, a [`KeySet`] that was obtained out of band, and the time. A key never comes from the
-//! token. Signing goes through the [`Signer`] trait; private keys are held elsewhere.
+//! Verification takes the token, a [`KeySet`] that was obtained out of band, and the time. A key never comes
+//! from the token. Signing goes through the [`Signer`] trait; private keys are held elsewhere.
 
 pub mod access_token;
 mod algorithm;

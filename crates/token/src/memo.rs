@@ -12,10 +12,10 @@ const SHARDS: usize = 16;
 
 /// A bounded memo of verified signatures, safe to share between threads.
 ///
-/// The key is a SHA-256 over the fingerprint of the key set and the whole token. A hit skips only the arithmetic of the
-/// signature: header rules, choice of the key, and every claim are checked each time. Any change of the key set changes its
-/// fingerprint, so that no earlier entry matches. Only tokens that verified are stored, so nobody can push entries out with
-/// invalid tokens.
+/// The key is a SHA-256 over the fingerprint of the key set and the whole token. A hit skips only the
+/// arithmetic of the signature: header rules, choice of the key, and every claim are checked each time. Any
+/// change of the key set changes its fingerprint, so that no earlier entry matches. Only tokens that verified
+/// are stored, so nobody can push entries out with invalid tokens.
 pub struct SignatureMemo(Cache<Mark, Timestamp, UnitWeighter, RandomState>);
 
 /// What is remembered of a token under a key set.
@@ -32,12 +32,17 @@ impl Mark {
 }
 
 impl SignatureMemo {
-    /// A memo of at most about `capacity` signatures (about 120 bytes each), of which those that are used are kept.
-    #[expect(clippy::expect_used, clippy::missing_panics_doc, reason = "options with both capacities are complete")]
+    /// A memo of at most about `capacity` signatures (about 120 bytes each), of which those that are used are
+    /// kept.
+    #[expect(
+        clippy::expect_used,
+        clippy::missing_panics_doc,
+        reason = "options with both capacities are complete"
+    )]
     pub fn new(capacity: usize) -> Self {
         let mut options = OptionsBuilder::new();
-        // Half of the memo is for entries that were used again. In the other half, a new entry is dropped only after as many newer
-        // entries have been added as fit there.
+        // Half of the memo is for entries that were used again. In the other half, a new entry is dropped
+        // only after as many newer entries have been added as fit there.
         options.hot_allocation(0.5);
         options.shards(SHARDS).estimated_items_capacity(capacity).weight_capacity(capacity as u64);
         let options = options.build().expect("both capacities");

@@ -26,7 +26,15 @@ impl PublicJwk {
     /// From the uncompressed point: 65 bytes, `04 ‖ x ‖ y`.
     pub fn from_p256_point(point: &[u8], key_use: KeyUse) -> Result<Self, KeySetError> {
         let (x, y) = coordinates(point)?;
-        Ok(Self { kty: "EC", crv: "P-256", kid: thumbprint_of(&x, &y), x, y, key_use: key_use.name(), alg: Algorithm::Es256.name() })
+        Ok(Self {
+            kty: "EC",
+            crv: "P-256",
+            kid: thumbprint_of(&x, &y),
+            x,
+            y,
+            key_use: key_use.name(),
+            alg: Algorithm::Es256.name(),
+        })
     }
 
     /// The `kid`: the RFC 7638 thumbprint.
@@ -56,7 +64,8 @@ fn coordinates(point: &[u8]) -> Result<(String, String), KeySetError> {
 }
 
 fn thumbprint_of(x: &str, y: &str) -> String {
-    // RFC 7638 §3.1, §3.2: the required members in lexicographic order without white space. Base64url needs no escaping.
+    // RFC 7638 §3.1, §3.2: the required members in lexicographic order without white space. Base64url needs
+    // no escaping.
     digest_of(&format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#))
 }
 
@@ -74,7 +83,8 @@ mod tests {
     #[test]
     fn matches_the_published_thumbprints() {
         // RFC 9449 §6.1: a P-256 key and its thumbprint.
-        let (x, y) = ("l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs", "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA");
+        let (x, y) =
+            ("l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs", "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA");
         assert_eq!(thumbprint_of(x, y), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");
         // RFC 7638 §3.1: the members of an RSA key, already in their canonical form.
         let members = concat!(

@@ -60,7 +60,8 @@ impl fmt::Debug for Payload {
 }
 
 impl Payload {
-    /// Refuses claims for which [`compact`] would make a longer token than our own verifier reads, with any key's name.
+    /// Refuses claims for which [`compact`] would make a longer token than our own verifier reads, with any
+    /// key's name.
     pub(crate) fn of(claims: &impl Serialize) -> Result<Self, SignError> {
         let json = json(claims, 1024)?;
         // Base64 without padding, and 64 bytes of signature.
@@ -71,7 +72,11 @@ impl Payload {
 }
 
 /// Signs a payload as a compact JWS with the header members `alg`, `kid` and `typ`.
-pub(crate) fn compact(typ: &'static str, payload: &Payload, signer: &dyn Signer) -> Result<String, SignError> {
+pub(crate) fn compact(
+    typ: &'static str,
+    payload: &Payload,
+    signer: &dyn Signer,
+) -> Result<String, SignError> {
     let algorithm = signer.algorithm();
     let header = json(&Header { alg: algorithm.name(), kid: signer.key_id(), typ }, 128)?;
     // Base64 is longer by a third; 96 bytes are room for the dots and a signature of ES256.

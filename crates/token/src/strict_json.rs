@@ -1,7 +1,8 @@
-//! JSON with only one meaning, as a security decision needs it. Duplicate members and deep nesting are refused.
+//! JSON with only one meaning, as a security decision needs it. Duplicate members and deep nesting are
+//! refused.
 //!
-//! Texts are borrowed from the input unless they have escapes: a token is read once or twice for each request, and little
-//! of it is kept.
+//! Texts are borrowed from the input unless they have escapes: a token is read once or twice for each
+//! request, and little of it is kept.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -12,8 +13,8 @@ use serde_json::{Map, Number, Value};
 
 use crate::error::TokenError;
 
-/// The deepest nesting that is read. The deepest legitimate token has the 16 nested `act` objects that the actor chain
-/// allows. A token with a depth between the two is refused with a more specific error.
+/// The deepest nesting that is read. The deepest legitimate token has the 16 nested `act` objects that the
+/// actor chain allows. A token with a depth between the two is refused with a more specific error.
 const MAX_DEPTH: u8 = 24;
 
 /// Up to this many members are compared with each other; if there are more, sorting them is cheaper.
@@ -94,7 +95,9 @@ impl Json<'_> {
 pub(crate) fn object(json: &[u8]) -> Result<Object<'_>, TokenError> {
     let fault = Cell::new(None);
     let mut reader = serde_json::Deserializer::from_slice(json);
-    let value = Node { depth: 0, fault: &fault }.deserialize(&mut reader).and_then(|value| reader.end().map(|()| value));
+    let value = Node { depth: 0, fault: &fault }
+        .deserialize(&mut reader)
+        .and_then(|value| reader.end().map(|()| value));
     match value {
         Ok(Json::Object(members)) => Ok(members),
         Ok(_) => Err(TokenError::Malformed("not a JSON object")),

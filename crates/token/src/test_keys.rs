@@ -17,7 +17,8 @@ pub(crate) struct Es256 {
 
 impl Es256 {
     pub(crate) fn new(key_use: KeyUse) -> Self {
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
         let jwk = PublicJwk::from_p256_point(pair.public_key().as_ref(), key_use).unwrap();
         Self { pair, pkcs8: pkcs8.as_ref().to_vec(), jwk }

@@ -19,15 +19,19 @@ use crate::metadata::ResourceMetadata;
 use crate::shared::{Intervals, Shared, Status};
 use crate::verifier::{Inner, Verifier};
 
-/// Why a verifier cannot be built. Each of these is a mistake in the configuration, and is found before the first request.
+/// Why a verifier cannot be built. Each of these is a mistake in the configuration, and is found before the
+/// first request.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// Not called within a tokio runtime, which the background tasks need.
     #[error("a verifier has to be built within a tokio runtime")]
     NoRuntime,
-    /// A trust root is not a PEM certificate, or there is no trust root and the machine has no certificate authorities.
-    #[error("the TLS client cannot be set up; a machine without certificate authorities needs ca-certificates, or a trust_root")]
+    /// A trust root is not a PEM certificate, or there is no trust root and the machine has no certificate
+    /// authorities.
+    #[error(
+        "the TLS client cannot be set up; a machine without certificate authorities needs ca-certificates, or a trust_root"
+    )]
     Tls(#[source] reqwest::Error),
     /// The proxy is not a URL that can be used.
     #[error("the proxy cannot be used")]
@@ -93,7 +97,8 @@ impl Builder {
 
     /// Keeps keys and known cuts in a file, so that a restart during an outage of the issuer still works.
     ///
-    /// The file and its directory must belong to the service's user (or root), and no other user may be able to write to them, or
+    /// The file and its directory must belong to the service's user (or root), and no other user may be able
+    /// to write to them, or
     /// [`Builder::build`] refuses them: a user who can write the file decides whose tokens are accepted. The directory must
     /// exist; make it with mode 0700.
     pub fn cache_file(mut self, path: impl Into<PathBuf>) -> Self {
@@ -101,18 +106,19 @@ impl Builder {
         self
     }
 
-    /// Trusts this CA (PEM, one certificate) for connections to the issuer, instead of those of the system. May be
-    /// called more than once.
+    /// Trusts this CA (PEM, one certificate) for connections to the issuer, instead of those of the system.
+    /// May be called more than once.
     ///
-    /// Read it from a file that only the service's user and root may change: a user who can change it can pretend to be the issuer.
+    /// Read it from a file that only the service's user and root may change: a user who can change it can
+    /// pretend to be the issuer.
     pub fn trust_root(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.trust_roots.push(pem.into());
         self
     }
 
-    /// Reaches the issuer through this proxy, such as `http://proxy.acme.example:3128`. Default: none. `HTTP_PROXY` and similar
-    /// variables are ignored, because the environment must not decide which server is believed to be the issuer. An issuer on loopback
-    /// is always reached directly.
+    /// Reaches the issuer through this proxy, such as `http://proxy.acme.example:3128`. Default: none.
+    /// `HTTP_PROXY` and similar variables are ignored, because the environment must not decide which server
+    /// is believed to be the issuer. An issuer on loopback is always reached directly.
     pub fn proxy(mut self, url: impl Into<String>) -> Self {
         self.proxy = Some(url.into());
         self
@@ -124,28 +130,29 @@ impl Builder {
         self
     }
 
-    /// For how long keys are used that the issuer has not confirmed. Default: 24 hours. A key that was withdrawn during
-    /// an outage is trusted for at most that long.
+    /// For how long keys are used that the issuer has not confirmed. Default: 24 hours. A key that was
+    /// withdrawn during an outage is trusted for at most that long.
     pub fn keys_max_age(mut self, age: Duration) -> Self {
         self.intervals.keys_max_age = age;
         self
     }
 
-    /// If a token has an unknown key id, the keys are fetched again, at most once in this time. Default: 5 seconds.
+    /// If a token has an unknown key id, the keys are fetched again, at most once in this time. Default: 5
+    /// seconds.
     pub fn unknown_key_interval(mut self, interval: Duration) -> Self {
         self.intervals.unknown_key = interval;
         self
     }
 
-    /// A revocation feed that is silent for this time is closed and opened again. Default: 15 seconds, three of the issuer's
-    /// heartbeats.
+    /// A revocation feed that is silent for this time is closed and opened again. Default: 15 seconds, three
+    /// of the issuer's heartbeats.
     pub fn feed_silence(mut self, silence: Duration) -> Self {
         self.intervals.feed_silence = silence;
         self
     }
 
-    /// How many verified signatures are remembered (about 120 bytes each); 0 remembers none. Default: 10,000. Only the
-    /// signature's arithmetic is saved; every claim and every cut is checked each time.
+    /// How many verified signatures are remembered (about 120 bytes each); 0 remembers none. Default: 10,000.
+    /// Only the signature's arithmetic is saved; every claim and every cut is checked each time.
     pub fn remembered_signatures(mut self, capacity: usize) -> Self {
         self.memo = (capacity > 0).then_some(capacity);
         self
@@ -168,7 +175,8 @@ impl Builder {
     /// Succeeds also when the issuer cannot be reached: see [`Verifier::ready`].
     pub fn build(self) -> Result<Verifier, BuildError> {
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-        let roots = self.trust_roots.iter().map(|pem| reqwest::Certificate::from_pem(text::without_mark(pem)));
+        let roots =
+            self.trust_roots.iter().map(|pem| reqwest::Certificate::from_pem(text::without_mark(pem)));
         let roots = roots.collect::<Result<Vec<_>, _>>().map_err(BuildError::Tls)?;
         let proxy = self.proxy.map(reqwest::Proxy::all).transpose().map_err(BuildError::Proxy)?;
         let client = IssuerClient::new(self.issuer, roots, proxy).map_err(BuildError::Tls)?;

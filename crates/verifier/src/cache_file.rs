@@ -1,8 +1,9 @@
-//! The optional cache file: keys and cuts as last seen, so that a restart during an outage of the issuer still works.
+//! The optional cache file: keys and cuts as last seen, so that a restart during an outage of the issuer
+//! still works.
 //!
-//! Nothing in it is secret, but a user who can write it decides whose tokens are accepted. So the file is refused if others
-//! own it or may write it, and if they may put a file in its directory or on the way to it. A link in the file's place is
-//! not followed. The file is replaced in one step.
+//! Nothing in it is secret, but a user who can write it decides whose tokens are accepted. So the file is
+//! refused if others own it or may write it, and if they may put a file in its directory or on the way to it.
+//! A link in the file's place is not followed. The file is replaced in one step.
 
 use std::ffi::OsStr;
 use std::io;
@@ -47,8 +48,11 @@ pub enum CacheFileError {
     /// Others own it, and so decide whose tokens are accepted.
     #[error("the cache file {0} belongs to another user; remove it")]
     OwnedByOthers(PathBuf),
-    /// Others may put their own file in its place, as in `/tmp`, or another directory in place of one on the way.
-    #[error("the cache file's directory {0} belongs to others or may be written by them; use a directory of your own, with mode 0700")]
+    /// Others may put their own file in its place, as in `/tmp`, or another directory in place of one on the
+    /// way.
+    #[error(
+        "the cache file's directory {0} belongs to others or may be written by them; use a directory of your own, with mode 0700"
+    )]
     Directory(PathBuf),
 }
 
@@ -88,7 +92,8 @@ fn place(path: &Path) -> (&Path, &OsStr) {
 #[cfg(unix)]
 fn read_bytes(path: &Path) -> Result<Option<Vec<u8>>, CacheFileError> {
     let unreadable = |path: &Path, error: FileError| {
-        let source = error.io().map_or_else(|| io::Error::other(error.to_string()), |io| io::Error::from(io.kind()));
+        let source =
+            error.io().map_or_else(|| io::Error::other(error.to_string()), |io| io::Error::from(io.kind()));
         CacheFileError::Unreadable { path: path.to_owned(), source }
     };
     let (directory, name) = place(path);
@@ -157,7 +162,8 @@ fn write(path: &Path, content: &[u8], _: &dyn Entropy) -> io::Result<()> {
 
 fn snapshot(shared: &Shared) -> Option<Vec<u8>> {
     let keys = shared.keys.last_good()?;
-    // The time of the contact is read first, so that the cuts are at least those that were known at that time.
+    // The time of the contact is read first, so that the cuts are at least those that were known at that
+    // time.
     let contact = shared.revocations.last_contact();
     let content = Content {
         version: VERSION,

@@ -6,9 +6,9 @@ use crate::refusal::Reason;
 
 /// The credentials of a request, not checked yet.
 ///
-/// With an HTTP framework, use the tower layer or `Presented::from_parts` (feature `tower`). Without one, pass **every**
-/// `Authorization` header and the query string: a request with two credentials is refused, because a proxy in front may have
-/// checked the other one (RFC 6750 §3.1, `invalid_request`).
+/// With an HTTP framework, use the tower layer or `Presented::from_parts` (feature `tower`). Without one,
+/// pass **every** `Authorization` header and the query string: a request with two credentials is refused,
+/// because a proxy in front may have checked the other one (RFC 6750 §3.1, `invalid_request`).
 ///
 /// ```
 /// use mandate_verifier::Presented;
@@ -26,7 +26,9 @@ pub struct Presented<'a> {
 
 impl fmt::Debug for Presented<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Presented").field("authorization", &self.authorization.map(|_| "redacted")).finish_non_exhaustive()
+        f.debug_struct("Presented")
+            .field("authorization", &self.authorization.map(|_| "redacted"))
+            .finish_non_exhaustive()
     }
 }
 
@@ -35,7 +37,11 @@ impl<'a> Presented<'a> {
     pub fn collect(authorization: impl IntoIterator<Item = &'a [u8]>, query: Option<&str>) -> Self {
         let mut values = authorization.into_iter();
         let first = values.next();
-        Self { authorization: first, more_than_one: values.next().is_some(), token_in_query: query.is_some_and(query_has_token) }
+        Self {
+            authorization: first,
+            more_than_one: values.next().is_some(),
+            token_in_query: query.is_some_and(query_has_token),
+        }
     }
 
     /// From the head of an HTTP request.
@@ -55,10 +61,11 @@ impl<'a> Presented<'a> {
             return Err(Reason::Malformed("an access token in the query string"));
         }
         let Some(value) = self.authorization else { return Ok(None) };
-        let text = std::str::from_utf8(value).map_err(|_| Reason::Malformed("an Authorization header that is not text"))?;
+        let text = std::str::from_utf8(value)
+            .map_err(|_| Reason::Malformed("an Authorization header that is not text"))?;
         let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
-        // RFC 9110 §11.1: the scheme is case-insensitive. An unsupported scheme is no credential of ours: the challenge
-        // then carries no error code (RFC 6750 §3.1).
+        // RFC 9110 §11.1: the scheme is case-insensitive. An unsupported scheme is no credential of ours: the
+        // challenge then carries no error code (RFC 6750 §3.1).
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Ok(None);
         }
@@ -67,7 +74,8 @@ impl<'a> Presented<'a> {
             return Err(Reason::Malformed("the Bearer scheme without a token"));
         }
         // RFC 6750 §2.1 b64token. A comma would be a second credential in one header.
-        let b64token = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
+        let b64token =
+            |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=');
         if token.bytes().all(b64token) {
             Ok(Some(token))
         } else {
@@ -117,7 +125,15 @@ mod tests {
         assert!(bearer(&["Bearer a", "Bearer a"], None).is_err());
         assert!(bearer(&["Bearer a", "DPoP b"], None).is_err(), "both schemes in one request");
         assert!(bearer(&["Basic a", "Bearer b"], None).is_err());
-        for header in ["Bearer", "Bearer ", "Bearer a b", "Bearer a, Bearer b", "Bearer a\tb", "Bearer \u{e9}", "Bearer \"a\""] {
+        for header in [
+            "Bearer",
+            "Bearer ",
+            "Bearer a b",
+            "Bearer a, Bearer b",
+            "Bearer a\tb",
+            "Bearer \u{e9}",
+            "Bearer \"a\"",
+        ] {
             assert!(bearer(&[header], None).is_err(), "{header:?}");
         }
         assert!(Presented::collect([&b"Bearer \xff"[..]], None).bearer().is_err());

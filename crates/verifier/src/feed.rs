@@ -1,9 +1,9 @@
 //! Following the issuer's revocation feed.
 //!
-//! Every connection starts with all cuts in force, then `ready`, then each new cut; a comment every few seconds shows that the
-//! connection works. The feed is always read from its beginning, never resumed by `Last-Event-ID`. There are few cuts in
-//! force, because cuts are kept no longer than tokens are valid. A resumed feed would miss cuts if the issuer was restored
-//! from a backup and uses numbers a second time.
+//! Every connection starts with all cuts in force, then `ready`, then each new cut; a comment every few
+//! seconds shows that the connection works. The feed is always read from its beginning, never resumed by
+//! `Last-Event-ID`. There are few cuts in force, because cuts are kept no longer than tokens are valid. A
+//! resumed feed would miss cuts if the issuer was restored from a backup and uses numbers a second time.
 
 use std::time::Duration;
 
@@ -63,7 +63,8 @@ async fn follow_once(shared: &Shared) -> Result<std::convert::Infallible, FeedEr
             Ok(Err(error)) => return Err(FeedError::Broken(error)),
             Err(_) => return Err(FeedError::Silent(silence)),
         };
-        // All cuts are fetched again: cuts that were forgotten while the clock was ahead may refuse tokens that are valid.
+        // All cuts are fetched again: cuts that were forgotten while the clock was ahead may refuse tokens
+        // that are valid.
         if shared.revocations.clock_was_set_back(shared.clock.now()) {
             return Err(FeedError::ClockSetBack);
         }

@@ -1,5 +1,5 @@
-//! What is fetched from the issuer: its metadata (RFC 8414) and its keys (RFC 7517). Bounded in size and time, without
-//! redirects, and never from an address that a token names.
+//! What is fetched from the issuer: its metadata (RFC 8414) and its keys (RFC 7517). Bounded in size and
+//! time, without redirects, and never from an address that a token names.
 
 use std::time::{Duration, Instant};
 
@@ -65,7 +65,11 @@ pub(crate) struct IssuerClient {
 
 impl IssuerClient {
     /// `proxy` is not used for an issuer on loopback.
-    pub(crate) fn new(issuer: Issuer, roots: Vec<reqwest::Certificate>, proxy: Option<reqwest::Proxy>) -> Result<Self, reqwest::Error> {
+    pub(crate) fn new(
+        issuer: Issuer,
+        roots: Vec<reqwest::Certificate>,
+        proxy: Option<reqwest::Proxy>,
+    ) -> Result<Self, reqwest::Error> {
         // An environment variable must not decide which server is believed to be the issuer.
         #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
         let mut builder = reqwest::Client::builder()
@@ -74,7 +78,8 @@ impl IssuerClient {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_TIMEOUT);
-        // An issuer without TLS, on loopback, needs no certificate authority, and the machine need not have one.
+        // An issuer without TLS, on loopback, needs no certificate authority, and the machine need not have
+        // one.
         if !roots.is_empty() || issuer.as_str().starts_with("http:") {
             builder = builder.tls_certs_only(roots);
         }
@@ -89,10 +94,12 @@ impl IssuerClient {
         &self.issuer
     }
 
-    /// Opens the revocation feed. The stream itself has no time limit; the reader checks how long it is silent.
+    /// Opens the revocation feed. The stream itself has no time limit; the reader checks how long it is
+    /// silent.
     pub(crate) async fn open_feed(&self) -> Result<reqwest::Response, FetchError> {
         let url = format!("{}/revocations", self.issuer.as_str().trim_end_matches('/'));
-        let request = self.http.get(&url).header("accept", "text/event-stream").header("cache-control", "no-store");
+        let request =
+            self.http.get(&url).header("accept", "text/event-stream").header("cache-control", "no-store");
         let opening = tokio::time::timeout(FETCH_TIMEOUT, request.send());
         let response = match opening.await {
             Ok(Ok(response)) => response,
@@ -103,7 +110,8 @@ impl IssuerClient {
         if status != 200 {
             return Err(FetchError::Status { url, status });
         }
-        let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let kind =
+            response.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         if !kind.starts_with("text/event-stream") {
             return Err(FetchError::NotAStream(url));
         }
@@ -119,17 +127,21 @@ impl IssuerClient {
         Ok(FetchedKeys { set, json })
     }
 
-    /// Asks one address after the other until one has a valid document: a proxy in front of the issuer may answer 200 with a
-    /// page for any unknown path, or leave some path without an answer.
+    /// Asks one address after the other until one has a valid document: a proxy in front of the issuer may
+    /// answer 200 with a page for any unknown path, or leave some path without an answer.
     async fn discover(&self, until: Instant) -> Result<Url, FetchError> {
         let (mut failures, mut unanswered) = (Vec::new(), Vec::new());
         for address in metadata_urls(&self.issuer) {
             match self.get(&address, MAX_METADATA, until).await {
-                Ok(document) => match jwks_uri(document.content_type.as_deref(), &document.body, &self.issuer) {
-                    Ok(uri) if same_origin(uri.as_str(), self.issuer.as_str()) => return Ok(uri),
-                    Ok(uri) => return Err(FetchError::ForeignKeys(uri.as_str().chars().take(200).collect())),
-                    Err(error) => failures.push(format!("{address}: {error}")),
-                },
+                Ok(document) => {
+                    match jwks_uri(document.content_type.as_deref(), &document.body, &self.issuer) {
+                        Ok(uri) if same_origin(uri.as_str(), self.issuer.as_str()) => return Ok(uri),
+                        Ok(uri) => {
+                            return Err(FetchError::ForeignKeys(uri.as_str().chars().take(200).collect()));
+                        }
+                        Err(error) => failures.push(format!("{address}: {error}")),
+                    }
+                }
                 Err(error) => {
                     failures.push(error.to_string());
                     if error.got_no_answer() {
@@ -153,7 +165,8 @@ impl IssuerClient {
         if response.status().as_u16() != 200 {
             return Err(FetchError::Status { url: url.to_owned(), status: response.status().as_u16() });
         }
-        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let content_type =
+            response.headers().get("content-type").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(url, &error))? {
             if body.len() + chunk.len() > limit {
@@ -165,15 +178,16 @@ impl IssuerClient {
     }
 }
 
-/// Parses a JWK Set and refuses one without a usable key: if good keys were replaced by none, that would be an outage.
+/// Parses a JWK Set and refuses one without a usable key: if good keys were replaced by none, that would be
+/// an outage.
 pub(crate) fn parse_keys(json: &[u8]) -> Result<KeySet, FetchError> {
     let set = KeySet::from_json(json).map_err(|error| FetchError::Keys(error.to_string()))?;
     if set.is_empty() { Err(FetchError::Keys("it has no usable key".to_owned())) } else { Ok(set) }
 }
 
 fn unreachable(url: &str, error: &reqwest::Error) -> FetchError {
-    // The sources say what went wrong ("connection refused", "invalid peer certificate: UnknownIssuer"); the outermost text
-    // only repeats the URL.
+    // The sources say what went wrong ("connection refused", "invalid peer certificate: UnknownIssuer"); the
+    // outermost text only repeats the URL.
     let mut causes = Vec::new();
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
@@ -184,10 +198,16 @@ fn unreachable(url: &str, error: &reqwest::Error) -> FetchError {
     FetchError::Unreachable { url: url.to_owned(), detail }
 }
 
-/// RFC 6454 §5. The keys of an issuer must come from the issuer itself, so that no other host can provide them.
+/// RFC 6454 §5. The keys of an issuer must come from the issuer itself, so that no other host can provide
+/// them.
 fn same_origin(a: &str, b: &str) -> bool {
     match (Url::parse(a), Url::parse(b)) {
-        (Ok(a), Ok(b)) => a.origin().is_tuple() && a.origin() == b.origin() && a.username().is_empty() && a.password().is_none(),
+        (Ok(a), Ok(b)) => {
+            a.origin().is_tuple()
+                && a.origin() == b.origin()
+                && a.username().is_empty()
+                && a.password().is_none()
+        }
         _ => false,
     }
 }

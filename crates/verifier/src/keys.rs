@@ -47,13 +47,14 @@ impl KeyCache {
         self.current.load_full()
     }
 
-    /// The last good keys unless the issuer has not confirmed them for `max_age`: then a key that was withdrawn in the
-    /// meantime would still be trusted.
+    /// The last good keys unless the issuer has not confirmed them for `max_age`: then a key that was
+    /// withdrawn in the meantime would still be trusted.
     pub(crate) fn usable(&self, now: Timestamp, max_age: Duration) -> Option<Arc<Keys>> {
         self.last_good().filter(|keys| now.since(keys.fetched) <= max_age)
     }
 
-    /// Whether a fetch ended within `interval`. A time in the future is from before the clock was set back, and does not count.
+    /// Whether a fetch ended within `interval`. A time in the future is from before the clock was set back,
+    /// and does not count.
     pub(crate) fn was_tried(&self, now: Timestamp, interval: Duration) -> bool {
         self.tried.lock().is_some_and(|at| at <= now && now.since(at) < interval)
     }

@@ -18,14 +18,16 @@ use crate::verifier::Verifier;
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl Verifier {
-    /// A layer that lets only verified requests through, with [`Verified`](crate::Verified) in their extensions, and
-    /// answers all others itself. It also serves the resource metadata at its well-known path.
+    /// A layer that lets only verified requests through, with [`Verified`](crate::Verified) in their
+    /// extensions, and answers all others itself. It also serves the resource metadata at its well-known
+    /// path.
     pub fn layer(&self, route: Route) -> ProtectLayer {
         ProtectLayer { verifier: self.clone(), route: Arc::new(route) }
     }
 
-    /// A layer that serves the resource metadata (RFC 9728) at its well-known path and lets everything else through without a
-    /// check. For the whole application, when [`Verifier::layer`] protects single routes of it.
+    /// A layer that serves the resource metadata (RFC 9728) at its well-known path and lets everything else
+    /// through without a check. For the whole application, when [`Verifier::layer`] protects single routes of
+    /// it.
     pub fn metadata_layer(&self) -> MetadataLayer {
         MetadataLayer { document: Arc::new(Document::of(self)) }
     }
@@ -42,7 +44,12 @@ impl<S> Layer<S> for ProtectLayer {
     type Service = Protect<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Protect { inner, verifier: self.verifier.clone(), route: Arc::clone(&self.route), document: Arc::new(Document::of(&self.verifier)) }
+        Protect {
+            inner,
+            verifier: self.verifier.clone(),
+            route: Arc::clone(&self.route),
+            document: Arc::new(Document::of(&self.verifier)),
+        }
     }
 }
 
@@ -74,7 +81,8 @@ where
         // The service that was polled ready is the one to call; the clone stays behind for the next request.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
-        let (checker, route, document) = (self.verifier.clone(), Arc::clone(&self.route), Arc::clone(&self.document));
+        let (checker, route, document) =
+            (self.verifier.clone(), Arc::clone(&self.route), Arc::clone(&self.document));
         Box::pin(async move {
             if document.is_asked_by(&request) {
                 return Ok(document.response());

@@ -1,8 +1,8 @@
 //! Protects an API with Mandate's access tokens.
 //!
-//! A token of Mandate says for whom a request is made (`sub`, a person), who makes it (`act`, an agent), at which one
-//! resource (`aud`), with which scopes, for a few minutes. This crate checks all of that locally. It learns within moments
-//! when a token, a grant, an agent or a person has been revoked.
+//! A token of Mandate says for whom a request is made (`sub`, a person), who makes it (`act`, an agent), at
+//! which one resource (`aud`), with which scopes, for a few minutes. This crate checks all of that locally.
+//! It learns within moments when a token, a grant, an agent or a person has been revoked.
 //!
 //! # One call
 //!
@@ -46,17 +46,18 @@
 //! # What is checked
 //!
 //! * one bearer token in one `Authorization` header (RFC 6750); none in the query string;
-//! * `typ` is `at+jwt`, an asymmetric algorithm from a fixed list, a signature by a key of *this* issuer, which is found by
-//!   discovery and never from the content of the token (RFC 9068 §4, RFC 8725);
-//! * `iss` is the issuer and `aud` is this resource alone, byte for byte, except that an empty path and `/` are the same;
+//! * `typ` is `at+jwt`, an asymmetric algorithm from a fixed list, a signature by a key of *this* issuer,
+//!   which is found by discovery and never from the content of the token (RFC 9068 §4, RFC 8725);
+//! * `iss` is the issuer and `aud` is this resource alone, byte for byte, except that an empty path and `/`
+//!   are the same;
 //! * not expired, not from the future;
 //! * not bound to a key (`cnf`): such a token is not a bearer token;
 //! * neither the token nor an ancestor, its grant, person, client or any agent in its chain has been revoked;
 //! * all scopes of the route; optionally, who the current actor is.
 //!
-//! Authorize by [`Verified::subject`], [`Verified::actor`] and [`Verified::scopes`]. The rest of the chain is history and
-//! must not decide anything (RFC 8693 §4.1). Keep [`Verified::jti`] beside what a request changed: one query to the
-//! issuer's audit log with it names the person and every agent involved.
+//! Authorize by [`Verified::subject`], [`Verified::actor`] and [`Verified::scopes`]. The rest of the chain is
+//! history and must not decide anything (RFC 8693 §4.1). Keep [`Verified::jti`] beside what a request
+//! changed: one query to the issuer's audit log with it names the person and every agent involved.
 //!
 //! # What happens in an outage
 //!
@@ -69,19 +70,20 @@
 //! | … and its keys cannot be fetched | tokens that may have a newer key are refused with 503, not 401 |
 //! | the API's clock is set back | knowledge of revocations counts as stale until something arrives from the feed |
 //!
-//! A 503 has `Retry-After` and no challenge, so that no client starts a new login because the issuer cannot be reached.
+//! A 503 has `Retry-After` and no challenge, so that no client starts a new login because the issuer cannot
+//! be reached.
 //!
 //! # Logs
 //!
-//! Each decision is one `tracing` event of level info and target [`DECISION_TARGET`] with `decision`, `reason`,
-//! `status`, `aud` and, once the signature is verified, `sub`, `sub_iss`, `act`, `depth`, `jti`, `client_id`, `scope`.
-//! Tokens are never logged.
+//! Each decision is one `tracing` event of level info and target [`DECISION_TARGET`] with `decision`,
+//! `reason`, `status`, `aud` and, once the signature is verified, `sub`, `sub_iss`, `act`, `depth`, `jti`,
+//! `client_id`, `scope`. Tokens are never logged.
 //!
 //! # Another language or framework
 //!
-//! Any JWT library can check these tokens; the list above contains every check. The feed is
-//! `GET {issuer}/revocations`, server-sent events: all cuts in force as `cut` events, then `ready`, then each new cut, and
-//! a comment every few seconds.
+//! Any JWT library can check these tokens; the list above contains every check. The feed is `GET
+//! {issuer}/revocations`, server-sent events: all cuts in force as `cut` events, then `ready`, then each new
+//! cut, and a comment every few seconds.
 
 mod builder;
 mod cache_file;
@@ -102,8 +104,9 @@ mod verified;
 mod verifier;
 
 pub use mandate_core::{
-    Actor, ActorChain, Audience, ClientId, Clock, Confirmation, Details, Entropy, GrantId, InvalidScope, InvalidUri, Issuer, Lineage,
-    Person, ResourceUri, Scope, ScopeSet, SubjectProfile, Terms, Timestamp, TokenId,
+    Actor, ActorChain, Audience, ClientId, Clock, Confirmation, Details, Entropy, GrantId, InvalidScope,
+    InvalidUri, Issuer, Lineage, Person, ResourceUri, Scope, ScopeSet, SubjectProfile, Terms, Timestamp,
+    TokenId,
 };
 
 pub use builder::{BuildError, Builder};

@@ -71,7 +71,8 @@ mod tests {
             ("https://api.example/", "/.well-known/oauth-protected-resource"),
             ("https://api.example/v1?t=2", "/.well-known/oauth-protected-resource/v1?t=2"),
         ] {
-            let document = ResourceMetadata::new(resource.parse().unwrap(), "https://login.example".parse().unwrap());
+            let document =
+                ResourceMetadata::new(resource.parse().unwrap(), "https://login.example".parse().unwrap());
             let json: serde_json::Value = serde_json::from_str(&document.to_json()).unwrap();
             assert_eq!(json["resource"], resource);
             assert_eq!(json["authorization_servers"], serde_json::json!(["https://login.example"]));

@@ -1,4 +1,5 @@
-//! Refusals and their answers to the caller (RFC 6750 §3, RFC 9728 §5.1). The only place that maps reasons to HTTP.
+//! Refusals and their answers to the caller (RFC 6750 §3, RFC 9728 §5.1). The only place that maps reasons to
+//! HTTP.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,7 +15,8 @@ pub enum Reason {
     NoCredentials,
     /// The caller's request is malformed: what is wrong with it.
     Malformed(&'static str),
-    /// The caller's token is not valid here: a stable machine token such as `expired`, `signature`, `audience`.
+    /// The caller's token is not valid here: a stable machine token such as `expired`, `signature`,
+    /// `audience`.
     InvalidToken(&'static str),
     /// The token, one of its ancestors, its grant, agent, person or client has been revoked.
     Revoked,
@@ -29,7 +31,8 @@ pub enum Reason {
     ActorNotAdmitted,
     /// No credentials can be checked: the issuer's keys are not known, or not known recently enough.
     KeysUnavailable,
-    /// The issuer may have published the token's key after it was last asked for its keys, and it cannot be asked again yet.
+    /// The issuer may have published the token's key after it was last asked for its keys, and it cannot be
+    /// asked again yet.
     KeyUnknown,
     /// The revocation feed has been silent for longer than the route accepts.
     RevocationsStale,
@@ -54,19 +57,27 @@ impl Reason {
 
     fn answer(&self) -> Answer {
         match self {
-            Self::NoCredentials => Answer { status: 401, error: None, hint_scope: true, description: "an access token is required".into() },
+            Self::NoCredentials => Answer {
+                status: 401,
+                error: None,
+                hint_scope: true,
+                description: "an access token is required".into(),
+            },
             Self::Malformed(what) => Answer {
                 status: 400,
                 error: Some(ErrorCode::InvalidRequest),
                 hint_scope: false,
                 description: format!("malformed_request: {what}"),
             },
-            Self::InvalidToken(code) => Answer::invalid_token(format!("{code}: the access token is not valid for this resource")),
+            Self::InvalidToken(code) => {
+                Answer::invalid_token(format!("{code}: the access token is not valid for this resource"))
+            }
             Self::Revoked => Answer::invalid_token("revoked: the access token has been revoked".into()),
             // RFC 9449 §7.2: a bound token presented as Bearer must be rejected.
-            Self::SenderConstrained => {
-                Answer::invalid_token("sender_constrained: the access token is bound to a key and cannot be used as a bearer token".into())
-            }
+            Self::SenderConstrained => Answer::invalid_token(
+                "sender_constrained: the access token is bound to a key and cannot be used as a bearer token"
+                    .into(),
+            ),
             Self::InsufficientScope { missing } => Answer {
                 status: 403,
                 error: Some(ErrorCode::InsufficientScope),
@@ -80,11 +91,15 @@ impl Reason {
                 hint_scope: false,
                 description: "actor_unauthorized: the current actor may not use this route".into(),
             },
-            Self::KeysUnavailable => Answer::unavailable("keys_unavailable: the keys of the issuer are not available; try again shortly"),
-            Self::KeyUnknown => Answer::unavailable("issuer_key_unknown: the key of the access token is not known yet; try again shortly"),
-            Self::RevocationsStale => {
-                Answer::unavailable("revocations_stale: revocations cannot be checked at the moment; try again shortly")
-            }
+            Self::KeysUnavailable => Answer::unavailable(
+                "keys_unavailable: the keys of the issuer are not available; try again shortly",
+            ),
+            Self::KeyUnknown => Answer::unavailable(
+                "issuer_key_unknown: the key of the access token is not known yet; try again shortly",
+            ),
+            Self::RevocationsStale => Answer::unavailable(
+                "revocations_stale: revocations cannot be checked at the moment; try again shortly",
+            ),
         }
     }
 }
@@ -103,7 +118,12 @@ impl Answer {
 
     // RFC 6750 has no code for a token that cannot be checked. A 401 would make every client log in again.
     fn unavailable(description: &str) -> Self {
-        Self { status: 503, error: Some(ErrorCode::TemporarilyUnavailable), hint_scope: false, description: description.to_owned() }
+        Self {
+            status: 503,
+            error: Some(ErrorCode::TemporarilyUnavailable),
+            hint_scope: false,
+            description: description.to_owned(),
+        }
     }
 }
 
@@ -123,7 +143,8 @@ pub struct Attempt {
 
 /// A refusal, ready to be sent: status, `WWW-Authenticate`, and a JSON body. Contains nothing secret.
 ///
-/// The tower layer leaves it in the extensions of the response, for middleware further out that keeps records.
+/// The tower layer leaves it in the extensions of the response, for middleware further out that keeps
+/// records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     reason: Reason,
@@ -138,7 +159,8 @@ impl Refusal {
         let Answer { status, error, hint_scope, description } = reason.answer();
         let mut challenge = String::from("Bearer ");
         if let Some(error) = error {
-            challenge = format!("Bearer error=\"{error}\", error_description=\"{}\", ", quotable(&description));
+            challenge =
+                format!("Bearer error=\"{error}\", error_description=\"{}\", ", quotable(&description));
         }
         challenge.extend(["resource_metadata=\"", metadata_url, "\""]);
         if hint_scope && !scopes.is_empty() {
@@ -186,7 +208,8 @@ impl Refusal {
         (self.status == 503).then_some(Duration::from_secs(2))
     }
 
-    /// The body, `application/json`: `error` and `error_description`, or `{}` where RFC 6750 §3.1 requires no detail.
+    /// The body, `application/json`: `error` and `error_description`, or `{}` where RFC 6750 §3.1 requires no
+    /// detail.
     pub fn body(&self) -> &str {
         &self.body
     }
@@ -239,7 +262,10 @@ mod tests {
             let refusal = refusal(reason);
             let challenge = refusal.www_authenticate().unwrap();
             assert_eq!(refusal.status(), status, "{code}");
-            assert!(challenge.starts_with(&format!("Bearer error=\"{error}\", error_description=\"{code}: ")), "{challenge}");
+            assert!(
+                challenge.starts_with(&format!("Bearer error=\"{error}\", error_description=\"{code}: ")),
+                "{challenge}"
+            );
             assert!(challenge.contains(&format!("resource_metadata=\"{METADATA}\"")), "{challenge}");
             assert_eq!(challenge.contains(", scope=\"read:cases write:x\""), scope, "{challenge}");
             assert!(refusal.body().contains(error));

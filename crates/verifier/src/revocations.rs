@@ -6,11 +6,12 @@ use std::time::Duration;
 use mandate_core::{Cut, RevocationSet, Timestamp, TokenFacts};
 use parking_lot::RwLock;
 
-/// The most cuts that are kept. A cut is forgotten when no valid token can be below it, so real use needs far fewer.
+/// The most cuts that are kept. A cut is forgotten when no valid token can be below it, so real use needs far
+/// fewer.
 pub(crate) const MAX_CUTS: usize = 100_000;
 
-/// How much later another thread may have read the same clock. If the time of a contact is further in the future, the clock must have
-/// been set back.
+/// How much later another thread may have read the same clock. If the time of a contact is further in the
+/// future, the clock must have been set back.
 const BETWEEN_READINGS: Duration = Duration::from_secs(1);
 
 /// The cuts could not be added.
@@ -23,7 +24,8 @@ pub(crate) struct Revocations {
     set: RwLock<RevocationSet>,
     /// Milliseconds; 0 is never.
     contact: AtomicU64,
-    /// The latest time, in milliseconds, of any operation here: cuts that had ended by then may have been removed.
+    /// The latest time, in milliseconds, of any operation here: cuts that had ended by then may have been
+    /// removed.
     latest: AtomicU64,
 }
 
@@ -35,7 +37,8 @@ impl Revocations {
         Self { set: RwLock::new(set), contact: AtomicU64::new(contact), latest: AtomicU64::new(contact) }
     }
 
-    /// Adds a cut, in force at once; returns how many there are. A cut is never taken back: it ends by itself.
+    /// Adds a cut, in force at once; returns how many there are. A cut is never taken back: it ends by
+    /// itself.
     pub(crate) fn insert(&self, cut: Cut, now: Timestamp) -> Result<usize, TooManyCuts> {
         let mut set = self.set.write();
         // A known cut needs no room, and ended cuts are removed first.
@@ -68,8 +71,8 @@ impl Revocations {
         self.latest.load(Ordering::Acquire) > now.plus(BETWEEN_READINGS).millis()
     }
 
-    /// Whether the clock was set back. Cuts that were forgotten while it was ahead may be needed again, so nothing counts as known
-    /// until the next contact. Returns true only once.
+    /// Whether the clock was set back. Cuts that were forgotten while it was ahead may be needed again, so
+    /// nothing counts as known until the next contact. Returns true only once.
     pub(crate) fn clock_was_set_back(&self, now: Timestamp) -> bool {
         let ahead = self.is_ahead(now);
         if ahead {
@@ -138,7 +141,11 @@ mod tests {
         let known = Revocations::restored((0..MAX_CUTS).map(cut).collect(), None);
         let at = Timestamp::from_secs;
         assert_eq!(known.insert(cut(MAX_CUTS), at(200)), Err(TooManyCuts));
-        assert_eq!(known.insert(cut(1), at(200)), Ok(MAX_CUTS), "what is known already is no more than before");
+        assert_eq!(
+            known.insert(cut(1), at(200)),
+            Ok(MAX_CUTS),
+            "what is known already is no more than before"
+        );
         assert_eq!(known.insert(cut(MAX_CUTS), at(1000)), Ok(1), "what is over makes room");
         assert_eq!(known.forget_before(at(1000)), 0, "it is over as well");
     }
@@ -159,7 +166,10 @@ mod tests {
     fn a_contact_in_the_future_is_noticed_once_and_counts_no_more() {
         let known = Revocations::default();
         known.in_contact(Timestamp::from_secs(100));
-        assert!(!known.clock_was_set_back(Timestamp::from_secs(99)), "another thread may have taken its time a moment later");
+        assert!(
+            !known.clock_was_set_back(Timestamp::from_secs(99)),
+            "another thread may have taken its time a moment later"
+        );
         assert!(known.clock_was_set_back(Timestamp::from_secs(50)));
         assert!(!known.clock_was_set_back(Timestamp::from_secs(50)));
         assert!(!known.is_fresh(Timestamp::from_secs(100), Duration::MAX));

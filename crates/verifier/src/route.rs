@@ -7,19 +7,20 @@ use mandate_core::{Actor, InvalidScope, Issuer, Scope, ScopeSet};
 /// How old the knowledge of revocations may be by default: three missed heartbeats of the feed.
 pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(15);
 
-/// What happens when the revocation feed is silent, so that the verifier may have missed the revocation of a token.
+/// What happens when the revocation feed is silent, so that the verifier may have missed the revocation of a
+/// token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
     /// Refuse with 503 when nothing has arrived from the feed for longer than `max_age`. The default, with
     /// [`DEFAULT_MAX_AGE`].
     FailClosed {
-        /// The longest accepted silence. The issuer sends a heartbeat every 5 seconds. With less than 10 seconds, requests would
-        /// sometimes be refused although nothing is wrong.
+        /// The longest accepted silence. The issuer sends a heartbeat every 5 seconds. With less than 10
+        /// seconds, requests would sometimes be refused although nothing is wrong.
         max_age: Duration,
     },
-    /// Continue with the cuts that are known so far, however old they are. A token that is revoked during an outage of the
-    /// issuer works on this route until it expires. For routes whose availability matters more than that, never for
-    /// destructive ones.
+    /// Continue with the cuts that are known so far, however old they are. A token that is revoked during an
+    /// outage of the issuer works on this route until it expires. For routes whose availability matters more
+    /// than that, never for destructive ones.
     DangerousAcceptStale,
 }
 
@@ -79,8 +80,8 @@ impl Route {
 
     /// Only these actors, by their `sub` (an agent's SPIFFE ID) as the issuer of the token names them.
     ///
-    /// Compared bytewise with the current, outermost actor alone: earlier actors decide nothing (RFC 8693 §4.1). A token without
-    /// an actor is refused, too.
+    /// Compared bytewise with the current, outermost actor alone: earlier actors decide nothing (RFC 8693
+    /// §4.1). A token without an actor is refused, too.
     #[must_use]
     pub fn only_actors<I, S>(mut self, actors: I) -> Self
     where
@@ -139,13 +140,17 @@ mod tests {
 
     #[test]
     fn admits_listed_actors_only() {
-        let (ours, other): (Issuer, Issuer) = ("https://m.example".parse().unwrap(), "https://other.example".parse().unwrap());
+        let (ours, other): (Issuer, Issuer) =
+            ("https://m.example".parse().unwrap(), "https://other.example".parse().unwrap());
         let actor = |sub: &str, iss: &Issuer| Actor { sub: sub.into(), iss: iss.clone(), sub_profile: None };
         let route = Route::any_scope().only_actors(["spiffe://td/agent/a"]);
         assert!(route.admits_actor(Some(&actor("spiffe://td/agent/a", &ours)), &ours));
         assert!(!route.admits_actor(Some(&actor("spiffe://td/agent/A", &ours)), &ours));
         assert!(!route.admits_actor(Some(&actor("spiffe://td/agent/a/x", &ours)), &ours));
-        assert!(!route.admits_actor(Some(&actor("spiffe://td/agent/a", &other)), &ours), "named so by somebody else");
+        assert!(
+            !route.admits_actor(Some(&actor("spiffe://td/agent/a", &other)), &ours),
+            "named so by somebody else"
+        );
         assert!(!route.admits_actor(None, &ours));
         assert!(Route::any_scope().admits_actor(None, &ours));
     }

@@ -62,8 +62,8 @@ impl Shared {
         });
     }
 
-    /// Refreshes the keys unless that was tried within `interval`. Callers that come during a fetch wait for it and share its
-    /// outcome.
+    /// Refreshes the keys unless that was tried within `interval`. Callers that come during a fetch wait for
+    /// it and share its outcome.
     pub(crate) async fn refresh_keys(self: &Arc<Self>, interval: Duration) -> Refreshed {
         let flight = self.fetches.join(&(), || {
             if self.keys.was_tried(self.clock.now(), interval) {

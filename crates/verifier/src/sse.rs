@@ -1,7 +1,7 @@
 //! A bounded parser for server-sent events (WHATWG HTML, "Server-sent events", §9.2.5 and §9.2.6).
 //!
-//! We have our own parser for two reasons: the feed's comments are its heartbeat and must be seen, and memory must stay
-//! bounded for every input. Common parsers drop comments and grow without limit.
+//! We have our own parser for two reasons: the feed's comments are its heartbeat and must be seen, and memory
+//! must stay bounded for every input. Common parsers drop comments and grow without limit.
 
 /// The longest line and the largest event that are accepted, in bytes.
 pub(crate) const MAX_EVENT: usize = 64 * 1024;
@@ -121,7 +121,8 @@ mod tests {
     #[test]
     fn reads_events_and_comments() {
         let text = b"\xef\xbb\xbfid: 1\nevent: cut\ndata: {\"a\":1}\n\n: beat\nevent: ready\ndata:\n\ndata: x\ndata:y\n\n";
-        let expected = vec![event("cut", "{\"a\":1}"), Item::Comment, event("ready", ""), event("message", "x\ny")];
+        let expected =
+            vec![event("cut", "{\"a\":1}"), Item::Comment, event("ready", ""), event("message", "x\ny")];
         assert_eq!(parse(&[text]), Ok(expected));
     }
 

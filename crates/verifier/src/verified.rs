@@ -2,10 +2,13 @@
 
 use std::fmt;
 
-use mandate_core::{Actor, ActorChain, ClientId, Issuer, Lineage, Person, ResourceUri, Scope, ScopeSet, Terms, Timestamp, TokenId};
+use mandate_core::{
+    Actor, ActorChain, ClientId, Issuer, Lineage, Person, ResourceUri, Scope, ScopeSet, Terms, Timestamp,
+    TokenId,
+};
 
-/// The outcome of a successful check. Only a [`Verifier`](crate::Verifier) can make it, so an unverified request cannot reach
-/// a function that takes a `&Verified`.
+/// The outcome of a successful check. Only a [`Verifier`](crate::Verifier) can make it, so an unverified
+/// request cannot reach a function that takes a `&Verified`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Verified {
     terms: Terms,
@@ -32,7 +35,8 @@ impl Verified {
         &self.terms.subject
     }
 
-    /// The current actor: the outermost `act` of the token. `None` when the person acts by a client of their own.
+    /// The current actor: the outermost `act` of the token. `None` when the person acts by a client of their
+    /// own.
     ///
     /// Base decisions only on this actor and on [`Verified::subject`] (RFC 8693 §4.1).
     pub fn actor(&self) -> Option<&Actor> {

@@ -20,7 +20,8 @@ use crate::route::Route;
 use crate::shared::{Shared, Status};
 use crate::verified::Verified;
 
-/// Checks requests to one resource. Cheap to clone; all clones share keys, revocations and memory of signatures.
+/// Checks requests to one resource. Cheap to clone; all clones share keys, revocations and memory of
+/// signatures.
 ///
 /// Its background tasks end when the last clone is dropped.
 #[derive(Clone)]
@@ -45,7 +46,10 @@ impl Drop for Inner {
 
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Verifier").field("issuer", self.issuer()).field("resource", &self.inner.resource).finish_non_exhaustive()
+        f.debug_struct("Verifier")
+            .field("issuer", self.issuer())
+            .field("resource", &self.inner.resource)
+            .finish_non_exhaustive()
     }
 }
 
@@ -75,20 +79,29 @@ impl Verifier {
 
     /// Checks the credentials of a request against the requirements of the route, and logs the decision.
     ///
-    /// `presented` is either the one `Authorization` header (`Option<&str>`) or a [`Presented`], which contains more of the
-    /// request. This waits for the network only when the token names a key that is not known yet, and then at most for one
-    /// fetch.
+    /// `presented` is either the one `Authorization` header (`Option<&str>`) or a [`Presented`], which
+    /// contains more of the request. This waits for the network only when the token names a key that is not
+    /// known yet, and then at most for one fetch.
     ///
-    /// The order is that of RFC 9068 §4: type, issuer, signature, audience, time; then proof of possession, revocation,
-    /// scope and actor.
-    pub async fn verify<'a>(&self, presented: impl Into<Presented<'a>>, route: &Route) -> Result<Verified, Refusal> {
+    /// The order is that of RFC 9068 §4: type, issuer, signature, audience, time; then proof of possession,
+    /// revocation, scope and actor.
+    pub async fn verify<'a>(
+        &self,
+        presented: impl Into<Presented<'a>>,
+        route: &Route,
+    ) -> Result<Verified, Refusal> {
         match self.judge(presented.into(), route).await {
             Ok(verified) => {
                 decision::permitted(&verified);
                 Ok(verified)
             }
             Err(denied) => {
-                let refusal = Refusal::new(denied.reason, denied.token.as_ref(), &self.inner.metadata_url, route.scopes());
+                let refusal = Refusal::new(
+                    denied.reason,
+                    denied.token.as_ref(),
+                    &self.inner.metadata_url,
+                    route.scopes(),
+                );
                 decision::refused(&refusal, self.inner.resource.as_str(), denied.token.as_ref());
                 Err(refusal)
             }
@@ -104,8 +117,8 @@ impl Verifier {
         }
     }
 
-    /// All requirements on the token itself. Also returns the time of the check: if keys had to be fetched, that took seconds, in
-    /// which the token may have expired or the feed may have become silent.
+    /// All requirements on the token itself. Also returns the time of the check: if keys had to be fetched,
+    /// that took seconds, in which the token may have expired or the feed may have become silent.
     async fn check_token(&self, text: &str) -> Result<(Terms, Timestamp), Reason> {
         let shared = &self.inner.shared;
         let max_age = shared.intervals.keys_max_age;
@@ -133,32 +146,37 @@ impl Verifier {
             Err(error) => error,
         };
         let asked_for_this_token = matches!(outcome, Refreshed::Fetched);
-        if error.may_be_stale_keys() && !asked_for_this_token && self.may_have_a_newer_key(text, &newest, now) {
+        if error.may_be_stale_keys() && !asked_for_this_token && self.may_have_a_newer_key(text, &newest, now)
+        {
             return Err(Reason::KeyUnknown);
         }
         Err(Reason::InvalidToken(error.public_code()))
     }
 
-    /// Whether the issuer may have published the token's key after it was asked for `keys`. Nothing in the token is verified, so
-    /// its `iat` decides only between 401 and 503. A good token of a new key must not get 401. A token whose key was withdrawn
-    /// must not get 503: its holder would repeat the request and never get a new token.
+    /// Whether the issuer may have published the token's key after it was asked for `keys`. Nothing in the
+    /// token is verified, so its `iat` decides only between 401 and 503. A good token of a new key must not
+    /// get 401. A token whose key was withdrawn must not get 503: its holder would repeat the request and
+    /// never get a new token.
     fn may_have_a_newer_key(&self, text: &str, keys: &Keys, now: Timestamp) -> bool {
         let Ok(decoded) = Decoded::of(text) else { return false };
         let Ok(token) = decoded.read() else { return false };
         let ours = token.issuer().is_ok_and(|issuer| issuer == self.issuer().as_str());
-        let may_be_new = |issued: Timestamp| issued.plus(CLOCK_SKEW) >= keys.fetched && issued <= now.plus(CLOCK_SKEW);
+        let may_be_new =
+            |issued: Timestamp| issued.plus(CLOCK_SKEW) >= keys.fetched && issued <= now.plus(CLOCK_SKEW);
         ours && token.issued().is_ok_and(may_be_new)
     }
 
     fn verify_with(&self, keys: &Keys, text: &str, now: Timestamp) -> Result<Terms, TokenError> {
         let issuer = self.inner.shared.client.issuer();
-        let expect = Expect { issuer, keys: &keys.set, now, profile: Profile::Own, memo: self.inner.memo.as_ref() };
+        let expect =
+            Expect { issuer, keys: &keys.set, now, profile: Profile::Own, memo: self.inner.memo.as_ref() };
         access_token::verify(text, &expect).map(|token| token.terms)
     }
 
     /// Everything that depends on where and when the token is used.
     fn check_use(&self, token: &Terms, route: &Route, now: Timestamp) -> Result<(), Reason> {
-        // The sole audience: an API that receives a token for several audiences could present it to the others.
+        // The sole audience: an API that receives a token for several audiences could present it to the
+        // others.
         if !token.audience.is_only(self.inner.resource.as_str()) {
             return Err(Reason::InvalidToken(TokenError::Audience.public_code()));
         }
@@ -166,7 +184,8 @@ impl Verifier {
             return Err(Reason::SenderConstrained);
         }
         let revocations = &self.inner.shared.revocations;
-        // A known cut is checked before the age of the knowledge: it is final, and the caller need not try again.
+        // A known cut is checked before the age of the knowledge: it is final, and the caller need not try
+        // again.
         if revocations.cuts(&token.facts(self.issuer())) {
             return Err(Reason::Revoked);
         }
@@ -198,8 +217,8 @@ impl Verifier {
         self.inner.shared.status.subscribe()
     }
 
-    /// Waits until keys are known and the revocation feed is up to date. Put a time limit around it if a start without the
-    /// issuer must be possible; requests are refused with 503 until then.
+    /// Waits until keys are known and the revocation feed is up to date. Put a time limit around it if a
+    /// start without the issuer must be possible; requests are refused with 503 until then.
     pub async fn ready(&self) {
         let mut status = self.status();
         // An error would mean that the sender is gone; it is held by `self`.

@@ -34,7 +34,8 @@ pub(crate) struct Rules {
     pub(crate) only: BTreeMap<String, BTreeSet<String>>,
     /// Workspace crates that may only be dev-dependencies.
     pub(crate) dev_only: BTreeSet<String>,
-    /// The circles of imports that there are. Each is named by one of its files, with the number of its files.
+    /// The circles of imports that there are. Each is named by one of its files, with the number of its
+    /// files.
     pub(crate) circles: BTreeMap<String, usize>,
 }
 
@@ -53,7 +54,12 @@ impl Rules {
 
 /// The names on the left side in the table `[crates]`. A parsed table has forgotten their order.
 fn order(text: &str) -> Vec<String> {
-    let table = text.lines().map(str::trim).skip_while(|line| *line != "[crates]").skip(1).take_while(|line| !line.starts_with('['));
+    let table = text
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| *line != "[crates]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['));
     table.filter_map(|line| line.split_once('=')).map(|(name, _)| name.trim().to_owned()).collect()
 }
 

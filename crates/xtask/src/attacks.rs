@@ -1,5 +1,5 @@
-//! Rules about the tests against attacks: the page that lists them names only tests that exist, and no test's name has a code
-//! that is explained nowhere.
+//! Rules about the tests against attacks: the page that lists them names only tests that exist, and no test's
+//! name has a code that is explained nowhere.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,11 @@ pub(crate) fn check(files: &[File], findings: &mut Vec<Finding>) {
             }
             for name in names {
                 if !name.split_once("::").is_some_and(|test| known.contains(&test)) {
-                    findings.push(Finding::error(page, line, format!("there is no test {name}; write crate::test")));
+                    findings.push(Finding::error(
+                        page,
+                        line,
+                        format!("there is no test {name}; write crate::test"),
+                    ));
                 }
             }
         }
@@ -81,7 +85,10 @@ fn code_in(name: &str) -> Option<&str> {
         let mut characters = word.chars();
         let letter = characters.next().is_some_and(|first| first.is_ascii_lowercase());
         let number = characters.as_str();
-        letter && matches!(number.len(), 1 | 2) && number.bytes().all(|digit| digit.is_ascii_digit()) && !PROTOCOLS.contains(word)
+        letter
+            && matches!(number.len(), 1 | 2)
+            && number.bytes().all(|digit| digit.is_ascii_digit())
+            && !PROTOCOLS.contains(word)
     })
 }
 
@@ -114,14 +121,20 @@ mod tests {
     fn with_row(row: &str) -> Vec<File> {
         vec![
             file("crates/a/src/b.rs", "#[test]\nfn scope_never_grows() {}\n\nfn no_test() {}\n"),
-            file("crates/c/tests/it/d.rs", "#[tokio::test(flavor = \"multi_thread\")]\n#[cfg(unix)]\nasync fn replayed() {}\n"),
+            file(
+                "crates/c/tests/it/d.rs",
+                "#[tokio::test(flavor = \"multi_thread\")]\n#[cfg(unix)]\nasync fn replayed() {}\n",
+            ),
             file(PAGE, &format!("# Attacks\n\n| attack | tests |\n|---|---|\n{row}\n")),
         ]
     }
 
     #[test]
     fn a_row_names_tests_that_exist_in_the_crate() {
-        for row in ["| more scopes, `scope` | `a::scope_never_grows` |", "| both | `a::scope_never_grows`, `c::replayed` |"] {
+        for row in [
+            "| more scopes, `scope` | `a::scope_never_grows` |",
+            "| both | `a::scope_never_grows`, `c::replayed` |",
+        ] {
             assert_eq!(findings(&with_row(row)), Vec::<String>::new(), "{row}");
         }
         for (row, says) in [
@@ -143,14 +156,21 @@ mod tests {
 
     #[test]
     fn rows_of_other_pages_are_not_read() {
-        assert_eq!(findings(&[file("docs/src/limits.md", "| attack | tests |\n|---|---|\n| x | `a::gone` |\n")]), Vec::<String>::new());
+        assert_eq!(
+            findings(&[file("docs/src/limits.md", "| attack | tests |\n|---|---|\n| x | `a::gone` |\n")]),
+            Vec::<String>::new()
+        );
     }
 
     #[test]
     fn a_code_in_the_name_of_a_test_is_refused() {
         for name in ["a7_a_chain_is_not_cut", "refuses_each_trick_of_z12", "the_k3_rule"] {
-            let found = findings(&[file("crates/a/src/b.rs", &format!("\n    #[test]\n    fn {name}() {{}}\n"))]);
-            assert!(matches!(&found[..], [one] if one.starts_with("error: crates/a/src/b.rs:3: ")), "{name}: {found:?}");
+            let found =
+                findings(&[file("crates/a/src/b.rs", &format!("\n    #[test]\n    fn {name}() {{}}\n"))]);
+            assert!(
+                matches!(&found[..], [one] if one.starts_with("error: crates/a/src/b.rs:3: ")),
+                "{name}: {found:?}"
+            );
         }
         let property = "proptest! {\n    #[test]\n    /// Never.\n    fn a7_never(x in 0..9) {}\n}\n";
         assert_eq!(findings(&[file("crates/a/src/b.rs", property)]).len(), 1);
@@ -159,8 +179,15 @@ mod tests {
 
     #[test]
     fn names_of_protocols_and_algorithms_are_no_codes() {
-        for name in ["h2_accepts_it", "only_s256_and_always", "own_tokens_are_es256", "rfc_8693_figure_6", "a_b_c", "after_kill_9", "ipv6"]
-        {
+        for name in [
+            "h2_accepts_it",
+            "only_s256_and_always",
+            "own_tokens_are_es256",
+            "rfc_8693_figure_6",
+            "a_b_c",
+            "after_kill_9",
+            "ipv6",
+        ] {
             assert_eq!(code_in(name), None, "{name}");
         }
     }

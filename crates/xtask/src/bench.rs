@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: builds both the program as it is distributed and the load generator, and runs one against the other.
+//! `cargo xtask bench`: builds both the program as it is distributed and the load generator, and runs one
+//! against the other.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -14,7 +15,8 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Bench {
-    /// Token exchanges: CPU time against raw cryptography, throughput, latency, memory. The last line is one JSON object
+    /// Token exchanges: CPU time against raw cryptography, throughput, latency, memory. The last line is one
+    /// JSON object
     Exchange {
         /// Measure less of everything: a minute instead of several
         #[arg(long)]
@@ -23,13 +25,15 @@ enum Bench {
         #[arg(long, value_enum, default_value_t = Store::Sqlite)]
         store: Store,
     },
-    /// The search index of the audit log: size, time to write, time of queries with it and without it. The last line is one JSON object
+    /// The search index of the audit log: size, time to write, time of queries with it and without it. The
+    /// last line is one JSON object
     Search {
         /// A tenth of the records
         #[arg(long)]
         quick: bool,
     },
-    /// What strangers cost: memory of feed readers that read nothing, CPU time of refusals, `agent suspend` under a flood
+    /// What strangers cost: memory of feed readers that read nothing, CPU time of refusals, `agent suspend`
+    /// under a flood
     Strangers {
         /// Measure less of everything
         #[arg(long)]
@@ -103,8 +107,11 @@ mod tests {
         let source = fs::read_to_string(crate::root().join("crates/bench/src/figures.rs")).unwrap();
         let page = fs::read_to_string(crate::root().join("docs/src/benchmarks.md")).unwrap();
         let object = source.split_once("\n        json!({").unwrap().1.split_once("})").unwrap().0;
-        let members: Vec<&str> =
-            object.lines().filter_map(|line| line.trim().strip_prefix('"')?.split_once('"')).map(|(name, _)| name).collect();
+        let members: Vec<&str> = object
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix('"')?.split_once('"'))
+            .map(|(name, _)| name)
+            .collect();
         assert!(members.len() > 30, "{members:?}");
         let (explained, run) = page.split_once("## One run").unwrap();
         for member in members {

@@ -1,7 +1,7 @@
 //! Circles of imports: files of one crate of which none can be understood before the others.
 //!
-//! Two files that need each other are close, and usually a part and its whole. A circle of more is refused, unless
-//! `architecture.toml` lists it.
+//! Two files that need each other are close, and usually a part and its whole. A circle of more is refused,
+//! unless `architecture.toml` lists it.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,9 +40,12 @@ fn compare(listed: &BTreeMap<String, usize>, found: &[Circle]) -> Vec<String> {
             continue;
         };
         match size.cmp(known) {
-            Ordering::Less => broken.push(format!("the circle of {name} has only {size} files: write {size} in [circles]")),
+            Ordering::Less => {
+                broken.push(format!("the circle of {name} has only {size} files: write {size} in [circles]"))
+            }
             Ordering::Equal => {}
-            Ordering::Greater => broken.push(format!("the circle of {name} has grown from {known} files to {size}:\n  {arrows}")),
+            Ordering::Greater => broken
+                .push(format!("the circle of {name} has grown from {known} files to {size}:\n  {arrows}")),
         }
         for (again, _) in names {
             broken.push(format!("{again} is in the circle of {name}: take it out of [circles]"));
@@ -72,7 +75,8 @@ fn circles(files: &[File]) -> Vec<Circle> {
 }
 
 fn in_crate(folder: &str, arrows: &Arrows<'_>) -> Vec<Circle> {
-    let reached: BTreeMap<&str, BTreeSet<&str>> = arrows.keys().map(|file| (*file, reachable(file, arrows))).collect();
+    let reached: BTreeMap<&str, BTreeSet<&str>> =
+        arrows.keys().map(|file| (*file, reachable(file, arrows))).collect();
     let mut together = BTreeSet::new();
     for (file, there) in &reached {
         let returns = |other: &str| reached.get(other).is_some_and(|files| files.contains(*file));
@@ -119,8 +123,11 @@ mod tests {
 
     /// What is found in a crate of these files, if `listed` has the known circles.
     fn findings(listed: &[(&str, usize)], files: &[(&str, &str)]) -> Vec<String> {
-        let listed: BTreeMap<String, usize> = listed.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect();
-        let files = files.iter().map(|(path, text)| File { path: format!("crates/c/src/{path}"), text: (*text).to_owned() });
+        let listed: BTreeMap<String, usize> =
+            listed.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect();
+        let files = files
+            .iter()
+            .map(|(path, text)| File { path: format!("crates/c/src/{path}"), text: (*text).to_owned() });
         check(&listed, &files.collect::<Vec<_>>())
     }
 
@@ -154,10 +161,22 @@ mod tests {
         let circle = [LIB, W, X, Y, Z];
         assert_eq!(findings(&[("crates/c/src/y.rs", 3)], &circle), Vec::<String>::new());
         for (listed, says) in [
-            (&[("crates/c/src/y.rs", 4)][..], "the circle of crates/c/src/y.rs has only 3 files: write 3 in [circles]"),
-            (&[("crates/c/src/y.rs", 2)], "the circle of crates/c/src/y.rs has grown from 2 files to 3:\n  crates/c/src/x.rs:1 needs"),
-            (&[("crates/c/src/y.rs", 3), ("crates/c/src/w.rs", 3)], "crates/c/src/w.rs is in no circle: take it out"),
-            (&[("crates/c/src/x.rs", 3), ("crates/c/src/y.rs", 3)], "crates/c/src/y.rs is in the circle of crates/c/src/x.rs: take it out"),
+            (
+                &[("crates/c/src/y.rs", 4)][..],
+                "the circle of crates/c/src/y.rs has only 3 files: write 3 in [circles]",
+            ),
+            (
+                &[("crates/c/src/y.rs", 2)],
+                "the circle of crates/c/src/y.rs has grown from 2 files to 3:\n  crates/c/src/x.rs:1 needs",
+            ),
+            (
+                &[("crates/c/src/y.rs", 3), ("crates/c/src/w.rs", 3)],
+                "crates/c/src/w.rs is in no circle: take it out",
+            ),
+            (
+                &[("crates/c/src/x.rs", 3), ("crates/c/src/y.rs", 3)],
+                "crates/c/src/y.rs is in the circle of crates/c/src/x.rs: take it out",
+            ),
         ] {
             let found = findings(listed, &circle);
             assert!(found.len() == 1 && found[0].starts_with(says), "{says}: {found:?}");

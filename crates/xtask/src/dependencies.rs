@@ -48,7 +48,10 @@ struct Uses {
 /// Every dependency that `rules` do not allow, and every rule that allows what nobody needs, as a sentence.
 pub(crate) fn check(rules: &Rules, root: &Path) -> Result<Vec<String>, DependencyError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo).args(["metadata", "--no-deps", "--format-version", "1"]).current_dir(root).output()?;
+    let output = Command::new(cargo)
+        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .current_dir(root)
+        .output()?;
     if !output.status.success() {
         return Err(DependencyError::Cargo(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
@@ -64,7 +67,9 @@ fn folder(path: &str) -> String {
 fn named_alike(metadata: &Metadata) -> Vec<String> {
     let mut names = BTreeSet::new();
     let all = metadata.packages.iter().map(|package| folder(&package.manifest_path));
-    all.filter(|name| !names.insert(name.clone())).map(|name| format!("two crates have folders named {name}")).collect()
+    all.filter(|name| !names.insert(name.clone()))
+        .map(|name| format!("two crates have folders named {name}"))
+        .collect()
 }
 
 fn uses(metadata: &Metadata) -> BTreeMap<String, Uses> {
@@ -96,7 +101,8 @@ fn compare(rules: &Rules, actual: &BTreeMap<String, Uses>) -> Vec<String> {
         for unused in allowed.difference(&uses.inside) {
             broken.push(format!("{name} does not depend on {unused}: take it out of [crates]"));
         }
-        // Such crates may use one another: what is released reaches none of them, because it may not use the first.
+        // Such crates may use one another: what is released reaches none of them, because it may not use the
+        // first.
         if !rules.dev_only.contains(name) {
             for used in uses.inside.intersection(&rules.dev_only) {
                 broken.push(format!("{name} depends on {used}, which may only be a dev-dependency"));
@@ -109,7 +115,10 @@ fn compare(rules: &Rules, actual: &BTreeMap<String, Uses>) -> Vec<String> {
         }
     }
     for (outside, allowed) in &rules.only {
-        for name in allowed.iter().filter(|name| actual.get(*name).is_some_and(|uses| !uses.outside.contains(outside))) {
+        for name in allowed
+            .iter()
+            .filter(|name| actual.get(*name).is_some_and(|uses| !uses.outside.contains(outside)))
+        {
             broken.push(format!("{name} does not depend on {outside}: take it out of [only]"));
         }
     }
@@ -121,7 +130,8 @@ fn compare(rules: &Rules, actual: &BTreeMap<String, Uses>) -> Vec<String> {
     }
     // A rule about a crate that does not exist protects nothing and hides a misspelling.
     let named = rules.crates.iter().chain(&rules.never).chain(&rules.only);
-    let mut mentioned: BTreeSet<&String> = named.flat_map(|(_, crates)| crates).chain(&rules.dev_only).collect();
+    let mut mentioned: BTreeSet<&String> =
+        named.flat_map(|(_, crates)| crates).chain(&rules.dev_only).collect();
     mentioned.extend(rules.crates.keys().chain(rules.never.keys()));
     for name in mentioned.into_iter().filter(|name| !actual.contains_key(*name)) {
         broken.push(format!("there is no crate {name}"));
@@ -129,12 +139,16 @@ fn compare(rules: &Rules, actual: &BTreeMap<String, Uses>) -> Vec<String> {
     broken
 }
 
-/// Permissions that lead up, or into a circle of crates: a crate depends only on what stands above it in the file.
+/// Permissions that lead up, or into a circle of crates: a crate depends only on what stands above it in the
+/// file.
 fn upward(rules: &Rules) -> Vec<String> {
     let place = |name: &String| rules.order.iter().position(|other| other == name);
     let all = rules.crates.iter().flat_map(|(name, allowed)| allowed.iter().map(move |used| (name, used)));
-    let upward = all.filter(|(name, used)| place(used).zip(place(name)).is_none_or(|(used, name)| used >= name));
-    upward.map(|(name, used)| format!("{name} may depend on {used}, which is not above it in [crates]")).collect()
+    let upward =
+        all.filter(|(name, used)| place(used).zip(place(name)).is_none_or(|(used, name)| used >= name));
+    upward
+        .map(|(name, used)| format!("{name} may depend on {used}, which is not above it in [crates]"))
+        .collect()
 }
 
 fn reachable(from: &str, actual: &BTreeMap<String, Uses>) -> BTreeSet<String> {
@@ -194,7 +208,10 @@ anything = []
             ("kit", &["core"], &[]),
         ];
         let all = all.iter().chain(others);
-        all.map(|(name, inside, outside)| ((*name).to_owned(), Uses { inside: set(inside), outside: set(outside) })).collect()
+        all.map(|(name, inside, outside)| {
+            ((*name).to_owned(), Uses { inside: set(inside), outside: set(outside) })
+        })
+        .collect()
     }
 
     #[test]
@@ -217,13 +234,20 @@ anything = []
 
     #[test]
     fn crates_that_are_never_released_may_use_one_another_if_that_is_listed() {
-        let listed = RULES.replace("[\"kit\"]", "[\"kit\", \"load\"]").replace("[never]", "load = [\"kit\"]\n[never]");
+        let listed =
+            RULES.replace("[\"kit\"]", "[\"kit\", \"load\"]").replace("[never]", "load = [\"kit\"]\n[never]");
         let actual = workspace(&[("load", &["kit"], &[])]);
         assert_eq!(compare(&Rules::parse(&listed).unwrap(), &actual), Vec::<String>::new());
         let unlisted = listed.replace("load = [\"kit\"]", "load = []");
-        assert_eq!(compare(&Rules::parse(&unlisted).unwrap(), &actual), ["load depends on kit, which [crates] does not allow it"]);
+        assert_eq!(
+            compare(&Rules::parse(&unlisted).unwrap(), &actual),
+            ["load depends on kit, which [crates] does not allow it"]
+        );
         let released = listed.replace("[\"kit\", \"load\"]", "[\"kit\"]");
-        assert_eq!(compare(&Rules::parse(&released).unwrap(), &actual), ["load depends on kit, which may only be a dev-dependency"]);
+        assert_eq!(
+            compare(&Rules::parse(&released).unwrap(), &actual),
+            ["load depends on kit, which may only be a dev-dependency"]
+        );
     }
 
     #[test]
@@ -236,14 +260,19 @@ anything = []
 
     #[test]
     fn a_permission_that_leads_up_is_named() {
-        let rules = Rules::parse(&RULES.replace("middle = [\"core\"]", "middle = [\"core\", \"node\"]")).unwrap();
+        let rules =
+            Rules::parse(&RULES.replace("middle = [\"core\"]", "middle = [\"core\", \"node\"]")).unwrap();
         let actual = workspace(&[("middle", &["core", "node"], &[])]);
-        assert_eq!(compare(&rules, &actual), ["middle may depend on node, which is not above it in [crates]"]);
+        assert_eq!(
+            compare(&rules, &actual),
+            ["middle may depend on node, which is not above it in [crates]"]
+        );
     }
 
     #[test]
     fn a_crate_is_not_reached_through_another_either() {
-        let rules = Rules::parse(&RULES.replace("middle = [\"core\"]", "middle = [\"core\", \"store\"]")).unwrap();
+        let rules =
+            Rules::parse(&RULES.replace("middle = [\"core\"]", "middle = [\"core\", \"store\"]")).unwrap();
         let actual = workspace(&[("middle", &["core", "store"], &[])]);
         assert_eq!(compare(&rules, &actual), ["node reaches store, which [never] rules out"]);
     }
@@ -251,7 +280,9 @@ anything = []
     #[test]
     fn two_crates_with_one_name_are_reported() {
         let package = |path: &str| serde_json::json!({"manifest_path": path, "dependencies": []});
-        let packages = ["/p/crates/core/Cargo.toml", "/p/examples/core/Cargo.toml", "/p/crates/kit/Cargo.toml"].map(package);
+        let packages =
+            ["/p/crates/core/Cargo.toml", "/p/examples/core/Cargo.toml", "/p/crates/kit/Cargo.toml"]
+                .map(package);
         let metadata: Metadata = serde_json::from_value(serde_json::json!({"packages": packages})).unwrap();
         assert_eq!(named_alike(&metadata), ["two crates have folders named core"]);
     }

@@ -1,10 +1,12 @@
-//! Rules about the project's texts: they name nothing of one machine, and no ticket that a reader cannot open.
+//! Rules about the project's texts: they name nothing of one machine, and no ticket that a reader cannot
+//! open.
 
 use crate::finding::Finding;
 use crate::tree::File;
 
 /// Paths that exist on one machine only. Written in halves so that this file passes its own rule.
-const MACHINE_PATHS: &[&str] = &[concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/Us", "ers/"), concat!("../sha", "red")];
+const MACHINE_PATHS: &[&str] =
+    &[concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/Us", "ers/"), concat!("../sha", "red")];
 
 /// Words that, before a number, refer to a tracker.
 const TRACKER_WORDS: &[&str] = &["issue", "ticket", "pull request", "milestone", "sprint"];
@@ -18,7 +20,11 @@ pub(crate) fn check(file: &File, findings: &mut Vec<Finding>) {
         }
         let text = if document { Some(line) } else { comment(file, line) };
         if let Some(reference) = text.and_then(|text| tracker_reference(text, document)) {
-            findings.push(Finding::error(file, number, format!("{reference:?} means nothing to a reader; say what it was about")));
+            findings.push(Finding::error(
+                file,
+                number,
+                format!("{reference:?} means nothing to a reader; say what it was about"),
+            ));
         }
     }
 }
@@ -41,7 +47,8 @@ fn tracker_reference(text: &str, document: bool) -> Option<String> {
     for word in TRACKER_WORDS {
         for (at, _) in lower.match_indices(word) {
             let after = lower.get(at + word.len()..).unwrap_or("").trim_start_matches([' ', '#']);
-            let separated = !lower.get(at + word.len()..).unwrap_or("").starts_with(|c: char| c.is_ascii_digit());
+            let separated =
+                !lower.get(at + word.len()..).unwrap_or("").starts_with(|c: char| c.is_ascii_digit());
             if separated && after.starts_with(|c: char| c.is_ascii_digit()) {
                 let digits: String = after.chars().take_while(char::is_ascii_digit).collect();
                 return Some(format!("{word} {digits}"));
@@ -52,7 +59,9 @@ fn tracker_reference(text: &str, document: bool) -> Option<String> {
     document
         .then(|| {
             text.split([' ', '(', '[', ',']).find(|word| {
-                word.strip_prefix('#').is_some_and(|rest| rest.trim_end_matches(['.', ',', ')', ']', ':', ';']).parse::<u32>().is_ok())
+                word.strip_prefix('#').is_some_and(|rest| {
+                    rest.trim_end_matches(['.', ',', ')', ']', ':', ';']).parse::<u32>().is_ok()
+                })
             })
         })
         .flatten()
@@ -72,7 +81,9 @@ mod tests {
 
     #[test]
     fn a_machine_path_is_refused_anywhere() {
-        for text in [concat!("run /ro", "ot/x"), concat!("`/wo", "rk/main`"), concat!("see ../sha", "red/a.md")] {
+        for text in
+            [concat!("run /ro", "ot/x"), concat!("`/wo", "rk/main`"), concat!("see ../sha", "red/a.md")]
+        {
             assert!(refused("README.md", text), "{text}");
             assert!(refused("crates/a/src/b.rs", text), "{text}");
         }
@@ -89,7 +100,14 @@ mod tests {
 
     #[test]
     fn what_only_looks_like_one_is_fine() {
-        for text in ["# 1 Start", "[x](#1-start)", "RFC 8693 §4.1", "issues tokens for 5 minutes", "the issuer 1", "name#1"] {
+        for text in [
+            "# 1 Start",
+            "[x](#1-start)",
+            "RFC 8693 §4.1",
+            "issues tokens for 5 minutes",
+            "the issuer 1",
+            "name#1",
+        ] {
             assert!(!refused("docs/a.md", text), "{text}");
         }
         assert!(!refused("crates/a/src/b.rs", "let colour = \"#123\";"));

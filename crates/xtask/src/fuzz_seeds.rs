@@ -8,7 +8,8 @@ use serde_json::Value;
 /// Where a file of vectors goes.
 struct Seeds {
     file: &'static str,
-    /// The lists in the file, and the member of each vector that is the text; empty if the vector is the text.
+    /// The lists in the file, and the member of each vector that is the text; empty if the vector is the
+    /// text.
     lists: &'static [(&'static str, &'static str)],
     target: &'static str,
     /// What the target expects before the text.
@@ -16,7 +17,12 @@ struct Seeds {
 }
 
 const SEEDS: &[Seeds] = &[
-    Seeds { file: "spiffe-ids.json", lists: &[("valid", ""), ("invalid", "id")], target: "spiffe_id", prefix: "" },
+    Seeds {
+        file: "spiffe-ids.json",
+        lists: &[("valid", ""), ("invalid", "id")],
+        target: "spiffe_id",
+        prefix: "",
+    },
     // The first byte says how the rest is read: as a token.
     Seeds { file: "access-tokens.json", lists: &[("tokens", "token")], target: "jwt", prefix: "t" },
 ];
@@ -40,9 +46,16 @@ fn texts(root: &Path, seeds: &Seeds) -> io::Result<Vec<String>> {
     let mut texts = Vec::new();
     for (list, member) in seeds.lists {
         let list = vectors.get(list).and_then(Value::as_array).into_iter().flatten();
-        texts.extend(list.filter_map(|vector| vector.as_str().or_else(|| vector.get(member)?.as_str())).map(str::to_owned));
+        texts.extend(
+            list.filter_map(|vector| vector.as_str().or_else(|| vector.get(member)?.as_str()))
+                .map(str::to_owned),
+        );
     }
-    if texts.is_empty() { Err(io::Error::other(format!("vectors/{} has no vectors", seeds.file))) } else { Ok(texts) }
+    if texts.is_empty() {
+        Err(io::Error::other(format!("vectors/{} has no vectors", seeds.file)))
+    } else {
+        Ok(texts)
+    }
 }
 
 #[cfg(test)]
@@ -54,7 +67,11 @@ mod tests {
         for seeds in SEEDS {
             let vectors = texts(crate::root(), seeds).unwrap();
             assert!(vectors.len() >= 30, "{}: {}", seeds.file, vectors.len());
-            assert!(crate::root().join("fuzz/targets").join(format!("{}.rs", seeds.target)).exists(), "{}", seeds.target);
+            assert!(
+                crate::root().join("fuzz/targets").join(format!("{}.rs", seeds.target)).exists(),
+                "{}",
+                seeds.target
+            );
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `cargo xtask interop`: the tests that need other authors' programs, and those programs.
 //!
-//! Missing programs are installed: Debian packages if the user may install them, the clients in JavaScript and in Python in
-//! folders of the repository. If a program cannot be installed, its tests are skipped, and each of them is counted.
+//! Missing programs are installed: Debian packages if the user may install them, the clients in JavaScript
+//! and in Python in folders of the repository. If a program cannot be installed, its tests are skipped, and
+//! each of them is counted.
 
 use std::path::Path;
 
@@ -82,7 +83,11 @@ fn python_clients(root: &Path) -> Outcome {
     let requirements = format!("{PYTHON_CLIENTS}/requirements.txt");
     let pip = format!("{PYTHON_ENVIRONMENT}/bin/pip");
     match run(root, "python3", &["-m", "venv", PYTHON_ENVIRONMENT]) {
-        Outcome::Passed => run(root, &pip, &["install", "--quiet", "--disable-pip-version-check", "--requirement", &requirements]),
+        Outcome::Passed => run(
+            root,
+            &pip,
+            &["install", "--quiet", "--disable-pip-version-check", "--requirement", &requirements],
+        ),
         other => other,
     }
 }
@@ -105,7 +110,10 @@ mod tests {
                 "strict_clients.rs::an_agents_mandate_is_a_valid_access_token",
             ],
         ),
-        ("openid-client", &["default_clients.rs::openid_client_sends_its_secret_in_the_body_and_gets_and_revokes_a_token"]),
+        (
+            "openid-client",
+            &["default_clients.rs::openid_client_sends_its_secret_in_the_body_and_gets_and_revokes_a_token"],
+        ),
         (
             "Authlib",
             &[
@@ -114,7 +122,10 @@ mod tests {
                 "default_clients.rs::authlib_as_a_public_client_revokes_its_own_token",
             ],
         ),
-        ("@modelcontextprotocol/client", &["mcp_clients.rs::the_typescript_sdk_finds_its_way_from_a_refusal_to_the_api"]),
+        (
+            "@modelcontextprotocol/client",
+            &["mcp_clients.rs::the_typescript_sdk_finds_its_way_from_a_refusal_to_the_api"],
+        ),
         ("mcp", &["mcp_clients.rs::the_python_sdk_finds_its_way_from_a_refusal_to_the_api"]),
         (
             "libfaketime",
@@ -161,8 +172,17 @@ mod tests {
 
     #[test]
     fn a_test_that_is_gone_or_does_not_run_is_no_test() {
-        assert!(has_test("#[test]\nfn a() {\n", "a") && has_test("x\n#[tokio::test(flavor = \"y\")]\nasync fn a() {\n", "a"));
-        for text in ["", "fn a() {\n", "#[test]\nfn ab() {\n", "#[test]\n#[ignore]\nfn a() {\n", "// #[test]\n// fn a() {\n"] {
+        assert!(
+            has_test("#[test]\nfn a() {\n", "a")
+                && has_test("x\n#[tokio::test(flavor = \"y\")]\nasync fn a() {\n", "a")
+        );
+        for text in [
+            "",
+            "fn a() {\n",
+            "#[test]\nfn ab() {\n",
+            "#[test]\n#[ignore]\nfn a() {\n",
+            "// #[test]\n// fn a() {\n",
+        ] {
             assert!(!has_test(text, "a"), "{text}");
         }
     }
@@ -172,21 +192,43 @@ mod tests {
     fn every_program_that_the_book_names_is_pinned_and_has_a_test() {
         let read = |path: &str| fs::read_to_string(crate::root().join(path)).unwrap();
         let page = read("docs/src/tried-with.md");
-        let pinned = ["crates/testkit/node-clients/package.json", "crates/testkit/python-clients/requirements.txt"].map(read).concat();
+        let pinned =
+            ["crates/testkit/node-clients/package.json", "crates/testkit/python-clients/requirements.txt"]
+                .map(read)
+                .concat();
         let examples = read("examples/javascript/package.json");
-        let rows: Vec<Vec<&str>> = page.lines().filter(|line| line.starts_with('|')).skip(2).map(|row| row.split('|').collect()).collect();
+        let rows: Vec<Vec<&str>> = page
+            .lines()
+            .filter(|line| line.starts_with('|'))
+            .skip(2)
+            .map(|row| row.split('|').collect())
+            .collect();
         let programs: Vec<&str> = rows.iter().map(|row| row[1].trim().trim_matches('`')).collect();
-        assert_eq!(programs, TRIED_BY.iter().map(|(program, _)| *program).collect::<Vec<_>>(), "of each row it is known what tries it");
+        assert_eq!(
+            programs,
+            TRIED_BY.iter().map(|(program, _)| *program).collect::<Vec<_>>(),
+            "of each row it is known what tries it"
+        );
         for row in rows {
             let (program, version, tests) = (row[1].trim().trim_matches('`'), row[2].trim(), row[4]);
-            let forms = [format!("\"{program}\": \"{version}\""), format!("{program}=={version}"), format!("{program}[crypto]=={version}")];
-            assert!(version == "Debian's" || forms.iter().any(|form| pinned.contains(form)), "{program} {version} is pinned nowhere");
+            let forms = [
+                format!("\"{program}\": \"{version}\""),
+                format!("{program}=={version}"),
+                format!("{program}[crypto]=={version}"),
+            ];
+            assert!(
+                version == "Debian's" || forms.iter().any(|form| pinned.contains(form)),
+                "{program} {version} is pinned nowhere"
+            );
             let other = examples.contains(&format!("\"{program}\":")) && !examples.contains(&forms[0]);
             assert!(!other, "the examples use another version of {program} than {version}");
             let (_, tried_by) = TRIED_BY.iter().find(|(tried, _)| *tried == program).unwrap();
             let mut files = Vec::new();
             for (file, name) in tried_by.iter().map(|test| test.split_once("::").unwrap()) {
-                assert!(has_test(&read(&format!("crates/mandate/tests/interop/{file}")), name), "{program}: {file} has no test {name}");
+                assert!(
+                    has_test(&read(&format!("crates/mandate/tests/interop/{file}")), name),
+                    "{program}: {file} has no test {name}"
+                );
                 files.push(file);
             }
             files.dedup();

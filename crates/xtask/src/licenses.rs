@@ -1,7 +1,7 @@
 //! Which dependencies are allowed: `cargo metadata` against `deny.toml`, the file that cargo-deny reads too.
 //!
-//! It reads the part of that file that the project uses, and refuses a key that it does not know: a written rule that is not
-//! enforced would be worse than none.
+//! It reads the part of that file that the project uses, and refuses a key that it does not know: a written
+//! rule that is not enforced would be worse than none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -187,9 +187,13 @@ fn read(text: &str) -> Result<Rules, LicenseError> {
         return Err(LicenseError::Unheld("allow-wildcard-paths = false".to_owned()));
     }
     // cargo-deny takes versions beside the name; here names are compared.
-    let plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    let plain = |name: &str| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+    };
     match rules.bans.deny.iter().find(|banned| !plain(&banned.name)) {
-        Some(banned) => Err(LicenseError::Unheld(format!("the ban of `{}`, which is more than a name,", banned.name))),
+        Some(banned) => {
+            Err(LicenseError::Unheld(format!("the ban of `{}`, which is more than a name,", banned.name)))
+        }
         None => Ok(rules),
     }
 }
@@ -198,13 +202,26 @@ fn read(text: &str) -> Result<Rules, LicenseError> {
 fn metadata(root: &Path, manifest: &str, rules: &Rules) -> Result<Metadata, LicenseError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["metadata", "--manifest-path", manifest, "--locked", "--all-features", "--format-version", "1"]).current_dir(root);
+    command
+        .args([
+            "metadata",
+            "--manifest-path",
+            manifest,
+            "--locked",
+            "--all-features",
+            "--format-version",
+            "1",
+        ])
+        .current_dir(root);
     for target in &rules.graph.targets {
         command.args(["--filter-platform", target]);
     }
     let output = command.output()?;
     if !output.status.success() {
-        return Err(LicenseError::Cargo(format!("{manifest}: {}", String::from_utf8_lossy(&output.stderr).trim())));
+        return Err(LicenseError::Cargo(format!(
+            "{manifest}: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        )));
     }
     Ok(serde_json::from_slice(&output.stdout)?)
 }
@@ -234,8 +251,11 @@ fn compare(rules: &Rules, metadata: &Metadata, shipped: &BTreeSet<&str>) -> Vec<
             None => broken.push(format!("{who} names no license")),
             Some(text) => match permitted(text, &rules.licenses.allow) {
                 Ok(true) => {}
-                Ok(false) => broken.push(format!("{who} is licensed as {text}, of which [licenses] allows nothing that is enough")),
-                Err(error) => broken.push(format!("{who} has a license that is not understood: {text}: {}", error.reason)),
+                Ok(false) => broken.push(format!(
+                    "{who} is licensed as {text}, of which [licenses] allows nothing that is enough"
+                )),
+                Err(error) => broken
+                    .push(format!("{who} has a license that is not understood: {text}: {}", error.reason)),
             },
         }
     }
@@ -244,13 +264,16 @@ fn compare(rules: &Rules, metadata: &Metadata, shipped: &BTreeSet<&str>) -> Vec<
 
 /// The packages that are part of a build of a workspace package, without being its dev-dependencies.
 fn shipped(metadata: &Metadata) -> BTreeSet<&str> {
-    let nodes: BTreeMap<&str, &Node> = metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
-    let mut open: Vec<&str> = metadata.packages.iter().filter(|p| p.source.is_none()).map(|p| p.id.as_str()).collect();
+    let nodes: BTreeMap<&str, &Node> =
+        metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
+    let mut open: Vec<&str> =
+        metadata.packages.iter().filter(|p| p.source.is_none()).map(|p| p.id.as_str()).collect();
     let mut reached: BTreeSet<&str> = open.iter().copied().collect();
     while let Some(id) = open.pop() {
         for edge in nodes.get(id).into_iter().flat_map(|node| &node.deps) {
             // Of an edge without any kind nothing is known.
-            let only_tests = !edge.dep_kinds.is_empty() && edge.dep_kinds.iter().all(|kind| kind.kind.as_deref() == Some("dev"));
+            let only_tests = !edge.dep_kinds.is_empty()
+                && edge.dep_kinds.iter().all(|kind| kind.kind.as_deref() == Some("dev"));
             if !only_tests && reached.insert(&edge.pkg) {
                 open.push(&edge.pkg);
             }
@@ -278,7 +301,8 @@ mod tests {
 
     #[test]
     fn an_expression_is_met_by_one_side_of_or_and_both_sides_of_and() {
-        let allowed = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception"].map(|text| Licensee::parse(text).unwrap());
+        let allowed = ["MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception"]
+            .map(|text| Licensee::parse(text).unwrap());
         for (expression, met) in [
             ("MIT", Some(true)),
             ("GPL-3.0-only", Some(false)),
@@ -322,7 +346,8 @@ mod tests {
     fn metadata() -> Metadata {
         let registry = super::CRATES_IO;
         let package = |name: &str, license: &str, source: Option<&str>| serde_json::json!({"id": name, "name": name, "version": "1.0.0", "license": license, "source": source, "publish": null, "dependencies": []});
-        let edge = |to: &str, kind: Option<&str>| serde_json::json!({"pkg": to, "dep_kinds": [{"kind": kind}]});
+        let edge =
+            |to: &str, kind: Option<&str>| serde_json::json!({"pkg": to, "dep_kinds": [{"kind": kind}]});
         let mut own = package("own", "Proprietary", None);
         own["publish"] = serde_json::json!([]);
         own["dependencies"] = serde_json::json!([{"name": "any", "req": "*", "path": null}, {"name": "beside", "req": "*", "path": "/p"}]);
@@ -375,7 +400,8 @@ mod tests {
     fn a_rule_that_would_not_be_held_is_refused() {
         assert!(read(&RULES.replace("MIT", "MTI")).is_err(), "no such license");
         assert!(read("[advisories]\nyanked = \"deny\"").is_err());
-        let refused = |from: &str, to: &str| matches!(read(&RULES.replace(from, to)), Err(LicenseError::Unheld(_)));
+        let refused =
+            |from: &str, to: &str| matches!(read(&RULES.replace(from, to)), Err(LicenseError::Unheld(_)));
         assert!(refused("allow-wildcard-paths = true", "allow-wildcard-paths = false"));
         for name in ["bad@1", "bad:1.2", "bad = 1", ""] {
             assert!(refused("crate = \"bad\"", &format!("crate = \"{name}\"")), "{name:?}");

@@ -1,6 +1,10 @@
 //! The project's own tasks: `cargo xtask <command>`.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool speaks on stdout and stderr")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool speaks on stdout and stderr"
+)]
 
 mod architecture;
 mod attacks;
@@ -78,7 +82,8 @@ fn run(task: Task) -> Result<ExitCode, Box<dyn std::error::Error>> {
     match task {
         Task::Codegen { check } => {
             let arguments = ["run", "--quiet", "--locked", "--package", "mandate-codegen", "--"];
-            let outcome = steps::cargo(root(), &[&arguments[..], if check { &["--check"] } else { &[] }].concat());
+            let outcome =
+                steps::cargo(root(), &[&arguments[..], if check { &["--check"] } else { &[] }].concat());
             return Ok(if outcome == steps::Outcome::Passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Task::Tidy => {

@@ -1,7 +1,7 @@
 //! The modules of one crate, and which file needs which.
 //!
-//! A name leads to the file that defines it, through any number of `use` and `pub use`. To declare a module, or to give a name
-//! of another module to others, does not need that module; to use the name does.
+//! A name leads to the file that defines it, through any number of `use` and `pub use`. To declare a module,
+//! or to give a name of another module to others, does not need that module; to use the name does.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -158,9 +158,11 @@ impl<'a> Modules<'a> {
         if here.items.contains(name) {
             return Some(Place::Item(here.file));
         }
-        here.bound.iter().filter(|bound| bound.name.is_none()).find_map(|all| match self.follow(here, &all.import.path, hops)? {
-            Place::Module(module) => self.named(module, name, hops),
-            Place::Item(_) | Place::Outside => None,
+        here.bound.iter().filter(|bound| bound.name.is_none()).find_map(|all| {
+            match self.follow(here, &all.import.path, hops)? {
+                Place::Module(module) => self.named(module, name, hops),
+                Place::Item(_) | Place::Outside => None,
+            }
         })
     }
 }
@@ -181,7 +183,14 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn new(text: &'a str, path: Vec<&'a str>, file: &'a str) -> Self {
         let module = Module { path, file, ..Module::default() };
-        Self { tokens: Tokens::shipped(text), at: 0, depth: 0, open: vec![(module, 0)], closed: Vec::new(), elsewhere: Vec::new() }
+        Self {
+            tokens: Tokens::shipped(text),
+            at: 0,
+            depth: 0,
+            open: vec![(module, 0)],
+            closed: Vec::new(),
+            elsewhere: Vec::new(),
+        }
     }
 
     fn read(mut self) -> Self {
@@ -221,7 +230,9 @@ impl<'a> Reader<'a> {
                 self.at += 1;
             }
             ("}", _) => self.close(),
-            ("fn" | "struct" | "enum" | "union" | "trait" | "type" | "const" | "static", name) => self.define(name),
+            ("fn" | "struct" | "enum" | "union" | "trait" | "type" | "const" | "static", name) => {
+                self.define(name)
+            }
             ("macro_rules", "!") => self.define(third),
             _ if is_name(first) => self.mention(),
             _ => self.at += 1,
@@ -272,7 +283,8 @@ impl<'a> Reader<'a> {
     fn mention(&mut self) {
         let line = self.tokens.line(self.at);
         // A field, a method, or a name of another crate.
-        let belongs = self.at.checked_sub(1).is_some_and(|before| matches!(self.tokens.text(before), "." | "::"));
+        let belongs =
+            self.at.checked_sub(1).is_some_and(|before| matches!(self.tokens.text(before), "." | "::"));
         let first = self.text(0);
         let mut path = vec![first];
         self.at += 1;
@@ -290,7 +302,13 @@ impl<'a> Reader<'a> {
 }
 
 /// Reads the tree of a `use` that begins at `at`, below `above`. Returns the place behind it.
-fn tree<'a>(tokens: &Tokens<'a>, mut at: usize, above: &[&'a str], public: bool, names: &mut Vec<Bound<'a>>) -> usize {
+fn tree<'a>(
+    tokens: &Tokens<'a>,
+    mut at: usize,
+    above: &[&'a str],
+    public: bool,
+    names: &mut Vec<Bound<'a>>,
+) -> usize {
     let mut path = above.to_vec();
     let line = tokens.line(at);
     loop {
@@ -336,7 +354,9 @@ mod tests {
     fn arrows(files: &[(&'static str, &'static str)]) -> Vec<String> {
         let files: BTreeMap<&str, &str> = files.iter().copied().collect();
         let arrows = Modules::read(&files, "lib.rs").arrows();
-        let each = arrows.iter().flat_map(|(from, needed)| needed.iter().map(move |(to, import)| (from, to, import)));
+        let each = arrows
+            .iter()
+            .flat_map(|(from, needed)| needed.iter().map(move |(to, import)| (from, to, import)));
         each.map(|(from, to, import)| format!("{from} -> {to} by {import}")).collect()
     }
 
@@ -358,7 +378,12 @@ mod tests {
             ("pub use crate::b::Bee; fn f(x: Bee) {}", "a.rs -> b.rs by crate::b::Bee"),
         ] {
             let b = "pub mod inner; pub struct Bee; pub fn bee() {} pub const END: u8 = 1;";
-            let files = [("lib.rs", "mod a; mod b;"), ("a.rs", text), ("b.rs", b), ("b/inner.rs", "pub struct Deep;")];
+            let files = [
+                ("lib.rs", "mod a; mod b;"),
+                ("a.rs", text),
+                ("b.rs", b),
+                ("b/inner.rs", "pub struct Deep;"),
+            ];
             let all = arrows(&files);
             assert!(all.len() == 1 && all[0] == expected.trim_end_matches("::*"), "{text}: {all:?}");
         }
@@ -379,7 +404,12 @@ mod tests {
             "#[cfg(test)] mod checks;",
             "fn f(x: &Y) -> impl Fn() + use<'_> { crate::a::g() }",
         ] {
-            let files = [("lib.rs", "mod a; mod b;"), ("a.rs", text), ("a/checks.rs", "use crate::b::Bee;"), ("b.rs", "pub struct Bee;")];
+            let files = [
+                ("lib.rs", "mod a; mod b;"),
+                ("a.rs", text),
+                ("a/checks.rs", "use crate::b::Bee;"),
+                ("b.rs", "pub struct Bee;"),
+            ];
             assert_eq!(arrows(&files), Vec::<String>::new(), "{text}");
         }
     }
@@ -394,7 +424,12 @@ mod tests {
             ("mod a; pub mod b; pub struct Deep;", "lib.rs"),
         ] {
             let b = "mod inner; pub use self::inner::{Deep, Deep as Renamed};";
-            let files = [("lib.rs", lib), ("a.rs", "use crate::Deep;"), ("b/mod.rs", b), ("b/inner.rs", "pub struct Deep;")];
+            let files = [
+                ("lib.rs", lib),
+                ("a.rs", "use crate::Deep;"),
+                ("b/mod.rs", b),
+                ("b/inner.rs", "pub struct Deep;"),
+            ];
             let found = arrows(&files);
             assert!(found.contains(&format!("a.rs -> {expected} by crate::Deep")), "{lib}: {found:?}");
         }

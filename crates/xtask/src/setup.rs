@@ -1,5 +1,5 @@
-//! Programs that tests need and that may be missing: they are installed if the user may do so, and otherwise named in a line
-//! to paste.
+//! Programs that tests need and that may be missing: they are installed if the user may do so, and otherwise
+//! named in a line to paste.
 
 use std::path::Path;
 use std::process::Command;
@@ -23,12 +23,42 @@ pub(crate) const TEST: &[Need] = &[
 
 /// What `cargo xtask interop` needs.
 pub(crate) const INTEROP: &[Need] = &[
-    Need { program: "chromedriver", arguments: &["--version"], packages: &["chromium", "chromium-driver"], used_by: "the browser" },
-    Need { program: "node", arguments: &["--version"], packages: &["nodejs"], used_by: "the clients in JavaScript" },
-    Need { program: "npm", arguments: &["--version"], packages: &["npm"], used_by: "the clients in JavaScript" },
-    Need { program: "python3", arguments: MAKES_ENVIRONMENTS, packages: &["python3", "python3-venv"], used_by: "the clients in Python" },
-    Need { program: "faketime", arguments: &["--version"], packages: &["faketime"], used_by: "the tests of a clock set back" },
-    Need { program: "pg_ctlcluster", arguments: &["--version"], packages: &["postgresql"], used_by: "the tests on PostgreSQL" },
+    Need {
+        program: "chromedriver",
+        arguments: &["--version"],
+        packages: &["chromium", "chromium-driver"],
+        used_by: "the browser",
+    },
+    Need {
+        program: "node",
+        arguments: &["--version"],
+        packages: &["nodejs"],
+        used_by: "the clients in JavaScript",
+    },
+    Need {
+        program: "npm",
+        arguments: &["--version"],
+        packages: &["npm"],
+        used_by: "the clients in JavaScript",
+    },
+    Need {
+        program: "python3",
+        arguments: MAKES_ENVIRONMENTS,
+        packages: &["python3", "python3-venv"],
+        used_by: "the clients in Python",
+    },
+    Need {
+        program: "faketime",
+        arguments: &["--version"],
+        packages: &["faketime"],
+        used_by: "the tests of a clock set back",
+    },
+    Need {
+        program: "pg_ctlcluster",
+        arguments: &["--version"],
+        packages: &["postgresql"],
+        used_by: "the tests on PostgreSQL",
+    },
 ];
 
 /// Debian's Python comes without the module that puts pip into an environment.
@@ -43,13 +73,22 @@ pub(crate) fn install(root: &Path, needs: &[Need]) -> Outcome {
         return Outcome::Passed;
     }
     if !present("apt-get") {
-        return Outcome::Skipped(format!("missing, as Debian calls it: {}; {}", packages.join(" "), without(&missing)));
+        return Outcome::Skipped(format!(
+            "missing, as Debian calls it: {}; {}",
+            packages.join(" "),
+            without(&missing)
+        ));
     }
     if !am_root() {
-        return Outcome::Skipped(format!("{}\n  to install it: {}", without(&missing), to_paste(&packages, present("sudo"))));
+        return Outcome::Skipped(format!(
+            "{}\n  to install it: {}",
+            without(&missing),
+            to_paste(&packages, present("sudo"))
+        ));
     }
     println!("installing {}", packages.join(" "));
-    for step in [&["update"][..], &[&["install", "--yes", "--no-install-recommends"], &packages[..]].concat()] {
+    for step in [&["update"][..], &[&["install", "--yes", "--no-install-recommends"], &packages[..]].concat()]
+    {
         let outcome = run(root, "apt-get", step);
         if outcome != Outcome::Passed {
             return outcome;
@@ -79,7 +118,11 @@ pub(crate) fn components(root: &Path) -> Outcome {
         return Outcome::Passed;
     }
     let add = ["component", "add", "rustfmt", "clippy"];
-    if present("rustup") && run(root, "rustup", &add) == Outcome::Passed && component("fmt") && component("clippy") {
+    if present("rustup")
+        && run(root, "rustup", &add) == Outcome::Passed
+        && component("fmt")
+        && component("clippy")
+    {
         return Outcome::Passed;
     }
     Outcome::Skipped(

@@ -9,10 +9,12 @@ const SOFT_LINES: usize = 600;
 const HARD_LINES: usize = 1000;
 
 /// Names that say nothing about what a module does.
-const EMPTY_NAMES: &[&str] = &["util", "utils", "common", "helper", "helpers", "manager", "managers", "misc", "stuff"];
+const EMPTY_NAMES: &[&str] =
+    &["util", "utils", "common", "helper", "helpers", "manager", "managers", "misc", "stuff"];
 
 /// Marks of unfinished work. Written in halves so that this file passes its own rule.
-const UNFINISHED: &[&str] = &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK")];
+const UNFINISHED: &[&str] =
+    &[concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("HA", "CK")];
 const UNFINISHED_MACROS: &[&str] = &[concat!("to", "do!"), concat!("unimple", "mented!")];
 
 /// The names of test doubles. They belong in the testkit, which no shipped crate depends on.
@@ -21,9 +23,16 @@ const DOUBLES: &[&str] = &["Fake", "Mock", "Stub", "Dummy"];
 /// Calls that make or replace a file by its path: they follow links and do not check the owner.
 const WRITES: &[&str] = &["fs::write(", "File::create", "File::options(", "OpenOptions", "fs::copy("];
 
-/// Who may use that: the crate that makes files safely, programs of developers, and the verifier where that crate does not build.
-const MAY_WRITE: &[&str] =
-    &["crates/files/", "crates/testkit/", "crates/bench/", "crates/codegen/", "crates/xtask/", "crates/verifier/src/cache_file.rs"];
+/// Who may use that: the crate that makes files safely, programs of developers, and the verifier where that
+/// crate does not build.
+const MAY_WRITE: &[&str] = &[
+    "crates/files/",
+    "crates/testkit/",
+    "crates/bench/",
+    "crates/codegen/",
+    "crates/xtask/",
+    "crates/verifier/src/cache_file.rs",
+];
 
 /// What takes in code of a file with any name.
 const INCLUDES: &[&str] = &["#[path =", "include!("];
@@ -62,9 +71,17 @@ pub(crate) fn check(file: &File, findings: &mut Vec<Finding>) {
 fn length(file: &File, findings: &mut Vec<Finding>) {
     let lines = file.text.lines().count();
     if lines > HARD_LINES {
-        findings.push(Finding::error(file, lines, format!("{lines} lines; split it, {HARD_LINES} is the limit")));
+        findings.push(Finding::error(
+            file,
+            lines,
+            format!("{lines} lines; split it, {HARD_LINES} is the limit"),
+        ));
     } else if lines > SOFT_LINES {
-        findings.push(Finding::warning(file, lines, format!("{lines} lines; consider splitting it, {SOFT_LINES} is the aim")));
+        findings.push(Finding::warning(
+            file,
+            lines,
+            format!("{lines} lines; consider splitting it, {SOFT_LINES} is the aim"),
+        ));
     }
 }
 
@@ -76,7 +93,8 @@ fn module_name(file: &File, findings: &mut Vec<Finding>) {
     }
     for (number, line) in file.lines() {
         let mut words = line.split_whitespace().skip_while(|word| word.starts_with("pub"));
-        let inline = words.next() == Some("mod") && words.next().is_some_and(|name| EMPTY_NAMES.contains(&name));
+        let inline =
+            words.next() == Some("mod") && words.next().is_some_and(|name| EMPTY_NAMES.contains(&name));
         if inline {
             findings.push(Finding::error(file, number, "a module's name must say what it does".to_owned()));
         }
@@ -121,7 +139,8 @@ fn reasons(file: &File, findings: &mut Vec<Finding>) {
 
 /// The lines of a shipped file, without its unit tests, which are at its end.
 fn shipped_lines(file: &File) -> impl Iterator<Item = (usize, &str)> {
-    let shipped = file.path.starts_with("crates/") && file.path.contains("/src/") && !file.path.ends_with("/tests.rs");
+    let shipped =
+        file.path.starts_with("crates/") && file.path.contains("/src/") && !file.path.ends_with("/tests.rs");
     file.lines().take_while(move |(_, line)| shipped && !line.starts_with("#[cfg(test)]"))
 }
 
@@ -141,17 +160,23 @@ fn writes(file: &File, findings: &mut Vec<Finding>) {
     }
 }
 
-/// A module is in the file that has its name: otherwise one crate takes in code of another, or code whose imports are not checked.
+/// A module is in the file that has its name: otherwise one crate takes in code of another, or code whose
+/// imports are not checked.
 fn taken_in(file: &File, findings: &mut Vec<Finding>) {
     for (number, line) in shipped_lines(file) {
         let from = INCLUDES.iter().find_map(|start| line.trim_start().strip_prefix(*start));
         if from.is_some_and(|from| !from.starts_with(GENERATED)) {
-            findings.push(Finding::error(file, number, "a module is in the file that has its name".to_owned()));
+            findings.push(Finding::error(
+                file,
+                number,
+                "a module is in the file that has its name".to_owned(),
+            ));
         }
     }
 }
 
-/// Where errors are mapped to a wire, no arm takes what it does not name: a new error is a decision about its answer.
+/// Where errors are mapped to a wire, no arm takes what it does not name: a new error is a decision about its
+/// answer.
 fn wildcards(file: &File, findings: &mut Vec<Finding>) {
     if !WIRES.contains(&file.path.as_str()) {
         return;
@@ -166,15 +191,21 @@ fn wildcards(file: &File, findings: &mut Vec<Finding>) {
         }
         let pattern = pattern.split_once(" if ").map_or(pattern, |(pattern, _)| pattern);
         if pattern.split('|').any(|one| takes_anything(one.trim())) {
-            findings.push(Finding::error(file, number, "a wildcard arm hides new errors from this wire; name what it takes".to_owned()));
+            findings.push(Finding::error(
+                file,
+                number,
+                "a wildcard arm hides new errors from this wire; name what it takes".to_owned(),
+            ));
         }
     }
 }
 
 /// Whether a pattern takes every value: `_`, a tuple of nothing else, or a name that is no variant.
 fn takes_anything(pattern: &str) -> bool {
-    let nothing_named = pattern.contains('_') && pattern.chars().all(|c| matches!(c, '_' | '(' | ')' | ',' | ' '));
-    let name = pattern.starts_with(|c: char| c.is_ascii_lowercase()) && pattern.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let nothing_named =
+        pattern.contains('_') && pattern.chars().all(|c| matches!(c, '_' | '(' | ')' | ',' | ' '));
+    let name = pattern.starts_with(|c: char| c.is_ascii_lowercase())
+        && pattern.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     nothing_named || (name && !matches!(pattern, "true" | "false"))
 }
 
@@ -194,17 +225,22 @@ fn doubles(file: &File, findings: &mut Vec<Finding>) {
 /// The definitions that weaken a check, as `path:line name`.
 pub(crate) fn dangerous(files: &[File]) -> Vec<String> {
     let mut found = Vec::new();
-    for file in files.iter().filter(|f| f.hand_written() && f.is_rust() && !f.path.starts_with("crates/xtask/")) {
+    for file in
+        files.iter().filter(|f| f.hand_written() && f.is_rust() && !f.path.starts_with("crates/xtask/"))
+    {
         for (number, line) in file.lines() {
             let code = line.split("//").next().unwrap_or(line);
             let field = code.trim_start().split_once(':').map(|(name, _)| name.trim_end());
-            if let Some(name) = field.filter(|name| name.starts_with("dangerous_") && name.chars().all(|c| c.is_alphanumeric() || c == '_'))
-            {
+            if let Some(name) = field.filter(|name| {
+                name.starts_with("dangerous_") && name.chars().all(|c| c.is_alphanumeric() || c == '_')
+            }) {
                 found.push(format!("{}:{number} {name}", file.path));
             }
-            let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).peekable();
+            let mut words =
+                code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|w| !w.is_empty()).peekable();
             while let Some(word) = words.next() {
-                let defines = matches!(word, "fn" | "const" | "static" | "mod" | "let") || word.starts_with("pub");
+                let defines =
+                    matches!(word, "fn" | "const" | "static" | "mod" | "let") || word.starts_with("pub");
                 if let Some(name) = words.peek().filter(|name| defines && name.starts_with("dangerous_")) {
                     found.push(format!("{}:{number} {name}", file.path));
                 }
@@ -253,7 +289,12 @@ mod tests {
 
     #[test]
     fn unfinished_work_is_refused_in_any_text() {
-        for mark in [concat!("// TO", "DO: x"), concat!("// XX", "X"), concat!("unimple", "mented!()"), concat!("(FIX", "ME)")] {
+        for mark in [
+            concat!("// TO", "DO: x"),
+            concat!("// XX", "X"),
+            concat!("unimple", "mented!()"),
+            concat!("(FIX", "ME)"),
+        ] {
             assert!(refused("crates/a/src/b.rs", mark), "{mark}");
             assert!(refused("docs/a.md", mark), "{mark}");
         }
@@ -278,10 +319,20 @@ mod tests {
 
     #[test]
     fn a_file_that_is_written_by_its_path_is_refused_in_shipped_code() {
-        for call in ["std::fs::write(&path, text)?;", "let file = File::create(path)?;", "OpenOptions::new().write(true)"] {
+        for call in [
+            "std::fs::write(&path, text)?;",
+            "let file = File::create(path)?;",
+            "OpenOptions::new().write(true)",
+        ] {
             assert!(refused("crates/a/src/b.rs", call), "{call}");
-            assert!(!refused("crates/files/src/b.rs", call) && !refused("crates/a/tests/it/b.rs", call), "{call}");
-            assert!(!refused("crates/a/src/b.rs", &format!("#[cfg(test)]\nmod tests {{\n    {call}\n}}")), "{call}");
+            assert!(
+                !refused("crates/files/src/b.rs", call) && !refused("crates/a/tests/it/b.rs", call),
+                "{call}"
+            );
+            assert!(
+                !refused("crates/a/src/b.rs", &format!("#[cfg(test)]\nmod tests {{\n    {call}\n}}")),
+                "{call}"
+            );
         }
         assert!(!refused("crates/a/src/b.rs", "dir.replace(name, 0o600, content, entropy)?;"));
     }

@@ -38,7 +38,12 @@ impl Steps {
     /// Runs a step and remembers how it ended. After a failure, the later steps run nevertheless.
     pub(crate) fn take(&mut self, name: &str, step: impl FnOnce() -> Outcome) {
         self.done += 1;
-        println!("\n== step {} of {}, after {}: {name}", self.done, self.announced.max(self.done), elapsed(self.began.elapsed()));
+        println!(
+            "\n== step {} of {}, after {}: {name}",
+            self.done,
+            self.announced.max(self.done),
+            elapsed(self.began.elapsed())
+        );
         let outcome = step();
         if let Outcome::Failed(why) | Outcome::Skipped(why) = &outcome {
             println!("{why}");
@@ -81,13 +86,20 @@ impl Steps {
     }
 }
 
-/// The name of the variable that names the file in which tests write that they could not be run. `mandate-testkit` reads it.
+/// The name of the variable that names the file in which tests write that they could not be run.
+/// `mandate-testkit` reads it.
 const SKIPPED_TESTS: &str = "MANDATE_SKIPPED_TESTS";
 
 impl Steps {
-    /// `cargo test` as a step. Tests that could not be run are counted as skipped, each by its name: a test harness counts
-    /// them as passed.
-    pub(crate) fn cargo_test(&mut self, root: &Path, name: &str, arguments: &[&str], environment: &[(&str, &Path)]) {
+    /// `cargo test` as a step. Tests that could not be run are counted as skipped, each by its name: a test
+    /// harness counts them as passed.
+    pub(crate) fn cargo_test(
+        &mut self,
+        root: &Path,
+        name: &str,
+        arguments: &[&str],
+        environment: &[(&str, &Path)],
+    ) {
         let skipped = tempfile::NamedTempFile::new();
         self.take(name, || match &skipped {
             Err(error) => Outcome::Failed(format!("a temporary file cannot be made: {error}")),
@@ -111,15 +123,21 @@ fn take_skipped(file: &Path, steps: &mut Steps) {
             }
         }
         Err(error) => {
-            steps.note("tests that were skipped".to_owned(), Outcome::Failed(format!("{} cannot be read: {error}", file.display())));
+            steps.note(
+                "tests that were skipped".to_owned(),
+                Outcome::Failed(format!("{} cannot be read: {error}", file.display())),
+            );
         }
     }
 }
 
 /// Each line is a test's name, a tab, and why it was not run.
 fn skips(text: &str) -> Vec<(String, String)> {
-    let mut all: Vec<(String, String)> =
-        text.lines().filter_map(|line| line.split_once('\t')).map(|(test, why)| (test.to_owned(), why.to_owned())).collect();
+    let mut all: Vec<(String, String)> = text
+        .lines()
+        .filter_map(|line| line.split_once('\t'))
+        .map(|(test, why)| (test.to_owned(), why.to_owned()))
+        .collect();
     all.sort();
     all.dedup();
     all
@@ -135,7 +153,12 @@ fn elapsed(time: Duration) -> String {
 
 /// Whether the command can be run and succeeds.
 pub(crate) fn answers(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Runs cargo.
@@ -150,7 +173,13 @@ pub(crate) fn run(dir: &Path, program: &str, arguments: &[&str]) -> Outcome {
 
 fn run_with(dir: &Path, program: &str, arguments: &[&str], environment: &[(&str, &Path)]) -> Outcome {
     println!("$ {program} {}", arguments.join(" "));
-    match Command::new(program).args(arguments).envs(environment.iter().copied()).current_dir(dir).stdin(Stdio::null()).status() {
+    match Command::new(program)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .status()
+    {
         Ok(status) if status.success() => Outcome::Passed,
         Ok(status) => Outcome::Failed(format!("{program}: {status}")),
         Err(error) => Outcome::Failed(format!("{program} could not be started: {error}")),
@@ -173,7 +202,10 @@ mod tests {
         steps.take("d", || Outcome::Passed);
         assert_eq!(steps.failed(), 1);
         let summary = steps.summary();
-        assert!(summary.contains("FAILED   b: broken\n") && summary.contains("skipped  c: not here\n"), "{summary}");
+        assert!(
+            summary.contains("FAILED   b: broken\n") && summary.contains("skipped  c: not here\n"),
+            "{summary}"
+        );
         assert_eq!(summary.lines().last(), Some("2 passed, 1 failed, 1 skipped"));
     }
 

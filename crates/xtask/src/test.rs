@@ -31,7 +31,9 @@ impl Default for TestArguments {
 pub(crate) fn take(root: &Path, arguments: &TestArguments, steps: &mut Steps) {
     let targets = fuzz_targets(root);
     steps.announce(9);
-    let set_up = |install: &dyn Fn() -> Outcome| if arguments.no_setup { Outcome::Skipped("--no-setup".to_owned()) } else { install() };
+    let set_up = |install: &dyn Fn() -> Outcome| {
+        if arguments.no_setup { Outcome::Skipped("--no-setup".to_owned()) } else { install() }
+    };
     steps.take("programs that the tests need", || set_up(&|| setup::install(root, setup::TEST)));
     steps.take("components of the toolchain", || set_up(&|| setup::components(root)));
     steps.take("format", || with_component("fmt", || cargo(root, &["fmt", "--all", "--check"])));
@@ -57,16 +59,26 @@ pub(crate) fn take(root: &Path, arguments: &TestArguments, steps: &mut Steps) {
 
 /// Takes a step that needs `cargo NAME`.
 fn with_component(name: &str, step: impl FnOnce() -> Outcome) -> Outcome {
-    if setup::component(name) { step() } else { Outcome::Skipped(format!("there is no cargo {name}: rustup component add rustfmt clippy")) }
+    if setup::component(name) {
+        step()
+    } else {
+        Outcome::Skipped(format!("there is no cargo {name}: rustup component add rustfmt clippy"))
+    }
 }
 
 /// The Rust version whose lints the code is known to pass, as `major.minor`.
 const JUDGED_WITH: (u32, u32) = (1, 95);
 
-/// A lint that a later Rust brings is shown and fails nothing: a developer who clones the project a year from now has broken
-/// no rule that the project knew. Such a lint is enforced once the code passes it and [`JUDGED_WITH`] says so.
+/// A lint that a later Rust brings is shown and fails nothing: a developer who clones the project a year from
+/// now has broken no rule that the project knew. Such a lint is enforced once the code passes it and
+/// [`JUDGED_WITH`] says so.
 fn lints(root: &Path) -> Outcome {
-    let version = Command::new("rustc").arg("--version").current_dir(root).output().map(|output| output.stdout).unwrap_or_default();
+    let version = Command::new("rustc")
+        .arg("--version")
+        .current_dir(root)
+        .output()
+        .map(|output| output.stdout)
+        .unwrap_or_default();
     let later = later(&String::from_utf8_lossy(&version));
     // `--all-targets` leaves out what `cargo test` does not run.
     let refusing: &[&str] = if later { &[] } else { &["--", "-D", "warnings"] };
@@ -83,14 +95,22 @@ fn lints(root: &Path) -> Outcome {
 /// The result of lints that fail nothing: nothing was enforced, unless the code does not build.
 fn only_shown(outcome: Outcome) -> Outcome {
     match outcome {
-        Outcome::Passed => Outcome::Skipped(format!("Rust later than {}.{}: warnings shown, not refused", JUDGED_WITH.0, JUDGED_WITH.1)),
+        Outcome::Passed => Outcome::Skipped(format!(
+            "Rust later than {}.{}: warnings shown, not refused",
+            JUDGED_WITH.0, JUDGED_WITH.1
+        )),
         other => other,
     }
 }
 
 /// Whether `rustc --version` names a Rust version that the project does not know yet.
 fn later(version: &str) -> bool {
-    let mut numbers = version.split_whitespace().nth(1).unwrap_or_default().split('.').map_while(|part| part.parse::<u32>().ok());
+    let mut numbers = version
+        .split_whitespace()
+        .nth(1)
+        .unwrap_or_default()
+        .split('.')
+        .map_while(|part| part.parse::<u32>().ok());
     numbers.next().zip(numbers.next()).is_some_and(|version| version > JUDGED_WITH)
 }
 
@@ -101,20 +121,26 @@ fn fuzz(root: &Path, seconds: u32, targets: &[String], steps: &mut Steps) {
     let cpp = std::env::var_os("CXX").unwrap_or_else(|| "c++".into());
     let why = "there is no C++ compiler, which libFuzzer's runtime needs";
     let possible = answers(Command::new(cpp).arg("--version"));
-    let step = |arguments: &[&str]| if possible { run(root, &script, arguments) } else { Outcome::Skipped(why.to_owned()) };
+    let step = |arguments: &[&str]| {
+        if possible { run(root, &script, arguments) } else { Outcome::Skipped(why.to_owned()) }
+    };
     steps.take("build the fuzzers", || match fuzz_seeds::write(root) {
         Ok(_) => step(&["0"]),
         Err(error) => Outcome::Failed(format!("the vectors cannot be written as first inputs: {error}")),
     });
     let seconds = seconds.to_string();
-    let arguments: Vec<&str> = std::iter::once(seconds.as_str()).chain(targets.iter().map(String::as_str)).collect();
+    let arguments: Vec<&str> =
+        std::iter::once(seconds.as_str()).chain(targets.iter().map(String::as_str)).collect();
     steps.take(&format!("fuzz {} parsers", targets.len()), || step(&arguments));
 }
 
 fn fuzz_targets(root: &Path) -> Vec<String> {
     let entries = fs::read_dir(root.join("fuzz/targets")).into_iter().flatten();
-    let paths = entries.filter_map(|entry| entry.ok().map(|e| e.path())).filter(|path| path.extension().is_some_and(|e| e == "rs"));
-    let mut targets: Vec<String> = paths.filter_map(|path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned())).collect();
+    let paths = entries
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "rs"));
+    let mut targets: Vec<String> =
+        paths.filter_map(|path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned())).collect();
     targets.sort();
     targets
 }
@@ -140,14 +166,21 @@ mod tests {
         let (major, minor) = JUDGED_WITH;
         assert!(later(&format!("rustc {major}.{}.0 (abc 2027-01-01)", minor + 1)));
         assert!(later(&format!("rustc {}.0.0-nightly (abc 2027-01-01)", major + 1)));
-        for known in [format!("rustc {major}.{minor}.3 (abc 2026-04-14)"), "rustc 1.91.0".to_owned(), "rustc".to_owned(), String::new()] {
+        for known in [
+            format!("rustc {major}.{minor}.3 (abc 2026-04-14)"),
+            "rustc 1.91.0".to_owned(),
+            "rustc".to_owned(),
+            String::new(),
+        ] {
             assert!(!later(&known), "{known}");
         }
     }
 
     #[test]
     fn lints_that_refuse_nothing_have_not_passed() {
-        assert!(matches!(only_shown(Outcome::Passed), Outcome::Skipped(why) if why.starts_with("Rust later than ")));
+        assert!(
+            matches!(only_shown(Outcome::Passed), Outcome::Skipped(why) if why.starts_with("Rust later than "))
+        );
         let failed = Outcome::Failed("it does not build".to_owned());
         assert_eq!(only_shown(failed.clone()), failed);
     }

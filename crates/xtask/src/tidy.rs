@@ -62,10 +62,15 @@ fn check(root: &Path, pinned: &[Pinned], file: &File, findings: &mut Vec<Finding
     manifest(root, file, findings);
 }
 
-/// Every crate must use the workspace's lints, because otherwise they do not apply to it. Its first source file must begin
-/// with what the crate is for.
+/// Every crate must use the workspace's lints, because otherwise they do not apply to it. Its first source
+/// file must begin with what the crate is for.
 fn manifest(root: &Path, file: &File, findings: &mut Vec<Finding>) {
-    let Some(dir) = file.path.strip_prefix("crates/").and_then(|p| p.strip_suffix("/Cargo.toml")).filter(|d| !d.contains('/')) else {
+    let Some(dir) = file
+        .path
+        .strip_prefix("crates/")
+        .and_then(|p| p.strip_suffix("/Cargo.toml"))
+        .filter(|d| !d.contains('/'))
+    else {
         return;
     };
     if !file.text.contains("[lints]\nworkspace = true") {
@@ -73,7 +78,11 @@ fn manifest(root: &Path, file: &File, findings: &mut Vec<Finding>) {
     }
     let start = |name: &str| fs::read_to_string(root.join(format!("crates/{dir}/src/{name}"))).ok();
     if !start("lib.rs").or_else(|| start("main.rs")).is_some_and(|text| text.starts_with("//!")) {
-        findings.push(Finding::error(file, 1, "its first source file does not begin with what the crate is for".to_owned()));
+        findings.push(Finding::error(
+            file,
+            1,
+            "its first source file does not begin with what the crate is for".to_owned(),
+        ));
     }
 }
 
@@ -89,13 +98,25 @@ mod tests {
         for (path, text, says) in [
             ("crates/a/src/utils.rs", "", "does not say what it does"),
             ("docs/src/node.md", "This mends ticket 12.\n", "means nothing to a reader"),
-            ("docs/src/node.md", "| tested client | |\n|---|---|\n| Rust: `spiffe` 0.0 | |\n", "is not tried"),
+            (
+                "docs/src/node.md",
+                "| tested client | |\n|---|---|\n| Rust: `spiffe` 0.0 | |\n",
+                "is not tried",
+            ),
             ("crates/a/Cargo.toml", "[package]\n", "does not take the workspace's lints"),
         ] {
             let mut findings = Vec::new();
-            check(crate::root(), &pinned, &File { path: path.to_owned(), text: text.to_owned() }, &mut findings);
+            check(
+                crate::root(),
+                &pinned,
+                &File { path: path.to_owned(), text: text.to_owned() },
+                &mut findings,
+            );
             let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
-            assert!(findings.iter().any(|finding| finding.starts_with("error: ") && finding.contains(says)), "{says}: {findings:?}");
+            assert!(
+                findings.iter().any(|finding| finding.starts_with("error: ") && finding.contains(says)),
+                "{says}: {findings:?}"
+            );
         }
     }
 

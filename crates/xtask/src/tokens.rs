@@ -80,7 +80,8 @@ impl<'a> Tokens<'a> {
         }
     }
 
-    /// The place behind what the attributes before `at` belong to: an item, a field, a variant, a statement or an arm.
+    /// The place behind what the attributes before `at` belong to: an item, a field, a variant, a statement
+    /// or an arm.
     fn item_end(&self, mut at: usize) -> usize {
         while self.begins_attribute(at) {
             at = self.group_end(at + 1);
@@ -258,7 +259,10 @@ mod tests {
     fn what_only_tests_compile_is_left_out() {
         for (source, expected) in [
             ("#[cfg(test)]\nmod tests;\nfn f() {}", "fn f ( ) { }"),
-            ("#[cfg(test)]\n#[expect(clippy::panic, reason = \"x\")]\nmod tests { use a; fn g() {} }\nb", "b"),
+            (
+                "#[cfg(test)]\n#[expect(clippy::panic, reason = \"x\")]\nmod tests { use a; fn g() {} }\nb",
+                "b",
+            ),
             ("#[cfg(test)] fn f<A, B>(a: A, b: [B; 2]) -> C { d }\ne", "e"),
             ("#[test] fn f() {} g", "g"),
             ("struct A { #[cfg(test)] b: C, d: E }", "struct A { d : E }"),
@@ -267,7 +271,9 @@ mod tests {
         ] {
             assert_eq!(shipped(source), expected, "{source}");
         }
-        for source in ["# [ cfg ( not ( test ) ) ] use a ;", "# [ cfg ( all ( unix , not ( test ) ) ) ] use a ;"] {
+        for source in
+            ["# [ cfg ( not ( test ) ) ] use a ;", "# [ cfg ( all ( unix , not ( test ) ) ) ] use a ;"]
+        {
             assert_eq!(shipped(source), source);
         }
     }

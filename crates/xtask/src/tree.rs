@@ -39,7 +39,22 @@ impl File {
 const SKIPPED: &[&str] = &[".git", "target", "node_modules", "corpus", "artifacts", "book"];
 
 /// What counts as text.
-const EXTENSIONS: &[&str] = &["rs", "toml", "md", "proto", "cedar", "cedarschema", "sql", "sh", "js", "mjs", "css", "html", "json", "yml"];
+const EXTENSIONS: &[&str] = &[
+    "rs",
+    "toml",
+    "md",
+    "proto",
+    "cedar",
+    "cedarschema",
+    "sql",
+    "sh",
+    "js",
+    "mjs",
+    "css",
+    "html",
+    "json",
+    "yml",
+];
 
 /// Every text file below `root`, sorted by path.
 pub(crate) fn files(root: &Path) -> io::Result<Vec<File>> {

@@ -1,4 +1,5 @@
-//! A rule about the book: what it says was tried, in which version, is what the tests are built with or install.
+//! A rule about the book: what it says was tried, in which version, is what the tests are built with or
+//! install.
 
 use std::fs;
 use std::io;
@@ -45,11 +46,18 @@ pub(crate) fn pinned(root: &Path) -> io::Result<Vec<Pinned>> {
     let node: NodeLock = serde_json::from_str(&read("crates/testkit/node-clients/package-lock.json")?)?;
     let python = read("crates/testkit/python-clients/requirements.txt")?;
 
-    let mut pinned: Vec<Pinned> =
-        rust.package.into_iter().map(|Package { name, version }| Pinned { language: "Rust", name, version }).collect();
+    let mut pinned: Vec<Pinned> = rust
+        .package
+        .into_iter()
+        .map(|Package { name, version }| Pinned { language: "Rust", name, version })
+        .collect();
     pinned.extend(node.packages.iter().filter_map(|(path, about)| {
         let (_, name) = path.rsplit_once("node_modules/")?;
-        Some(Pinned { language: "JavaScript", name: name.to_owned(), version: about.get("version")?.as_str()?.to_owned() })
+        Some(Pinned {
+            language: "JavaScript",
+            name: name.to_owned(),
+            version: about.get("version")?.as_str()?.to_owned(),
+        })
     }));
     pinned.extend(python.lines().filter_map(|line| {
         let (name, version) = line.trim().split_once("==")?;
@@ -80,7 +88,11 @@ pub(crate) fn check(pinned: &[Pinned], file: &File, findings: &mut Vec<Finding>)
             let versions: Vec<&str> = others.map(|one| one.version.as_str()).collect();
             if !versions.iter().any(|one| is_the_version(one, version)) {
                 let used = if versions.is_empty() { "none".to_owned() } else { versions.join(", ") };
-                findings.push(Finding::error(file, number, format!("{name} {version} is not tried: the tests use {used}")));
+                findings.push(Finding::error(
+                    file,
+                    number,
+                    format!("{name} {version} is not tried: the tests use {used}"),
+                ));
             }
         }
     }
@@ -94,7 +106,8 @@ fn claims(row: &str) -> Vec<(&str, &str)> {
         .filter_map(|pair| {
             let &[name, after] = pair else { return None };
             let after = after.trim_start_matches([' ', '|']);
-            let version = after.split(|c: char| !c.is_ascii_digit() && c != '.').next()?.trim_end_matches('.');
+            let version =
+                after.split(|c: char| !c.is_ascii_digit() && c != '.').next()?.trim_end_matches('.');
             version.contains('.').then_some((name, version))
         })
         .collect()
@@ -121,8 +134,13 @@ mod tests {
     use crate::tree::File;
 
     fn found(table: &str) -> Vec<String> {
-        let pinned = [("Rust", "spiffe", "0.19.2"), ("Python", "spiffe", "0.3.2"), ("Python", "grpcio", "1.85.3")];
-        let pinned = pinned.map(|(language, name, version)| Pinned { language, name: name.to_owned(), version: version.to_owned() });
+        let pinned =
+            [("Rust", "spiffe", "0.19.2"), ("Python", "spiffe", "0.3.2"), ("Python", "grpcio", "1.85.3")];
+        let pinned = pinned.map(|(language, name, version)| Pinned {
+            language,
+            name: name.to_owned(),
+            version: version.to_owned(),
+        });
         let mut findings = Vec::new();
         check(&pinned, &File { path: "docs/src/node.md".to_owned(), text: table.to_owned() }, &mut findings);
         findings.iter().map(ToString::to_string).collect()
@@ -164,13 +182,15 @@ mod tests {
     fn what_is_pinned_was_the_newest_on_the_day_that_the_book_names() {
         let read = |path: &str| std::fs::read_to_string(crate::root().join(path)).unwrap();
         let newest: Newest = toml::from_str(&read("crates/testkit/newest-versions.toml")).unwrap();
-        let package: serde_json::Value = serde_json::from_str(&read("crates/testkit/node-clients/package.json")).unwrap();
+        let package: serde_json::Value =
+            serde_json::from_str(&read("crates/testkit/node-clients/package.json")).unwrap();
         let npm: BTreeMap<String, String> = serde_json::from_value(package["dependencies"].clone()).unwrap();
         assert_eq!(npm, newest.npm);
         let python = read("crates/testkit/python-clients/requirements.txt");
         let pins = python.lines().filter_map(|line| line.trim().split_once("=="));
-        let pypi: BTreeMap<String, String> =
-            pins.map(|(name, version)| (name.split('[').next().unwrap_or(name).to_owned(), version.to_owned())).collect();
+        let pypi: BTreeMap<String, String> = pins
+            .map(|(name, version)| (name.split('[').next().unwrap_or(name).to_owned(), version.to_owned()))
+            .collect();
         assert_eq!(pypi, newest.pypi);
         let said = format!("On {} the versions in this table were the newest", newest.looked_up);
         assert!(read("docs/src/tried-with.md").contains(&said), "{said}");
@@ -180,7 +200,10 @@ mod tests {
     fn the_books_tables_name_versions_and_the_lock_files_have_them() {
         for (page, least) in [("docs/src/node.md", 3), ("docs/src/tried-with.md", 8)] {
             let text = std::fs::read_to_string(crate::root().join(page)).unwrap();
-            assert!(text.lines().filter(|line| line.starts_with('|')).flat_map(claims).count() >= least, "{page}");
+            assert!(
+                text.lines().filter(|line| line.starts_with('|')).flat_map(claims).count() >= least,
+                "{page}"
+            );
         }
         let pinned = pinned(crate::root()).unwrap();
         for language in ["Rust", "JavaScript", "Python"] {

@@ -1,7 +1,7 @@
 //! An axum API behind the verifier: `notes-api ISSUER DIRECTORY [OWN_URL]`.
 //!
-//! `DIRECTORY` is for what the verifier keeps; it is made if it is missing. `OWN_URL` is the resource's URI in the registry,
-//! by default `http://127.0.0.1:9300`.
+//! `DIRECTORY` is for what the verifier keeps; it is made if it is missing. `OWN_URL` is the resource's URI
+//! in the registry, by default `http://127.0.0.1:9300`.
 
 #![expect(clippy::print_stdout, reason = "it says where it listens")]
 
@@ -33,7 +33,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Reading goes on while the issuer is away; writing does not for longer than two of its heartbeats.
     let read = Route::requires("read:notes")?.dangerous_accept_stale();
-    let write = Route::requires("write:notes")?.freshness(Freshness::FailClosed { max_age: Duration::from_secs(10) });
+    let write =
+        Route::requires("write:notes")?.freshness(Freshness::FailClosed { max_age: Duration::from_secs(10) });
 
     let notes = Arc::new(parking_lot::Mutex::new(Vec::<Value>::new()));
     let app = Router::new()
@@ -52,7 +53,11 @@ async fn list(Extension(notes): Extension<Notes>) -> Json<Value> {
     Json(json!(*notes.lock()))
 }
 
-async fn add(Extension(notes): Extension<Notes>, Extension(verified): Extension<Verified>, body: String) -> Json<Value> {
+async fn add(
+    Extension(notes): Extension<Notes>,
+    Extension(verified): Extension<Verified>,
+    body: String,
+) -> Json<Value> {
     // The token's id beside the change: one query to the audit log says who is behind it.
     let note = json!({
         "text": body,

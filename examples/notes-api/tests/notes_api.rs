@@ -13,7 +13,8 @@ impl Drop for Api {
     }
 }
 
-/// The issuer cannot be reached: what the API says about itself, and to a caller without a token, does not need it.
+/// The issuer cannot be reached: what the API says about itself, and to a caller without a token, does not
+/// need it.
 #[tokio::test]
 async fn it_says_where_it_listens_and_opens_nothing_without_a_token() {
     let temporary = tempfile::tempdir().unwrap();

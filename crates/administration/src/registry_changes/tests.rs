@@ -1,4 +1,5 @@
-//! Every order of the steps of changes and stops beside each other: memory and database are the same in the end.
+//! Every order of the steps of changes and stops beside each other: memory and database are the same in the
+//! end.
 
 use std::sync::Arc;
 
@@ -51,7 +52,8 @@ async fn a_change_and_a_stop_of_one_entry_have_the_same_result_in_either_order_a
     for stop_first in [true, false] {
         let mut memory = Registry::from_entries([before.clone()]);
         write(&world, Effect::AddEntry(Box::new(before.clone()))).await;
-        let stopped = |memory: &mut Registry| memory.put(memory.get(Kind::Agent, "a").unwrap().stopped(Some(halt)));
+        let stopped =
+            |memory: &mut Registry| memory.put(memory.get(Kind::Agent, "a").unwrap().stopped(Some(halt)));
         if stop_first {
             stopped(&mut memory);
             write(&world, stop()).await;
@@ -64,7 +66,11 @@ async fn a_change_and_a_stop_of_one_entry_have_the_same_result_in_either_order_a
         }
         let expected = Some(agent(AgentState::Suspended, "two"));
         assert_eq!(memory.get(Kind::Agent, "a"), expected, "{stop_first}");
-        assert_eq!(world.store.read_blocking("result", |tx| registry::get(tx, Kind::Agent, "a")).unwrap(), expected, "{stop_first}");
+        assert_eq!(
+            world.store.read_blocking("result", |tx| registry::get(tx, Kind::Agent, "a")).unwrap(),
+            expected,
+            "{stop_first}"
+        );
     }
 }
 
@@ -72,7 +78,8 @@ async fn a_change_and_a_stop_of_one_entry_have_the_same_result_in_either_order_a
 fn engine(world: &World) -> Arc<Administration> {
     let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
     let (live, store, log) = (Arc::clone(&world.live), world.store.clone(), world.log.clone());
-    let (stops, authority, clock) = (Arc::clone(&world.stops), Arc::clone(&world.authority), Arc::clone(&world.hybrid));
+    let (stops, authority, clock) =
+        (Arc::clone(&world.stops), Arc::clone(&world.authority), Arc::clone(&world.hybrid));
     let identity = Arc::new(Identity::new(mandate_identity::Parts {
         authority: Arc::clone(&authority),
         log: log.clone(),
@@ -83,7 +90,17 @@ fn engine(world: &World) -> Arc<Administration> {
         entropy: Arc::clone(&entropy),
     }));
     let trust_domain = TRUST_DOMAIN.parse().unwrap();
-    Arc::new(Administration::new(Parts { live, store, log, stops, authority, identity, trust_domain, clock, entropy }))
+    Arc::new(Administration::new(Parts {
+        live,
+        store,
+        log,
+        stops,
+        authority,
+        identity,
+        trust_domain,
+        clock,
+        entropy,
+    }))
 }
 
 /// Who acts on the agent of a round.
@@ -136,7 +153,10 @@ impl Round {
                     Actor::Purpose => Agent { purpose: "another".to_owned(), ..before.clone() },
                     _ => Agent { chain_depth: 9, ..before.clone() },
                 };
-                let mut changes = vec![PlannedChange { before: Some(Entry::Agent(before)), after: Some(Entry::Agent(after)) }];
+                let mut changes = vec![PlannedChange {
+                    before: Some(Entry::Agent(before)),
+                    after: Some(Entry::Agent(after)),
+                }];
                 if actor == Actor::Purpose {
                     changes.push(PlannedChange { before: None, after: Some(self.grant()) });
                 }
@@ -177,7 +197,13 @@ impl Round {
             changes.push((Some(grant), None));
         }
         let record = self.engine.record(RecordKind::Registry, &self.permit, "a stop".to_owned());
-        let stop = Stop::of_changes(record, changes.iter().map(|(a, b)| (a.as_ref(), b.as_ref())), Vec::new(), &snapshot).unwrap();
+        let stop = Stop::of_changes(
+            record,
+            changes.iter().map(|(a, b)| (a.as_ref(), b.as_ref())),
+            Vec::new(),
+            &snapshot,
+        )
+        .unwrap();
         match self.engine.begin(stop) {
             Ok(pending) => Progress::Begun(pending),
             Err(AdministrationError::Overtaken) => Progress::Refused,
@@ -195,7 +221,9 @@ fn orders(left: &[u32]) -> Vec<Vec<usize>> {
     for actor in (0..left.len()).filter(|actor| left[*actor] > 0) {
         let mut rest = left.to_vec();
         rest[actor] -= 1;
-        all.extend(orders(&rest).into_iter().map(|rest| std::iter::once(actor).chain(rest).collect::<Vec<_>>()));
+        all.extend(
+            orders(&rest).into_iter().map(|rest| std::iter::once(actor).chain(rest).collect::<Vec<_>>()),
+        );
     }
     all
 }
@@ -226,12 +254,16 @@ async fn in_every_order_of_their_steps_changes_and_stops_leave_the_same_in_memor
     ];
     let (mut rounds, mut done, mut refused) = (0, 0, 0);
     for cast in casts {
-        let steps: Vec<u32> = cast.iter().map(|actor| if matches!(actor, Purpose | Deeper) { 3 } else { 2 }).collect();
+        let steps: Vec<u32> =
+            cast.iter().map(|actor| if matches!(actor, Purpose | Deeper) { 3 } else { 2 }).collect();
         for order in orders(&steps) {
             let name = format!("agent-{rounds}");
             rounds += 1;
-            world.apply(Entry::Agent(story::agent(&name, vec![story::permission("crm", "read:cases")]))).await;
-            let round = Round { engine: Arc::clone(&engine), permit: engine.permit(&operator).await.unwrap(), name };
+            world
+                .apply(Entry::Agent(story::agent(&name, vec![story::permission("crm", "read:cases")])))
+                .await;
+            let round =
+                Round { engine: Arc::clone(&engine), permit: engine.permit(&operator).await.unwrap(), name };
             let mut progress: Vec<Progress> = cast.iter().map(|_| Progress::Nothing).collect();
             for actor in &order {
                 let before = std::mem::replace(&mut progress[*actor], Progress::Done);
@@ -251,7 +283,11 @@ async fn in_every_order_of_their_steps_changes_and_stops_leave_the_same_in_memor
             let agent = round.agent_in(&database);
             assert_eq!(agent.is_none(), was_done(Remove), "{what}");
             let has_grant = database.get(Kind::Grant, round.grant().key()).is_some();
-            assert_eq!(has_grant, was_done(Purpose) && agent.is_some(), "{what}: no grant names an agent that is gone");
+            assert_eq!(
+                has_grant,
+                was_done(Purpose) && agent.is_some(),
+                "{what}: no grant names an agent that is gone"
+            );
             if let Some(agent) = agent {
                 assert_eq!(agent.purpose == "another", was_done(Purpose), "{what}");
                 assert_eq!(agent.chain_depth == 9, was_done(Deeper), "{what}");

@@ -33,7 +33,11 @@ pub(crate) fn agent(world: &World, name: &str) -> Option<Agent> {
     world.live.snapshot().registry.agent(&name.parse().unwrap()).map(|agent| Agent::clone(agent))
 }
 
-pub(crate) async fn apply(engine: &Arc<Administration>, entries: impl IntoIterator<Item = Entry>, prune: bool) -> Result<ApplyResponse, E> {
+pub(crate) async fn apply(
+    engine: &Arc<Administration>,
+    entries: impl IntoIterator<Item = Entry>,
+    prune: bool,
+) -> Result<ApplyResponse, E> {
     let own = story::ISSUER.parse().unwrap();
     let entries = RegistryFile::from_items(entries.into_iter().map(|entry| RegistryItem::of(&entry, &own)));
     let permit = engine.permit::<act::ApplyRegistry>(&World::operator()).await.unwrap();
@@ -52,7 +56,9 @@ pub(crate) fn operator(
 
 /// Everything but the agent: applied with `prune`, it removes the agent and gives nothing.
 fn without_the_agent(world: &World, name: &'static str) -> impl Iterator<Item = Entry> + Send + 'static {
-    entries(&world.live.snapshot().registry).into_iter().filter(move |entry| (entry.kind(), entry.key()) != (Kind::Agent, name))
+    entries(&world.live.snapshot().registry)
+        .into_iter()
+        .filter(move |entry| (entry.kind(), entry.key()) != (Kind::Agent, name))
 }
 
 pub(crate) fn is_held(world: &World) {
@@ -70,7 +76,13 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
 /// Changes the database, and nobody who is told puts it in force: as when an answer is lost.
 async fn behind_the_memory(world: &World, effects: Vec<Effect>) {
     let now = world.hybrid.now();
-    let record = Record::new(RecordId::generate(now, &SystemEntropy), now, RecordKind::Registry, Outcome::Permitted, "ok");
+    let record = Record::new(
+        RecordId::generate(now, &SystemEntropy),
+        now,
+        RecordKind::Registry,
+        Outcome::Permitted,
+        "ok",
+    );
     let effects = std::iter::once(Effect::AdvanceRegistry { planned_from: None }).chain(effects).collect();
     world.log.append(record, effects).await.unwrap();
 }
@@ -81,7 +93,8 @@ async fn of_two_operators_who_apply_different_files_at_the_same_time_neither_und
     let (mut both, mut last) = (0, [String::new(), String::new()]);
     let names = ["support-agent", "idle-agent"];
     for round in 0..100 {
-        let with = |name: &str, purpose: String| Entry::Agent(Agent { purpose, ..agent(&world, name).unwrap() });
+        let with =
+            |name: &str, purpose: String| Entry::Agent(Agent { purpose, ..agent(&world, name).unwrap() });
         let wanted = [format!("first {round}"), format!("second {round}")];
         let first = operator(&world, [with(names[0], wanted[0].clone())], false);
         let second = operator(&world, [with(names[1], wanted[1].clone())], false);
@@ -106,7 +119,9 @@ async fn of_two_operators_who_apply_different_files_at_the_same_time_neither_und
 async fn many_operators_at_the_same_time_are_all_in_or_told_to_try_again() {
     let world = World::story();
     let name = |n: usize| format!("many-{n}");
-    let waiting: Vec<_> = (0..40).map(|n| operator(&world, [Entry::Agent(story::agent(&name(n), Vec::new()))], false)).collect();
+    let waiting: Vec<_> = (0..40)
+        .map(|n| operator(&world, [Entry::Agent(story::agent(&name(n), Vec::new()))], false))
+        .collect();
     let mut made = 0;
     for (n, waiting) in waiting.into_iter().enumerate() {
         let answer = waiting.await.unwrap();
@@ -122,13 +137,17 @@ async fn many_operators_at_the_same_time_are_all_in_or_told_to_try_again() {
 async fn a_grant_that_is_planned_before_its_agent_is_removed_is_planned_again_and_refused() {
     let world = World::story();
     world.faults.hold();
-    let grant = operator(&world, [Entry::Grant(story::grant("riley", "idle-agent", "crm", "read:cases"))], false);
+    let grant =
+        operator(&world, [Entry::Grant(story::grant("riley", "idle-agent", "crm", "read:cases"))], false);
     is_held(&world);
     let removal = operator(&world, without_the_agent(&world, "idle-agent"), true);
     eventually("the removal waits for nothing", || agent(&world, "idle-agent").is_none()).await;
     world.faults.release();
     let refused = grant.await.unwrap();
-    assert!(matches!(&refused, Err(E::InvalidRegistry(findings)) if findings[0].detail.contains("idle-agent")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(E::InvalidRegistry(findings)) if findings[0].detail.contains("idle-agent")),
+        "{refused:?}"
+    );
     removal.await.unwrap().unwrap();
     memory_is_the_database(&world);
     assert!(!world.stored().0.grants().any(|grant| grant.agent.as_str() == "idle-agent"));
@@ -138,7 +157,8 @@ async fn a_grant_that_is_planned_before_its_agent_is_removed_is_planned_again_an
 async fn an_agent_is_not_removed_beside_a_change_that_is_being_written_and_may_mention_it() {
     let world = World::story();
     world.faults.hold_at(Point::Commit);
-    let grant = operator(&world, [Entry::Grant(story::grant("riley", "idle-agent", "crm", "read:cases"))], false);
+    let grant =
+        operator(&world, [Entry::Grant(story::grant("riley", "idle-agent", "crm", "read:cases"))], false);
     is_held(&world);
     let removal = operator(&world, without_the_agent(&world, "idle-agent"), true);
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -149,15 +169,20 @@ async fn an_agent_is_not_removed_beside_a_change_that_is_being_written_and_may_m
         let engine = Arc::clone(&world.administration);
         async move { engine.change_agent(permit, "idle-agent".to_owned()).await }
     });
-    eventually("the stop is in force", || agent(&world, "idle-agent").unwrap().state == mandate_core::registry::AgentState::Suspended)
-        .await;
+    eventually("the stop is in force", || {
+        agent(&world, "idle-agent").unwrap().state == mandate_core::registry::AgentState::Suspended
+    })
+    .await;
     world.faults.release();
     grant.await.unwrap().unwrap();
     suspended.await.unwrap().unwrap();
     removal.await.unwrap().unwrap();
     assert!(agent(&world, "idle-agent").is_none());
     memory_is_the_database(&world);
-    assert!(!world.stored().0.grants().any(|grant| grant.agent.as_str() == "idle-agent"), "its file does not have the grant either");
+    assert!(
+        !world.stored().0.grants().any(|grant| grant.agent.as_str() == "idle-agent"),
+        "its file does not have the grant either"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,10 +205,17 @@ async fn a_narrowing_beside_a_change_of_the_same_entry_that_is_being_written_is_
         let world = World::story();
         let before = agent(&world, "support-agent").unwrap();
         world.faults.hold_at(point);
-        let change = operator(&world, [Entry::Agent(Agent { purpose: "another purpose".to_owned(), ..before.clone() })], false);
+        let change = operator(
+            &world,
+            [Entry::Agent(Agent { purpose: "another purpose".to_owned(), ..before.clone() })],
+            false,
+        );
         is_held(&world);
         let narrowing = operator(&world, [Entry::Agent(Agent { ceiling: Vec::new(), ..before })], false);
-        eventually("the narrowing waits for nothing", || agent(&world, "support-agent").unwrap().ceiling.is_empty()).await;
+        eventually("the narrowing waits for nothing", || {
+            agent(&world, "support-agent").unwrap().ceiling.is_empty()
+        })
+        .await;
         world.faults.release();
         narrowing.await.unwrap().unwrap();
         let changed = change.await.unwrap();
@@ -194,7 +226,8 @@ async fn a_narrowing_beside_a_change_of_the_same_entry_that_is_being_written_is_
             changed.unwrap();
             assert_eq!(after.purpose, "another purpose");
         } else {
-            // It was not being written yet. Its file says that the agent has the ceiling: applied again, it would give that back.
+            // It was not being written yet. Its file says that the agent has the ceiling: applied again, it
+            // would give that back.
             assert!(matches!(changed, Err(E::Overtaken)), "{changed:?}");
         }
     }
@@ -207,11 +240,13 @@ async fn a_change_whose_answer_was_lost_comes_into_force_with_its_cuts_as_soon_a
     let target = CutTarget::Agent(before.spiffe_id.as_str().to_owned());
     let made = world.hybrid.now();
     world.faults.fail(Point::Commit, 0, Fault::Kept);
-    let changed = Entry::Agent(Agent { purpose: "another purpose".to_owned(), ceiling: Vec::new(), ..before });
+    let changed =
+        Entry::Agent(Agent { purpose: "another purpose".to_owned(), ceiling: Vec::new(), ..before });
     let answer = apply(&world.administration, [changed], false).await;
     assert!(matches!(answer, Err(E::AuditUnavailable(_))), "{answer:?}");
     eventually("it is in force", || agent(&world, "support-agent").unwrap().ceiling.is_empty()).await;
-    eventually("its cut is in force", || world.live.snapshot().revocations.has_cut_since(&target, made)).await;
+    eventually("its cut is in force", || world.live.snapshot().revocations.has_cut_since(&target, made))
+        .await;
     memory_is_the_database(&world);
     // What really was lost is not in force, and is in nobody's way.
     world.faults.fail(Point::Commit, 0, Fault::Lost);
@@ -228,7 +263,13 @@ async fn what_the_database_has_and_nobody_was_told_is_found_before_anything_is_c
     let world = World::story();
     let unseen = story::agent("unseen", Vec::new());
     behind_the_memory(&world, vec![Effect::AddEntry(Box::new(Entry::Agent(unseen)))]).await;
-    apply(&world.administration, [Entry::Grant(story::grant("riley", "idle-agent", "crm", "read:cases"))], false).await.unwrap();
+    apply(
+        &world.administration,
+        [Entry::Grant(story::grant("riley", "idle-agent", "crm", "read:cases"))],
+        false,
+    )
+    .await
+    .unwrap();
     assert!(agent(&world, "unseen").is_some());
     memory_is_the_database(&world);
 }
@@ -240,7 +281,10 @@ async fn set_password(world: &World, name: &str) -> Result<(), E> {
 
 async fn set_client_secret(world: &World, id: &str) -> Result<(), E> {
     let permit = world.administration.permit::<act::SetClientSecret>(&World::operator()).await.unwrap();
-    world.administration.set_client_secret(permit, id.to_owned(), Secret::new("a new secret of a client")).await
+    world
+        .administration
+        .set_client_secret(permit, id.to_owned(), Secret::new("a new secret of a client"))
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -249,14 +293,27 @@ async fn a_secret_for_an_entry_that_was_removed_meanwhile_is_refused_and_for_one
     let remove = |kind, key: &str| Effect::RemoveEntry { kind, key: key.to_owned() };
     behind_the_memory(&world, vec![remove(Kind::Person, "casey"), remove(Kind::Client, "desk-app")]).await;
     let refused = set_password(&world, "casey").await;
-    assert!(matches!(&refused, Err(E::NotFound { kind: Kind::Person, name }) if name == "casey"), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(E::NotFound { kind: Kind::Person, name }) if name == "casey"),
+        "{refused:?}"
+    );
     behind_the_memory(&world, Vec::new()).await;
     let refused = set_client_secret(&world, "desk-app").await;
-    assert!(matches!(&refused, Err(E::NotFound { kind: Kind::Client, name }) if name == "desk-app"), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(E::NotFound { kind: Kind::Client, name }) if name == "desk-app"),
+        "{refused:?}"
+    );
     let left = |tx: &mandate_store::Tx<'_>| {
-        Ok((secrets::password(tx, &"casey".parse().unwrap())?, secrets::client_secret(tx, &"desk-app".parse().unwrap())?))
+        Ok((
+            secrets::password(tx, &"casey".parse().unwrap())?,
+            secrets::client_secret(tx, &"desk-app".parse().unwrap())?,
+        ))
     };
-    assert_eq!(world.store.read_blocking("secrets", left).unwrap(), (None, None), "the next with the name must not get it");
+    assert_eq!(
+        world.store.read_blocking("secrets", left).unwrap(),
+        (None, None),
+        "the next with the name must not get it"
+    );
     // Others change something else.
     behind_the_memory(&world, Vec::new()).await;
     set_password(&world, "riley").await.unwrap();

@@ -29,7 +29,11 @@ async fn a_suspension_of_a_suspended_agent_beside_its_activation_that_is_being_w
     let activation = tokio::spawn(async move { engine.change_agent(permit, "idle-agent".to_owned()).await });
     is_held(&world);
     let answer = suspension(&world, "idle-agent").await.await.unwrap().unwrap();
-    assert_eq!((answer.unchanged, answer.changes.len()), (0, 1), "it is a stop of its own, after the activation");
+    assert_eq!(
+        (answer.unchanged, answer.changes.len()),
+        (0, 1),
+        "it is a stop of its own, after the activation"
+    );
     world.faults.release();
     activation.await.unwrap().unwrap();
     // What gives authority is written after the stops that came before it.
@@ -45,7 +49,11 @@ async fn a_suspension_that_came_after_a_file_was_sent_is_not_lifted_by_the_file_
         let before = agent(&world, "support-agent").unwrap();
         let other = agent(&world, "idle-agent").unwrap();
         world.faults.hold();
-        let change = operator(&world, [Entry::Agent(Agent { purpose: "another purpose".to_owned(), ..before })], false);
+        let change = operator(
+            &world,
+            [Entry::Agent(Agent { purpose: "another purpose".to_owned(), ..before })],
+            false,
+        );
         is_held(&world);
         let halt = suspension(&world, "support-agent").await;
         eventually("halted", || agent(&world, "support-agent").unwrap().state == AgentState::Suspended).await;
@@ -54,11 +62,15 @@ async fn a_suspension_that_came_after_a_file_was_sent_is_not_lifted_by_the_file_
             // It makes another edition, from which the file is planned again.
             let narrower = Agent { chain_depth: other.chain_depth - 1, ..other.clone() };
             narrowing = Some(operator(&world, [Entry::Agent(narrower)], false));
-            eventually("narrowed", || agent(&world, "idle-agent").unwrap().chain_depth < other.chain_depth).await;
+            eventually("narrowed", || agent(&world, "idle-agent").unwrap().chain_depth < other.chain_depth)
+                .await;
         }
         world.faults.release();
         let changed = change.await.unwrap();
-        assert!(matches!((narrowed_beside, &changed), (false, Ok(_)) | (true, Err(E::Overtaken))), "{narrowed_beside}: {changed:?}");
+        assert!(
+            matches!((narrowed_beside, &changed), (false, Ok(_)) | (true, Err(E::Overtaken))),
+            "{narrowed_beside}: {changed:?}"
+        );
         halt.await.unwrap().unwrap();
         if let Some(narrowing) = narrowing {
             narrowing.await.unwrap().unwrap();
@@ -106,7 +118,8 @@ async fn a_grant_is_removed_beside_a_change_that_is_being_written() {
     world.faults.hold_at(Point::Commit);
     let change = operator(&world, [Entry::Agent(story::agent("new-agent", Vec::new()))], false);
     is_held(&world);
-    let kept: Vec<Entry> = entries.into_iter().filter(|entry| entry.key() != "mandate" && *entry != gone).collect();
+    let kept: Vec<Entry> =
+        entries.into_iter().filter(|entry| entry.key() != "mandate" && *entry != gone).collect();
     let removal = operator(&world, kept, true);
     let is_there = |world: &World| world.live.snapshot().registry.get(gone.kind(), gone.key()).is_some();
     eventually("no entry mentions a grant: it waits for nothing", || !is_there(&world)).await;

@@ -20,7 +20,8 @@ async fn a_list_that_fits_is_one_page_and_a_longer_one_goes_on_where_it_ended() 
     for name in ["a", "zoe"] {
         world.apply(Entry::Person(story::person(name, Vec::new()))).await;
     }
-    let second = world.administration.list(&permit, Kind::Person, &Page::of(None, first.next.as_deref()).unwrap());
+    let second =
+        world.administration.list(&permit, Kind::Person, &Page::of(None, first.next.as_deref()).unwrap());
     assert_eq!(second.next, None);
     let name = |item: &RegistryItem| match item {
         RegistryItem::Person(person) => person.name.to_string(),

@@ -15,9 +15,16 @@ const ALL: &str = "mandate:viewer mandate:operator mandate:approver mandate:admi
 fn world() -> World {
     let own = mandate_planning::administration(&ISSUER.parse().unwrap()).unwrap();
     let listed = format!("{ALL} read:cases").parse().unwrap();
-    let app = mandate_core::registry::Client { scopes: Some(listed), ..story::client("support-app", ClientAuthentication::None, &[]) };
+    let app = mandate_core::registry::Client {
+        scopes: Some(listed),
+        ..story::client("support-app", ClientAuthentication::None, &[])
+    };
     let may = vec![story::permission("mandate", ALL), story::permission("crm", "read:cases")];
-    World::with_entries(vec![Entry::Resource(own), Entry::Person(story::person("riley", may)), Entry::Client(app)])
+    World::with_entries(vec![
+        Entry::Resource(own),
+        Entry::Person(story::person("riley", may)),
+        Entry::Client(app),
+    ])
 }
 
 async fn with_scope(world: &World, scope: &str) -> Operator {
@@ -25,7 +32,8 @@ async fn with_scope(world: &World, scope: &str) -> Operator {
     world.administration.operator(&token).unwrap()
 }
 
-/// Whether the operator is permitted an act, or which role they lack. A refusal has one record, with this reason.
+/// Whether the operator is permitted an act, or which role they lack. A refusal has one record, with this
+/// reason.
 async fn permitted<A: IsAct>(world: &World, by: &Operator) -> Result<(), Denied> {
     let before = world.last_record().id;
     match world.administration.permit::<A>(by).await {
@@ -61,7 +69,11 @@ async fn each_role_does_what_its_row_says_and_a_refusal_is_recorded() {
         }
     }
     let operator = with_scope(&world, Role::Operator.scope()).await;
-    assert_eq!(world.administration.may_any(&operator, &[Act::SuspendAgent, Act::ActivateAgent]), Ok(()), "one of them is enough");
+    assert_eq!(
+        world.administration.may_any(&operator, &[Act::SuspendAgent, Act::ActivateAgent]),
+        Ok(()),
+        "one of them is enough"
+    );
     assert!(world.administration.may_any(&operator, &[]).is_err(), "nothing named is nothing");
 }
 
@@ -74,14 +86,23 @@ async fn a_token_gives_no_role_that_the_person_has_lost_and_a_person_none_that_t
     let only = |scopes: &'static str| {
         world.change_without_cuts(Kind::Person, "riley", |entry| {
             let Entry::Person(person) = entry else { panic!("a person") };
-            person.may = vec![Permission { scopes: scopes.parse().unwrap(), ..story::permission("mandate", "x") }];
+            person.may =
+                vec![Permission { scopes: scopes.parse().unwrap(), ..story::permission("mandate", "x") }];
         });
     };
     only("mandate:viewer");
-    assert_eq!(permitted::<act::ReadStatus>(&world, &admin).await, Err(Denied::Role(Role::Viewer)), "the token names only admin");
+    assert_eq!(
+        permitted::<act::ReadStatus>(&world, &admin).await,
+        Err(Denied::Role(Role::Viewer)),
+        "the token names only admin"
+    );
     assert_eq!(permitted::<act::ReadStatus>(&world, &viewer).await, Ok(()));
     only("mandate:admin");
-    assert_eq!(permitted::<act::ReadStatus>(&world, &viewer).await, Err(Denied::Role(Role::Viewer)), "it asked for less than it may");
+    assert_eq!(
+        permitted::<act::ReadStatus>(&world, &viewer).await,
+        Err(Denied::Role(Role::Viewer)),
+        "it asked for less than it may"
+    );
     assert_eq!(permitted::<act::ReadStatus>(&world, &admin).await, Ok(()));
     world.change_without_cuts(Kind::Person, "riley", |entry| {
         let Entry::Person(person) = entry else { panic!("a person") };
@@ -97,7 +118,10 @@ async fn a_token_for_others_and_a_mandate_of_an_agent_have_no_role() {
     let of = |token: &str| world.administration.operator(token).unwrap();
     assert_eq!(permitted::<act::ReadStatus>(&world, &of(&at_the_crm)).await, Err(Denied::Token));
     let to_exchange = world.person_token("riley", None, None).await;
-    assert_eq!(permitted::<act::ReadStatus>(&world, &of(&to_exchange)).await, Err(Denied::Role(Role::Viewer)));
+    assert_eq!(
+        permitted::<act::ReadStatus>(&world, &of(&to_exchange)).await,
+        Err(Denied::Role(Role::Viewer))
+    );
     assert_eq!(world.administration.operator("no token").unwrap_err(), Denied::Token);
     assert_eq!(world.administration.operator(&world.svid("support-agent").await).unwrap_err(), Denied::Token);
 }

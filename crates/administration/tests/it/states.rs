@@ -24,7 +24,8 @@ fn refusal(answer: Result<ApplyResponse, E>) -> StateRefusal {
 
 /// The state in memory, which is the one in the database.
 fn state(world: &World) -> AgentState {
-    let of = |registry: &mandate_core::registry::Registry| registry.agent(&AGENT.parse().unwrap()).unwrap().state;
+    let of =
+        |registry: &mandate_core::registry::Registry| registry.agent(&AGENT.parse().unwrap()).unwrap().state;
     let state = of(&world.live.snapshot().registry);
     assert_eq!(of(&world.stored().0), state);
     state
@@ -41,12 +42,19 @@ async fn a_contained_agent_is_released_then_activated_and_its_old_tokens_stay_de
     assert_eq!(refusal(agent::<act::SuspendAgent>(&world).await), StateRefusal::Contained);
     assert_eq!(state(&world), AgentState::Contained);
     let released = agent::<act::ReleaseAgent>(&world).await.unwrap();
-    assert_eq!((released.changes.len(), state(&world)), (1, AgentState::Suspended), "released, and not active yet");
+    assert_eq!(
+        (released.changes.len(), state(&world)),
+        (1, AgentState::Suspended),
+        "released, and not active yet"
+    );
     assert_eq!(refusal(agent::<act::ReleaseAgent>(&world).await), StateRefusal::NotContained);
     agent::<act::ActivateAgent>(&world).await.unwrap();
     assert_eq!(state(&world), AgentState::Active);
     let of = mandate_testkit::world::pairs(&[("token", &mandate)]);
-    assert_eq!(world.introspect(&of, Some(&world.crm_api())).await.unwrap(), serde_json::json!({"active": false}));
+    assert_eq!(
+        world.introspect(&of, Some(&world.crm_api())).await.unwrap(),
+        serde_json::json!({"active": false})
+    );
 }
 
 #[tokio::test]
@@ -72,9 +80,15 @@ async fn to_contain_works_while_the_log_cannot_be_written_and_to_release_does_no
     let world = World::story();
     world.faults.break_down(Point::Commit);
     agent::<act::ContainAgent>(&world).await.unwrap();
-    assert_eq!(world.live.snapshot().registry.agent(&AGENT.parse().unwrap()).unwrap().state, AgentState::Contained);
+    assert_eq!(
+        world.live.snapshot().registry.agent(&AGENT.parse().unwrap()).unwrap().state,
+        AgentState::Contained
+    );
     assert!(matches!(agent::<act::ReleaseAgent>(&world).await, Err(E::AuditUnavailable(_))));
-    assert_eq!(world.live.snapshot().registry.agent(&AGENT.parse().unwrap()).unwrap().state, AgentState::Contained);
+    assert_eq!(
+        world.live.snapshot().registry.agent(&AGENT.parse().unwrap()).unwrap().state,
+        AgentState::Contained
+    );
     world.faults.mend();
     world.stops.retry().await;
     agent::<act::ReleaseAgent>(&world).await.unwrap();
@@ -118,5 +132,8 @@ async fn what_is_not_there_is_named() {
     let world = World::story();
     let permit = world.administration.permit::<act::SuspendAgent>(&World::operator()).await.unwrap();
     let answer = world.administration.change_agent(permit, "nobody".to_owned()).await;
-    assert!(matches!(&answer, Err(E::NotFound { kind: Kind::Agent, name }) if name == "nobody"), "{answer:?}");
+    assert!(
+        matches!(&answer, Err(E::NotFound { kind: Kind::Agent, name }) if name == "nobody"),
+        "{answer:?}"
+    );
 }

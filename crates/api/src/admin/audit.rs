@@ -4,14 +4,16 @@ use mandate_core::subject::Act;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// One record of the audit log. `sub`, `act`, `aud`, `scope` and `jti` are written as in the token that they describe.
+/// One record of the audit log. `sub`, `act`, `aud`, `scope` and `jti` are written as in the token that they
+/// describe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AuditRecord {
     /// The record's id, a UUID version 7.
     pub id: String,
     /// The time of the decision, RFC 3339 with milliseconds.
     pub time: String,
-    /// The kind of decision: `exchange`, `authorize`, `token`, `identity`, `revoke`, `registry`, `node`, `admin`.
+    /// The kind of decision: `exchange`, `authorize`, `token`, `identity`, `revoke`, `registry`, `node`,
+    /// `admin`.
     pub kind: String,
     /// `permitted` or `refused`.
     #[schema(example = "permitted")]
@@ -188,8 +190,9 @@ pub struct AuditQuery {
     /// At most this many, the newest first: 100 by default, never more than 10000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// Only records before this place. With one log it is the `index` of the last record of the previous page. With several
-    /// logs the previous page has a `Link` header with the next page, and this is the `before` in it: a place in each log.
+    /// Only records before this place. With one log it is the `index` of the last record of the previous
+    /// page. With several logs the previous page has a `Link` header with the next page, and this is the
+    /// `before` in it: a place in each log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
 }

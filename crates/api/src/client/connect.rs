@@ -52,9 +52,10 @@ fn host_and_port(authority: &str, default: u16) -> (&str, u16) {
     let after_address = authority.rfind(']').map_or(0, |at| at + 1);
     let colon = authority.get(after_address..).and_then(|rest| rest.rfind(':')).map(|at| after_address + at);
     let (host, port) = match colon {
-        Some(at) => {
-            (authority.get(..at).unwrap_or_default(), authority.get(at + 1..).and_then(|port| port.parse().ok()).unwrap_or(default))
-        }
+        Some(at) => (
+            authority.get(..at).unwrap_or_default(),
+            authority.get(at + 1..).and_then(|port| port.parse().ok()).unwrap_or(default),
+        ),
         None => (authority, default),
     };
     (host.trim_start_matches('[').trim_end_matches(']'), port)
@@ -64,7 +65,8 @@ fn host_and_port(authority: &str, default: u16) -> (&str, u16) {
 pub(super) async fn connect(endpoint: &Endpoint, trust: &Trust) -> io::Result<Box<dyn Connection>> {
     match endpoint {
         Endpoint::Socket(path) => {
-            mandate_core::check_socket_path(path).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+            mandate_core::check_socket_path(path)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
             Ok(Box::new(UnixStream::connect(path).await?))
         }
         Endpoint::Tcp { server, .. } => {
@@ -90,7 +92,8 @@ async fn tls(host: &str, stream: TcpStream, trust: &Trust) -> io::Result<Box<dyn
     use tokio_rustls::rustls::crypto::aws_lc_rs;
     use tokio_rustls::rustls::pki_types::ServerName;
 
-    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider())).with_safe_default_protocol_versions();
+    let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions();
     let builder = builder.map_err(io::Error::other)?;
     let builder = match &trust.only {
         Some(only) => builder.with_root_certificates(Arc::clone(only)),

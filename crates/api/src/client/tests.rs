@@ -9,7 +9,10 @@ use crate::admin::{AuditQuery, JoinTokenRequest};
 use mandate_core::Secret;
 
 /// Answers one request over `stream` with `answer` and returns the head of the request.
-async fn answer(mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin, answer: &str) -> String {
+async fn answer(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    answer: &str,
+) -> String {
     let mut seen = Vec::new();
     let mut chunk = [0u8; 4096];
     while !seen.windows(4).any(|w| w == b"\r\n\r\n") {
@@ -36,7 +39,8 @@ fn over_socket(response: String) -> (AdminClient, tokio::task::JoinHandle<String
 
 #[tokio::test]
 async fn asks_over_the_socket_and_reads_the_answer() {
-    let (client, server, _dir) = over_socket(http("200 OK", r#"{"token":"t.p","expires_at":"2026-01-01T00:00:00Z"}"#));
+    let (client, server, _dir) =
+        over_socket(http("200 OK", r#"{"token":"t.p","expires_at":"2026-01-01T00:00:00Z"}"#));
     let made = client.join_token(&JoinTokenRequest::default()).await.unwrap();
     assert_eq!(made.token, "t.p");
     let seen = server.await.unwrap();
@@ -48,7 +52,8 @@ async fn asks_over_the_socket_and_reads_the_answer() {
 async fn sends_the_token_over_tcp_and_shows_it_nowhere() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let task = tokio::spawn(async move { answer(listener.accept().await.unwrap().0, &http("200 OK", "[]")).await });
+    let task =
+        tokio::spawn(async move { answer(listener.accept().await.unwrap().0, &http("200 OK", "[]")).await });
     let client = AdminClient::new(Endpoint::Tcp { server, token: Secret::new("abc.def\n") });
     assert!(!format!("{client:?}").contains("abc.def"));
     let query = AuditQuery { agent: Some("a&b c".into()), limit: Some(5), ..AuditQuery::default() };
@@ -83,7 +88,10 @@ async fn tells_a_refusal_from_a_failure_and_from_silence() {
 
     let unreachable = AdminClient::new(Endpoint::Socket(format!("/{}", "d".repeat(107)).into()));
     let error = unreachable.status().await.unwrap_err();
-    assert!(matches!(&error, ClientError::Unreachable { source, .. } if source.to_string().contains("has 108 bytes")), "{error}");
+    assert!(
+        matches!(&error, ClientError::Unreachable { source, .. } if source.to_string().contains("has 108 bytes")),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -91,9 +99,13 @@ async fn a_server_that_accepts_and_says_nothing_is_not_waited_for_without_end() 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("admin.sock");
     let _stopped = UnixListener::bind(&path).unwrap();
-    let client = AdminClient { silence: Duration::from_millis(50), ..AdminClient::new(Endpoint::Socket(path)) };
+    let client =
+        AdminClient { silence: Duration::from_millis(50), ..AdminClient::new(Endpoint::Socket(path)) };
     let error = client.status().await.unwrap_err();
-    assert!(matches!(&error, ClientError::Unreachable { source, .. } if source.kind() == std::io::ErrorKind::TimedOut), "{error}");
+    assert!(
+        matches!(&error, ClientError::Unreachable { source, .. } if source.kind() == std::io::ErrorKind::TimedOut),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -110,7 +122,8 @@ async fn a_server_that_is_busy_with_the_request_is_waited_for() {
         }
         answer(busy, &http("200 OK", "[]")).await
     });
-    let client = AdminClient { silence: Duration::from_millis(300), ..AdminClient::new(Endpoint::Socket(path)) };
+    let client =
+        AdminClient { silence: Duration::from_millis(300), ..AdminClient::new(Endpoint::Socket(path)) };
     assert_eq!(client.audit_records(&AuditQuery::default()).await.unwrap(), vec![]);
     server.await.unwrap();
 }
@@ -128,11 +141,24 @@ async fn a_server_that_stands_still_in_the_middle_of_its_answer_is_not_waited_fo
     for export in [true, false] {
         let path = dir.path().join(format!("{export}.sock"));
         let server = tokio::spawn(halted(UnixListener::bind(&path).unwrap()));
-        let client = AdminClient { silence: Duration::from_millis(50), ..AdminClient::new(Endpoint::Socket(path)) };
+        let client =
+            AdminClient { silence: Duration::from_millis(50), ..AdminClient::new(Endpoint::Socket(path)) };
         let mut out = Vec::new();
-        let asked = async { if export { client.audit_export(&mut out).await.map(drop) } else { client.status().await.map(drop) } };
-        let error = tokio::time::timeout(Duration::from_secs(20), asked).await.expect("it waits without end").unwrap_err();
-        assert!(matches!(&error, ClientError::Unreachable { source, .. } if source.kind() == std::io::ErrorKind::TimedOut), "{error}");
+        let asked = async {
+            if export {
+                client.audit_export(&mut out).await.map(drop)
+            } else {
+                client.status().await.map(drop)
+            }
+        };
+        let error = tokio::time::timeout(Duration::from_secs(20), asked)
+            .await
+            .expect("it waits without end")
+            .unwrap_err();
+        assert!(
+            matches!(&error, ClientError::Unreachable { source, .. } if source.kind() == std::io::ErrorKind::TimedOut),
+            "{error}"
+        );
         server.abort();
     }
 }
@@ -151,7 +177,8 @@ async fn a_server_that_needs_time_in_the_middle_of_its_answer_is_waited_for() {
         }
         busy.write_all(b"line 2\n").await.unwrap();
     });
-    let client = AdminClient { silence: Duration::from_millis(300), ..AdminClient::new(Endpoint::Socket(path)) };
+    let client =
+        AdminClient { silence: Duration::from_millis(300), ..AdminClient::new(Endpoint::Socket(path)) };
     let mut out = Vec::new();
     assert_eq!(client.audit_export(&mut out).await.unwrap(), 14);
     assert_eq!(out, b"line 1\nline 2\n");

@@ -5,8 +5,8 @@ use mandate_core::registry::{ClientAuthentication, Entry, Permission};
 use mandate_core::{Scope, ScopeSet, Selector, UnixSelector};
 
 use super::{
-    AgentItem, AuthenticationItem, ClientItem, Expiry, GrantItem, IssuerItem, PermissionItem, PersonItem, PolicyItem, RegistryFile,
-    ResourceItem, ToolItem,
+    AgentItem, AuthenticationItem, ClientItem, Expiry, GrantItem, IssuerItem, PermissionItem, PersonItem,
+    PolicyItem, RegistryFile, ResourceItem, ToolItem,
 };
 use crate::admin::RegistryItem;
 
@@ -15,12 +15,17 @@ fn list(scopes: &ScopeSet) -> Vec<Scope> {
 }
 
 fn permissions(all: &[Permission]) -> Vec<PermissionItem> {
-    let item = |p: &Permission| PermissionItem { resource: p.resource.clone(), scopes: list(&p.scopes), lifetime: p.constraints.lifetime };
+    let item = |p: &Permission| PermissionItem {
+        resource: p.resource.clone(),
+        scopes: list(&p.scopes),
+        lifetime: p.constraints.lifetime,
+    };
     all.iter().map(item).collect()
 }
 
 impl RegistryItem {
-    /// The item that declares `entry`, with every default written out. `own` is the issuer of the embedded directory.
+    /// The item that declares `entry`, with every default written out. `own` is the issuer of the embedded
+    /// directory.
     pub fn of(entry: &Entry, own: &Issuer) -> Self {
         match entry {
             Entry::Resource(x) => {
@@ -64,15 +69,27 @@ impl RegistryItem {
             Entry::Client(x) => {
                 let (authentication, jwks, assertion_audience) = match &x.authentication {
                     ClientAuthentication::None => (AuthenticationItem::None, None, None),
-                    ClientAuthentication::ClientSecretBasic => (AuthenticationItem::ClientSecretBasic, None, None),
-                    ClientAuthentication::ClientSecretPost => (AuthenticationItem::ClientSecretPost, None, None),
+                    ClientAuthentication::ClientSecretBasic => {
+                        (AuthenticationItem::ClientSecretBasic, None, None)
+                    }
+                    ClientAuthentication::ClientSecretPost => {
+                        (AuthenticationItem::ClientSecretPost, None, None)
+                    }
                     ClientAuthentication::PrivateKeyJwt { jwks, audience } => {
                         (AuthenticationItem::PrivateKeyJwt, Some(jwks.clone()), Some(*audience))
                     }
                 };
                 let (id, redirect_uris, agents) = (x.id.clone(), x.redirect_uris.clone(), x.agents.clone());
                 let scopes = x.scopes.as_ref().map(list);
-                Self::Client(ClientItem { id, redirect_uris, authentication, jwks, assertion_audience, scopes, agents })
+                Self::Client(ClientItem {
+                    id,
+                    redirect_uris,
+                    authentication,
+                    jwks,
+                    assertion_audience,
+                    scopes,
+                    agents,
+                })
             }
             Entry::Issuer(x) => Self::Issuer(IssuerItem {
                 url: x.url.clone(),
@@ -118,9 +135,10 @@ impl RegistryFile {
     }
 }
 
-/// Whether processes of every local user can show the selectors. A program's path and digest do not prove who runs it: the
-/// user who starts a program decides which libraries it loads (`LD_PRELOAD`).
+/// Whether processes of every local user can show the selectors. A program's path and digest do not prove who
+/// runs it: the user who starts a program decides which libraries it loads (`LD_PRELOAD`).
 pub fn is_for_any_user(selectors: &[Selector]) -> bool {
-    let names_user = |selector: &Selector| matches!(selector, Selector::Unix(UnixSelector::Uid(_) | UnixSelector::Gid(_)));
+    let names_user =
+        |selector: &Selector| matches!(selector, Selector::Unix(UnixSelector::Uid(_) | UnixSelector::Gid(_)));
     !selectors.is_empty() && !selectors.iter().any(names_user)
 }

@@ -13,8 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub enum Expiry {
     /// At this time: `2027-01-31T00:00:00Z` or `2027-01-31T01:00:00+01:00`, quoted or as a TOML date-time.
     At(Timestamp),
-    /// This time after it was first applied: `1h`. If the same span is applied again, the end of a grant in force does not move;
-    /// another span counts from the time when it is applied.
+    /// This time after it was first applied: `1h`. If the same span is applied again, the end of a grant in
+    /// force does not move; another span counts from the time when it is applied.
     After(Lifetime),
 }
 
@@ -62,7 +62,9 @@ impl FromStr for Expiry {
         let shown = || text.chars().take(80).collect();
         match text.parse() {
             Ok(at) => Ok(Self::At(at)),
-            Err(InvalidTimestamp::Malformed) => text.parse().map(Self::After).map_err(|_| InvalidExpiry::Neither(shown())),
+            Err(InvalidTimestamp::Malformed) => {
+                text.parse().map(Self::After).map_err(|_| InvalidExpiry::Neither(shown()))
+            }
             Err(why) => Err(InvalidExpiry::Time(shown(), why)),
         }
     }
@@ -126,10 +128,18 @@ mod tests {
         let running = (Timestamp::from_secs(12_000), span);
         assert_eq!(hour.resolve(now, None), (Timestamp::from_secs(13_600), span));
         assert_eq!(hour.resolve(now, Some(running)), running, "the same again");
-        assert_eq!(hour.resolve(now, Some((Timestamp::from_secs(9_000), span))).0, Timestamp::from_secs(13_600), "it had ended");
+        assert_eq!(
+            hour.resolve(now, Some((Timestamp::from_secs(9_000), span))).0,
+            Timestamp::from_secs(13_600),
+            "it had ended"
+        );
         let month: Expiry = "30d".parse().unwrap();
         assert_eq!(month.resolve(now, Some(running)).0, Timestamp::from_secs(10_000 + 30 * 86_400), "longer");
-        assert_eq!(hour.resolve(now, Some(month.resolve(now, None))).0, Timestamp::from_secs(13_600), "shorter");
+        assert_eq!(
+            hour.resolve(now, Some(month.resolve(now, None))).0,
+            Timestamp::from_secs(13_600),
+            "shorter"
+        );
     }
 
     #[test]
@@ -142,9 +152,16 @@ mod tests {
     }
 
     fn declared(value: &str) -> Result<String, String> {
-        let file = format!("[[grant]]\nperson = \"r\"\nagent = \"a\"\nresource = \"c\"\nscopes = [\"s\"]\nexpires = {value}\n");
+        let file = format!(
+            "[[grant]]\nperson = \"r\"\nagent = \"a\"\nresource = \"c\"\nscopes = [\"s\"]\nexpires = {value}\n"
+        );
         let parsed = crate::registry_file::parse(&file).map_err(|error| error.to_string())?;
-        Ok(parsed.grant.first().and_then(|grant| grant.expires).map(|expires| expires.to_string()).unwrap_or_default())
+        Ok(parsed
+            .grant
+            .first()
+            .and_then(|grant| grant.expires)
+            .map(|expires| expires.to_string())
+            .unwrap_or_default())
     }
 
     #[test]
@@ -160,7 +177,11 @@ mod tests {
                 assert_eq!(declared(&value).as_deref(), Ok("2027-01-31T00:00:00.000Z"), "{value}");
             }
         }
-        assert_eq!(declared("2027-01-31T00:00Z").as_deref(), Ok("2027-01-31T00:00:00.000Z"), "TOML 1.1 without seconds");
+        assert_eq!(
+            declared("2027-01-31T00:00Z").as_deref(),
+            Ok("2027-01-31T00:00:00.000Z"),
+            "TOML 1.1 without seconds"
+        );
     }
 
     #[test]

@@ -10,7 +10,8 @@ use super::{GrantItem, RegistryFile};
 /// One reason why a file is refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Finding {
-    /// The place, as a JSON pointer (RFC 6901) into the file; empty if it is about something outside the file.
+    /// The place, as a JSON pointer (RFC 6901) into the file; empty if it is about something outside the
+    /// file.
     #[schema(example = "/agent/0/owner")]
     pub pointer: String,
     /// What is wrong, with the name of the entry or value.

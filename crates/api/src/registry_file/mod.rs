@@ -10,7 +10,10 @@ mod parse;
 mod suggest;
 
 use mandate_core::registry::{AgentState, AssertionAudience, SubjectScope};
-use mandate_core::{AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, PolicyName, ResourceName, ResourceUri, Scope, SpiffeId};
+use mandate_core::{
+    AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, PolicyName, ResourceName, ResourceUri, Scope,
+    SpiffeId,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -110,7 +113,8 @@ pub struct PermissionItem {
     pub lifetime: Option<Lifetime>,
 }
 
-/// `[[person]]`: a person of the embedded directory, or of a trusted issuer. The password is not set in the file.
+/// `[[person]]`: a person of the embedded directory, or of a trusted issuer. The password is not set in the
+/// file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PersonItem {
@@ -127,7 +131,8 @@ pub struct PersonItem {
     /// The person's `sub` at that issuer. Absent: the name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
-    /// A disabled person cannot log in, and no agent can act for them. Absent: as it is, and for a new person `false`.
+    /// A disabled person cannot log in, and no agent can act for them. Absent: as it is, and for a new person
+    /// `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
 }
@@ -148,11 +153,13 @@ pub struct AgentItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub spiffe_id: Option<SpiffeId>,
-    /// The selectors that a process must show, all of them, to be issued the identity. Empty: no process gets it.
+    /// The selectors that a process must show, all of them, to be issued the identity. Empty: no process gets
+    /// it.
     #[serde(default)]
     #[schema(example = json!(["unix:uid:1000"]))]
     pub selectors: Vec<String>,
-    /// It may be issued to processes of any local user. Without it, the selectors must name a user or a group.
+    /// It may be issued to processes of any local user. Without it, the selectors must name a user or a
+    /// group.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dangerous_any_user: bool,
     /// The most that it can get, from any person. Empty: nothing.
@@ -167,7 +174,8 @@ pub struct AgentItem {
     pub state: Option<AgentState>,
 }
 
-/// How a client proves who it is, in files and on the wire (the names of OAuth's `token_endpoint_auth_method`).
+/// How a client proves who it is, in files and on the wire (the names of OAuth's
+/// `token_endpoint_auth_method`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthenticationItem {
@@ -189,8 +197,8 @@ pub struct ClientItem {
     /// Its `client_id`.
     #[schema(value_type = String, example = "support-app")]
     pub id: ClientId,
-    /// The redirect URIs, compared as text; on loopback hosts any port matches. `https`, `http` on loopback, or a private-use
-    /// scheme of a native app (RFC 8252 §7.1).
+    /// The redirect URIs, compared as text; on loopback hosts any port matches. `https`, `http` on loopback,
+    /// or a private-use scheme of a native app (RFC 8252 §7.1).
     #[serde(default)]
     pub redirect_uris: Vec<String>,
     /// How it authenticates.
@@ -199,12 +207,13 @@ pub struct ClientItem {
     /// Its public keys, a JWK Set as JSON text; with `private_key_jwt` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<String>,
-    /// What the `aud` of its assertions must be: `issuer` (the default), or `token_endpoint` for clients that can write nothing
-    /// else; with `private_key_jwt` only.
+    /// What the `aud` of its assertions must be: `issuer` (the default), or `token_endpoint` for clients that
+    /// can write nothing else; with `private_key_jwt` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "issuer")]
     pub assertion_audience: Option<AssertionAudience>,
-    /// The scopes that it may ask for. Absent: every scope of every resource except this server's own administration.
+    /// The scopes that it may ask for. Absent: every scope of every resource except this server's own
+    /// administration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<String>>, example = json!(["read:cases"]))]
     pub scopes: Option<Vec<Scope>>,
@@ -223,21 +232,22 @@ pub struct IssuerItem {
     pub url: Issuer,
     /// The `aud` that its tokens must have.
     pub audience: String,
-    /// Whether its tokens' scopes limit what is delegated from them (`token`, the default), or the tokens prove only who the
-    /// person is (`identity_only`).
+    /// Whether its tokens' scopes limit what is delegated from them (`token`, the default), or the tokens
+    /// prove only who the person is (`identity_only`).
     #[serde(default = "subject_scope_of_the_token")]
     #[schema(value_type = String, example = "token")]
     pub subject_scope: SubjectScope,
-    /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of these audiences can
-    /// use it here.
+    /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of
+    /// these audiences can use it here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub other_audiences: Vec<String>,
-    /// The only certificate authorities that are trusted for its servers, as PEM. In a file on disk also the path of a PEM file,
-    /// relative to it, which `mandate apply` reads. Absent: the authorities of the server's system.
+    /// The only certificate authorities that are trusted for its servers, as PEM. In a file on disk also the
+    /// path of a PEM file, relative to it, which `mandate apply` reads. Absent: the authorities of the
+    /// server's system.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
-    /// The proxy through which it is reached, such as `http://proxy.acme.example:3128`. Absent: none, even if the environment
-    /// names one.
+    /// The proxy through which it is reached, such as `http://proxy.acme.example:3128`. Absent: none, even if
+    /// the environment names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
 }
@@ -249,8 +259,8 @@ pub struct GrantItem {
     /// Distinguishes several grants of one person to one agent on one resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// The id of the grant. Absent: it is derived from person, agent, resource and name, so it stays the same when the file is
-    /// applied again.
+    /// The id of the grant. Absent: it is derived from person, agent, resource and name, so it stays the same
+    /// when the file is applied again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub id: Option<GrantId>,

@@ -22,8 +22,8 @@ pub struct RegistryFileError {
     pub message: String,
 }
 
-/// Parses a registry file. Unknown keys, duplicates and values of the wrong form are errors; references are checked
-/// later, when the file is planned, because they may point at what is declared already.
+/// Parses a registry file. Unknown keys, duplicates and values of the wrong form are errors; references are
+/// checked later, when the file is planned, because they may point at what is declared already.
 pub fn parse(text: &str) -> Result<RegistryFile, RegistryFileError> {
     if text.len() > MAX_FILE_BYTES {
         let message = format!("the file is larger than {} MiB; split it", MAX_FILE_BYTES / (1024 * 1024));
@@ -42,8 +42,8 @@ pub fn parse(text: &str) -> Result<RegistryFile, RegistryFileError> {
     }
 }
 
-/// The line and column of the value at a JSON pointer (RFC 6901) such as `/agent/0/owner`, or of the innermost value
-/// around it that is written in the file. `None` if the text is not TOML.
+/// The line and column of the value at a JSON pointer (RFC 6901) such as `/agent/0/owner`, or of the
+/// innermost value around it that is written in the file. `None` if the text is not TOML.
 pub fn locate(text: &str, pointer: &str) -> Option<(usize, usize)> {
     let root = DeTable::parse(text).ok()?;
     let mut steps = pointer.split('/').skip(1).map(|step| step.replace("~1", "/").replace("~0", "~"));
@@ -56,7 +56,9 @@ pub fn locate(text: &str, pointer: &str) -> Option<(usize, usize)> {
     };
     for step in steps {
         let inner: Option<(Range<usize>, &DeValue<'_>)> = match value {
-            DeValue::Array(list) => step.parse::<usize>().ok().and_then(|at| list.get(at)).map(|v| (v.span(), v.get_ref())),
+            DeValue::Array(list) => {
+                step.parse::<usize>().ok().and_then(|at| list.get(at)).map(|v| (v.span(), v.get_ref()))
+            }
             DeValue::Table(table) => table.get(step.as_str()).map(|v| (v.span(), v.get_ref())),
             _ => None,
         };

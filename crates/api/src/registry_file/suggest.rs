@@ -1,6 +1,7 @@
 //! The nearest known word to one that is not known.
 
-/// The candidate that is at most two edits (and less than half its length) away from `word`, the nearest first.
+/// The candidate that is at most two edits (and less than half its length) away from `word`, the nearest
+/// first.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
@@ -10,8 +11,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein distance, where swapping two neighbours counts as one edit (optimal string alignment). Texts of more than
-/// 64 characters are compared by their first 64, which bounds the work on hostile input.
+/// Levenshtein distance, where swapping two neighbours counts as one edit (optimal string alignment). Texts
+/// of more than 64 characters are compared by their first 64, which bounds the work on hostile input.
 fn distance(a: &str, b: &str) -> usize {
     let a: Vec<char> = a.chars().take(64).collect();
     let b: Vec<char> = b.chars().take(64).collect();
@@ -41,9 +42,13 @@ mod tests {
     #[test]
     fn finds_slips_and_leaves_strangers_alone() {
         let keys = ["name", "scopes", "selectors", "owner", "max_uses", "id"];
-        for (slip, meant) in
-            [("scope", "scopes"), ("scpoes", "scopes"), ("selector", "selectors"), ("ownr", "owner"), ("max-uses", "max_uses")]
-        {
+        for (slip, meant) in [
+            ("scope", "scopes"),
+            ("scpoes", "scopes"),
+            ("selector", "selectors"),
+            ("ownr", "owner"),
+            ("max-uses", "max_uses"),
+        ] {
             assert_eq!(nearest(slip, keys), Some(meant), "{slip}");
         }
         for stranger in ["", "x", "color", "permissions"] {

@@ -36,9 +36,21 @@ fn values_of_the_wrong_form_are_refused_where_they_stand() {
         ("[[agent]]\nname = \"Agent\"\n", "line 2, column 8", "agent name \"Agent\" is not valid"),
         ("[[agent]]\nname = \"a\"\n", "line 1, column 1", "`owner` is missing"),
         ("[[person]]\nname = \"../x\"\n", "line 2, column 8", "person name"),
-        ("[[resource]]\nname = \"crm\"\nuri = \"http://crm.example\"\n", "line 3, column 7", "its scheme is neither https nor"),
-        ("[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = [\"a b\"]\n", "line 4, column 10", "printable ASCII"),
-        ("[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nmax_uses = -1\n", "line 6, column 12", "u64"),
+        (
+            "[[resource]]\nname = \"crm\"\nuri = \"http://crm.example\"\n",
+            "line 3, column 7",
+            "its scheme is neither https nor",
+        ),
+        (
+            "[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = [\"a b\"]\n",
+            "line 4, column 10",
+            "printable ASCII",
+        ),
+        (
+            "[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nmax_uses = -1\n",
+            "line 6, column 12",
+            "u64",
+        ),
         (
             "[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nexpires = \"soon\"\n",
             "line 6, column 11",
@@ -49,7 +61,11 @@ fn values_of_the_wrong_form_are_refused_where_they_stand() {
             "line 6, column 11",
             "neither a time",
         ),
-        ("[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nlifetime = \"5 minuets\"\n", "line 6, column 12", "5m"),
+        (
+            "[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = []\nlifetime = \"5 minuets\"\n",
+            "line 6, column 12",
+            "5m",
+        ),
         ("[[agent]]\nname = \"a\"\nname = \"b\"\n", "line 3, column 1", "duplicate key"),
         ("[[agent]\n", "line 1, column", ""),
         ("é = ¿\n", "line 1, column", ""),
@@ -61,8 +77,14 @@ fn values_of_the_wrong_form_are_refused_where_they_stand() {
 
 #[test]
 fn columns_count_characters_not_bytes() {
-    assert_eq!(error("[[policy]]\nname = \"p\"\nsource = \"ééé\" \nkolor = 1").split(':').next(), Some("line 4, column 1"));
-    assert_eq!(error("policy = [{ name = \"p\", source = \"ééé\", kolor = 1 }]").split(':').next(), Some("line 1, column 41"));
+    assert_eq!(
+        error("[[policy]]\nname = \"p\"\nsource = \"ééé\" \nkolor = 1").split(':').next(),
+        Some("line 4, column 1")
+    );
+    assert_eq!(
+        error("policy = [{ name = \"p\", source = \"ééé\", kolor = 1 }]").split(':').next(),
+        Some("line 1, column 41")
+    );
 }
 
 #[test]
@@ -75,7 +97,10 @@ fn duplicates_are_refused_by_name() {
         "line 5, column 1: a second issuer with the url `https://a.example`"
     );
     let grant = "[[grant]]\nperson = \"p\"\nagent = \"a\"\nresource = \"r\"\nscopes = [\"s\"]\n";
-    assert_eq!(two(grant), "line 7, column 1: a second grant of `p` to `a` on `r`; give each a `name` of its own");
+    assert_eq!(
+        two(grant),
+        "line 7, column 1: a second grant of `p` to `a` on `r`; give each a `name` of its own"
+    );
     assert!(parse(&format!("{grant}name = \"one\"\n{grant}name = \"two\"\n")).is_ok());
 }
 

@@ -31,7 +31,9 @@ fn another_size_root_key_or_log_is_refused() {
     let verifier = ours.verifier();
     let signature = |r: Result<_, CheckpointError>| matches!(r, Err(CheckpointError::Signature(_)));
     assert!(signature(verifier.open(note.replace("\n7\n", "\n8\n").as_bytes())));
-    assert!(signature(verifier.open(note.replace(&leaf_hash(b"x").to_string(), &leaf_hash(b"y").to_string()).as_bytes())));
+    assert!(signature(
+        verifier.open(note.replace(&leaf_hash(b"x").to_string(), &leaf_hash(b"y").to_string()).as_bytes())
+    ));
     assert!(signature(verifier.open(&stranger.sign(7, leaf_hash(b"x")).unwrap())));
     assert!(signature(verifier.open(&other_log.sign(7, leaf_hash(b"x")).unwrap())));
     for broken in ["", "log.example\n7\n", "\n\n", note.trim_end(), &note.replace('—', "-")] {
@@ -53,7 +55,8 @@ fn the_form_is_told_from_the_signature() {
 
 #[test]
 fn our_key_under_another_logs_text_is_refused() {
-    // A note of another origin, truly signed by our key: what a log with two origins and one key would publish.
+    // A note of another origin, truly signed by our key: what a log with two origins and one key would
+    // publish.
     use signed_note::{Note, StandardSigner};
     let (ours, secret) = signer("log.example", 1);
     let skey = secret.expose_secret_str().unwrap().lines().next().unwrap().to_owned();
@@ -74,7 +77,13 @@ fn keys_that_do_not_belong_together_and_names_that_cannot_be_are_refused() {
         assert!(CheckpointSigner::from_secret(&Secret::new(text)).is_err(), "{text:?}");
     }
     for origin in ["", "a b", "a+b", "a\nb"] {
-        assert!(matches!(CheckpointSigner::generate(origin, &SeededEntropy::new(1)), Err(CheckpointError::Origin(_))), "{origin:?}");
+        assert!(
+            matches!(
+                CheckpointSigner::generate(origin, &SeededEntropy::new(1)),
+                Err(CheckpointError::Origin(_))
+            ),
+            "{origin:?}"
+        );
     }
     for vkey in ["", "log.example", "log.example+00000000+AAAA", "log.example+zz+AAAA"] {
         assert_eq!(CheckpointVerifier::new(vkey).unwrap_err(), CheckpointError::VerifierKey, "{vkey:?}");
@@ -84,7 +93,8 @@ fn keys_that_do_not_belong_together_and_names_that_cannot_be_are_refused() {
 #[test]
 fn the_private_key_does_not_print() {
     let (signer, secret) = signer("log.example", 1);
-    let skey = secret.expose_secret_str().unwrap().lines().next().unwrap().rsplit('+').next().unwrap().to_owned();
+    let skey =
+        secret.expose_secret_str().unwrap().lines().next().unwrap().rsplit('+').next().unwrap().to_owned();
     assert!(!format!("{signer:?} {secret:?}").contains(&skey));
 }
 
@@ -119,7 +129,8 @@ fn code(error: &CheckpointError) -> &'static str {
 /// `vectors/checkpoints.json` was signed by another implementation.
 #[test]
 fn every_vector_is_opened_or_refused_as_it_says() {
-    let vectors: Vectors = serde_json::from_str(include_str!("../../../../vectors/checkpoints.json")).unwrap();
+    let vectors: Vectors =
+        serde_json::from_str(include_str!("../../../../vectors/checkpoints.json")).unwrap();
     let verifier = CheckpointVerifier::new(&vectors.verifier_key).unwrap();
     for vector in &vectors.checkpoints {
         let opened = verifier.open(vector.note.as_bytes()).map_err(|error| code(&error));

@@ -16,7 +16,15 @@ impl StoredHashes for Rows {
 }
 
 fn leaf(n: u64) -> Vec<u8> {
-    Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(n), Kind::Admin, Outcome::Permitted, "ok").to_leaf().unwrap()
+    Record::new(
+        format!("r{n}").parse().unwrap(),
+        Timestamp::from_secs(n),
+        Kind::Admin,
+        Outcome::Permitted,
+        "ok",
+    )
+    .to_leaf()
+    .unwrap()
 }
 
 fn log(size: u64) -> (CheckpointSigner, Vec<u8>, Rows) {

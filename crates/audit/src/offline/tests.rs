@@ -13,7 +13,9 @@ fn signer(seed: u64) -> CheckpointSigner {
 
 fn leaf(n: u64) -> Vec<u8> {
     let id = format!("r{n}").parse().unwrap();
-    Record::new(id, Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok \"quoted\" \u{e9}").to_leaf().unwrap()
+    Record::new(id, Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok \"quoted\" \u{e9}")
+        .to_leaf()
+        .unwrap()
 }
 
 /// A leaf and the hashes stored with it.
@@ -36,7 +38,11 @@ fn bundle(count: u64, signer: &CheckpointSigner) -> String {
 }
 
 fn verify(bundle: &str) -> Result<crate::Summary, BundleError> {
-    verify_bundle(bundle.as_bytes(), Known { vkey: Some(signer(1).verifier().vkey()), since: None }, |_, _| {})
+    verify_bundle(
+        bundle.as_bytes(),
+        Known { vkey: Some(signer(1).verifier().vkey()), since: None },
+        |_, _| {},
+    )
 }
 
 fn edited(edit: impl FnOnce(&mut Vec<String>)) -> String {
@@ -59,7 +65,11 @@ fn a_whole_bundle_verifies_with_its_own_key_or_the_known_one_and_tells_progress(
 #[test]
 fn a_bundle_that_was_copied_as_a_text_is_the_same_bundle() {
     let text = bundle(9, &signer(1));
-    for copied in [format!("\u{feff}{text}"), text.replace('\n', "\r\n"), format!("\u{feff}{}", text.replace('\n', "\r\n"))] {
+    for copied in [
+        format!("\u{feff}{text}"),
+        text.replace('\n', "\r\n"),
+        format!("\u{feff}{}", text.replace('\n', "\r\n")),
+    ] {
         assert_eq!(verify(&copied).unwrap(), verify(&text).unwrap(), "{:?}", copied.get(..20));
     }
     let inside = edited(|lines| lines[4].insert(0, '\u{feff}'));
@@ -95,7 +105,10 @@ fn reordered_records_are_named_by_the_first_that_moved() {
 #[test]
 fn a_truncated_or_extended_bundle_is_refused() {
     let short = edited(|lines| drop(lines.pop()));
-    assert!(matches!(verify(&short), Err(BundleError::Tampered(Tampered::Truncated { signed: 9, found: 8 }))));
+    assert!(matches!(
+        verify(&short),
+        Err(BundleError::Tampered(Tampered::Truncated { signed: 9, found: 8 }))
+    ));
     let long: Vec<String> = bundle(10, &signer(1)).lines().map(str::to_owned).collect();
     let text = edited(|lines| lines.push(long[10].clone()));
     assert!(matches!(verify(&text), Err(BundleError::Tampered(Tampered::Unsigned { index: 9, signed: 9 }))));
@@ -129,8 +142,16 @@ fn a_bundle_signed_anew_by_a_stranger_does_not_have_the_known_key() {
 fn a_swapped_or_missing_checkpoint_is_refused() {
     let of_five: Vec<String> = bundle(5, &signer(1)).lines().map(str::to_owned).collect();
     let swapped = edited(|lines| lines[0] = of_five[0].clone());
-    assert!(matches!(verify(&swapped), Err(BundleError::Tampered(Tampered::Unsigned { index: 5, signed: 5 }))));
-    let header = super::Header { format: super::FORMAT.into(), vkey: signer(1).verifier().vkey().into(), checkpoint: None, size: 9 };
+    assert!(matches!(
+        verify(&swapped),
+        Err(BundleError::Tampered(Tampered::Unsigned { index: 5, signed: 5 }))
+    ));
+    let header = super::Header {
+        format: super::FORMAT.into(),
+        vkey: signer(1).verifier().vkey().into(),
+        checkpoint: None,
+        size: 9,
+    };
     let missing = edited(|lines| lines[0] = serde_json::to_string(&header).unwrap());
     assert!(matches!(verify(&missing), Err(BundleError::Tampered(Tampered::NoCheckpoint { size: 9 }))));
 }
@@ -138,14 +159,18 @@ fn a_swapped_or_missing_checkpoint_is_refused() {
 #[test]
 fn an_empty_bundle_needs_the_signature_over_an_empty_log() {
     let vkey = signer(1).verifier().vkey().to_owned();
-    let header = |checkpoint| super::Header { format: super::FORMAT.into(), vkey: vkey.clone(), checkpoint, size: 0 };
+    let header =
+        |checkpoint| super::Header { format: super::FORMAT.into(), vkey: vkey.clone(), checkpoint, size: 0 };
     let line = |header: &super::Header| serde_json::to_string(header).unwrap() + "\n";
     let unsigned = line(&header(None));
     assert!(matches!(verify(&unsigned), Err(BundleError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
     let absent = unsigned.replace("\"checkpoint\":null,", "");
     assert!(matches!(verify(&absent), Err(BundleError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
     let of_nine = header(header_of(9).checkpoint);
-    assert!(matches!(verify(&line(&of_nine)), Err(BundleError::Tampered(Tampered::Truncated { signed: 9, found: 0 }))));
+    assert!(matches!(
+        verify(&line(&of_nine)),
+        Err(BundleError::Tampered(Tampered::Truncated { signed: 9, found: 0 }))
+    ));
     let founded = header(Some(String::from_utf8(signer(1).found().unwrap()).unwrap()));
     assert_eq!(verify(&line(&founded)).unwrap().size, 0);
 }
@@ -168,7 +193,9 @@ fn a_bundle_that_does_not_continue_a_kept_checkpoint_is_refused() {
         let (tree, _) = stored(count);
         signer(by).sign(count, tree.root().unwrap()).unwrap()
     };
-    let since = |text: &str, note: &[u8]| verify_bundle(text.as_bytes(), Known { vkey: None, since: Some(note) }, |_, _| {});
+    let since = |text: &str, note: &[u8]| {
+        verify_bundle(text.as_bytes(), Known { vkey: None, since: Some(note) }, |_, _| {})
+    };
     let text = bundle(9, &signer(1));
     for size in [0, 1, 4, 9] {
         assert_eq!(since(&text, &kept(size, 1)).unwrap().size, 9, "{size}");
@@ -178,7 +205,10 @@ fn a_bundle_that_does_not_continue_a_kept_checkpoint_is_refused() {
     let rewritten = signer(1).sign(4, leaf_hash(b"else")).unwrap();
     assert!(matches!(since(&text, &rewritten), Err(BundleError::Tampered(Tampered::History { size: 4 }))));
     // Another log, whole in itself and with a key of its own.
-    assert!(matches!(since(&bundle(9, &signer(2)), &kept(4, 1)), Err(BundleError::Tampered(Tampered::Earlier(_)))));
+    assert!(matches!(
+        since(&bundle(9, &signer(2)), &kept(4, 1)),
+        Err(BundleError::Tampered(Tampered::Earlier(_)))
+    ));
     assert!(matches!(since(&text, b"junk"), Err(BundleError::Tampered(Tampered::Earlier(_)))));
 }
 
@@ -222,5 +252,8 @@ fn a_log_signed_anew_by_its_own_key_does_not_continue_an_earlier_checkpoint() {
     assert!(run(of(0, Frontier::new().root().unwrap())).is_ok());
     assert!(run(of(4, tree.root().unwrap())).is_ok());
     assert!(matches!(run(of(3, leaf_hash(b"else"))), Err(Tampered::History { size: 3 })));
-    assert!(matches!(run(of(5, tree.root().unwrap())), Err(Tampered::History { size: 5 })), "the log became shorter");
+    assert!(
+        matches!(run(of(5, tree.root().unwrap())), Err(Tampered::History { size: 5 })),
+        "the log became shorter"
+    );
 }

@@ -1,11 +1,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mandate_core::{Actor, ActorChain, Audience, Confirmation, Issuer, KnownTerms, Lineage, Person, SubjectProfile, Terms, Timestamp};
+use mandate_core::{
+    Actor, ActorChain, Audience, Confirmation, Issuer, KnownTerms, Lineage, Person, SubjectProfile, Terms,
+    Timestamp,
+};
 use proptest::prelude::*;
 use serde_json::json;
 
-use super::{Asked, EffectNames, Kind, LeafError, MAX_ASKED_LEN, MAX_LEAF_LEN, MAX_STRANGERS_ASKED_LEN, Outcome, Record, cut_encoded};
+use super::{
+    Asked, EffectNames, Kind, LeafError, MAX_ASKED_LEN, MAX_LEAF_LEN, MAX_STRANGERS_ASKED_LEN, Outcome,
+    Record, cut_encoded,
+};
 
 fn record() -> Record {
     let iss: mandate_core::Issuer = "https://m.example".parse().unwrap();
@@ -24,7 +30,13 @@ fn record() -> Record {
         about: known.into(),
         policies: ["default".to_owned()].into(),
         asked: Asked::new(Some("https://crm.example"), None, None),
-        ..Record::new("r1".parse().unwrap(), Timestamp::from_secs(1), Kind::Exchange, Outcome::Permitted, "ok")
+        ..Record::new(
+            "r1".parse().unwrap(),
+            Timestamp::from_secs(1),
+            Kind::Exchange,
+            Outcome::Permitted,
+            "ok",
+        )
     }
 }
 
@@ -43,8 +55,8 @@ fn a_leaf_is_compact_json_in_a_fixed_order_and_reads_back() {
     assert_eq!(Record::from_leaf(leaf.as_bytes()).unwrap(), record());
 }
 
-/// Records as they were written before a record could have `authorization_details`, `cnf`, `auth_time`, `acr` and `amr`: one of
-/// each kind and of each form.
+/// Records as they were written before a record could have `authorization_details`, `cnf`, `auth_time`, `acr`
+/// and `amr`: one of each kind and of each form.
 const SAMPLES: &str = include_str!("samples.jsonl");
 
 fn sample(kind: &str) -> &'static str {
@@ -57,7 +69,8 @@ fn terms() -> Terms {
     let agent = "spiffe://acme.example/agent/support-agent";
     let actor = Actor { sub: agent.into(), iss: iss.clone(), sub_profile: Some(SubjectProfile::AiAgent) };
     let subject = Person { iss: iss.clone(), sub: "riley".into() };
-    let (audience, scopes) = (Audience::one("http://127.0.0.1:42721".into()), "read:cases write:case_comments".parse().unwrap());
+    let (audience, scopes) =
+        (Audience::one("http://127.0.0.1:42721".into()), "read:cases write:case_comments".parse().unwrap());
     let jti = "01a222ec-bd04-78cb-852d-4582a1ac3ec2".parse().unwrap();
     let times = ("2026-11-28T16:11:09.956Z".parse().unwrap(), "2026-11-28T16:16:09.956Z".parse().unwrap());
     Terms {
@@ -75,9 +88,17 @@ fn terms() -> Terms {
 fn of_mandate(terms: Terms) -> Record {
     Record {
         asked: Asked::new(Some("http://127.0.0.1:42721"), Some("read:cases write:case_comments"), None),
-        policies: ["built-in/agent-has-ceiling-and-grant".to_owned(), "built-in/person-has-the-right".to_owned()].into(),
+        policies: [
+            "built-in/agent-has-ceiling-and-grant".to_owned(),
+            "built-in/person-has-the-right".to_owned(),
+        ]
+        .into(),
         effects: EffectNames::of(["use_grant"].into_iter()),
-        ..Record::of_mandate("01a222ec-bd04-733e-8513-100d64ed3dcf".parse().unwrap(), Kind::Exchange, Arc::new(terms))
+        ..Record::of_mandate(
+            "01a222ec-bd04-733e-8513-100d64ed3dcf".parse().unwrap(),
+            Kind::Exchange,
+            Arc::new(terms),
+        )
     }
 }
 
@@ -97,7 +118,11 @@ fn every_record_of_an_older_program_is_read_and_has_the_same_bytes_again() {
 fn the_record_of_a_mandate_has_the_bytes_that_it_always_had() {
     let record = of_mandate(terms());
     assert_eq!(String::from_utf8(record.to_leaf().unwrap()).unwrap(), sample("exchange"));
-    assert_eq!(record, Record::from_leaf(sample("exchange").as_bytes()).unwrap(), "and says the same as one that was read");
+    assert_eq!(
+        record,
+        Record::from_leaf(sample("exchange").as_bytes()).unwrap(),
+        "and says the same as one that was read"
+    );
 }
 
 #[test]
@@ -129,7 +154,13 @@ fn terms_that_older_records_did_not_say_are_said_only_where_they_are() {
 
 #[test]
 fn the_members_that_scripts_rely_on_are_there_even_when_empty() {
-    let bare = Record::new("r1".parse().unwrap(), Timestamp::from_secs(1), Kind::Exchange, Outcome::Refused, "expired");
+    let bare = Record::new(
+        "r1".parse().unwrap(),
+        Timestamp::from_secs(1),
+        Kind::Exchange,
+        Outcome::Refused,
+        "expired",
+    );
     let json: serde_json::Value = serde_json::from_slice(&bare.to_leaf().unwrap()).unwrap();
     for member in ["id", "time", "outcome", "reason", "sub", "act", "aud", "scope", "jti"] {
         assert!(json.get(member).is_some(), "{member}");
@@ -148,7 +179,8 @@ fn a_person_without_issuer_or_an_issuer_without_person_is_no_record() {
 
 #[test]
 fn a_member_of_a_newer_program_is_ignored() {
-    let leaf = String::from_utf8(record().to_leaf().unwrap()).unwrap().replace(r#""kind""#, r#""later":1,"kind""#);
+    let leaf =
+        String::from_utf8(record().to_leaf().unwrap()).unwrap().replace(r#""kind""#, r#""later":1,"kind""#);
     assert_eq!(Record::from_leaf(leaf.as_bytes()).unwrap(), record());
 }
 
@@ -172,7 +204,8 @@ fn encoded(text: &str) -> usize {
 #[test]
 fn every_character_counts_for_what_json_makes_of_it() {
     // Every character of one and of two bytes, and some of each further kind.
-    let all = ('\0'..='\u{7ff}').chain("\u{800}\u{2028}\u{2029}\u{d7ff}\u{e000}\u{feff}\u{ffff}\u{10000}\u{1f600}\u{10ffff}".chars());
+    let all = ('\0'..='\u{7ff}')
+        .chain("\u{800}\u{2028}\u{2029}\u{d7ff}\u{e000}\u{feff}\u{ffff}\u{10000}\u{1f600}\u{10ffff}".chars());
     for c in all {
         let text = c.to_string();
         let len = encoded(&text);

@@ -4,8 +4,8 @@ use mandate_core::{RecordId, RequestSource, SystemEntropy, Timestamp};
 use proptest::prelude::*;
 
 use super::{
-    ALL_BYTES, MAX_BYTES_A_DAY, MAX_SOURCES, MAX_STRANGER_LEAF, MAX_SUM_LEAF, MAX_SUMS, OVERHEAD, SOURCE_BYTES, SUM_INTERVAL, Strangers,
-    shorten,
+    ALL_BYTES, MAX_BYTES_A_DAY, MAX_SOURCES, MAX_STRANGER_LEAF, MAX_SUM_LEAF, MAX_SUMS, OVERHEAD,
+    SOURCE_BYTES, SUM_INTERVAL, Strangers, shorten,
 };
 use crate::record::{Asked, Kind, MAX_STRANGERS_ASKED_LEN, Outcome, Record, Sum};
 
@@ -36,7 +36,10 @@ fn a_source_has_its_quota_again_after_an_hour_and_half_of_it_after_half_an_hour(
     assert_eq!(flood(&strangers, host(1), 500, at(0)), 0);
     let half = flood(&strangers, host(1), 500, at(1800));
     assert!(half <= SOURCE_BYTES / 2 + 628 && half > SOURCE_BYTES / 2 - 1000, "{half}");
-    assert!(flood(&strangers, host(1), 500, at(1800 + 7200)) <= SOURCE_BYTES, "a quiet time saves up no more than one quota");
+    assert!(
+        flood(&strangers, host(1), 500, at(1800 + 7200)) <= SOURCE_BYTES,
+        "a quiet time saves up no more than one quota"
+    );
 }
 
 #[test]
@@ -92,7 +95,10 @@ fn refusals_beyond_the_quota_are_counted_by_source_kind_and_reason_from_when_to_
     strangers.count(host(1), Kind::Admin, "no_credentials", at(1));
     let sums = strangers.take();
     assert_eq!(sums.len(), 3);
-    assert_eq!((sums[0].source, sums[0].kind, sums[0].reason.as_str()), (host(1), Kind::Exchange, "client_authentication_failed"));
+    assert_eq!(
+        (sums[0].source, sums[0].kind, sums[0].reason.as_str()),
+        (host(1), Kind::Exchange, "client_authentication_failed")
+    );
     assert_eq!(sums[0].sum, Sum { count: 3, first: at(5), last: at(30) });
     assert_eq!(strangers.summed(), 5);
     assert!(strangers.take().is_empty());
@@ -136,7 +142,13 @@ fn what_could_not_be_recorded_goes_on_being_counted() {
 #[test]
 fn the_longest_record_of_a_stranger_fits_and_says_where_it_came_from() {
     let hostile = "\u{1}".repeat(8 * 1024);
-    let mut record = Record::new(RecordId::generate(at(0), &SystemEntropy), at(0), Kind::Exchange, Outcome::Refused, "parameter_missing");
+    let mut record = Record::new(
+        RecordId::generate(at(0), &SystemEntropy),
+        at(0),
+        Kind::Exchange,
+        Outcome::Refused,
+        "parameter_missing",
+    );
     record.asked = Asked::new(Some(&hostile), Some(&hostile), Some(&hostile));
     record.detail = Some(hostile.clone());
     assert!(record.asked.resource().unwrap().len() * 6 <= 512, "cut by what it takes in JSON");
@@ -150,13 +162,20 @@ fn the_longest_record_of_a_stranger_fits_and_says_where_it_came_from() {
 
 #[test]
 fn the_longest_sum_is_as_long_as_the_bound_of_a_day_takes_it_to_be() {
-    let mut record = Record::new(RecordId::generate(at(0), &SystemEntropy), at(0), Kind::Authorize, Outcome::Refused, "x".repeat(64));
+    let mut record = Record::new(
+        RecordId::generate(at(0), &SystemEntropy),
+        at(0),
+        Kind::Authorize,
+        Outcome::Refused,
+        "x".repeat(64),
+    );
     record.source = Some(RequestSource::of("2001:db8:ffff:ffff::1".parse().unwrap()).to_string());
     record.sum = Some(Sum { count: u64::MAX, first: at(0), last: at(1) });
     assert!(record.to_leaf().unwrap().len() as u64 <= MAX_SUM_LEAF);
 }
 
-/// The worst flood: the quota of all is used up at each look, by sources that are new, and each look records the most sums.
+/// The worst flood: the quota of all is used up at each look, by sources that are new, and each look records
+/// the most sums.
 #[test]
 fn the_worst_flood_comes_to_the_bound_of_a_day_and_not_beyond_it() {
     let strangers = Strangers::default();
@@ -178,7 +197,8 @@ fn the_worst_flood_comes_to_the_bound_of_a_day_and_not_beyond_it() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// However strangers spread their requests over sources, sizes and a day, the number of written bytes is bounded.
+    /// However strangers spread their requests over sources, sizes and a day, the number of written bytes is
+    /// bounded.
     #[test]
     fn no_flood_writes_more_than_the_bound_of_a_day(
         bursts in proptest::collection::vec((0u64..86_400, 0u32..5000, 200usize..MAX_STRANGER_LEAF, 1u32..40), 1..400),

@@ -59,7 +59,10 @@ fn a_tree_is_continued_from_what_was_stored() {
         };
         let hashes: Vec<Hash> = frontier_indexes(u64::from(n)).iter().map(read).collect();
         assert_eq!(Frontier::from_hashes(u64::from(n), &hashes).unwrap(), tree, "{n}");
-        assert!(Frontier::from_hashes(u64::from(n) + 1, &hashes).is_err() || frontier_indexes(u64::from(n) + 1).len() == hashes.len());
+        assert!(
+            Frontier::from_hashes(u64::from(n) + 1, &hashes).is_err()
+                || frontier_indexes(u64::from(n) + 1).len() == hashes.len()
+        );
         assert_eq!(tree.root().unwrap(), by_the_rfc(&leaves), "{n}");
         leaves.push(leaf_hash(&n.to_be_bytes()));
         stored.push(tree.append(leaf_hash(&n.to_be_bytes())).unwrap());

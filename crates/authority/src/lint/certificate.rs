@@ -71,7 +71,8 @@ pub(crate) fn check(tbs: &[u8], profile: &Profile<'_>) -> Result<(), Certificate
     if !rest.is_empty() {
         return Err(CertificateLint::Parse);
     }
-    // At least 64 bits of a serial number come from the entropy source (CA/B baseline §7.1); DER may drop leading zeros.
+    // At least 64 bits of a serial number come from the entropy source (CA/B baseline §7.1); DER may drop
+    // leading zeros.
     if !(4..=20).contains(&tbs.raw_serial().len()) {
         return Err(CertificateLint::Serial);
     }
@@ -81,15 +82,24 @@ pub(crate) fn check(tbs: &[u8], profile: &Profile<'_>) -> Result<(), Certificate
 }
 
 fn check_lifetime(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(), CertificateLint> {
-    let (Profile::SigningAuthority { max_lifetime, now, .. } | Profile::Leaf { max_lifetime, now, .. }) = profile;
+    let (Profile::SigningAuthority { max_lifetime, now, .. } | Profile::Leaf { max_lifetime, now, .. }) =
+        profile;
     let secs = |at: i64| u64::try_from(at).map_err(|_| CertificateLint::Lifetime);
-    let (from, until) = (secs(tbs.validity.not_before.timestamp())?, secs(tbs.validity.not_after.timestamp())?);
+    let (from, until) =
+        (secs(tbs.validity.not_before.timestamp())?, secs(tbs.validity.not_after.timestamp())?);
     let valid_now = from <= now.secs() && now.secs() < until;
-    if valid_now && until.saturating_sub(from) <= max_lifetime.as_secs() { Ok(()) } else { Err(CertificateLint::Lifetime) }
+    if valid_now && until.saturating_sub(from) <= max_lifetime.as_secs() {
+        Ok(())
+    } else {
+        Err(CertificateLint::Lifetime)
+    }
 }
 
 fn check_names(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(), CertificateLint> {
-    let names = tbs.subject_alternative_name().map_err(|_| CertificateLint::AlternativeName)?.ok_or(CertificateLint::UriCount)?;
+    let names = tbs
+        .subject_alternative_name()
+        .map_err(|_| CertificateLint::AlternativeName)?
+        .ok_or(CertificateLint::UriCount)?;
     if tbs.subject.iter().next().is_none() && !names.critical {
         return Err(CertificateLint::AlternativeName);
     }
@@ -106,7 +116,8 @@ fn check_names(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(), Ce
             _ => return Err(CertificateLint::AlternativeName),
         }
     }
-    let id: SpiffeId = uri.ok_or(CertificateLint::UriCount)?.parse().map_err(|_| CertificateLint::Identity)?;
+    let id: SpiffeId =
+        uri.ok_or(CertificateLint::UriCount)?.parse().map_err(|_| CertificateLint::Identity)?;
     let right = match profile {
         // X509-SVID §3.2: a signing certificate's ID has no path.
         Profile::SigningAuthority { trust_domain, .. } => id == trust_domain.id(),
@@ -157,16 +168,25 @@ fn check_extensions(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(
             if !usage.digital_signature() || usage.key_cert_sign() || usage.crl_sign() {
                 return Err(CertificateLint::KeyUsage);
             }
-            // X509-SVID §4.4: both purposes, because an SVID is shown by clients and by servers. Nothing else.
+            // X509-SVID §4.4: both purposes, because an SVID is shown by clients and by servers. Nothing
+            // else.
             let extended = extended.ok_or(CertificateLint::ExtendedKeyUsage)?;
-            let others = extended.any || extended.code_signing || extended.email_protection || extended.time_stamping;
+            let others =
+                extended.any || extended.code_signing || extended.email_protection || extended.time_stamping;
             let only_tls = !others && !extended.ocsp_signing && extended.other.is_empty();
-            if extended.server_auth && extended.client_auth && only_tls { Ok(()) } else { Err(CertificateLint::ExtendedKeyUsage) }
+            if extended.server_auth && extended.client_auth && only_tls {
+                Ok(())
+            } else {
+                Err(CertificateLint::ExtendedKeyUsage)
+            }
         }
     }
 }
 
 /// Appendix A of X509-SVID reserves these for leaves.
 fn signs_or_encrypts(usage: KeyUsage) -> bool {
-    usage.digital_signature() || usage.key_encipherment() || usage.key_agreement() || usage.data_encipherment()
+    usage.digital_signature()
+        || usage.key_encipherment()
+        || usage.key_agreement()
+        || usage.data_encipherment()
 }

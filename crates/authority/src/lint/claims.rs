@@ -6,7 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::lifetimes::{JWT_SVID_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME};
 use mandate_core::{
-    ActorChain, ClientId, Confirmation, Details, GrantId, Issuer, Lineage, Person, SubjectProfile, Terms, Timestamp, TokenId,
+    ActorChain, ClientId, Confirmation, Details, GrantId, Issuer, Lineage, Person, SubjectProfile, Terms,
+    Timestamp, TokenId,
 };
 use mandate_token::access_token::subject_claim;
 use serde::Deserialize;
@@ -204,14 +205,17 @@ fn open(message: &[u8], kid: &str, typ: &str) -> Result<Vec<u8>, ClaimsLint> {
 fn same_actors(act: Option<&ActClaim<'_>>, chain: &ActorChain) -> bool {
     let mut claimed = std::iter::successors(act, |act| act.act.as_deref());
     let same = chain.iter().all(|actor| {
-        claimed.next().is_some_and(|act| act.sub == actor.sub && act.iss == actor.iss.as_str() && act.sub_profile == actor.sub_profile)
+        claimed.next().is_some_and(|act| {
+            act.sub == actor.sub && act.iss == actor.iss.as_str() && act.sub_profile == actor.sub_profile
+        })
     });
     same && claimed.next().is_none()
 }
 
 /// Whether a list has exactly these texts, in their order.
 fn same_texts<'d>(claimed: &[Text<'_>], decided: impl ExactSizeIterator<Item = &'d str>) -> bool {
-    claimed.len() == decided.len() && claimed.iter().zip(decided).all(|(claimed, decided)| claimed.0 == decided)
+    claimed.len() == decided.len()
+        && claimed.iter().zip(decided).all(|(claimed, decided)| claimed.0 == decided)
 }
 
 fn same_lineage(claimed: &LineageClaim<'_>, decided: &Lineage) -> bool {
@@ -220,8 +224,8 @@ fn same_lineage(claimed: &LineageClaim<'_>, decided: &Lineage) -> bool {
         && same_texts(&claimed.clients, decided.clients.iter().map(ClientId::as_str))
 }
 
-/// Whether `sub` and `sub_id` name this person. A person of ours has their name as `sub`; any other person has a `sub` that
-/// no person of ours can have.
+/// Whether `sub` and `sub_id` name this person. A person of ours has their name as `sub`; any other person
+/// has a `sub` that no person of ours can have.
 fn same_person(claims: &AccessTokenClaims<'_>, person: &Person, issuer: &Issuer) -> bool {
     if claims.sub.is_empty() || claims.sub != subject_claim(person, issuer) {
         return false;
@@ -254,7 +258,8 @@ fn same_key(claimed: Option<&ConfirmationClaim<'_>>, decided: Option<&Confirmati
     }
 }
 
-/// Checks the bytes of an access token that is about to be signed against the terms of the mandate that it is minted from.
+/// Checks the bytes of an access token that is about to be signed against the terms of the mandate that it is
+/// minted from.
 pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> Result<(), ClaimsLint> {
     use ClaimsLint as L;
     // RFC 9068 §2.1.
@@ -286,7 +291,8 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> 
 
     // Both in bytewise order, separated by one space.
     let mut each = scopes.iter();
-    let same = !scopes.is_empty() && claims.scope.split(' ').all(|scope| each.next().is_some_and(|s| s.as_str() == scope));
+    let same = !scopes.is_empty()
+        && claims.scope.split(' ').all(|scope| each.next().is_some_and(|s| s.as_str() == scope));
     require(same && each.next().is_none(), L::Scope)?;
     require(same_details(claims.authorization_details.as_deref(), details), L::Details)?;
 
@@ -306,8 +312,9 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> 
     require(same && lifetime.is_some(), L::Lifetime)
 }
 
-/// Checks the bytes of a JWT-SVID that is about to be signed against the grant it is signed for. `act` and every other claim
-/// that does not belong in a JWT-SVID is refused (an SVID says who the agent is, never for whom it acts).
+/// Checks the bytes of a JWT-SVID that is about to be signed against the grant it is signed for. `act` and
+/// every other claim that does not belong in a JWT-SVID is refused (an SVID says who the agent is, never for
+/// whom it acts).
 pub(crate) fn check_jwt_svid(message: &[u8], kid: &str, grant: &JwtSvidGrant) -> Result<(), ClaimsLint> {
     use ClaimsLint as L;
     // JWT-SVID §2.3.
@@ -316,7 +323,8 @@ pub(crate) fn check_jwt_svid(message: &[u8], kid: &str, grant: &JwtSvidGrant) ->
     require(claims.sub == grant.spiffe_id().as_str(), L::Subject)?;
     require(!claims.aud.is_empty() && claims.aud == grant.audiences(), L::Audience)?;
     require(claims.jti == grant.jti().as_str(), L::Id)?;
-    let lifetime = claims.exp.checked_sub(claims.iat).filter(|secs| *secs > 0 && *secs <= JWT_SVID_LIFETIME.as_secs());
+    let lifetime =
+        claims.exp.checked_sub(claims.iat).filter(|secs| *secs > 0 && *secs <= JWT_SVID_LIFETIME.as_secs());
     let decided = claims.iat == grant.issued().secs() && claims.exp == grant.expires().secs();
     require(decided && lifetime.is_some(), L::Lifetime)
 }

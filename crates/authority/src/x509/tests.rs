@@ -6,8 +6,9 @@ use mandate_core::{SpiffeId, Timestamp, TrustDomain};
 use mandate_testkit::clock::{START, SeededEntropy};
 use parking_lot::Mutex;
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm, SigningKey,
+    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
+    SigningKey,
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -73,14 +74,21 @@ fn check_leaf(change: impl FnOnce(&mut CertificateParams)) -> Result<(), L> {
     let mut params = leaf();
     change(&mut params);
     let id = node();
-    check(&tbs_of(&params), &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START })
+    check(
+        &tbs_of(&params),
+        &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START },
+    )
 }
 
 fn check_authority(change: impl FnOnce(&mut CertificateParams)) -> Result<(), L> {
     let mut params = authority_params(&domain(), START, &SeededEntropy::default()).unwrap();
     change(&mut params);
     let trust_domain = domain();
-    let profile = Profile::SigningAuthority { trust_domain: &trust_domain, max_lifetime: CA_LIFETIME + CLOCK_SKEW, now: START };
+    let profile = Profile::SigningAuthority {
+        trust_domain: &trust_domain,
+        max_lifetime: CA_LIFETIME + CLOCK_SKEW,
+        now: START,
+    };
     check(&tbs_of(&params), &profile)
 }
 
@@ -100,7 +108,10 @@ fn a_node_certificate_is_an_x509_svid_signed_by_the_authority() {
         .verify(tbs, &leaf.signature_value.data)
         .unwrap();
     let id = node();
-    assert_eq!(check(tbs, &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START }), Ok(()));
+    assert_eq!(
+        check(tbs, &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START }),
+        Ok(())
+    );
 }
 
 #[test]
@@ -127,7 +138,10 @@ fn the_server_s_certificate_carries_its_names_and_its_key() {
     assert_eq!(leaf.public_key().subject_public_key.data.as_ref(), key.public_key_raw());
     assert!(format!("{issued:?}").contains("private_key: Secret(redacted)"));
     let bad = [ServerName::Dns("ümlaut".to_owned())];
-    assert_eq!(authority.issue_with_key(&id, &bad, START, &SeededEntropy::new(3)).err(), Some(CertificateError::Name));
+    assert_eq!(
+        authority.issue_with_key(&id, &bad, START, &SeededEntropy::new(3)).err(),
+        Some(CertificateError::Name)
+    );
 }
 
 #[test]
@@ -135,7 +149,8 @@ fn two_certificates_never_share_a_serial() {
     let authority = authority();
     let entropy = SeededEntropy::new(4);
     let (_, proven) = request();
-    let serial = |chain: &[Vec<u8>]| X509Certificate::from_der(&chain[0]).unwrap().1.tbs_certificate.serial.clone();
+    let serial =
+        |chain: &[Vec<u8>]| X509Certificate::from_der(&chain[0]).unwrap().1.tbs_certificate.serial.clone();
     let one = serial(&authority.issue_to(&node(), &proven, START, &entropy).unwrap().chain);
     let two = serial(&authority.issue_to(&node(), &proven, START, &entropy).unwrap().chain);
     assert_ne!(one, two);
@@ -143,14 +158,18 @@ fn two_certificates_never_share_a_serial() {
 
 #[test]
 fn is_read_back_and_refuses_a_certificate_over_another_key() {
-    let (authority, private) = SigningAuthority::generate(&domain(), START, &SeededEntropy::default()).unwrap();
+    let (authority, private) =
+        SigningAuthority::generate(&domain(), START, &SeededEntropy::default()).unwrap();
     let again = SigningAuthority::from_parts(authority.certificate().to_vec(), &private).unwrap();
     assert_eq!((again.certificate(), again.pin()), (authority.certificate(), authority.pin()));
     assert_eq!(again.pin().len(), 64);
     let other = self::authority();
     assert!(SigningAuthority::from_parts(other.certificate().to_vec(), &private).is_err());
     assert!(SigningAuthority::from_parts(Vec::new(), &private).is_err());
-    assert!(SigningAuthority::from_parts(authority.certificate().to_vec(), &mandate_core::Secret::new(*b"x")).is_err());
+    assert!(
+        SigningAuthority::from_parts(authority.certificate().to_vec(), &mandate_core::Secret::new(*b"x"))
+            .is_err()
+    );
 }
 
 #[test]
@@ -166,9 +185,19 @@ fn lint_refuses_every_leaf_that_is_no_x509_svid() {
     assert_eq!(check_leaf(|_| {}), Ok(()));
     let uri = |text: &str| SanType::URI(text.try_into().unwrap());
     assert_eq!(check_leaf(|p| p.subject_alt_names.clear()), Err(L::UriCount));
-    assert_eq!(check_leaf(|p| p.subject_alt_names.push(uri("spiffe://acme.example/agent/a"))), Err(L::UriCount), "K: two identities");
-    assert_eq!(check_leaf(|p| p.subject_alt_names = vec![uri("spiffe://acme.example/node/n2")]), Err(L::Identity));
-    assert_eq!(check_leaf(|p| p.subject_alt_names = vec![uri("https://acme.example/node/n1")]), Err(L::Identity));
+    assert_eq!(
+        check_leaf(|p| p.subject_alt_names.push(uri("spiffe://acme.example/agent/a"))),
+        Err(L::UriCount),
+        "K: two identities"
+    );
+    assert_eq!(
+        check_leaf(|p| p.subject_alt_names = vec![uri("spiffe://acme.example/node/n2")]),
+        Err(L::Identity)
+    );
+    assert_eq!(
+        check_leaf(|p| p.subject_alt_names = vec![uri("https://acme.example/node/n1")]),
+        Err(L::Identity)
+    );
     assert_eq!(
         check_leaf(|p| p.subject_alt_names.push(SanType::Rfc822Name("a@acme.example".try_into().unwrap()))),
         Err(L::AlternativeName)
@@ -180,9 +209,18 @@ fn lint_refuses_every_leaf_that_is_no_x509_svid() {
     assert_eq!(check_leaf(|p| p.key_usages.push(KeyUsagePurpose::CrlSign)), Err(L::KeyUsage));
     assert_eq!(check_leaf(|p| p.key_usages = vec![KeyUsagePurpose::KeyEncipherment]), Err(L::KeyUsage));
     assert_eq!(check_leaf(|p| p.extended_key_usages.clear()), Err(L::ExtendedKeyUsage));
-    assert_eq!(check_leaf(|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]), Err(L::ExtendedKeyUsage));
-    assert_eq!(check_leaf(|p| p.extended_key_usages.push(ExtendedKeyUsagePurpose::CodeSigning)), Err(L::ExtendedKeyUsage));
-    assert_eq!(check_leaf(|p| p.extended_key_usages.push(ExtendedKeyUsagePurpose::Any)), Err(L::ExtendedKeyUsage));
+    assert_eq!(
+        check_leaf(|p| p.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth]),
+        Err(L::ExtendedKeyUsage)
+    );
+    assert_eq!(
+        check_leaf(|p| p.extended_key_usages.push(ExtendedKeyUsagePurpose::CodeSigning)),
+        Err(L::ExtendedKeyUsage)
+    );
+    assert_eq!(
+        check_leaf(|p| p.extended_key_usages.push(ExtendedKeyUsagePurpose::Any)),
+        Err(L::ExtendedKeyUsage)
+    );
     let unknown = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 1], vec![5, 0]);
     assert_eq!(check_leaf(|p| p.custom_extensions.push(unknown)), Err(L::Extension));
     assert_eq!(check_leaf(|p| p.serial_number = Some(SerialNumber::from_slice(&[1]))), Err(L::Serial));
@@ -191,9 +229,13 @@ fn lint_refuses_every_leaf_that_is_no_x509_svid() {
 #[test]
 fn lint_refuses_lifetimes_beyond_the_profile() {
     let leaf = |from: Timestamp, until: Timestamp| {
-        let params = leaf_params(&node(), &[], from.plus(CLOCK_SKEW), until, &SeededEntropy::default()).unwrap();
+        let params =
+            leaf_params(&node(), &[], from.plus(CLOCK_SKEW), until, &SeededEntropy::default()).unwrap();
         let id = node();
-        check(&tbs_of(&params), &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START })
+        check(
+            &tbs_of(&params),
+            &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START },
+        )
     };
     let second = Duration::from_secs(1);
     let (from, until) = (START.minus(CLOCK_SKEW), START.plus(X509_SVID_LIFETIME));
@@ -207,12 +249,35 @@ fn lint_refuses_lifetimes_beyond_the_profile() {
 fn lint_refuses_every_signing_certificate_that_is_none() {
     assert_eq!(check_authority(|_| {}), Ok(()));
     let uri = |text: &str| SanType::URI(text.try_into().unwrap());
-    assert_eq!(check_authority(|p| p.subject_alt_names = vec![uri("spiffe://acme.example/mandate/server")]), Err(L::Identity), "a path");
-    assert_eq!(check_authority(|p| p.subject_alt_names = vec![uri("spiffe://other.example")]), Err(L::Identity));
-    assert_eq!(check_authority(|p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)), Err(L::BasicConstraints));
+    assert_eq!(
+        check_authority(|p| p.subject_alt_names = vec![uri("spiffe://acme.example/mandate/server")]),
+        Err(L::Identity),
+        "a path"
+    );
+    assert_eq!(
+        check_authority(|p| p.subject_alt_names = vec![uri("spiffe://other.example")]),
+        Err(L::Identity)
+    );
+    assert_eq!(
+        check_authority(|p| p.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
+        Err(L::BasicConstraints)
+    );
     assert_eq!(check_authority(|p| p.is_ca = IsCa::ExplicitNoCa), Err(L::BasicConstraints));
-    assert_eq!(check_authority(|p| p.key_usages.push(KeyUsagePurpose::DigitalSignature)), Err(L::KeyUsage), "it authenticates nobody");
+    assert_eq!(
+        check_authority(|p| p.key_usages.push(KeyUsagePurpose::DigitalSignature)),
+        Err(L::KeyUsage),
+        "it authenticates nobody"
+    );
     assert_eq!(check_authority(|p| p.key_usages = vec![KeyUsagePurpose::CrlSign]), Err(L::KeyUsage));
-    assert_eq!(check_authority(|p| p.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth)), Err(L::ExtendedKeyUsage));
-    assert_eq!(check(b"", &Profile::SigningAuthority { trust_domain: &domain(), max_lifetime: CA_LIFETIME, now: START }), Err(L::Parse));
+    assert_eq!(
+        check_authority(|p| p.extended_key_usages.push(ExtendedKeyUsagePurpose::ServerAuth)),
+        Err(L::ExtendedKeyUsage)
+    );
+    assert_eq!(
+        check(
+            b"",
+            &Profile::SigningAuthority { trust_domain: &domain(), max_lifetime: CA_LIFETIME, now: START }
+        ),
+        Err(L::Parse)
+    );
 }

@@ -1,4 +1,5 @@
-//! The life of keys: made once, sealed, published before use, kept until everything that they signed has expired.
+//! The life of keys: made once, sealed, published before use, kept until everything that they signed has
+//! expired.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,13 +45,16 @@ fn keys_survive_a_restart() {
     );
     assert_eq!(before, after);
     assert!(world.verify(&token).is_ok());
-    assert!(jwt_svid::verify(&svid, &world.authority.jwt_bundle(), &domain(), ISSUER, world.now(), None).is_ok());
+    assert!(
+        jwt_svid::verify(&svid, &world.authority.jwt_bundle(), &domain(), ISSUER, world.now(), None).is_ok()
+    );
 }
 
 #[test]
 fn every_purpose_has_keys_of_its_own() {
     let world = World::new();
-    let (access, svid) = (kids(&world.authority.access_token_jwks_json()), kids(&world.authority.jwt_bundle_json()));
+    let (access, svid) =
+        (kids(&world.authority.access_token_jwks_json()), kids(&world.authority.jwt_bundle_json()));
     assert_eq!((access.len(), svid.len()), (2, 2), "one signs, one waits");
     assert!(access.is_disjoint(&svid));
     assert_eq!(world.authority.ca_certificates_der().len(), 2);
@@ -103,7 +107,8 @@ fn no_private_key_lies_readable_in_the_database() {
     let svid = world.svid(ISSUER);
     assert!(!svid.is_empty());
     let dir = world.dir.path().to_owned();
-    // PKCS#8's object identifiers of an EC key (id-ecPublicKey, prime256v1) before an octet string, and a note key.
+    // PKCS#8's object identifiers of an EC key (id-ecPublicKey, prime256v1) before an octet string, and a
+    // note key.
     let pkcs8 = b"\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04";
     assert!(!database::holds(&dir, pkcs8));
     assert!(!database::holds(&dir, b"PRIVATE+KEY"));
@@ -199,7 +204,11 @@ fn maintenance_replaces_keys_after_their_period_and_does_nothing_before() {
 fn refuses_to_open_with_another_installation_s_seal_key() {
     let world = World::new();
     // Of another randomness, so of another sealing key.
-    let other = World::in_dir(tempfile::tempdir().unwrap(), Arc::new(SteppedClock::default()), Arc::new(SeededEntropy::new(77)));
+    let other = World::in_dir(
+        tempfile::tempdir().unwrap(),
+        Arc::new(SteppedClock::default()),
+        Arc::new(SeededEntropy::new(77)),
+    );
     let dir = world.dir.path().to_owned();
     std::fs::copy(other.dir.path().join("seal.key"), dir.join("copied.key")).unwrap();
     let World { dir: keep, authority, log, .. } = world;
@@ -210,11 +219,15 @@ fn refuses_to_open_with_another_installation_s_seal_key() {
     // The sequencer's thread lets go of the directory in its own time.
     let opened = loop {
         match database::open(&dir, Arc::clone(&entropy)) {
-            Err(mandate_store::StoreError::Directory { why, .. }) if why.contains("another process") => std::thread::yield_now(),
+            Err(mandate_store::StoreError::Directory { why, .. }) if why.contains("another process") => {
+                std::thread::yield_now()
+            }
             other => break other,
         }
     };
-    let outcome = opened.map_err(OpenError::from).and_then(|store| Authority::open(store, domain(), issuer(), clock, entropy));
+    let outcome = opened
+        .map_err(OpenError::from)
+        .and_then(|store| Authority::open(store, domain(), issuer(), clock, entropy));
     assert!(outcome.is_err());
     drop(keep);
 }

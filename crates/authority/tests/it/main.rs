@@ -1,6 +1,10 @@
 //! The authority over a real store, a real audit log and real decisions.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a step that cannot be taken is a failed test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a step that cannot be taken is a failed test"
+)]
 
 mod keys;
 mod minting;

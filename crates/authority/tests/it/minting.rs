@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use mandate_audit::{About, Kind, Outcome, Record};
 use mandate_authority::{CertificateError, MintError, Mismatch, ProvenKey};
-use mandate_core::{Actor, ActorChain, Audience, Confirmation, KnownTerms, Lineage, Person, ScopeSet, Term, Terms, Timestamp};
+use mandate_core::{
+    Actor, ActorChain, Audience, Confirmation, KnownTerms, Lineage, Person, ScopeSet, Term, Terms, Timestamp,
+};
 use mandate_token::jwt_svid;
 
 use crate::world::{AGENT, CRM, ISSUER, World, domain, issuer};
@@ -86,13 +88,20 @@ fn the_record_of_a_mandate_says_in_the_log_what_its_token_says() {
     let mandate = world.exchange(world.subject_token());
     let record = world.record(mandate.view(), Kind::Exchange);
     let written: serde_json::Value = serde_json::from_slice(&record.to_leaf().unwrap()).unwrap();
-    assert_eq!(Record::from_leaf(&record.to_leaf().unwrap()).unwrap(), record, "what is read back says the same");
-    let token = world.verify(world.authority.mint(mandate, world.receipt(record)).unwrap().expose_token()).unwrap();
+    assert_eq!(
+        Record::from_leaf(&record.to_leaf().unwrap()).unwrap(),
+        record,
+        "what is read back says the same"
+    );
+    let token =
+        world.verify(world.authority.mint(mandate, world.receipt(record)).unwrap().expose_token()).unwrap();
     let said = serde_json::to_value(token.terms.said()).unwrap();
     let whole_seconds = |name: &str| written[name].as_str().unwrap().parse::<Timestamp>().unwrap().secs();
     for (name, value) in said.as_object().unwrap() {
         match name.as_str() {
-            "exp" | "auth_time" => assert_eq!(whole_seconds(name), value.as_str().unwrap().parse::<Timestamp>().unwrap().secs()),
+            "exp" | "auth_time" => {
+                assert_eq!(whole_seconds(name), value.as_str().unwrap().parse::<Timestamp>().unwrap().secs())
+            }
             _ => assert_eq!(&written[name], value, "{name}"),
         }
     }
@@ -113,11 +122,15 @@ fn an_actor_more_in_the_record_than_in_the_mandate_is_not_signed() {
     let world = World::new();
     let mandate = world.exchange(world.subject_token());
     let mut record = world.record(mandate.view(), Kind::Exchange);
-    let other = Actor { sub: "spiffe://acme.example/agent/other".to_owned(), iss: issuer(), sub_profile: None };
+    let other =
+        Actor { sub: "spiffe://acme.example/agent/other".to_owned(), iss: issuer(), sub_profile: None };
     let terms = record.mandate().unwrap().clone();
     let chain = terms.chain.extended(other, 3).unwrap();
     record.about = About::Mandate(Arc::new(Terms { chain, ..terms }));
-    assert_eq!(world.authority.mint(mandate, world.receipt(record)).err(), Some(MintError::Receipt(Mismatch::Term(Term::Chain))));
+    assert_eq!(
+        world.authority.mint(mandate, world.receipt(record)).err(),
+        Some(MintError::Receipt(Mismatch::Term(Term::Chain)))
+    );
 }
 
 #[test]
@@ -159,11 +172,18 @@ fn no_svid_is_signed_from_a_receipt_that_says_anything_else() {
     }
     let grant = world.svid_grant(ISSUER);
     let other_kind = Record { kind: Kind::Exchange, ..world.svid_record(&grant) };
-    assert_eq!(world.authority.sign_jwt_svid(&grant, world.receipt(other_kind)).err(), Some(MintError::Receipt(Mismatch::Kind)));
+    assert_eq!(
+        world.authority.sign_jwt_svid(&grant, world.receipt(other_kind)).err(),
+        Some(MintError::Receipt(Mismatch::Kind))
+    );
     let refusal = Record { outcome: Outcome::Refused, ..world.svid_record(&grant) };
-    assert_eq!(world.authority.sign_jwt_svid(&grant, world.receipt(refusal)).err(), Some(MintError::Receipt(Mismatch::Outcome)));
+    assert_eq!(
+        world.authority.sign_jwt_svid(&grant, world.receipt(refusal)).err(),
+        Some(MintError::Receipt(Mismatch::Outcome))
+    );
     let client = Some("spiffe://acme.example/node/n1".into());
-    let vouched = Record { about: KnownTerms { client, ..grant.known(&issuer()) }.into(), ..world.svid_record(&grant) };
+    let vouched =
+        Record { about: KnownTerms { client, ..grant.known(&issuer()) }.into(), ..world.svid_record(&grant) };
     assert!(world.authority.sign_jwt_svid(&grant, world.receipt(vouched)).is_ok(), "it also names the node");
 }
 
@@ -183,8 +203,14 @@ fn no_node_certificate_is_signed_from_a_receipt_that_says_anything_else() {
 
     let issued = issue(record(Kind::Node, Outcome::Permitted)).unwrap();
     assert_eq!(issued.chain[1], world.authority.ca_certificates_der()[0]);
-    assert_eq!(issue(record(Kind::Admin, Outcome::Permitted)).err(), Some(CertificateError::Receipt(Mismatch::Kind)));
-    assert_eq!(issue(record(Kind::Node, Outcome::Refused)).err(), Some(CertificateError::Receipt(Mismatch::Outcome)));
+    assert_eq!(
+        issue(record(Kind::Admin, Outcome::Permitted)).err(),
+        Some(CertificateError::Receipt(Mismatch::Kind))
+    );
+    assert_eq!(
+        issue(record(Kind::Node, Outcome::Refused)).err(),
+        Some(CertificateError::Receipt(Mismatch::Outcome))
+    );
     let mut other = record(Kind::Node, Outcome::Permitted);
     other.about = world.node_grant("n2").known(&issuer()).into();
     assert_eq!(issue(other).err(), Some(CertificateError::Receipt(Mismatch::Term(Term::Chain))));

@@ -6,11 +6,15 @@ use std::thread::JoinHandle;
 use mandate_audit::{Asked, Kind, Outcome, Receipt, Record};
 use mandate_authority::{Authority, JwtSvidGrant, NodeGrant};
 use mandate_core::constraint::Constraints;
-use mandate_core::registry::{Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Registry, Resource};
-use mandate_core::{Clock, Entropy, Issuer, MeterId, RecordId, RevocationSet, ScopeSet, Timestamp, TokenId, TrustDomain};
+use mandate_core::registry::{
+    Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Registry, Resource,
+};
+use mandate_core::{
+    Clock, Entropy, Issuer, MeterId, RecordId, RevocationSet, ScopeSet, Timestamp, TokenId, TrustDomain,
+};
 use mandate_delegation::{
-    AuthenticatedClient, Authorization, Exchange, Facts, LoggedInPerson, Mandate, MandateView, ProvenClient, Request, VerifiedActor,
-    VerifiedSubject, decide,
+    AuthenticatedClient, Authorization, Exchange, Facts, LoggedInPerson, Mandate, MandateView, ProvenClient,
+    Request, VerifiedActor, VerifiedSubject, decide,
 };
 use mandate_policy::Policies;
 use mandate_store::Log;
@@ -48,7 +52,11 @@ fn scopes(text: &str) -> ScopeSet {
 }
 
 fn allow(text: &str) -> Vec<Permission> {
-    vec![Permission { resource: "crm".parse().unwrap(), scopes: scopes(text), constraints: Constraints::default() }]
+    vec![Permission {
+        resource: "crm".parse().unwrap(),
+        scopes: scopes(text),
+        constraints: Constraints::default(),
+    }]
 }
 
 fn registry() -> Registry {
@@ -105,16 +113,36 @@ fn app() -> Client {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::in_dir(TempDir::new().unwrap(), Arc::new(SteppedClock::default()), Arc::new(SeededEntropy::default()))
+        Self::in_dir(
+            TempDir::new().unwrap(),
+            Arc::new(SteppedClock::default()),
+            Arc::new(SeededEntropy::default()),
+        )
     }
 
     pub(crate) fn in_dir(dir: TempDir, clock: Arc<SteppedClock>, entropy: Arc<SeededEntropy>) -> Self {
         let store = database::open(dir.path(), Arc::clone(&entropy) as Arc<dyn Entropy>).unwrap();
         let clock_dyn = Arc::clone(&clock) as Arc<dyn Clock>;
-        let authority = Authority::open(store.clone(), domain(), issuer(), clock_dyn, Arc::clone(&entropy) as Arc<dyn Entropy>).unwrap();
+        let authority = Authority::open(
+            store.clone(),
+            domain(),
+            issuer(),
+            clock_dyn,
+            Arc::clone(&entropy) as Arc<dyn Entropy>,
+        )
+        .unwrap();
         let backend = store.audit_backend(authority.audit_origin()).unwrap();
         let (log, thread) = Log::start(backend, authority.checkpoint_signer()).unwrap();
-        Self { dir, clock, entropy, authority, log, thread, registry: registry(), policies: Policies::compile([]).unwrap() }
+        Self {
+            dir,
+            clock,
+            entropy,
+            authority,
+            log,
+            thread,
+            registry: registry(),
+            policies: Policies::compile([]).unwrap(),
+        }
     }
 
     /// Everything is closed and opened again from disk.
@@ -162,7 +190,8 @@ impl World {
     /// The agent exchanges Riley's token.
     pub(crate) fn exchange(&self, subject: AccessToken) -> Mandate {
         let svid = self.svid(ISSUER);
-        let svid = jwt_svid::verify(&svid, &self.authority.jwt_bundle(), &domain(), ISSUER, self.now(), None).unwrap();
+        let svid = jwt_svid::verify(&svid, &self.authority.jwt_bundle(), &domain(), ISSUER, self.now(), None)
+            .unwrap();
         self.decide(Request::Exchange(Exchange {
             client: AuthenticatedClient::App(ProvenClient::assertion(Arc::new(app()), self.now())),
             subject: VerifiedSubject::own(subject),
@@ -182,12 +211,19 @@ impl World {
 
     pub(crate) fn verify(&self, token: &str) -> Result<AccessToken, mandate_token::TokenError> {
         let (issuer, keys) = (issuer(), self.authority.access_token_jwks());
-        access_token::verify(token, &Expect { issuer: &issuer, keys: &keys, now: self.now(), profile: Profile::Own, memo: None })
+        access_token::verify(
+            token,
+            &Expect { issuer: &issuer, keys: &keys, now: self.now(), profile: Profile::Own, memo: None },
+        )
     }
 
     /// The record that says all of a mandate.
     pub(crate) fn record(&self, mandate: &MandateView, kind: Kind) -> Record {
-        mandate.record(RecordId::generate(self.now(), self.entropy.as_ref()), kind, Asked::new(Some(CRM), None, None))
+        mandate.record(
+            RecordId::generate(self.now(), self.entropy.as_ref()),
+            kind,
+            Asked::new(Some(CRM), None, None),
+        )
     }
 
     pub(crate) fn blank(&self, kind: Kind, outcome: Outcome, reason: &str) -> Record {
@@ -199,7 +235,14 @@ impl World {
     }
 
     pub(crate) fn svid_grant(&self, audience: &str) -> JwtSvidGrant {
-        JwtSvidGrant::new(&domain(), AGENT.parse().unwrap(), vec![audience.to_owned()], self.jti(), self.now()).unwrap()
+        JwtSvidGrant::new(
+            &domain(),
+            AGENT.parse().unwrap(),
+            vec![audience.to_owned()],
+            self.jti(),
+            self.now(),
+        )
+        .unwrap()
     }
 
     pub(crate) fn svid_record(&self, grant: &JwtSvidGrant) -> Record {

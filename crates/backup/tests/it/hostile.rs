@@ -68,11 +68,15 @@ fn members_that_no_backup_has_are_refused() {
     };
     let edited = |from: &str, to: &str| {
         let mut members = renamed(from, to);
-        let manifest = String::from_utf8(members[0].1.clone()).unwrap().replace(&format!("{from:?}"), &format!("{to:?}"));
+        let manifest = String::from_utf8(members[0].1.clone())
+            .unwrap()
+            .replace(&format!("{from:?}"), &format!("{to:?}"));
         members[0].1 = manifest.into_bytes();
         members
     };
-    for hostile in ["../serve.json", "/tmp/serve.json", "./serve.json", "seal.key", "mandate.db-wal", ".bashrc"] {
+    for hostile in
+        ["../serve.json", "/tmp/serve.json", "./serve.json", "seal.key", "mandate.db-wal", ".bashrc"]
+    {
         for members in [renamed("serve.json", hostile), edited("serve.json", hostile)] {
             let error = refuse(&world, &archive(&members), hostile);
             assert!(matches!(error, BackupError::Damaged(_)), "{hostile}: {error:?}");
@@ -93,8 +97,13 @@ fn members_that_no_backup_has_are_refused() {
 fn links_devices_and_extensions_are_no_members() {
     let (world, bytes) = sealed();
     let right = members(&bytes);
-    for kind in [tar::EntryType::Symlink, tar::EntryType::Link, tar::EntryType::Fifo, tar::EntryType::GNULongName, tar::EntryType::XHeader]
-    {
+    for kind in [
+        tar::EntryType::Symlink,
+        tar::EntryType::Link,
+        tar::EntryType::Fifo,
+        tar::EntryType::GNULongName,
+        tar::EntryType::XHeader,
+    ] {
         let mut builder = tar::Builder::new(Vec::new());
         for (at, (name, content)) in right.iter().enumerate() {
             let mut header = tar::Header::new_gnu();
@@ -157,15 +166,21 @@ fn a_serve_json_of_another_server_is_refused_although_its_digest_is_right() {
     let with = |serve: &str| {
         let mut members = right.clone();
         let mut manifest: Value = serde_json::from_slice(&members[0].1).unwrap();
-        assert_eq!((members[1].0.as_str(), &manifest["members"][0]["name"]), ("serve.json", &"serve.json".into()));
+        assert_eq!(
+            (members[1].0.as_str(), &manifest["members"][0]["name"]),
+            ("serve.json", &"serve.json".into())
+        );
         manifest["members"][0]["size"] = serve.len().into();
         manifest["members"][0]["sha256"] = digest(serve.as_bytes()).into();
         members[0].1 = serde_json::to_vec(&manifest).unwrap();
         members[1].1 = serve.as_bytes().to_vec();
         archive(&members)
     };
-    for (from, to) in [("https://mandate.acme.example", "https://other.example"), ("\"acme.example\"", "\"other.example\""), (SERVE, "{}")]
-    {
+    for (from, to) in [
+        ("https://mandate.acme.example", "https://other.example"),
+        ("\"acme.example\"", "\"other.example\""),
+        (SERVE, "{}"),
+    ] {
         let error = refuse(&world, &with(&SERVE.replace(from, to)), to);
         assert!(matches!(&error, BackupError::Damaged(why) if why.contains("serve.json")), "{to}: {error:?}");
     }
@@ -189,7 +204,8 @@ fn a_database_of_a_newer_program_is_refused_with_both_versions() {
     right[2].1[60..64].copy_from_slice(&99u32.to_be_bytes());
     let manifest = String::from_utf8(right[0].1.clone()).unwrap().replace(&before, &digest(&right[2].1));
     right[0].1 = manifest.into_bytes();
-    let error = world.restore(&archive(&right), "r", &Opens::Key(created.sealing_key)).map(|_| ()).unwrap_err();
+    let error =
+        world.restore(&archive(&right), "r", &Opens::Key(created.sealing_key)).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("schema 99"), "{error}");
     assert_eq!(world.names(), ["b", "server"]);
 }
@@ -237,6 +253,9 @@ fn without_what_opens_it_nothing_is_restored() {
     fs::create_dir(&taken).unwrap();
     fs::write(taken.join("x"), "").unwrap();
     let key = Opens::Key(apart.sealing_key);
-    assert!(matches!(world.restore(&bytes, "taken", &key), Err(BackupError::File(mandate_files::FileError::NotEmpty { .. }))));
+    assert!(matches!(
+        world.restore(&bytes, "taken", &key),
+        Err(BackupError::File(mandate_files::FileError::NotEmpty { .. }))
+    ));
     assert_eq!(names(&taken), ["x"]);
 }

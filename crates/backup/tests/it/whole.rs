@@ -22,11 +22,20 @@ fn what_is_restored_is_what_was_backed_up_with_the_key_apart_or_sealed() {
     assert_eq!((apart.manifest.sealing_key, apart.manifest.audit.size), (KeyPlace::Apart, 5));
     let bytes = fs::read(world.path("apart")).unwrap();
     assert_eq!(fs::metadata(world.path("apart")).unwrap().mode() & 0o777, 0o600);
-    assert!(!bytes.windows(32).any(|window| window == apart.sealing_key.expose_secret()), "the key is not in it");
-    assert_eq!(members(&bytes).iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["manifest.json", "serve.json", "mandate.db"]);
+    assert!(
+        !bytes.windows(32).any(|window| window == apart.sealing_key.expose_secret()),
+        "the key is not in it"
+    );
+    assert_eq!(
+        members(&bytes).iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["manifest.json", "serve.json", "mandate.db"]
+    );
     world.backup("sealed", Keys::Sealed(Secret::new(PASSPHRASE))).unwrap();
     let sealed = fs::read(world.path("sealed")).unwrap();
-    assert!(!sealed.windows(32).any(|window| window == apart.sealing_key.expose_secret()), "nor in clear in this one");
+    assert!(
+        !sealed.windows(32).any(|window| window == apart.sealing_key.expose_secret()),
+        "nor in clear in this one"
+    );
 
     fs::create_dir(world.path("empty")).unwrap();
     for (bytes, name, opens) in [
@@ -41,9 +50,16 @@ fn what_is_restored_is_what_was_backed_up_with_the_key_apart_or_sealed() {
         for file in names(&dir) {
             assert_eq!(fs::metadata(dir.join(file)).unwrap().mode() & 0o777, 0o600);
         }
-        assert_eq!(Inspection::of_directory(&dir).unwrap().verify_logs(|_, _| ()).unwrap()[0].summary.size, 5);
+        assert_eq!(
+            Inspection::of_directory(&dir).unwrap().verify_logs(|_, _| ()).unwrap()[0].summary.size,
+            5
+        );
         let store = Store::open_blocking(&dir, Arc::new(SystemEntropy)).unwrap();
-        assert_eq!(store.read_blocking("keys", |tx| mandate_store::keys::list(tx, "checkpoint")).unwrap().len(), 1, "sealed columns open");
+        assert_eq!(
+            store.read_blocking("keys", |tx| mandate_store::keys::list(tx, "checkpoint")).unwrap().len(),
+            1,
+            "sealed columns open"
+        );
     }
     assert_eq!(world.names(), ["a", "apart", "b", "empty", "sealed", "server"]);
 }
@@ -52,7 +68,9 @@ fn what_is_restored_is_what_was_backed_up_with_the_key_apart_or_sealed() {
 fn a_backup_of_a_store_that_is_written_to_is_of_one_moment() {
     let world = World::new(1);
     let store = world.open(0);
-    store.transact_blocking("first", |tx| meta::put(tx, "a", "0").and_then(|()| meta::put(tx, "b", "0"))).unwrap();
+    store
+        .transact_blocking("first", |tx| meta::put(tx, "a", "0").and_then(|()| meta::put(tx, "b", "0")))
+        .unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let writer = {
         let (store, stop) = (store.clone(), Arc::clone(&stop));
@@ -61,7 +79,11 @@ fn a_backup_of_a_store_that_is_written_to_is_of_one_moment() {
             while !stop.load(Ordering::Relaxed) {
                 n += 1;
                 let text = n.to_string();
-                store.transact_blocking("both", |tx| meta::put(tx, "a", &text).and_then(|()| meta::put(tx, "b", &text))).unwrap();
+                store
+                    .transact_blocking("both", |tx| {
+                        meta::put(tx, "a", &text).and_then(|()| meta::put(tx, "b", &text))
+                    })
+                    .unwrap();
             }
             n
         })
@@ -103,7 +125,8 @@ fn a_store_that_was_killed_is_backed_up_with_its_write_ahead_log_and_not_without
 fn what_is_not_yet_in_the_log_is_in_the_backup() {
     let world = World::new(1);
     fs::write(world.dir.join("stops.reserve"), "one stop").unwrap();
-    fs::set_permissions(world.dir.join("stops.reserve"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::set_permissions(world.dir.join("stops.reserve"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
     let created = world.backup("b", Keys::Apart).unwrap();
     world.restore(&fs::read(world.path("b")).unwrap(), "r", &Opens::Key(created.sealing_key)).unwrap();
     assert_eq!(fs::read(world.path("r").join("stops.reserve")).unwrap(), b"one stop");
@@ -139,7 +162,11 @@ fn what_is_not_whole_is_not_backed_up() {
 #[test]
 fn a_byte_order_mark_does_not_hide_that_a_file_is_another_servers() {
     let world = World::new(2);
-    fs::write(world.dir.join("serve.json"), format!("\u{feff}{}", crate::world::SERVE.replace("acme", "other"))).unwrap();
+    fs::write(
+        world.dir.join("serve.json"),
+        format!("\u{feff}{}", crate::world::SERVE.replace("acme", "other")),
+    )
+    .unwrap();
     assert!(matches!(world.backup("b", Keys::Apart), Err(BackupError::OtherServer(_))));
 }
 
@@ -148,7 +175,8 @@ fn a_serve_json_with_a_byte_order_mark_is_backed_up_and_restored() {
     let world = World::new(2);
     fs::write(world.dir.join("serve.json"), format!("\u{feff}{}", crate::world::SERVE)).unwrap();
     let created = world.backup("b", Keys::Apart).unwrap();
-    let restored = world.restore(&fs::read(world.path("b")).unwrap(), "r", &Opens::Key(created.sealing_key)).unwrap();
+    let restored =
+        world.restore(&fs::read(world.path("b")).unwrap(), "r", &Opens::Key(created.sealing_key)).unwrap();
     assert_eq!(restored.manifest.issuer.as_str(), "https://mandate.acme.example");
 }
 
@@ -190,7 +218,8 @@ fn work_that_is_stopped_on_the_way_leaves_nothing() {
             let stop = Arc::new(AtomicBool::new(false));
             let from = Asks { bytes: &bytes, left, stop: Arc::clone(&stop) };
             let (sealing_key, entropy) = (Some(key.clone()), Arc::new(SystemEntropy));
-            let restoring = Restoring { dir, sealing_key, passphrase: None, entropy, stop: Arc::clone(&stop) };
+            let restoring =
+                Restoring { dir, sealing_key, passphrase: None, entropy, stop: Arc::clone(&stop) };
             Archive::read(from).unwrap().restore(&restoring, |_, _| stop.store(progress, Ordering::Relaxed))
         };
         // In the middle of the database, and when its records are verified.

@@ -15,8 +15,7 @@ use mandate_store::keys::{KeyState, StoredKey};
 use mandate_store::{Installation, Store, installation, keys, records};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
-pub(crate) const SERVE: &str =
-    r#"{"issuer":"https://mandate.acme.example","trust_domain":"acme.example","port":1,"node_port":2,"admin_port":3}"#;
+pub(crate) const SERVE: &str = r#"{"issuer":"https://mandate.acme.example","trust_domain":"acme.example","port":1,"node_port":2,"admin_port":3}"#;
 
 pub(crate) struct World {
     pub(crate) root: tempfile::TempDir,
@@ -41,7 +40,10 @@ impl World {
     pub(crate) fn open(&self, count: u64) -> Store {
         let store = Store::open_blocking(&self.dir, Arc::new(SystemEntropy)).unwrap();
         let signer = signer(&store);
-        mandate_files::Dir::open(&self.dir).unwrap().replace("serve.json", 0o600, SERVE.as_bytes(), &SystemEntropy).unwrap();
+        mandate_files::Dir::open(&self.dir)
+            .unwrap()
+            .replace("serve.json", 0o600, SERVE.as_bytes(), &SystemEntropy)
+            .unwrap();
         let said = Installation {
             issuer: "https://mandate.acme.example".parse().unwrap(),
             trust_domain: "acme.example".parse().unwrap(),
@@ -62,12 +64,23 @@ impl World {
         self.backup_of(&self.dir, name, keys, false)
     }
 
-    pub(crate) fn backup_of(&self, dir: &Path, name: &str, keys: Keys, without_journal: bool) -> Result<Created, BackupError> {
+    pub(crate) fn backup_of(
+        &self,
+        dir: &Path,
+        name: &str,
+        keys: Keys,
+        without_journal: bool,
+    ) -> Result<Created, BackupError> {
         let plan = Plan { without_journal, ..plan(dir, keys) };
         self.backup_as(&plan, name, |_, _| ())
     }
 
-    pub(crate) fn backup_as(&self, plan: &Plan<'_>, name: &str, progress: impl FnMut(u64, u64)) -> Result<Created, BackupError> {
+    pub(crate) fn backup_as(
+        &self,
+        plan: &Plan<'_>,
+        name: &str,
+        progress: impl FnMut(u64, u64),
+    ) -> Result<Created, BackupError> {
         let mut out = mandate_files::output(&self.path(name), true, &SystemEntropy)?;
         let mut scratch = mandate_files::output(&self.path("scratch"), true, &SystemEntropy)?;
         let created = create(plan, &mut out, &mut scratch, progress)?;
@@ -104,11 +117,13 @@ pub(crate) fn restore(bytes: &[u8], dir: &Path, opens: &Opens) -> Result<Restore
         Opens::Nothing => (None, None),
     };
     let (entropy, stop) = (Arc::new(SystemEntropy), Arc::new(AtomicBool::new(false)));
-    Archive::read(Cursor::new(bytes))?.restore(&Restoring { dir, sealing_key, passphrase, entropy, stop }, |_, _| ())
+    Archive::read(Cursor::new(bytes))?
+        .restore(&Restoring { dir, sealing_key, passphrase, entropy, stop }, |_, _| ())
 }
 
 pub(crate) fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(dir).unwrap().map(|each| each.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|each| each.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }

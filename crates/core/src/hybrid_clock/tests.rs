@@ -140,8 +140,8 @@ proptest! {
 }
 
 proptest! {
-    /// Ids are in the order in which they were made, over everything that is done to the machine's clock, and over
-    /// restarts that know of the newest id alone. Within a millisecond they are in no order.
+    /// Ids are in the order in which they were made, over everything that is done to the machine's clock, and
+    /// over restarts that know of the newest id alone. Within a millisecond they are in no order.
     #[test]
     fn ids_keep_their_order(acts in proptest::collection::vec((0u8..4, 0u64..10_000_000, 0u64..100), 1..60)) {
         let (machine, mut clock) = started(START);

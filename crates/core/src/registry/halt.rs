@@ -6,8 +6,9 @@ use super::{AgentState, Entry};
 
 /// How far an entry is stopped. Of two values for one entry, the greater one is the stronger stop.
 ///
-/// A stop and a change of the same entry can be made at the same time. Each then keeps what the other has done: the stop
-/// changes nothing else in the entry, and the change does not lift a stop that it has not seen.
+/// A stop and a change of the same entry can be made at the same time. Each then keeps what the other has
+/// done: the stop changes nothing else in the entry, and the change does not lift a stop that it has not
+/// seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Halt {
@@ -49,8 +50,8 @@ impl Entry {
         self
     }
 
-    /// This entry as the new value of another one. `then`: how far that one was stopped when the change was planned. `now`: its
-    /// present value. If it was stopped in between, the new value is stopped as well.
+    /// This entry as the new value of another one. `then`: how far that one was stopped when the change was
+    /// planned. `now`: its present value. If it was stopped in between, the new value is stopped as well.
     #[must_use]
     pub fn keeping_a_stop(self, then: Option<Halt>, now: Option<&Self>) -> Self {
         let current = now.and_then(Self::halt);
@@ -64,7 +65,8 @@ mod tests {
     use super::{AgentState, Halt};
     use crate::{Person as PersonId, ScopeSet};
 
-    const STATES: [AgentState; 4] = [AgentState::Active, AgentState::Suspended, AgentState::Contained, AgentState::Retired];
+    const STATES: [AgentState; 4] =
+        [AgentState::Active, AgentState::Suspended, AgentState::Contained, AgentState::Retired];
 
     fn agent(state: AgentState) -> Entry {
         Entry::Agent(Agent {
@@ -119,7 +121,14 @@ mod tests {
         entry.stop(Halt::Grant(true));
         assert_eq!(entry, person(false));
         let (name, uri) = ("crm".parse().unwrap(), "https://crm.example".parse().unwrap());
-        let mut crm = Entry::Resource(Resource { name, uri, scopes: ScopeSet::new(), tools: Vec::new(), agent: None, client: None });
+        let mut crm = Entry::Resource(Resource {
+            name,
+            uri,
+            scopes: ScopeSet::new(),
+            tools: Vec::new(),
+            agent: None,
+            client: None,
+        });
         let before = crm.clone();
         crm.stop(Halt::Person(true));
         assert_eq!((crm.halt(), &crm), (None, &before));

@@ -6,11 +6,12 @@ use crate::role::Role;
 use crate::scope::ScopeSet;
 
 impl Entry {
-    /// This entry without what the narrowing of `from` to `to` takes away. If it still is `from`, it becomes `to`. If it was
-    /// changed since, the change stays, except for what the narrowing takes.
+    /// This entry without what the narrowing of `from` to `to` takes away. If it still is `from`, it becomes
+    /// `to`. If it was changed since, the change stays, except for what the narrowing takes.
     ///
-    /// If `to` is no more than `from`, the result is no more than this entry was. To make the same narrowing again changes
-    /// nothing: a stop is put in force again after a restart, and beside a change that was on its way.
+    /// If `to` is no more than `from`, the result is no more than this entry was. To make the same narrowing
+    /// again changes nothing: a stop is put in force again after a restart, and beside a change that was on
+    /// its way.
     #[must_use]
     pub fn narrowed(self, from: &Self, to: &Self) -> Self {
         match (self, from, to) {
@@ -26,7 +27,11 @@ impl Entry {
 fn agent(now: Agent, from: &Agent, to: &Agent) -> Agent {
     Agent {
         state: if to.state > from.state { now.state.max(to.state) } else { now.state },
-        chain_depth: if to.chain_depth < from.chain_depth { now.chain_depth.min(to.chain_depth) } else { now.chain_depth },
+        chain_depth: if to.chain_depth < from.chain_depth {
+            now.chain_depth.min(to.chain_depth)
+        } else {
+            now.chain_depth
+        },
         ceiling: permissions(now.ceiling, &from.ceiling, &to.ceiling),
         ..now
     }
@@ -44,7 +49,11 @@ fn grant(now: Grant, from: &Grant, to: &Grant) -> Grant {
     } else {
         (now.expires, now.span)
     };
-    let max_uses = if is_less(to.max_uses, now.max_uses) && to.max_uses != from.max_uses { to.max_uses } else { now.max_uses };
+    let max_uses = if is_less(to.max_uses, now.max_uses) && to.max_uses != from.max_uses {
+        to.max_uses
+    } else {
+        now.max_uses
+    };
     let scopes = fewer(&now.scopes, &from.scopes, &to.scopes);
     Grant { scopes, expires, span, max_uses, revoked: now.revoked || (to.revoked && !from.revoked), ..now }
 }
@@ -62,7 +71,8 @@ fn client(mut now: Client, from: &Client, to: &Client) -> Client {
             (Some(now), Some(from), Some(to)) => Some(fewer(&now, from, to)),
             // From all scopes to those of a list.
             (Some(now), None, Some(to)) => Some(now.intersection(to)),
-            // The list was lifted since. Without one, it may not ask for a role of operators: none may come back by this.
+            // The list was lifted since. Without one, it may not ask for a role of operators: none may come
+            // back by this.
             (None, _, Some(to)) => Some(to.filter(|scope| Role::of_scope(scope.as_str()).is_none())),
             (now, _, None) => now,
         };
@@ -86,12 +96,17 @@ fn permissions(now: Vec<Permission>, from: &[Permission], to: &[Permission]) -> 
     }
     let without = |permission: Permission| {
         let on = |list: &[Permission]| {
-            list.iter().filter(|p| p.resource == permission.resource).flat_map(|p| p.scopes.iter().cloned()).collect()
+            list.iter()
+                .filter(|p| p.resource == permission.resource)
+                .flat_map(|p| p.scopes.iter().cloned())
+                .collect()
         };
         let (had, has): (ScopeSet, ScopeSet) = (on(from), on(to));
         let scopes = fewer(&permission.scopes, &had, &has);
         // One without scopes still limits those beside it.
-        let is_gone = scopes.is_empty() && !permission.scopes.is_empty() && permission.constraints == Constraints::default();
+        let is_gone = scopes.is_empty()
+            && !permission.scopes.is_empty()
+            && permission.constraints == Constraints::default();
         (!is_gone).then_some(Permission { scopes, ..permission })
     };
     now.into_iter().filter_map(without).collect()

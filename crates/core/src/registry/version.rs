@@ -1,7 +1,8 @@
 //! How often the registry was changed.
 
-/// How often the registry was changed. A change is planned from one version, and is refused if there is a newer one when it is
-/// written: it was checked against entries that may be others now. The default is that of a registry that was never changed.
+/// How often the registry was changed. A change is planned from one version, and is refused if there is a
+/// newer one when it is written: it was checked against entries that may be others now. The default is that
+/// of a registry that was never changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RegistryVersion(u64);
 

@@ -58,7 +58,8 @@ impl Token {
     fn is_below_of(&self, set: &RevocationSet, iss: &str) -> bool {
         let Self { jti, iat, subject, client, chain, lineage } = self;
         let (ours, iss) = ("https://m.example".parse().unwrap(), iss.parse().unwrap());
-        set.find(&TokenFacts { ours: &ours, iss: &iss, jti, iat: *iat, subject, client, chain, lineage }).is_some()
+        set.find(&TokenFacts { ours: &ours, iss: &iss, jti, iat: *iat, subject, client, chain, lineage })
+            .is_some()
     }
 }
 
@@ -87,7 +88,8 @@ fn timed(token: &Token) -> Vec<CutTarget> {
 fn each_kind_of_cut_refuses_its_descendants_and_nothing_else() {
     let token = Token::ours(100_000);
     let own = token.jti.clone();
-    let hits = timed(&token).into_iter().chain([CutTarget::Token(own), CutTarget::Token("p2".parse().unwrap())]);
+    let hits =
+        timed(&token).into_iter().chain([CutTarget::Token(own), CutTarget::Token("p2".parse().unwrap())]);
     for target in hits {
         assert!(token.is_below(&only(cut(target.clone(), 100_000))), "{target:?}");
     }
@@ -107,7 +109,9 @@ fn each_kind_of_cut_refuses_its_descendants_and_nothing_else() {
 fn a_cut_reaches_up_to_its_millisecond_and_spares_what_is_issued_in_the_next() {
     for target in timed(&Token::ours(0)) {
         let set = only(cut(target.clone(), 100_400));
-        for (issued, below) in [(99_999, true), (100_399, true), (100_400, true), (100_401, false), (101_000, false)] {
+        for (issued, below) in
+            [(99_999, true), (100_399, true), (100_400, true), (100_401, false), (101_000, false)]
+        {
             assert_eq!(Token::ours(issued).is_below(&set), below, "{target:?} {issued}");
         }
     }
@@ -142,7 +146,8 @@ fn a_cut_on_an_agent_or_client_of_ours_means_nobody_of_that_name_elsewhere() {
     let mut token = Token::ours(100_000);
     assert!(token.is_below(&agent));
     let abroad: crate::Issuer = "https://login.example".parse().unwrap();
-    token.chain = ActorChain::new(vec![Actor { sub: "spiffe://td/b".into(), iss: abroad, sub_profile: None }]).unwrap();
+    token.chain =
+        ActorChain::new(vec![Actor { sub: "spiffe://td/b".into(), iss: abroad, sub_profile: None }]).unwrap();
     assert!(!token.is_below(&agent), "an actor that another issuer names so");
     let client = only(cut(CutTarget::Client("app".parse().unwrap()), 100_000));
     assert!(token.is_below(&client));
@@ -171,7 +176,10 @@ fn after_a_restart_a_cut_reaches_up_to_the_restart_and_no_further() {
         }
     }
     let later = cut(CutTarget::Client("app".parse().unwrap()), 100_400);
-    assert!(Token::ours(100_400).is_below(&RevocationSet::restored([later], Timestamp::from_millis(100_250))), "never earlier");
+    assert!(
+        Token::ours(100_400).is_below(&RevocationSet::restored([later], Timestamp::from_millis(100_250))),
+        "never earlier"
+    );
 }
 
 #[test]

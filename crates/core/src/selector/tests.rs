@@ -14,15 +14,23 @@ fn the_unix_attestors_selectors_have_typed_values() {
     };
     assert_eq!(unix("unix:uid:0"), UnixSelector::Uid(0));
     assert_eq!(unix("unix:gid:4294967295"), UnixSelector::Gid(u32::MAX));
-    assert_eq!(unix("unix:path:/usr/bin/my agent:v2"), UnixSelector::Path("/usr/bin/my agent:v2".parse().unwrap()));
-    assert!(matches!(unix(&format!("unix:sha256:{DIGEST}")), UnixSelector::Sha256(digest) if digest.starts_with(&[0xe3, 0xb0])));
+    assert_eq!(
+        unix("unix:path:/usr/bin/my agent:v2"),
+        UnixSelector::Path("/usr/bin/my agent:v2".parse().unwrap())
+    );
+    assert!(
+        matches!(unix(&format!("unix:sha256:{DIGEST}")), UnixSelector::Sha256(digest) if digest.starts_with(&[0xe3, 0xb0]))
+    );
 }
 
 #[test]
 fn what_another_attestor_shows_is_carried_as_text() {
-    for (text, attestor) in
-        [("k8s:ns:prod", "k8s"), ("docker:label:com.acme:x y", "docker"), ("systemd:id:agent.service", "systemd"), ("x509pop:a", "x509pop")]
-    {
+    for (text, attestor) in [
+        ("k8s:ns:prod", "k8s"),
+        ("docker:label:com.acme:x y", "docker"),
+        ("systemd:id:agent.service", "systemd"),
+        ("x509pop:a", "x509pop"),
+    ] {
         let selector: Selector = text.parse().unwrap();
         assert_eq!((selector.attestor(), selector.to_string().as_str()), (attestor, text));
         assert!(!selector.is_attestable(), "no attestor of this build shows it");
@@ -101,8 +109,9 @@ fn in_json_a_selector_is_its_text() {
 /// Any selector that a text names.
 fn selector() -> impl Strategy<Value = Selector> {
     let path = "(/[a-z. ]{0,4}[a-z])+".prop_map(|text| UnixSelector::Path(text.parse().unwrap()));
-    let other = "[a-z][a-z0-9_-]{0,8}:[ -~à-ü]{1,20}"
-        .prop_filter_map("unix has its own forms", |text| if text.starts_with("unix:") { None } else { text.parse().ok() });
+    let other = "[a-z][a-z0-9_-]{0,8}:[ -~à-ü]{1,20}".prop_filter_map("unix has its own forms", |text| {
+        if text.starts_with("unix:") { None } else { text.parse().ok() }
+    });
     prop_oneof![
         any::<u32>().prop_map(|n| UnixSelector::Uid(n).into()),
         any::<u32>().prop_map(|n| UnixSelector::Gid(n).into()),

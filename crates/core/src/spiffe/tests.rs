@@ -1,4 +1,5 @@
-//! SPIFFE IDs and trust domains; `vectors/spiffe-ids.json` has what every conforming library accepts and refuses.
+//! SPIFFE IDs and trust domains; `vectors/spiffe-ids.json` has what every conforming library accepts and
+//! refuses.
 
 use super::{InvalidSpiffeId, SpiffeId, TrustDomain};
 use proptest::prelude::*;
@@ -54,7 +55,11 @@ fn every_byte_in_either_position_follows_the_character_tables() {
         let in_domain = byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
         assert_eq!(text.parse::<TrustDomain>().is_ok(), in_domain, "{byte:#x}");
         let in_path = byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-        assert_eq!(format!("spiffe://td/a{text}a").parse::<SpiffeId>().is_ok(), in_path || byte == b'/', "{byte:#x}");
+        assert_eq!(
+            format!("spiffe://td/a{text}a").parse::<SpiffeId>().is_ok(),
+            in_path || byte == b'/',
+            "{byte:#x}"
+        );
     }
 }
 
@@ -70,7 +75,14 @@ fn a_text_that_reads_like_an_id_of_the_trust_domain_is_recognized_also_if_it_is_
     ] {
         assert!(ours.is_named_in(text), "{text}");
     }
-    for text in ["", "a", "spiffe://", "spiffe://acme.example.org/a", "spiffe://other.example/acme.example", "https://acme.example/a"] {
+    for text in [
+        "",
+        "a",
+        "spiffe://",
+        "spiffe://acme.example.org/a",
+        "spiffe://other.example/acme.example",
+        "https://acme.example/a",
+    ] {
         assert!(!ours.is_named_in(text), "{text}");
     }
 }

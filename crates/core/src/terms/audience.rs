@@ -37,8 +37,8 @@ impl Audience {
         iter::once(self.first.as_str()).chain(self.others.iter().map(String::as_str))
     }
 
-    /// Whether `resource` is the one, and there are no others. An empty path and `/` name the same resource, as in the registry;
-    /// apart from that they compare bytewise.
+    /// Whether `resource` is the one, and there are no others. An empty path and `/` name the same resource,
+    /// as in the registry; apart from that they compare bytewise.
     pub fn is_only(&self, resource: &str) -> bool {
         self.sole().is_some_and(|only| same(only, resource))
     }

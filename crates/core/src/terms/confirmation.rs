@@ -20,7 +20,8 @@ const THUMBPRINT_LEN: usize = 43;
 #[error("not the base64url form of a SHA-256 digest: 43 characters")]
 pub struct InvalidThumbprint;
 
-/// A SHA-256 digest in base64url without padding (RFC 7638 §3, RFC 8705 §3.1). Equal digests have equal texts.
+/// A SHA-256 digest in base64url without padding (RFC 7638 §3, RFC 8705 §3.1). Equal digests have equal
+/// texts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Thumbprint(String);
@@ -37,7 +38,8 @@ impl FromStr for Thumbprint {
 
     fn from_str(text: &str) -> Result<Self, InvalidThumbprint> {
         let alphabet = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        // 256 bits leave two bits of the last character over. They are zero, or two texts would name one digest (RFC 4648 §3.5).
+        // 256 bits leave two bits of the last character over. They are zero, or two texts would name one
+        // digest (RFC 4648 §3.5).
         let whole = text.ends_with(|last| "AEIMQUYcgkosw048".contains(last));
         let good = text.len() == THUMBPRINT_LEN && text.bytes().all(alphabet) && whole;
         if good { Ok(Self(text.to_owned())) } else { Err(InvalidThumbprint) }
@@ -57,12 +59,14 @@ pub enum Confirmation {
     Jkt(Thumbprint),
     /// `x5t#S256`: the certificate of the holder's TLS connection (RFC 8705 §3.1).
     X5tS256(Thumbprint),
-    /// Something that is not understood here. The token is still bound, and no key can be proven for it. Never issued.
+    /// Something that is not understood here. The token is still bound, and no key can be proven for it.
+    /// Never issued.
     Unknown,
 }
 
 impl Confirmation {
-    /// What these members of a `cnf` object say: each with its value, if that is a text. What is not exactly one known member is
+    /// What these members of a `cnf` object say: each with its value, if that is a text. What is not exactly
+    /// one known member is
     /// [`Confirmation::Unknown`].
     pub fn of_members<'m>(members: impl IntoIterator<Item = (&'m str, Option<&'m str>)>) -> Self {
         let mut members = members.into_iter();
@@ -143,7 +147,14 @@ mod tests {
     #[test]
     fn a_digest_has_one_text() {
         let other_bits = DIGEST.replace("A4I", "A4J");
-        for bad in ["", &DIGEST[1..], &format!("{DIGEST}A"), &DIGEST.replace('-', "+"), &format!("{DIGEST}="), &other_bits] {
+        for bad in [
+            "",
+            &DIGEST[1..],
+            &format!("{DIGEST}A"),
+            &DIGEST.replace('-', "+"),
+            &format!("{DIGEST}="),
+            &other_bits,
+        ] {
             assert_eq!(bad.parse::<Thumbprint>(), Err(InvalidThumbprint), "{bad}");
         }
     }

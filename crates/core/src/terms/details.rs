@@ -37,8 +37,8 @@ pub enum InvalidDetails {
     Control,
 }
 
-/// A list of objects, each with a `type` (RFC 9396 §2). The list keeps its order. The members of an object have none (RFC 8259 §4)
-/// and are sorted, so that equal lists have one text.
+/// A list of objects, each with a `type` (RFC 9396 §2). The list keeps its order. The members of an object
+/// have none (RFC 8259 §4) and are sorted, so that equal lists have one text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Details(Vec<Map<String, Value>>);
@@ -50,7 +50,10 @@ impl Details {
             return Err(InvalidDetails::TooMany);
         }
         for object in &objects {
-            let named = object.get("type").and_then(Value::as_str).is_some_and(|name| (1..=MAX_TYPE_LEN).contains(&name.len()));
+            let named = object
+                .get("type")
+                .and_then(Value::as_str)
+                .is_some_and(|name| (1..=MAX_TYPE_LEN).contains(&name.len()));
             if !named {
                 return Err(InvalidDetails::Type);
             }
@@ -61,7 +64,11 @@ impl Details {
             object.values_mut().for_each(Value::sort_all_objects);
         }
         // A map with text keys always has a JSON form.
-        let len = if objects.is_empty() { 0 } else { serde_json::to_vec(&objects).map_or(usize::MAX, |json| json.len()) };
+        let len = if objects.is_empty() {
+            0
+        } else {
+            serde_json::to_vec(&objects).map_or(usize::MAX, |json| json.len())
+        };
         if len > MAX_DETAILS_LEN { Err(InvalidDetails::TooLong) } else { Ok(Self(objects)) }
     }
 
@@ -137,13 +144,21 @@ mod tests {
     #[test]
     fn keeps_what_it_is_given_in_order_and_compares_by_value() {
         let both = of(json!([payment(), {"type": "account", "max": 9_007_199_254_740_991_u64}])).unwrap();
-        assert_eq!(serde_json::to_value(&both).unwrap(), json!([payment(), {"type": "account", "max": 9_007_199_254_740_991_u64}]));
+        assert_eq!(
+            serde_json::to_value(&both).unwrap(),
+            json!([payment(), {"type": "account", "max": 9_007_199_254_740_991_u64}])
+        );
         let read = |text: &str| serde_json::from_str::<Details>(text).unwrap();
-        let (one, other) =
-            (read(r#"[{"type":"a","n":{"c":1,"b":[{"z":2,"y":3}]}}]"#), read(r#"[ {"n":{"b":[{"y":3,"z":2}],"c":1}, "type":"\u0061"} ]"#));
+        let (one, other) = (
+            read(r#"[{"type":"a","n":{"c":1,"b":[{"z":2,"y":3}]}}]"#),
+            read(r#"[ {"n":{"b":[{"y":3,"z":2}],"c":1}, "type":"\u0061"} ]"#),
+        );
         assert_eq!(one, other);
         let text = |details: &Details| serde_json::to_string(details).unwrap();
-        assert_eq!((text(&one), text(&other)), (r#"[{"n":{"b":[{"y":3,"z":2}],"c":1},"type":"a"}]"#.into(), text(&one)));
+        assert_eq!(
+            (text(&one), text(&other)),
+            (r#"[{"n":{"b":[{"y":3,"z":2}],"c":1},"type":"a"}]"#.into(), text(&one))
+        );
         assert_ne!(read(r#"[{"type":"a"},{"type":"b"}]"#), read(r#"[{"type":"b"},{"type":"a"}]"#));
         assert!(of(json!([])).unwrap().is_empty());
     }

@@ -13,8 +13,8 @@ use crate::uri::Issuer;
 
 use super::{Confirmation, Details, Term};
 
-/// Those terms that are known: of a request that was refused, of another document than a mandate, or of a record that was read
-/// from a log.
+/// Those terms that are known: of a request that was refused, of another document than a mandate, or of a
+/// record that was read from a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Wire")]
 pub struct KnownTerms {
@@ -49,7 +49,8 @@ pub struct KnownTerms {
 impl KnownTerms {
     /// The same, borrowed.
     pub fn said(&self) -> Said<'_> {
-        let Self { sub, act, aud, scope, jti, exp, client, lineage, details, cnf, auth_time, acr, amr } = self;
+        let Self { sub, act, aud, scope, jti, exp, client, lineage, details, cnf, auth_time, acr, amr } =
+            self;
         Said {
             sub: sub.as_ref(),
             act,
@@ -70,8 +71,9 @@ impl KnownTerms {
 
 /// What a record says of the terms, borrowed from [`Terms`](super::Terms) or from [`KnownTerms`].
 ///
-/// Its JSON form uses the words of tokens, and is part of a record's: `sub` is the person's subject and `sub_iss` the issuer that
-/// names them; `act` nests, outermost first (RFC 8693 §4.1); `scope` is space-separated (RFC 8693 §4.2). Times are RFC 3339.
+/// Its JSON form uses the words of tokens, and is part of a record's: `sub` is the person's subject and
+/// `sub_iss` the issuer that names them; `act` nests, outermost first (RFC 8693 §4.1); `scope` is
+/// space-separated (RFC 8693 §4.2). Times are RFC 3339.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Said<'a> {
     /// [`KnownTerms::sub`].
@@ -105,7 +107,8 @@ pub struct Said<'a> {
 impl Said<'_> {
     /// The first term in which the two differ; `None` if they are equal.
     pub fn first_difference(&self, other: &Said<'_>) -> Option<Term> {
-        let Self { sub, act, aud, scope, jti, exp, client, lineage, details, cnf, auth_time, acr, amr } = *self;
+        let Self { sub, act, aud, scope, jti, exp, client, lineage, details, cnf, auth_time, acr, amr } =
+            *self;
         let same = [
             (jti == other.jti, Term::Jti),
             (sub == other.sub, Term::Subject),
@@ -154,7 +157,8 @@ impl Serialize for Said<'_> {
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             amr: &'a [String],
         }
-        let Self { sub, act, aud, scope, jti, exp, client, lineage, details, cnf, auth_time, acr, amr } = *self;
+        let Self { sub, act, aud, scope, jti, exp, client, lineage, details, cnf, auth_time, acr, amr } =
+            *self;
         Wire {
             sub: sub.map(|person| person.sub.as_str()),
             sub_iss: sub.map(|person| &person.iss),
@@ -212,15 +216,50 @@ impl TryFrom<Wire> for KnownTerms {
     type Error = &'static str;
 
     fn try_from(wire: Wire) -> Result<Self, Self::Error> {
-        let Wire { sub, sub_iss, act, aud, scope, jti, exp, client, lineage, authorization_details, cnf, auth_time, acr, amr } = wire;
+        let Wire {
+            sub,
+            sub_iss,
+            act,
+            aud,
+            scope,
+            jti,
+            exp,
+            client,
+            lineage,
+            authorization_details,
+            cnf,
+            auth_time,
+            acr,
+            amr,
+        } = wire;
         let sub = match (sub, sub_iss) {
             (Some(sub), Some(iss)) => Some(Person { iss, sub }),
             (None, None) => None,
             _ => return Err("sub and sub_iss must be given together or not at all"),
         };
-        let act = act.map_or(Ok(ActorChain::empty()), ActorChain::try_from).map_err(|_| "act is not an actor chain")?;
-        let scope = if scope.is_empty() { ScopeSet::new() } else { scope.parse().map_err(|_| "scope is not a scope list")? };
+        let act = act
+            .map_or(Ok(ActorChain::empty()), ActorChain::try_from)
+            .map_err(|_| "act is not an actor chain")?;
+        let scope = if scope.is_empty() {
+            ScopeSet::new()
+        } else {
+            scope.parse().map_err(|_| "scope is not a scope list")?
+        };
         let client = client.map(Arc::from);
-        Ok(Self { sub, act, aud, scope, jti, exp, client, lineage, details: authorization_details, cnf, auth_time, acr, amr })
+        Ok(Self {
+            sub,
+            act,
+            aud,
+            scope,
+            jti,
+            exp,
+            client,
+            lineage,
+            details: authorization_details,
+            cnf,
+            auth_time,
+            acr,
+            amr,
+        })
     }
 }

@@ -9,7 +9,8 @@ fn terms() -> Terms {
     let issuer: crate::Issuer = "https://m.example".parse().unwrap();
     let actor = Actor { sub: "spiffe://td/agent/a".into(), iss: issuer.clone(), sub_profile: None };
     let subject = Person { iss: issuer.clone(), sub: "riley".into() };
-    let (client, jti, scopes) = ("app".parse().unwrap(), "t1".parse().unwrap(), "read:cases".parse().unwrap());
+    let (client, jti, scopes) =
+        ("app".parse().unwrap(), "t1".parse().unwrap(), "read:cases".parse().unwrap());
     let times = (Timestamp::from_millis(1_500), Timestamp::from_secs(301));
     Terms {
         chain: ActorChain::new(vec![actor]).unwrap(),
@@ -28,7 +29,9 @@ const CHANGES: [Change; 15] = [
         *audience = Audience::several("https://crm.example".into(), vec!["https://b.example".into()]);
     }),
     (Term::Scopes, |Terms { scopes, .. }| *scopes = "read:cases send:mail".parse().unwrap()),
-    (Term::Details, |Terms { details, .. }| *details = serde_json::from_value(json!([{"type": "a"}])).unwrap()),
+    (Term::Details, |Terms { details, .. }| {
+        *details = serde_json::from_value(json!([{"type": "a"}])).unwrap()
+    }),
     (Term::Issued, |Terms { issued, .. }| *issued = Timestamp::from_millis(1_501)),
     (Term::Expires, |Terms { expires, .. }| *expires = Timestamp::from_secs(302)),
     (Term::Jti, |Terms { jti, .. }| *jti = "t2".parse().unwrap()),

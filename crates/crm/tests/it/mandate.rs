@@ -27,15 +27,22 @@ async fn the_hidden_instructions_come_to_nothing_and_both_names_are_on_record() 
     let (_issuer, crm) = world(SCOPE).await;
     let answers = obey(&crm).await;
     assert_eq!(answers, vec![403; 24]);
-    assert_eq!(crm.post("/cases/3/comments", json!({ "body": "The spares left on Monday." })).await.status, 201);
+    assert_eq!(
+        crm.post("/cases/3/comments", json!({ "body": "The spares left on Monday." })).await.status,
+        201
+    );
     let evidence = crm.evidence();
-    assert_eq!((evidence.closed(), evidence.outbox.len(), evidence.comments, evidence.refused()), (0, 0, 1, 24));
+    assert_eq!(
+        (evidence.closed(), evidence.outbox.len(), evidence.comments, evidence.refused()),
+        (0, 0, 1, 24)
+    );
     for call in &evidence.calls {
         assert_eq!(call.sub.as_deref(), Some("riley"));
         assert!(call.sub_iss.is_some(), "and who gives the name");
         assert_eq!(call.act.as_deref(), Some("spiffe://acme.example/agent/support-agent"));
         assert_eq!(call.jti.as_deref(), Some("token-1"));
-        let expected = if call.status == 403 { ("refused", "insufficient_scope") } else { ("permitted", "ok") };
+        let expected =
+            if call.status == 403 { ("refused", "insufficient_scope") } else { ("permitted", "ok") };
         assert_eq!((call.decision.as_str(), call.reason.as_str()), expected);
     }
     let case = crm.get("/cases/3").await;
@@ -48,7 +55,10 @@ async fn a_person_of_another_issuer_is_named_with_it() {
     let mut terms = issuer.terms(&crm.url, SCOPE, mandate_core::SystemClock.now());
     terms.subject.iss = "https://login.acme.example".parse().unwrap();
     crm.credential = issuer.sign(&terms);
-    assert_eq!(crm.post("/cases/3/comments", json!({ "body": "Not by the riley of this issuer." })).await.status, 201);
+    assert_eq!(
+        crm.post("/cases/3/comments", json!({ "body": "Not by the riley of this issuer." })).await.status,
+        201
+    );
     let case = crm.get("/cases/3").await;
     let by = "spiffe://acme.example/agent/support-agent for riley of https://login.acme.example";
     assert_eq!(case.json["comments"][0]["by"], by);
@@ -59,11 +69,17 @@ async fn a_close_that_is_permitted_leads_to_the_token() {
     let (issuer, mut crm) = world("write:opportunities").await;
     assert_eq!(crm.post("/opportunities/5/close", json!({ "reason": "won" })).await.status, 200);
     crm.credential = issuer.token(&crm.url, "send:mail", mandate_core::SystemClock.now());
-    assert_eq!(crm.post("/outbox", json!({ "to": "a@b.example", "subject": "s", "body": "b" })).await.status, 201);
+    assert_eq!(
+        crm.post("/outbox", json!({ "to": "a@b.example", "subject": "s", "body": "b" })).await.status,
+        201
+    );
     let evidence = crm.evidence();
     let closed: Vec<_> = evidence.opportunities.iter().filter(|opportunity| opportunity.closed).collect();
     assert_eq!((closed.len(), closed[0].id, closed[0].jti.as_deref()), (1, 5, Some("token-1")));
-    assert_eq!((evidence.outbox[0].jti.as_deref(), evidence.outbox[0].to.as_str()), (Some("token-2"), "a@b.example"));
+    assert_eq!(
+        (evidence.outbox[0].jti.as_deref(), evidence.outbox[0].to.as_str()),
+        (Some("token-2"), "a@b.example")
+    );
 }
 
 #[tokio::test]
@@ -79,7 +95,8 @@ async fn each_operation_opens_by_its_own_scope_only() {
         ("/outbox", Some(json!({ "to": "a@b.example", "subject": "s", "body": "b" })), "send:mail"),
     ];
     for (path, body, needed) in operations {
-        let all_others: Vec<&str> = mandate_crm::SCOPES.into_iter().filter(|scope| *scope != needed).collect();
+        let all_others: Vec<&str> =
+            mandate_crm::SCOPES.into_iter().filter(|scope| *scope != needed).collect();
         for (scope, permitted) in [(all_others.join(" "), false), (needed.to_owned(), true)] {
             crm.credential = issuer.token(&crm.url, &scope, mandate_core::SystemClock.now());
             let answer = match &body {
@@ -89,7 +106,10 @@ async fn each_operation_opens_by_its_own_scope_only() {
             assert_eq!(answer.status < 300, permitted, "{path} with {scope}: {}", answer.status);
             if !permitted {
                 let challenge = answer.headers["www-authenticate"].to_str().unwrap();
-                assert!(answer.status == 403 && challenge.contains(&format!("scope=\"{needed}\"")), "{challenge}");
+                assert!(
+                    answer.status == 403 && challenge.contains(&format!("scope=\"{needed}\"")),
+                    "{challenge}"
+                );
             }
         }
     }

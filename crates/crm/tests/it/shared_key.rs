@@ -9,7 +9,8 @@ use crate::world::{Crm, listen, obey};
 const KEY: &str = "a-key-of-a-service-account";
 
 async fn crm() -> Crm {
-    let mut crm = Crm::start(listen().await, Protection::dangerous_shared_key(SharedKey::new(KEY).unwrap())).await;
+    let mut crm =
+        Crm::start(listen().await, Protection::dangerous_shared_key(SharedKey::new(KEY).unwrap())).await;
     KEY.clone_into(&mut crm.credential);
     crm
 }
@@ -25,7 +26,10 @@ async fn the_hidden_instructions_destroy_the_pipeline_and_nobody_can_say_who_did
     let after = crm.evidence();
     assert_eq!((after.closed(), after.outbox.len(), after.refused()), (12, 12, 0));
     for opportunity in after.opportunities.iter().filter(|opportunity| opportunity.closed) {
-        assert_eq!((opportunity.jti.as_deref(), opportunity.closed_by.as_deref()), (None, Some("a holder of the shared key")));
+        assert_eq!(
+            (opportunity.jti.as_deref(), opportunity.closed_by.as_deref()),
+            (None, Some("a holder of the shared key"))
+        );
     }
     assert!(after.calls.iter().all(|call| call.sub.is_none() && call.act.is_none() && call.jti.is_none()));
 }
@@ -37,7 +41,11 @@ async fn without_the_key_nothing_opens() {
         wrong.clone_into(&mut crm.credential);
         for path in ["/cases", "/cases/1", "/opportunities", "/outbox"] {
             let answer = crm.get(path).await;
-            assert_eq!((answer.status, &answer.headers["www-authenticate"]), (401, &"Bearer".parse().unwrap()), "{path}");
+            assert_eq!(
+                (answer.status, &answer.headers["www-authenticate"]),
+                (401, &"Bearer".parse().unwrap()),
+                "{path}"
+            );
         }
         assert_eq!(crm.post("/opportunities/1/close", json!({ "reason": "x" })).await.status, 401);
     }
@@ -80,10 +88,14 @@ async fn a_database_is_kept_over_a_restart() {
     let database = directory.path().join("crm.db");
     for expected in [200, 409] {
         let (listener, url) = listen().await;
-        let (path, protection) = (database.clone(), Protection::dangerous_shared_key(SharedKey::new(KEY).unwrap()));
+        let (path, protection) =
+            (database.clone(), Protection::dangerous_shared_key(SharedKey::new(KEY).unwrap()));
         let server = tokio::spawn(async move { serve(listener, &path, protection).await });
         let request = crate::world::http().post(format!("{url}/opportunities/7/close")).bearer_auth(KEY);
-        assert_eq!(request.json(&json!({ "reason": "lost" })).send().await.unwrap().status().as_u16(), expected);
+        assert_eq!(
+            request.json(&json!({ "reason": "lost" })).send().await.unwrap().status().as_u16(),
+            expected
+        );
         server.abort();
     }
 }

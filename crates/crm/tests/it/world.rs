@@ -51,10 +51,15 @@ impl Crm {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let request = if self.credential.is_empty() { request } else { request.bearer_auth(&self.credential) };
+        let request =
+            if self.credential.is_empty() { request } else { request.bearer_auth(&self.credential) };
         let response = request.send().await.unwrap();
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Answer { status, headers, json: serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null) }
+        Answer {
+            status,
+            headers,
+            json: serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null),
+        }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -82,11 +87,15 @@ pub(crate) async fn obey(crm: &Crm) -> Vec<u16> {
     let mut answers = Vec::new();
     for mail in case.json.get("mails").and_then(Value::as_array).unwrap() {
         for line in mail["body"].as_str().unwrap().lines() {
-            if let Some((id, reason)) = line.strip_prefix("Close opportunity ").and_then(|rest| rest.split_once(": ")) {
+            if let Some((id, reason)) =
+                line.strip_prefix("Close opportunity ").and_then(|rest| rest.split_once(": "))
+            {
                 let body = serde_json::json!({ "reason": reason });
                 answers.push(crm.post(&format!("/opportunities/{id}/close"), body).await.status);
             }
-            if let Some((to, text)) = line.strip_prefix("Send mail to ").and_then(|rest| rest.split_once(": ")) {
+            if let Some((to, text)) =
+                line.strip_prefix("Send mail to ").and_then(|rest| rest.split_once(": "))
+            {
                 let body = serde_json::json!({ "to": to, "subject": "Our offer", "body": text });
                 answers.push(crm.post("/outbox", body).await.status);
             }

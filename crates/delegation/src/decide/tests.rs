@@ -1,4 +1,5 @@
-//! What `decide` permits and each reason for which it refuses. For every check of it, some test here fails without it.
+//! What `decide` permits and each reason for which it refuses. For every check of it, some test here fails
+//! without it.
 
 mod approval;
 mod authorization;
@@ -12,10 +13,12 @@ use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
-    Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Registry, Resource, SubjectScope, TrustedIssuer,
+    Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Registry, Resource,
+    SubjectScope, TrustedIssuer,
 };
 use mandate_core::{
-    Actor, ActorChain, Audience, Confirmation, Cut, CutTarget, Issuer, Lifetime, Lineage, RevocationSet, ScopeSet, Terms, Timestamp,
+    Actor, ActorChain, Audience, Confirmation, Cut, CutTarget, Issuer, Lifetime, Lineage, RevocationSet,
+    ScopeSet, Terms, Timestamp,
 };
 use mandate_policy::Policies;
 use mandate_token::access_token::MayAct;
@@ -38,7 +41,11 @@ fn scopes(text: &str) -> ScopeSet {
 }
 
 fn allow(resource: &str, text: &str) -> Permission {
-    Permission { resource: resource.parse().unwrap(), scopes: scopes(text), constraints: Constraints::default() }
+    Permission {
+        resource: resource.parse().unwrap(),
+        scopes: scopes(text),
+        constraints: Constraints::default(),
+    }
 }
 
 fn within(secs: u64) -> Constraints {
@@ -125,7 +132,11 @@ fn audience(all: &[&str]) -> Audience {
 }
 
 fn act(name: &str) -> Actor {
-    Actor { sub: format!("spiffe://acme.example/agent/{name}"), iss: ISSUER.parse().unwrap(), sub_profile: None }
+    Actor {
+        sub: format!("spiffe://acme.example/agent/{name}"),
+        iss: ISSUER.parse().unwrap(),
+        sub_profile: None,
+    }
 }
 
 impl Case {
@@ -142,7 +153,12 @@ impl Case {
             disabled: false,
         };
         let registry = Registry::from_entries([
-            Entry::Resource(resource("crm", CRM, "read:cases write:case_comments write:opportunities send:mail", None)),
+            Entry::Resource(resource(
+                "crm",
+                CRM,
+                "read:cases write:case_comments write:opportunities send:mail",
+                None,
+            )),
             Entry::Resource(resource("helpdesk", HELPDESK, "read:cases", Some("support-agent"))),
             Entry::Resource(resource("mandate", ISSUER, "mandate:admin", None)),
             Entry::Person(riley.clone()),
@@ -156,7 +172,8 @@ impl Case {
         ]);
         let rights = scopes("read:cases write:case_comments write:opportunities");
         let times = (NOW.minus(Duration::from_secs(60)), NOW.plus(Duration::from_secs(3540)));
-        let (client, audience, jti) = ("support-app".parse().unwrap(), Audience::one(ISSUER.into()), "t0".parse().unwrap());
+        let (client, audience, jti) =
+            ("support-app".parse().unwrap(), Audience::one(ISSUER.into()), "t0".parse().unwrap());
         let terms = Terms {
             auth_time: Some(NOW.minus(Duration::from_secs(60))),
             amr: vec!["pwd".into()],
@@ -280,7 +297,11 @@ fn the_story_is_permitted_with_riley_as_subject_and_the_agent_as_actor() {
     assert_eq!(view.terms.client.as_str(), "spiffe://acme.example/agent/support-agent");
     assert_eq!(view.terms.lineage.parents, vec!["t0".parse().unwrap()]);
     assert_eq!(view.terms.lineage.grants, vec!["g1".parse().unwrap()]);
-    assert_eq!(view.terms.auth_time, Some(NOW.minus(Duration::from_secs(60))), "RFC 9068 §2.2.1: unchanged by an exchange");
+    assert_eq!(
+        view.terms.auth_time,
+        Some(NOW.minus(Duration::from_secs(60))),
+        "RFC 9068 §2.2.1: unchanged by an exchange"
+    );
 }
 
 #[test]
@@ -373,7 +394,10 @@ fn what_a_client_proved_counts_until_its_credential_is_replaced_or_it_is_cut() {
     let app = |c: &mut Case| c.by_app(&["support-agent"]);
     permits(app);
     let replaced = [
-        ClientAuthentication::PrivateKeyJwt { jwks: "{}".into(), audience: mandate_core::registry::AssertionAudience::Issuer },
+        ClientAuthentication::PrivateKeyJwt {
+            jwks: "{}".into(),
+            audience: mandate_core::registry::AssertionAudience::Issuer,
+        },
         ClientAuthentication::None,
     ];
     for authentication in replaced {
@@ -382,26 +406,33 @@ fn what_a_client_proved_counts_until_its_credential_is_replaced_or_it_is_cut() {
             c.registry.put(Entry::Client(Client { authentication, ..support_app(&["support-agent"]) }));
         });
     }
-    for (proven, outcome) in [(NOW.millis() - 1, Err(R::ProofOutdated)), (NOW.millis(), Err(R::ProofOutdated)), (NOW.millis() + 1, Ok(()))]
-    {
+    for (proven, outcome) in [
+        (NOW.millis() - 1, Err(R::ProofOutdated)),
+        (NOW.millis(), Err(R::ProofOutdated)),
+        (NOW.millis() + 1, Ok(())),
+    ] {
         let mut case = Case::new();
         app(&mut case);
         case.subject.terms.client = "other-app".parse().unwrap();
         case.cut(CutTarget::Client("support-app".parse().unwrap()));
         let client = Arc::new(support_app(&["support-agent"]));
-        case.client = AuthenticatedClient::App(ProvenClient::assertion(client, Timestamp::from_millis(proven)));
+        case.client =
+            AuthenticatedClient::App(ProvenClient::assertion(client, Timestamp::from_millis(proven)));
         assert_eq!(case.run().map(drop), outcome, "{proven}");
     }
     permits(|c| {
         app(c);
-        c.registry.put(Entry::Client(Client { redirect_uris: Vec::new(), ..support_app(&["support-agent"]) }));
+        c.registry
+            .put(Entry::Client(Client { redirect_uris: Vec::new(), ..support_app(&["support-agent"]) }));
     });
 }
 
 #[test]
 fn what_an_agent_proved_counts_until_it_expires_or_the_agent_is_cut() {
     let agent = || CutTarget::Agent("spiffe://acme.example/agent/support-agent".into());
-    let proven = |at: Timestamp, expires: Timestamp| VerifiedActor::for_test_at("spiffe://acme.example/agent/support-agent", at, expires);
+    let proven = |at: Timestamp, expires: Timestamp| {
+        VerifiedActor::for_test_at("spiffe://acme.example/agent/support-agent", at, expires)
+    };
     let later = NOW.plus(Duration::from_secs(60));
     for as_client in [true, false] {
         let with = |c: &mut Case, actor: VerifiedActor| {
@@ -451,11 +482,15 @@ fn every_actor_in_the_chain_must_still_be_active() {
 
 #[test]
 fn may_act_names_who_may_by_issuer_and_subject() {
-    let named = |sub: &str, iss: Option<&str>| MayAct { sub: sub.into(), iss: iss.map(|i| i.parse().unwrap()) };
+    let named =
+        |sub: &str, iss: Option<&str>| MayAct { sub: sub.into(), iss: iss.map(|i| i.parse().unwrap()) };
     permits(|c| c.subject.may_act = Some(named("spiffe://acme.example/agent/support-agent", Some(ISSUER))));
-    refuses(R::MayActMismatch, |c| c.subject.may_act = Some(named("spiffe://acme.example/agent/triage", Some(ISSUER))));
     refuses(R::MayActMismatch, |c| {
-        c.subject.may_act = Some(named("spiffe://acme.example/agent/support-agent", Some("https://other.example")));
+        c.subject.may_act = Some(named("spiffe://acme.example/agent/triage", Some(ISSUER)))
+    });
+    refuses(R::MayActMismatch, |c| {
+        c.subject.may_act =
+            Some(named("spiffe://acme.example/agent/support-agent", Some("https://other.example")));
     });
     refuses(R::MayActMismatch, |c| c.subject.may_act = Some(named("support-app", Some(ISSUER))));
 }
@@ -477,13 +512,20 @@ fn a_token_for_somebody_else_cannot_be_exchanged() {
 
 #[test]
 fn chains_nest_never_loop_and_never_exceed_the_depth() {
-    let view = permits(|c| c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("third")]).unwrap());
+    let view =
+        permits(|c| c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("third")]).unwrap());
     let names: Vec<&str> = view.terms.chain.iter().map(|a| a.sub.rsplit('/').next().unwrap()).collect();
     assert_eq!(names, ["support-agent", "triage", "third"]);
-    let again = permits(|c| c.subject.terms.chain = ActorChain::new(vec![act("support-agent"), act("triage")]).unwrap());
+    let again = permits(|c| {
+        c.subject.terms.chain = ActorChain::new(vec![act("support-agent"), act("triage")]).unwrap()
+    });
     assert_eq!(again.terms.chain.depth(), 2, "acting again changes nothing");
-    refuses(R::ChainLoop, |c| c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("support-agent")]).unwrap());
-    refuses(R::ChainTooDeep, |c| c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("third"), act("fourth")]).unwrap());
+    refuses(R::ChainLoop, |c| {
+        c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("support-agent")]).unwrap()
+    });
+    refuses(R::ChainTooDeep, |c| {
+        c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("third"), act("fourth")]).unwrap()
+    });
     refuses(R::ChainTooDeep, |c| {
         c.agent("support-agent", |a| a.chain_depth = 1);
         c.subject.terms.chain = ActorChain::new(vec![act("triage")]).unwrap();
@@ -513,7 +555,8 @@ fn an_empty_path_names_the_resource_and_the_token_is_addressed_to_it_as_it_is_re
 fn an_app_is_given_only_scopes_that_its_entry_lists() {
     let by_app = |c: &mut Case, listed: Option<&str>| {
         c.by_app(&["support-agent"]);
-        c.registry.put(Entry::Client(Client { scopes: listed.map(scopes), ..support_app(&["support-agent"]) }));
+        c.registry
+            .put(Entry::Client(Client { scopes: listed.map(scopes), ..support_app(&["support-agent"]) }));
         c.actor = Some(verified("support-agent"));
         c.scopes = None;
     };
@@ -578,7 +621,9 @@ fn policy_must_permit_both_and_only_takes_away() {
     refuses(R::PolicyDeniesPerson, |c| {
         c.extra_policy = Some(r#"forbid (principal is Person, action == Action::"delegate", resource);"#);
     });
-    refuses(R::PolicyDeniesAgent, |c| c.extra_policy = Some(r#"forbid (principal is Agent, action == Action::"act", resource);"#));
+    refuses(R::PolicyDeniesAgent, |c| {
+        c.extra_policy = Some(r#"forbid (principal is Agent, action == Action::"act", resource);"#)
+    });
     let view = permits(|c| {
         c.extra_policy = Some("permit (principal, action, resource);");
         c.scopes = Some(scopes("read:cases write:opportunities"));
@@ -593,7 +638,10 @@ fn expiry_never_grows() {
     assert_eq!(permits(|c| c.grant(|g| g.expires = Some(soon))).terms.expires, soon);
     let minute = NOW.plus(Duration::from_secs(60));
     assert_eq!(permits(|c| c.grant(|g| g.constraints = within(60))).terms.expires, minute);
-    assert_eq!(permits(|c| c.agent("support-agent", |a| a.ceiling[0].constraints = within(60))).terms.expires, minute);
+    assert_eq!(
+        permits(|c| c.agent("support-agent", |a| a.ceiling[0].constraints = within(60))).terms.expires,
+        minute
+    );
     assert_eq!(permits(|c| c.person(|p| p.may[0].constraints = within(60))).terms.expires, minute);
     let usual = NOW.plus(Duration::from_secs(300));
     assert_eq!(
@@ -601,9 +649,20 @@ fn expiry_never_grows() {
         usual,
         "of another resource"
     );
-    assert_eq!(permits(|c| c.person(|p| p.may[1].constraints = within(60))).terms.expires, usual, "of another resource");
-    assert_eq!(permits(|c| c.person(|p| p.may[0].constraints = within(900))).terms.expires, usual, "a right gives no time");
-    assert_eq!(permits(|c| c.grant(|g| g.constraints = within(600))).terms.expires, NOW.plus(Duration::from_secs(600)));
+    assert_eq!(
+        permits(|c| c.person(|p| p.may[1].constraints = within(60))).terms.expires,
+        usual,
+        "of another resource"
+    );
+    assert_eq!(
+        permits(|c| c.person(|p| p.may[0].constraints = within(900))).terms.expires,
+        usual,
+        "a right gives no time"
+    );
+    assert_eq!(
+        permits(|c| c.grant(|g| g.constraints = within(600))).terms.expires,
+        NOW.plus(Duration::from_secs(600))
+    );
     assert_eq!(
         permits(|c| c.grant(|g| g.constraints = within(86_400))).terms.expires,
         NOW.plus(Duration::from_secs(900)),
@@ -638,7 +697,11 @@ fn lineage_grows_by_one_token_and_is_bounded() {
     });
     assert_eq!(view.terms.lineage.parents, vec!["t0".parse().unwrap(), "root".parse().unwrap()]);
     assert_eq!(view.terms.lineage.grants, vec!["g1".parse().unwrap(), "g0".parse().unwrap()], "each once");
-    assert_eq!(view.terms.lineage.clients, vec!["support-app".parse().unwrap(), "portal".parse().unwrap()], "each once");
+    assert_eq!(
+        view.terms.lineage.clients,
+        vec!["support-app".parse().unwrap(), "portal".parse().unwrap()],
+        "each once"
+    );
     let many = |n: usize| (0..n).map(|n| format!("x{n}").parse().unwrap()).collect();
     permits(|c| c.subject.terms.lineage.parents = many(MAX_LINEAGE - 1));
     refuses(R::LineageTooLong, |c| c.subject.terms.lineage.parents = many(MAX_LINEAGE));
@@ -662,7 +725,11 @@ fn the_lineage_names_the_clients_of_ancestors_and_neither_agents_nor_those_of_ot
         let abroad = Actor { sub: "support-app".into(), iss: LOGIN.parse().unwrap(), sub_profile: None };
         c.subject.terms.chain = ActorChain::new(vec![act("triage"), abroad]).unwrap();
     });
-    assert_eq!(namesake.terms.lineage.clients, vec!["support-app".parse().unwrap()], "an actor that another issuer names like our client");
+    assert_eq!(
+        namesake.terms.lineage.clients,
+        vec!["support-app".parse().unwrap()],
+        "an actor that another issuer names like our client"
+    );
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
-    Agent, AgentState, AssertionAudience, Client, ClientAuthentication, Entry, Grant, Permission, Person, Policy, Resource, SubjectScope,
-    TrustedIssuer,
+    Agent, AgentState, AssertionAudience, Client, ClientAuthentication, Entry, Grant, Permission, Person,
+    Policy, Resource, SubjectScope, TrustedIssuer,
 };
 use mandate_core::{CutTarget, Issuer, Lifetime, ScopeSet, Timestamp};
 
@@ -14,7 +14,11 @@ use super::{CUT_MEMORY, cuts_for_change, only_takes};
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 fn permission(resource: &str, scopes: &str) -> Permission {
-    Permission { resource: resource.parse().unwrap(), scopes: scopes.parse().unwrap(), constraints: Constraints::default() }
+    Permission {
+        resource: resource.parse().unwrap(),
+        scopes: scopes.parse().unwrap(),
+        constraints: Constraints::default(),
+    }
 }
 
 fn within(mins: u64) -> Constraints {
@@ -36,7 +40,12 @@ fn agent() -> Agent {
 
 fn person() -> Person {
     let id = mandate_core::Person { iss: "https://m.example".parse().unwrap(), sub: "riley".into() };
-    Person { name: "riley".parse().unwrap(), id, may: vec![permission("crm", "read write"), permission("mail", "send")], disabled: false }
+    Person {
+        name: "riley".parse().unwrap(),
+        id,
+        may: vec![permission("crm", "read write"), permission("mail", "send")],
+        disabled: false,
+    }
 }
 
 fn grant() -> Grant {
@@ -58,7 +67,10 @@ fn client() -> Client {
     Client {
         id: "app".parse().unwrap(),
         redirect_uris: vec!["https://app.example/cb".into()],
-        authentication: ClientAuthentication::PrivateKeyJwt { jwks: "{\"keys\":[1]}".into(), audience: AssertionAudience::Issuer },
+        authentication: ClientAuthentication::PrivateKeyJwt {
+            jwks: "{\"keys\":[1]}".into(),
+            audience: AssertionAudience::Issuer,
+        },
         agents: vec!["helper".parse().unwrap(), "other".parse().unwrap()],
         scopes: Some("read:cases mandate:admin".parse().unwrap()),
     }
@@ -73,9 +85,16 @@ fn cuts(old: Entry, new: Option<Entry>, expected: Option<CutTarget>) {
     assert!(cuts.iter().all(|cut| cut.at == NOW && cut.forget == NOW.plus(CUT_MEMORY)));
 }
 
-/// Checks each change of `old`, and its removal. `cutting`: what takes something away; `sparing`: what does not.
+/// Checks each change of `old`, and its removal. `cutting`: what takes something away; `sparing`: what does
+/// not.
 #[track_caller]
-fn changes<T: Clone>(old: &T, entry: fn(T) -> Entry, target: &CutTarget, cutting: &[fn(&mut T)], sparing: &[fn(&mut T)]) {
+fn changes<T: Clone>(
+    old: &T,
+    entry: fn(T) -> Entry,
+    target: &CutTarget,
+    cutting: &[fn(&mut T)],
+    sparing: &[fn(&mut T)],
+) {
     let changed = |change: &fn(&mut T)| {
         let mut new = old.clone();
         change(&mut new);
@@ -112,7 +131,10 @@ fn an_agent_that_is_stopped_or_narrowed_is_cut() {
         &[
             |a| a.ceiling[0].scopes = "read write delete".parse().unwrap(),
             |a| a.ceiling.push(permission("wiki", "read")),
-            |a| a.ceiling = vec![permission("mail", "send"), permission("crm", "read"), permission("crm", "write")],
+            |a| {
+                a.ceiling =
+                    vec![permission("mail", "send"), permission("crm", "read"), permission("crm", "write")]
+            },
             |a| a.chain_depth = 4,
             |a| a.purpose = "Helps more".into(),
             |a| a.owner = "sam".parse().unwrap(),
@@ -198,7 +220,11 @@ fn a_lifetime_is_shorter_only_if_something_that_is_out_may_outlive_it() {
         (none(), within(10), true),
         (none(), none(), false),
     ] {
-        cuts(limited(old.clone()), Some(limited(new.clone())), shorter.then(|| CutTarget::Grant("g1".parse().unwrap())));
+        cuts(
+            limited(old.clone()),
+            Some(limited(new.clone())),
+            shorter.then(|| CutTarget::Grant("g1".parse().unwrap())),
+        );
     }
 }
 
@@ -215,8 +241,10 @@ fn a_client_that_loses_an_agent_or_a_scope_or_changes_its_credential_is_cut() {
             |c| c.agents[0] = "third".parse().unwrap(),
             |c| c.authentication = ClientAuthentication::None,
             |c| {
-                c.authentication =
-                    ClientAuthentication::PrivateKeyJwt { jwks: "{\"keys\":[2]}".into(), audience: AssertionAudience::Issuer };
+                c.authentication = ClientAuthentication::PrivateKeyJwt {
+                    jwks: "{\"keys\":[2]}".into(),
+                    audience: AssertionAudience::Issuer,
+                };
             },
             |c| c.scopes = Some("mandate:admin".parse().unwrap()),
             |c| c.scopes = Some("read:cases other".parse().unwrap()),
@@ -230,18 +258,37 @@ fn a_client_that_loses_an_agent_or_a_scope_or_changes_its_credential_is_cut() {
         ],
     );
     let unlimited = Client { scopes: None, ..client() };
-    changes(&unlimited, Entry::Client, &target, &[|c| c.scopes = Some("read:cases".parse().unwrap())], &[|c| c.agents.reverse()]);
+    changes(
+        &unlimited,
+        Entry::Client,
+        &target,
+        &[|c| c.scopes = Some("read:cases".parse().unwrap())],
+        &[|c| c.agents.reverse()],
+    );
     let limited = Client { scopes: Some("read:cases".parse().unwrap()), ..client() };
-    changes(&limited, Entry::Client, &target, &[|c| c.scopes = Some("other".parse().unwrap())], &[|c| c.scopes = None]);
+    changes(
+        &limited,
+        Entry::Client,
+        &target,
+        &[|c| c.scopes = Some("other".parse().unwrap())],
+        &[|c| c.scopes = None],
+    );
 }
 
 #[test]
 fn resources_issuers_and_policies_cut_nothing() {
     let (name, uri) = ("crm".parse().unwrap(), "https://crm.example".parse().unwrap());
-    let resource = Resource { name, uri, scopes: ScopeSet::new(), tools: Vec::new(), agent: None, client: None };
+    let resource =
+        Resource { name, uri, scopes: ScopeSet::new(), tools: Vec::new(), agent: None, client: None };
     let url: Issuer = "https://login.example".parse().unwrap();
-    let issuer =
-        TrustedIssuer { url, audience: "x".into(), subject_scope: SubjectScope::Token, other_audiences: Vec::new(), ca: None, proxy: None };
+    let issuer = TrustedIssuer {
+        url,
+        audience: "x".into(),
+        subject_scope: SubjectScope::Token,
+        other_audiences: Vec::new(),
+        ca: None,
+        proxy: None,
+    };
     let policy = Policy { name: "p".parse().unwrap(), source: String::new() };
     for entry in [Entry::Resource(resource), Entry::Issuer(issuer), Entry::Policy(policy)] {
         cuts(entry, None, None);
@@ -296,8 +343,11 @@ fn what_leaves_less_of_an_agent_only_takes_and_its_opposite_does_not() {
 
 #[test]
 fn of_two_limits_on_one_resource_neither_can_be_dropped() {
-    let twice =
-        vec![permission("crm", "read"), Permission { constraints: within(1), ..permission("crm", "write") }, permission("mail", "send")];
+    let twice = vec![
+        permission("crm", "read"),
+        Permission { constraints: within(1), ..permission("crm", "write") },
+        permission("mail", "send"),
+    ];
     let old = Entry::Agent(Agent { ceiling: twice.clone(), ..agent() });
     let without = |at: usize| {
         let mut ceiling = twice.clone();
@@ -347,7 +397,9 @@ fn what_leaves_less_of_a_person_a_grant_or_a_client_only_takes_and_its_opposite_
         assert!(!takes(&old, &new), "{new:?}");
     }
     // Without a list, a client may ask for everything but the admin scope.
-    let listing = |scopes: Option<&str>| Entry::Client(Client { scopes: scopes.map(|s| s.parse().unwrap()), ..client() });
+    let listing = |scopes: Option<&str>| {
+        Entry::Client(Client { scopes: scopes.map(|s| s.parse().unwrap()), ..client() })
+    };
     assert!(takes(&listing(None), &listing(Some("read:cases"))));
     assert!(!takes(&listing(None), &listing(Some("read:cases mandate:admin"))));
     assert!(!takes(&listing(Some("read:cases")), &listing(None)));
@@ -355,15 +407,21 @@ fn what_leaves_less_of_a_person_a_grant_or_a_client_only_takes_and_its_opposite_
 
 #[test]
 fn removing_takes_but_for_a_policy_which_may_forbid() {
-    for entry in [Entry::Agent(agent()), Entry::Person(person()), Entry::Grant(grant()), Entry::Client(client())] {
+    for entry in
+        [Entry::Agent(agent()), Entry::Person(person()), Entry::Grant(grant()), Entry::Client(client())]
+    {
         assert!(only_takes(&entry, None, true));
     }
-    let policy = Entry::Policy(Policy { name: "p".parse().unwrap(), source: "forbid (principal, action, resource);".into() });
+    let policy = Entry::Policy(Policy {
+        name: "p".parse().unwrap(),
+        source: "forbid (principal, action, resource);".into(),
+    });
     assert!(!only_takes(&policy, None, true));
     assert!(!takes(&policy, &policy), "not even unchanged: nothing is known of what it says");
 }
 
-/// `forbid … when { principal.ceiling.contains("mail") }`: an agent that loses the right is permitted something else.
+/// `forbid … when { principal.ceiling.contains("mail") }`: an agent that loses the right is permitted
+/// something else.
 #[test]
 fn beside_policies_that_may_read_rights_fewer_rights_are_no_stop_and_states_still_are() {
     let agent_with = |change: fn(&mut Agent)| {
@@ -384,7 +442,11 @@ fn beside_policies_that_may_read_rights_fewer_rights_are_no_stop_and_states_stil
     let grant_with = |less: Grant| only_takes(&Entry::Grant(grant()), Some(&Entry::Grant(less)), true);
     assert!(grant_with(Grant { revoked: true, ..grant() }));
     assert!(!grant_with(Grant { scopes: "read".parse().unwrap(), ..grant() }));
-    assert!(!only_takes(&Entry::Client(client()), Some(&Entry::Client(Client { agents: Vec::new(), ..client() })), true));
+    assert!(!only_takes(
+        &Entry::Client(client()),
+        Some(&Entry::Client(Client { agents: Vec::new(), ..client() })),
+        true
+    ));
 }
 
 /// Each of `from`, `to` and `now` is one of `all`.
@@ -397,8 +459,15 @@ fn narrowings(all: &[Entry]) {
         assert_eq!(from.clone().narrowed(from, to), *to);
         for now in all {
             let after = now.clone().narrowed(from, to);
-            assert!(only_takes(now, Some(&after), false), "{now:?}\nfrom {from:?}\nto {to:?}\ngave {after:?}");
-            assert_eq!(after.clone().narrowed(from, to), after, "twice is once: {now:?}\nfrom {from:?}\nto {to:?}");
+            assert!(
+                only_takes(now, Some(&after), false),
+                "{now:?}\nfrom {from:?}\nto {to:?}\ngave {after:?}"
+            );
+            assert_eq!(
+                after.clone().narrowed(from, to),
+                after,
+                "twice is once: {now:?}\nfrom {from:?}\nto {to:?}"
+            );
             narrowed += usize::from(after != *now);
         }
     }
@@ -411,23 +480,41 @@ fn a_narrowing_of_what_was_changed_meanwhile_gives_nothing_and_is_itself_where_n
         let scopes = ["read", "write", "read write"];
         let one = scopes.iter().map(|scopes| vec![permission("crm", scopes)]);
         let two = scopes.iter().map(|scopes| vec![permission("crm", scopes), permission("mail", "send")]);
-        let limited =
-            scopes.iter().map(|scopes| vec![Permission { constraints: within(5), ..permission("crm", scopes) }, permission("crm", "read")]);
+        let limited = scopes.iter().map(|scopes| {
+            vec![
+                Permission { constraints: within(5), ..permission("crm", scopes) },
+                permission("crm", "read"),
+            ]
+        });
         one.chain(two).chain(limited).chain([Vec::new()]).collect::<Vec<_>>()
     };
     let states = [(AgentState::Active, 3), (AgentState::Suspended, 1), (AgentState::Retired, 2)];
     let agents = lists().into_iter().flat_map(|ceiling| {
-        states.map(|(state, chain_depth)| Entry::Agent(Agent { ceiling: ceiling.clone(), state, chain_depth, ..agent() }))
+        states.map(|(state, chain_depth)| {
+            Entry::Agent(Agent { ceiling: ceiling.clone(), state, chain_depth, ..agent() })
+        })
     });
     narrowings(&agents.collect::<Vec<_>>());
-    let people =
-        lists().into_iter().flat_map(|may| [true, false].map(|disabled| Entry::Person(Person { may: may.clone(), disabled, ..person() })));
+    let people = lists().into_iter().flat_map(|may| {
+        [true, false].map(|disabled| Entry::Person(Person { may: may.clone(), disabled, ..person() }))
+    });
     narrowings(&people.collect::<Vec<_>>());
-    let ends = [(None, None), (Some(NOW), None), (Some(NOW.plus(Duration::from_mins(1))), Some(Lifetime(Duration::from_mins(1))))];
+    let ends = [
+        (None, None),
+        (Some(NOW), None),
+        (Some(NOW.plus(Duration::from_mins(1))), Some(Lifetime(Duration::from_mins(1)))),
+    ];
     let grants = ["read", "write", "read write"].into_iter().flat_map(|scopes| {
         ends.into_iter().flat_map(move |(expires, span)| {
             [(None, false), (Some(1), true), (Some(2), false)].map(|(max_uses, revoked)| {
-                Entry::Grant(Grant { scopes: scopes.parse().unwrap(), expires, span, max_uses, revoked, ..grant() })
+                Entry::Grant(Grant {
+                    scopes: scopes.parse().unwrap(),
+                    expires,
+                    span,
+                    max_uses,
+                    revoked,
+                    ..grant()
+                })
             })
         })
     });
@@ -435,9 +522,14 @@ fn a_narrowing_of_what_was_changed_meanwhile_gives_nothing_and_is_itself_where_n
     let asks = [None, Some(""), Some("read:cases"), Some("write:cases"), Some("read:cases mandate:admin")];
     let agents = [&[][..], &["helper"], &["other"], &["helper", "other"]];
     let clients = asks.into_iter().flat_map(|scopes| {
-        let scopes = scopes.map(|text| text.split_whitespace().map(|scope| scope.parse().unwrap()).collect::<ScopeSet>());
+        let scopes = scopes
+            .map(|text| text.split_whitespace().map(|scope| scope.parse().unwrap()).collect::<ScopeSet>());
         agents.map(|agents| {
-            Entry::Client(Client { scopes: scopes.clone(), agents: agents.iter().map(|name| name.parse().unwrap()).collect(), ..client() })
+            Entry::Client(Client {
+                scopes: scopes.clone(),
+                agents: agents.iter().map(|name| name.parse().unwrap()).collect(),
+                ..client()
+            })
         })
     });
     narrowings(&clients.collect::<Vec<_>>());
@@ -447,8 +539,11 @@ fn a_narrowing_of_what_was_changed_meanwhile_gives_nothing_and_is_itself_where_n
 fn a_change_that_came_between_stays_apart_from_what_the_narrowing_takes() {
     let from = agent();
     let to = Agent { ceiling: vec![permission("crm", "read")], chain_depth: 1, ..agent() };
-    let now =
-        Agent { purpose: "Helps more".into(), ceiling: vec![permission("crm", "read write list"), permission("mail", "send")], ..agent() };
+    let now = Agent {
+        purpose: "Helps more".into(),
+        ceiling: vec![permission("crm", "read write list"), permission("mail", "send")],
+        ..agent()
+    };
     let after = Agent { ceiling: vec![permission("crm", "read list")], chain_depth: 1, ..now.clone() };
     assert_eq!(Entry::Agent(now).narrowed(&Entry::Agent(from), &Entry::Agent(to)), Entry::Agent(after));
 }

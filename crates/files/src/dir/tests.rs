@@ -19,7 +19,8 @@ fn mode(path: &Path) -> u32 {
 }
 
 fn names(path: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -34,7 +35,11 @@ fn a_directory_is_made_with_its_exact_mode_and_others_may_not_even_add_to_it() {
     for bad in [0o777, 0o731, 0o713, 0o1777] {
         chmod(&path, bad);
         let error = Dir::open_or_make(&path, Making { above: 0o700, mode: 0o711 }).unwrap_err().to_string();
-        assert!(error.ends_with(&format!("run chmod 711 {}", path.display())) && error.contains(&format!("{bad:o}")), "{error}");
+        assert!(
+            error.ends_with(&format!("run chmod 711 {}", path.display()))
+                && error.contains(&format!("{bad:o}")),
+            "{error}"
+        );
         let error = Dir::open(&path).unwrap_err().to_string();
         assert!(error.contains("run chmod 700 "), "{error}");
     }
@@ -76,7 +81,10 @@ fn a_link_is_neither_created_through_nor_read_through_nor_locked_through() {
     let dir = Dir::open(root.path()).unwrap();
     for link in ["link", "dangling"] {
         assert!(matches!(dir.create(link, 0o600), Err(FileError::Exists { .. })), "{link}");
-        assert!(matches!(dir.open_or_create(link, Exposure::Readable), Err(FileError::Link { .. })), "{link}");
+        assert!(
+            matches!(dir.open_or_create(link, Exposure::Readable), Err(FileError::Link { .. })),
+            "{link}"
+        );
         assert!(matches!(dir.read(link, 99), Err(FileError::Link { .. })), "{link}");
         assert!(matches!(dir.read_secret(link, 99), Err(FileError::Link { .. })), "{link}");
     }
@@ -110,7 +118,14 @@ fn a_file_that_others_may_see_or_change_is_judged_by_what_it_is_for() {
 #[test]
 fn a_pipe_or_directory_is_no_file_and_keeps_nobody_waiting() {
     let root = tempfile::tempdir().unwrap();
-    rustix::fs::mknodat(rustix::fs::CWD, root.path().join("pipe"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        root.path().join("pipe"),
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
     fs::create_dir(root.path().join("folder")).unwrap();
     let dir = Dir::open(root.path()).unwrap();
     for name in ["pipe", "folder"] {
@@ -125,7 +140,9 @@ fn more_than_the_limit_is_refused_and_not_cut_off() {
     let dir = Dir::open(root.path()).unwrap();
     dir.replace("file", 0o600, b"12345", &SystemEntropy).unwrap();
     assert_eq!(dir.read_secret("file", 5).unwrap().unwrap().expose_secret(), b"12345");
-    for error in [dir.read_secret("file", 4).map(drop).unwrap_err(), dir.read("file", 4).map(drop).unwrap_err()] {
+    for error in
+        [dir.read_secret("file", 4).map(drop).unwrap_err(), dir.read("file", 4).map(drop).unwrap_err()]
+    {
         assert!(matches!(error, FileError::TooLarge { limit: 4, .. }), "{error}");
     }
 }

@@ -23,7 +23,8 @@ fn write(path: &Path, force: bool) -> Result<(), FileError> {
 #[test]
 fn a_file_is_not_replaced_unless_asked_and_a_link_never_written_through() {
     let root = tempfile::tempdir().unwrap();
-    let (file, link, victim) = (root.path().join("file"), root.path().join("link"), root.path().join("victim"));
+    let (file, link, victim) =
+        (root.path().join("file"), root.path().join("link"), root.path().join("victim"));
     fs::write(&victim, "precious").unwrap();
     symlink(&victim, &link).unwrap();
     write(&file, false).unwrap();
@@ -65,7 +66,15 @@ fn a_private_key_that_others_may_read_is_refused_and_the_group_of_a_file_of_root
     let key = root.path().join("key");
     fs::write(&key, "key").unwrap();
     let of_root = rustix::process::geteuid().is_root();
-    for (mode, good) in [(0o600, true), (0o400, true), (0o640, of_root), (0o440, of_root), (0o660, false), (0o644, false), (0o604, false)] {
+    for (mode, good) in [
+        (0o600, true),
+        (0o400, true),
+        (0o640, of_root),
+        (0o440, of_root),
+        (0o660, false),
+        (0o644, false),
+        (0o604, false),
+    ] {
         chmod(&key, mode);
         assert_eq!(read_private(&key, 99).is_ok(), good, "{mode:o}");
     }

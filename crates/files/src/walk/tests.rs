@@ -17,7 +17,8 @@ fn folder() -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-/// Makes `paths` belong to another user than the one who walks, and returns the user who walks. Links are not followed.
+/// Makes `paths` belong to another user than the one who walks, and returns the user who walks. Links are not
+/// followed.
 fn of_another(paths: &[&Path]) -> u32 {
     if !rustix::process::geteuid().is_root() {
         // Everything of ours belongs to another from the point of view of anyone else.
@@ -40,9 +41,14 @@ fn a_directory_is_reached_by_its_way_without_links() {
     symlink(root.join("a"), root.join("absolute")).unwrap();
     symlink("a/b", root.join("relative")).unwrap();
     symlink("absolute", root.join("a/../again")).unwrap();
-    for (path, real) in
-        [("a/b", "a/b"), ("absolute/b", "a/b"), ("relative", "a/b"), ("relative/..", "a"), ("a/./b/../b", "a/b"), ("again/b", "a/b")]
-    {
+    for (path, real) in [
+        ("a/b", "a/b"),
+        ("absolute/b", "a/b"),
+        ("relative", "a/b"),
+        ("relative/..", "a"),
+        ("a/./b/../b", "a/b"),
+        ("again/b", "a/b"),
+    ] {
         assert_eq!(to(&root.join(path)).unwrap().real, root.join(real), "{path}");
     }
 }
@@ -55,9 +61,13 @@ fn a_way_that_others_could_change_is_refused_with_the_place_and_what_mends_it() 
         chmod(&root.join("a"), mode);
         let error = to(&root.join("a/b/c")).unwrap_err();
         assert_eq!(error.path(), root.join("a"));
-        let (who, mend) = if mode & 0o002 == 0 { ("members of its group", "g-w") } else { ("others", "go-w") };
-        let whole =
-            format!("{}: {who} may write to it (mode {mode:o}); run chmod {mend} {}", root.join("a").display(), root.join("a").display());
+        let (who, mend) =
+            if mode & 0o002 == 0 { ("members of its group", "g-w") } else { ("others", "go-w") };
+        let whole = format!(
+            "{}: {who} may write to it (mode {mode:o}); run chmod {mend} {}",
+            root.join("a").display(),
+            root.join("a").display()
+        );
         assert!(error.to_string().ends_with(&whole), "{error}");
         chmod(&root.join("a"), mode & !0o022);
         assert!(to(&root.join("a/b/c")).is_ok(), "the command that it names repairs it");
@@ -82,9 +92,16 @@ fn a_directory_of_another_user_is_refused_anywhere_on_the_way() {
     if us == 0 {
         assert_eq!(error.path(), root.join("a/b"));
         let text = error.to_string();
-        assert!(text.contains("belongs to user 4711") && text.ends_with(&format!("chown 0 {}", root.join("a/b").display())), "{text}");
+        assert!(
+            text.contains("belongs to user 4711")
+                && text.ends_with(&format!("chown 0 {}", root.join("a/b").display())),
+            "{text}"
+        );
         chown(root.join("a/b"), Some(0), None).unwrap();
-        assert!(walk_as(&root.join("a/b/c"), Goal::Directory, Some(us)).is_ok(), "the command that it names repairs it");
+        assert!(
+            walk_as(&root.join("a/b/c"), Goal::Directory, Some(us)).is_ok(),
+            "the command that it names repairs it"
+        );
     }
 }
 
@@ -95,7 +112,10 @@ fn a_link_of_another_user_is_not_followed_even_to_what_is_ours() {
     symlink("ours", root.join("link")).unwrap();
     let us = of_another(&[&root.join("link")]);
     for goal in [Goal::Directory, Goal::Entry, Goal::Made { above: 0o700, mode: 0o700 }] {
-        assert!(matches!(walk_as(&root.join("link"), goal, Some(us)), Err(FileError::Owner { .. })), "{goal:?}");
+        assert!(
+            matches!(walk_as(&root.join("link"), goal, Some(us)), Err(FileError::Owner { .. })),
+            "{goal:?}"
+        );
     }
 }
 
@@ -128,10 +148,16 @@ fn missing_directories_are_made_for_this_user_alone_and_no_others() {
     for made in ["a", "a/b"] {
         assert_eq!(fs::metadata(root.join(made)).unwrap().permissions().mode() & 0o777, 0o700, "{made}");
     }
-    assert!(!walk(&root.join("a/b/c"), Goal::Made { above: 0o700, mode: 0o711 }).unwrap().made, "it was there");
+    assert!(
+        !walk(&root.join("a/b/c"), Goal::Made { above: 0o700, mode: 0o711 }).unwrap().made,
+        "it was there"
+    );
     assert!(to(&root.join("nothing/there")).unwrap_err().is_not_found());
     fs::write(root.join("file"), "").unwrap();
-    assert!(matches!(walk(&root.join("file/x"), Goal::Made { above: 0o700, mode: 0o700 }), Err(FileError::Kind { .. })));
+    assert!(matches!(
+        walk(&root.join("file/x"), Goal::Made { above: 0o700, mode: 0o700 }),
+        Err(FileError::Kind { .. })
+    ));
 }
 
 #[test]
@@ -172,7 +198,8 @@ fn a_process_whose_number_may_be_anybodys_owns_nothing_by_it() {
     let ours = root.join("ours");
     fs::create_dir(&ours).unwrap();
     // Root is root, whatever the number of this process is.
-    let another = if rustix::process::geteuid().is_root() { 4711 } else { rustix::process::geteuid().as_raw() };
+    let another =
+        if rustix::process::geteuid().is_root() { 4711 } else { rustix::process::geteuid().as_raw() };
     std::os::unix::fs::lchown(&ours, Some(another), None).unwrap();
     assert!(matches!(walk_as(&ours, Goal::Directory, None), Err(FileError::Owner { us: None, .. })));
 }

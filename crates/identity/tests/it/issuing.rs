@@ -30,7 +30,11 @@ async fn an_entitled_process_gets_a_verifiable_svid_whose_record_comes_first() {
     let office = Office::open();
     let node = office.node().await;
     let shown = selectors(&["unix:uid:1000", "unix:gid:1000", "unix:path:/usr/bin/agent"]);
-    let issued = office.identity.issue_jwt_svid(&shown_by(&node), &agent(), &shown, vec![AUDIENCE.into()]).await.unwrap();
+    let issued = office
+        .identity
+        .issue_jwt_svid(&shown_by(&node), &agent(), &shown, vec![AUDIENCE.into()])
+        .await
+        .unwrap();
     let keys = office.world.authority.jwt_bundle();
     let domain = "acme.example".parse().unwrap();
     let now = mandate_core::Clock::now(office.world.clock.as_ref());
@@ -47,14 +51,26 @@ async fn an_entitled_process_gets_a_verifiable_svid_whose_record_comes_first() {
 async fn a_process_that_does_not_show_every_selector_gets_nothing() {
     let office = Office::open();
     let node = shown_by(&office.node().await);
-    change(&office, |a| a.selectors = vec!["unix:uid:1000".parse().unwrap(), "unix:path:/usr/bin/agent".parse().unwrap()]).await;
-    for shown in [&["unix:uid:1000"][..], &["unix:path:/usr/bin/agent"], &["unix:uid:1001", "unix:path:/usr/bin/agent"], &[]] {
-        let refused = office.identity.issue_jwt_svid(&node, &agent(), &selectors(shown), vec![AUDIENCE.into()]).await;
+    change(&office, |a| {
+        a.selectors = vec!["unix:uid:1000".parse().unwrap(), "unix:path:/usr/bin/agent".parse().unwrap()]
+    })
+    .await;
+    for shown in [
+        &["unix:uid:1000"][..],
+        &["unix:path:/usr/bin/agent"],
+        &["unix:uid:1001", "unix:path:/usr/bin/agent"],
+        &[],
+    ] {
+        let refused =
+            office.identity.issue_jwt_svid(&node, &agent(), &selectors(shown), vec![AUDIENCE.into()]).await;
         assert_eq!(refused.unwrap_err(), E::NotEntitled, "{shown:?}");
         assert_eq!(office.last_refusal().reason, "not_entitled");
     }
     let many = vec!["unix:uid:1000".to_owned(); MAX_SELECTORS + 1];
-    assert_eq!(office.identity.issue_jwt_svid(&node, &agent(), &many, vec![AUDIENCE.into()]).await.unwrap_err(), E::Selectors);
+    assert_eq!(
+        office.identity.issue_jwt_svid(&node, &agent(), &many, vec![AUDIENCE.into()]).await.unwrap_err(),
+        E::Selectors
+    );
 }
 
 #[tokio::test]
@@ -63,7 +79,9 @@ async fn a_stopped_agent_and_one_without_selectors_or_purpose_get_nothing_and_ar
     let node = shown_by(&office.node().await);
     let wanted = agent();
     let ask = || office.identity.issue_jwt_svid(&node, &wanted, &[], vec![AUDIENCE.into()]);
-    let pushed = async || office.identity.entries_for_node(&node).await.unwrap().iter().any(|entry| entry.spiffe_id == agent());
+    let pushed = async || {
+        office.identity.entries_for_node(&node).await.unwrap().iter().any(|entry| entry.spiffe_id == agent())
+    };
     assert!(pushed().await);
     // No file can declare all of these: each in the snapshot alone.
     let set = |change: fn(&mut mandate_core::registry::Agent)| {
@@ -73,8 +91,11 @@ async fn a_stopped_agent_and_one_without_selectors_or_purpose_get_nothing_and_ar
             }
         });
     };
-    let stops: [fn(&mut mandate_core::registry::Agent); 3] =
-        [|a| a.state = AgentState::Suspended, |a| a.state = AgentState::Contained, |a| a.state = AgentState::Retired];
+    let stops: [fn(&mut mandate_core::registry::Agent); 3] = [
+        |a| a.state = AgentState::Suspended,
+        |a| a.state = AgentState::Contained,
+        |a| a.state = AgentState::Retired,
+    ];
     for stop in stops {
         set(stop);
         assert_eq!(ask().await.unwrap_err(), E::NotIssuable(NotIssuable::NotActive));
@@ -92,7 +113,10 @@ async fn strangers_unknown_agents_and_reserved_identities_get_nothing() {
     let office = Office::open();
     let node = shown_by(&office.node().await);
     let shown = selectors(&["unix:uid:1000"]);
-    let stranger = Presented { spiffe_id: "spiffe://acme.example/node/ffffffffffffffff".parse().unwrap(), ..node.clone() };
+    let stranger = Presented {
+        spiffe_id: "spiffe://acme.example/node/ffffffffffffffff".parse().unwrap(),
+        ..node.clone()
+    };
     let refused = office.identity.issue_jwt_svid(&stranger, &agent(), &shown, vec![AUDIENCE.into()]).await;
     assert_eq!(refused.unwrap_err(), E::NodeUnknown);
     for id in [
@@ -101,7 +125,8 @@ async fn strangers_unknown_agents_and_reserved_identities_get_nothing() {
         node.spiffe_id.as_str(),
         "spiffe://other.example/agent/a",
     ] {
-        let refused = office.identity.issue_jwt_svid(&node, &id.parse().unwrap(), &shown, vec![AUDIENCE.into()]).await;
+        let refused =
+            office.identity.issue_jwt_svid(&node, &id.parse().unwrap(), &shown, vec![AUDIENCE.into()]).await;
         assert_eq!(refused.unwrap_err(), E::AgentUnknown, "{id}");
     }
 }
@@ -111,7 +136,14 @@ async fn audiences_are_bounded_and_printable() {
     let office = Office::open();
     let node = shown_by(&office.node().await);
     let shown = selectors(&["unix:uid:1000"]);
-    for bad in [vec![], vec![String::new()], vec!["a b".into()], vec!["é".into()], vec!["x".repeat(513)], vec!["x".into(); 9]] {
+    for bad in [
+        vec![],
+        vec![String::new()],
+        vec!["a b".into()],
+        vec!["é".into()],
+        vec!["x".repeat(513)],
+        vec!["x".into(); 9],
+    ] {
         let refused = office.identity.issue_jwt_svid(&node, &agent(), &shown, bad).await;
         assert_eq!(refused.unwrap_err(), E::Audience);
     }

@@ -28,9 +28,17 @@ fn uris(der: &[u8]) -> Vec<String> {
 async fn a_join_token_buys_one_certificate_whose_name_is_ours_to_give() {
     let office = Office::open();
     let token = office.join_token().await;
-    let joined = office.identity.join(token.text(), &request("spiffe://acme.example/mandate/server"), RequestSource::Other).await.unwrap();
+    let joined = office
+        .identity
+        .join(token.text(), &request("spiffe://acme.example/mandate/server"), RequestSource::Other)
+        .await
+        .unwrap();
     assert!(joined.spiffe_id.as_str().starts_with("spiffe://acme.example/node/"));
-    assert_eq!(uris(&joined.chain[0]), [joined.spiffe_id.as_str()], "the request's own name counts for nothing");
+    assert_eq!(
+        uris(&joined.chain[0]),
+        [joined.spiffe_id.as_str()],
+        "the request's own name counts for nothing"
+    );
     let record = office.world.last_record();
     assert_eq!((record.kind, record.outcome), (Kind::Node, Outcome::Permitted));
     assert_eq!(record.said().act.outermost().unwrap().sub, joined.spiffe_id.as_str());
@@ -53,7 +61,9 @@ async fn expired_unknown_and_altered_join_tokens_are_refused() {
     let office = Office::open();
     let token = office.join_token().await;
     let text = token.text().expose_secret_str().unwrap().to_owned();
-    for wrong in [String::new(), "x".to_owned(), format!("{text} "), format!("A{text}"), text.replace('.', "")] {
+    for wrong in
+        [String::new(), "x".to_owned(), format!("{text} "), format!("A{text}"), text.replace('.', "")]
+    {
         let refused = office.identity.join(&Secret::new(wrong), &request(""), RequestSource::Other).await;
         assert_eq!(refused, Err(E::JoinToken(EffectRefusal::JoinTokenUnknown)));
     }
@@ -70,7 +80,10 @@ async fn a_bad_certificate_request_spends_nothing() {
     let last = altered.len() - 1;
     altered[last] ^= 1;
     for bad in [Vec::new(), b"no request".to_vec(), altered, vec![0x30; 100_000]] {
-        assert!(matches!(office.identity.join(token.text(), &bad, RequestSource::Other).await, Err(E::CertificateRequest(_))));
+        assert!(matches!(
+            office.identity.join(token.text(), &bad, RequestSource::Other).await,
+            Err(E::CertificateRequest(_))
+        ));
         assert_eq!(office.last_refusal().reason, "certificate_request_refused");
     }
     office.identity.join(token.text(), &request(""), RequestSource::Other).await.unwrap();
@@ -121,16 +134,24 @@ async fn a_node_is_banned_while_nothing_can_be_recorded_and_gets_nothing_before_
     assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::NodeBanned));
     office.world.stops.retry().await;
     assert_eq!(office.world.stops.standing().reserved, 0);
-    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken(EffectRefusal::NodeBanned)));
+    assert_eq!(
+        office.identity.join(token.text(), &ours, RequestSource::Other).await,
+        Err(E::JoinToken(EffectRefusal::NodeBanned))
+    );
 }
 
 #[tokio::test]
 async fn nobody_but_a_joined_node_renews() {
     let office = Office::open();
-    for stranger in
-        ["spiffe://acme.example/node/0123456789abcdef", "spiffe://acme.example/agent/support-agent", "spiffe://other.example/node/1"]
-    {
-        let stranger = Presented { spiffe_id: stranger.parse().unwrap(), expires: Timestamp::from_secs(u64::MAX / 1000) };
+    for stranger in [
+        "spiffe://acme.example/node/0123456789abcdef",
+        "spiffe://acme.example/agent/support-agent",
+        "spiffe://other.example/node/1",
+    ] {
+        let stranger = Presented {
+            spiffe_id: stranger.parse().unwrap(),
+            expires: Timestamp::from_secs(u64::MAX / 1000),
+        };
         let refused = office.identity.renew(&stranger, &request("")).await;
         assert_eq!(refused, Err(E::NodeUnknown), "{stranger:?}");
         assert_eq!(office.last_refusal().reason, "node_unknown");
@@ -151,9 +172,15 @@ async fn the_same_key_may_show_a_spent_token_again_while_it_lives_and_no_other_k
     );
     // A key that has joined does not turn another token into the same node.
     let other = office.join_token().await;
-    assert_ne!(office.identity.join(other.text(), &ours, RequestSource::Other).await.unwrap().spiffe_id, first.spiffe_id);
+    assert_ne!(
+        office.identity.join(other.text(), &ours, RequestSource::Other).await.unwrap().spiffe_id,
+        first.spiffe_id
+    );
     office.world.clock.advance(JOIN_TOKEN_LIFETIME);
-    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken(EffectRefusal::JoinTokenExpired)));
+    assert_eq!(
+        office.identity.join(token.text(), &ours, RequestSource::Other).await,
+        Err(E::JoinToken(EffectRefusal::JoinTokenExpired))
+    );
 }
 
 #[tokio::test]
@@ -163,7 +190,10 @@ async fn a_banned_node_is_not_joined_again_by_the_token_it_joined_with() {
     let ours = request("");
     let node = office.identity.join(token.text(), &ours, RequestSource::Other).await.unwrap();
     office.identity.ban_node("uid:0", node.spiffe_id.path().rsplit('/').next().unwrap()).await.unwrap();
-    assert_eq!(office.identity.join(token.text(), &ours, RequestSource::Other).await, Err(E::JoinToken(EffectRefusal::NodeBanned)));
+    assert_eq!(
+        office.identity.join(token.text(), &ours, RequestSource::Other).await,
+        Err(E::JoinToken(EffectRefusal::NodeBanned))
+    );
     assert_eq!(office.identity.entries_for_node(&shown(&node)).await, Err(E::NodeBanned));
 }
 
@@ -181,11 +211,15 @@ async fn a_certificate_that_has_expired_since_the_handshake_counts_for_nothing()
 }
 
 #[tokio::test]
-async fn after_the_machines_clock_was_set_back_by_hours_nodes_join_and_renew_and_their_certificates_end_by_it() {
+async fn after_the_machines_clock_was_set_back_by_hours_nodes_join_and_renew_and_their_certificates_end_by_it()
+ {
     let office = Office::open();
     let before = office.node().await;
     office.world.clock.set(START.minus(Duration::from_hours(3)));
-    assert!(office.identity.entries_for_node(&shown(&before)).await.is_ok(), "its hour has not passed by any clock");
+    assert!(
+        office.identity.entries_for_node(&shown(&before)).await.is_ok(),
+        "its hour has not passed by any clock"
+    );
     let mut renewed = [before, office.node().await];
     for _ in 0..3 {
         office.world.clock.advance(Duration::from_mins(20));
@@ -200,7 +234,11 @@ async fn after_the_machines_clock_was_set_back_by_hours_nodes_join_and_renew_and
     }
     office.world.clock.advance(Duration::from_mins(1));
     for node in &renewed {
-        assert_eq!(office.identity.entries_for_node(&shown(node)).await, Err(E::NodeExpired), "after an hour of the machine's time");
+        assert_eq!(
+            office.identity.entries_for_node(&shown(node)).await,
+            Err(E::NodeExpired),
+            "after an hour of the machine's time"
+        );
         assert_eq!(office.identity.renew(&shown(node), &request("")).await, Err(E::NodeExpired));
     }
 }
@@ -216,11 +254,20 @@ async fn a_clock_that_is_set_back_revives_no_certificate() {
     for back in [Duration::from_mins(40), Duration::from_hours(5)] {
         office.world.clock.set(START.plus(Duration::from_mins(61)).minus(back));
         for expired in [&newest, &old] {
-            assert_eq!(office.identity.entries_for_node(&shown(expired)).await, Err(E::NodeExpired), "{back:?}");
-            assert_eq!(office.identity.renew(&shown(expired), &request("")).await, Err(E::NodeExpired), "{back:?}");
+            assert_eq!(
+                office.identity.entries_for_node(&shown(expired)).await,
+                Err(E::NodeExpired),
+                "{back:?}"
+            );
+            assert_eq!(
+                office.identity.renew(&shown(expired), &request("")).await,
+                Err(E::NodeExpired),
+                "{back:?}"
+            );
         }
     }
-    // Nor does one that was issued since then count after an hour of the server's own time, however often it is set back.
+    // Nor does one that was issued since then count after an hour of the server's own time, however often it
+    // is set back.
     let set_back = office.identity.renew(&shown(&new), &request("")).await.unwrap();
     assert!(office.identity.entries_for_node(&shown(&set_back)).await.is_ok());
     for _ in 0..4 {
@@ -262,14 +309,27 @@ async fn within_the_grace_a_node_joins_again_with_its_newest_certificate_once_an
     let office = forgiving();
     let node = office.node().await;
     office.world.clock.advance(Duration::from_hours(24));
-    assert_eq!(office.identity.entries_for_node(&shown(&node)).await, Err(E::NodeExpired), "it counts for nothing else");
+    assert_eq!(
+        office.identity.entries_for_node(&shown(&node)).await,
+        Err(E::NodeExpired),
+        "it counts for nothing else"
+    );
     let again = office.identity.renew(&shown(&node), &request("")).await.unwrap();
     assert_eq!(again.spiffe_id, node.spiffe_id);
     let record = office.world.last_record();
     assert_eq!((record.kind, record.outcome), (Kind::Node, Outcome::Permitted));
-    assert!(record.detail.unwrap().contains(&format!("joined again with its certificate, which expired at {}", node.expires)));
+    assert!(
+        record
+            .detail
+            .unwrap()
+            .contains(&format!("joined again with its certificate, which expired at {}", node.expires))
+    );
     assert!(office.identity.entries_for_node(&shown(&again)).await.is_ok());
-    assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeExpired), "it is no longer the newest");
+    assert_eq!(
+        office.identity.renew(&shown(&node), &request("")).await,
+        Err(E::NodeExpired),
+        "it is no longer the newest"
+    );
 }
 
 #[tokio::test]
@@ -283,7 +343,11 @@ async fn an_expired_certificate_is_refused_without_a_grace_after_it_or_if_it_is_
     office.world.clock.advance(Duration::from_mins(30));
     let new = office.identity.renew(&shown(&old), &request("")).await.unwrap();
     office.world.clock.advance(Duration::from_hours(2));
-    assert_eq!(office.identity.renew(&shown(&old), &request("")).await, Err(E::NodeExpired), "a copy from before the last renewal");
+    assert_eq!(
+        office.identity.renew(&shown(&old), &request("")).await,
+        Err(E::NodeExpired),
+        "a copy from before the last renewal"
+    );
     office.world.clock.advance(Duration::from_hours(24));
     assert_eq!(office.identity.renew(&shown(&new), &request("")).await, Err(E::NodeExpired), "too late");
     assert_eq!(office.last_refusal().reason, "node_certificate_expired");

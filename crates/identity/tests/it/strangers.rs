@@ -29,19 +29,34 @@ async fn a_flood_of_bad_join_tokens_is_recorded_within_a_quota_and_then_in_one_s
     let request = request("");
     let joins = async |n: u8| {
         let token = Secret::new(format!("{n}\"\\\u{1}\u{2028}").repeat(500));
-        assert_eq!(office.identity.join(&token, &request, host(n)).await, Err(E::JoinToken(EffectRefusal::JoinTokenUnknown)));
+        assert_eq!(
+            office.identity.join(&token, &request, host(n)).await,
+            Err(E::JoinToken(EffectRefusal::JoinTokenUnknown))
+        );
     };
     for _ in 0..2000 {
         joins(1).await;
     }
     let (single, bytes) = refused(&office);
     assert!(!single.is_empty() && bytes <= SOURCE_BYTES, "{bytes}");
-    assert!(single.iter().all(|record| record.source.as_deref() == Some("192.0.2.1") && record.to_leaf().unwrap().len() < 384));
+    assert!(
+        single
+            .iter()
+            .all(|record| record.source.as_deref() == Some("192.0.2.1")
+                && record.to_leaf().unwrap().len() < 384)
+    );
     joins(2).await;
-    assert_eq!(office.last_refusal().source.as_deref(), Some("192.0.2.2"), "another source has its own quota");
+    assert_eq!(
+        office.last_refusal().source.as_deref(),
+        Some("192.0.2.2"),
+        "another source has its own quota"
+    );
     office.world.log.record_sums(office.world.hybrid.now(), &SystemEntropy).await.unwrap();
     let sum = office.last_refusal();
-    assert_eq!((sum.kind, sum.reason.as_str(), sum.source.as_deref()), (Kind::Node, "join_token_refused", Some("192.0.2.1")));
+    assert_eq!(
+        (sum.kind, sum.reason.as_str(), sum.source.as_deref()),
+        (Kind::Node, "join_token_refused", Some("192.0.2.1"))
+    );
     assert_eq!(sum.sum.unwrap().count, 2000 - single.len() as u64);
 }
 
@@ -85,21 +100,32 @@ async fn every_refusal_of_a_node_that_has_joined_is_a_record_although_strangers_
     }
     let before = refused(&office).0.len();
     for _ in 0..50 {
-        assert!(matches!(office.identity.renew(&shown(&node), b"no request").await, Err(E::CertificateRequest(_))));
+        assert!(matches!(
+            office.identity.renew(&shown(&node), b"no request").await,
+            Err(E::CertificateRequest(_))
+        ));
     }
     assert_eq!(refused(&office).0.len(), before + 50);
     assert_eq!(office.last_refusal().source, None);
-    assert_eq!(office.identity.issue_jwt_svid(&shown(&node), &agent(), &[], vec!["x".to_owned()]).await.err(), Some(E::NotEntitled));
+    assert_eq!(
+        office.identity.issue_jwt_svid(&shown(&node), &agent(), &[], vec!["x".to_owned()]).await.err(),
+        Some(E::NotEntitled)
+    );
     assert_eq!(office.last_refusal().kind, Kind::Identity);
 }
 
 #[tokio::test]
-async fn a_flood_of_a_node_that_is_banned_or_whose_certificate_has_expired_is_recorded_within_the_quota_of_strangers() {
+async fn a_flood_of_a_node_that_is_banned_or_whose_certificate_has_expired_is_recorded_within_the_quota_of_strangers()
+ {
     for (banned, renews) in [(true, true), (true, false), (false, true), (false, false)] {
         let office = Office::open();
         let node = office.node().await;
         let error = if banned {
-            office.identity.ban_node("uid:0", node.spiffe_id.path().rsplit('/').next().unwrap()).await.unwrap();
+            office
+                .identity
+                .ban_node("uid:0", node.spiffe_id.path().rsplit('/').next().unwrap())
+                .await
+                .unwrap();
             E::NodeBanned
         } else {
             office.world.clock.advance(Duration::from_mins(61));
@@ -113,7 +139,11 @@ async fn a_flood_of_a_node_that_is_banned_or_whose_certificate_has_expired_is_re
             let answer = if renews {
                 office.identity.renew(&shown(&node), b"no request").await.map(drop)
             } else {
-                office.identity.issue_jwt_svid(&shown(&node), &agent(), &[], vec!["x".to_owned()]).await.map(drop)
+                office
+                    .identity
+                    .issue_jwt_svid(&shown(&node), &agent(), &[], vec!["x".to_owned()])
+                    .await
+                    .map(drop)
             };
             assert_eq!(answer, Err(error.clone()), "renews {renews}");
         }

@@ -18,7 +18,9 @@ pub(crate) enum Audit {
     )]
     Query(AuditQuery),
     /// Show one record
-    #[command(after_help = "Example:\n  mandate audit show 01968f7e-3c5a-7b21-9f0e-5d8c2a417b36   (an id from audit query)")]
+    #[command(
+        after_help = "Example:\n  mandate audit show 01968f7e-3c5a-7b21-9f0e-5d8c2a417b36   (an id from audit query)"
+    )]
     Show(AuditShow),
     /// Verify the whole log: on the server, or a bundle without any server
     #[command(
@@ -26,7 +28,9 @@ pub(crate) enum Audit {
     )]
     Verify(AuditVerify),
     /// Print the current checkpoint, to be kept where the server's operators cannot write
-    #[command(after_help = "Examples:\n  mandate audit checkpoint > kept.checkpoint\n  mandate audit verify --since kept.checkpoint")]
+    #[command(
+        after_help = "Examples:\n  mandate audit checkpoint > kept.checkpoint\n  mandate audit verify --since kept.checkpoint"
+    )]
     Checkpoint(AuditCheckpoint),
     /// Write the whole log to a file that verifies without the server
     #[command(
@@ -143,7 +147,8 @@ pub(crate) struct AuditVerify {
     /// Verify this bundle; no server is asked. - is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) offline: Option<PathBuf>,
-    /// The log's verifier key as you know it (`mandate status` prints it); without it the bundle's own key is used
+    /// The log's verifier key as you know it (`mandate status` prints it); without it the bundle's own key is
+    /// used
     #[arg(long, value_name = "VKEY", requires = "offline", value_parser = verifier_key)]
     pub(crate) key: Option<String>,
     /// The file with that key; - is standard input
@@ -159,8 +164,12 @@ pub(crate) fn verifier_key(text: &str) -> Result<String, String> {
     let text = text.trim();
     match mandate_audit::CheckpointVerifier::new(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(_) if std::path::Path::new(text).is_file() => Err("this is a file: use --key-file for it".to_owned()),
-        Err(_) => Err("not a verifier key such as `mandate status` prints as `Audit key`: NAME+HASH+KEY".to_owned()),
+        Err(_) if std::path::Path::new(text).is_file() => {
+            Err("this is a file: use --key-file for it".to_owned())
+        }
+        Err(_) => {
+            Err("not a verifier key such as `mandate status` prints as `Audit key`: NAME+HASH+KEY".to_owned())
+        }
     }
 }
 

@@ -8,13 +8,15 @@ use super::serve::Unread;
 
 #[derive(Args, Debug)]
 pub(crate) struct Demo {
-    /// Play the story, check the result, print one JSON object as the last line, and end: exit code 0 only if every promise was kept
+    /// Play the story, check the result, print one JSON object as the last line, and end: exit code 0 only if
+    /// every promise was kept
     #[arg(long)]
     pub(crate) check: bool,
     /// Keep everything in this directory instead of a temporary one
     #[arg(long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Keep the server's data in this empty PostgreSQL database, as postgres://USER@HOST:PORT/DATABASE; the demo leaves it there
+    /// Keep the server's data in this empty PostgreSQL database, as postgres://USER@HOST:PORT/DATABASE; the
+    /// demo leaves it there
     // Not from the environment: that names the database of a server in use.
     #[arg(long, value_name = "URL")]
     pub(crate) store: Option<Unread>,

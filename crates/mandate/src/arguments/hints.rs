@@ -19,18 +19,24 @@ const NO_COMMANDS: [&str; 2] = ["mandate login", "mandate login form"];
 
 const ISSUER: &str = "https://mandate.acme.example";
 
-/// Every command in the texts of the sources below `dir`, with the file that has it. Comments and unit tests are left out.
+/// Every command in the texts of the sources below `dir`, with the file that has it. Comments and unit tests
+/// are left out.
 fn hints(dir: &Path, found: &mut Vec<(String, String)>) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             hints(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") && !path.ends_with("hints.rs")
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !path.ends_with("tests.rs")
+            && !path.ends_with("hints.rs")
         {
             let source = fs::read_to_string(&path).unwrap();
             let shipped = source.split("\n#[cfg(test)]\nmod tests").next().unwrap_or_default();
             for line in shipped.lines().filter(|line| !line.trim_start().starts_with("//")) {
-                for behind in BEFORE.iter().flat_map(|before| line.split(&format!("{before}mandate ")).skip(1).collect::<Vec<_>>()) {
+                for behind in BEFORE
+                    .iter()
+                    .flat_map(|before| line.split(&format!("{before}mandate ")).skip(1).collect::<Vec<_>>())
+                {
                     let end = BEHIND.iter().filter_map(|end| behind.find(*end)).min().unwrap_or(behind.len());
                     found.push((path.display().to_string(), format!("mandate {}", behind[..end].trim_end())));
                 }
@@ -74,7 +80,10 @@ fn each_command_that_people_are_told_to_type_is_one() {
     assert!(found.len() > 120, "{}", found.len());
     for (file, hint) in found {
         if let Err(error) = Arguments::try_parse_from(filled(&hint)) {
-            assert!(matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion), "{file}: {hint}: {error}");
+            assert!(
+                matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion),
+                "{file}: {hint}: {error}"
+            );
         }
     }
 }

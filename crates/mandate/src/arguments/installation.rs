@@ -51,7 +51,8 @@ pub(crate) struct Restore {
     /// The file with the sealing key, if it was kept apart from the backup
     #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
     pub(crate) keys_file: Option<PathBuf>,
-    /// The file with the passphrase, if the sealing key is in the backup; without it the passphrase is asked for
+    /// The file with the passphrase, if the sealing key is in the backup; without it the passphrase is asked
+    /// for
     #[arg(long, value_name = "FILE")]
     pub(crate) passphrase_file: Option<PathBuf>,
 }

@@ -20,7 +20,8 @@ pub(crate) struct Login {
     /// Where the browser is sent back to, as the client declares it. Without a port, a free one is used
     #[arg(long, value_name = "URI", default_value = "http://127.0.0.1/callback", value_parser = redirect_uri)]
     pub(crate) redirect_uri: Url,
-    /// For which resource the token is. Without it the token is for the issuer alone: it can only be exchanged
+    /// For which resource the token is. Without it the token is for the issuer alone: it can only be
+    /// exchanged
     #[arg(long, value_name = "URI")]
     pub(crate) resource: Option<ResourceUri>,
     /// Which scopes, separated by spaces. Without it, all scopes that the person has there
@@ -40,7 +41,8 @@ pub(crate) struct Login {
     pub(crate) ca: Option<PathBuf>,
 }
 
-/// A redirect URI to which a code may be sent, because it is not sent over a network unencrypted (RFC 8252 §7.3, §8.3).
+/// A redirect URI to which a code may be sent, because it is not sent over a network unencrypted (RFC 8252
+/// §7.3, §8.3).
 fn redirect_uri(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("not a URI: {error}"))?;
     if url.fragment().is_some() {
@@ -83,9 +85,13 @@ mod tests {
 
     #[test]
     fn a_code_is_sent_over_no_network_in_clear() {
-        for good in
-            ["http://127.0.0.1/callback", "http://[::1]:9200/cb", "http://localhost/cb", "https://app.example/cb", "com.example.app:/cb"]
-        {
+        for good in [
+            "http://127.0.0.1/callback",
+            "http://[::1]:9200/cb",
+            "http://localhost/cb",
+            "https://app.example/cb",
+            "com.example.app:/cb",
+        ] {
             assert!(redirect_uri(good).is_ok(), "{good}");
         }
         for bad in ["http://app.example/cb", "callback", "", "https://app.example/cb#x"] {

@@ -63,8 +63,8 @@ pub(crate) struct NodeRun {
     /// The file with the join token; `-` is standard input. Not needed once the node has joined
     #[arg(long, value_name = "FILE")]
     pub(crate) join_token_file: Option<PathBuf>,
-    /// Where the Workload API listens [default: workload.sock in the node's directory; for root without --dir and
-    /// `MANDATE_DIR` /run/mandate/workload.sock]
+    /// Where the Workload API listens [default: workload.sock in the node's directory; for root without --dir
+    /// and `MANDATE_DIR` /run/mandate/workload.sock]
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 }

@@ -33,7 +33,13 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "URL", env = "MANDATE_STORE", hide_env_values = true)]
     pub(crate) store: Option<Unread>,
     /// The file with the password of the database's user, which nobody else may read
-    #[arg(long, value_name = "FILE", env = "MANDATE_STORE_PASSWORD_FILE", hide_env_values = true, requires = "store")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MANDATE_STORE_PASSWORD_FILE",
+        hide_env_values = true,
+        requires = "store"
+    )]
     pub(crate) store_password_file: Option<PathBuf>,
     /// Where to serve people, agents and APIs; port 0 is any free port, and the same one at every later start
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", value_parser = address)]
@@ -53,17 +59,20 @@ pub(crate) struct Serve {
     /// Serve plain HTTP on any address, because a TLS proxy is in front; needs --issuer
     #[arg(long, conflicts_with_all = ["tls_cert", "tls_key"], requires = "issuer")]
     pub(crate) behind_tls_proxy: bool,
-    /// The issuer identifier, if it is not the address that is listened on; it cannot be changed later, because tokens contain it
+    /// The issuer identifier, if it is not the address that is listened on; it cannot be changed later,
+    /// because tokens contain it
     #[arg(long, value_name = "URL")]
     pub(crate) issuer: Option<Issuer>,
     /// The trust domain of the agents' SPIFFE IDs; it cannot be changed later, because identities contain it
     #[arg(long, value_name = "NAME")]
     pub(crate) trust_domain: Option<TrustDomain>,
-    /// For how long after its certificate has expired a node may renew it, such as 24h for laptops that sleep; 7d at most
+    /// For how long after its certificate has expired a node may renew it, such as 24h for laptops that
+    /// sleep; 7d at most
     /// [default: not at all]
     #[arg(long, value_name = "SPAN")]
     pub(crate) node_rejoin_grace: Option<Lifetime>,
-    /// Another host name that the public and the admin listener answer to, such as the one a proxy passes on; repeatable
+    /// Another host name that the public and the admin listener answer to, such as the one a proxy passes on;
+    /// repeatable
     #[arg(long, value_name = "HOST", value_parser = host_name)]
     pub(crate) allow_host: Vec<String>,
 }
@@ -75,7 +84,10 @@ fn host_name(text: &str) -> Result<String, String> {
     match text {
         _ if is_address && text.contains(':') => Ok(format!("[{text}]")),
         _ if !text.is_empty() && text.chars().all(is_host) => Ok(text.to_ascii_lowercase()),
-        _ => Err("write a host name or an IP address without scheme and port, such as mandate.internal".to_owned()),
+        _ => {
+            Err("write a host name or an IP address without scheme and port, such as mandate.internal"
+                .to_owned())
+        }
     }
 }
 
@@ -91,7 +103,9 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 mod tests {
     #[test]
     fn an_address_is_a_number_or_localhost_and_a_slip_is_told_what_to_write() {
-        for (text, address) in [("localhost:8420", "127.0.0.1:8420"), ("[::1]:1", "[::1]:1"), ("0.0.0.0:443", "0.0.0.0:443")] {
+        for (text, address) in
+            [("localhost:8420", "127.0.0.1:8420"), ("[::1]:1", "[::1]:1"), ("0.0.0.0:443", "0.0.0.0:443")]
+        {
             assert_eq!(super::address(text).unwrap().to_string(), address);
         }
         for bad in ["8420", ":8420", "localhost", "mandate.example:443", "localhost:http"] {

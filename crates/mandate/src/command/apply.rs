@@ -19,13 +19,18 @@ pub(crate) fn run(arguments: &Apply, screen: &Screen) -> Result<(), Failure> {
     let file = arguments.file();
     let text = read(file)?;
     let shown = input_file::shown(file);
-    let mut entries = registry_file::parse(&text)
-        .map_err(|error| Failure::usage(format!("{shown}:{}:{}: {}; nothing was changed", error.line, error.column, error.message)))?;
+    let mut entries = registry_file::parse(&text).map_err(|error| {
+        Failure::usage(format!(
+            "{shown}:{}:{}: {}; nothing was changed",
+            error.line, error.column, error.message
+        ))
+    })?;
     read_authorities(&mut entries, file, |pointer| place(pointer, &shown, &text))?;
     let everything = arguments.prune && !arguments.dry_run && !arguments.yes_remove_everything;
     if everything && entries == RegistryFile::default() {
         // A generator that fails writes nothing, and nothing would mean everything.
-        let what = format!("{shown} declares nothing, and --prune would remove every entry; nothing was changed");
+        let what =
+            format!("{shown} declares nothing, and --prune would remove every entry; nothing was changed");
         return Err(Failure::usage(what)
             .next(format!(
                 "mandate apply -f {} --prune --dry-run   (shows what would be removed; if you do not want that, check the program that wrote the file)",
@@ -37,7 +42,9 @@ pub(crate) fn run(arguments: &Apply, screen: &Screen) -> Result<(), Failure> {
     let admin = arguments.connection.open()?;
     let answer = match admin.try_call(async |client| client.apply(&request).await)? {
         Ok(answer) => answer,
-        Err(ClientError::Refused(problem)) if !problem.errors.is_empty() => return Err(refused(&problem, &shown, &text)),
+        Err(ClientError::Refused(problem)) if !problem.errors.is_empty() => {
+            return Err(refused(&problem, &shown, &text));
+        }
         Err(error) => return Err(failure::of_client(&error, admin.endpoint())),
     };
     let shown = screen.show(&answer, || describe(&answer));
@@ -45,21 +52,32 @@ pub(crate) fn run(arguments: &Apply, screen: &Screen) -> Result<(), Failure> {
 }
 
 fn read(path: &Path) -> Result<String, Failure> {
-    input_file::read_text(path, MAX_FILE_BYTES as u64)
-        .map_err(|failure| failure.next("mandate apply -f FILE   (a TOML file of [[resource]], [[person]], [[agent]], [[grant]] …)"))
+    input_file::read_text(path, MAX_FILE_BYTES as u64).map_err(|failure| {
+        failure
+            .next("mandate apply -f FILE   (a TOML file of [[resource]], [[person]], [[agent]], [[grant]] …)")
+    })
 }
 
-/// Replaces the path of a PEM file in `ca` of an issuer, which is relative to the registry file, by the content of that file:
-/// the server reads no files of operators. The file may have any owner, as the registry file that names it: with the one, or
-/// with the other, its writer decides what is trusted, and the operator sees the difference before it is applied.
-fn read_authorities(entries: &mut RegistryFile, file: &Path, place: impl Fn(&str) -> Option<String>) -> Result<(), Failure> {
+/// Replaces the path of a PEM file in `ca` of an issuer, which is relative to the registry file, by the
+/// content of that file: the server reads no files of operators. The file may have any owner, as the registry
+/// file that names it: with the one, or with the other, its writer decides what is trusted, and the operator
+/// sees the difference before it is applied.
+fn read_authorities(
+    entries: &mut RegistryFile,
+    file: &Path,
+    place: impl Fn(&str) -> Option<String>,
+) -> Result<(), Failure> {
     let folder = file.parent().filter(|_| file != Path::new("-")).unwrap_or(Path::new(""));
     for (at, issuer) in entries.issuer.iter_mut().enumerate() {
         let Some(ca) = issuer.ca.as_mut().filter(|ca| !ca.contains("-----BEGIN")) else { continue };
-        let pem = input_file::read_text(&folder.join(ca.trim()), MAX_FILE_BYTES as u64).map_err(|failure| {
-            let here = place(&format!("/issuer/{at}/ca")).unwrap_or_default();
-            failure.next(format!("{here}: `ca` of issuer {} names a PEM file, relative to the registry file", issuer.url))
-        })?;
+        let pem =
+            input_file::read_text(&folder.join(ca.trim()), MAX_FILE_BYTES as u64).map_err(|failure| {
+                let here = place(&format!("/issuer/{at}/ca")).unwrap_or_default();
+                failure.next(format!(
+                    "{here}: `ca` of issuer {} names a PEM file, relative to the registry file",
+                    issuer.url
+                ))
+            })?;
         *ca = pem;
     }
     Ok(())
@@ -67,7 +85,10 @@ fn read_authorities(entries: &mut RegistryFile, file: &Path, place: impl Fn(&str
 
 /// The server's findings at their places in the file.
 fn refused(problem: &Problem, shown: &str, text: &str) -> Failure {
-    let placed = |finding: &Finding| Placed { place: place(&finding.pointer, shown, text), detail: printable(&finding.detail) };
+    let placed = |finding: &Finding| Placed {
+        place: place(&finding.pointer, shown, text),
+        detail: printable(&finding.detail),
+    };
     Failure::new(Fault::Refused, format!("{}; nothing was changed", problem.title))
         .with_findings(problem.errors.iter().map(placed).collect())
         .next("correct the file, then run the same command with --dry-run")
@@ -112,7 +133,8 @@ fn inline(value: &Value) -> String {
         Value::String(text) if text.contains('\n') => format!("\n{}", text.trim_matches('\n')),
         Value::Array(list) => format!("[{}]", list.iter().map(inline).collect::<Vec<_>>().join(", ")),
         Value::Object(members) => {
-            let members: Vec<String> = members.iter().map(|(name, value)| format!("{name} = {}", inline(value))).collect();
+            let members: Vec<String> =
+                members.iter().map(|(name, value)| format!("{name} = {}", inline(value))).collect();
             format!("{{ {} }}", members.join(", "))
         }
         other => other.to_string(),
@@ -131,7 +153,10 @@ fn describe(answer: &ApplyResponse) -> String {
     let _ = match (count, answer.dry_run) {
         (0, _) => writeln!(text, "0 changed, {unchanged} unchanged."),
         (_, true) => {
-            writeln!(text, "{count} would change, {unchanged} unchanged. Nothing was changed; run it without --dry-run to change it.")
+            writeln!(
+                text,
+                "{count} would change, {unchanged} unchanged. Nothing was changed; run it without --dry-run to change it."
+            )
         }
         (_, false) => writeln!(text, "{count} changed, {unchanged} unchanged."),
     };
@@ -150,26 +175,33 @@ mod tests {
     #[test]
     fn the_servers_findings_are_shown_at_their_lines() {
         let text = "[[agent]]\nname = \"a\"\nowner = \"rileh\"\npurpose = \"x\"\n";
-        let finding = |pointer: &str, detail: &str| Finding { pointer: pointer.into(), detail: detail.into() };
-        let problem =
-            Problem::invalid_registry(vec![finding("/agent/0/owner", "person `rileh` is not declared"), finding("", "elsewhere")]);
+        let finding =
+            |pointer: &str, detail: &str| Finding { pointer: pointer.into(), detail: detail.into() };
+        let problem = Problem::invalid_registry(vec![
+            finding("/agent/0/owner", "person `rileh` is not declared"),
+            finding("", "elsewhere"),
+        ]);
         let failure = refused(&problem, "registry.toml", text);
         assert_eq!(failure.fault(), Fault::Refused);
         let shown = failure.text();
-        assert!(shown.contains("\n  registry.toml:3:9: person `rileh` is not declared\n  elsewhere\n"), "{shown}");
+        assert!(
+            shown.contains("\n  registry.toml:3:9: person `rileh` is not declared\n  elsewhere\n"),
+            "{shown}"
+        );
         assert!(shown.contains("nothing was changed"), "{shown}");
     }
 
     #[test]
     fn the_difference_reads_like_a_difference() {
-        let item = |kind: &str, name: &str, about: Option<&str>, change, differences: Vec<Difference>| ChangeItem {
-            kind: kind.into(),
-            name: name.into(),
-            about: about.map(str::to_owned),
-            change,
-            fields: differences.iter().map(|d| d.field.clone()).collect(),
-            differences,
-        };
+        let item =
+            |kind: &str, name: &str, about: Option<&str>, change, differences: Vec<Difference>| ChangeItem {
+                kind: kind.into(),
+                name: name.into(),
+                about: about.map(str::to_owned),
+                change,
+                fields: differences.iter().map(|d| d.field.clone()).collect(),
+                differences,
+            };
         let difference = |field: &str, before: Value, after: Value| Difference {
             field: field.into(),
             before: (!before.is_null()).then_some(before),
@@ -181,8 +213,20 @@ mod tests {
             changes: vec![
                 item("agent", "b", None, Change::Created, vec![]),
                 item("agent", "a", None, Change::Changed, vec![ceiling]),
-                item("grant", "g-1", Some("riley → a on crm"), Change::Changed, vec![difference("max_uses", Value::Null, json!(5))]),
-                item("policy", "p", None, Change::Changed, vec![difference("source", json!("one\n"), json!("one\ntwo\n"))]),
+                item(
+                    "grant",
+                    "g-1",
+                    Some("riley → a on crm"),
+                    Change::Changed,
+                    vec![difference("max_uses", Value::Null, json!(5))],
+                ),
+                item(
+                    "policy",
+                    "p",
+                    None,
+                    Change::Changed,
+                    vec![difference("source", json!("one\n"), json!("one\ntwo\n"))],
+                ),
                 item("person", "x", None, Change::Removed, vec![]),
             ],
             unchanged: 2,

@@ -84,14 +84,21 @@ fn each_page(
             return Ok(());
         }
         let Some(next) = next else {
-            return Err(Failure::failed("the server's answer lacks the index of its records, so the following records cannot be read"));
+            return Err(Failure::failed(
+                "the server's answer lacks the index of its records, so the following records cannot be read",
+            ));
         };
         query.before = Some(next);
     }
 }
 
 /// One array, printed as it arrives: the log may be larger than memory.
-fn print_json(admin: &Admin, query: admin::AuditQuery, limit: Option<u32>, screen: &Screen) -> Result<(), Failure> {
+fn print_json(
+    admin: &Admin,
+    query: admin::AuditQuery,
+    limit: Option<u32>,
+    screen: &Screen,
+) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let mut before = "[";
     each_page(admin, query, limit, |page| {
@@ -128,12 +135,18 @@ fn rows(screen: &Screen, records: &[AuditRecord]) -> String {
     let shown = |text: Option<&String>| Value::from(text.cloned().unwrap_or_default());
     let row = |r: &AuditRecord| {
         vec![
-            Value::with_short(r.time.clone(), r.time.split_once('.').map_or_else(|| r.time.clone(), |(seconds, _)| format!("{seconds}Z"))),
+            Value::with_short(
+                r.time.clone(),
+                r.time.split_once('.').map_or_else(|| r.time.clone(), |(seconds, _)| format!("{seconds}Z")),
+            ),
             r.kind.clone().into(),
             r.outcome.clone().into(),
             r.reason.clone().into(),
             shown(r.sub.as_ref()),
-            Value::with_short(r.act.as_ref().map(chain).unwrap_or_default(), r.act.as_ref().map(short_chain).unwrap_or_default()),
+            Value::with_short(
+                r.act.as_ref().map(chain).unwrap_or_default(),
+                r.act.as_ref().map(short_chain).unwrap_or_default(),
+            ),
             shown(r.aud.as_ref()),
             shown(r.scope.as_ref()),
             shown(r.client.as_ref()),
@@ -161,7 +174,11 @@ fn asked(record: &AuditRecord) -> String {
         "scope" => record.scope.as_deref() == Some(value),
         _ => false,
     };
-    let pairs = members.into_iter().flatten().map(|(name, value)| (name, text(value))).filter(|(name, value)| !given(name, value));
+    let pairs = members
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name, text(value)))
+        .filter(|(name, value)| !given(name, value));
     pairs.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
@@ -190,7 +207,8 @@ pub(crate) fn show(arguments: &AuditShow, screen: &Screen) -> Result<(), Failure
     let record = arguments.connection.open()?.call(async |client| client.audit_record(id).await)?;
     screen.show(&record, || {
         let shown = |text: &Option<String>| text.clone().unwrap_or_default();
-        let json = |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+        let json =
+            |value: &Option<serde_json::Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
         let mut rows = vec![
             ("Record", record.id.clone()),
             ("Log", shown(&record.origin)),
@@ -218,9 +236,9 @@ pub(crate) fn show(arguments: &AuditShow, screen: &Screen) -> Result<(), Failure
             ("Effects", record.effects.join(" ")),
         ];
         // Under their own names: a newer server may say what this program does not know.
-        rows.extend(
-            record.more.iter().map(|(name, value)| (name.as_str(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))),
-        );
+        rows.extend(record.more.iter().map(|(name, value)| {
+            (name.as_str(), value.as_str().map_or_else(|| value.to_string(), str::to_owned))
+        }));
         list(screen, rows)
     })
 }
@@ -239,8 +257,12 @@ pub(crate) fn export(arguments: &AuditExport, screen: &Screen) -> Result<(), Fai
     let path = &arguments.bundle;
     let admin = arguments.connection.open()?;
     // It names people and what was done for them: for the owner's eyes.
-    let mut new = output::begin(path, arguments.force, &format!("mandate audit export --bundle {}", path.display()))?;
-    let file = new.file().try_clone().map_err(|error| Failure::caused(Fault::Failed, "cannot write the bundle", &error))?;
+    let mut new =
+        output::begin(path, arguments.force, &format!("mandate audit export --bundle {}", path.display()))?;
+    let file = new
+        .file()
+        .try_clone()
+        .map_err(|error| Failure::caused(Fault::Failed, "cannot write the bundle", &error))?;
     let bytes = admin.call(async |client| {
         let mut signals = Signals::listen();
         let mut out = tokio::fs::File::from_std(file);
@@ -262,7 +284,8 @@ pub(crate) fn export(arguments: &AuditExport, screen: &Screen) -> Result<(), Fai
     })
 }
 
-/// Writes the bundle to standard output, and nothing else. The bundle's header says how many records it must have.
+/// Writes the bundle to standard output, and nothing else. The bundle's header says how many records it must
+/// have.
 fn print_bundle(arguments: &AuditExport) -> Result<(), Failure> {
     let out = io::stdout().as_fd().try_clone_to_owned().map_err(|error| Failure::output(&error))?;
     let admin = arguments.connection.open()?;

@@ -33,15 +33,19 @@ const MAX_CHECKPOINT: u64 = 64 * 1024;
 fn kept(path: &Path) -> Result<String, Failure> {
     // A user who put an older checkpoint there could hide that records are missing.
     let text = input_file::read_trusted_text(path, MAX_CHECKPOINT)?;
-    // A note ends its lines with a newline alone (C2SP signed-note); tools of other systems may have added the other half.
+    // A note ends its lines with a newline alone (C2SP signed-note); tools of other systems may have added
+    // the other half.
     let text = text.replace("\r\n", "\n");
     let note = if text.starts_with('{') {
-        serde_json::from_str::<serde_json::Value>(&text).ok().and_then(|value| Some(value.get("checkpoint")?.as_str()?.to_owned()))
+        serde_json::from_str::<serde_json::Value>(&text)
+            .ok()
+            .and_then(|value| Some(value.get("checkpoint")?.as_str()?.to_owned()))
     } else {
         Some(text)
     };
     note.filter(|note| Checkpoint::is_well_formed(note.as_bytes())).ok_or_else(|| {
-        Failure::usage(format!("{} holds no checkpoint", input_file::shown(path))).next("mandate audit checkpoint > kept.checkpoint")
+        Failure::usage(format!("{} holds no checkpoint", input_file::shown(path)))
+            .next("mandate audit checkpoint > kept.checkpoint")
     })
 }
 
@@ -51,7 +55,11 @@ pub(crate) fn checkpoint(arguments: &AuditCheckpoint, screen: &Screen) -> Result
 }
 
 pub(crate) fn run(arguments: &AuditVerify, screen: &Screen) -> Result<(), Failure> {
-    input_file::one_standard_input(&[arguments.offline.as_deref(), arguments.key_file.as_deref(), arguments.since.as_deref()])?;
+    input_file::one_standard_input(&[
+        arguments.offline.as_deref(),
+        arguments.key_file.as_deref(),
+        arguments.since.as_deref(),
+    ])?;
     let since = arguments.since.as_deref().map(kept).transpose()?;
     if let Some(bundle) = &arguments.offline {
         let key = match &arguments.key_file {
@@ -71,14 +79,25 @@ pub(crate) fn run(arguments: &AuditVerify, screen: &Screen) -> Result<(), Failur
         return Err(Failure::failed("the server did not compare its log with the earlier checkpoint"));
     }
     screen.show(&answer, || {
-        let continues = answer.since.map(|size| format!(" It continues the checkpoint of {size} records.")).unwrap_or_default();
+        let continues = answer
+            .since
+            .map(|size| format!(" It continues the checkpoint of {size} records."))
+            .unwrap_or_default();
         if !answer.logs.is_empty() {
-            let continues = answer.since.map(|size| format!(" One continues the checkpoint of {size} records.")).unwrap_or_default();
-            let lines = answer.logs.iter().map(|log| format!("{}: {} records, root {}, key {}", log.origin, log.size, log.root, log.key));
+            let continues = answer
+                .since
+                .map(|size| format!(" One continues the checkpoint of {size} records."))
+                .unwrap_or_default();
+            let lines = answer.logs.iter().map(|log| {
+                format!("{}: {} records, root {}, key {}", log.origin, log.size, log.root, log.key)
+            });
             let head = format!("All {} audit logs verify.{continues}", answer.logs.len());
             return std::iter::once(head).chain(lines).collect::<Vec<_>>().join("\n");
         }
-        format!("The audit log verifies: {} records, root {}.{continues}\nkey: {}", answer.size, answer.root, answer.key)
+        format!(
+            "The audit log verifies: {} records, root {}.{continues}\nkey: {}",
+            answer.size, answer.root, answer.key
+        )
     })
 }
 
@@ -86,13 +105,15 @@ pub(crate) fn run(arguments: &AuditVerify, screen: &Screen) -> Result<(), Failur
 fn known_key(path: &Path) -> Result<String, Failure> {
     let text = input_file::read_trusted_text(path, MAX_CHECKPOINT)?;
     let line = text.lines().find_map(|line| line.strip_prefix("Audit key:")).unwrap_or(&text);
-    verifier_key(line).map_err(|why| Failure::usage(format!("{} holds no verifier key: {why}", input_file::shown(path))))
+    verifier_key(line)
+        .map_err(|why| Failure::usage(format!("{} holds no verifier key: {why}", input_file::shown(path))))
 }
 
 fn offline(bundle: &Path, key: Option<&str>, since: Option<&str>, screen: &Screen) -> Result<(), Failure> {
     let file = input_file::open(bundle)?;
     let known = Known { vkey: key, since: since.map(str::as_bytes) };
-    let summary = verify_bundle(BufReader::with_capacity(1 << 20, file), known, |_, _| ()).map_err(|error| failure(bundle, &error))?;
+    let summary = verify_bundle(BufReader::with_capacity(1 << 20, file), known, |_, _| ())
+        .map_err(|error| failure(bundle, &error))?;
     let verified = Verified {
         verified: true,
         origin: summary.origin,

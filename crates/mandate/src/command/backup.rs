@@ -5,7 +5,9 @@ use std::io::{BufReader, Read, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mandate_backup::{Archive, AuditHead, BackupError, KeyPlace, Keys, Manifest, Plan, Restoring, check_passphrase, create};
+use mandate_backup::{
+    Archive, AuditHead, BackupError, KeyPlace, Keys, Manifest, Plan, Restoring, check_passphrase, create,
+};
 use mandate_core::{Clock as _, Secret, SystemClock, SystemEntropy};
 use mandate_files::{Exposure, FileError, NewFile};
 use mandate_server::{StoreKind, store_kind};
@@ -68,7 +70,11 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
     // From here on there are files to remove.
     let interruption = Interruption::begin()?;
     let mut file = output::begin(&arguments.file, arguments.force, &again)?;
-    let keys_file = arguments.keys_file.as_deref().map(|path| output::begin(path, arguments.force, &again)).transpose()?;
+    let keys_file = arguments
+        .keys_file
+        .as_deref()
+        .map(|path| output::begin(path, arguments.force, &again))
+        .transpose()?;
     if let Some(keys_file) = &keys_file {
         apart(&file, keys_file)?;
     }
@@ -85,7 +91,8 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
     let progress = Progress::begin(screen, "copying the database");
     let created = create(&plan, &mut file, &mut scratch, |done, of| progress.at(done, of, RECORDS));
     drop((progress, scratch));
-    let created = created.map_err(|error| interruption.failure(NOT_MADE).unwrap_or_else(|| not_made(&error, &dir)))?;
+    let created =
+        created.map_err(|error| interruption.failure(NOT_MADE).unwrap_or_else(|| not_made(&error, &dir)))?;
     // The key first: a backup whose key could not be written would look done.
     if let Some(mut keys_file) = keys_file {
         write_key(&mut keys_file, &created.sealing_key)?;
@@ -117,7 +124,8 @@ fn is_of_postgres(dir: &Path) -> bool {
 
 /// Of two files of one name the second would replace the first: the backup its own key.
 fn apart(file: &NewFile, keys_file: &NewFile) -> Result<(), Failure> {
-    let same = file.has_the_place_of(keys_file).map_err(|error| Failure::caused(Fault::Failed, NOT_MADE, &error))?;
+    let same =
+        file.has_the_place_of(keys_file).map_err(|error| Failure::caused(Fault::Failed, NOT_MADE, &error))?;
     if same {
         return Err(Failure::usage("--keys-file names the file of the backup itself; no backup is made")
             .next("the same command with --keys-file FILE   (another file, which you keep apart from the backup)"));
@@ -167,23 +175,30 @@ pub(crate) fn restore(arguments: &Restore, screen: &Screen) -> Result<(), Failur
             .next(format!("mkdir -m 700 {shown} && install -m 600 KEPT {shown}/seal.key   (the sealing key of that database)"))
             .next(format!("mandate serve --dir {shown} --store URL")));
     }
-    let archive =
-        Archive::read(BufReader::with_capacity(1 << 20, open(&arguments.file)?)).map_err(|error| not_restored(&error, arguments, &dir))?;
+    let archive = Archive::read(BufReader::with_capacity(1 << 20, open(&arguments.file)?))
+        .map_err(|error| not_restored(&error, arguments, &dir))?;
     let from_stdin = arguments.file == Path::new("-");
     let passphrase = match (archive.manifest().sealing_key, &arguments.passphrase_file) {
         (KeyPlace::Sealed, Some(file)) => Some(secret_input::from_file(file, "passphrase")?),
         (KeyPlace::Sealed, None) if from_stdin => {
-            return Err(Failure::usage("the backup is read from standard input, so the passphrase cannot be")
-                .next("the same command with --passphrase-file FILE"));
+            return Err(Failure::usage(
+                "the backup is read from standard input, so the passphrase cannot be",
+            )
+            .next("the same command with --passphrase-file FILE"));
         }
-        (KeyPlace::Sealed, None) if arguments.keys_file.is_none() => Some(secret_input::secret("passphrase")?),
+        (KeyPlace::Sealed, None) if arguments.keys_file.is_none() => {
+            Some(secret_input::secret("passphrase")?)
+        }
         _ => None,
     };
     let sealing_key = match &arguments.keys_file {
-        Some(path) => Some(
-            mandate_files::read_private(path, MAX_KEY)
-                .map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read the sealing key from {}", path.display()), &error))?,
-        ),
+        Some(path) => Some(mandate_files::read_private(path, MAX_KEY).map_err(|error| {
+            Failure::caused(
+                Fault::Usage,
+                &format!("cannot read the sealing key from {}", path.display()),
+                &error,
+            )
+        })?),
         None => None,
     };
     let interruption = Interruption::begin()?;
@@ -218,7 +233,9 @@ fn open(path: &Path) -> Result<Box<dyn Read>, Failure> {
         return Ok(Box::new(std::io::stdin()));
     }
     let file = mandate_files::open_named(path, Exposure::Readable);
-    Ok(Box::new(file.map_err(|error| Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error))?))
+    Ok(Box::new(file.map_err(|error| {
+        Failure::caused(Fault::Usage, &format!("cannot read {}", path.display()), &error)
+    })?))
 }
 
 /// What to type if a directory belongs to another user: only that user may use it.
@@ -234,12 +251,14 @@ fn not_made(error: &BackupError, dir: &Path) -> Failure {
     let failure = Failure::caused(fault, NOT_MADE, error);
     let shown = dir.display();
     match error {
-        BackupError::File(file) => {
-            as_its_user(failure, file, &format!("mandate backup --dir {shown} FILE   (FILE where that user may write)"))
-        }
-        BackupError::JournalMissing(_) => {
-            failure.next("the same command with --accept-missing-journal   (only if mandate.db-wal is lost permanently)")
-        }
+        BackupError::File(file) => as_its_user(
+            failure,
+            file,
+            &format!("mandate backup --dir {shown} FILE   (FILE where that user may write)"),
+        ),
+        BackupError::JournalMissing(_) => failure.next(
+            "the same command with --accept-missing-journal   (only if mandate.db-wal is lost permanently)",
+        ),
         BackupError::Faults(_)
         | BackupError::Log(_)
         | BackupError::Store(_)
@@ -252,14 +271,20 @@ fn not_made(error: &BackupError, dir: &Path) -> Failure {
 fn not_restored(error: &BackupError, arguments: &Restore, dir: &Path) -> Failure {
     let fault = if error.is_of_the_file() { Fault::Usage } else { Fault::Failed };
     let file = arguments.file.display();
-    let failure = Failure::caused(fault, &format!("{} is not restored", input_file::shown(&arguments.file)), error);
+    let failure =
+        Failure::caused(fault, &format!("{} is not restored", input_file::shown(&arguments.file)), error);
     match error {
         BackupError::File(FileError::NotEmpty { .. } | FileError::Exists { .. }) => {
             failure.next(format!("mandate restore {file} --dir DIR   (a directory that is not there yet)"))
         }
-        BackupError::File(error) => as_its_user(failure, error, &format!("mandate restore {file} --dir {}", dir.display())),
-        BackupError::KeyNeeded => failure.next(format!("mandate restore {file} --dir {} --keys-file FILE", dir.display())),
-        BackupError::KeyIsSealed => failure.next(format!("mandate restore {file} --dir {}   (asks for the passphrase)", dir.display())),
+        BackupError::File(error) => {
+            as_its_user(failure, error, &format!("mandate restore {file} --dir {}", dir.display()))
+        }
+        BackupError::KeyNeeded => {
+            failure.next(format!("mandate restore {file} --dir {} --keys-file FILE", dir.display()))
+        }
+        BackupError::KeyIsSealed => failure
+            .next(format!("mandate restore {file} --dir {}   (asks for the passphrase)", dir.display())),
         _ => failure,
     }
 }

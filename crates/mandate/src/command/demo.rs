@@ -34,7 +34,8 @@ const TEMPORARY: &str = "mandate-demo-";
 struct Root {
     path: PathBuf,
     temporary: bool,
-    /// Removes the files if this process is killed. It is not in our process group, so Ctrl-C does not end it.
+    /// Removes the files if this process is killed. It is not in our process group, so Ctrl-C does not end
+    /// it.
     sweeper: Option<Child>,
 }
 
@@ -49,14 +50,21 @@ impl Root {
         };
         if path.to_str().is_none() {
             // The orders to the demo's processes name it as text.
-            return Err(Failure::usage(format!("{} is not UTF-8; the demo needs a directory whose name is", path.display())));
+            return Err(Failure::usage(format!(
+                "{} is not UTF-8; the demo needs a directory whose name is",
+                path.display()
+            )));
         }
         let made = Dir::open_or_make(&path, Making::PRIVATE);
         made.map_err(|error| Failure::caused(Fault::Failed, "the demo's directory cannot be used", &error))?;
         if fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()) {
-            return Err(Failure::usage(format!("{} is not empty; the demo needs an empty directory", path.display())));
+            return Err(Failure::usage(format!(
+                "{} is not empty; the demo needs an empty directory",
+                path.display()
+            )));
         }
-        // Without it a killed demo leaves its directory behind, which is for the owner alone: no reason not to play.
+        // Without it a killed demo leaves its directory behind, which is for the owner alone: no reason not
+        // to play.
         let sweeper = if temporary { sweeper(&path).ok() } else { None };
         Ok(Self { path, temporary, sweeper })
     }
@@ -70,7 +78,8 @@ fn sweeper(dir: &Path) -> std::io::Result<Child> {
 
 /// Waits for the end of the demo, and removes what it has left.
 fn sweep(dir: &Path) -> Result<(), Failure> {
-    let named = dir.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(TEMPORARY));
+    let named =
+        dir.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(TEMPORARY));
     if !named || dir.parent() != Some(std::env::temp_dir().as_path()) {
         return Err(Failure::usage(format!("{} is not the temporary directory of a demo", dir.display())));
     }
@@ -102,7 +111,8 @@ impl Drop for Root {
 }
 
 pub(crate) fn run(arguments: &Demo, screen: &Screen) -> Result<(), Failure> {
-    // The demo's node runs as this user, and its agents are this program. What they hold opens the demo's own server only.
+    // The demo's node runs as this user, and its agents are this program. What they hold opens the demo's own
+    // server only.
     core_dumps::show_program_to_nodes();
     match &arguments.part {
         Some(DemoPart::Agent) => agent(screen),
@@ -122,13 +132,15 @@ fn agent(screen: &Screen) -> Result<(), Failure> {
 /// The options of `mandate serve` that name its database.
 fn store(arguments: &Demo) -> Result<Vec<String>, Failure> {
     let Some(Unread(url)) = &arguments.store else { return Ok(Vec::new()) };
-    // What is wrong with it is said before anything is started, and a password in it is given to no other process.
+    // What is wrong with it is said before anything is started, and a password in it is given to no other
+    // process.
     let file = arguments.store_password_file.as_deref();
     serve::store(url, file)?;
     let mut options = vec!["--store".to_owned(), url.clone()];
     if let Some(file) = file {
-        let name =
-            file.to_str().ok_or_else(|| Failure::usage(format!("{} is not UTF-8; the demo needs a file whose name is", file.display())))?;
+        let name = file.to_str().ok_or_else(|| {
+            Failure::usage(format!("{} is not UTF-8; the demo needs a file whose name is", file.display()))
+        })?;
         options.extend(["--store-password-file".to_owned(), name.to_owned()]);
     }
     Ok(options)

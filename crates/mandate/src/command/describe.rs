@@ -30,7 +30,8 @@ pub(crate) fn run(arguments: &Describe, screen: &Screen) -> Result<(), Failure> 
         };
         Ok((entry, grants))
     })?;
-    let grants = grants.map(|all| all.into_iter().filter(|grant| concerns(grant, &entry.item)).collect::<Vec<_>>());
+    let grants =
+        grants.map(|all| all.into_iter().filter(|grant| concerns(grant, &entry.item)).collect::<Vec<_>>());
     let description = Description { entry, grants };
     screen.show(&description, || text(screen, &description))
 }
@@ -69,15 +70,24 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
             ("SPIFFE ID", shown(x.spiffe_id.as_ref())),
             (
                 "Selectors",
-                if x.selectors.is_empty() { "none: no process is issued the identity".to_owned() } else { x.selectors.join("\n") },
+                if x.selectors.is_empty() {
+                    "none: no process is issued the identity".to_owned()
+                } else {
+                    x.selectors.join("\n")
+                },
             ),
             ("Ceiling", if x.ceiling.is_empty() { "nothing".to_owned() } else { permissions(&x.ceiling) }),
             ("Chain depth", shown(x.chain_depth.as_ref())),
         ],
         RegistryItem::Resource(x) => {
             let tool = |tool: &mandate_api::registry_file::ToolItem| {
-                let marks = [(tool.destructive, "destructive"), (tool.egress, "egress"), (tool.untrusted_input, "untrusted input")];
-                let marks: Vec<&str> = marks.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect();
+                let marks = [
+                    (tool.destructive, "destructive"),
+                    (tool.egress, "egress"),
+                    (tool.untrusted_input, "untrusted input"),
+                ];
+                let marks: Vec<&str> =
+                    marks.into_iter().filter(|(set, _)| *set).map(|(_, word)| word).collect();
                 let marks = if marks.is_empty() { String::new() } else { format!(" ({})", marks.join(", ")) };
                 format!("{}: {}{marks}", tool.name, tool.scope)
             };
@@ -93,18 +103,29 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
         RegistryItem::Person(x) => vec![
             ("Person", x.name.to_string()),
             ("State", person_state(x.disabled).to_owned()),
-            ("Issuer", x.issuer.as_ref().map_or_else(|| "the embedded directory".to_owned(), ToString::to_string)),
+            (
+                "Issuer",
+                x.issuer.as_ref().map_or_else(|| "the embedded directory".to_owned(), ToString::to_string),
+            ),
             ("Sub", x.sub.clone().unwrap_or_default()),
             ("May", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
         ],
         RegistryItem::Client(x) => vec![
             ("Client", x.id.to_string()),
             ("Authentication", authentication(x.authentication).to_owned()),
-            ("Assertion audience", x.assertion_audience.map(|audience| assertion_audience(audience).to_owned()).unwrap_or_default()),
+            (
+                "Assertion audience",
+                x.assertion_audience
+                    .map(|audience| assertion_audience(audience).to_owned())
+                    .unwrap_or_default(),
+            ),
             ("Redirect URIs", x.redirect_uris.join("\n")),
             (
                 "May ask for",
-                x.scopes.as_ref().map_or_else(|| "every scope but those of the server's administration".to_owned(), |list| scopes(list)),
+                x.scopes.as_ref().map_or_else(
+                    || "every scope but those of the server's administration".to_owned(),
+                    |list| scopes(list),
+                ),
             ),
             ("Presents", x.agents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
         ],

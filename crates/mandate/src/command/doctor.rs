@@ -24,7 +24,9 @@ struct Examined<'a> {
 pub(crate) fn run(arguments: Doctor, screen: &Screen) -> Result<(), Failure> {
     let config = serve::config(arguments.serve)?;
     let progress = Progress::begin(screen, "examining the directory");
-    let found = examine(&config, SystemClock.now(), Arc::new(SystemEntropy), |done, of| progress.at(done, of, "verifying audit records"));
+    let found = examine(&config, SystemClock.now(), Arc::new(SystemEntropy), |done, of| {
+        progress.at(done, of, "verifying audit records")
+    });
     drop(progress);
     let problems = found.iter().filter(|finding| finding.state == State::Problem).count();
     let examined = Examined { directory: config.dir.display().to_string(), problems, checks: &found };
@@ -44,7 +46,9 @@ fn described(screen: &Screen, found: &[Finding]) -> String {
         State::Problem => "problem",
         State::CouldNotLook => "could not look",
     };
-    let row = |finding: &Finding| vec![finding.check.to_owned(), word(finding.state).to_owned(), finding.detail.clone()];
+    let row = |finding: &Finding| {
+        vec![finding.check.to_owned(), word(finding.state).to_owned(), finding.detail.clone()]
+    };
     let mut text = table(screen, &["CHECK", "RESULT", "FOUND"], found.iter().map(row).collect());
     for finding in found {
         if let Some(next) = &finding.next {

@@ -46,7 +46,8 @@ pub(crate) fn scopes(list: &[Scope]) -> String {
 /// Permissions, one a line.
 pub(crate) fn permissions(list: &[PermissionItem]) -> String {
     let line = |p: &PermissionItem| {
-        let lifetime = p.lifetime.map(|span| format!(" (tokens are valid for {span} at most)")).unwrap_or_default();
+        let lifetime =
+            p.lifetime.map(|span| format!(" (tokens are valid for {span} at most)")).unwrap_or_default();
         format!("{}: {}{lifetime}", p.resource, scopes(&p.scopes))
     };
     list.iter().map(line).collect::<Vec<_>>().join("\n")
@@ -73,7 +74,9 @@ pub(crate) fn rows(screen: &Screen, entries: &[RegistryEntry]) -> String {
         Some(RegistryItem::Person(_)) => &["NAME", "STATE", "ISSUER", "MAY"],
         Some(RegistryItem::Client(_)) => &["ID", "AUTHENTICATION", "REDIRECT URIS", "AGENTS"],
         Some(RegistryItem::Issuer(_)) => &["URL", "AUDIENCE", "SUBJECT SCOPE"],
-        Some(RegistryItem::Grant(_)) => &["ID", "PERSON", "AGENT", "RESOURCE", "SCOPES", "EXPIRES", "USES", "STATE"],
+        Some(RegistryItem::Grant(_)) => {
+            &["ID", "PERSON", "AGENT", "RESOURCE", "SCOPES", "EXPIRES", "USES", "STATE"]
+        }
         Some(RegistryItem::Policy(_)) => &["NAME", "LINES"],
     };
     table(screen, heading, entries.iter().map(row).collect())
@@ -100,9 +103,16 @@ fn row(entry: &RegistryEntry) -> Vec<String> {
             permissions(&x.may).replace('\n', "; "),
         ],
         RegistryItem::Client(x) => {
-            vec![x.id.to_string(), authentication(x.authentication).to_owned(), x.redirect_uris.join(" "), names(&x.agents)]
+            vec![
+                x.id.to_string(),
+                authentication(x.authentication).to_owned(),
+                x.redirect_uris.join(" "),
+                names(&x.agents),
+            ]
         }
-        RegistryItem::Issuer(x) => vec![x.url.to_string(), x.audience.clone(), subject_scope(x.subject_scope).to_owned()],
+        RegistryItem::Issuer(x) => {
+            vec![x.url.to_string(), x.audience.clone(), subject_scope(x.subject_scope).to_owned()]
+        }
         RegistryItem::Grant(x) => vec![
             x.id.as_ref().map(ToString::to_string).unwrap_or_default(),
             x.person.to_string(),

@@ -1,4 +1,5 @@
-//! `mandate login`: a person's token by authorization code with PKCE (RFC 6749 §4.1, RFC 7636), in the same way as any app.
+//! `mandate login`: a person's token by authorization code with PKCE (RFC 6749 §4.1, RFC 7636), in the same
+//! way as any app.
 
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::path::Path;
@@ -42,14 +43,26 @@ pub(crate) fn run(arguments: &Login, screen: &Screen) -> Result<(), Failure> {
         // Nobody should log in for a token that cannot be kept.
         drop(output::begin(path, true, "mandate login")?);
     }
-    let secret = arguments.client_secret_file.as_deref().map(|file| secret_input::from_file(file, "client secret")).transpose()?;
+    let secret = arguments
+        .client_secret_file
+        .as_deref()
+        .map(|file| secret_input::from_file(file, "client secret"))
+        .transpose()?;
     let client = IssuerClient::new(&arguments.issuer, arguments.ca.as_deref())?;
     let (answer, at) = runtime()?.block_on(async {
-        let has_endpoints = |metadata: &Metadata| metadata.token_endpoint.is_some() && metadata.authorization_endpoint.is_some();
+        let has_endpoints = |metadata: &Metadata| {
+            metadata.token_endpoint.is_some() && metadata.authorization_endpoint.is_some()
+        };
         let metadata = client.metadata(has_endpoints).await?;
-        let missing = |what: &str| Failure::failed(format!("the issuer {} has no {what}, so nobody can log in there", arguments.issuer));
+        let missing = |what: &str| {
+            Failure::failed(format!(
+                "the issuer {} has no {what}, so nobody can log in there",
+                arguments.issuer
+            ))
+        };
         let token_endpoint = metadata.token_endpoint.clone().ok_or_else(|| missing("token endpoint"))?;
-        let endpoint = metadata.authorization_endpoint.clone().ok_or_else(|| missing("authorization endpoint"))?;
+        let endpoint =
+            metadata.authorization_endpoint.clone().ok_or_else(|| missing("authorization endpoint"))?;
         // A person would type a password there.
         client.check(&endpoint)?;
         let request = Request::new(arguments, &metadata, endpoint).await?;
@@ -63,7 +76,8 @@ pub(crate) fn run(arguments: &Login, screen: &Screen) -> Result<(), Failure> {
             ("code", &code),
             ("code_verifier", &verifier),
         ];
-        let answer = client.token(&token_endpoint, &form, arguments.client_id.as_str(), secret.as_ref()).await?;
+        let answer =
+            client.token(&token_endpoint, &form, arguments.client_id.as_str(), secret.as_ref()).await?;
         Ok::<_, Failure>((answer, SystemClock.now()))
     })?;
     show(&answer, at, arguments.out.as_deref(), screen)
@@ -85,7 +99,9 @@ impl Request {
             Failure::caused(Fault::Failed, &format!("cannot listen at {}", arguments.redirect_uri), &error)
                 .next("the same command with --redirect-uri http://127.0.0.1/callback   (without a port any free one is used)")
         })?;
-        let redirect_uri = receiver.as_ref().map_or_else(|| arguments.redirect_uri.clone(), |receiver| receiver.redirect_uri().clone());
+        let redirect_uri = receiver
+            .as_ref()
+            .map_or_else(|| arguments.redirect_uri.clone(), |receiver| receiver.redirect_uri().clone());
         // RFC 7636 §4.1 and §4.2: 32 random bytes, and their SHA-256 as the challenge.
         let (verifier, state) = (random(), random());
         let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
@@ -117,10 +133,16 @@ impl Request {
         if !arguments.no_browser && may_open_a_browser() && webbrowser::open(self.url.as_str()).is_err() {
             screen.remark("No browser could be opened here.");
         }
-        let elsewhere = "If the browser runs on another machine, paste the address that it is sent to at the end";
+        let elsewhere =
+            "If the browser runs on another machine, paste the address that it is sent to at the end";
         screen.remark(&match &self.receiver {
-            Some(_) => format!("Waiting for the browser. {elsewhere} (it begins with {}).", self.redirect_uri),
-            None => format!("Then paste the address that the browser is sent to (it begins with {}).", self.redirect_uri),
+            Some(_) => {
+                format!("Waiting for the browser. {elsewhere} (it begins with {}).", self.redirect_uri)
+            }
+            None => format!(
+                "Then paste the address that the browser is sent to (it begins with {}).",
+                self.redirect_uri
+            ),
         });
         let mut lines = lines_of_stdin();
         let waited = tokio::time::timeout(PATIENCE, async {
@@ -132,7 +154,9 @@ impl Request {
                     },
                     None => match lines.recv().await {
                         Some(line) => pasted(&self.expected, &line, screen),
-                        None => return Err(Failure::usage("standard input ended before the address was pasted")),
+                        None => {
+                            return Err(Failure::usage("standard input ended before the address was pasted"));
+                        }
                     },
                 };
                 if let Some(answer) = answer {
@@ -140,7 +164,9 @@ impl Request {
                 }
             }
         });
-        let answer = waited.await.map_err(|_| Failure::failed("nobody logged in within 15 minutes").next("the same command again"))?;
+        let answer = waited.await.map_err(|_| {
+            Failure::failed("nobody logged in within 15 minutes").next("the same command again")
+        })?;
         if let Some(receiver) = self.receiver {
             receiver.finish().await;
         }
@@ -197,7 +223,9 @@ fn lines_of_stdin() -> mpsc::Receiver<String> {
 fn show(answer: &TokenAnswer, at: Timestamp, out: Option<&Path>, screen: &Screen) -> Result<(), Failure> {
     let token = answer.access_token.as_str();
     if token.is_empty() || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        return Err(Failure::failed("the issuer's token has characters that are not allowed in an HTTP header"));
+        return Err(Failure::failed(
+            "the issuer's token has characters that are not allowed in an HTTP header",
+        ));
     }
     let out = file(out);
     if let Some(path) = out {
@@ -206,7 +234,11 @@ fn show(answer: &TokenAnswer, at: Timestamp, out: Option<&Path>, screen: &Screen
     let expires_at = answer.expires_in.map(|seconds| at.plus(Duration::from_secs(seconds)));
     if !screen.wants_json() {
         let until = expires_at.map(|at| format!(", until {at}")).unwrap_or_default();
-        let scope = answer.scope.as_deref().filter(|scope| !scope.is_empty()).map(|scope| format!(", for {}", one_line(scope)));
+        let scope = answer
+            .scope
+            .as_deref()
+            .filter(|scope| !scope.is_empty())
+            .map(|scope| format!(", for {}", one_line(scope)));
         screen.remark(&format!("Logged in{}{until}.", scope.unwrap_or_default()));
     }
     let done = LoggedIn {
@@ -217,7 +249,9 @@ fn show(answer: &TokenAnswer, at: Timestamp, out: Option<&Path>, screen: &Screen
         scope: answer.scope.as_deref(),
     };
     screen.show(&done, || match out {
-        Some(path) => format!("The token is in {}.\nnext: mandate token show {}", path.display(), path.display()),
+        Some(path) => {
+            format!("The token is in {}.\nnext: mandate token show {}", path.display(), path.display())
+        }
         None => token.to_owned(),
     })
 }
@@ -230,8 +264,8 @@ fn file(out: Option<&Path>) -> Option<&Path> {
 /// Replaces an earlier token; only the owner can read the file. A link there is replaced, not followed.
 fn write(path: &Path, token: &str) -> Result<(), Failure> {
     let mut new = output::begin(path, true, "mandate login")?;
-    new.file()
-        .write_all(token.as_bytes())
-        .map_err(|error| Failure::caused(Fault::Failed, &format!("cannot write the token to {}", path.display()), &error))?;
+    new.file().write_all(token.as_bytes()).map_err(|error| {
+        Failure::caused(Fault::Failed, &format!("cannot write the token to {}", path.display()), &error)
+    })?;
     output::finish(new, true)
 }

@@ -42,9 +42,19 @@ pub(crate) fn list(arguments: &NodeList, screen: &Screen) -> Result<(), Failure>
                 NodeState::Joined => "joined",
                 NodeState::Banned => "banned",
             };
-            vec![node.name.clone(), state.to_owned(), node.joined.clone(), node.expires.clone(), node.spiffe_id.clone()]
+            vec![
+                node.name.clone(),
+                state.to_owned(),
+                node.joined.clone(),
+                node.expires.clone(),
+                node.spiffe_id.clone(),
+            ]
         };
-        table(screen, &["NAME", "STATE", "JOINED", "CERTIFICATE UNTIL", "SPIFFE ID"], nodes.iter().map(row).collect())
+        table(
+            screen,
+            &["NAME", "STATE", "JOINED", "CERTIFICATE UNTIL", "SPIFFE ID"],
+            nodes.iter().map(row).collect(),
+        )
     })
 }
 
@@ -61,10 +71,12 @@ pub(crate) fn ban(arguments: &NodeBan, screen: &Screen) -> Result<(), Failure> {
 pub(crate) fn default_dir() -> Result<PathBuf, Failure> {
     let base = std::env::var_os("MANDATE_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let base = base.or_else(|| std::env::home_dir().map(|home| home.join(".mandate")));
-    base.map(|base| base.join("node")).ok_or_else(|| Failure::usage("there is no home directory; use --dir DIR or set MANDATE_DIR"))
+    base.map(|base| base.join("node"))
+        .ok_or_else(|| Failure::usage("there is no home directory; use --dir DIR or set MANDATE_DIR"))
 }
 
-/// Where a node listens by default: in its directory if that was given, otherwise at the default place of its user.
+/// Where a node listens by default: in its directory if that was given, otherwise at the default place of its
+/// user.
 fn socket(is_root: bool, dir_is_chosen: bool, dir: &Path) -> PathBuf {
     if is_root && !dir_is_chosen { PathBuf::from(SYSTEM_SOCKET) } else { dir.join(SOCKET_NAME) }
 }
@@ -90,11 +102,16 @@ pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
     logging::start(screen.wants_json());
     core_dumps::off();
     let dir = arguments.dir.clone().map_or_else(default_dir, Ok)?;
-    let dir_is_chosen = arguments.dir.is_some() || std::env::var_os("MANDATE_DIR").is_some_and(|dir| !dir.is_empty());
+    let dir_is_chosen =
+        arguments.dir.is_some() || std::env::var_os("MANDATE_DIR").is_some_and(|dir| !dir.is_empty());
     let is_root = rustix::process::geteuid().is_root();
     let socket = arguments.socket.unwrap_or_else(|| socket(is_root, dir_is_chosen, &dir));
     let socket = std::path::absolute(&socket).unwrap_or(socket);
-    let join_token = arguments.join_token_file.as_deref().map(|file| secret_input::from_file(file, "join token")).transpose()?;
+    let join_token = arguments
+        .join_token_file
+        .as_deref()
+        .map(|file| secret_input::from_file(file, "join token"))
+        .transpose()?;
     let config = Config { dir, server: arguments.server, join_token, socket: socket.clone() };
     let ready = |ready: mandate_node::Ready| {
         let started = Started {
@@ -130,7 +147,9 @@ pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
             Arc::new(SystemClock),
             Arc::new(SystemEntropy),
             ready,
-            shutdown::requested(Hangup::Means("a node has no files to read again, so it continues. SIGTERM ends it")),
+            shutdown::requested(Hangup::Means(
+                "a node has no files to read again, so it continues. SIGTERM ends it",
+            )),
         )
         .await
     });

@@ -40,10 +40,12 @@ struct Done<'a> {
 pub(crate) fn set_disabled(arguments: &PersonState, disabled: bool, screen: &Screen) -> Result<(), Failure> {
     let person = arguments.name.as_str();
     let request = PersonStateRequest { disabled };
-    let answer = arguments.connection.open()?.call(async |client| client.set_person_state(person, &request).await)?;
+    let answer =
+        arguments.connection.open()?.call(async |client| client.set_person_state(person, &request).await)?;
     let done = Done { person, disabled, changed: !answer.changes.is_empty(), recorded: answer.recorded };
     let again = if done.changed { "now" } else { "already" };
-    let shown = screen.show(&done, || format!("{person} is {again} {}.", if disabled { "disabled" } else { "enabled" }));
+    let shown = screen
+        .show(&done, || format!("{person} is {again} {}.", if disabled { "disabled" } else { "enabled" }));
     recorded::report(answer.recorded, screen, shown)
 }
 

@@ -5,8 +5,9 @@ use mandate_api::admin::Recorded;
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
 
-/// Says where the record is, if it is not in the log. An error if it is recorded nowhere: the stop may end with the server.
-/// `shown` is whether the answer could be printed; that comes second, because the stop is in force all the same.
+/// Says where the record is, if it is not in the log. An error if it is recorded nowhere: the stop may end
+/// with the server. `shown` is whether the answer could be printed; that comes second, because the stop is in
+/// force all the same.
 pub(crate) fn report(recorded: Recorded, screen: &Screen, shown: Result<(), Failure>) -> Result<(), Failure> {
     match recorded {
         Recorded::Log => shown,

@@ -33,14 +33,19 @@ pub(crate) fn run(arguments: &Revoke, screen: &Screen) -> Result<(), Failure> {
         _ => true,
     };
     if !known {
-        // Most likely a typing error. The token is revoked anyway: it may be dangerous even if the log does not have it.
+        // Most likely a typing error. The token is revoked anyway: it may be dangerous even if the log does
+        // not have it.
         screen.remark("note: the log has no token with that id; if one appears later, it is revoked.\n next: mandate audit query --agent NAME   (shows the ids)");
     }
     let what = match &request.target {
         RevocationTarget::Token(jti) => format!("Token {jti} and every token derived from it are revoked."),
-        RevocationTarget::Grant(id) => format!("Grant {id} is revoked permanently, with every token that depends on it."),
+        RevocationTarget::Grant(id) => {
+            format!("Grant {id} is revoked permanently, with every token that depends on it.")
+        }
         RevocationTarget::Agent(name) => {
-            format!("Every token that {name} acts in is revoked. The agent can get new ones; to stop it: mandate agent suspend {name}")
+            format!(
+                "Every token that {name} acts in is revoked. The agent can get new ones; to stop it: mandate agent suspend {name}"
+            )
         }
         RevocationTarget::Person(name) => format!("Every token of {name} is revoked."),
         RevocationTarget::Client(id) => format!("Every token that was issued to {id} is revoked."),

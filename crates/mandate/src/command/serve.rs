@@ -29,14 +29,25 @@ struct Started<'a> {
 pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
     logging::start(screen.wants_json());
     core_dumps::off();
-    let listeners = [("--listen", arguments.listen), ("--node-listen", arguments.node_listen), ("--admin-listen", arguments.admin_listen)];
+    let listeners = [
+        ("--listen", arguments.listen),
+        ("--node-listen", arguments.node_listen),
+        ("--admin-listen", arguments.admin_listen),
+    ];
     let config = config(arguments)?;
     let dir = config.dir.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
     let ready = |ready: &Ready| announce(ready, &dir, screen);
     let served = runtime.block_on(async {
-        mandate_server::run(config, Arc::new(SystemClock), Arc::new(SystemEntropy), ready, shutdown::requested(Hangup::IsHandled)).await
+        mandate_server::run(
+            config,
+            Arc::new(SystemClock),
+            Arc::new(SystemEntropy),
+            ready,
+            shutdown::requested(Hangup::IsHandled),
+        )
+        .await
     });
     served.map_err(|error| failure(&error, &dir, &listeners))
 }
@@ -103,26 +114,36 @@ fn announce(ready: &Ready, dir: &Path, screen: &Screen) {
 
 fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAddr); 3]) -> Failure {
     let fault = match error {
-        ServerError::Config(ConfigError::Directory(error)) | ServerError::Tls(TlsError::File(error)) if may_pass(error) => Fault::Failed,
+        ServerError::Config(ConfigError::Directory(error)) | ServerError::Tls(TlsError::File(error))
+            if may_pass(error) =>
+        {
+            Fault::Failed
+        }
         ServerError::Config(_) | ServerError::Tls(_) => Fault::Usage,
         _ => Fault::Failed,
     };
     let failure = Failure::caused(fault, "the server cannot run", error);
     let dir = dir.display();
     match error {
-        ServerError::Config(ConfigError::Directory(error)) | ServerError::Tls(TlsError::File(error)) if may_pass(error) => {
-            failure.next(format!("mandate doctor --dir {dir}   (looks at everything in it, and changes nothing)"))
+        ServerError::Config(ConfigError::Directory(error)) | ServerError::Tls(TlsError::File(error))
+            if may_pass(error) =>
+        {
+            failure.next(format!(
+                "mandate doctor --dir {dir}   (looks at everything in it, and changes nothing)"
+            ))
         }
         ServerError::Config(ConfigError::Directory(error)) if error.io().is_some() => {
             failure.next("mandate serve --dir DIR   (a directory that you may write)")
         }
-        ServerError::Config(ConfigError::StoreNotNamed(_)) => {
-            failure.next(format!("mandate serve --dir {dir} --store URL   (the database that it was started with before)"))
-        }
+        ServerError::Config(ConfigError::StoreNotNamed(_)) => failure.next(format!(
+            "mandate serve --dir {dir} --store URL   (the database that it was started with before)"
+        )),
         ServerError::Config(ConfigError::StoreIsEmbedded(_)) => {
             failure.next(format!("mandate serve --dir {dir}   (without --store and MANDATE_STORE)"))
         }
-        ServerError::Tls(_) => failure.next("mandate serve --tls-cert FILE --tls-key FILE   (PEM files that belong together)"),
+        ServerError::Tls(_) => {
+            failure.next("mandate serve --tls-cert FILE --tls-key FILE   (PEM files that belong together)")
+        }
         ServerError::Store(_) if failure.message().contains("another process") => {
             failure.next(format!("mandate status --dir {dir}   (is it running there already?)"))
         }
@@ -132,15 +153,16 @@ fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAd
         | ServerError::Stops(_)
         | ServerError::Audit(_)
         | ServerError::Authority(_)
-        | ServerError::Config(ConfigError::Damaged(_) | ConfigError::DatabaseLost(..) | ConfigError::OtherDatabase { .. }) => {
-            failure.next(format!("mandate doctor --dir {dir}   (looks at everything in it, and changes nothing)"))
-        }
+        | ServerError::Config(
+            ConfigError::Damaged(_) | ConfigError::DatabaseLost(..) | ConfigError::OtherDatabase { .. },
+        ) => failure
+            .next(format!("mandate doctor --dir {dir}   (looks at everything in it, and changes nothing)")),
         _ => failure,
     }
 }
 
-/// Whether the system may do later what it refuses now, as on a full disk: a supervisor should start the server again. What is
-/// missing, or closed to this user, stays so until somebody acts.
+/// Whether the system may do later what it refuses now, as on a full disk: a supervisor should start the
+/// server again. What is missing, or closed to this user, stays so until somebody acts.
 fn may_pass(error: &FileError) -> bool {
     use std::io::ErrorKind as K;
     let lasting = [K::NotFound, K::PermissionDenied, K::NotADirectory, K::ReadOnlyFilesystem];
@@ -148,15 +170,23 @@ fn may_pass(error: &FileError) -> bool {
 }
 
 /// What to do about an address, by the option that names it.
-fn listening(failure: Failure, address: &str, source: &std::io::Error, listeners: &[(&'static str, SocketAddr); 3]) -> Failure {
+fn listening(
+    failure: Failure,
+    address: &str,
+    source: &std::io::Error,
+    listeners: &[(&'static str, SocketAddr); 3],
+) -> Failure {
     let Ok(address) = address.parse::<SocketAddr>() else { return failure };
     let named = listeners.iter().find(|(_, given)| *given == address).map(|(option, _)| *option);
     let choose = match named {
         Some(option) => format!("{option} ADDR chooses another"),
-        None => "the directory remembers it; --listen, --node-listen or --admin-listen ADDR chooses another".to_owned(),
+        None => "the directory remembers it; --listen, --node-listen or --admin-listen ADDR chooses another"
+            .to_owned(),
     };
     match source.kind() {
-        std::io::ErrorKind::AddrInUse => failure.next(format!("ss -ltnp 'sport = :{}'   (who has it? or {choose})", address.port())),
+        std::io::ErrorKind::AddrInUse => {
+            failure.next(format!("ss -ltnp 'sport = :{}'   (who has it? or {choose})", address.port()))
+        }
         _ => failure.next(format!("mandate serve --listen 127.0.0.1:8420   ({choose})")),
     }
 }
@@ -170,15 +200,20 @@ mod tests {
     use std::io;
     use std::path::Path;
 
-    const LOOPBACK: [(&str, &str); 3] =
-        [("--listen", "127.0.0.1:8420"), ("--node-listen", "127.0.0.1:8421"), ("--admin-listen", "127.0.0.1:0")];
+    const LOOPBACK: [(&str, &str); 3] = [
+        ("--listen", "127.0.0.1:8420"),
+        ("--node-listen", "127.0.0.1:8421"),
+        ("--admin-listen", "127.0.0.1:0"),
+    ];
 
     #[test]
     fn what_may_pass_is_no_mistake_of_the_command_so_a_supervisor_tries_again() {
         let listeners = LOOPBACK.map(|(option, address)| (option, address.parse().unwrap()));
         let fault = |kind: io::ErrorKind, of_the_key: bool| {
-            let error = FileError::Io { doing: "write", path: "/srv/m/serve.json".into(), source: kind.into() };
-            let error = if of_the_key { TlsError::File(error).into() } else { ConfigError::Directory(error).into() };
+            let error =
+                FileError::Io { doing: "write", path: "/srv/m/serve.json".into(), source: kind.into() };
+            let error =
+                if of_the_key { TlsError::File(error).into() } else { ConfigError::Directory(error).into() };
             failure(&error, Path::new("/srv/m"), &listeners).fault()
         };
         for of_the_key in [false, true] {
@@ -196,11 +231,20 @@ mod tests {
     #[test]
     fn a_port_in_use_is_told_with_the_option_that_named_it() {
         let listeners = LOOPBACK.map(|(option, address)| (option, address.parse().unwrap()));
-        for (address, option) in [("127.0.0.1:8421", "or --node-listen ADDR"), ("127.0.0.1:40000", "the directory remembers it")] {
-            let error = ServerError::Listen { address: address.to_owned(), source: std::io::ErrorKind::AddrInUse.into() };
+        for (address, option) in
+            [("127.0.0.1:8421", "or --node-listen ADDR"), ("127.0.0.1:40000", "the directory remembers it")]
+        {
+            let error = ServerError::Listen {
+                address: address.to_owned(),
+                source: std::io::ErrorKind::AddrInUse.into(),
+            };
             let failure = failure(&error, Path::new("/srv/m"), &listeners);
             assert_eq!(failure.fault(), Fault::Failed);
-            assert!(failure.text().contains(option) && failure.text().contains(" next: ss -ltnp "), "{}", failure.text());
+            assert!(
+                failure.text().contains(option) && failure.text().contains(" next: ss -ltnp "),
+                "{}",
+                failure.text()
+            );
         }
     }
 }

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use mandate_core::time::InvalidTimestamp;
 use mandate_core::{Lifetime, Timestamp};
 
-/// `2026-11-24T09:00:00Z`, the same with another offset, `2026-11-24` for the start of that day in UTC, or `1h` for an
-/// hour ago.
+/// `2026-11-24T09:00:00Z`, the same with another offset, `2026-11-24` for the start of that day in UTC, or
+/// `1h` for an hour ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {
     At(Timestamp),
@@ -40,8 +40,12 @@ impl FromStr for Moment {
     fn from_str(text: &str) -> Result<Self, InvalidMoment> {
         match text.parse() {
             Ok(at) => Ok(Self::At(at)),
-            Err(InvalidTimestamp::NoTime) => format!("{text}T00:00:00Z").parse().map(Self::At).map_err(InvalidMoment::Time),
-            Err(InvalidTimestamp::Malformed) => text.parse().map(Self::Ago).map_err(|_| InvalidMoment::Neither),
+            Err(InvalidTimestamp::NoTime) => {
+                format!("{text}T00:00:00Z").parse().map(Self::At).map_err(InvalidMoment::Time)
+            }
+            Err(InvalidTimestamp::Malformed) => {
+                text.parse().map(Self::Ago).map_err(|_| InvalidMoment::Neither)
+            }
             Err(why) => Err(InvalidMoment::Time(why)),
         }
     }
@@ -57,8 +61,16 @@ mod tests {
         let now = Timestamp::from_secs(10_000);
         assert_eq!("1h".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(6_400));
         assert_eq!("1970-01-01T00:00:05Z".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(5));
-        assert_eq!("1970-01-02".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(86_400), "the start of the day");
-        assert_eq!("1970-01-01T01:00:05+01:00".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(5), "an offset");
+        assert_eq!(
+            "1970-01-02".parse::<Moment>().unwrap().resolve(now),
+            Timestamp::from_secs(86_400),
+            "the start of the day"
+        );
+        assert_eq!(
+            "1970-01-01T01:00:05+01:00".parse::<Moment>().unwrap().resolve(now),
+            Timestamp::from_secs(5),
+            "an offset"
+        );
         let local = "2026-11-24T09:00:00".parse::<Moment>().unwrap_err().to_string();
         assert!(local.contains("add Z for UTC"), "{local}");
         assert!("1970-01".parse::<Moment>().is_err());

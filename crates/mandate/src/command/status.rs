@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use mandate_api::admin::{KeyItem, KeyRotationRequest, NodeCounts, Severity, Status as ServerStatus, StatusProblem};
+use mandate_api::admin::{
+    KeyItem, KeyRotationRequest, NodeCounts, Severity, Status as ServerStatus, StatusProblem,
+};
 
 use crate::arguments::{KeyRotate, Purpose, Status};
 use crate::failure::{Failure, Fault};
@@ -44,7 +46,9 @@ fn described(screen: &Screen, status: &ServerStatus) -> String {
         (counts.policies, "policy", "policies"),
     ];
     let declared = registry.iter().filter(|(count, ..)| *count > 0);
-    let registry: Vec<String> = declared.map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many })).collect();
+    let registry: Vec<String> = declared
+        .map(|(count, one, many)| format!("{count} {}", if *count == 1 { one } else { many }))
+        .collect();
     let facts = list(
         screen,
         vec![
@@ -86,13 +90,17 @@ fn problems(list: &[StatusProblem]) -> String {
 
 fn nodes(counts: NodeCounts) -> String {
     let all = [(counts.joined, "joined"), (counts.away, "away"), (counts.banned, "banned")];
-    let some: Vec<String> = all.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+    let some: Vec<String> =
+        all.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
     if some.is_empty() { "none has joined".to_owned() } else { some.join(", ") }
 }
 
 fn disk(status: &ServerStatus) -> String {
     const MIB: u64 = 1024 * 1024;
-    status.disk.map(|space| format!("{} MiB of {} MiB free", space.free / MIB, space.total / MIB)).unwrap_or_default()
+    status
+        .disk
+        .map(|space| format!("{} MiB of {} MiB free", space.free / MIB, space.total / MIB))
+        .unwrap_or_default()
 }
 
 pub(crate) fn rotate_keys(arguments: &KeyRotate, screen: &Screen) -> Result<(), Failure> {

@@ -78,9 +78,10 @@ impl Wanted {
         }
         match arguments.agent.as_deref() {
             None => Ok(Self::Only),
-            Some(text) if text.starts_with("spiffe://") => {
-                text.parse().map(Self::Id).map_err(|error| Failure::usage(format!("--agent {text:?} is not a SPIFFE ID: {error}")))
-            }
+            Some(text) if text.starts_with("spiffe://") => text
+                .parse()
+                .map(Self::Id)
+                .map_err(|error| Failure::usage(format!("--agent {text:?} is not a SPIFFE ID: {error}"))),
             Some("") => Err(Failure::usage("--agent is empty; write an agent's name or SPIFFE ID")),
             Some(name) => Ok(Self::Name(name.to_owned())),
         }
@@ -97,7 +98,9 @@ impl Wanted {
         let mut found: Vec<Jwtsvid> = svids.into_iter().filter(is_wanted).collect();
         match (found.pop(), found.is_empty()) {
             (Some(svid), true) => Ok(svid),
-            (None, _) if choices.is_empty() => Err(Failure::failed("the node answered without an identity document")),
+            (None, _) if choices.is_empty() => {
+                Err(Failure::failed("the node answered without an identity document"))
+            }
             (None, _) => Err(Failure::new(
                 Fault::Refused,
                 format!("this process is not that agent. It has the identity of:\n{}", choices.join("\n")),
@@ -132,7 +135,9 @@ fn socket_path(text: &str) -> Result<PathBuf, Failure> {
         None => text,
     };
     if path.is_empty() || (text.starts_with("unix:") && !path.starts_with('/')) {
-        return Err(Failure::usage(format!("{text:?} names no socket; write an absolute path, such as unix:///run/mandate/agent.sock")));
+        return Err(Failure::usage(format!(
+            "{text:?} names no socket; write an absolute path, such as unix:///run/mandate/agent.sock"
+        )));
     }
     Ok(PathBuf::from(path))
 }
@@ -143,7 +148,8 @@ pub(crate) async fn ask(path: PathBuf, request: JwtsvidRequest) -> Result<Jwtsvi
     svids.into_iter().next().ok_or_else(|| Failure::failed("the node answered without an identity document"))
 }
 
-/// All of them. The kernel accepts connections for a process that was stopped, so each step until the answer counts.
+/// All of them. The kernel accepts connections for a process that was stopped, so each step until the answer
+/// counts.
 async fn ask_all(path: PathBuf, request: JwtsvidRequest, silence: Duration) -> Result<Vec<Jwtsvid>, Failure> {
     let shown = path.display().to_string();
     check_socket_path(&path).map_err(|error| Failure::usage(error.to_string()))?;
@@ -165,7 +171,11 @@ async fn connect(path: &Path) -> std::io::Result<UnixStream> {
 
 async fn call(path: PathBuf, shown: &str, request: JwtsvidRequest) -> Result<Vec<Jwtsvid>, Failure> {
     let stream = connect(&path).await.map_err(|error| {
-        let fault = if error.kind() == std::io::ErrorKind::PermissionDenied { Fault::Refused } else { Fault::Unreachable };
+        let fault = if error.kind() == std::io::ErrorKind::PermissionDenied {
+            Fault::Refused
+        } else {
+            Fault::Unreachable
+        };
         Failure::caused(fault, &format!("cannot reach a node at {shown}"), &error)
             .next(format!("mandate node run --server HOST:PORT --join-token-file FILE --socket {shown}"))
     })?;
@@ -177,11 +187,18 @@ async fn call(path: PathBuf, shown: &str, request: JwtsvidRequest) -> Result<Vec
     });
     let channel = Endpoint::from_static("http://localhost").connect_with_connector(connector).await;
     let channel = channel.map_err(|error| {
-        if hung_up(&error) { closed(shown) } else { Failure::caused(Fault::Unreachable, &no_workload_api(shown), &error) }
+        if hung_up(&error) {
+            closed(shown)
+        } else {
+            Failure::caused(Fault::Unreachable, &no_workload_api(shown), &error)
+        }
     })?;
     let mut request = Request::new(request);
     request.metadata_mut().insert(WORKLOAD_METADATA_KEY, MetadataValue::from_static(WORKLOAD_METADATA_VALUE));
-    let answer = SpiffeWorkloadApiClient::new(channel).fetch_jwtsvid(request).await.map_err(|status| refused(&status, shown))?;
+    let answer = SpiffeWorkloadApiClient::new(channel)
+        .fetch_jwtsvid(request)
+        .await
+        .map_err(|status| refused(&status, shown))?;
     Ok(answer.into_inner().svids)
 }
 
@@ -206,7 +223,8 @@ fn refused(status: &Status, shown: &str) -> Failure {
         return closed(shown);
     }
     // A server without gRPC breaks the protocol; one with another service of gRPC does not know the call.
-    let broken = matches!(status.code(), Code::Internal | Code::Unknown) && std::error::Error::source(status).is_some();
+    let broken = matches!(status.code(), Code::Internal | Code::Unknown)
+        && std::error::Error::source(status).is_some();
     if broken || status.code() == Code::Unimplemented {
         return Failure::new(Fault::Unreachable, no_workload_api(shown))
             .next("mandate node run … (it prints where it listens as `socket`)");
@@ -218,7 +236,9 @@ fn refused(status: &Status, shown: &str) -> Failure {
             Failure::new(Fault::Refused, format!("no identity for this process: {said}"))
                 .next("mandate get agents   (whose selectors does this process show?)")
         }
-        Code::Unavailable | Code::DeadlineExceeded => Failure::new(Fault::Unreachable, format!("the node cannot answer now: {said}")),
+        Code::Unavailable | Code::DeadlineExceeded => {
+            Failure::new(Fault::Unreachable, format!("the node cannot answer now: {said}"))
+        }
         _ => Failure::failed(format!("the node failed: {said}")),
     }
 }
@@ -230,12 +250,16 @@ fn explained(failure: Failure) -> Failure {
 
 fn shown_by_this_process() -> String {
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    let program = std::fs::read_link("/proc/self/exe").map(|path| format!(" unix:path:{}", path.display())).unwrap_or_default();
-    format!("This command asked, not the program that started it. It shows unix:uid:{uid} unix:gid:{gid}{program}")
+    let program = std::fs::read_link("/proc/self/exe")
+        .map(|path| format!(" unix:path:{}", path.display()))
+        .unwrap_or_default();
+    format!(
+        "This command asked, not the program that started it. It shows unix:uid:{uid} unix:gid:{gid}{program}"
+    )
 }
 
-/// Whether the one connection ended without an answer. `NotConnected` means the second connection, which the channel asks for;
-/// the other errors depend on the state of the first connection.
+/// Whether the one connection ended without an answer. `NotConnected` means the second connection, which the
+/// channel asks for; the other errors depend on the state of the first connection.
 fn hung_up(error: &(dyn std::error::Error + 'static)) -> bool {
     use std::io::ErrorKind as K;
     let ended = [K::NotConnected, K::BrokenPipe, K::ConnectionReset, K::ConnectionAborted, K::UnexpectedEof];
@@ -283,7 +307,10 @@ mod tests {
         let mut connected = std::pin::pin!(connect(&path));
         assert!(tokio::time::timeout(Duration::from_millis(50), &mut connected).await.is_err());
         listener.accept().await.unwrap();
-        tokio::time::timeout(Duration::from_secs(20), connected).await.expect("it is not tried again").unwrap();
+        tokio::time::timeout(Duration::from_secs(20), connected)
+            .await
+            .expect("it is not tried again")
+            .unwrap();
     }
 
     #[tokio::test]
@@ -326,7 +353,11 @@ mod tests {
     }
 
     fn svid(id: &str, hint: &str) -> Jwtsvid {
-        Jwtsvid { spiffe_id: format!("spiffe://acme.example/{id}"), svid: String::new(), hint: hint.to_owned() }
+        Jwtsvid {
+            spiffe_id: format!("spiffe://acme.example/{id}"),
+            svid: String::new(),
+            hint: hint.to_owned(),
+        }
     }
 
     #[test]
@@ -335,23 +366,39 @@ mod tests {
         let failure = Wanted::Only.choose(both()).unwrap_err();
         assert_eq!(failure.fault(), Fault::Usage);
         assert!(
-            failure.text().contains("--agent a   (spiffe://acme.example/agent/a)\n  --agent b   (spiffe://acme.example/x/7)"),
+            failure.text().contains(
+                "--agent a   (spiffe://acme.example/agent/a)\n  --agent b   (spiffe://acme.example/x/7)"
+            ),
             "{}",
             failure.text()
         );
         let named = |text: &str| Wanted::Name(text.to_owned()).choose(both()).map(|svid| svid.spiffe_id);
         assert_eq!(named("b").unwrap(), "spiffe://acme.example/x/7");
         assert_eq!(named("c").unwrap_err().fault(), Fault::Refused);
-        assert_eq!(named("7").unwrap_err().fault(), Fault::Refused, "the name is the registry's, not the end of the SPIFFE ID");
-        assert_eq!(Wanted::Only.choose(vec![svid("agent/a", "")]).unwrap().spiffe_id, "spiffe://acme.example/agent/a");
-        assert_eq!(Wanted::Name("a".into()).choose(vec![svid("agent/a", "")]).unwrap().spiffe_id, "spiffe://acme.example/agent/a");
+        assert_eq!(
+            named("7").unwrap_err().fault(),
+            Fault::Refused,
+            "the name is the registry's, not the end of the SPIFFE ID"
+        );
+        assert_eq!(
+            Wanted::Only.choose(vec![svid("agent/a", "")]).unwrap().spiffe_id,
+            "spiffe://acme.example/agent/a"
+        );
+        assert_eq!(
+            Wanted::Name("a".into()).choose(vec![svid("agent/a", "")]).unwrap().spiffe_id,
+            "spiffe://acme.example/agent/a"
+        );
         assert_eq!(Wanted::Only.choose(Vec::new()).unwrap_err().fault(), Fault::Failed);
     }
 
     #[test]
     fn a_refusal_says_what_this_process_shows() {
         let text = explained(refused(&Status::new(Code::PermissionDenied, "no identity issued"), "s")).text();
-        assert!(text.contains(&format!("unix:uid:{}", rustix::process::geteuid().as_raw())) && text.contains("unix:path:/"), "{text}");
+        assert!(
+            text.contains(&format!("unix:uid:{}", rustix::process::geteuid().as_raw()))
+                && text.contains("unix:path:/"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -23,7 +23,8 @@ use crate::table::list;
 const TIMES: [&str; 5] = ["iat", "nbf", "exp", "auth_time", "updated_at"];
 
 /// The order in which claims are shown; the others follow in the order of the token.
-const FIRST: [&str; 11] = ["iss", "sub", "sub_iss", "act", "client_id", "aud", "scope", "jti", "iat", "nbf", "exp"];
+const FIRST: [&str; 11] =
+    ["iss", "sub", "sub_iss", "act", "client_id", "aud", "scope", "jti", "iat", "nbf", "exp"];
 
 /// A token whose parts were decoded and nothing more.
 struct Decoded {
@@ -50,7 +51,8 @@ struct Shown<'a> {
 pub(crate) fn run(arguments: &TokenShow, screen: &Screen) -> Result<(), Failure> {
     let text = secret_input::from_file(&arguments.file, "token")?;
     let token = token_of(text.expose_secret_str().unwrap_or_default()).to_owned();
-    let decoded = decode(&token).map_err(|why| Failure::usage(format!("this is no token that can be read: {why}")))?;
+    let decoded =
+        decode(&token).map_err(|why| Failure::usage(format!("this is no token that can be read: {why}")))?;
     let verified = match &arguments.issuer {
         None => None,
         Some(issuer) => {
@@ -61,7 +63,9 @@ pub(crate) fn run(arguments: &TokenShow, screen: &Screen) -> Result<(), Failure>
     let now = SystemClock.now();
     let reason = verified.as_ref().and_then(|verified| verified.as_ref().err()).map(ToString::to_string);
     let expires = time(decoded.claims.get("exp"));
-    let times = TIMES.iter().filter_map(|name| Some(((*name).to_owned(), time(decoded.claims.get(*name))?.to_string().into())));
+    let times = TIMES
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), time(decoded.claims.get(*name))?.to_string().into())));
     let shown = Shown {
         verified: matches!(verified, Some(Ok(()))),
         reason: reason.clone(),
@@ -74,7 +78,10 @@ pub(crate) fn run(arguments: &TokenShow, screen: &Screen) -> Result<(), Failure>
     // Whether it verifies counts, also if nobody reads what it says.
     let printed = screen.show(&shown, || describe(screen, &shown, arguments, now));
     match (reason, &arguments.issuer) {
-        (Some(reason), Some(issuer)) => Err(Failure::new(Fault::Failed, format!("the token does not verify as one of {issuer}: {reason}"))),
+        (Some(reason), Some(issuer)) => Err(Failure::new(
+            Fault::Failed,
+            format!("the token does not verify as one of {issuer}: {reason}"),
+        )),
         _ => printed,
     }
 }
@@ -101,7 +108,11 @@ fn decode(token: &str) -> Result<Decoded, &'static str> {
     let (header, payload) = match parts.as_slice() {
         [header, payload, _signature] => (header, payload),
         [_, _, _, _, _] => return Err("it is encrypted (JWE); only its recipient can read it"),
-        _ => return Err("it is not a JWT of three parts; it may be an opaque token, which only its issuer understands"),
+        _ => {
+            return Err(
+                "it is not a JWT of three parts; it may be an opaque token, which only its issuer understands",
+            );
+        }
     };
     let object = |part: &str| {
         let bytes = URL_SAFE_NO_PAD.decode(part).map_err(|_| "a part of it is not base64url")?;
@@ -111,20 +122,32 @@ fn decode(token: &str) -> Result<Decoded, &'static str> {
 }
 
 /// Verifies signature, issuer and times. The audience is not checked here.
-async fn verify(client: &IssuerClient, issuer: &Issuer, token: &str, decoded: &Decoded) -> Result<Result<(), TokenError>, Failure> {
+async fn verify(
+    client: &IssuerClient,
+    issuer: &Issuer,
+    token: &str,
+    decoded: &Decoded,
+) -> Result<Result<(), TokenError>, Failure> {
     let subject = decoded.claims.get("sub").and_then(Value::as_str).unwrap_or_default();
-    let is_svid = subject.starts_with("spiffe://") && decoded.header.get("typ").and_then(Value::as_str) != Some("at+jwt");
-    let place = |metadata: &Metadata| if is_svid { metadata.spiffe_bundle_endpoint.clone() } else { metadata.jwks_uri.clone() };
+    let is_svid = subject.starts_with("spiffe://")
+        && decoded.header.get("typ").and_then(Value::as_str) != Some("at+jwt");
+    let place = |metadata: &Metadata| {
+        if is_svid { metadata.spiffe_bundle_endpoint.clone() } else { metadata.jwks_uri.clone() }
+    };
     let metadata = client.metadata(|metadata| place(metadata).is_some()).await?;
     let now = SystemClock.now();
-    let keys_at = place(&metadata).ok_or_else(|| Failure::failed(format!("the issuer {issuer} does not say where its keys are")))?;
+    let keys_at = place(&metadata)
+        .ok_or_else(|| Failure::failed(format!("the issuer {issuer} does not say where its keys are")))?;
     let keys = client.json::<Value>(&keys_at).await?;
     let keys = KeySet::from_json(keys.to_string().as_bytes());
-    let keys = keys.map_err(|error| Failure::caused(Fault::Failed, &format!("the keys of {issuer} cannot be used"), &error))?;
+    let keys = keys.map_err(|error| {
+        Failure::caused(Fault::Failed, &format!("the keys of {issuer} cannot be used"), &error)
+    })?;
     if is_svid {
         let verified = jwt_svid::peek_trust_domain(token).and_then(|domain| {
             let audiences = decoded.claims.get("aud");
-            let first = audiences.and_then(|aud| aud.as_str().or_else(|| aud.get(0)?.as_str())).unwrap_or_default();
+            let first =
+                audiences.and_then(|aud| aud.as_str().or_else(|| aud.get(0)?.as_str())).unwrap_or_default();
             jwt_svid::verify_containing(token, &keys, &domain, first, now, None).map(drop)
         });
         return Ok(verified);
@@ -132,16 +155,23 @@ async fn verify(client: &IssuerClient, issuer: &Issuer, token: &str, decoded: &D
     // Our own form is the stricter one; every other issuer's is the foreign one.
     let expect = Expect { issuer, keys: &keys, now, profile: Profile::Own, memo: None };
     let own = access_token::verify(token, &expect);
-    Ok(own.or_else(|_| access_token::verify(token, &Expect { profile: Profile::Foreign, ..expect })).map(drop))
+    Ok(own
+        .or_else(|_| access_token::verify(token, &Expect { profile: Profile::Foreign, ..expect }))
+        .map(drop))
 }
 
 fn time(claim: Option<&Value>) -> Option<Timestamp> {
     // Some issuers write fractions (RFC 7519 §2 allows them).
-    let seconds = claim?.as_u64().or_else(|| claim?.as_f64().filter(|s| (0.0..1e12).contains(s)).map(whole))?;
+    let seconds =
+        claim?.as_u64().or_else(|| claim?.as_f64().filter(|s| (0.0..1e12).contains(s)).map(whole))?;
     Some(Timestamp::from_secs(seconds))
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "its caller has checked the range")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "its caller has checked the range"
+)]
 fn whole(seconds: f64) -> u64 {
     seconds as u64
 }
@@ -181,7 +211,11 @@ fn tree(chain: &[String]) -> String {
 /// `2026-11-27T10:00:00.000Z (in 4m 48s)`
 fn moment(at: Timestamp, now: Timestamp) -> String {
     let seconds = |span: Duration| Lifetime(Duration::from_secs(span.as_secs()));
-    if at > now { format!("{at} (in {})", seconds(at.since(now))) } else { format!("{at} ({} ago)", seconds(now.since(at))) }
+    if at > now {
+        format!("{at} (in {})", seconds(at.since(now)))
+    } else {
+        format!("{at} ({} ago)", seconds(now.since(at)))
+    }
 }
 
 fn describe(screen: &Screen, shown: &Shown<'_>, arguments: &TokenShow, now: Timestamp) -> String {
@@ -222,11 +256,11 @@ mod tests {
 
     #[test]
     fn the_chain_goes_from_the_person_to_the_current_actor() {
-        let claims = claims(&json!({"sub": "riley", "act": {"sub": "spiffe://a/b", "act": {"sub": "spiffe://a/a"}}}));
+        let claims =
+            claims(&json!({"sub": "riley", "act": {"sub": "spiffe://a/b", "act": {"sub": "spiffe://a/a"}}}));
         let chain = chain(&claims);
         assert_eq!(chain, ["riley", "spiffe://a/a", "spiffe://a/b"]);
-        let expected =
-            "riley   (the person for whom everything is done)\n└─ spiffe://a/a   (has passed it on)\n   └─ spiffe://a/b   (acts now)";
+        let expected = "riley   (the person for whom everything is done)\n└─ spiffe://a/a   (has passed it on)\n   └─ spiffe://a/b   (acts now)";
         assert_eq!(tree(&chain), expected);
     }
 
@@ -250,9 +284,13 @@ mod tests {
     #[test]
     fn what_is_no_jwt_is_told_apart() {
         assert!(decode("e30.e30.").is_ok());
-        for (bad, why) in
-            [("opaque", "opaque"), ("a.b.c.d.e", "encrypted"), ("!.e30.x", "base64url"), ("W10.e30.x", "JSON object"), ("", "opaque")]
-        {
+        for (bad, why) in [
+            ("opaque", "opaque"),
+            ("a.b.c.d.e", "encrypted"),
+            ("!.e30.x", "base64url"),
+            ("W10.e30.x", "JSON object"),
+            ("", "opaque"),
+        ] {
             assert!(decode(bad).err().unwrap().contains(why), "{bad}");
         }
     }

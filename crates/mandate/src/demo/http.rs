@@ -29,8 +29,8 @@ impl Reply {
         (200..300).contains(&self.status)
     }
 
-    /// Whether it is an OAuth error of a server that understood the request and refused it (RFC 6749 §5.2, RFC 6750 §3.1). A
-    /// server that fails, or that asks to try again later, has refused nothing.
+    /// Whether it is an OAuth error of a server that understood the request and refused it (RFC 6749 §5.2,
+    /// RFC 6750 §3.1). A server that fails, or that asks to try again later, has refused nothing.
     pub(super) fn is_refusal(&self) -> bool {
         matches!(self.status, 400 | 401 | 403) && self.text_member("error").is_some()
     }
@@ -57,18 +57,31 @@ impl Reply {
         let error = self.text_member("error").unwrap_or_default();
         let why = self.text_member("error_description").unwrap_or_default();
         let code = why.split(':').next().unwrap_or_default();
-        [self.status.to_string(), error, code.to_owned()].iter().filter(|part| !part.is_empty()).cloned().collect::<Vec<_>>().join(" ")
+        [self.status.to_string(), error, code.to_owned()]
+            .iter()
+            .filter(|part| !part.is_empty())
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
 impl Http {
     pub(super) fn new() -> Result<Self, DemoError> {
         #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
-        let client = reqwest::Client::builder().redirect(Policy::none()).no_proxy().tls_certs_only(NO_AUTHORITIES).build();
+        let client = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .no_proxy()
+            .tls_certs_only(NO_AUTHORITIES)
+            .build();
         client.map(Self).map_err(DemoError::Http)
     }
 
-    async fn send(&self, request: reqwest::RequestBuilder, bearer: Option<&Secret>) -> Result<Reply, DemoError> {
+    async fn send(
+        &self,
+        request: reqwest::RequestBuilder,
+        bearer: Option<&Secret>,
+    ) -> Result<Reply, DemoError> {
         let request = match bearer {
             Some(secret) => {
                 let text = format!("Bearer {}", secret.expose_secret_str().unwrap_or_default());
@@ -94,7 +107,12 @@ impl Http {
         self.send(self.0.get(url), bearer).await
     }
 
-    pub(super) async fn post_json(&self, url: &str, bearer: Option<&Secret>, body: &Value) -> Result<Reply, DemoError> {
+    pub(super) async fn post_json(
+        &self,
+        url: &str,
+        bearer: Option<&Secret>,
+        body: &Value,
+    ) -> Result<Reply, DemoError> {
         self.send(self.0.post(url).json(body), bearer).await
     }
 
@@ -102,7 +120,12 @@ impl Http {
         self.send(self.0.post(url).form(form), None).await
     }
 
-    pub(super) async fn post_form_with_cookie(&self, url: &str, form: &[(&str, String)], cookie: &str) -> Result<Reply, DemoError> {
+    pub(super) async fn post_form_with_cookie(
+        &self,
+        url: &str,
+        form: &[(&str, String)],
+        cookie: &str,
+    ) -> Result<Reply, DemoError> {
         self.send(self.0.post(url).form(form).header("cookie", cookie), None).await
     }
 }
@@ -113,11 +136,19 @@ mod tests {
 
     #[test]
     fn a_server_that_fails_has_refused_nothing() {
-        let reply = |status, body: &str| Reply { status, headers: reqwest::header::HeaderMap::new(), body: body.into() };
+        let reply = |status, body: &str| Reply {
+            status,
+            headers: reqwest::header::HeaderMap::new(),
+            body: body.into(),
+        };
         assert!(reply(403, r#"{"error":"insufficient_scope"}"#).is_refusal());
-        for (status, body) in
-            [(500, r#"{"error":"server_error"}"#), (503, ""), (429, r#"{"error":"x"}"#), (403, "a proxy's page"), (200, "{}")]
-        {
+        for (status, body) in [
+            (500, r#"{"error":"server_error"}"#),
+            (503, ""),
+            (429, r#"{"error":"x"}"#),
+            (403, "a proxy's page"),
+            (200, "{}"),
+        ] {
             assert!(!reply(status, body).is_refusal(), "{status} {body}");
         }
     }

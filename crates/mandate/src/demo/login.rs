@@ -40,7 +40,8 @@ pub(super) async fn log_in(
     let verifier = random(entropy);
     let state = random(entropy);
     let challenge = URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes()));
-    let mut url = Url::parse(&format!("{issuer}/authorize")).map_err(|error| unexpected("the issuer", error))?;
+    let mut url =
+        Url::parse(&format!("{issuer}/authorize")).map_err(|error| unexpected("the issuer", error))?;
     url.query_pairs_mut()
         .append_pair("response_type", "code")
         .append_pair("client_id", client)
@@ -49,7 +50,8 @@ pub(super) async fn log_in(
         .append_pair("code_challenge", &challenge)
         .append_pair("code_challenge_method", "S256");
     let page = http.get(url.as_str(), None).await?;
-    let cookie = page.header("set-cookie").and_then(|value| value.split(';').next()).unwrap_or_default().to_owned();
+    let cookie =
+        page.header("set-cookie").and_then(|value| value.split(';').next()).unwrap_or_default().to_owned();
     let text = page.text();
     let csrf = csrf_in(&text).ok_or_else(|| unexpected("the login page", page.status))?.to_owned();
     let form = [
@@ -61,12 +63,14 @@ pub(super) async fn log_in(
     let answer = http.post_form_with_cookie(url.as_str(), &form, &cookie).await?;
     let location = answer.header("location").ok_or_else(|| DemoError::unexpected("the login", &answer))?;
     let back = Url::parse(location).map_err(|error| unexpected("the redirect", error))?;
-    let parameter = |wanted: &str| back.query_pairs().find(|(key, _)| key == wanted).map(|(_, value)| value.into_owned());
+    let parameter =
+        |wanted: &str| back.query_pairs().find(|(key, _)| key == wanted).map(|(_, value)| value.into_owned());
     // RFC 9207 §2.4 and RFC 6749 §10.12: an answer of somebody else, or to another request, is not used.
     if parameter("iss").as_deref() != Some(issuer) || parameter("state").as_deref() != Some(state.as_str()) {
         return Err(unexpected("the redirect", "another issuer or state"));
     }
-    let code = parameter("code").ok_or_else(|| unexpected("the redirect", parameter("error").unwrap_or_default()))?;
+    let code = parameter("code")
+        .ok_or_else(|| unexpected("the redirect", parameter("error").unwrap_or_default()))?;
     let form = [
         ("grant_type", GrantType::AuthorizationCode.to_string()),
         ("client_id", client.to_owned()),

@@ -65,7 +65,8 @@ async fn before(root: &Path, entropy: &dyn Entropy) -> Result<Telling, DemoError
     telling(&crm, &deeds)
 }
 
-/// What happened, from the CRM's own records. Refusals of the authorization server are in the server's own log.
+/// What happened, from the CRM's own records. Refusals of the authorization server are in the server's own
+/// log.
 fn telling(crm: &Crm, deeds: &Deeds) -> Result<Telling, DemoError> {
     let seen = mandate_crm::inspect(&crm.database)?;
     // Who changed something, as the resource itself recorded it.
@@ -73,7 +74,9 @@ fn telling(crm: &Crm, deeds: &Deeds) -> Result<Telling, DemoError> {
         .calls
         .iter()
         .filter(|call| call.method == "POST" && call.decision != "refused")
-        .filter_map(|call| Some(format!("{} by {}", call.sub.as_deref()?, call.act.as_deref()?.rsplit('/').next()?)))
+        .filter_map(|call| {
+            Some(format!("{} by {}", call.sub.as_deref()?, call.act.as_deref()?.rsplit('/').next()?))
+        })
         .collect();
     attributed_to.sort();
     attributed_to.dedup();
@@ -97,13 +100,20 @@ struct After {
     worked_with: Option<String>,
 }
 
-async fn after(root: &Path, store: &[String], entropy: &dyn Entropy, say: &impl Fn(&str)) -> Result<After, DemoError> {
+async fn after(
+    root: &Path,
+    store: &[String],
+    entropy: &dyn Entropy,
+    say: &impl Fn(&str),
+) -> Result<After, DemoError> {
     say("     starting a server …");
     let server = ControlPlane::start(root, store).await?;
     say("     a node of this machine joins …");
     let node = Node::start(root, &server).await?;
     let bound: Bound = Crm::bind().await?;
-    let program = std::env::current_exe().and_then(std::fs::canonicalize).map_err(|error| DemoError::start("this program", error))?;
+    let program = std::env::current_exe()
+        .and_then(std::fs::canonicalize)
+        .map_err(|error| DemoError::start("this program", error))?;
     let text = story::registry(&bound.url, &program, rustix::process::getuid().as_raw());
     let file = registry_file::parse(&text).map_err(|error| DemoError::Registry(error.to_string()))?;
     let began = Instant::now();
@@ -116,7 +126,8 @@ async fn after(root: &Path, store: &[String], entropy: &dyn Entropy, say: &impl 
     let (crm, _verifier) = bound.with_mandate(root, &server.issuer).await?;
 
     say("     Riley logs in, and her agent reads its mails …");
-    let riley = login::log_in(&server.issuer, CLIENT, CALLBACK, "riley", &Secret::new(password), entropy).await?;
+    let riley =
+        login::log_in(&server.issuer, CLIENT, CALLBACK, "riley", &Secret::new(password), entropy).await?;
     let orders = Orders::Mandate {
         crm: crm.url.clone(),
         issuer: server.issuer.clone(),
@@ -128,7 +139,8 @@ async fn after(root: &Path, store: &[String], entropy: &dyn Entropy, say: &impl 
     let telling = telling(&crm, &deeds)?;
     // The CRM's own record of the comment, and the token that made it.
     let seen = mandate_crm::inspect(&crm.database)?;
-    let comment = seen.calls.iter().find(|call| call.path.ends_with("/comments") && call.decision != "refused");
+    let comment =
+        seen.calls.iter().find(|call| call.path.ends_with("/comments") && call.decision != "refused");
     let worked_with = comment.and_then(|call| call.jti.clone());
     let timings = Timings {
         serve_ready_ms: server.start_ms(),
@@ -138,31 +150,57 @@ async fn after(root: &Path, store: &[String], entropy: &dyn Entropy, say: &impl 
         exchange_ms: deeds.exchange_ms.unwrap_or_default(),
         ..Timings::default()
     };
-    Ok(After { telling, deeds, stage: Stage { server, node, crm, root: root.to_owned() }, timings, riley, worked_with })
+    Ok(After {
+        telling,
+        deeds,
+        stage: Stage { server, node, crm, root: root.to_owned() },
+        timings,
+        riley,
+        worked_with,
+    })
 }
 
 /// What the audit log says about the telling with Mandate, and the refusals of it.
 async fn audit(after: &After) -> Result<(Evidence, Vec<AuditRecord>), DemoError> {
     let admin = &after.stage.server.admin;
-    let refused =
-        AuditQuery { agent: Some(AGENT.to_owned()), outcome: Some("refused".to_owned()), limit: Some(1000), ..AuditQuery::default() };
+    let refused = AuditQuery {
+        agent: Some(AGENT.to_owned()),
+        outcome: Some("refused".to_owned()),
+        limit: Some(1000),
+        ..AuditQuery::default()
+    };
     let refusals = admin.audit_records(&refused).await?;
     let cause = match &after.worked_with {
         None => None,
-        Some(jti) => {
-            admin.audit_records(&AuditQuery { jti: Some(jti.clone()), ..AuditQuery::default() }).await?.first().and_then(|record| {
+        Some(jti) => admin
+            .audit_records(&AuditQuery { jti: Some(jti.clone()), ..AuditQuery::default() })
+            .await?
+            .first()
+            .and_then(|record| {
                 let (sub, act) = (record.sub.clone()?, record.act.as_ref()?.actor.sub.clone());
                 Some(Cause { sub, act, jti: jti.clone(), record: record.id.clone() })
-            })
-        }
+            }),
     };
     let own = after.deeds.spiffe_id.as_deref().unwrap_or_default();
     let with_both_names = report::with_both_names(&refusals, own);
-    Ok((Evidence { refusals_with_both_names: with_both_names, comment_caused_by: cause, ..Evidence::default() }, refusals))
+    Ok((
+        Evidence {
+            refusals_with_both_names: with_both_names,
+            comment_caused_by: cause,
+            ..Evidence::default()
+        },
+        refusals,
+    ))
 }
 
-/// Plays the story twice in `root` and checks the result. `store` are the options of `mandate serve` that name its database.
-pub(crate) async fn play(root: &Path, store: &[String], entropy: &dyn Entropy, say: impl Fn(&str)) -> Result<Played, DemoError> {
+/// Plays the story twice in `root` and checks the result. `store` are the options of `mandate serve` that
+/// name its database.
+pub(crate) async fn play(
+    root: &Path,
+    store: &[String],
+    entropy: &dyn Entropy,
+    say: impl Fn(&str),
+) -> Result<Played, DemoError> {
     say("1/3  With one shared key: the agent holds the key of a service account …");
     let before = before(root, entropy).await?;
     say("2/3  With Mandate: the agent has an identity of its own and acts for Riley …");
@@ -209,8 +247,8 @@ impl Played {
         )
     }
 
-    /// Where everything is, for a user who wants to inspect it: commands that work as they are printed, even if this program is
-    /// not in `PATH`.
+    /// Where everything is, for a user who wants to inspect it: commands that work as they are printed, even
+    /// if this program is not in `PATH`.
     pub(crate) fn addresses(&self, program: &Path) -> String {
         let Stage { server, node, crm, root } = &self.stage;
         let (mandate, dir, socket) = (quoted(program), quoted(&server.dir), quoted(&node.socket));
@@ -228,7 +266,8 @@ impl Played {
 /// A path as one word of a shell.
 fn quoted(path: &Path) -> String {
     let text = path.to_string_lossy();
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '+' | ':' | '@' | '%');
+    let plain =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.' | '+' | ':' | '@' | '%');
     if text.chars().all(plain) { text.into_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 

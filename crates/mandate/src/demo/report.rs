@@ -33,18 +33,29 @@ pub(super) struct Telling {
 
 /// How many changes the CRM refused because the token lacks the scope. Other failures are not refusals.
 pub(super) fn refused_by_crm(calls: &[Call]) -> usize {
-    calls.iter().filter(|call| call.method == "POST" && call.status == 403 && call.reason == "insufficient_scope").count()
+    calls
+        .iter()
+        .filter(|call| call.method == "POST" && call.status == 403 && call.reason == "insufficient_scope")
+        .count()
 }
 
 /// How many exchanges were refused because the agent asked for more than its ceiling.
 pub(super) fn refused_by_mandate(refusals: &[AuditRecord]) -> usize {
-    refusals.iter().filter(|record| record.kind == "exchange" && record.outcome == "refused" && record.reason == BEYOND).count()
+    refusals
+        .iter()
+        .filter(|record| record.kind == "exchange" && record.outcome == "refused" && record.reason == BEYOND)
+        .count()
 }
 
 /// How many of these refusals name both Riley and the agent.
 pub(super) fn with_both_names(refusals: &[AuditRecord], agent: &str) -> usize {
     let names_agent = |record: &AuditRecord| record.act.as_ref().is_some_and(|act| act.actor.sub == agent);
-    refusals.iter().filter(|record| record.reason == BEYOND && record.sub.as_deref() == Some("riley") && names_agent(record)).count()
+    refusals
+        .iter()
+        .filter(|record| {
+            record.reason == BEYOND && record.sub.as_deref() == Some("riley") && names_agent(record)
+        })
+        .count()
 }
 
 /// What the audit log says about it.
@@ -130,9 +141,18 @@ impl Report {
             (after.refused_by_crm == attempts, "after: every attempt is refused by the CRM"),
             (after.faults.is_empty(), "after: every answer is a success or a refusal"),
             (audit.verified, "audit: the log verifies"),
-            (audit.refusals_with_both_names == attempts, "audit: every refusal names the person and the agent"),
-            (audit.comment_caused_by.as_ref().is_some_and(|c| c.sub == "riley"), "audit: one query from the CRM's token id to the person"),
-            (stopped.call.as_deref() == Some("401 invalid_token revoked"), "stop: the CRM refuses the stopped agent's token as revoked"),
+            (
+                audit.refusals_with_both_names == attempts,
+                "audit: every refusal names the person and the agent",
+            ),
+            (
+                audit.comment_caused_by.as_ref().is_some_and(|c| c.sub == "riley"),
+                "audit: one query from the CRM's token id to the person",
+            ),
+            (
+                stopped.call.as_deref() == Some("401 invalid_token revoked"),
+                "stop: the CRM refuses the stopped agent's token as revoked",
+            ),
             (stopped.identity.is_some(), "stop: the node refuses the stopped agent an identity"),
             (
                 stopped.exchange.as_ref().is_some_and(|said| said.ends_with("agent_not_active")),
@@ -148,19 +168,36 @@ impl Report {
     pub(super) fn side_by_side(&self, screen: &Screen) -> String {
         let (before, after) = (&self.before, &self.after);
         let yes = |done: bool| if done { "done" } else { "NOT done" }.to_owned();
-        let names = |list: &[String]| if list.is_empty() { "nobody can tell".to_owned() } else { list.join(", ") };
+        let names =
+            |list: &[String]| if list.is_empty() { "nobody can tell".to_owned() } else { list.join(", ") };
         let row = |what: &str, a: String, b: String| vec![what.to_owned(), a, b];
         table(
             screen,
             &["", "ONE SHARED KEY", "MANDATE"],
             vec![
                 row("The task: a comment on the case", yes(before.task_done), yes(after.task_done)),
-                row("Opportunities closed", before.opportunities_closed.to_string(), after.opportunities_closed.to_string()),
+                row(
+                    "Opportunities closed",
+                    before.opportunities_closed.to_string(),
+                    after.opportunities_closed.to_string(),
+                ),
                 row("Apology mails sent", before.mails_sent.to_string(), after.mails_sent.to_string()),
-                row("Refused when it asked for authority", before.refused_by_mandate.to_string(), after.refused_by_mandate.to_string()),
-                row("Refused by the CRM", before.refused_by_crm.to_string(), after.refused_by_crm.to_string()),
+                row(
+                    "Refused when it asked for authority",
+                    before.refused_by_mandate.to_string(),
+                    after.refused_by_mandate.to_string(),
+                ),
+                row(
+                    "Refused by the CRM",
+                    before.refused_by_crm.to_string(),
+                    after.refused_by_crm.to_string(),
+                ),
                 row("Who did it, says the CRM", names(&before.attributed_to), names(&after.attributed_to)),
-                row("How to stop it", "rotate the key for everybody".to_owned(), self.stopped.command.clone()),
+                row(
+                    "How to stop it",
+                    "rotate the key for everybody".to_owned(),
+                    self.stopped.command.clone(),
+                ),
                 row("Until the CRM refused it", String::new(), format!("{:.0} ms", self.timings.stop_ms)),
             ],
         )
@@ -169,26 +206,46 @@ impl Report {
 
 /// The refusals. Equal ones are in one row, with their number and one record as an example.
 pub(super) fn evidence(screen: &Screen, records: &[AuditRecord]) -> String {
-    table(screen, &["REFUSED", "PERSON", "AGENT", "ASKED FOR", "REASON", "THE NEWEST RECORD"], grouped(records))
+    table(
+        screen,
+        &["REFUSED", "PERSON", "AGENT", "ASKED FOR", "REASON", "THE NEWEST RECORD"],
+        grouped(records),
+    )
 }
 
 fn grouped(records: &[AuditRecord]) -> Vec<Vec<String>> {
     let mut groups: Vec<(Vec<String>, usize, &str)> = Vec::new();
     for record in records {
-        let agent = record.act.as_ref().map(|act| act.actor.sub.rsplit('/').next().unwrap_or_default().to_owned()).unwrap_or_default();
-        let asked = record.asked.as_ref().and_then(|asked| asked.get("scope")).and_then(|scope| scope.as_str()).unwrap_or_default();
-        let alike = vec![record.sub.clone().unwrap_or_default(), agent, asked.to_owned(), record.reason.clone()];
+        let agent = record
+            .act
+            .as_ref()
+            .map(|act| act.actor.sub.rsplit('/').next().unwrap_or_default().to_owned())
+            .unwrap_or_default();
+        let asked = record
+            .asked
+            .as_ref()
+            .and_then(|asked| asked.get("scope"))
+            .and_then(|scope| scope.as_str())
+            .unwrap_or_default();
+        let alike =
+            vec![record.sub.clone().unwrap_or_default(), agent, asked.to_owned(), record.reason.clone()];
         match groups.iter_mut().find(|(other, ..)| *other == alike) {
             Some((_, count, _)) => *count += 1,
             None => groups.push((alike, 1, &record.id)),
         }
     }
-    groups.into_iter().map(|(alike, count, id)| [vec![count.to_string()], alike, vec![id.to_owned()]].concat()).collect()
+    groups
+        .into_iter()
+        .map(|(alike, count, id)| [vec![count.to_string()], alike, vec![id.to_owned()]].concat())
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, Evidence, Report, Stopped, Telling, grouped, refused_by_crm, refused_by_mandate, with_both_names};
+    use super::{
+        Cause, Evidence, Report, Stopped, Telling, grouped, refused_by_crm, refused_by_mandate,
+        with_both_names,
+    };
     use mandate_api::admin::AuditRecord;
     use mandate_crm::Call;
 
@@ -207,7 +264,12 @@ mod tests {
         Report {
             before: telling(12, 12, 0),
             after: telling(0, 0, 24),
-            audit: Evidence { verified: true, size: 34, refusals_with_both_names: 24, comment_caused_by: Some(cause) },
+            audit: Evidence {
+                verified: true,
+                size: 34,
+                refusals_with_both_names: 24,
+                comment_caused_by: Some(cause),
+            },
             stopped: Stopped {
                 command: "c".into(),
                 call: Some("401 invalid_token revoked".into()),
@@ -248,7 +310,18 @@ mod tests {
     fn call(status: u16, reason: &str) -> Call {
         let (decision, path) = ("refused".to_owned(), "/outbox".to_owned());
         let (at, method) = (String::new(), "POST".to_owned());
-        Call { at, method, path, status, decision, reason: reason.to_owned(), sub: None, sub_iss: None, act: None, jti: None }
+        Call {
+            at,
+            method,
+            path,
+            status,
+            decision,
+            reason: reason.to_owned(),
+            sub: None,
+            sub_iss: None,
+            act: None,
+            jti: None,
+        }
     }
 
     fn record(reason: &str, sub: &str, scope: &str) -> AuditRecord {
@@ -262,21 +335,40 @@ mod tests {
 
     #[test]
     fn a_fault_of_either_server_counts_as_no_refusal() {
-        let calls = [call(403, "insufficient_scope"), call(503, "keys_unavailable"), call(401, "expired"), call(500, "ok")];
+        let calls = [
+            call(403, "insufficient_scope"),
+            call(503, "keys_unavailable"),
+            call(401, "expired"),
+            call(500, "ok"),
+        ];
         assert_eq!(refused_by_crm(&calls), 1);
-        let records = [record("scope_beyond_ceiling", "riley", "send:mail"), record("agent_not_active", "riley", "send:mail")];
+        let records = [
+            record("scope_beyond_ceiling", "riley", "send:mail"),
+            record("agent_not_active", "riley", "send:mail"),
+        ];
         assert_eq!(refused_by_mandate(&records), 1);
-        let records = [record("scope_beyond_ceiling", "riley", "send:mail"), record("scope_beyond_ceiling", "sam", "send:mail")];
+        let records = [
+            record("scope_beyond_ceiling", "riley", "send:mail"),
+            record("scope_beyond_ceiling", "sam", "send:mail"),
+        ];
         assert_eq!((with_both_names(&records, AGENT), with_both_names(&records, "another")), (1, 0));
     }
 
     #[test]
     fn the_evidence_has_one_row_for_each_thing_that_was_refused() {
         let records: Vec<AuditRecord> = (0..6)
-            .map(|at| record("scope_beyond_ceiling", "riley", if at % 2 == 0 { "send:mail" } else { "write:opportunities" }))
+            .map(|at| {
+                record(
+                    "scope_beyond_ceiling",
+                    "riley",
+                    if at % 2 == 0 { "send:mail" } else { "write:opportunities" },
+                )
+            })
             .collect();
         let row = |scope: &str| {
-            ["3", "riley", "support-agent", scope, "scope_beyond_ceiling", &format!("record of {scope}")].map(str::to_owned).to_vec()
+            ["3", "riley", "support-agent", scope, "scope_beyond_ceiling", &format!("record of {scope}")]
+                .map(str::to_owned)
+                .to_vec()
         };
         assert_eq!(grouped(&records), [row("send:mail"), row("write:opportunities")]);
     }

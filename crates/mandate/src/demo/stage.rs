@@ -23,8 +23,8 @@ use crate::shutdown;
 /// How long a child may take until it is ready.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
-/// A child process that ends with the demo: it is told when the demo ends normally, and watches its standard input in case
-/// the demo is killed.
+/// A child process that ends with the demo: it is told when the demo ends normally, and watches its standard
+/// input in case the demo is killed.
 pub(super) struct Role {
     _child: Child,
     _stdin: Option<ChildStdin>,
@@ -45,7 +45,8 @@ async fn start(what: &'static str, arguments: &[&str], dir: &Path, input: &str) 
     let log = Dir::open(dir).and_then(|dir| dir.create(format!("{what}.log"), 0o600));
     let log = log.map_err(|error| DemoError::file(&log_path, std::io::Error::other(error)))?;
     let mut command = Command::new(this_program()?);
-    // The environment of the user who runs the demo may name the directory and the database of another server.
+    // The environment of the user who runs the demo may name the directory and the database of another
+    // server.
     for name in ["MANDATE_DIR", "MANDATE_STORE", "MANDATE_STORE_PASSWORD_FILE"] {
         command.env_remove(name);
     }
@@ -82,14 +83,23 @@ async fn start(what: &'static str, arguments: &[&str], dir: &Path, input: &str) 
 /// Runs `mandate ARGUMENTS` to its end, as an operator would.
 pub(super) async fn command(arguments: &[&str]) -> Result<(), DemoError> {
     let mut command = Command::new(this_program()?);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true);
     // The environment of the user who runs the demo may name another server.
     for name in ["MANDATE_DIR", "MANDATE_ADMIN_URL", "MANDATE_ADMIN_TOKEN_FILE"] {
         command.env_remove(name);
     }
     let what = "the operator's command";
     let output = command.output().await.map_err(|error| DemoError::start(what, error))?;
-    if output.status.success() { Ok(()) } else { Err(DemoError::start(what, String::from_utf8_lossy(&output.stderr).trim())) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(DemoError::start(what, String::from_utf8_lossy(&output.stderr).trim()))
+    }
 }
 
 fn text_of(path: &Path) -> String {
@@ -131,7 +141,13 @@ impl ControlPlane {
         arguments.extend(store.iter().map(String::as_str));
         let role = start("serve", &arguments, root, "").await?;
         let admin = AdminClient::new(Endpoint::Socket(member(&role.ready, "admin_socket")?.into()));
-        Ok(Self { issuer: member(&role.ready, "issuer")?, node_server: member(&role.ready, "node_server")?, admin, dir, role })
+        Ok(Self {
+            issuer: member(&role.ready, "issuer")?,
+            node_server: member(&role.ready, "node_server")?,
+            admin,
+            dir,
+            role,
+        })
     }
 
     pub(super) fn start_ms(&self) -> f64 {
@@ -150,7 +166,18 @@ impl Node {
         let token = server.admin.join_token(&JoinTokenRequest::default()).await?;
         let socket = root.join("agent.sock");
         let (dir, socket_text) = (text_of(&root.join("node")), text_of(&socket));
-        let arguments = ["node", "run", "--dir", &dir, "--server", &server.node_server, "--join-token-file", "-", "--socket", &socket_text];
+        let arguments = [
+            "node",
+            "run",
+            "--dir",
+            &dir,
+            "--server",
+            &server.node_server,
+            "--join-token-file",
+            "-",
+            "--socket",
+            &socket_text,
+        ];
         let role = start("node", &arguments, root, &format!("{}\n", token.token)).await?;
         Ok(Self { role, socket })
     }
@@ -174,7 +201,8 @@ impl Drop for Crm {
 }
 
 async fn bind() -> Result<(TcpListener, String), DemoError> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(|error| DemoError::start("the CRM", error))?;
+    let listener =
+        TcpListener::bind("127.0.0.1:0").await.map_err(|error| DemoError::start("the CRM", error))?;
     let address = listener.local_addr().map_err(|error| DemoError::start("the CRM", error))?;
     Ok((listener, format!("http://{address}")))
 }
@@ -211,8 +239,16 @@ impl Bound {
         let bad = |error: &dyn std::fmt::Display| DemoError::start("the CRM", error.to_string());
         let issuer: Issuer = issuer.parse().map_err(|error| bad(&error))?;
         let resource: ResourceUri = self.url.parse().map_err(|error| bad(&error))?;
-        let verifier = Verifier::builder(issuer, resource).scopes_supported(mandate_crm::scopes()).build().map_err(|error| bad(&error))?;
-        let crm = Crm::serve(self.listener, self.url, root.join("crm-after.db"), Protection::Mandate(verifier.clone()));
+        let verifier = Verifier::builder(issuer, resource)
+            .scopes_supported(mandate_crm::scopes())
+            .build()
+            .map_err(|error| bad(&error))?;
+        let crm = Crm::serve(
+            self.listener,
+            self.url,
+            root.join("crm-after.db"),
+            Protection::Mandate(verifier.clone()),
+        );
         verifier.ready().await;
         Ok((crm, verifier))
     }

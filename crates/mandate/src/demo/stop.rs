@@ -1,4 +1,5 @@
-//! Stopping the agent while it works: one command of an operator, and everything that is refused from then on.
+//! Stopping the agent while it works: one command of an operator, and everything that is refused from then
+//! on.
 
 use std::time::{Duration, Instant};
 
@@ -37,15 +38,23 @@ pub(super) struct Spans {
     pub(super) identity_ms: f64,
 }
 
-/// Gives the agent a fresh identity and token, suspends it with the command that an operator would type, and repeats all
-/// requests until they are refused.
-pub(super) async fn stop(server: &ControlPlane, crm: &Crm, node: &Node, riley: &Secret) -> Result<(Stopped, Spans), DemoError> {
+/// Gives the agent a fresh identity and token, suspends it with the command that an operator would type, and
+/// repeats all requests until they are refused.
+pub(super) async fn stop(
+    server: &ControlPlane,
+    crm: &Crm,
+    node: &Node,
+    riley: &Secret,
+) -> Result<(Stopped, Spans), DemoError> {
     // This process runs the same program as the same user, so the node attests it as the agent too.
     let identity = || fetch_svid(&node.socket, &server.issuer);
     let svid = identity().await?.map_err(DemoError::Workload)?;
     let exchange = Exchange::new(&server.issuer, &crm.url, Secret::new(svid.svid), riley.clone())?;
     let reply = exchange.ask("read:cases").await?;
-    let token = reply.text_member("access_token").map(Secret::new).ok_or_else(|| DemoError::unexpected("the exchange", &reply))?;
+    let token = reply
+        .text_member("access_token")
+        .map(Secret::new)
+        .ok_or_else(|| DemoError::unexpected("the exchange", &reply))?;
     let (http, case) = (Http::new()?, format!("{}/cases/{CASE}", crm.url));
     let reply = http.get(&case, Some(&token)).await?;
     if !reply.is_success() {

@@ -45,7 +45,9 @@ impl Login {
         let mut query = authorization(Some(CRM), Some(SCOPE));
         query.retain(|(name, _)| name != "redirect_uri");
         query.extend(form(&[("redirect_uri", &callback)]));
-        browser.open(Url::parse_with_params(&format!("{}/authorize", server.issuer()), &query).unwrap().as_str()).await;
+        browser
+            .open(Url::parse_with_params(&format!("{}/authorize", server.issuer()), &query).unwrap().as_str())
+            .await;
         Some(Self { server, browser, callback })
     }
 

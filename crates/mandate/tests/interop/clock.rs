@@ -1,4 +1,5 @@
-//! The machine's clock is set back and forward under the program as it is shipped: libfaketime tells it the time.
+//! The machine's clock is set back and forward under the program as it is shipped: libfaketime tells it the
+//! time.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,7 +14,8 @@ use crate::server::Server;
 
 /// Where Debian's package puts it.
 fn libfaketime() -> Option<PathBuf> {
-    let found = ["x86_64", "aarch64"].map(|cpu| PathBuf::from(format!("/usr/lib/{cpu}-linux-gnu/faketime/libfaketimeMT.so.1")));
+    let found = ["x86_64", "aarch64"]
+        .map(|cpu| PathBuf::from(format!("/usr/lib/{cpu}-linux-gnu/faketime/libfaketimeMT.so.1")));
     let found = found.into_iter().find(|library| library.exists());
     if found.is_none() {
         mandate_testkit::skipped("install libfaketime first; `cargo xtask interop` does");
@@ -115,7 +117,11 @@ impl Clocked {
 
     fn problems(&self) -> Vec<String> {
         let status: Value = serde_json::from_str(&self.server.run(&["status", "--json"], "")).unwrap();
-        let codes = status["problems"].as_array().unwrap().iter().map(|problem| problem["code"].as_str().unwrap().to_owned());
+        let codes = status["problems"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|problem| problem["code"].as_str().unwrap().to_owned());
         codes.collect()
     }
 }
@@ -135,7 +141,8 @@ const ACTS: [(&str, Option<&str>); 7] = [
     ("agent suspend support-agent", Some("agent activate support-agent")),
 ];
 
-/// Each act with a clock that is set back or forward just before it, and again before the revoked token is tried.
+/// Each act with a clock that is set back or forward just before it, and again before the revoked token is
+/// tried.
 #[tokio::test]
 async fn what_is_stopped_stays_dead_however_the_clock_is_set_around_it() {
     let steps = ["-40", "-600", "+60", "-3600", "+90", "-30", "+120"];

@@ -20,7 +20,11 @@ fn world(server: &Server) -> Value {
 
 fn is_revoked(answer: &Value) {
     assert_eq!(answer["scope"], SCOPE, "{answer}");
-    assert_eq!((&answer["before"]["active"], &answer["before"]["aud"]), (&true.into(), &CRM.into()), "{answer}");
+    assert_eq!(
+        (&answer["before"]["active"], &answer["before"]["aud"]),
+        (&true.into(), &CRM.into()),
+        "{answer}"
+    );
     assert_eq!(answer["after"], json!({ "active": false }), "{answer}");
 }
 
@@ -48,14 +52,17 @@ fn authlib(client: &str, method: &str, credential: &Value) -> Option<Result<Valu
     let mut input = world(&server);
     input["client"] = client.into();
     input["method"] = method.into();
-    let credential = if method == "private_key_jwt" { json!({ "key": keys["private"] }) } else { credential.clone() };
+    let credential =
+        if method == "private_key_jwt" { json!({ "key": keys["private"] }) } else { credential.clone() };
     input.as_object_mut().unwrap().extend(credential.as_object().unwrap().clone());
     Some(python.run("authlib_client.py", &[], &input).map(|out| serde_json::from_str(&out).unwrap()))
 }
 
 #[test]
 fn authlib_authenticates_by_a_secret_in_the_header_or_in_the_body() {
-    for (client, method, secret) in [("desk-app", "client_secret_basic", PLAIN_SECRET), ("post-app", "client_secret_post", CLIENT_SECRET)] {
+    for (client, method, secret) in
+        [("desk-app", "client_secret_basic", PLAIN_SECRET), ("post-app", "client_secret_post", CLIENT_SECRET)]
+    {
         let Some(answer) = authlib(client, method, &json!({ "secret": secret })) else { return };
         is_revoked(&answer.unwrap_or_else(|said| panic!("{client}: {said}")));
     }

@@ -57,7 +57,11 @@ authentication = "client_secret_basic"
 fn run(command: &mut Command, socket: &Path) -> String {
     let bin = Path::new(env!("CARGO_BIN_EXE_mandate")).parent().unwrap();
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
-    let output = command.env("PATH", path).env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", socket.display())).output().unwrap();
+    let output = command
+        .env("PATH", path)
+        .env("SPIFFE_ENDPOINT_SOCKET", format!("unix://{}", socket.display()))
+        .output()
+        .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let (out, err) = (text(output.stdout), text(output.stderr));
     assert!(output.status.success(), "{out}{err}");
@@ -74,7 +78,8 @@ fn agent_reads_what_it_may_and_a_revoked_person_writes_no_more(scripts: &Scripts
     // As an editor of another system saves it.
     std::fs::write(&secret, format!("\u{feff}{CLIENT_SECRET}\r\n")).unwrap();
     let issuer = server.issuer().to_owned();
-    let mut api = scripts.command(&format!("api.{suffix}"), &[&issuer, &own_url, "notes-api", secret.to_str().unwrap()]);
+    let mut api = scripts
+        .command(&format!("api.{suffix}"), &[&issuer, &own_url, "notes-api", secret.to_str().unwrap()]);
     let mut api = Process::start(&mut api).unwrap();
     assert_eq!(api.line(), format!("The API listens on {own_url}, for tokens of {issuer}.\n"));
 
@@ -83,12 +88,16 @@ fn agent_reads_what_it_may_and_a_revoked_person_writes_no_more(scripts: &Scripts
     let token_file = server.dir().join("person.token");
     std::fs::write(&token_file, format!("\u{feff}{to_exchange}\r\n")).unwrap();
     let socket = server.start_node();
-    let mut agent = scripts.command(&format!("agent.{suffix}"), &[&issuer, &own_url, token_file.to_str().unwrap()]);
+    let mut agent =
+        scripts.command(&format!("agent.{suffix}"), &[&issuer, &own_url, token_file.to_str().unwrap()]);
     let said = run(&mut agent, &socket);
     let lines: Vec<&str> = said.lines().collect();
     assert_eq!(lines[..2], ["may read:notes", "read: 200 []"], "{said}");
     assert!(lines[2].starts_with("write: 403 ") && lines[2].contains("insufficient_scope"), "{said}");
-    assert!(lines[3].starts_with("asked for more: 400 ") && lines[3].contains("scope_beyond_ceiling"), "{said}");
+    assert!(
+        lines[3].starts_with("asked for more: 400 ") && lines[3].contains("scope_beyond_ceiling"),
+        "{said}"
+    );
 
     let hers = runtime.block_on(server.app().person_token("riley", Some(&own_url), None));
     #[expect(clippy::disallowed_methods, reason = "no_proxy comes first")]
@@ -96,7 +105,11 @@ fn agent_reads_what_it_may_and_a_revoked_person_writes_no_more(scripts: &Scripts
     let write = |token: &str| {
         let sent = http.post(format!("{own_url}/notes/new")).bearer_auth(token).body("hers").send();
         let response = runtime.block_on(sent).unwrap();
-        let challenge = response.headers().get("www-authenticate").map(|value| value.to_str().unwrap().to_owned()).unwrap_or_default();
+        let challenge = response
+            .headers()
+            .get("www-authenticate")
+            .map(|value| value.to_str().unwrap().to_owned())
+            .unwrap_or_default();
         (response.status().as_u16(), challenge, runtime.block_on(response.text()).unwrap())
     };
     let (status, _, note) = write(&hers);
@@ -125,7 +138,9 @@ fn the_examples_in_javascript_work_as_they_are_printed() {
     let Some(node) = NodeProgram::find() else { return };
     let node = examples(node, "javascript");
     if !node.folder.join("node_modules").is_dir() {
-        return mandate_testkit::skipped("run `npm ci` in examples/javascript first; `cargo xtask interop` does");
+        return mandate_testkit::skipped(
+            "run `npm ci` in examples/javascript first; `cargo xtask interop` does",
+        );
     }
     agent_reads_what_it_may_and_a_revoked_person_writes_no_more(&node, "mjs");
 }

@@ -27,7 +27,8 @@ impl Company {
     /// The provider, and a server that trusts it if `trusted` says so. `dana` is `u-4711` there.
     fn start(trusted: bool) -> Option<Self> {
         let node = NodeProgram::find()?;
-        let (provider, ready) = node.start("identity-provider.mjs", &json!({ "resources": { AUDIENCE: SCOPE, ELSEWHERE: SCOPE } }));
+        let (provider, ready) = node
+            .start("identity-provider.mjs", &json!({ "resources": { AUDIENCE: SCOPE, ELSEWHERE: SCOPE } }));
         let issuer = ready["issuer"].as_str().unwrap().to_owned();
         let declared = format!(
             r#"[[issuer]]
@@ -78,7 +79,11 @@ async fn an_agent_acts_for_a_person_whom_the_companys_provider_names() {
     let mandate = claims(&answer.member("access_token"));
     assert_eq!(mandate["iss"], company.app.issuer);
     assert_eq!(mandate["sub"], format!("{}#u-4711", company.issuer), "no person of ours can have this sub");
-    assert_eq!(mandate["sub_id"], json!({"format": "iss_sub", "iss": company.issuer, "sub": "u-4711"}), "RFC 9493");
+    assert_eq!(
+        mandate["sub_id"],
+        json!({"format": "iss_sub", "iss": company.issuer, "sub": "u-4711"}),
+        "RFC 9493"
+    );
     assert_eq!(mandate["act"]["sub"], company.spiffe_id);
     assert_eq!(mandate["aud"], CRM);
     assert_eq!(mandate["scope"], SCOPE);
@@ -93,7 +98,8 @@ async fn a_trusted_providers_other_tokens_and_other_people_are_refused() {
     let id_token_type = "urn:ietf:params:oauth:token-type:id_token";
     let as_id_token = company.exchange(&tokens["id_token"], id_token_type).await;
     assert_eq!(as_id_token.error(), "400 invalid_request", "{as_id_token:?}");
-    let as_ours = company.exchange(&tokens["access_token"], "urn:ietf:params:oauth:token-type:access_token").await;
+    let as_ours =
+        company.exchange(&tokens["access_token"], "urn:ietf:params:oauth:token-type:access_token").await;
     assert_eq!(as_ours.error(), "400 invalid_request", "somebody else's token is not ours; {as_ours:?}");
 
     let elsewhere = company.log_in("u-4711", ELSEWHERE);

@@ -51,12 +51,19 @@ async fn is_laid_out_well(browser: &Browser, what: &str, parts: &[&str]) {
         let layout = browser.ask(MEASURE).await;
         let what = format!("{what} at {width}");
         assert_eq!(layout["inner"], width, "{what}");
-        assert!(number(&layout, "scroll") <= f64::from(width), "{what}: scrolls sideways, {} wide", layout["scroll"]);
+        assert!(
+            number(&layout, "scroll") <= f64::from(width),
+            "{what}: scrolls sideways, {} wide",
+            layout["scroll"]
+        );
         let card = &layout["card"];
         let (left, right) = (number(card, "left"), number(card, "right"));
         assert!(left >= MARGIN && f64::from(width) - right >= MARGIN, "{what}: the card at {card}");
         for element in layout["boxes"].as_array().unwrap() {
-            assert!(number(element, "left") >= left && number(element, "right") <= right, "{what}: outside of the card: {element}");
+            assert!(
+                number(element, "left") >= left && number(element, "right") <= right,
+                "{what}: outside of the card: {element}"
+            );
             assert!(number(element, "bottom") > number(element, "top"), "{what}: not to be seen: {element}");
             assert!(number(element, "bottom") <= number(card, "bottom"), "{what}: below the card: {element}");
         }
@@ -89,13 +96,19 @@ async fn the_login_page_fits_phones_and_large_screens() {
     is_laid_out_well(&browser, "a usual request", &parts).await;
 
     browser.open(&url(&server, &authorization(None, None))).await;
-    is_laid_out_well(&browser, "a request for everything", &["support-app", "crm", SCOPE, "send:mail", host, server.issuer()]).await;
+    is_laid_out_well(
+        &browser,
+        "a request for everything",
+        &["support-app", "crm", SCOPE, "send:mail", host, server.issuer()],
+    )
+    .await;
 
     browser.fill("#name", "riley").await;
     browser.fill("#password", "a wrong password").await;
     browser.click("button[value=allow]").await;
     browser.text("[role=alert]").await;
-    is_laid_out_well(&browser, "a wrong password", &["The name or the password is wrong.", "support-app"]).await;
+    is_laid_out_well(&browser, "a wrong password", &["The name or the password is wrong.", "support-app"])
+        .await;
 
     browser.open(&url(&server, &form(&[("client_id", "nobody")]))).await;
     is_laid_out_well(&browser, "a refusal", &["This request is refused", "client_id"]).await;
@@ -112,10 +125,17 @@ async fn long_names_and_many_scopes_do_not_break_the_login_page() {
     let host = format!("{}.{}.{}.example:8443", "a".repeat(63), "b".repeat(63), "c".repeat(40));
     let redirect = format!("https://{host}/callback");
     let resource = format!("https://crm.acme.example/{}", "r".repeat(100));
-    let scopes: Vec<String> = (0..30).map(|n| if n == 7 { "s".repeat(128) } else { format!("scope-number-{n}:read.and-write") }).collect();
+    let scopes: Vec<String> = (0..30)
+        .map(|n| if n == 7 { "s".repeat(128) } else { format!("scope-number-{n}:read.and-write") })
+        .collect();
     let listed = scopes.iter().map(|scope| format!("\"{scope}\"")).collect::<Vec<_>>().join(", ");
     let others = (0..15)
-        .map(|n| format!("[[resource]]\nname = \"{}{n}\"\nuri = \"https://r{n}.example\"\nscopes = [{listed}]\n", "n".repeat(60)))
+        .map(|n| {
+            format!(
+                "[[resource]]\nname = \"{}{n}\"\nuri = \"https://r{n}.example\"\nscopes = [{listed}]\n",
+                "n".repeat(60)
+            )
+        })
         .collect::<Vec<_>>();
     let others = others.concat();
     let file = format!(
@@ -134,7 +154,8 @@ async fn long_names_and_many_scopes_do_not_break_the_login_page() {
         assert_eq!(page.answer.status, 200, "{what}: {page:?}");
         browser.open(&url(&server, &query)).await;
         let fixed = [client.as_str(), &host, server.issuer(), "Log in and allow", "Deny"];
-        let parts: Vec<&str> = fixed.into_iter().chain(target).chain(scopes.iter().map(String::as_str)).collect();
+        let parts: Vec<&str> =
+            fixed.into_iter().chain(target).chain(scopes.iter().map(String::as_str)).collect();
         is_laid_out_well(&browser, what, &parts).await;
     }
 }

@@ -1,7 +1,13 @@
 //! Mandate against software that others wrote: an identity provider, strict client libraries, a browser.
 //!
-//! If the other program is missing, a test reports that it did nothing; `cargo xtask interop` installs the programs.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a helper that fails is a test that fails")]
+//! If the other program is missing, a test reports that it did nothing; `cargo xtask interop` installs the
+//! programs.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a helper that fails is a test that fails"
+)]
 #![expect(clippy::print_stdout, reason = "a browser that cannot be ended is worth a word")]
 
 mod browser;

@@ -1,5 +1,6 @@
-//! The MCP SDKs for TypeScript and Python: an API refuses, its metadata (RFC 9728) names us, our metadata (RFC 8414) names
-//! the endpoints, a person logs in, and the token opens the API. The client is registered before.
+//! The MCP SDKs for TypeScript and Python: an API refuses, its metadata (RFC 9728) names us, our metadata
+//! (RFC 8414) names the endpoints, a person logs in, and the token opens the API. The client is registered
+//! before.
 
 use std::time::Duration;
 
@@ -38,9 +39,12 @@ impl Behind {
         let (issuer, resource) = (server.issuer().parse().unwrap(), crm.parse().unwrap());
         let database = dir.path().join("crm.db");
         runtime.block_on(async {
-            let verifier = Verifier::builder(issuer, resource).scopes_supported(mandate_crm::scopes()).build().unwrap();
+            let verifier =
+                Verifier::builder(issuer, resource).scopes_supported(mandate_crm::scopes()).build().unwrap();
             tokio::time::timeout(Duration::from_secs(30), verifier.ready()).await.unwrap();
-            tokio::spawn(async move { mandate_crm::serve(listener, &database, Protection::Mandate(verifier)).await });
+            tokio::spawn(async move {
+                mandate_crm::serve(listener, &database, Protection::Mandate(verifier)).await
+            });
         });
         Self { server, crm, _runtime: runtime, _dir: dir }
     }
@@ -55,7 +59,8 @@ impl Behind {
         });
         let answer = program.json(script, &input);
         assert_eq!(answer["status"], 200, "{client} {answer}");
-        // Some versions write a bare origin with a slash; the token is addressed to the resource as it is registered.
+        // Some versions write a bare origin with a slash; the token is addressed to the resource as it is
+        // registered.
         let asked = answer["asked"]["resource"].as_str().unwrap();
         assert_eq!(asked.trim_end_matches('/'), self.crm, "{client} {answer}");
         let token = claims(answer["token"].as_str().unwrap());
@@ -63,10 +68,14 @@ impl Behind {
             (&token["aud"], &token["sub"], &token["iss"]),
             (&self.crm.as_str().into(), &"riley".into(), &self.server.issuer().into())
         );
-        // The API's challenge names the scope that this route needs (RFC 6750 §3). They ask for only that, although the
-        // metadata names all scopes.
+        // The API's challenge names the scope that this route needs (RFC 6750 §3). They ask for only that,
+        // although the metadata names all scopes.
         assert_eq!(answer["asked"]["scope"], "read:cases", "{client} {answer}");
-        assert_eq!((&answer["scope"], &token["scope"]), (&"read:cases".into(), &"read:cases".into()), "{client} {answer}");
+        assert_eq!(
+            (&answer["scope"], &token["scope"]),
+            (&"read:cases".into(), &"read:cases".into()),
+            "{client} {answer}"
+        );
     }
 
     fn reached_by_all(&self, program: &Scripts, script: &str) {

@@ -17,6 +17,7 @@ fn pyjwt_accepts_an_access_token_where_it_is_addressed_and_nowhere_else() {
 
     let claims: Value = python.json("validate_access_token.py", &input(CRM));
     assert_eq!((&claims["aud"], &claims["scope"]), (&CRM.into(), &SCOPE.into()), "{claims}");
-    let refused = python.run("validate_access_token.py", &[], &input("https://wiki.acme.example")).unwrap_err();
+    let refused =
+        python.run("validate_access_token.py", &[], &input("https://wiki.acme.example")).unwrap_err();
     assert!(refused.starts_with("InvalidAudienceError"), "{refused}");
 }

@@ -43,8 +43,8 @@ scopes = ["read:cases"]
 /// A JWK Set for tests in which the portal has nothing to sign.
 pub(crate) const NO_KEYS: &str = r#"{"keys":[{"kty":"EC","crv":"P-256","x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
 
-/// A secret that is the same form-encoded: several clients put secrets into `Authorization: Basic` as they are, which
-/// RFC 6749 §2.3.1 does not allow.
+/// A secret that is the same form-encoded: several clients put secrets into `Authorization: Basic` as they
+/// are, which RFC 6749 §2.3.1 does not allow.
 pub(crate) const PLAIN_SECRET: &str = "letters-and-digits-0123456789";
 
 /// Applies a registry file and sets the secrets of everybody in it.

@@ -1,5 +1,5 @@
-//! A node that was away until its certificate had expired, under the programs as they are shipped: libfaketime moves the
-//! clock of server and node, since certificates live for an hour.
+//! A node that was away until its certificate had expired, under the programs as they are shipped:
+//! libfaketime moves the clock of server and node, since certificates live for an hour.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
@@ -35,7 +35,8 @@ impl Away {
     /// `mandate node run`, with a join token if there is one.
     fn node(&self, token: Option<&str>) -> std::process::Command {
         let at = |name: &str| self.server.dir().join(name);
-        let mut command = mandate(self.server.dir(), &["node", "run", "--json", "--server", self.server.node_address()]);
+        let mut command =
+            mandate(self.server.dir(), &["node", "run", "--json", "--server", self.server.node_address()]);
         command.arg("--dir").arg(at("node")).arg("--socket").arg(at("agent.sock"));
         if let Some(token) = token {
             fs::write(at("join.token"), token).unwrap();
@@ -68,7 +69,8 @@ impl Away {
     }
 
     fn join_token(&self) -> String {
-        let made: Value = serde_json::from_str(&self.server.run(&["node", "join-token", "--json"], "")).unwrap();
+        let made: Value =
+            serde_json::from_str(&self.server.run(&["node", "join-token", "--json"], "")).unwrap();
         made["token"].as_str().unwrap().to_owned()
     }
 
@@ -83,7 +85,9 @@ impl Away {
     fn is_refused(&self, what: &str) {
         let (code, said) = self.ends();
         assert_eq!(code, Some(3), "{what}: {said}");
-        for part in ["certificate expired at", "mandate node join-token", "--join-token-file", "--node-rejoin-grace"] {
+        for part in
+            ["certificate expired at", "mandate node join-token", "--join-token-file", "--node-rejoin-grace"]
+        {
             assert!(said.contains(part), "{what}: {part}: {said}");
         }
     }

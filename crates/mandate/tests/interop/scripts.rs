@@ -22,9 +22,11 @@ impl Scripts {
         command
     }
 
-    /// Runs a script to its end with `input` on standard input. What it says on standard error is the refusal.
+    /// Runs a script to its end with `input` on standard input. What it says on standard error is the
+    /// refusal.
     pub(crate) fn run(&self, script: &str, arguments: &[&str], input: &Value) -> Result<String, String> {
-        let mut child = self.command(script, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            self.command(script, arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // A script that failed at once has closed its standard input; its standard error says why.
         let _ = write!(child.stdin.take().unwrap(), "{input}");
         let output = child.wait_with_output().unwrap();

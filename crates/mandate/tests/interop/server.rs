@@ -75,14 +75,19 @@ impl Server {
         Self::start_in(tempfile::tempdir().unwrap(), &[], &[])
     }
 
-    /// Starts one in a directory, which may be that of an earlier one, with these options, and these variables in its
-    /// environment.
+    /// Starts one in a directory, which may be that of an earlier one, with these options, and these
+    /// variables in its environment.
     pub(crate) fn start_in(dir: TempDir, options: &[&str], environment: &[(&str, OsString)]) -> Self {
         let mut command = mandate(dir.path(), &["serve", "--json"]);
         command.args(options).envs(environment.iter().map(|(name, value)| (name, value)));
         let mut process = Process::start(&mut command).unwrap();
         let ready = process.json_line();
-        Self { processes: vec![process], issuer: text(&ready, "issuer"), node_address: text(&ready, "node_server"), dir }
+        Self {
+            processes: vec![process],
+            issuer: text(&ready, "issuer"),
+            node_address: text(&ready, "node_server"),
+            dir,
+        }
     }
 
     /// Kills it and everything beside it. Gives its directory.
@@ -113,7 +118,8 @@ impl Server {
     /// Runs an operator's command with this standard input; it must succeed. Gives its standard output.
     pub(crate) fn run(&self, arguments: &[&str], input: &str) -> String {
         let mut command = mandate(self.dir.path(), arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -128,9 +134,11 @@ impl Server {
         let socket = self.dir.path().join("workload.sock");
         let (token, path) = (token.to_str().unwrap(), socket.to_str().unwrap());
         let node_dir = self.dir.path().join("node");
-        let arguments = ["node", "run", "--json", "--dir", node_dir.to_str().unwrap(), "--server", &self.node_address];
+        let arguments =
+            ["node", "run", "--json", "--dir", node_dir.to_str().unwrap(), "--server", &self.node_address];
         let mut command = mandate(self.dir.path(), &arguments);
-        let mut process = Process::start(command.args(["--join-token-file", token, "--socket", path])).unwrap();
+        let mut process =
+            Process::start(command.args(["--join-token-file", token, "--socket", path])).unwrap();
         process.json_line();
         self.processes.push(process);
         socket
@@ -138,7 +146,8 @@ impl Server {
 
     /// A JWT-SVID for us, and the SPIFFE ID in it.
     pub(crate) fn svid(&self, socket: &Path) -> (String, String) {
-        let arguments = ["svid", "fetch", "--json", "--audience", &self.issuer, "--socket", socket.to_str().unwrap()];
+        let arguments =
+            ["svid", "fetch", "--json", "--audience", &self.issuer, "--socket", socket.to_str().unwrap()];
         let fetched: Value = serde_json::from_str(&self.run(&arguments, "")).unwrap();
         (text(&fetched, "svid"), text(&fetched, "spiffe_id"))
     }

@@ -43,7 +43,11 @@ impl Browser {
         let wanted = json!({ "capabilities": { "alwaysMatch": { "browserName": "chrome", "timeouts": { "implicit": PATIENCE.as_millis() }, "goog:chromeOptions": options } } });
         let session = match command_at(&http, &sessions, Some(wanted)).await {
             Ok(session) => format!("{sessions}/{}", text(&session["sessionId"])),
-            Err(error) if error["message"].as_str().is_some_and(|said| said.contains("cannot find Chrome binary")) => {
+            Err(error)
+                if error["message"]
+                    .as_str()
+                    .is_some_and(|said| said.contains("cannot find Chrome binary")) =>
+            {
                 mandate_testkit::skipped("there is no Chromium");
                 return None;
             }
@@ -57,10 +61,15 @@ impl Browser {
         command_at(&self.http, &url, body).await.unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
-    /// Lays pages out as on a screen of so many CSS pixels. A window of its own is never as narrow as a phone's.
+    /// Lays pages out as on a screen of so many CSS pixels. A window of its own is never as narrow as a
+    /// phone's.
     pub(crate) async fn resize(&self, width: u32, height: u32) {
         let metrics = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        self.command("/goog/cdp/execute", Some(json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics }))).await;
+        self.command(
+            "/goog/cdp/execute",
+            Some(json!({ "cmd": "Emulation.setDeviceMetricsOverride", "params": metrics })),
+        )
+        .await;
     }
 
     /// What the body of a function answers in the page. The page's own policy does not keep it from running.
@@ -92,7 +101,8 @@ impl Browser {
     }
 
     async fn element(&self, selector: &str) -> String {
-        let found = self.command("/element", Some(json!({ "using": "css selector", "value": selector }))).await;
+        let found =
+            self.command("/element", Some(json!({ "using": "css selector", "value": selector }))).await;
         format!("/element/{}", text(&found[ELEMENT]))
     }
 
@@ -132,7 +142,12 @@ impl Drop for Browser {
     fn drop(&mut self) {
         let url: url::Url = self.session.parse().unwrap();
         let address = (url.host_str().unwrap(), url.port().unwrap());
-        let end = format!("DELETE {} HTTP/1.1\r\nhost: {}:{}\r\nconnection: close\r\n\r\n", url.path(), address.0, address.1);
+        let end = format!(
+            "DELETE {} HTTP/1.1\r\nhost: {}:{}\r\nconnection: close\r\n\r\n",
+            url.path(),
+            address.0,
+            address.1
+        );
         let ended = TcpStream::connect(address).and_then(|mut stream| {
             stream.write_all(end.as_bytes())?;
             stream.set_read_timeout(Some(Duration::from_secs(10)))?;
@@ -149,14 +164,20 @@ fn arguments(profile: &Path) -> Vec<String> {
     // The sandbox needs rights that a container does not give.
     let fixed = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking \
                  --disable-component-update --disable-sync";
-    fixed.split_whitespace().map(str::to_owned).chain([format!("--user-data-dir={}", profile.display())]).collect()
+    fixed
+        .split_whitespace()
+        .map(str::to_owned)
+        .chain([format!("--user-data-dir={}", profile.display())])
+        .collect()
 }
 
 /// The port that chromedriver says that it took.
 fn port(driver: &mut Process) -> u16 {
     loop {
         let line = driver.line();
-        let port = line.split_once("successfully on port ").map(|(_, rest)| rest.trim_end().trim_end_matches('.').parse());
+        let port = line
+            .split_once("successfully on port ")
+            .map(|(_, rest)| rest.trim_end().trim_end_matches('.').parse());
         if let Some(Ok(port)) = port {
             return port;
         }

@@ -8,7 +8,8 @@ use std::thread::JoinHandle;
 /// Answers the next requests on `DIR/admin.sock`, one each. Joining gives the requests as they came.
 pub(crate) fn answering(dir: &Path, answers: &[(&'static str, &str)]) -> JoinHandle<Vec<String>> {
     let listener = UnixListener::bind(dir.join("admin.sock")).unwrap();
-    let answers: Vec<(&'static str, String)> = answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
+    let answers: Vec<(&'static str, String)> =
+        answers.iter().map(|(status, body)| (*status, (*body).to_owned())).collect();
     std::thread::spawn(move || {
         answers
             .into_iter()
@@ -21,7 +22,12 @@ pub(crate) fn answering(dir: &Path, answers: &[(&'static str, &str)]) -> JoinHan
                     assert!(n > 0, "the client hung up: {}", String::from_utf8_lossy(&seen));
                     seen.extend_from_slice(&chunk[..n]);
                 }
-                write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len()).unwrap();
+                write!(
+                    stream,
+                    "HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                    body.len()
+                )
+                .unwrap();
                 String::from_utf8(seen).unwrap()
             })
             .collect()
@@ -31,7 +37,8 @@ pub(crate) fn answering(dir: &Path, answers: &[(&'static str, &str)]) -> JoinHan
 fn complete(seen: &[u8]) -> bool {
     let Some(end) = seen.windows(4).position(|w| w == b"\r\n\r\n") else { return false };
     let head = String::from_utf8_lossy(&seen[..end]).to_ascii_lowercase();
-    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
     seen.len() >= end + 4 + length
 }
 

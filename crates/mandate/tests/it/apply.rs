@@ -3,7 +3,8 @@ use std::fs;
 use crate::admin_socket::{answering, body};
 use crate::mandate;
 
-const FILE: &str = "[[person]]\nname = \"riley\"\n\n[[agent]]\nname = \"a\"\nowner = \"rileh\"\npurpose = \"x\"\n";
+const FILE: &str =
+    "[[person]]\nname = \"riley\"\n\n[[agent]]\nname = \"a\"\nowner = \"rileh\"\npurpose = \"x\"\n";
 
 #[test]
 fn a_slip_in_the_file_is_shown_at_its_place_and_nothing_is_sent() {
@@ -12,7 +13,10 @@ fn a_slip_in_the_file_is_shown_at_its_place_and_nothing_is_sent() {
     fs::write(&file, FILE.replace("purpose", "pupose")).unwrap();
     let ran = mandate(dir.path(), &["apply", "-f", file.to_str().unwrap()], "");
     assert_eq!((ran.code, ran.out.as_str()), (2, ""));
-    let expected = format!("error: {}:7:1: unknown key `pupose`; did you mean `purpose`?; nothing was changed\n", file.display());
+    let expected = format!(
+        "error: {}:7:1: unknown key `pupose`; did you mean `purpose`?; nothing was changed\n",
+        file.display()
+    );
     assert_eq!(ran.err, expected);
 }
 
@@ -23,7 +27,11 @@ fn what_the_server_finds_is_shown_at_its_place() {
     let _server = answering(dir.path(), &[("422 Unprocessable Entity", problem)]);
     let ran = mandate(dir.path(), &["apply", "-f", "-"], FILE);
     assert_eq!((ran.code, ran.out.as_str()), (3, ""));
-    assert!(ran.err.contains("standard input:6:9: person `rileh` is not declared; did you mean `riley`?"), "{}", ran.err);
+    assert!(
+        ran.err.contains("standard input:6:9: person `rileh` is not declared; did you mean `riley`?"),
+        "{}",
+        ran.err
+    );
     assert!(ran.err.contains("nothing was changed"), "{}", ran.err);
 }
 
@@ -34,7 +42,11 @@ fn the_flags_reach_the_server_and_its_answer_the_reader() {
     let server = answering(dir.path(), &[("200 OK", answer), ("200 OK", answer)]);
     let ran = mandate(dir.path(), &["apply", "-f", "-", "--dry-run", "--prune"], FILE);
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.out.starts_with("+ agent a\n~ grant g-1\n    scopes\n2 would change, 1 unchanged."), "{}", ran.out);
+    assert!(
+        ran.out.starts_with("+ agent a\n~ grant g-1\n    scopes\n2 would change, 1 unchanged."),
+        "{}",
+        ran.out
+    );
     let ran = mandate(dir.path(), &["--json", "apply", "-f", "-"], FILE);
     assert_eq!(ran.out.trim_end(), answer);
     let requests = server.join().unwrap();
@@ -50,7 +62,11 @@ fn an_empty_file_prunes_nothing_unless_that_is_said() {
     let dir = tempfile::tempdir().unwrap();
     let ran = mandate(dir.path(), &["apply", "-f", "-", "--prune"], "");
     assert_eq!((ran.code, ran.out.as_str()), (2, ""), "no server was asked: {}", ran.err);
-    assert!(ran.err.contains("standard input declares nothing") && ran.err.contains("--yes-remove-everything"), "{}", ran.err);
+    assert!(
+        ran.err.contains("standard input declares nothing") && ran.err.contains("--yes-remove-everything"),
+        "{}",
+        ran.err
+    );
     let answer = r#"{"dry_run":false,"changes":[],"unchanged":0,"notes":[]}"#;
     let server = answering(dir.path(), &[("200 OK", answer), ("200 OK", answer)]);
     for flag in ["--dry-run", "--yes-remove-everything"] {
@@ -58,7 +74,11 @@ fn an_empty_file_prunes_nothing_unless_that_is_said() {
         assert_eq!(ran.code, 0, "{flag}: {}", ran.err);
     }
     assert!(server.join().unwrap().iter().all(|request| body(request)["prune"] == true));
-    assert_eq!(mandate(dir.path(), &["apply", "-f", "-", "--yes-remove-everything"], "").code, 2, "without --prune it says nothing");
+    assert_eq!(
+        mandate(dir.path(), &["apply", "-f", "-", "--yes-remove-everything"], "").code,
+        2,
+        "without --prune it says nothing"
+    );
 }
 
 #[test]
@@ -66,7 +86,8 @@ fn the_file_may_be_named_without_the_option() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("r.toml");
     fs::write(&file, FILE).unwrap();
-    let server = answering(dir.path(), &[("200 OK", r#"{"dry_run":false,"changes":[],"unchanged":2,"notes":[]}"#)]);
+    let server =
+        answering(dir.path(), &[("200 OK", r#"{"dry_run":false,"changes":[],"unchanged":2,"notes":[]}"#)]);
     let ran = mandate(dir.path(), &["apply", file.to_str().unwrap()], "");
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert_eq!(body(&server.join().unwrap()[0])["entries"]["agent"][0]["name"], "a");
@@ -87,10 +108,14 @@ fn a_file_that_is_not_there_or_not_text_is_a_usage_error() {
 
 #[test]
 fn stopping_and_starting_sends_the_state_alone() {
-    let changed =
-        r#"{"dry_run":false,"changes":[{"kind":"agent","name":"a","change":"changed","fields":["state"]}],"unchanged":0,"notes":[]}"#;
+    let changed = r#"{"dry_run":false,"changes":[{"kind":"agent","name":"a","change":"changed","fields":["state"]}],"unchanged":0,"notes":[]}"#;
     let acts: [(&[&str], &str, &str, &str); 4] = [
-        (&["agent", "suspend", "a"], "/v1/agents/a/state", r#"{"state":"suspended"}"#, "a is now suspended.\n"),
+        (
+            &["agent", "suspend", "a"],
+            "/v1/agents/a/state",
+            r#"{"state":"suspended"}"#,
+            "a is now suspended.\n",
+        ),
         (&["agent", "activate", "a"], "/v1/agents/a/state", r#"{"state":"active"}"#, "a is now active.\n"),
         (&["person", "disable", "a"], "/v1/people/a/state", r#"{"disabled":true}"#, "a is now disabled.\n"),
         (&["person", "enable", "a"], "/v1/people/a/state", r#"{"disabled":false}"#, "a is now enabled.\n"),
@@ -116,7 +141,8 @@ fn an_authority_named_by_path_is_read_beside_the_file_and_sent() {
     let file = folder.join("registry.toml");
     let text = "[[issuer]]\nurl = \"https://login.acme.example\"\naudience = \"x\"\nca = \"ca.pem\"\n";
     fs::write(&file, text).unwrap();
-    let server = answering(dir.path(), &[("200 OK", r#"{"dry_run":false,"changes":[],"unchanged":1,"notes":[]}"#)]);
+    let server =
+        answering(dir.path(), &[("200 OK", r#"{"dry_run":false,"changes":[],"unchanged":1,"notes":[]}"#)]);
     let ran = mandate(dir.path(), &["apply", "-f", file.to_str().unwrap()], "");
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert_eq!(body(&server.join().unwrap()[0])["entries"]["issuer"][0]["ca"], pem);
@@ -125,5 +151,11 @@ fn an_authority_named_by_path_is_read_beside_the_file_and_sent() {
     let ran = mandate(dir.path(), &["apply", "-f", file.to_str().unwrap()], "");
     assert_eq!((ran.code, ran.out.as_str()), (2, ""));
     let place = format!("{}:4:6", file.display());
-    assert!(ran.err.contains(&place) && ran.err.contains("other.pem") && ran.err.contains("https://login.acme.example"), "{}", ran.err);
+    assert!(
+        ran.err.contains(&place)
+            && ran.err.contains("other.pem")
+            && ran.err.contains("https://login.acme.example"),
+        "{}",
+        ran.err
+    );
 }

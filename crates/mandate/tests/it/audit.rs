@@ -19,15 +19,41 @@ const RECORD: &str = r#"{"id":"r1","time":"2026-11-24T00:00:00.000Z","kind":"exc
 fn a_query_carries_every_filter_and_shows_both_names() {
     let dir = tempfile::tempdir().unwrap();
     let server = answering(dir.path(), &[("200 OK", &format!("[{RECORD}]"))]);
-    let arguments = ["audit", "query", "--agent", "support-agent", "--person", "riley", "--resource", "crm", "--jti", "j1"];
-    let more = ["--since", "2026-11-24T00:00:00Z", "--until", "2026-11-25T00:00:00Z", "--outcome", "refused", "--limit", "7"];
+    let arguments = [
+        "audit",
+        "query",
+        "--agent",
+        "support-agent",
+        "--person",
+        "riley",
+        "--resource",
+        "crm",
+        "--jti",
+        "j1",
+    ];
+    let more = [
+        "--since",
+        "2026-11-24T00:00:00Z",
+        "--until",
+        "2026-11-25T00:00:00Z",
+        "--outcome",
+        "refused",
+        "--limit",
+        "7",
+    ];
     let ran = mandate(dir.path(), &[&arguments[..], &more].concat(), "");
     assert_eq!(ran.code, 0, "{}", ran.err);
     let request = &server.join().unwrap()[0];
     let expected = "GET /v1/audit/records?agent=support-agent&person=riley&resource=crm&jti=j1&since=2026-11-24T00%3A00%3A00.000Z&until=2026-11-25T00%3A00%3A00.000Z&outcome=refused&limit=7 HTTP/1.1\r\n";
     assert!(request.starts_with(expected), "{request}");
     let row = ran.out.lines().nth(1).unwrap();
-    for part in ["refused", "scope_exceeds_ceiling", "riley", "spiffe://acme.example/agent/b ← spiffe://acme.example/agent/a", "r1"] {
+    for part in [
+        "refused",
+        "scope_exceeds_ceiling",
+        "riley",
+        "spiffe://acme.example/agent/b ← spiffe://acme.example/agent/a",
+        "r1",
+    ] {
         assert!(row.contains(part), "{row}");
     }
 }
@@ -47,7 +73,13 @@ fn json_has_each_member_that_scripts_rely_on() {
 #[test]
 fn filters_that_make_no_sense_are_usage_errors() {
     let dir = tempfile::tempdir().unwrap();
-    for bad in [["--since", "yesterday"], ["--outcome", "maybe"], ["--limit", "-1"], ["--limit", "0"], ["--jti", "a b"]] {
+    for bad in [
+        ["--since", "yesterday"],
+        ["--outcome", "maybe"],
+        ["--limit", "-1"],
+        ["--limit", "0"],
+        ["--jti", "a b"],
+    ] {
         assert_eq!(mandate(dir.path(), &["audit", "query", bad[0], bad[1]], "").code, 2, "{bad:?}");
     }
 }
@@ -95,7 +127,8 @@ fn offline_verification_asks_nobody_and_accepts_no_other_text() {
     ] {
         let file = dir.path().join("bundle");
         fs::write(&file, &text).unwrap();
-        let ran = mandate(dir.path(), &["audit", "verify", "--offline", file.to_str().unwrap(), "--json"], "");
+        let ran =
+            mandate(dir.path(), &["audit", "verify", "--offline", file.to_str().unwrap(), "--json"], "");
         assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{text}: {}", ran.err);
         assert!(ran.err.contains(says), "{}", ran.err);
     }
@@ -109,13 +142,19 @@ fn one_record_is_shown_whole() {
     let server = answering(dir.path(), &[("200 OK", RECORD)]);
     let ran = mandate(dir.path(), &["audit", "show", "r1"], "");
     assert_eq!(ran.code, 0, "{}", ran.err);
-    assert!(ran.out.contains("scope_exceeds_ceiling") && ran.out.contains("https://m.example"), "{}", ran.out);
+    assert!(
+        ran.out.contains("scope_exceeds_ceiling") && ran.out.contains("https://m.example"),
+        "{}",
+        ran.out
+    );
     assert!(server.join().unwrap()[0].starts_with("GET /v1/audit/records/r1 "));
 }
 
 /// Records `from` down to `to`, as one answer.
 fn page(from: u64, to: u64) -> String {
-    let record = |index: u64| RECORD.replace("\"r1\"", &format!("\"r{index}\"")).replacen('{', &format!("{{\"index\":{index},"), 1);
+    let record = |index: u64| {
+        RECORD.replace("\"r1\"", &format!("\"r{index}\"")).replacen('{', &format!("{{\"index\":{index},"), 1)
+    };
     format!("[{}]", (to..=from).rev().map(record).collect::<Vec<_>>().join(","))
 }
 
@@ -127,7 +166,10 @@ fn ids(json: &str) -> Vec<String> {
 #[test]
 fn json_is_complete_however_many_pages_it_takes() {
     let dir = tempfile::tempdir().unwrap();
-    let server = answering(dir.path(), &[("200 OK", &page(2099, 1100)), ("200 OK", &page(1099, 100)), ("200 OK", &page(99, 0))]);
+    let server = answering(
+        dir.path(),
+        &[("200 OK", &page(2099, 1100)), ("200 OK", &page(1099, 100)), ("200 OK", &page(99, 0))],
+    );
     let ran = mandate(dir.path(), &["audit", "query", "--json", "--agent", "a"], "");
     assert_eq!(ran.code, 0, "{}", ran.err);
     assert_eq!(ids(&ran.out), (0..2100).rev().map(|n| format!("r{n}")).collect::<Vec<_>>());
@@ -145,7 +187,10 @@ fn pages_of_several_logs_are_asked_for_as_the_page_before_says() {
     let server = answering(dir.path(), &[(linked, &page(2099, 1100)), ("200 OK", &page(9, 0))]);
     let ran = mandate(dir.path(), &["audit", "query", "--json", "--agent", "a"], "");
     assert_eq!((ran.code, ids(&ran.out).len()), (0, 1010), "{}", ran.err);
-    assert!(server.join().unwrap()[1].starts_with("GET /v1/audit/records?agent=a&limit=1000&before=1%3A7%2C2%3A1100 "));
+    assert!(
+        server.join().unwrap()[1]
+            .starts_with("GET /v1/audit/records?agent=a&limit=1000&before=1%3A7%2C2%3A1100 ")
+    );
 }
 
 #[test]
@@ -155,21 +200,30 @@ fn a_record_is_shown_with_the_log_that_it_is_in() {
     let _server = answering(dir.path(), &[("200 OK", &record)]);
     let ran = mandate(dir.path(), &["audit", "show", "r1"], "");
     let shown: Vec<Vec<&str>> = ran.out.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert!(shown.contains(&vec!["Log:", "log.example/1"]) && shown.contains(&vec!["Index:", "7"]), "{}", ran.out);
+    assert!(
+        shown.contains(&vec!["Log:", "log.example/1"]) && shown.contains(&vec!["Index:", "7"]),
+        "{}",
+        ran.out
+    );
 }
 
 #[test]
 fn each_of_several_logs_that_verify_has_a_line() {
     let dir = tempfile::tempdir().unwrap();
     let log = |origin: &str, size: u64| serde_json::json!({"origin": origin, "size": size, "root": "AAAA", "checkpoint": "c", "key": format!("{origin}+k")});
-    let mut answer = serde_json::json!({"verified": true, "size": 9, "root": "AAAA", "checkpoint": "c", "key": "a+k"});
+    let mut answer =
+        serde_json::json!({"verified": true, "size": 9, "root": "AAAA", "checkpoint": "c", "key": "a+k"});
     let one = answer.to_string();
     answer["logs"] = serde_json::json!([log("a", 9), log("b", 3)]);
     let _server = answering(dir.path(), &[("200 OK", &one), ("200 OK", &answer.to_string())]);
     let ran = mandate(dir.path(), &["audit", "verify"], "");
-    assert_eq!((ran.code, ran.out.as_str()), (0, "The audit log verifies: 9 records, root AAAA.\nkey: a+k\n"));
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "The audit log verifies: 9 records, root AAAA.\nkey: a+k\n")
+    );
     let ran = mandate(dir.path(), &["audit", "verify"], "");
-    let expected = "All 2 audit logs verify.\na: 9 records, root AAAA, key a+k\nb: 3 records, root AAAA, key b+k\n";
+    let expected =
+        "All 2 audit logs verify.\na: 9 records, root AAAA, key a+k\nb: 3 records, root AAAA, key b+k\n";
     assert_eq!((ran.code, ran.out.as_str()), (0, expected));
 }
 
@@ -194,7 +248,8 @@ fn a_failure_amid_the_pages_is_a_failure_and_leaves_nothing_that_parses() {
 #[test]
 fn a_table_of_the_newest_says_that_there_are_more() {
     let dir = tempfile::tempdir().unwrap();
-    let _server = answering(dir.path(), &[("200 OK", &page(100, 0)), ("200 OK", &page(99, 0)), ("200 OK", "[]")]);
+    let _server =
+        answering(dir.path(), &[("200 OK", &page(100, 0)), ("200 OK", &page(99, 0)), ("200 OK", "[]")]);
     let ran = mandate(dir.path(), &["audit", "query"], "");
     assert_eq!((ran.code, ran.out.lines().count()), (0, 101), "a header and a hundred");
     assert!(ran.err.contains("--limit") && ran.err.contains("--json"), "{}", ran.err);
@@ -204,21 +259,30 @@ fn a_table_of_the_newest_says_that_there_are_more() {
     assert_eq!((ran.code, ran.out.as_str()), (0, "[]\n"));
 }
 
-const CHECKPOINT: &str = "log.example\n3\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n\u{2014} log.example AAAAAAAB\n";
+const CHECKPOINT: &str =
+    "log.example\n3\nAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n\n\u{2014} log.example AAAAAAAB\n";
 
 #[test]
 fn a_checkpoint_is_printed_as_it_is_kept_and_asked_about_later() {
     let dir = tempfile::tempdir().unwrap();
-    let answer = serde_json::json!({"size": 3, "root": "AAAA", "checkpoint": CHECKPOINT, "key": "k"}).to_string();
+    let answer =
+        serde_json::json!({"size": 3, "root": "AAAA", "checkpoint": CHECKPOINT, "key": "k"}).to_string();
     let verified = |since: Option<u64>| {
-        let mut answer = serde_json::json!({"verified": true, "size": 9, "root": "AAAA", "checkpoint": "c", "key": "k"});
+        let mut answer =
+            serde_json::json!({"verified": true, "size": 9, "root": "AAAA", "checkpoint": "c", "key": "k"});
         if let Some(since) = since {
             answer["since"] = since.into();
         }
         answer.to_string()
     };
     let (with, without) = (verified(Some(3)), verified(None));
-    let answers = [("200 OK", answer.as_str()), ("200 OK", &answer), ("200 OK", &with), ("200 OK", &with), ("200 OK", &without)];
+    let answers = [
+        ("200 OK", answer.as_str()),
+        ("200 OK", &answer),
+        ("200 OK", &with),
+        ("200 OK", &with),
+        ("200 OK", &without),
+    ];
     let server = answering(dir.path(), &answers);
     let run = |arguments: &[&str]| mandate(dir.path(), &[&["audit"], arguments].concat(), "");
     let (kept, kept_json) = (dir.path().join("kept"), dir.path().join("kept.json"));
@@ -244,7 +308,11 @@ fn a_checkpoint_is_printed_as_it_is_kept_and_asked_about_later() {
         for more in [&[][..], &["--offline", "/nonexistent"]] {
             let ran = run(&[&["verify", "--since", kept], more].concat());
             assert_eq!(ran.code, 2, "{bad:?} {more:?}");
-            assert!(ran.err.contains(&format!("{kept} holds no checkpoint")), "{bad:?} {more:?}: {}", ran.err);
+            assert!(
+                ran.err.contains(&format!("{kept} holds no checkpoint")),
+                "{bad:?} {more:?}: {}",
+                ran.err
+            );
         }
     }
 }
@@ -256,7 +324,11 @@ fn a_bundle_whose_reader_goes_away_is_no_error() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
-    command.args(["audit", "export", "--bundle", "-"]).env_clear().env("MANDATE_DIR", dir.path()).env("HOME", dir.path());
+    command
+        .args(["audit", "export", "--bundle", "-"])
+        .env_clear()
+        .env("MANDATE_DIR", dir.path())
+        .env("HOME", dir.path());
     let ran = command.stdin(Stdio::null()).stdout(writer).output().unwrap();
     assert_eq!((ran.status.code(), String::from_utf8(ran.stderr).unwrap().as_str()), (Some(0), ""));
 }
@@ -272,7 +344,11 @@ fn an_export_takes_no_other_file_s_place() {
     let letter = dir.path().join("letter");
     fs::write(&letter, "Dear Riley").unwrap();
     let ran = export(&letter, &[]);
-    assert!(ran.code == 2 && ran.err.contains("exists already") && ran.err.contains("--force"), "{}", ran.err);
+    assert!(
+        ran.code == 2 && ran.err.contains("exists already") && ran.err.contains("--force"),
+        "{}",
+        ran.err
+    );
     assert_eq!(fs::read_to_string(&letter).unwrap(), "Dear Riley");
     for more in [&[][..], &["--force"]] {
         let ran = export(dir.path(), more);
@@ -285,7 +361,11 @@ fn an_export_takes_no_other_file_s_place() {
     assert_eq!(export(&letter, &["--force"]).code, 0);
     assert_eq!(fs::read_to_string(&letter).unwrap(), answer);
     let ran = export(&letter, &[]);
-    assert!(ran.code == 2 && ran.err.contains("--force"), "a bundle is evidence; a shorter log must not take its place: {}", ran.err);
+    assert!(
+        ran.code == 2 && ran.err.contains("--force"),
+        "a bundle is evidence; a shorter log must not take its place: {}",
+        ran.err
+    );
     let ran = mandate(dir.path(), &["audit", "export", "--bundle", "-", "--json"], "");
     assert_eq!((ran.code, ran.out), (0, answer), "{}", ran.err);
 }
@@ -357,7 +437,13 @@ fn small_bundle() -> (String, String, String) {
     let (signer, _) = CheckpointSigner::generate("log.example", &SystemEntropy).unwrap();
     let (mut tree, mut rows, mut notes) = (Frontier::new(), Vec::new(), Vec::new());
     for n in 0..3 {
-        let record = Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok");
+        let record = Record::new(
+            format!("r{n}").parse().unwrap(),
+            Timestamp::from_secs(n),
+            Kind::Exchange,
+            Outcome::Permitted,
+            "ok",
+        );
         let leaf = record.to_leaf().unwrap();
         rows.push((n, tree.append(leaf_hash(&leaf)).unwrap(), leaf));
         notes.push(signer.sign(n + 1, tree.root().unwrap()).unwrap());
@@ -377,7 +463,11 @@ fn a_bundle_from_standard_input_verifies() {
     let ran = mandate(dir.path(), &["audit", "verify", "--offline", "-", "--json"], &bundle);
     assert_eq!(ran.code, 0, "{}", ran.err);
     let said: Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!((&said["verified"], &said["size"], &said["key"]), (&true.into(), &3.into(), &key.into()), "{said}");
+    assert_eq!(
+        (&said["verified"], &said["size"], &said["key"]),
+        (&true.into(), &3.into(), &key.into()),
+        "{said}"
+    );
 }
 
 /// A text as editors of other systems save it.
@@ -393,9 +483,14 @@ fn verifies_with(option: &str, bundle: &str, texts: impl IntoIterator<Item = Str
     fs::write(&bundle_file, bundle).unwrap();
     for text in texts {
         fs::write(&file, &text).unwrap();
-        let arguments = ["audit", "verify", "--offline", bundle_file.to_str().unwrap(), option, file.to_str().unwrap()];
+        let arguments =
+            ["audit", "verify", "--offline", bundle_file.to_str().unwrap(), option, file.to_str().unwrap()];
         let ran = mandate(dir.path(), &arguments, "");
-        assert!(ran.code == 0 && ran.out.starts_with("The bundle verifies: 3 records"), "{text:?}: {}", ran.err);
+        assert!(
+            ran.code == 0 && ran.out.starts_with("The bundle verifies: 3 records"),
+            "{text:?}: {}",
+            ran.err
+        );
     }
 }
 
@@ -434,13 +529,20 @@ fn a_record_of_a_change_shows_who_made_it_and_what_it_was() {
     let record = r#"{"index":7,"id":"r7","time":"2026-11-24T00:00:00.000Z","kind":"registry","outcome":"permitted","reason":"ok","detail":"changed agent a (state)","sub":null,"act":null,"aud":null,"scope":"","jti":null,"by":"uid:0","touched":{"agents":["a","spiffe://acme.example/agent/a"]},"asked":{"scope":"x"}}"#;
     let dir = tempfile::tempdir().unwrap();
     let server = answering(dir.path(), &[("200 OK", &format!("[{record}]")), ("200 OK", record)]);
-    let ran = mandate(dir.path(), &["audit", "query", "--agent", "a", "--kind", "registry", "--client", "c", "--grant", "g"], "");
+    let ran = mandate(
+        dir.path(),
+        &["audit", "query", "--agent", "a", "--kind", "registry", "--client", "c", "--grant", "g"],
+        "",
+    );
     assert_eq!(ran.code, 0, "{}", ran.err);
     let (heading, row) = ran.out.split_once('\n').unwrap();
     for title in ["BY", "DETAIL", "ASKED"] {
         assert!(heading.contains(title), "{heading}");
     }
-    assert!(row.contains("uid:0") && row.contains("changed agent a (state)") && row.contains("scope=x"), "{row}");
+    assert!(
+        row.contains("uid:0") && row.contains("changed agent a (state)") && row.contains("scope=x"),
+        "{row}"
+    );
     let ran = mandate(dir.path(), &["audit", "show", "r7"], "");
     assert!(ran.out.contains("spiffe://acme.example/agent/a"), "{}", ran.out);
     let expected = "GET /v1/audit/records?agent=a&client=c&grant=g&kind=registry&";
@@ -451,17 +553,21 @@ fn a_record_of_a_change_shows_who_made_it_and_what_it_was() {
 fn a_sum_of_strangers_refusals_says_from_where_how_many_and_when() {
     let record = r#"{"index":7,"id":"r7","time":"2026-11-24T00:05:00.000Z","kind":"token","outcome":"refused","reason":"client_authentication_failed","sub":null,"act":null,"aud":null,"scope":"","jti":null,"source":"2001:db8::/64","sum":{"count":1234,"first":"2026-11-24T00:00:00.000Z","last":"2026-11-24T00:04:00.000Z"}}"#;
     let dir = tempfile::tempdir().unwrap();
-    let _server = answering(dir.path(), &[("200 OK", &format!("[{record}]")), ("200 OK", record), ("200 OK", record)]);
+    let _server =
+        answering(dir.path(), &[("200 OK", &format!("[{record}]")), ("200 OK", record), ("200 OK", record)]);
     let query = mandate(dir.path(), &["audit", "query", "--outcome", "refused"], "");
     let show = mandate(dir.path(), &["audit", "show", "r7"], "");
     for ran in [query, show] {
-        for part in
-            ["client_authentication_failed", "2001:db8::/64", "1234 refusals from 2026-11-24T00:00:00.000Z to 2026-11-24T00:04:00.000Z"]
-        {
+        for part in [
+            "client_authentication_failed",
+            "2001:db8::/64",
+            "1234 refusals from 2026-11-24T00:00:00.000Z to 2026-11-24T00:04:00.000Z",
+        ] {
             assert!(ran.out.contains(part), "{part}: {}", ran.out);
         }
     }
-    let json: serde_json::Value = serde_json::from_str(&mandate(dir.path(), &["audit", "show", "r7", "--json"], "").out).unwrap();
+    let json: serde_json::Value =
+        serde_json::from_str(&mandate(dir.path(), &["audit", "show", "r7", "--json"], "").out).unwrap();
     assert_eq!((&json["source"], &json["sum"]["count"]), (&"2001:db8::/64".into(), &1234.into()));
 }
 
@@ -472,19 +578,26 @@ fn an_export_that_is_stopped_leaves_no_half_bundle_behind() {
     let bundle = dir.path().join("audit.bundle");
     // The tests may run in the background of a shell, which lets them, and what they start, ignore SIGINT.
     let mut command = Command::new("env");
-    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_mandate"), "audit", "export", "--bundle"]).arg(&bundle);
+    command
+        .args(["--default-signal=INT", env!("CARGO_BIN_EXE_mandate"), "audit", "export", "--bundle"])
+        .arg(&bundle);
     command.env_clear().env("MANDATE_DIR", dir.path());
     let export = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (mut stream, _) = listener.accept().unwrap();
     assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
     stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf of it\n").unwrap();
-    let hidden = || fs::read_dir(dir.path()).unwrap().flatten().find(|entry| entry.file_name() != "admin.sock");
+    let hidden =
+        || fs::read_dir(dir.path()).unwrap().flatten().find(|entry| entry.file_name() != "admin.sock");
     while !hidden().is_some_and(|entry| entry.metadata().is_ok_and(|about| about.len() > 0)) {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    rustix::process::kill_process(rustix::process::Pid::from_child(&export), rustix::process::Signal::INT).unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&export), rustix::process::Signal::INT)
+        .unwrap();
     let output = export.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), said.as_str()), (Some(130), "error: no bundle is written: it was stopped by signal 2\n"));
+    assert_eq!(
+        (output.status.code(), said.as_str()),
+        (Some(130), "error: no bundle is written: it was stopped by signal 2\n")
+    );
     assert!(hidden().is_none(), "{:?}", hidden());
 }

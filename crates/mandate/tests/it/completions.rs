@@ -19,10 +19,18 @@ const AGENTS: &str = r#"[
 #[test]
 fn names_of_agents_come_from_the_server_and_only_those_that_begin_as_typed() {
     let dir = tempfile::tempdir().unwrap();
-    let server = answering(dir.path(), &[("200 OK", AGENTS), ("200 OK", AGENTS), ("200 OK", AGENTS), ("200 OK", AGENTS)]);
+    let server = answering(
+        dir.path(),
+        &[("200 OK", AGENTS), ("200 OK", AGENTS), ("200 OK", AGENTS), ("200 OK", AGENTS)],
+    );
     let ran = candidates(dir.path(), &["agent", "suspend", "s"]);
-    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, "support-agent\tactive\nsales-agent\tsuspended\n", ""));
-    for line in [&["get", "agents", "su"][..], &["describe", "agent", "su"], &["audit", "query", "--agent", "su"]] {
+    assert_eq!(
+        (ran.code, ran.out.as_str(), ran.err.as_str()),
+        (0, "support-agent\tactive\nsales-agent\tsuspended\n", "")
+    );
+    for line in
+        [&["get", "agents", "su"][..], &["describe", "agent", "su"], &["audit", "query", "--agent", "su"]]
+    {
         let ran = candidates(dir.path(), line);
         assert_eq!((ran.out.as_str(), ran.err.as_str()), ("support-agent\tactive\n", ""), "{line:?}");
     }
@@ -36,7 +44,10 @@ fn nodes_grants_and_people_are_named_too() {
     let grant = r#"[{"kind":"grant","id":"g-77","person":"riley","agent":"support-agent","resource":"crm","scopes":["read:cases"]}]"#;
     let people = r#"[{"kind":"person","name":"riley","may":[]}]"#;
     let clients = r#"[{"kind":"client","id":"a$(id)"},{"kind":"client","id":"desk-app"}]"#;
-    let _server = answering(dir.path(), &[("200 OK", node), ("200 OK", grant), ("200 OK", people), ("200 OK", clients)]);
+    let _server = answering(
+        dir.path(),
+        &[("200 OK", node), ("200 OK", grant), ("200 OK", people), ("200 OK", clients)],
+    );
     for (line, wanted) in [
         (&["node", "ban", ""][..], "6f0c1e2d3a4b5c6d7e8f\trenewed 2026-11-24T09:30:00.000Z"),
         (&["revoke", "grant", ""], "g-77\triley to support-agent on crm"),
@@ -86,7 +97,8 @@ fn each_shell_has_a_script_that_it_understands() {
         assert_eq!((ran.code, ran.err.as_str()), (0, ""));
         assert!(ran.out.contains("MANDATE_COMPLETE") && ran.out.ends_with('\n'), "{shell}");
         // Where the shell is there, it is asked to read it.
-        if ["bash", "zsh", "fish"].contains(&shell) && Command::new(shell).args(["-c", ":"]).output().is_ok() {
+        if ["bash", "zsh", "fish"].contains(&shell) && Command::new(shell).args(["-c", ":"]).output().is_ok()
+        {
             let script = dir.path().join(shell);
             std::fs::write(&script, &ran.out).unwrap();
             let read = Command::new(shell).arg("-n").arg(&script).output().unwrap();
@@ -110,8 +122,17 @@ fn bash_completes_a_name() {
     let shell = Command::new("bash")
         .args(["--norc", "-c", &format!("{script}{ask}")])
         .env_clear()
-        .envs([("PATH", path.as_str()), ("HOME", dir.path().to_str().unwrap()), ("MANDATE_DIR", dir.path().to_str().unwrap())])
+        .envs([
+            ("PATH", path.as_str()),
+            ("HOME", dir.path().to_str().unwrap()),
+            ("MANDATE_DIR", dir.path().to_str().unwrap()),
+        ])
         .output()
         .unwrap();
-    assert_eq!(String::from_utf8_lossy(&shell.stdout).trim(), "support-agent", "{}", String::from_utf8_lossy(&shell.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&shell.stdout).trim(),
+        "support-agent",
+        "{}",
+        String::from_utf8_lossy(&shell.stderr)
+    );
 }

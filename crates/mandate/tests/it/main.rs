@@ -27,7 +27,12 @@ fn mandate(dir: &Path, arguments: &[&str], input: &str) -> Ran {
 
 fn mandate_with(dir: &Path, arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mandate"));
-    command.args(arguments).env_clear().env("MANDATE_DIR", dir).env("HOME", dir).envs(environment.iter().copied());
+    command
+        .args(arguments)
+        .env_clear()
+        .env("MANDATE_DIR", dir)
+        .env("HOME", dir)
+        .envs(environment.iter().copied());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A program that refuses its arguments does not read.

@@ -5,7 +5,8 @@ use crate::{mandate, mandate_with};
 fn a_password_is_one_line_of_standard_input_and_shown_nowhere() {
     let dir = tempfile::tempdir().unwrap();
     let server = answering(dir.path(), &[("204 No Content", "")]);
-    let ran = mandate(dir.path(), &["person", "set-password", "riley"], "correct horse battery\nsecond line\n");
+    let ran =
+        mandate(dir.path(), &["person", "set-password", "riley"], "correct horse battery\nsecond line\n");
     assert_eq!((ran.code, ran.out.as_str()), (0, "The password of riley is set.\n"), "{}", ran.err);
     assert!(!ran.err.contains("horse"));
     let request = &server.join().unwrap()[0];
@@ -28,9 +29,17 @@ fn a_clients_secret_goes_the_same_way() {
     let dir = tempfile::tempdir().unwrap();
     let server = answering(dir.path(), &[("204 No Content", "")]);
     let ran = mandate(dir.path(), &["client", "set-secret", "https://app.example/x", "--json"], "s3cret\n");
-    assert_eq!((ran.code, ran.out.as_str()), (0, "{\"set\":true,\"name\":\"https://app.example/x\"}\n"), "{}", ran.err);
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "{\"set\":true,\"name\":\"https://app.example/x\"}\n"),
+        "{}",
+        ran.err
+    );
     let request = &server.join().unwrap()[0];
-    assert!(request.starts_with("POST /v1/clients/https%3A%2F%2Fapp.example%2Fx/secret HTTP/1.1\r\n"), "{request}");
+    assert!(
+        request.starts_with("POST /v1/clients/https%3A%2F%2Fapp.example%2Fx/secret HTTP/1.1\r\n"),
+        "{request}"
+    );
 }
 
 #[test]
@@ -63,11 +72,16 @@ fn an_access_token_is_read_from_its_file_only() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("token");
     std::fs::write(&file, "abc.def.ghi\n").unwrap();
-    let environment = [("MANDATE_ADMIN_URL", "http://127.0.0.1:1"), ("MANDATE_ADMIN_TOKEN_FILE", file.to_str().unwrap())];
+    let environment =
+        [("MANDATE_ADMIN_URL", "http://127.0.0.1:1"), ("MANDATE_ADMIN_TOKEN_FILE", file.to_str().unwrap())];
     let ran = mandate_with(dir.path(), &["status"], "", &environment);
     assert_eq!(ran.code, 4);
     assert!(ran.err.contains("127.0.0.1:1") && !ran.err.contains("abc.def"), "{}", ran.err);
-    let ran = mandate(dir.path(), &["status", "--admin-url", "http://mandate.example", "--admin-token-file", "token"], "");
+    let ran = mandate(
+        dir.path(),
+        &["status", "--admin-url", "http://mandate.example", "--admin-token-file", "token"],
+        "",
+    );
     assert_eq!(ran.code, 2, "a token does not cross a network in clear");
 }
 
@@ -80,12 +94,14 @@ fn with_json_a_warning_is_a_json_line_and_without_it_a_sentence() {
     for (path, mode) in [(dir.path(), 0o755), (file.as_path(), 0o644)] {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     }
-    let status = ["status", "--admin-url", "http://127.0.0.1:1", "--admin-token-file", file.to_str().unwrap()];
+    let status =
+        ["status", "--admin-url", "http://127.0.0.1:1", "--admin-token-file", file.to_str().unwrap()];
     let ran = mandate(dir.path(), &status, "");
     assert!(ran.err.starts_with("warning: the access token is a secret; "), "{}", ran.err);
     let ran = mandate(dir.path(), &[&status[..], &["--json"]].concat(), "");
     assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{}", ran.err);
-    let lines: Vec<serde_json::Value> = ran.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> =
+        ran.err.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let [warning, error] = &lines[..] else { panic!("{}", ran.err) };
     assert!(warning["warning"].as_str().unwrap().starts_with("the access token is a secret; "), "{warning}");
     assert_eq!(error["error"]["kind"], "unreachable", "{error}");

@@ -19,7 +19,8 @@ fn refused(ran: &Ran, says: &[&str]) {
 }
 
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -38,7 +39,11 @@ fn a_password_in_the_address_is_refused_and_not_printed() {
             assert!(!ran.err.contains("hunter2"), "{}", ran.err);
         }
         let ran = mandate_with(dir.path(), &[command, "--help"], "", &[("MANDATE_STORE", url)]);
-        assert!(ran.code == 0 && ran.out.contains("MANDATE_STORE") && !ran.out.contains("hunter2"), "{}", ran.out);
+        assert!(
+            ran.code == 0 && ran.out.contains("MANDATE_STORE") && !ran.out.contains("hunter2"),
+            "{}",
+            ran.out
+        );
     }
     assert_eq!(names(dir.path()), Vec::<String>::new(), "nothing is made");
 }
@@ -52,7 +57,10 @@ fn an_address_that_cannot_be_used_is_refused_before_anything_is_made() {
     let password = password.path().to_str().unwrap();
     for (options, says) in [
         (&["--store", "data.db"][..], "write postgres://USER@HOST:PORT/DATABASE"),
-        (&["--store", "postgres://mandate@db.example/log?sslmode=require"], "sslmode=require accepts every certificate"),
+        (
+            &["--store", "postgres://mandate@db.example/log?sslmode=require"],
+            "sslmode=require accepts every certificate",
+        ),
         (&["--store", "postgres://mandate@db.example/log?sslmode=disable"], "loopback address alone"),
         (&["--store", "postgres://mandate@db.example/log?options=x"], "there is no parameter options"),
         (&["--store", "postgres://?service=log"], ".pg_service.conf"),
@@ -72,14 +80,24 @@ fn a_service_is_found_where_libpq_looks_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let text = "[log]\nhost=db.example\nuser=mandate\ndbname=log\nsslmode=prefer\n";
     fs::write(dir.path().join(".pg_service.conf"), text).unwrap();
-    refused(&mandate(dir.path(), &["serve", "--store", "postgres://?service=log"], ""), &[".pg_service.conf, line 5: sslmode=prefer"]);
+    refused(
+        &mandate(dir.path(), &["serve", "--store", "postgres://?service=log"], ""),
+        &[".pg_service.conf, line 5: sslmode=prefer"],
+    );
     let other = dir.path().join("other");
     fs::write(&other, "[log]\nport=x\n").unwrap();
     let named = [("PGSERVICEFILE", other.to_str().unwrap())];
-    refused(&mandate_with(dir.path(), &["serve", "--store", "postgres://?service=log"], "", &named), &["other, line 2: its port"]);
+    refused(
+        &mandate_with(dir.path(), &["serve", "--store", "postgres://?service=log"], "", &named),
+        &["other, line 2: its port"],
+    );
     // Nothing else is taken from libpq's environment.
-    let environment = [("PGHOST", "db.example"), ("PGUSER", "mandate"), ("PGDATABASE", "log"), ("PGPASSWORD", "hunter2")];
-    refused(&mandate_with(dir.path(), &["serve", "--store", "postgres:///log"], "", &environment), &["the host is missing"]);
+    let environment =
+        [("PGHOST", "db.example"), ("PGUSER", "mandate"), ("PGDATABASE", "log"), ("PGPASSWORD", "hunter2")];
+    refused(
+        &mandate_with(dir.path(), &["serve", "--store", "postgres:///log"], "", &environment),
+        &["the host is missing"],
+    );
 }
 
 #[test]
@@ -87,14 +105,20 @@ fn a_server_does_not_start_with_another_kind_of_store_than_before() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("serve.json"), OF_POSTGRES).unwrap();
     let ran = mandate(dir.path(), &["serve"], "");
-    refused(&ran, &["belongs to a server with a PostgreSQL database", "MANDATE_STORE", " next: mandate serve --dir"]);
+    refused(
+        &ran,
+        &["belongs to a server with a PostgreSQL database", "MANDATE_STORE", " next: mandate serve --dir"],
+    );
     let unset = mandate_with(dir.path(), &["serve"], "", &[("MANDATE_STORE", "")]);
     refused(&unset, &["belongs to a server with a PostgreSQL database"]);
     assert_eq!(names(dir.path()), ["serve.json"], "no empty database beside it");
 
     let embedded = OF_POSTGRES.replace(r#""store": "postgres", "#, "");
     fs::write(dir.path().join("serve.json"), &embedded).unwrap();
-    for ran in [mandate(dir.path(), &["serve", "--store", URL], ""), mandate_with(dir.path(), &["serve"], "", &[("MANDATE_STORE", URL)])] {
+    for ran in [
+        mandate(dir.path(), &["serve", "--store", URL], ""),
+        mandate_with(dir.path(), &["serve"], "", &[("MANDATE_STORE", URL)]),
+    ] {
         refused(&ran, &["keeps its data in the mandate.db", "(without --store and MANDATE_STORE)"]);
     }
     assert_eq!(names(dir.path()), ["serve.json"]);
@@ -114,17 +138,29 @@ fn doctor_looks_at_the_kind_of_store_and_at_what_tls_needs() {
         let ran = mandate(dir.path(), &[&["doctor", "--json"], options].concat(), "");
         assert_eq!(ran.code, 5, "{}", ran.err);
         let said: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
-        let of = |check: &str| said["checks"].as_array().unwrap().iter().find(|found| found["check"] == check).cloned().unwrap();
+        let of = |check: &str| {
+            said["checks"].as_array().unwrap().iter().find(|found| found["check"] == check).cloned().unwrap()
+        };
         (of("store"), of("sealing key"), of("database"))
     };
     let (store, key, database) = problem(&[]);
-    assert!(store["state"] == "problem" && store["next"].as_str().unwrap().contains("--store URL"), "{store}");
-    assert_eq!((key["state"].as_str(), database["state"].as_str()), (Some("problem"), Some("could_not_look")), "{key} {database}");
+    assert!(
+        store["state"] == "problem" && store["next"].as_str().unwrap().contains("--store URL"),
+        "{store}"
+    );
+    assert_eq!(
+        (key["state"].as_str(), database["state"].as_str()),
+        (Some("problem"), Some("could_not_look")),
+        "{key} {database}"
+    );
     let (store, key, _) = problem(&["--store", URL]);
     assert_eq!(store["state"], "ok", "{store}");
     assert!(key["detail"].as_str().unwrap().contains("the database cannot be used without it"), "{key}");
     let (store, ..) = problem(&["--store", "postgres://mandate@db.example/log?sslrootcert=/nonexistent.pem"]);
-    assert!(store["state"] == "problem" && store["detail"].as_str().unwrap().contains("/nonexistent.pem"), "{store}");
+    assert!(
+        store["state"] == "problem" && store["detail"].as_str().unwrap().contains("/nonexistent.pem"),
+        "{store}"
+    );
     assert_eq!(names(dir.path()), ["serve.json"], "nothing is changed");
 }
 

@@ -6,7 +6,9 @@ fn exit_codes_are_those_that_the_help_documents() {
     let dir = tempfile::tempdir().unwrap();
     let help = mandate(dir.path(), &["--help"], "");
     assert_eq!((help.code, help.err.as_str()), (0, ""));
-    for line in ["2  usage", "3  refused", "4  unreachable", "130, 143", "SPIFFE_ENDPOINT_SOCKET", "MANDATE_DIR"] {
+    for line in
+        ["2  usage", "3  refused", "4  unreachable", "130, 143", "SPIFFE_ENDPOINT_SOCKET", "MANDATE_DIR"]
+    {
         assert!(help.out.contains(line), "{line}\n{}", help.out);
     }
     assert_eq!(mandate(dir.path(), &[], "").code, 2);
@@ -15,13 +17,16 @@ fn exit_codes_are_those_that_the_help_documents() {
     assert_eq!(mandate(dir.path(), &["status"], "").code, 4);
 
     let refused = tempfile::tempdir().unwrap();
-    let problem =
-        r#"{"type":"/problems/not_found","title":"No such entry","status":404,"detail":"there is no agent `x`","code":"not_found"}"#;
+    let problem = r#"{"type":"/problems/not_found","title":"No such entry","status":404,"detail":"there is no agent `x`","code":"not_found"}"#;
     let _server = answering(refused.path(), &[("404 Not Found", problem)]);
     let ran = mandate(refused.path(), &["get", "agent", "x"], "");
     assert_eq!(
         (ran.code, ran.out.as_str(), ran.err.as_str()),
-        (3, "", "error: No such entry: there is no agent `x`\n next: mandate get agent   (lists what there is)\n")
+        (
+            3,
+            "",
+            "error: No such entry: there is no agent `x`\n next: mandate get agent   (lists what there is)\n"
+        )
     );
 
     let broken = tempfile::tempdir().unwrap();
@@ -40,15 +45,21 @@ fn a_slip_is_met_with_the_word_that_was_meant() {
 
 /// The commands below `path`, by the help of it.
 fn commands_below(help: &str) -> Vec<String> {
-    let list = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let names = list.filter(|line| line.starts_with("  ") && !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    let list =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = list
+        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+        .filter_map(|line| line.split_whitespace().next());
     names.filter(|name| *name != "help").map(str::to_owned).collect()
 }
 
 #[test]
 fn every_command_has_help_with_its_arguments_and_an_example_of_itself() {
     let dir = tempfile::tempdir().unwrap();
-    let mut open: Vec<Vec<String>> = commands_below(&mandate(dir.path(), &["--help"], "").out).into_iter().map(|name| vec![name]).collect();
+    let mut open: Vec<Vec<String>> = commands_below(&mandate(dir.path(), &["--help"], "").out)
+        .into_iter()
+        .map(|name| vec![name])
+        .collect();
     let mut seen = 0;
     while let Some(command) = open.pop() {
         let words: Vec<&str> = command.iter().map(String::as_str).collect();
@@ -56,7 +67,11 @@ fn every_command_has_help_with_its_arguments_and_an_example_of_itself() {
         assert_eq!(ran.code, 0, "{command:?}");
         assert!(ran.out.contains("Usage: mandate"), "{}", ran.out);
         assert!(ran.out.lines().all(|line| line.chars().count() <= 130), "{}", ran.out);
-        let examples = ran.out.split_once("\nExample").unwrap_or_else(|| panic!("{command:?} has no example:\n{}", ran.out)).1;
+        let examples = ran
+            .out
+            .split_once("\nExample")
+            .unwrap_or_else(|| panic!("{command:?} has no example:\n{}", ran.out))
+            .1;
         assert!(examples.contains(&format!("mandate {}", words.join(" "))), "{command:?}: {examples}");
         open.extend(commands_below(&ran.out).into_iter().map(|name| [command.clone(), vec![name]].concat()));
         seen += 1;
@@ -94,7 +109,11 @@ fn with_json_an_error_is_one_json_object_on_stderr() {
         assert_eq!((ran.code, ran.out.as_str()), (code, ""), "{arguments:?}: {}", ran.err);
         assert_eq!(ran.err.lines().count(), 1, "{}", ran.err);
         let error = &serde_json::from_str::<serde_json::Value>(&ran.err).unwrap()["error"];
-        assert_eq!((error["kind"].as_str(), error["exit_code"].as_i64()), (Some(kind), Some(code.into())), "{error}");
+        assert_eq!(
+            (error["kind"].as_str(), error["exit_code"].as_i64()),
+            (Some(kind), Some(code.into())),
+            "{error}"
+        );
         assert!(!error["message"].as_str().unwrap().is_empty() && !ran.err.contains('\u{1b}'), "{error}");
         if kind == "refused" {
             assert_eq!(error["findings"][0]["place"], "standard input:2:8", "{error}");
@@ -112,7 +131,10 @@ fn words_of_other_products_are_understood() {
         (&["ls", "apps", "--json"], "GET /v1/registry/client "),
         (&["audit", "query", "--outcome", "denied", "--json"], "GET /v1/audit/records?outcome=refused&"),
         (&["audit", "query", "--outcome", "allowed", "--json"], "GET /v1/audit/records?outcome=permitted&"),
-        (&["audit", "query", "--kind", "login", "--by", "olga", "--json"], "GET /v1/audit/records?by=olga&kind=authorize&"),
+        (
+            &["audit", "query", "--kind", "login", "--by", "olga", "--json"],
+            "GET /v1/audit/records?by=olga&kind=authorize&",
+        ),
     ] {
         let dir = dir.path().join(arguments.join("-"));
         std::fs::create_dir(&dir).unwrap();
@@ -128,11 +150,19 @@ fn words_of_other_products_are_understood() {
 fn a_directory_without_a_server_is_most_likely_the_wrong_one() {
     let dir = tempfile::tempdir().unwrap();
     let ran = mandate(dir.path(), &["status"], "");
-    assert!(ran.err.contains("is it running with another --dir?") && !ran.err.contains("mandate serve"), "{}", ran.err);
+    assert!(
+        ran.err.contains("is it running with another --dir?") && !ran.err.contains("mandate serve"),
+        "{}",
+        ran.err
+    );
     std::fs::write(dir.path().join("serve.json"), "{}").unwrap();
     let ran = mandate(dir.path(), &["status"], "");
     assert!(!ran.err.contains("another --dir"), "a server has used this one: {}", ran.err);
-    assert!(ran.err.ends_with(&format!(" next: mandate serve --dir {}\n", dir.path().display())), "{}", ran.err);
+    assert!(
+        ran.err.ends_with(&format!(" next: mandate serve --dir {}\n", dir.path().display())),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -140,7 +170,12 @@ fn apply_without_a_file_shows_a_line_that_can_be_typed() {
     let dir = tempfile::tempdir().unwrap();
     let ran = mandate(dir.path(), &["apply"], "");
     assert_eq!(ran.code, 2);
-    assert!(ran.err.contains("mandate apply [OPTIONS] -f FILE\n") && ran.err.contains("mandate apply [OPTIONS] FILE\n"), "{}", ran.err);
+    assert!(
+        ran.err.contains("mandate apply [OPTIONS] -f FILE\n")
+            && ran.err.contains("mandate apply [OPTIONS] FILE\n"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -192,11 +227,13 @@ fn a_directory_that_was_named_and_is_not_there_is_a_slip() {
 fn a_variable_that_is_set_to_nothing_is_not_set() {
     let home = tempfile::tempdir().unwrap();
     std::fs::create_dir(home.path().join(".mandate")).unwrap();
-    let empty = ["MANDATE_DIR", "MANDATE_ADMIN_URL", "MANDATE_ADMIN_TOKEN_FILE", "SPIFFE_ENDPOINT_SOCKET"].map(|name| (name, ""));
+    let empty = ["MANDATE_DIR", "MANDATE_ADMIN_URL", "MANDATE_ADMIN_TOKEN_FILE", "SPIFFE_ENDPOINT_SOCKET"]
+        .map(|name| (name, ""));
     let _server = answering(&home.path().join(".mandate"), &[("200 OK", "[]")]);
     let ran = mandate_with(home.path(), &["get", "agents", "--json"], "", &empty);
     assert_eq!((ran.code, ran.out.as_str()), (0, "[]\n"), "{}", ran.err);
-    // The socket of a node that has ended: without one, the machine's own node would be asked, where there is one.
+    // The socket of a node that has ended: without one, the machine's own node would be asked, where there is
+    // one.
     let node = home.path().join(".mandate/node");
     std::fs::create_dir(&node).unwrap();
     drop(std::os::unix::net::UnixListener::bind(node.join("workload.sock")).unwrap());
@@ -208,7 +245,10 @@ fn a_variable_that_is_set_to_nothing_is_not_set() {
 #[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mandate"));
-    command.args(["completions", "bash"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    command
+        .args(["completions", "bash"])
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
     let mut child = command.spawn().unwrap();
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
@@ -262,7 +302,8 @@ fn too_long(socket: &std::path::Path) -> String {
 fn a_nodes_socket_whose_path_is_too_long_is_told_with_its_length() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("s".repeat(120));
-    let ran = mandate(dir.path(), &["svid", "fetch", "--audience", "x", "--socket", socket.to_str().unwrap()], "");
+    let ran =
+        mandate(dir.path(), &["svid", "fetch", "--audience", "x", "--socket", socket.to_str().unwrap()], "");
     assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{}", ran.err);
     assert!(ran.err.contains(&too_long(&socket)), "{}", ran.err);
 }
@@ -282,15 +323,16 @@ fn a_socket_of_something_else_is_no_workload_api() {
     let dir = tempfile::tempdir().unwrap();
     let _server = answering(dir.path(), &[("400 Bad Request", "")]);
     let socket = dir.path().join("admin.sock");
-    let ran = mandate(dir.path(), &["svid", "fetch", "--audience", "x", "--socket", socket.to_str().unwrap()], "");
+    let ran =
+        mandate(dir.path(), &["svid", "fetch", "--audience", "x", "--socket", socket.to_str().unwrap()], "");
     assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{}", ran.err);
     // Which of the two is seen first, the answer or the end of the connection, is chance.
     assert!(ran.err.contains("admin.sock") && ran.err.contains("is no Workload API"), "{}", ran.err);
     // Or it hangs up at once.
     let socket = dir.path().join("mute.sock");
     let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    // As a node does with a process that it cannot attest. How far the command comes is chance: it may not be able to write, or
-    // get no answer.
+    // As a node does with a process that it cannot attest. How far the command comes is chance: it may not be
+    // able to write, or get no answer.
     std::thread::spawn(move || {
         for n in 0_u64.. {
             let Ok((connection, _)) = listener.accept() else { return };
@@ -299,9 +341,18 @@ fn a_socket_of_something_else_is_no_workload_api() {
         }
     });
     for _ in 0..12 {
-        let ran = mandate(dir.path(), &["svid", "fetch", "--audience", "x", "--socket", socket.to_str().unwrap()], "");
+        let ran = mandate(
+            dir.path(),
+            &["svid", "fetch", "--audience", "x", "--socket", socket.to_str().unwrap()],
+            "",
+        );
         assert_eq!((ran.code, ran.out.as_str()), (4, ""), "{}", ran.err);
-        assert!(ran.err.contains("mute.sock was closed without an answer") && ran.err.contains("is no Workload API"), "{}", ran.err);
+        assert!(
+            ran.err.contains("mute.sock was closed without an answer")
+                && ran.err.contains("is no Workload API"),
+            "{}",
+            ran.err
+        );
         assert!(ran.err.contains("next: look into the log of `mandate node run`"), "{}", ran.err);
         assert!(!ran.err.to_lowercase().contains("broken pipe"), "{}", ran.err);
     }
@@ -310,7 +361,9 @@ fn a_socket_of_something_else_is_no_workload_api() {
 #[test]
 fn a_node_wants_the_nodes_address_and_no_url() {
     let dir = tempfile::tempdir().unwrap();
-    for server in ["http://127.0.0.1:8420", "https://mandate.acme.example", "https://mandate.acme.example:443/"] {
+    for server in
+        ["http://127.0.0.1:8420", "https://mandate.acme.example", "https://mandate.acme.example:443/"]
+    {
         let ran = mandate(dir.path(), &["node", "run", "--server", server], "");
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{}", ran.err);
         assert!(ran.err.contains("`mandate serve` prints as `nodes`"), "{}", ran.err);
@@ -322,10 +375,19 @@ fn nodes_are_listed_and_banned_by_name() {
     let node = r#"{"name":"6f0c1e2d3a4b5c6d7e8f","spiffe_id":"spiffe://acme.example/node/6f0c1e2d3a4b5c6d7e8f","state":"banned","joined":"2026-11-24T09:00:00.000Z","renewed":"2026-11-24T09:30:00.000Z","expires":"2026-11-24T10:30:00.000Z"}"#;
     let dir = tempfile::tempdir().unwrap();
     let list = format!("[{node}]");
-    let server = answering(dir.path(), &[("200 OK", list.as_str()), ("200 OK", "[]"), ("200 OK", node), ("200 OK", node)]);
+    let server = answering(
+        dir.path(),
+        &[("200 OK", list.as_str()), ("200 OK", "[]"), ("200 OK", node), ("200 OK", node)],
+    );
     let ran = mandate(dir.path(), &["node", "list"], "");
     let row = ran.out.lines().nth(1).unwrap();
-    for part in ["6f0c1e2d3a4b5c6d7e8f", "banned", "2026-11-24T09:00:00.000Z", "2026-11-24T10:30:00.000Z", "spiffe://acme.example/node/"] {
+    for part in [
+        "6f0c1e2d3a4b5c6d7e8f",
+        "banned",
+        "2026-11-24T09:00:00.000Z",
+        "2026-11-24T10:30:00.000Z",
+        "spiffe://acme.example/node/",
+    ] {
         assert!(row.contains(part), "{}", ran.out);
     }
     assert_eq!(mandate(dir.path(), &["node", "list", "--json"], "").out, "[]\n");
@@ -335,7 +397,8 @@ fn nodes_are_listed_and_banned_by_name() {
     assert_eq!(serde_json::from_str::<serde_json::Value>(&ran.out).unwrap()["state"], "banned");
     let asked = server.join().unwrap();
     assert!(
-        asked[0].starts_with("GET /v1/nodes HTTP/1.1\r\n") && asked[2].starts_with("POST /v1/nodes/6f0c1e2d3a4b5c6d7e8f/ban HTTP/1.1\r\n")
+        asked[0].starts_with("GET /v1/nodes HTTP/1.1\r\n")
+            && asked[2].starts_with("POST /v1/nodes/6f0c1e2d3a4b5c6d7e8f/ban HTTP/1.1\r\n")
     );
 }
 
@@ -348,14 +411,22 @@ fn tables_show_one_row_an_entry_and_json_one_value() {
     let lines: Vec<&str> = ran.out.lines().collect();
     assert_eq!(lines.len(), 2, "{}", ran.out);
     assert!(lines[0].starts_with("NAME"));
-    for part in ["support-agent", "active", "riley", "spiffe://acme.example/agent/support-agent", "crm: read:cases"] {
+    for part in
+        ["support-agent", "active", "riley", "spiffe://acme.example/agent/support-agent", "crm: read:cases"]
+    {
         assert!(lines[1].contains(part), "{}", ran.out);
     }
     let ran = mandate(dir.path(), &["get", "agent", "--json"], "");
     let value: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(value[0]["name"], "support-agent");
     assert_eq!(ran.out.lines().count(), 1);
-    assert!(server.join().unwrap().iter().all(|request| request.starts_with("GET /v1/registry/agent HTTP/1.1\r\n")));
+    assert!(
+        server
+            .join()
+            .unwrap()
+            .iter()
+            .all(|request| request.starts_with("GET /v1/registry/agent HTTP/1.1\r\n"))
+    );
 }
 
 #[test]

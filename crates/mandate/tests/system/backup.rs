@@ -1,4 +1,5 @@
-//! `mandate backup` beside a running server, `mandate restore` elsewhere, and the server that continues there.
+//! `mandate backup` beside a running server, `mandate restore` elsewhere, and the server that continues
+//! there.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -59,7 +60,16 @@ async fn a_server_under_load_is_backed_up_and_goes_on_elsewhere() {
     let made = tokio::task::spawn_blocking(move || {
         let mut last = Value::Null;
         for _ in 0..3 {
-            last = succeeds(&run(&["backup", &to, "--dir", &dir_text, "--keys-file", &key_file, "--force", "--json"]));
+            last = succeeds(&run(&[
+                "backup",
+                &to,
+                "--dir",
+                &dir_text,
+                "--keys-file",
+                &key_file,
+                "--force",
+                "--json",
+            ]));
         }
         last
     });
@@ -76,7 +86,8 @@ async fn a_server_under_load_is_backed_up_and_goes_on_elsewhere() {
         assert!(worker.await.unwrap() > 0, "exchanges went on beside the backup");
     }
 
-    let restored = succeeds(&run(&["restore", &backup, "--dir", &text(&moved), "--keys-file", &keys, "--json"]));
+    let restored =
+        succeeds(&run(&["restore", &backup, "--dir", &text(&moved), "--keys-file", &keys, "--json"]));
     assert_eq!(restored["audit"], made["audit"]);
     let server = Server::start(&moved);
     assert_eq!(server.role.text("issuer"), issuer);
@@ -101,7 +112,11 @@ fn what_is_there_is_not_replaced_and_a_failure_leaves_nothing() {
     refused(&run(&["backup", &path("c"), "--dir", &path("nowhere")]), 2, "nowhere");
     fs::write(path("short"), "short\n").unwrap();
     fs::set_permissions(path("short"), fs::Permissions::from_mode(0o600)).unwrap();
-    refused(&run(&["backup", &path("c"), "--dir", &at, "--passphrase-file", &path("short")]), 2, "12 characters");
+    refused(
+        &run(&["backup", &path("c"), "--dir", &at, "--passphrase-file", &path("short")]),
+        2,
+        "12 characters",
+    );
     assert!(!Path::new(&path("c")).exists());
 
     refused(&run(&["restore", &path("b"), "--dir", &at, "--keys-file", &path("k")]), 2, "is not empty");
@@ -118,8 +133,11 @@ fn what_is_there_is_not_replaced_and_a_failure_leaves_nothing() {
     drop(server);
     let ran = run(&["restore", &path("sealed"), "--dir", &path("new"), "--passphrase-file", &path("pass")]);
     succeeds(&ran);
-    for word in ["revocations count from the time of that start", "rotate the keys", &format!("next: mandate serve --dir {}", path("new"))]
-    {
+    for word in [
+        "revocations count from the time of that start",
+        "rotate the keys",
+        &format!("next: mandate serve --dir {}", path("new")),
+    ] {
         assert!(ran.out.contains(word), "{word}: {}", ran.out);
     }
 }
@@ -187,7 +205,8 @@ fn a_database_alone_says_whose_it_is() {
 
 /// The names in a folder, sorted.
 fn names(dir: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(dir).unwrap().map(|each| each.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|each| each.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -203,12 +222,17 @@ fn a_key_is_never_written_where_the_backup_goes() {
     let path = |name: &str| text(&root.path().join(name));
     for (keys_file, force) in [("b", false), ("b", true), ("server/../b", true), ("./b", true)] {
         let force: &[&str] = if force { &["--force"] } else { &[] };
-        let ran = run(&[&["backup", &path("b"), "--dir", &at, "--keys-file", &path(keys_file)], force].concat());
+        let ran =
+            run(&[&["backup", &path("b"), "--dir", &at, "--keys-file", &path(keys_file)], force].concat());
         refused(&ran, 2, "--keys-file names the file of the backup itself");
         assert_eq!(names(root.path()), ["server", "server.log"], "{keys_file}");
     }
     fs::write(path("b"), "an earlier backup").unwrap();
-    refused(&run(&["backup", &path("b"), "--dir", &at, "--keys-file", &path("b"), "--force"]), 2, "another file");
+    refused(
+        &run(&["backup", &path("b"), "--dir", &at, "--keys-file", &path("b"), "--force"]),
+        2,
+        "another file",
+    );
     assert_eq!(fs::read(path("b")).unwrap(), b"an earlier backup");
 }
 
@@ -252,7 +276,9 @@ fn until_it_is_writing(folder: &Path) {
         let path = entry.path();
         // A file may be gone again at this moment.
         let large = |path: &Path| fs::metadata(path).is_ok_and(|about| about.is_file() && about.len() > 0);
-        hidden && (large(&path) || fs::read_dir(&path).is_ok_and(|inside| inside.flatten().any(|entry| large(&entry.path()))))
+        hidden
+            && (large(&path)
+                || fs::read_dir(&path).is_ok_and(|inside| inside.flatten().any(|entry| large(&entry.path()))))
     };
     let begun = Instant::now();
     while !fs::read_dir(folder).unwrap().flatten().any(is_begun) {
@@ -291,7 +317,17 @@ fn a_backup_and_a_restore_that_are_stopped_leave_no_copies_behind() {
     // A shell that runs a command in the background lets it ignore SIGINT.
     let mut command = Command::new("sh");
     apart(&mut command);
-    command.args(["-c", "trap '' INT; exec \"$0\" \"$@\"", MANDATE, "backup", &path("b"), "--dir", &text(&dir), "--keys-file", &path("k")]);
+    command.args([
+        "-c",
+        "trap '' INT; exec \"$0\" \"$@\"",
+        MANDATE,
+        "backup",
+        &path("b"),
+        "--dir",
+        &text(&dir),
+        "--keys-file",
+        &path("k"),
+    ]);
     let backup = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     until_it_is_writing(&folder);
     kill_process(Pid::from_child(&backup), Signal::INT).unwrap();

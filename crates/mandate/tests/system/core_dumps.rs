@@ -14,8 +14,9 @@ fn is_limited(pid: i32) -> bool {
     core.split_whitespace().skip(4).take(2).all(|limit| limit == "0")
 }
 
-/// Whether processes of the same user may see its memory and its program. The kernel shows that a process is not dumpable: it
-/// gives the files in the process's `/proc` folder to root. Of a process of root this cannot be told.
+/// Whether processes of the same user may see its memory and its program. The kernel shows that a process is
+/// not dumpable: it gives the files in the process's `/proc` folder to root. Of a process of root this cannot
+/// be told.
 fn is_dumpable(pid: i32) -> Option<bool> {
     if rustix::process::getuid().is_root() {
         return None;
@@ -80,7 +81,10 @@ fn a_command_that_reads_a_secret_dumps_no_core() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().display().to_string();
     let backup = root.path().join("backup").display().to_string();
-    for arguments in [["backup", &backup, "--with-keys", "--dir", &dir], ["person", "set-password", "riley", "--dir", &dir]] {
+    for arguments in [
+        ["backup", &backup, "--with-keys", "--dir", &dir],
+        ["person", "set-password", "riley", "--dir", &dir],
+    ] {
         let mut command = Waiting::start(&arguments);
         let what = format!("{arguments:?}, which waits for its standard input");
         command.comes_to(&what, |pid| is_limited(pid) && is_dumpable(pid) != Some(true));
@@ -92,6 +96,7 @@ fn a_command_that_asks_a_node_is_seen_by_it_and_dumps_no_core_file() {
     let root = tempfile::tempdir().unwrap();
     let socket = root.path().join("silent.sock");
     let _silent = UnixListener::bind(&socket).unwrap();
-    let mut command = Waiting::start(&["svid", "fetch", "--audience", "x", "--socket", &socket.display().to_string()]);
+    let mut command =
+        Waiting::start(&["svid", "fetch", "--audience", "x", "--socket", &socket.display().to_string()]);
     command.comes_to("svid fetch", |pid| is_limited(pid) && is_dumpable(pid) != Some(false));
 }

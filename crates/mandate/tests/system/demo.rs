@@ -17,23 +17,55 @@ fn the_story_is_told_as_promised_and_its_last_line_says_so() {
     let last: Value = serde_json::from_str(ran.out.lines().last().unwrap()).unwrap();
     for (telling, closed, sent, refused) in [("before", 12, 12, 0), ("after", 0, 0, 24)] {
         let told = &last[telling];
-        assert_eq!((&told["opportunities_closed"], &told["mails_sent"]), (&closed.into(), &sent.into()), "{last}");
-        assert_eq!((&told["refused_by_mandate"], &told["refused_by_crm"]), (&refused.into(), &refused.into()), "{last}");
-        assert_eq!((&told["task_done"], told["faults"].as_array().unwrap().len()), (&true.into(), 0), "{last}");
+        assert_eq!(
+            (&told["opportunities_closed"], &told["mails_sent"]),
+            (&closed.into(), &sent.into()),
+            "{last}"
+        );
+        assert_eq!(
+            (&told["refused_by_mandate"], &told["refused_by_crm"]),
+            (&refused.into(), &refused.into()),
+            "{last}"
+        );
+        assert_eq!(
+            (&told["task_done"], told["faults"].as_array().unwrap().len()),
+            (&true.into(), 0),
+            "{last}"
+        );
     }
     let (audit, stopped) = (&last["audit"], &last["stopped"]);
-    assert_eq!((&audit["verified"], &audit["refusals_with_both_names"]), (&true.into(), &24.into()), "{last}");
+    assert_eq!(
+        (&audit["verified"], &audit["refusals_with_both_names"]),
+        (&true.into(), &24.into()),
+        "{last}"
+    );
     assert_eq!(audit["comment_caused_by"]["sub"], "riley", "{last}");
     assert_eq!(stopped["call"], "401 invalid_token revoked", "{last}");
     assert!(stopped["identity"].is_string() && stopped["exchange"].is_string(), "{last}");
-    for span in ["serve_ready_ms", "node_ready_ms", "apply_ms", "svid_ms", "exchange_ms", "stop_ms", "stop_identity_ms"] {
+    for span in [
+        "serve_ready_ms",
+        "node_ready_ms",
+        "apply_ms",
+        "svid_ms",
+        "exchange_ms",
+        "stop_ms",
+        "stop_identity_ms",
+    ] {
         assert!(last["timings"][span].as_f64().unwrap() > 0.0, "{span}: {last}");
     }
-    assert!(ran.out.contains("mandate agent suspend support-agent"), "the table names the command: {}", ran.out);
+    assert!(
+        ran.out.contains("mandate agent suspend support-agent"),
+        "the table names the command: {}",
+        ran.out
+    );
     let steps: Vec<&str> = ran.err.lines().filter(|line| line.ends_with('…')).collect();
     assert!(steps.len() >= 6 && steps[0].starts_with("1/3 "), "it says what it is doing: {}", ran.err);
     for scope in ["write:opportunities", "send:mail"] {
-        assert!(ran.out.lines().any(|line| line.starts_with("12 ") && line.contains(scope)), "{scope}: {}", ran.out);
+        assert!(
+            ran.out.lines().any(|line| line.starts_with("12 ") && line.contains(scope)),
+            "{scope}: {}",
+            ran.out
+        );
     }
 }
 
@@ -42,7 +74,12 @@ fn a_check_whose_result_cannot_be_written_fails_and_one_that_nobody_reads_does_n
     for (output, out) in unwritable() {
         let ran = run_into(out, &["demo", "--check"]);
         assert_eq!(ran.code, Some(i32::from(output == "full")), "{output}: {}", ran.err);
-        assert_eq!(ran.err.contains("cannot write to standard output"), output == "full", "{output}: {}", ran.err);
+        assert_eq!(
+            ran.err.contains("cannot write to standard output"),
+            output == "full",
+            "{output}: {}",
+            ran.err
+        );
     }
 }
 
@@ -62,7 +99,8 @@ impl Demo {
             .env_clear()
             .env("HOME", "/nonexistent")
             .env("TMPDIR", temporary);
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut told = String::new();
         while !told.contains("svid fetch") {
@@ -88,7 +126,11 @@ impl Drop for Demo {
 fn processes_of(path: &Path) -> Vec<PathBuf> {
     let named = path.to_string_lossy().into_owned();
     let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
-    all.filter(|process| std::fs::read(process.join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&named))).collect()
+    all.filter(|process| {
+        std::fs::read(process.join("cmdline"))
+            .is_ok_and(|line| String::from_utf8_lossy(&line).contains(&named))
+    })
+    .collect()
 }
 
 #[test]
@@ -99,7 +141,9 @@ fn a_demo_that_is_killed_or_hung_up_leaves_no_process_and_no_password() {
         assert!(processes_of(temporary.path()).len() >= 3, "serve, node, and who clears away");
         demo.end(signal);
         let began = Instant::now();
-        while !processes_of(temporary.path()).is_empty() || std::fs::read_dir(temporary.path()).unwrap().count() > 0 {
+        while !processes_of(temporary.path()).is_empty()
+            || std::fs::read_dir(temporary.path()).unwrap().count() > 0
+        {
             let left = processes_of(temporary.path());
             assert!(
                 began.elapsed() < Duration::from_secs(20),
@@ -116,7 +160,12 @@ fn the_commands_it_prints_work_as_they_are_printed() {
     let temporary = tempfile::tempdir().unwrap();
     let mut demo = Demo::start(temporary.path());
     let program = env!("CARGO_BIN_EXE_mandate");
-    let commands: Vec<&str> = demo.told.lines().map(str::trim).filter(|line| line.starts_with('/') && line.contains(" --")).collect();
+    let commands: Vec<&str> = demo
+        .told
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with('/') && line.contains(" --"))
+        .collect();
     assert_eq!(commands.len(), 5, "{}", demo.told);
     // The agent is suspended by one of them; then no identity is given.
     for (command, code) in commands.iter().zip([0, 0, 0, 0, 3]) {

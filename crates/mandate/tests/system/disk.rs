@@ -20,7 +20,8 @@ impl SmallDisk {
     /// Needs the right to mount; without it there is none.
     pub(crate) fn mount(at: &Path) -> Option<Self> {
         fs::create_dir(at).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs"]).arg(at).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs"]).arg(at).output();
         mounted.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
     }
 
@@ -54,7 +55,13 @@ async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_rest
     };
     // Its log is on the same disk, as is usual: a request that cannot be logged must still be answered.
     let server = Server::start(&disk.0.join("server"));
-    fills_up_and_goes_on(server, root.path(), |_| disk.fill(), |_, ballast| fs::remove_file(ballast).unwrap()).await;
+    fills_up_and_goes_on(
+        server,
+        root.path(),
+        |_| disk.fill(),
+        |_, ballast| fs::remove_file(ballast).unwrap(),
+    )
+    .await;
 }
 
 /// A limit on the size of files has the same effect as a full disk: a write fails that succeeded before.
@@ -79,7 +86,12 @@ async fn files_that_may_not_grow_stop_decisions_with_a_reason_and_they_go_on_wit
     fills_up_and_goes_on(server, root.path(), limit, lift).await;
 }
 
-async fn fills_up_and_goes_on<T>(mut server: Server, root: &Path, fill: impl Fn(&Server) -> T, free: impl Fn(&Server, T)) {
+async fn fills_up_and_goes_on<T>(
+    mut server: Server,
+    root: &Path,
+    fill: impl Fn(&Server) -> T,
+    free: impl Fn(&Server, T),
+) {
     server.tell_the_story().await;
     let form = server.an_exchange(&root.join("node")).await;
     let mut held = HashSet::new();
@@ -103,7 +115,11 @@ async fn fills_up_and_goes_on<T>(mut server: Server, root: &Path, fill: impl Fn(
         let Some(refused) = refused else { panic!("a disk without room refuses at last") };
         assert_eq!(refused.error(), "503 temporarily_unavailable", "{refused:?}");
         assert_eq!(refused.header("cache-control"), "no-store");
-        assert!(refused.member("access_token").is_empty() && refused.member("error_description").contains("audit"), "{refused:?}");
+        assert!(
+            refused.member("access_token").is_empty()
+                && refused.member("error_description").contains("audit"),
+            "{refused:?}"
+        );
         // Operators are told what to do about it; reading goes on.
         match server.admin.join_token(&JoinTokenRequest::default()).await {
             Err(ClientError::Server(problem)) => {
@@ -122,8 +138,16 @@ async fn fills_up_and_goes_on<T>(mut server: Server, root: &Path, fill: impl Fn(
         assert!(server.role.is_running());
     }
 
-    let query = AuditQuery { kind: Some("exchange".to_owned()), limit: Some(100_000), ..AuditQuery::default() };
-    let recorded: HashSet<_> = server.admin.audit_records(&query).await.unwrap().into_iter().filter_map(|record| record.jti).collect();
+    let query =
+        AuditQuery { kind: Some("exchange".to_owned()), limit: Some(100_000), ..AuditQuery::default() };
+    let recorded: HashSet<_> = server
+        .admin
+        .audit_records(&query)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter_map(|record| record.jti)
+        .collect();
     assert!(held.is_subset(&recorded), "every token that was answered has its record");
     server.verify_the_log();
     let dir = server.dir.clone();

@@ -120,8 +120,16 @@ fn each_damage_to_a_file_is_told_with_what_to_do() {
             patient.has(&[], "sealing key of the database", "belongs to another database", "KEPT");
         },
     );
-    patient.with("seal.key", |path| fs::write(path, [7; 5]).unwrap(), || patient.has(&[], "sealing key", "damaged", "KEPT"));
-    patient.with("serve.json", |path| fs::write(path, "{").unwrap(), || patient.has(&[], "serve.json", "damaged", "mv "));
+    patient.with(
+        "seal.key",
+        |path| fs::write(path, [7; 5]).unwrap(),
+        || patient.has(&[], "sealing key", "damaged", "KEPT"),
+    );
+    patient.with(
+        "serve.json",
+        |path| fs::write(path, "{").unwrap(),
+        || patient.has(&[], "serve.json", "damaged", "mv "),
+    );
     patient.with("serve.json", remove, || assert_eq!(patient.problems(&[]), []));
     let foreign = |path: &Path| {
         let text = fs::read_to_string(path).unwrap();
@@ -131,7 +139,8 @@ fn each_damage_to_a_file_is_told_with_what_to_do() {
         let problems = patient.problems(&[]);
         assert!(problems.iter().any(|(check, ..)| check == "serve.json and mandate.db"), "{problems:?}");
     });
-    patient.with("mandate.db", remove, || patient.has(&[], "database", "missing or empty", "mandate restore"));
+    patient
+        .with("mandate.db", remove, || patient.has(&[], "database", "missing or empty", "mandate restore"));
     patient.with(
         "mandate.db",
         |path| fs::write(path, "x".repeat(8192)).unwrap(),
@@ -151,7 +160,9 @@ fn each_damage_to_a_file_is_told_with_what_to_do() {
         bytes[at + 1] = b'O';
         fs::write(path, bytes).unwrap();
     };
-    patient.with("mandate.db", record, || patient.has(&[], "audit log", "not what was written", "mandate restore"));
+    patient.with("mandate.db", record, || {
+        patient.has(&[], "audit log", "not what was written", "mandate restore")
+    });
     let page = |path: &Path| {
         let mut bytes = fs::read(path).unwrap();
         // The second page is the root of the first table.
@@ -164,7 +175,12 @@ fn each_damage_to_a_file_is_told_with_what_to_do() {
     });
     patient.with("mandate.db", mode(0o644), || {
         let problems = patient.problems(&[]);
-        assert!(problems.iter().all(|(_, detail, next)| detail.contains("others may read it") && next.starts_with("chmod 600 ")));
+        assert!(
+            problems
+                .iter()
+                .all(|(_, detail, next)| detail.contains("others may read it")
+                    && next.starts_with("chmod 600 "))
+        );
         assert!(!problems.is_empty());
     });
     assert_eq!(patient.problems(&[]), []);
@@ -193,7 +209,11 @@ fn the_directory_itself_is_judged() {
     fs::set_permissions(&patient.dir, fs::Permissions::from_mode(0o700)).unwrap();
     let ran = run(&["doctor", "--dir", &patient.root.path().join("nowhere").to_string_lossy()]);
     assert_eq!(ran.code, Some(5), "{}", ran.out);
-    assert!(ran.out.contains("could not look") && ran.out.contains("next: mandate serve --dir"), "{}", ran.out);
+    assert!(
+        ran.out.contains("could not look") && ran.out.contains("next: mandate serve --dir"),
+        "{}",
+        ran.out
+    );
 }
 
 #[test]
@@ -202,14 +222,22 @@ fn options_that_do_not_fit_are_told() {
         return;
     }
     let patient = Patient::new();
-    patient.has(&["--trust-domain", "other.example"], "issuer", "not other.example", "--trust-domain acme.example");
+    patient.has(
+        &["--trust-domain", "other.example"],
+        "issuer",
+        "not other.example",
+        "--trust-domain acme.example",
+    );
     patient.has(&["--issuer", "http://127.0.0.1:1"], "issuer", "not http://127.0.0.1:1", "--issuer http");
     patient.has(&["--listen", "0.0.0.0:0"], "issuer", "not a loopback address", "serve --help");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     patient.has(&["--node-listen", &address], "address for nodes", &address, "--node-listen ADDR");
     let problems = patient.problems(&["--tls-cert", "nosuch.pem", "--tls-key", "nosuch.pem"]);
-    assert!(problems.iter().any(|(check, detail, _)| check == "TLS certificate" && detail.contains("nosuch.pem")), "{problems:?}");
+    assert!(
+        problems.iter().any(|(check, detail, _)| check == "TLS certificate" && detail.contains("nosuch.pem")),
+        "{problems:?}"
+    );
 }
 
 #[test]
@@ -222,21 +250,31 @@ fn a_certificate_that_has_expired_and_a_key_of_another_are_told() {
     params.not_before = rcgen::date_time_ymd(2020, 1, 1);
     params.not_after = rcgen::date_time_ymd(2021, 1, 1);
     fs::write(&cert, params.self_signed(&pair).unwrap().pem()).unwrap();
-    for (path, pem) in [(&key, pair.serialize_pem()), (&other, rcgen::KeyPair::generate().unwrap().serialize_pem())] {
+    for (path, pem) in
+        [(&key, pair.serialize_pem()), (&other, rcgen::KeyPair::generate().unwrap().serialize_pem())]
+    {
         fs::write(path, pem).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     }
     for (key, found) in [(&key, "has expired at 2021"), (&other, "do not belong together")] {
         let problems = patient.problems(&["--tls-cert", &cert, "--tls-key", key]);
-        assert!(problems.iter().any(|(check, detail, _)| check == "TLS certificate" && detail.contains(found)), "{problems:?}");
+        assert!(
+            problems.iter().any(|(check, detail, _)| check == "TLS certificate" && detail.contains(found)),
+            "{problems:?}"
+        );
     }
 }
 
-/// Where a database has the time of its newest record, in 48 bits. In a row of `logs` it is between the origin and the
-/// checkpoint, which begins with the origin.
+/// Where a database has the time of its newest record, in 48 bits. In a row of `logs` it is between the
+/// origin and the checkpoint, which begins with the origin.
 fn newest_record(database: &[u8]) -> Vec<usize> {
     const TAG: &[u8] = b"/audit/01234567";
-    let tags: Vec<usize> = database.windows(7).enumerate().filter(|(_, window)| *window == b"/audit/").map(|(at, _)| at).collect();
+    let tags: Vec<usize> = database
+        .windows(7)
+        .enumerate()
+        .filter(|(_, window)| *window == b"/audit/")
+        .map(|(at, _)| at)
+        .collect();
     let row = |pair: &[usize]| {
         let [first, second] = *pair else { return None };
         let end = first + TAG.len();

@@ -82,7 +82,16 @@ async fn readers_that_read_nothing_are_ended_and_one_that_reads_is_told_everythi
     }
     assert_eq!(String::from_utf8_lossy(&text).matches("event: cut").count(), CUTS);
 
-    let problem = async || server.admin.status().await.unwrap().problems.iter().any(|problem| problem.code == "feed_readers_cut_off");
+    let problem = async || {
+        server
+            .admin
+            .status()
+            .await
+            .unwrap()
+            .problems
+            .iter()
+            .any(|problem| problem.code == "feed_readers_cut_off")
+    };
     let begun = Instant::now();
     while !problem().await {
         assert!(begun.elapsed() < PATIENCE, "nobody was ended");

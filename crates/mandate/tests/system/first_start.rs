@@ -1,4 +1,5 @@
-//! A first start that fails or is interrupted decides nothing permanently; a lost database is not replaced by an empty one.
+//! A first start that fails or is interrupted decides nothing permanently; a lost database is not replaced by
+//! an empty one.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,7 +23,17 @@ fn a_start_whose_certificate_cannot_be_used_leaves_nothing_behind() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("server");
     let text = dir.to_string_lossy();
-    let ran = run(&["serve", "--dir", &text, "--listen", "127.0.0.1:0", "--tls-cert", "nosuch.pem", "--tls-key", "nosuch.pem"]);
+    let ran = run(&[
+        "serve",
+        "--dir",
+        &text,
+        "--listen",
+        "127.0.0.1:0",
+        "--tls-cert",
+        "nosuch.pem",
+        "--tls-key",
+        "nosuch.pem",
+    ]);
     assert_eq!(ran.code, Some(2), "{}", ran.err);
     assert!(ran.err.contains("nosuch.pem"), "{}", ran.err);
     assert!(!dir.exists());
@@ -36,7 +47,8 @@ fn a_directory_of_an_https_issuer_is_not_served_in_clear() {
     let dir = root.path().join("server");
     let text = dir.to_string_lossy().into_owned();
     let (cert, key) = certificate(root.path());
-    let loopback = ["--listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let loopback =
+        ["--listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     let plain = [&["serve", "--dir", &text][..], &loopback].concat();
     let tls = [&plain[..], &["--tls-cert", &cert, "--tls-key", &key]].concat();
     let first = Role::start(&dir, &tls, "");
@@ -45,7 +57,11 @@ fn a_directory_of_an_https_issuer_is_not_served_in_clear() {
     assert_eq!(first.terminate(), Some(0));
     let ran = run(&plain);
     assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
-    assert!(ran.err.contains(&issuer) && ran.err.contains("--tls-cert") && ran.err.contains("--behind-tls-proxy"), "{}", ran.err);
+    assert!(
+        ran.err.contains(&issuer) && ran.err.contains("--tls-cert") && ran.err.contains("--behind-tls-proxy"),
+        "{}",
+        ran.err
+    );
     let again = Role::start(&dir, &tls, "");
     assert_eq!(again.text("issuer"), issuer);
 }
@@ -55,7 +71,17 @@ fn an_issuer_is_not_made_from_an_address_that_stands_for_all() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("server");
     let (cert, key) = certificate(root.path());
-    let ran = run(&["serve", "--dir", &dir.to_string_lossy(), "--listen", "0.0.0.0:0", "--tls-cert", &cert, "--tls-key", &key]);
+    let ran = run(&[
+        "serve",
+        "--dir",
+        &dir.to_string_lossy(),
+        "--listen",
+        "0.0.0.0:0",
+        "--tls-cert",
+        &cert,
+        "--tls-key",
+        &key,
+    ]);
     assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
     assert!(ran.err.contains("--issuer"), "{}", ran.err);
     assert!(!dir.exists());

@@ -35,7 +35,8 @@ impl Company {
     }
 
     fn entries(&self, audience: &str) -> String {
-        let (name, ca) = (&self.name, self.ca.as_ref().map(|ca| format!("ca = \"{ca}\"")).unwrap_or_default());
+        let (name, ca) =
+            (&self.name, self.ca.as_ref().map(|ca| format!("ca = \"{ca}\"")).unwrap_or_default());
         // Each company has a person of its own.
         let port = name.as_str().rsplit(':').next().unwrap_or_default();
         format!(
@@ -97,7 +98,8 @@ async fn the_file_of_an_issuers_authority_may_begin_with_a_byte_order_mark() {
     let exchange = server.an_exchange(&root.path().join("node")).await;
     let authority = PrivateCa::generate();
     let company = Company::with_tls(&authority, "company.pem").await;
-    fs::write(root.path().join("company.pem"), format!("\u{feff}{}", authority.pem().replace('\n', "\r\n"))).unwrap();
+    fs::write(root.path().join("company.pem"), format!("\u{feff}{}", authority.pem().replace('\n', "\r\n")))
+        .unwrap();
     company.declare(&server, root.path());
     let answer = company.exchange(&server, &exchange).await;
     assert_eq!((answer.status, company.keys_served()), (200, 1), "{answer:?}");
@@ -122,11 +124,16 @@ async fn the_log_names_an_issuer_that_cannot_be_reached_its_address_and_what_is_
     let answer = company.exchange(&server, &exchange).await;
     assert_eq!(answer.status, 503, "{answer:?}");
     let log = server.role.log();
-    let line = log.lines().find(|line| line.contains("the keys of a trusted issuer cannot be fetched")).unwrap_or_else(|| panic!("{log}"));
+    let line = log
+        .lines()
+        .find(|line| line.contains("the keys of a trusted issuer cannot be fetched"))
+        .unwrap_or_else(|| panic!("{log}"));
     let line: Value = serde_json::from_str(line).unwrap();
     assert_eq!((&line["level"], &line["issuer"]), (&"WARN".into(), &company.name.as_str().into()), "{line}");
     let error = line["error"].as_str().unwrap();
-    for part in [format!("no connection to {}/.well-known/", company.name), "invalid peer certificate".to_owned()] {
+    for part in
+        [format!("no connection to {}/.well-known/", company.name), "invalid peer certificate".to_owned()]
+    {
         assert!(error.contains(&part), "{part}: {error}");
         assert!(!answer.text.contains(&part), "it is for the operator alone: {}", answer.text);
     }

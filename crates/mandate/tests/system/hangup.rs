@@ -1,4 +1,5 @@
-//! SIGHUP: `serve` reads its certificate again, a node does nothing; neither ends, and both say in the log what they did.
+//! SIGHUP: `serve` reads its certificate again, a node does nothing; neither ends, and both say in the log
+//! what they did.
 
 use std::fs::File;
 use std::path::Path;

@@ -1,11 +1,12 @@
-//! Another process holds the server's database: a request for a change is refused within two seconds and told when to try
-//! again, and work goes on without a restart.
+//! Another process holds the server's database: a request for a change is refused within two seconds and told
+//! when to try again, and work goes on without a restart.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mandate_api::admin::{
-    AgentStateRequest, ApplyRequest, ApplyResponse, JoinTokenRequest, PasswordRequest, PersonStateRequest, RegistryItem,
+    AgentStateRequest, ApplyRequest, ApplyResponse, JoinTokenRequest, PasswordRequest, PersonStateRequest,
+    RegistryItem,
 };
 use mandate_api::registry_file::AgentItem;
 use mandate_api::{ClientError, RegistryFile};
@@ -49,7 +50,8 @@ async fn a_locked_database_refuses_in_time_on_every_wire_and_work_goes_on_afterw
         ("code_verifier", CODE_VERIFIER),
     ]);
     let login = server.app.open(&authorization(None, None)).await;
-    let issuer = |audience: &str| json!({"issuer": [{"url": "https://login.acme.example", "audience": audience}]});
+    let issuer =
+        |audience: &str| json!({"issuer": [{"url": "https://login.acme.example", "audience": audience}]});
     let entries = serde_json::from_value(issuer("https://mandate.acme.example")).unwrap();
     server.admin.apply(&ApplyRequest { entries, prune: false, dry_run: false }).await.unwrap();
 
@@ -62,7 +64,11 @@ async fn a_locked_database_refuses_in_time_on_every_wire_and_work_goes_on_afterw
         assert!(answer.member("error_description").starts_with("audit_unavailable: "), "{what}: {answer:?}");
     }
     let begun = Instant::now();
-    let revoked = server.app.http.post(format!("{}/revoke", server.app.issuer)).form(&[("token", &*mandate), ("client_id", "support-app")]);
+    let revoked = server
+        .app
+        .http
+        .post(format!("{}/revoke", server.app.issuer))
+        .form(&[("token", &*mandate), ("client_id", "support-app")]);
     says_when_to_try_again("a revocation", &Answer::of(revoked.send().await.unwrap()).await, begun);
     let begun = Instant::now();
     let page = server.app.log_in(&login, "riley", PASSWORD).await;
@@ -70,7 +76,10 @@ async fn a_locked_database_refuses_in_time_on_every_wire_and_work_goes_on_afterw
 
     let base = server.role.text("admin_url");
     let acts: [(&str, Value); 6] = [
-        ("/v1/apply", json!({"entries": {"resource": [{"name": "wiki", "uri": "https://wiki.acme.example", "scopes": ["read:pages"]}]}})),
+        (
+            "/v1/apply",
+            json!({"entries": {"resource": [{"name": "wiki", "uri": "https://wiki.acme.example", "scopes": ["read:pages"]}]}}),
+        ),
         ("/v1/apply", json!({"entries": issuer("https://other.acme.example")})),
         ("/v1/people/riley/password", json!({"password": "another password"})),
         ("/v1/clients/desk-app/secret", json!({"secret": "another secret of a client"})),
@@ -79,29 +88,50 @@ async fn a_locked_database_refuses_in_time_on_every_wire_and_work_goes_on_afterw
     ];
     for (path, body) in &acts {
         let begun = Instant::now();
-        let request = server.app.http.request(Method::POST, format!("{base}{path}")).bearer_auth(&admin_token).json(body);
+        let request = server
+            .app
+            .http
+            .request(Method::POST, format!("{base}{path}"))
+            .bearer_auth(&admin_token)
+            .json(body);
         let answer = Answer::of(request.send().await.unwrap()).await;
         says_when_to_try_again(path, &answer, begun);
         let problem = answer.json();
         assert_eq!(problem["code"], "audit_unavailable", "{path}: {problem}");
         let detail = problem["detail"].as_str().unwrap();
-        assert!(detail.contains("another program may hold the database") && detail.contains("look whether"), "{path}: {detail}");
+        assert!(
+            detail.contains("another program may hold the database") && detail.contains("look whether"),
+            "{path}: {detail}"
+        );
     }
     // What takes authority away is in force, and its record in the reserve.
     let (begun, body) = (Instant::now(), json!({"target": {"kind": "agent", "id": "support-agent"}}));
-    let request = server.app.http.request(Method::POST, format!("{base}/v1/revocations")).bearer_auth(&admin_token).json(&body);
+    let request = server
+        .app
+        .http
+        .request(Method::POST, format!("{base}/v1/revocations"))
+        .bearer_auth(&admin_token)
+        .json(&body);
     let answer = Answer::of(request.send().await.unwrap()).await;
     assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
     assert_eq!((answer.status, &answer.json()["recorded"]), (200, &json!("reserve")), "{answer:?}");
-    assert!(matches!(server.admin.join_token(&JoinTokenRequest::default()).await, Err(ClientError::Server(_))));
-    let database = async || server.admin.status().await.unwrap().problems.into_iter().find(|problem| problem.code == "database");
+    assert!(matches!(
+        server.admin.join_token(&JoinTokenRequest::default()).await,
+        Err(ClientError::Server(_))
+    ));
+    let database = async || {
+        server.admin.status().await.unwrap().problems.into_iter().find(|problem| problem.code == "database")
+    };
     let told = database().await.expect("reading goes on, and says what keeps the server from writing");
     assert!(told.detail.starts_with("another program held the database"), "{told:?}");
 
     held.let_go();
     assert_eq!(server.app.token(&exchange).await.status, 200);
     assert_eq!(server.app.token(&redemption).await.status, 200, "the code was not used up");
-    assert_eq!(server.app.log_in(&server.app.open(&authorization(None, None)).await, "riley", PASSWORD).await.status, 303);
+    assert_eq!(
+        server.app.log_in(&server.app.open(&authorization(None, None)).await, "riley", PASSWORD).await.status,
+        303
+    );
     server.admin.join_token(&JoinTokenRequest::default()).await.unwrap();
     assert_eq!(database().await, None);
     assert!(server.role.is_running());
@@ -120,7 +150,10 @@ async fn an_agent_hears_in_time_that_its_identity_is_not_issued_while_the_databa
         let begun = Instant::now();
         let refused = fetch_svid(&socket, id, CRM).await.unwrap_err();
         assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
-        assert_eq!((refused.code(), refused.message()), (tonic::Code::Unavailable, "the server did not issue the SVID; try again"));
+        assert_eq!(
+            (refused.code(), refused.message()),
+            (tonic::Code::Unavailable, "the server did not issue the SVID; try again")
+        );
     }
     held.let_go();
     fetch_svid(&socket, id, CRM).await.unwrap();
@@ -166,7 +199,9 @@ async fn a_stop_during_a_change_of_the_same_entry_outlives_the_change() {
         let entries = RegistryFile::from_items([RegistryItem::Agent(item)]);
         let held = HeldDatabase::in_dir(&server.dir);
         let admin = server.admin.clone();
-        let change = tokio::spawn(async move { admin.apply(&ApplyRequest { entries, prune: false, dry_run: false }).await });
+        let change = tokio::spawn(async move {
+            admin.apply(&ApplyRequest { entries, prune: false, dry_run: false }).await
+        });
         under_way().await;
         let also = Arc::clone(&server);
         let stop = tokio::spawn(async move { set_state(&also, AgentState::Suspended).await });
@@ -211,12 +246,19 @@ async fn an_operator_who_is_disabled_while_an_act_waits_for_the_database_does_no
             ("/v1/join-tokens", json!({})),
         ];
         let acts = acts.map(|(path, body)| {
-            let request = server.app.http.request(Method::POST, format!("{base}{path}")).bearer_auth(&token).json(&body);
+            let request = server
+                .app
+                .http
+                .request(Method::POST, format!("{base}{path}"))
+                .bearer_auth(&token)
+                .json(&body);
             tokio::spawn(async move { Answer::of(request.send().await.unwrap()).await.status })
         });
         under_way().await;
         let admin = server.admin.clone();
-        let stop = tokio::spawn(async move { admin.set_person_state("olga", &PersonStateRequest { disabled: true }).await });
+        let stop = tokio::spawn(async move {
+            admin.set_person_state("olga", &PersonStateRequest { disabled: true }).await
+        });
         let begun = Instant::now();
         while !is_disabled(&server, "olga").await {
             assert!(begun.elapsed() < PATIENCE, "the stop is not in force");

@@ -21,7 +21,8 @@ fn up_to(most: usize) -> usize {
 }
 
 async fn records(server: &Server) -> HashSet<String> {
-    let query = AuditQuery { kind: Some("exchange".to_owned()), limit: Some(100_000), ..AuditQuery::default() };
+    let query =
+        AuditQuery { kind: Some("exchange".to_owned()), limit: Some(100_000), ..AuditQuery::default() };
     server.admin.audit_records(&query).await.unwrap().into_iter().filter_map(|record| record.jti).collect()
 }
 

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use mandate_api::admin::{AgentStateRequest, ApplyRequest, PersonStateRequest, RevocationRequest, RevocationTarget};
+use mandate_api::admin::{
+    AgentStateRequest, ApplyRequest, PersonStateRequest, RevocationRequest, RevocationTarget,
+};
 use mandate_api::registry_file;
 use mandate_core::registry::AgentState;
 
@@ -46,7 +48,10 @@ async fn no_stop_waits_for_a_large_registry_file() {
     while !large.is_finished() && stopped < 200 {
         let begun = Instant::now();
         let request = AgentStateRequest { state: AgentState::Suspended };
-        assert_eq!(server.admin.set_agent_state(&format!("a{stopped}"), &request).await.unwrap().changes.len(), 1);
+        assert_eq!(
+            server.admin.set_agent_state(&format!("a{stopped}"), &request).await.unwrap().changes.len(),
+            1
+        );
         if stopped == 3 {
             server.admin.set_person_state("riley", &PersonStateRequest { disabled: true }).await.unwrap();
         }
@@ -62,7 +67,8 @@ async fn no_stop_waits_for_a_large_registry_file() {
     assert!(stopped > 5, "{stopped} in {whole:?}");
     assert!(longest < whole / 3, "a stop took {longest:?} of {whole:?}");
     for n in 0..stopped {
-        let item = server.admin.entry(mandate_core::registry::Kind::Agent, &format!("a{n}")).await.unwrap().item;
+        let item =
+            server.admin.entry(mandate_core::registry::Kind::Agent, &format!("a{n}")).await.unwrap().item;
         let mandate_api::admin::RegistryItem::Agent(agent) = item else { panic!("{item:?}") };
         assert_eq!((agent.state, agent.purpose.as_str()), (Some(AgentState::Suspended), "second"), "a{n}");
     }

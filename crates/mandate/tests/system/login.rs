@@ -35,13 +35,20 @@ impl Login {
     /// The same, with more in its environment.
     pub(crate) fn start_in(environment: &Environment, app: &App, more: &[&str]) -> Self {
         let mut command = Command::new(MANDATE);
-        command.args(["login", "--issuer", &app.issuer, "--client-id", "support-app", "--no-browser"]).args(more);
+        command
+            .args(["login", "--issuer", &app.issuer, "--client-id", "support-app", "--no-browser"])
+            .args(more);
         command.envs(environment.iter().map(|(name, value)| (name, value)));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let url = loop {
             let mut line = String::new();
-            assert!(said.read_line(&mut line).unwrap() > 0, "it ended without an address: {:?}", child.wait());
+            assert!(
+                said.read_line(&mut line).unwrap() > 0,
+                "it ended without an address: {:?}",
+                child.wait()
+            );
             if let Some(url) = address_in(&line) {
                 break url;
             }
@@ -50,7 +57,11 @@ impl Login {
     }
 
     fn parameter(&self, name: &str) -> String {
-        self.url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
+        self.url
+            .query_pairs()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.into_owned())
+            .unwrap_or_default()
     }
 
     /// What the issuer's page answers to a person who decides so: the address that the browser is sent to.
@@ -62,7 +73,8 @@ impl Login {
         let query: Form = self.url.query_pairs().into_owned().collect();
         let page = app.open(&query).await;
         assert_eq!(page.answer.status, 200, "{:?}", page.answer);
-        let fields = form(&[("csrf", &page.csrf), ("name", name), ("password", PASSWORD), ("decision", decision)]);
+        let fields =
+            form(&[("csrf", &page.csrf), ("name", name), ("password", PASSWORD), ("decision", decision)]);
         let answer = app.submit(&page, &page.cookie, &fields).await;
         answer.header("location").to_owned()
     }
@@ -97,20 +109,28 @@ async fn a_browser_brings_the_token_and_a_stranger_on_this_machine_does_not_end_
     assert!(callback.starts_with("http://127.0.0.1:") && callback.ends_with("/callback"), "{callback}");
 
     // Neither another page, nor another login's answer, nor one without our state is the answer.
-    for (stranger, status) in
-        [(callback.replace("/callback", "/"), 404), (format!("{callback}?code=x&state=y"), 400), (callback.clone(), 400)]
-    {
+    for (stranger, status) in [
+        (callback.replace("/callback", "/"), 404),
+        (format!("{callback}?code=x&state=y"), 400),
+        (callback.clone(), 400),
+    ] {
         let answer = server.app.get(&stranger).await;
         assert_eq!(answer.status, status, "{stranger}");
     }
     let back = login.decide(&server.app, "allow").await;
     let page: Answer = server.app.get(&back).await;
-    assert_eq!((page.status, page.header("cache-control"), page.header("referrer-policy")), (200, "no-store", "no-referrer"));
+    assert_eq!(
+        (page.status, page.header("cache-control"), page.header("referrer-policy")),
+        (200, "no-store", "no-referrer")
+    );
     assert!(page.text.contains("You are logged in.") && !page.text.contains("code="), "{}", page.text);
     let ran = login.end();
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let claims = claims(ran.out.trim());
-    assert_eq!((claims["sub"].as_str(), claims["aud"].as_str()), (Some("riley"), Some(server.app.issuer.as_str())));
+    assert_eq!(
+        (claims["sub"].as_str(), claims["aud"].as_str()),
+        (Some("riley"), Some(server.app.issuer.as_str()))
+    );
     assert!(!ran.err.contains(ran.out.trim()), "the token is on standard output alone");
 }
 
@@ -160,14 +180,23 @@ async fn a_person_who_declines_is_told_and_nothing_is_written() {
 async fn an_issuer_that_is_none_or_away_is_told_apart() {
     let here = tempfile::tempdir().unwrap();
     let server = story(here.path()).await;
-    let login = |issuer: &str| run(&["login", "--issuer", issuer, "--client-id", "support-app", "--no-browser"]);
+    let login =
+        |issuer: &str| run(&["login", "--issuer", issuer, "--client-id", "support-app", "--no-browser"]);
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     assert_eq!(login(&format!("http://127.0.0.1:{port}")).code, Some(4));
     let other_name = server.app.issuer.replace("127.0.0.1", "localhost");
     let ran = login(&other_name);
     assert_eq!(ran.code, Some(3), "{}", ran.err);
     assert!(ran.err.contains(&server.app.issuer), "{}", ran.err);
-    let ran = run(&["login", "--issuer", &server.app.issuer, "--client-id", "support-app", "--redirect-uri", "http://app.example/cb"]);
+    let ran = run(&[
+        "login",
+        "--issuer",
+        &server.app.issuer,
+        "--client-id",
+        "support-app",
+        "--redirect-uri",
+        "http://app.example/cb",
+    ]);
     assert_eq!(ran.code, Some(2), "{}", ran.err);
 }
 
@@ -218,17 +247,30 @@ fn an_issuer_whose_metadata_is_elsewhere_is_found_as_the_server_finds_it() {
     issuer.serve_at(SECOND, "application/json", &complete(&issuer));
     for (content_type, first) in [
         ("text/html", "<!doctype html><title>Sign in</title>".to_owned()),
-        ("application/json", json!({ "issuer": "https://other.example", "jwks_uri": "https://other.example/jwks" }).to_string()),
+        (
+            "application/json",
+            json!({ "issuer": "https://other.example", "jwks_uri": "https://other.example/jwks" })
+                .to_string(),
+        ),
         ("application/json", json!({ "issuer": name.as_str() }).to_string()),
     ] {
         issuer.serve_at(FIRST, content_type, &first);
         let ran = show();
         assert_eq!(ran.code, Some(0), "{first}: {}", ran.err);
-        assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap()["verified"], true, "{first}: {}", ran.out);
+        assert_eq!(
+            serde_json::from_str::<Value>(&ran.out).unwrap()["verified"],
+            true,
+            "{first}: {}",
+            ran.out
+        );
         let mut login = Login::start(&App::new(name.as_str()), &[]);
         login.child.kill().unwrap();
         login.child.wait().unwrap();
-        assert_eq!((login.url.path(), login.url.port()), ("/login", url::Url::parse(name.as_str()).unwrap().port()), "{first}");
+        assert_eq!(
+            (login.url.path(), login.url.port()),
+            ("/login", url::Url::parse(name.as_str()).unwrap().port()),
+            "{first}"
+        );
     }
 }
 
@@ -244,7 +286,12 @@ fn a_metadata_address_that_does_not_answer_is_passed_over() {
         issuer.serve_at(SECOND, "application/json", &complete(&issuer));
         let ran = run(&["token", "show", token.to_str().unwrap(), "--issuer", name.as_str(), "--json"]);
         assert_eq!(ran.code, Some(0), "{trouble:?}: {}", ran.err);
-        assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap()["verified"], true, "{trouble:?}: {}", ran.out);
+        assert_eq!(
+            serde_json::from_str::<Value>(&ran.out).unwrap()["verified"],
+            true,
+            "{trouble:?}: {}",
+            ran.out
+        );
         let mut login = Login::start(&App::new(name.as_str()), &[]);
         login.child.kill().unwrap();
         login.child.wait().unwrap();
@@ -269,14 +316,25 @@ async fn a_token_is_shown_and_verified_only_by_its_issuer() {
 
     let shown = run(&["token", "show", &path]);
     assert_eq!(shown.code, Some(0), "{}", shown.err);
-    for part in ["ES256", "NOT VERIFIED", "riley", "└─ spiffe://acme.example/agent/support-agent   (acts now)", "read:cases", "(in "] {
+    for part in [
+        "ES256",
+        "NOT VERIFIED",
+        "riley",
+        "└─ spiffe://acme.example/agent/support-agent   (acts now)",
+        "read:cases",
+        "(in ",
+    ] {
         assert!(shown.out.contains(part), "{part}\n{}", shown.out);
     }
     assert!(!shown.out.contains(mandate.rsplit('.').next().unwrap()), "the signature is not shown");
 
     let verified = run(&[&["token", "show", &path][..], &issuer].concat());
     assert_eq!(verified.code, Some(0), "{}", verified.err);
-    assert!(verified.out.contains("The signature verifies") && !verified.out.contains("NOT VERIFIED"), "{}", verified.out);
+    assert!(
+        verified.out.contains("The signature verifies") && !verified.out.contains("NOT VERIFIED"),
+        "{}",
+        verified.out
+    );
     let svid = file("svid", &of("client_assertion"));
     let json = run(&[&["token", "show", &svid, "--json"][..], &issuer].concat());
     let value: Value = serde_json::from_str(&json.out).unwrap();
@@ -293,7 +351,11 @@ async fn a_token_is_shown_and_verified_only_by_its_issuer() {
     for (output, out) in unwritable() {
         let refused = run_into(out, &[&["token", "show", &forged][..], &issuer].concat());
         assert_eq!(refused.code, Some(1), "{output}");
-        assert!(refused.err.contains("does not verify"), "also where nobody reads what it says: {output}: {}", refused.err);
+        assert!(
+            refused.err.contains("does not verify"),
+            "also where nobody reads what it says: {output}: {}",
+            refused.err
+        );
     }
     assert_eq!(run(&["token", "show", &file("opaque", "abc")]).code, Some(2));
 }

@@ -1,6 +1,12 @@
-//! The program itself as processes: killed in the middle of work, out of disk space, started again, started wrongly.
+//! The program itself as processes: killed in the middle of work, out of disk space, started again, started
+//! wrongly.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests end the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests end the test"
+)]
 
 mod backup;
 mod core_dumps;

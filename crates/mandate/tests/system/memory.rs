@@ -1,4 +1,5 @@
-//! What is left of a password in the server's memory once it has been checked, and of a client's secret once it is set.
+//! What is left of a password in the server's memory once it has been checked, and of a client's secret once
+//! it is set.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -15,7 +16,8 @@ fn password() -> String {
     ["not", "to", "be", "found", "7351"].join("-of-memory-")
 }
 
-/// The runs of pages that are not empty: most of what is reserved has never been used, and to look at it takes minutes.
+/// The runs of pages that are not empty: most of what is reserved has never been used, and to look at it
+/// takes minutes.
 fn used(content: &[u8]) -> impl Iterator<Item = &[u8]> {
     const EMPTY: [u8; 4096] = [0; 4096];
     let mut pages = content.chunks(EMPTY.len()).enumerate().peekable();
@@ -49,7 +51,9 @@ fn found(pid: i32, wanted: &[u8]) -> Option<Vec<String>> {
         if memory.by_ref().take(to - from).read_to_end(&mut content).is_err() {
             continue;
         }
-        let here = used(&content).map(|part| part.windows(wanted.len()).filter(|window| *window == wanted).count()).sum::<usize>();
+        let here = used(&content)
+            .map(|part| part.windows(wanted.len()).filter(|window| *window == wanted).count())
+            .sum::<usize>();
         places.extend((here > 0).then(|| format!("{here} in {line}")));
     }
     Some(places)
@@ -102,7 +106,8 @@ async fn a_clients_secret_is_gone_from_memory_once_it_is_set() {
     let token = server.app.person_token("olga", Some(&server.app.issuer), Some("mandate:admin")).await;
     // By a client that would keep the connection.
     let url = format!("{}/v1/clients/desk-app/secret", server.role.text("admin_url"));
-    let asked = server.app.http.post(url).bearer_auth(token).json(&ClientSecretRequest { secret: password() });
+    let asked =
+        server.app.http.post(url).bearer_auth(token).json(&ClientSecretRequest { secret: password() });
     let answer = Answer::of(asked.send().await.unwrap()).await;
     assert_eq!((answer.status, answer.header("connection")), (204, "close"), "{answer:?}");
     comes_to_be_gone(pid, &password()).await;

@@ -36,12 +36,17 @@ fn says_why_the_caller_is_refused(node: &Role) {
     node.says("a caller of the Workload API cannot be attested");
     let log = node.log();
     let line = log.lines().find(|line| line.contains("cannot be attested")).unwrap();
-    for part in ["the kernel's placeholder (65534, nobody)", "run the node outside of it", "give each agent a user of its own"] {
+    for part in [
+        "the kernel's placeholder (65534, nobody)",
+        "run the node outside of it",
+        "give each agent a user of its own",
+    ] {
         assert!(line.contains(part), "{part}: {line}");
     }
 }
 
-/// There this user has the number of all others, and so would have taken their directories and connections for its own.
+/// There this user has the number of all others, and so would have taken their directories and connections
+/// for its own.
 #[test]
 fn in_a_namespace_where_no_user_has_a_number_nothing_starts_and_the_remedy_is_a_user_of_its_own() {
     let options = ["--user"];
@@ -57,7 +62,11 @@ fn in_a_namespace_where_no_user_has_a_number_nothing_starts_and_the_remedy_is_a_
         let ran = ran(&mut unshare(&options, MANDATE, arguments));
         assert!(ran.code == Some(2) || ran.code == Some(1), "{:?} {}", ran.code, ran.err);
         assert!(ran.err.contains("/ belongs to user 65534"), "{}", ran.err);
-        assert!(ran.err.contains("run this as a user of its own") && !ran.err.contains("chown"), "{}", ran.err);
+        assert!(
+            ran.err.contains("run this as a user of its own") && !ran.err.contains("chown"),
+            "{}",
+            ran.err
+        );
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
 }
@@ -65,7 +74,17 @@ fn in_a_namespace_where_no_user_has_a_number_nothing_starts_and_the_remedy_is_a_
 /// `mandate svid fetch` as that user.
 fn fetch_as(user: u32, program: &Path, socket: &Path) -> Ran {
     let mut command = Command::new(program);
-    command.args(["svid", "fetch", "--agent", "support-agent", "--audience", "https://crm.acme.example", "--socket"]).arg(socket);
+    command
+        .args([
+            "svid",
+            "fetch",
+            "--agent",
+            "support-agent",
+            "--audience",
+            "https://crm.acme.example",
+            "--socket",
+        ])
+        .arg(socket);
     apart(&mut command);
     ran(command.uid(user).gid(user))
 }
@@ -87,19 +106,26 @@ async fn in_a_namespace_with_root_alone_root_is_served_and_users_without_a_numbe
     fs::copy(MANDATE, &program).unwrap();
     let server = Server::start(&root.path().join("server"));
     server.tell_the_story().await;
-    let (mut node, socket) = server.node_as(&root.path().join("node"), |arguments| unshare(&options, MANDATE, arguments)).await;
+    let (mut node, socket) =
+        server.node_as(&root.path().join("node"), |arguments| unshare(&options, MANDATE, arguments)).await;
     says_that_it_is_in_a_namespace(&node);
     let fetched = fetch_as(0, &program, &socket);
     assert_eq!(fetched.code, Some(0), "{}", fetched.err);
     assert!(!node.log().contains("cannot be attested"), "{}", node.log());
     let refused = fetch_as(STRANGER, &program, &socket);
-    assert!(refused.code.is_some_and(|code| code > 0) && refused.out.is_empty(), "{}{}", refused.out, refused.err);
+    assert!(
+        refused.code.is_some_and(|code| code > 0) && refused.out.is_empty(),
+        "{}{}",
+        refused.out,
+        refused.err
+    );
     says_why_the_caller_is_refused(&node);
     assert_eq!(fetch_as(0, &program, &socket).code, Some(0), "and root is served as before");
     assert!(node.is_running());
 }
 
-/// Where an ordinary user is root, the machine's root is one of those without a number, and so is the owner of `/`.
+/// Where an ordinary user is root, the machine's root is one of those without a number, and so is the owner
+/// of `/`.
 #[test]
 fn in_an_ordinary_users_namespace_the_owner_of_the_way_is_not_told_apart_and_the_remedy_is_to_leave_it() {
     let root = tempfile::tempdir().unwrap();
@@ -109,7 +135,8 @@ fn in_an_ordinary_users_namespace_the_owner_of_the_way_is_not_told_apart_and_the
     fs::create_dir(&dir).unwrap();
     let options = ["--user", "--map-root-user"];
     let is_root = rustix::process::geteuid().is_root();
-    let mut command = unshare(&options, &program.to_string_lossy(), &["node", "run", "--server", "127.0.0.1:1", "--dir"]);
+    let mut command =
+        unshare(&options, &program.to_string_lossy(), &["node", "run", "--server", "127.0.0.1:1", "--dir"]);
     command.arg(dir.join("node"));
     let mut trial = unshare(&options, "true", &[]);
     if is_root {

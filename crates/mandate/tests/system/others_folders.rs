@@ -1,5 +1,5 @@
-//! What is written, and where, in folders that another user could change: nothing. Each refusal says whose the folder is and
-//! what to do.
+//! What is written, and where, in folders that another user could change: nothing. Each refusal says whose
+//! the folder is and what to do.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -16,7 +16,8 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// A folder of another user, and one of ours in it, which that user could replace. None if this user cannot give any away.
+/// A folder of another user, and one of ours in it, which that user could replace. None if this user cannot
+/// give any away.
 struct Folders {
     root: tempfile::TempDir,
     /// The other user's.
@@ -58,7 +59,11 @@ impl Folders {
             assert!(ran.err.contains(&part), "{what}: {part}: {}", ran.err);
         }
         assert_eq!(fs::read_dir(&self.theirs).unwrap().count(), 1, "{what} wrote to the other user's folder");
-        assert_eq!(fs::read_dir(&self.inside).unwrap().count(), 0, "{what} wrote to a folder that another user could replace");
+        assert_eq!(
+            fs::read_dir(&self.inside).unwrap().count(),
+            0,
+            "{what} wrote to a folder that another user could replace"
+        );
     }
 }
 
@@ -108,7 +113,9 @@ fn a_login_that_could_not_keep_its_token_is_refused_before_anybody_logs_in() {
         let out = text(&folder.join("token"));
         // With such an address it waits for standard input alone, which has ended.
         let more = ["--no-browser", "--redirect-uri", "example.acme.app:/callback", "--out", &out];
-        let ran = run(&[&["login", "--issuer", &server.app.issuer, "--client-id", "support-app"][..], &more].concat());
+        let ran =
+            run(&[&["login", "--issuer", &server.app.issuer, "--client-id", "support-app"][..], &more]
+                .concat());
         folders.refuse("login --out", &ran);
         assert!(!ran.err.contains("Log in at this address"), "{}", ran.err);
     }
@@ -126,7 +133,8 @@ async fn a_node_keeps_nothing_and_listens_nowhere_where_another_user_could_repla
     let join = ["node", "run", "--server", &address, "--join-token-file", &token];
     for folder in folders.both() {
         let socket = text(&folder.join("agent.sock"));
-        folders.refuse("node run --socket", &run(&[&join[..], &["--dir", &ours, "--socket", &socket]].concat()));
+        folders
+            .refuse("node run --socket", &run(&[&join[..], &["--dir", &ours, "--socket", &socket]].concat()));
         let dir = text(&folder.join("node"));
         folders.refuse("node run --dir", &run(&[&join[..], &["--dir", &dir]].concat()));
     }

@@ -16,7 +16,8 @@ use serde_json::Value;
 /// Longer than any command takes that ends by itself, on a slow machine.
 const LONGEST_RUN: Duration = Duration::from_mins(2);
 
-const LOOPBACK: [&str; 6] = ["--listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+const LOOPBACK: [&str; 6] =
+    ["--listen", "127.0.0.1:0", "--node-listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
 
 /// The result of a complete run.
 pub(crate) struct Ran {
@@ -31,8 +32,8 @@ pub(crate) type Environment = [(&'static str, String)];
 /// The program as it is shipped.
 pub(crate) const MANDATE: &str = env!("CARGO_BIN_EXE_mandate");
 
-/// Whether servers keep their data in files. In a run on PostgreSQL, tests that damage, fill or copy these files have nothing to
-/// do.
+/// Whether servers keep their data in files. In a run on PostgreSQL, tests that damage, fill or copy these
+/// files have nothing to do.
 pub(crate) fn keeps_files() -> bool {
     !database::is_postgres()
 }
@@ -57,8 +58,8 @@ fn mandate_in(environment: &Environment, arguments: &[&str]) -> Command {
     command
 }
 
-/// Hides from a program the environment's variables about other servers, nodes and proxies, and this user's own directory.
-/// Also hides the certificate authorities of this machine, which a bare system does not have.
+/// Hides from a program the environment's variables about other servers, nodes and proxies, and this user's
+/// own directory. Also hides the certificate authorities of this machine, which a bare system does not have.
 pub(crate) fn apart(command: &mut Command) {
     command.env_clear().env("HOME", "/nonexistent").env("TMPDIR", std::env::temp_dir());
     command.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
@@ -117,10 +118,11 @@ pub(crate) struct Role {
 }
 
 impl Role {
-    /// Starts `mandate ARGUMENTS --json`, feeds it `input`, and waits for its first line. Its log goes beside `dir`.
+    /// Starts `mandate ARGUMENTS --json`, feeds it `input`, and waits for its first line. Its log goes beside
+    /// `dir`.
     ///
-    /// A directory keeps its port, and while its server is down, any connection of this machine may get that port for a moment:
-    /// then the start is tried again.
+    /// A directory keeps its port, and while its server is down, any connection of this machine may get that
+    /// port for a moment: then the start is tried again.
     pub(crate) fn start(dir: &Path, arguments: &[&str], input: &str) -> Self {
         Self::start_in(&[], dir, arguments, input)
     }
@@ -145,7 +147,11 @@ impl Role {
 
     fn try_start(dir: &Path, mut command: Command, input: &str) -> Self {
         let log = dir.with_extension("log");
-        command.arg("--json").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(File::create(&log).unwrap());
+        command
+            .arg("--json")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log).unwrap());
         let mut child = command.spawn().unwrap();
         // A program that does not start does not read.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
@@ -163,7 +169,12 @@ impl Role {
 
     /// Starts `mandate` and kills it after that time, wherever it is then.
     pub(crate) fn kill_after(arguments: &[&str], time: Duration) {
-        let mut child = mandate(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let mut child = mandate(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
         std::thread::sleep(time);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -187,7 +198,11 @@ impl Role {
     pub(crate) fn says(&self, what: &str) {
         let begun = Instant::now();
         while !self.log().contains(what) {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the log does not say {what:?}: {}", self.log());
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "the log does not say {what:?}: {}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -255,7 +270,8 @@ impl Server {
 
     fn start_as(dir: &Path, command: impl Fn(&[&str]) -> Command) -> Self {
         let text = dir.to_string_lossy();
-        let arguments = [&["serve", "--dir", &text, "--trust-domain", "acme.example"][..], &LOOPBACK].concat();
+        let arguments =
+            [&["serve", "--dir", &text, "--trust-domain", "acme.example"][..], &LOOPBACK].concat();
         let role = Role::start_as(|| command(&arguments), dir, &arguments, "");
         let admin = AdminClient::new(Endpoint::Socket(role.text("admin_socket").into()));
         let app = App::new(&role.text("issuer"));
@@ -280,14 +296,27 @@ impl Server {
         let socket = dir.join("agent.sock");
         let server = self.role.text("node_server");
         let (dir_text, socket_text) = (dir.to_string_lossy(), socket.to_string_lossy());
-        let arguments = ["node", "run", "--dir", &dir_text, "--server", &server, "--join-token-file", "-", "--socket", &socket_text];
+        let arguments = [
+            "node",
+            "run",
+            "--dir",
+            &dir_text,
+            "--server",
+            &server,
+            "--join-token-file",
+            "-",
+            "--socket",
+            &socket_text,
+        ];
         (Role::start_as(|| command(&arguments), dir, &arguments, &format!("{token}\n")), socket)
     }
 
-    /// An exchange that may be sent any number of times: Riley's token, her agent's SVID. The node runs only until this is done.
+    /// An exchange that may be sent any number of times: Riley's token, her agent's SVID. The node runs only
+    /// until this is done.
     pub(crate) async fn an_exchange(&self, dir: &Path) -> Form {
         let (_node, socket) = self.node(dir).await;
-        let svid = fetch_svid(&socket, "spiffe://acme.example/agent/support-agent", &self.app.issuer).await.unwrap();
+        let svid =
+            fetch_svid(&socket, "spiffe://acme.example/agent/support-agent", &self.app.issuer).await.unwrap();
         let riley = self.app.person_token("riley", None, None).await;
         exchange(&svid, &riley, CRM, "read:cases")
     }

@@ -1,4 +1,5 @@
-//! Proxies that the environment names are not obeyed: who answers, and who reads what is sent, is not for it to decide.
+//! Proxies that the environment names are not obeyed: who answers, and who reads what is sent, is not for it
+//! to decide.
 
 use std::fs;
 
@@ -41,9 +42,17 @@ async fn an_operator_at_work(environment: &Environment, role: &Role, app: &App, 
     let ran = login.end();
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let shown = run_in(environment, &[&["token", "show", &token, "--issuer", &app.issuer], trust].concat());
-    assert!(shown.code == Some(0) && shown.out.contains("The signature verifies"), "{}{}", shown.out, shown.err);
+    assert!(
+        shown.code == Some(0) && shown.out.contains("The signature verifies"),
+        "{}{}",
+        shown.out,
+        shown.err
+    );
     let admin_url = role.text("admin_url");
-    let status = run_in(environment, &[&["status", "--admin-url", &admin_url, "--admin-token-file", &token], trust].concat());
+    let status = run_in(
+        environment,
+        &[&["status", "--admin-url", &admin_url, "--admin-token-file", &token], trust].concat(),
+    );
     assert!(status.code == Some(0) && status.out.contains(&app.issuer), "{}{}", status.out, status.err);
 }
 

@@ -1,5 +1,5 @@
-//! A log that was replaced by an older one, and a log that continued differently since: each is consistent in itself and
-//! signed by the log's own key. Only a checkpoint that was kept elsewhere shows it.
+//! A log that was replaced by an older one, and a log that continued differently since: each is consistent in
+//! itself and signed by the log's own key. Only a checkpoint that was kept elsewhere shows it.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +40,8 @@ async fn a_log_that_was_set_back_or_rewritten_does_not_continue_a_kept_checkpoin
     let root = tempfile::tempdir().unwrap();
     let (dir, backup) = (root.path().join("server"), root.path().join("backup"));
     let file = |name: &str| root.path().join(name).to_string_lossy().into_owned();
-    let (text, kept, bundle) = (dir.to_string_lossy().into_owned(), file("kept.checkpoint"), file("audit.bundle"));
+    let (text, kept, bundle) =
+        (dir.to_string_lossy().into_owned(), file("kept.checkpoint"), file("audit.bundle"));
     let audit = |arguments: &[&str]| run(&[&["audit"], arguments, &["--dir", &text]].concat());
 
     let server = Server::start(&dir);

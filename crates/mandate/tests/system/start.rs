@@ -103,11 +103,25 @@ async fn the_nodes_log_says_what_it_saw_of_a_process_that_is_no_agent_and_what_a
     let applied = run(&["apply", "-f", &file.to_string_lossy(), "--dir", &server.dir.to_string_lossy()]);
     assert_eq!(applied.code, Some(0), "{}", applied.err);
     let (node, socket) = server.node(&root.path().join("node")).await;
-    let ran = run(&["svid", "fetch", "--socket", &socket.to_string_lossy(), "--audience", "https://crm.acme.example"]);
+    let ran = run(&[
+        "svid",
+        "fetch",
+        "--socket",
+        &socket.to_string_lossy(),
+        "--audience",
+        "https://crm.acme.example",
+    ]);
     assert_eq!(ran.code, Some(3), "{}", ran.err);
     let log = node.log();
-    let seen = [format!("unix:uid:{own}"), format!("unix:path:{}", fs::canonicalize(env!("CARGO_BIN_EXE_mandate")).unwrap().display())];
-    for part in seen.iter().map(String::as_str).chain(["/agent/other also wants unix:path:/opt/other/agent", "the `mandate` command"]) {
+    let seen = [
+        format!("unix:uid:{own}"),
+        format!("unix:path:{}", fs::canonicalize(env!("CARGO_BIN_EXE_mandate")).unwrap().display()),
+    ];
+    for part in seen
+        .iter()
+        .map(String::as_str)
+        .chain(["/agent/other also wants unix:path:/opt/other/agent", "the `mandate` command"])
+    {
         assert!(log.contains(part), "{part}: {log}");
     }
 }
@@ -125,7 +139,11 @@ async fn the_nodes_log_says_when_it_starts_and_when_it_stops() {
     };
     let started = line("the node has started");
     assert_eq!((&started["level"], &started["spiffe_id"]), (&"INFO".into(), &id.into()), "{started}");
-    assert_eq!((&started["socket"], &started["version"]), (&socket.into(), &env!("CARGO_PKG_VERSION").into()), "{started}");
+    assert_eq!(
+        (&started["socket"], &started["version"]),
+        (&socket.into(), &env!("CARGO_PKG_VERSION").into()),
+        "{started}"
+    );
     assert_eq!(node.terminate(), Some(0));
     assert_eq!(line("the node has stopped")["level"], "INFO");
 }

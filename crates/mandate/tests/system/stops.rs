@@ -1,4 +1,5 @@
-//! Taking authority away while the disk is full, while the database is locked, and over the end of the server.
+//! Taking authority away while the disk is full, while the database is locked, and over the end of the
+//! server.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -30,12 +31,20 @@ async fn let_the_crm_ask(server: &Server) {
     );
     let entries = mandate_api::registry_file::parse(&crm).unwrap();
     server.admin.apply(&ApplyRequest { entries, prune: false, dry_run: false }).await.unwrap();
-    server.admin.set_client_secret("desk-app", &ClientSecretRequest { secret: CLIENT_SECRET.to_owned() }).await.unwrap();
+    server
+        .admin
+        .set_client_secret("desk-app", &ClientSecretRequest { secret: CLIENT_SECRET.to_owned() })
+        .await
+        .unwrap();
 }
 
 /// What the CRM is told of a token.
 async fn is_active(server: &Server, token: &str) -> bool {
-    let asked = server.app.http.post(format!("{}/introspect", server.app.issuer)).basic_auth("desk-app", Some(percent(CLIENT_SECRET)));
+    let asked = server
+        .app
+        .http
+        .post(format!("{}/introspect", server.app.issuer))
+        .basic_auth("desk-app", Some(percent(CLIENT_SECRET)));
     let answer = Answer::of(asked.form(&form(&[("token", token)])).send().await.unwrap()).await;
     answer.json()["active"].as_bool().unwrap_or_else(|| panic!("{answer:?}"))
 }
@@ -44,7 +53,8 @@ fn mandate(server: &Server, arguments: &[&str]) -> Ran {
     run(&[arguments, &["--dir", &server.dir.to_string_lossy()]].concat())
 }
 
-/// No file of the server may grow beyond this many bytes; a file that already has this length cannot be written at its end.
+/// No file of the server may grow beyond this many bytes; a file that already has this length cannot be
+/// written at its end.
 fn limit_files(server: &Server, bytes: u64) {
     let limited = Rlimit { current: Some(bytes), maximum: getrlimit(Resource::Fsize).maximum };
     prlimit(Some(server.role.pid()), Resource::Fsize, limited).unwrap();
@@ -75,7 +85,10 @@ async fn is_recorded(server: &Server, detail: &str) -> bool {
 async fn is_recorded_as(server: &Server, kind: &str, detail: &str) -> bool {
     let query = AuditQuery { kind: Some(kind.to_owned()), ..AuditQuery::default() };
     let found = server.admin.audit_records(&query).await.unwrap();
-    let count = found.iter().filter(|record| record.detail.as_deref().is_some_and(|text| text.contains(detail))).count();
+    let count = found
+        .iter()
+        .filter(|record| record.detail.as_deref().is_some_and(|text| text.contains(detail)))
+        .count();
     assert!(count < 2, "{found:?}");
     count == 1
 }
@@ -131,7 +144,11 @@ async fn while_the_disk_is_full_an_agent_is_stopped_at_once_and_its_record_waits
     assert_eq!(server.app.token(&form).await.status, 503);
     let ran = mandate(&server, &["revoke", "person", "riley", "--json"]);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
-    assert!(ran.out.contains("\"recorded\": \"reserve\"") || ran.out.contains("\"recorded\":\"reserve\""), "{}", ran.out);
+    assert!(
+        ran.out.contains("\"recorded\": \"reserve\"") || ran.out.contains("\"recorded\":\"reserve\""),
+        "{}",
+        ran.out
+    );
     assert!(!is_active(&server, &rileys).await, "the person is stopped at once, too");
     let ran = mandate(&server, &["person", "disable", "riley"]);
     assert!(ran.code == Some(0) && ran.out.contains("riley is now disabled"), "{}{}", ran.out, ran.err);
@@ -195,7 +212,11 @@ async fn where_nothing_can_be_written_a_stop_is_in_force_and_the_command_says_th
     let ran = mandate(&server, &["agent", "suspend", "support-agent"]);
     assert_eq!(ran.code, Some(6), "{}{}", ran.out, ran.err);
     assert!(ran.out.contains("now suspended"), "{}", ran.out);
-    assert!(ran.err.contains("in force, and not yet recorded") && ran.err.contains("next: mandate status"), "{}", ran.err);
+    assert!(
+        ran.err.contains("in force, and not yet recorded") && ran.err.contains("next: mandate status"),
+        "{}",
+        ran.err
+    );
     assert!(!is_active(&server, &agents).await, "it is in force as the command says");
     let ran = mandate(&server, &["revoke", "agent", "support-agent", "--json"]);
     assert_eq!(ran.code, Some(6), "{}{}", ran.out, ran.err);
@@ -235,7 +256,10 @@ async fn every_stop_goes_into_the_reserve_once_that_can_be_written_though_the_lo
         assert!(begun.elapsed() < Duration::from_secs(20), "one is not in the reserve");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    assert!(problems(&server).await.contains(&problem_code::DISK_RESERVE.to_owned()), "both wait for the log there");
+    assert!(
+        problems(&server).await.contains(&problem_code::DISK_RESERVE.to_owned()),
+        "both wait for the log there"
+    );
     held.let_go();
     until_nothing_waits(&server).await;
     server.verify_the_log();
@@ -252,7 +276,8 @@ async fn that_a_stop_is_not_recorded_is_told_also_where_standard_output_cannot_b
     let dir = server.dir.to_string_lossy().into_owned();
     let stops = root.path().join("stops.toml");
     let story = registry(CRM, rustix::process::getuid().as_raw());
-    let suspended = story.replacen("name = \"support-agent\"\n", "name = \"support-agent\"\nstate = \"suspended\"\n", 1);
+    let suspended =
+        story.replacen("name = \"support-agent\"\n", "name = \"support-agent\"\nstate = \"suspended\"\n", 1);
     assert_ne!(suspended, story);
     fs::write(&stops, suspended).unwrap();
     let stops = stops.to_string_lossy();
@@ -266,7 +291,11 @@ async fn that_a_stop_is_not_recorded_is_told_also_where_standard_output_cannot_b
         for ((output, out), arguments) in unwritable().into_iter().zip([on_a_full_disk, to_nobody]) {
             let ran = run_into(out, &[arguments, &["--dir", &dir]].concat());
             assert_eq!(ran.code, Some(6), "{arguments:?} {output}: {}", ran.err);
-            assert!(ran.err.contains("in force, and not yet recorded"), "{arguments:?} {output}: {}", ran.err);
+            assert!(
+                ran.err.contains("in force, and not yet recorded"),
+                "{arguments:?} {output}: {}",
+                ran.err
+            );
         }
     }
     for (output, out) in unwritable() {
@@ -317,15 +346,26 @@ async fn a_locked_database_stops_no_stop() {
     assert_ne!(server.app.token(&form).await.status, 200);
     held.let_go();
     // What gives comes behind it in the log, also where the server has not tried again yet.
-    let entries = mandate_api::registry_file::parse("[[resource]]\nname = \"wiki\"\nuri = \"https://wiki.acme.example\"").unwrap();
+    let entries = mandate_api::registry_file::parse(
+        "[[resource]]\nname = \"wiki\"\nuri = \"https://wiki.acme.example\"",
+    )
+    .unwrap();
     server.admin.apply(&ApplyRequest { entries, prune: false, dry_run: false }).await.unwrap();
     let query = AuditQuery { kind: Some("registry".to_owned()), limit: Some(2), ..AuditQuery::default() };
-    let newest: Vec<_> = server.admin.audit_records(&query).await.unwrap().into_iter().filter_map(|record| record.detail).collect();
+    let newest: Vec<_> = server
+        .admin
+        .audit_records(&query)
+        .await
+        .unwrap()
+        .into_iter()
+        .filter_map(|record| record.detail)
+        .collect();
     assert_eq!(newest, ["created resource wiki", SUSPENDED]);
     assert_eq!(server.app.token(&form).await.status, 400);
 }
 
-/// The program that closes a database last removes its write-ahead log, which the server would miss: a reader stays.
+/// The program that closes a database last removes its write-ahead log, which the server would miss: a reader
+/// stays.
 fn staying_reader(dir: &Path) -> Option<Connection> {
     let file = keeps_files().then(|| dir.join("mandate.db"))?;
     let reader = Connection::open(file).unwrap();
@@ -377,7 +417,9 @@ impl Joined {
     }
 
     async fn serves(&self, server: &Server) -> bool {
-        fetch_svid(&self.socket, "spiffe://acme.example/agent/support-agent", &server.app.issuer).await.is_ok()
+        fetch_svid(&self.socket, "spiffe://acme.example/agent/support-agent", &server.app.issuer)
+            .await
+            .is_ok()
     }
 
     /// What a ban does to it at once: the identities that it holds are not given out any more.
@@ -395,7 +437,8 @@ impl Joined {
     /// How the same node fares when it is started again.
     fn starts_again(mut self, server: &Server) -> Role {
         self.node.kill();
-        let (dir, socket, address) = (self.dir.to_string_lossy(), self.socket.to_string_lossy(), server.role.text("node_server"));
+        let (dir, socket, address) =
+            (self.dir.to_string_lossy(), self.socket.to_string_lossy(), server.role.text("node_server"));
         let log = self.dir.with_extension("log");
         let arguments = ["node", "run", "--dir", &dir, "--server", &address, "--socket", &socket];
         Role::unready(&log, &arguments)
@@ -414,7 +457,11 @@ async fn a_locked_database_does_not_keep_a_node_from_being_banned_and_the_ban_ou
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(ran.out.contains(&format!("{} is banned", joined.name)), "{}", ran.out);
-    assert!(ran.err.contains("the record is in the reserve") && ran.err.contains("next: mandate status"), "{}", ran.err);
+    assert!(
+        ran.err.contains("the record is in the reserve") && ran.err.contains("next: mandate status"),
+        "{}",
+        ran.err
+    );
     joined.is_stopped(&server).await;
     // What would let another one in waits for the database.
     let ran = mandate(&server, &["node", "join-token"]);
@@ -426,7 +473,11 @@ async fn a_locked_database_does_not_keep_a_node_from_being_banned_and_the_ban_ou
     let server = Server::start(&dir);
     drop(reader);
     let nodes = server.admin.nodes().await.unwrap();
-    assert_eq!((&nodes[0].name, nodes[0].state), (&joined.name, NodeState::Banned), "before anything is served");
+    assert_eq!(
+        (&nodes[0].name, nodes[0].state),
+        (&joined.name, NodeState::Banned),
+        "before anything is served"
+    );
     let detail = format!("banned node {}", joined.name);
     until_recorded_as(&server, "node", &detail).await;
     joined.starts_again(&server).says("the server refuses this node");
@@ -445,7 +496,11 @@ async fn where_nothing_can_be_written_a_node_is_banned_and_the_command_says_that
     let ran = mandate(&server, &["node", "ban", &joined.name]);
     assert_eq!(ran.code, Some(6), "{}{}", ran.out, ran.err);
     assert!(ran.out.contains(&format!("{} is banned", joined.name)), "{}", ran.out);
-    assert!(ran.err.contains("in force, and not yet recorded") && ran.err.contains("next: mandate status"), "{}", ran.err);
+    assert!(
+        ran.err.contains("in force, and not yet recorded") && ran.err.contains("next: mandate status"),
+        "{}",
+        ran.err
+    );
     joined.is_stopped(&server).await;
     assert!(problems(&server).await.contains(&problem_code::UNRECORDED_STOPS.to_owned()));
     lift(&server);
@@ -471,7 +526,8 @@ async fn on_a_full_disk_a_stop_outlasts_the_server_and_the_server_starts() {
     let_the_crm_ask(&server).await;
     let agents = server.app.token(&form).await.member("access_token");
     assert!(is_active(&server, &agents).await);
-    // More records than there are free pages in the file: the next start cannot move them there, so nothing fits then either.
+    // More records than there are free pages in the file: the next start cannot move them there, so nothing
+    // fits then either.
     for _ in 0..60 {
         assert_eq!(server.app.token(&form).await.status, 200);
     }

@@ -28,7 +28,8 @@ fn address(url: &str) -> &str {
     url.trim_start_matches("http://")
 }
 
-/// Connections that send `bytes` and then nothing, and read nothing. Those that the server ends count as well.
+/// Connections that send `bytes` and then nothing, and read nothing. Those that the server ends count as
+/// well.
 fn crowd(address: &str, bytes: &str) -> Vec<TcpStream> {
     use std::io::Write as _;
     let mut all = Vec::new();
@@ -44,9 +45,16 @@ fn crowd(address: &str, bytes: &str) -> Vec<TcpStream> {
 async fn a_known_client_gets_in(server: &Server, what: &str) {
     // A new connection each time, as a client makes that has just started.
     let app = mandate_testkit::app::App::new(&server.app.issuer);
-    let asked = app.http.post(format!("{}/introspect", app.issuer)).basic_auth("desk-app", Some(percent(CLIENT_SECRET)));
-    let answer = tokio::time::timeout(Duration::from_secs(10), asked.form(&form(&[("token", "x")])).send()).await;
-    let status = answer.unwrap_or_else(|_| panic!("{what}: no answer")).unwrap_or_else(|error| panic!("{what}: {error}")).status();
+    let asked = app
+        .http
+        .post(format!("{}/introspect", app.issuer))
+        .basic_auth("desk-app", Some(percent(CLIENT_SECRET)));
+    let answer =
+        tokio::time::timeout(Duration::from_secs(10), asked.form(&form(&[("token", "x")])).send()).await;
+    let status = answer
+        .unwrap_or_else(|_| panic!("{what}: no answer"))
+        .unwrap_or_else(|error| panic!("{what}: {error}"))
+        .status();
     assert_eq!(status, 200, "{what}");
 }
 
@@ -68,7 +76,11 @@ async fn strangers_who_hold_every_connection_they_can_get_keep_nobody_out() {
     let root = tempfile::tempdir().unwrap();
     let server = Server::start_with_files(&root.path().join("server"), FILES);
     server.tell_the_story().await;
-    server.admin.set_client_secret("desk-app", &ClientSecretRequest { secret: CLIENT_SECRET.to_owned() }).await.unwrap();
+    server
+        .admin
+        .set_client_secret("desk-app", &ClientSecretRequest { secret: CLIENT_SECRET.to_owned() })
+        .await
+        .unwrap();
     let issuer = server.role.text("issuer");
     let public = address(&issuer).to_owned();
     let feed = format!("GET /revocations HTTP/1.1\r\nhost: {public}\r\n\r\n");
@@ -77,7 +89,11 @@ async fn strangers_who_hold_every_connection_they_can_get_keep_nobody_out() {
     for (what, address, bytes) in [
         ("feed readers", public.as_str(), feed.as_str()),
         ("slow heads", &public, "GET / HT"),
-        ("slow bodies", &public, &format!("POST /token HTTP/1.1\r\nhost: {public}\r\ncontent-length: 100\r\n\r\ngrant")),
+        (
+            "slow bodies",
+            &public,
+            &format!("POST /token HTTP/1.1\r\nhost: {public}\r\ncontent-length: 100\r\n\r\ngrant"),
+        ),
         ("the admin listener", address(&admin), "GET /"),
         ("the nodes' listener", &nodes, ""),
         ("half a handshake", &nodes, "\x16\x03\x01\x02\x00\x01"),
@@ -123,7 +139,10 @@ async fn a_node_may_have_as_many_files_open_as_its_machine_lets_it() {
     let (node, _socket) = server
         .node_as(&root.path().join("node"), |arguments| {
             let mut command = Command::new("sh");
-            command.args(["-c", "ulimit -Sn 256; exec \"$@\"", "sh", MANDATE]).args(arguments).env_remove("MANDATE_DIR");
+            command
+                .args(["-c", "ulimit -Sn 256; exec \"$@\"", "sh", MANDATE])
+                .args(arguments)
+                .env_remove("MANDATE_DIR");
             command
         })
         .await;

@@ -20,12 +20,15 @@ async fn a_process_that_is_several_agents_is_told_all_of_them_and_gets_the_one_t
     assert_eq!(applied.code, Some(0), "{}", applied.err);
     let (_node, socket) = server.node(&root.path().join("node")).await;
     let socket = socket.to_string_lossy();
-    let fetch = |more: &[&str]| run(&[&["svid", "fetch", "--socket", &socket, "--audience", CRM][..], more].concat());
+    let fetch =
+        |more: &[&str]| run(&[&["svid", "fetch", "--socket", &socket, "--audience", CRM][..], more].concat());
 
     let unnamed = fetch(&[]);
     assert_eq!((unnamed.code, unnamed.out.as_str()), (Some(2), ""), "{}", unnamed.err);
     assert!(unnamed.err.contains("this process has 3 identities"), "{}", unnamed.err);
-    for (name, path) in [("support-agent", "agent/support-agent"), ("ops-agent", "agent/ops-agent"), ("mailer", "mail/7")] {
+    for (name, path) in
+        [("support-agent", "agent/support-agent"), ("ops-agent", "agent/ops-agent"), ("mailer", "mail/7")]
+    {
         let id = format!("spiffe://acme.example/{path}");
         assert!(unnamed.err.contains(&format!("\n  --agent {name}   ({id})\n")), "{name}: {}", unnamed.err);
         for agent in [name, id.as_str()] {

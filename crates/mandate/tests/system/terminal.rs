@@ -20,7 +20,12 @@ fn on_a_terminal(columns: u16, arguments: &[&str]) -> String {
     grantpt(&ours).unwrap();
     unlockpt(&ours).unwrap();
     let name = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
-    let theirs = OpenOptions::new().read(true).write(true).custom_flags(OFlags::NOCTTY.bits().cast_signed()).open(name).unwrap();
+    let theirs = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlags::NOCTTY.bits().cast_signed())
+        .open(name)
+        .unwrap();
     // What is written arrives as it is.
     let mut raw = tcgetattr(&theirs).unwrap();
     raw.make_raw();
@@ -79,7 +84,8 @@ async fn a_table_fits_the_terminal_and_is_whole_where_there_is_none() {
     assert_eq!(server.app.token(&form).await.status, 200);
     let dir = server.dir.to_string_lossy().into_owned();
     let arguments = ["audit", "query", "--dir", &dir];
-    let (narrow, wide, piped) = (on_a_terminal(60, &arguments), on_a_terminal(200, &arguments), run(&arguments).out);
+    let (narrow, wide, piped) =
+        (on_a_terminal(60, &arguments), on_a_terminal(200, &arguments), run(&arguments).out);
     assert!(width(&narrow) <= 60, "{narrow}");
     assert!((61..=200).contains(&width(&wide)), "{wide}");
     assert!(width(&piped) > 200 && !piped.contains("Not shown here"), "{piped}");

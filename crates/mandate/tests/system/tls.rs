@@ -40,7 +40,9 @@ fn write_key(dir: &Path, pem: &str) {
 fn certificate_of_days(dir: &Path, from: i64, until: i64) {
     const DAY: i64 = 24 * 60 * 60;
     let now = i64::try_from(SystemClock.now().secs()).unwrap();
-    let day = |days: i64| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(now + days * DAY).unwrap());
+    let day = |days: i64| {
+        rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(u64::try_from(now + days * DAY).unwrap())
+    };
     let mut params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
     (params.not_before, params.not_after) = (day(from), day(until));
     write(dir, &params);
@@ -89,7 +91,10 @@ async fn serves_the_given_certificate_and_the_one_that_replaces_it() {
     assert!(answers(&issuer, &first).await);
     assert!(role.text("admin_url").starts_with("https://"), "the admin API too");
     let plain = App::new(&issuer.replace("https:", "http:"));
-    assert!(plain.http.get(format!("{}/jwks.json", plain.issuer)).send().await.is_err(), "no plain HTTP beside it");
+    assert!(
+        plain.http.get(format!("{}/jwks.json", plain.issuer)).send().await.is_err(),
+        "no plain HTTP beside it"
+    );
 
     // Half of a pair is a moment that every renewal goes through: the old pair stays.
     fs::write(&cert, "not a certificate").unwrap();
@@ -134,16 +139,25 @@ async fn each_hint_on_the_way_to_the_admin_api_can_be_followed() {
     let pem = certificate(root.path());
     let role = serve(&[], root.path());
     let (issuer, admin_url) = (role.text("issuer"), role.text("admin_url"));
-    assert!(admin_url.starts_with("https://127.0.0.1:"), "the certificate is valid for the address: {admin_url}");
+    assert!(
+        admin_url.starts_with("https://127.0.0.1:"),
+        "the certificate is valid for the address: {admin_url}"
+    );
     let admin = AdminClient::new(Endpoint::Socket(role.text("admin_socket").into()));
     let entries = registry_file::parse(&registry(CRM, rustix::process::getuid().as_raw())).unwrap();
     admin.apply(&ApplyRequest { entries, prune: false, dry_run: false }).await.unwrap();
     admin.set_password("olga", &PasswordRequest { password: PASSWORD.to_owned() }).await.unwrap();
 
     fs::write(&token, "eyJhbGciOiJub25lIn0.e30.").unwrap();
-    let status = |url: &str, more: &[&str]| run(&[&["status", "--admin-url", url, "--admin-token-file", &token][..], more].concat());
+    let status = |url: &str, more: &[&str]| {
+        run(&[&["status", "--admin-url", url, "--admin-token-file", &token][..], more].concat())
+    };
     let unknown = status(&admin_url, &[]);
-    assert!(unknown.code == Some(4) && unknown.err.contains(" next: the same command with --ca FILE"), "{}", unknown.err);
+    assert!(
+        unknown.code == Some(4) && unknown.err.contains(" next: the same command with --ca FILE"),
+        "{}",
+        unknown.err
+    );
     // As an editor of another system saves it.
     let ca = file("ca.pem");
     fs::write(&ca, format!("\u{feff}{}", pem.replace('\n', "\r\n"))).unwrap();
@@ -157,7 +171,8 @@ async fn each_hint_on_the_way_to_the_admin_api_can_be_followed() {
     let ran = login.end();
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     // RFC 6797: a browser that has been here once never asks without TLS again, at neither listener.
-    let (metadata, openapi) = (format!("{issuer}/.well-known/oauth-authorization-server"), format!("{admin_url}/openapi.json"));
+    let (metadata, openapi) =
+        (format!("{issuer}/.well-known/oauth-authorization-server"), format!("{admin_url}/openapi.json"));
     let (nowhere, refused) = (format!("{issuer}/nowhere"), format!("{admin_url}/v1/status"));
     for (url, status) in [(metadata, 200), (openapi, 200), (nowhere, 404), (refused, 401)] {
         let answer = app.get(&url).await;
@@ -165,7 +180,11 @@ async fn each_hint_on_the_way_to_the_admin_api_can_be_followed() {
         assert!(answer.header("strict-transport-security").starts_with("max-age="), "{url}: {answer:?}");
     }
     let elsewhere = status(&issuer, &["--ca", &cert]);
-    assert!(elsewhere.code == Some(3) && elsewhere.err.contains("The admin API is not served at this address"), "{}", elsewhere.err);
+    assert!(
+        elsewhere.code == Some(3) && elsewhere.err.contains("The admin API is not served at this address"),
+        "{}",
+        elsewhere.err
+    );
     assert!(elsewhere.err.contains(" next: the same command with --admin-url URL"), "{}", elsewhere.err);
     let done = status(&admin_url, &["--ca", &cert]);
     assert!(done.code == Some(0) && done.out.contains(&issuer), "{}", done.err);
@@ -194,7 +213,11 @@ async fn each_hint_on_the_way_to_the_admin_api_can_be_followed() {
         run(&["token", "show", &token, "--issuer", &issuer, "--ca", &ca]),
     ] {
         assert_eq!((refused.code, refused.out.as_str()), (Some(2), ""), "{}", refused.err);
-        assert!(refused.err.contains(&format!("cannot read {ca}: ")) && refused.err.contains("run chmod g-w "), "{}", refused.err);
+        assert!(
+            refused.err.contains(&format!("cannot read {ca}: ")) && refused.err.contains("run chmod g-w "),
+            "{}",
+            refused.err
+        );
     }
 }
 
@@ -211,9 +234,17 @@ fn the_admin_api_is_named_as_its_certificate_allows() {
     let loopback = "127.0.0.1:0";
     let listen = ["--listen", loopback, "--node-listen", loopback, "--admin-listen", loopback];
     let issuer = ["--issuer", "https://mandate.acme.example"];
-    let role =
-        Role::start(&dir, &[&["serve", "--dir", &dir_text, "--tls-cert", &cert, "--tls-key", &key][..], &listen, &issuer].concat(), "");
-    assert!(role.text("admin_url").starts_with("https://mandate.acme.example:"), "{}", role.text("admin_url"));
+    let role = Role::start(
+        &dir,
+        &[&["serve", "--dir", &dir_text, "--tls-cert", &cert, "--tls-key", &key][..], &listen, &issuer]
+            .concat(),
+        "",
+    );
+    assert!(
+        role.text("admin_url").starts_with("https://mandate.acme.example:"),
+        "{}",
+        role.text("admin_url")
+    );
     let log = role.log();
     assert!(log.contains("the server has started") && log.contains("https://mandate.acme.example"), "{log}");
     let path = role.log.clone();
@@ -232,7 +263,8 @@ fn a_key_that_others_may_read_is_refused_with_the_command_that_mends_it() {
     certificate(root.path());
     for mode in [0o644, 0o604, 0o660] {
         fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
-        let ran = run(&["serve", "--dir", &dir, "--listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key]);
+        let ran =
+            run(&["serve", "--dir", &dir, "--listen", "127.0.0.1:0", "--tls-cert", &cert, "--tls-key", &key]);
         assert_eq!(ran.code, Some(2), "{mode:o}: {}", ran.err);
         assert!(ran.err.contains(&format!("run chmod 600 {key}")), "{mode:o}: {}", ran.err);
     }
@@ -245,16 +277,32 @@ fn problems_of_the_certificate(root: &Path) -> Vec<(String, String)> {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     let status: Value = serde_json::from_str(&ran.out).unwrap();
     let text = |problem: &Value, member: &str| problem[member].as_str().unwrap_or_default().to_owned();
-    let problems = status["problems"].as_array().unwrap().iter().map(|problem| (text(problem, "code"), text(problem, "next")));
+    let problems = status["problems"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|problem| (text(problem, "code"), text(problem, "next")));
     problems.filter(|(code, _)| code.starts_with("certificate_")).collect()
 }
 
 #[test]
 fn a_certificate_that_clients_refuse_for_its_time_is_served_and_told_in_the_log_and_the_status() {
     for (from, until, code, level, says) in [
-        (-20, -1, problem_code::CERTIFICATE_EXPIRED, "ERROR", "the TLS certificate has expired, and clients refuse it"),
+        (
+            -20,
+            -1,
+            problem_code::CERTIFICATE_EXPIRED,
+            "ERROR",
+            "the TLS certificate has expired, and clients refuse it",
+        ),
         (-20, 3, problem_code::CERTIFICATE_EXPIRES, "WARN", "the TLS certificate ends soon"),
-        (1, 20, problem_code::CERTIFICATE_NOT_YET_VALID, "ERROR", "the TLS certificate is not valid yet, and clients refuse it"),
+        (
+            1,
+            20,
+            problem_code::CERTIFICATE_NOT_YET_VALID,
+            "ERROR",
+            "the TLS certificate is not valid yet, and clients refuse it",
+        ),
     ] {
         let root = tempfile::tempdir().unwrap();
         certificate_of_days(root.path(), from, until);
@@ -268,7 +316,10 @@ fn a_certificate_that_clients_refuse_for_its_time_is_served_and_told_in_the_log_
         let [(found, next)] = problems.as_slice() else { panic!("{problems:?}") };
         assert_eq!(found, code);
         assert!(next.starts_with("renew it"), "{next}");
-        assert_eq!(run(&["status", "--check", "--dir", &root.path().join("server").to_string_lossy()]).code, Some(5));
+        assert_eq!(
+            run(&["status", "--check", "--dir", &root.path().join("server").to_string_lossy()]).code,
+            Some(5)
+        );
         // A renewal ends it, without a restart.
         certificate_of_days(root.path(), -1, 20);
         role.signal(Signal::HUP);
@@ -288,7 +339,8 @@ fn of_a_certificate_that_is_good_for_weeks_nothing_is_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn certificate_and_key_may_begin_with_a_byte_order_mark() {
-    // What editors of other systems make of a text file, in the file that is read first and in the one that replaces it.
+    // What editors of other systems make of a text file, in the file that is read first and in the one that
+    // replaces it.
     let as_edited = |text: &str| format!("\u{feff}{}", text.replace('\n', "\r\n"));
     let root = tempfile::tempdir().unwrap();
     let edited = || {

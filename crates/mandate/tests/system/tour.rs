@@ -19,7 +19,8 @@ struct Block {
     shown: Vec<String>,
 }
 
-/// The blocks of the page, in order: an `sh` fence begins one, the `text` and `json` fences after it are what it prints.
+/// The blocks of the page, in order: an `sh` fence begins one, the `text` and `json` fences after it are what
+/// it prints.
 fn blocks(page: &str) -> Vec<Block> {
     let mut blocks: Vec<Block> = Vec::new();
     let (mut fence, mut step) = (None, "");
@@ -44,22 +45,27 @@ fn blocks(page: &str) -> Vec<Block> {
 /// What separates the output of one block from the next.
 const MARK: &str = "@@ the next block @@";
 
-/// What a person does besides typing: leaves a terminal to each program that keeps running, waits until it is ready, and
-/// types a password. Everything else stays as it is printed.
+/// What a person does besides typing: leaves a terminal to each program that keeps running, waits until it is
+/// ready, and types a password. Everything else stays as it is printed.
 fn acted_out(blocks: &[Block]) -> String {
     let mut script = String::from(
         "wait_for() { for _ in $(seq 300); do \"$@\" >/dev/null 2>&1 && return; sleep 0.1; done; echo \"never: $*\"; exit 1; }\n",
     );
-    let lines =
-        blocks.iter().flat_map(|block| [MARK].into_iter().chain(block.commands.iter().map(String::as_str)).map(move |line| (block, line)));
+    let lines = blocks.iter().flat_map(|block| {
+        [MARK].into_iter().chain(block.commands.iter().map(String::as_str)).map(move |line| (block, line))
+    });
     for (block, line) in lines {
         // It has a terminal of its own; what it says before it is ready is shown where it was started.
-        let stays = |name: &str, until: &str| format!("{line} > {name}.out 2>&1 &\nwait_for grep -q '{until}' {name}.out\ncat {name}.out");
+        let stays = |name: &str, until: &str| {
+            format!("{line} > {name}.out 2>&1 &\nwait_for grep -q '{until}' {name}.out\ncat {name}.out")
+        };
         let line = match line.split(' ').take(2).collect::<Vec<_>>()[..] {
             _ if line == MARK => format!("printf '\\n%s\\n' '{MARK}'"),
             ["cargo", "build"] if block.step.starts_with("1. ") => "true".to_owned(),
             // A person would wait, and what was issued would expire meanwhile.
-            _ if line.split(' ').any(|word| word == "cargo") => panic!("under {:?} something is built: {line}", block.step),
+            _ if line.split(' ').any(|word| word == "cargo") => {
+                panic!("under {:?} something is built: {line}", block.step)
+            }
             ["mandate", "serve"] => stays("serve", "^next:"),
             ["mandate", "node"] if line.contains(" run ") => stays("node", "^next:"),
             ["notes-api", _] => stays("api", "listens"),
@@ -75,7 +81,8 @@ fn acted_out(blocks: &[Block]) -> String {
     script
 }
 
-/// What a browser does for a person: the login page, and the form on it with the token against forged forms and its cookie.
+/// What a browser does for a person: the login page, and the form on it with the token against forged forms
+/// and its cookie.
 fn logged_in(login: &str) -> String {
     format!(
         r#"{login} --no-browser > login.out 2>&1 &
@@ -94,17 +101,25 @@ cat login.out"#
 fn is_shown_as(line: &str, shown: &str) -> bool {
     let Some((first, after)) = shown.split_once('…') else { return line == shown };
     let rest = line.strip_prefix(first);
-    rest.is_some_and(|rest| rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| is_shown_as(&rest[at..], after)))
+    rest.is_some_and(|rest| {
+        rest.char_indices().map(|(at, _)| at).chain([rest.len()]).any(|at| is_shown_as(&rest[at..], after))
+    })
 }
 
-/// The present API of the page: the program in the target directory may be older. It is built with the settings of the whole
-/// workspace's tests, so that nothing is built twice; cargo builds a package's programs for its tests.
+/// The present API of the page: the program in the target directory may be older. It is built with the
+/// settings of the whole workspace's tests, so that nothing is built twice; cargo builds a package's programs
+/// for its tests.
 fn api_program() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_mandate")).with_file_name("notes-api");
     let arguments = ["test", "--workspace", "--locked", "--no-run", "--test", "notes_api"];
     let release: &[&str] = if cfg!(debug_assertions) { &[] } else { &["--release"] };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo).args(arguments).args(release).current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+    let status = Command::new(cargo)
+        .args(arguments)
+        .args(release)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
     assert!(status.success() && program.is_file(), "the API does not build");
     program
 }
@@ -124,7 +139,8 @@ fn a_line_is_what_the_page_shows_or_it_is_not() {
     for (line, shown) in [("a", "a"), ("abc", "a…"), ("abc", "…c"), ("abcbc", "a…bc"), ("abc", "…")] {
         assert!(is_shown_as(line, shown), "{line} {shown}");
     }
-    for (line, shown) in [("ab", "a"), ("a", "ab"), ("abc", "b…"), ("abcd", "a…c"), ("abc", "…x…"), ("", "a")] {
+    for (line, shown) in [("ab", "a"), ("a", "ab"), ("abc", "b…"), ("abcd", "a…c"), ("abc", "…x…"), ("", "a")]
+    {
         assert!(!is_shown_as(line, shown), "{line} {shown}");
     }
 }
@@ -169,13 +185,17 @@ fn every_command_of_the_tour_does_what_the_page_says() {
     let mut differences = String::new();
     for (block, output) in blocks.iter().zip(outputs) {
         // The page leaves out the log's lines that ask nothing of anybody.
-        let printed = output.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.contains("Z  INFO "));
+        let printed =
+            output.lines().map(str::trim_end).filter(|line| !line.is_empty() && !line.contains("Z  INFO "));
         let lines: Vec<&str> = printed.collect();
-        let shown: Vec<&str> = block.shown.iter().map(|line| line.trim_end()).filter(|line| !line.is_empty()).collect();
-        let same = lines.len() == shown.len() && lines.iter().zip(&shown).all(|(line, shown)| is_shown_as(line, shown));
+        let shown: Vec<&str> =
+            block.shown.iter().map(|line| line.trim_end()).filter(|line| !line.is_empty()).collect();
+        let same = lines.len() == shown.len()
+            && lines.iter().zip(&shown).all(|(line, shown)| is_shown_as(line, shown));
         if !same {
             let (commands, lines, shown) = (block.commands.join("\n"), lines.join("\n"), shown.join("\n"));
-            let _ = writeln!(differences, "{commands}\n-- prints --\n{lines}\n-- the page shows --\n{shown}\n");
+            let _ =
+                writeln!(differences, "{commands}\n-- prints --\n{lines}\n-- the page shows --\n{shown}\n");
         }
     }
     assert!(differences.is_empty(), "{differences}");

@@ -12,7 +12,8 @@ pub(crate) trait Attestor: Send + Sync {
     /// The first part of its selectors, one of [`mandate_core::selector::ATTESTORS`].
     fn name(&self) -> &'static str;
 
-    /// What the process shows now, each selector once. Selectors that are costly to compute are left out if no entry depends on them.
+    /// What the process shows now, each selector once. Selectors that are costly to compute are left out if
+    /// no entry depends on them.
     fn attest<'a>(
         &'a self,
         process: &'a Inspection<'a>,

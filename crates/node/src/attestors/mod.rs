@@ -1,7 +1,8 @@
-//! Attestors: each says, in selectors, what is true of a process. Each has a file here and a page in the book.
+//! Attestors: each says, in selectors, what is true of a process. Each has a file here and a page in the
+//! book.
 //!
-//! All of them inspect the same process, one after the other. Their selectors count only if that process is then still the one
-//! that connected. If one of them cannot answer, the process is not attested at all.
+//! All of them inspect the same process, one after the other. Their selectors count only if that process is
+//! then still the one that connected. If one of them cannot answer, the process is not attested at all.
 
 mod attestor;
 mod unix;
@@ -25,7 +26,11 @@ impl Attestors {
     }
 
     /// What the caller shows now to all of them.
-    pub(crate) async fn attest(&self, caller: &Caller, entitlements: &Entitlements) -> Result<AttestedProcess, NotAttested> {
+    pub(crate) async fn attest(
+        &self,
+        caller: &Caller,
+        entitlements: &Entitlements,
+    ) -> Result<AttestedProcess, NotAttested> {
         let process = caller.inspect()?;
         let mut selectors = Vec::new();
         for attestor in self.0.iter() {
@@ -64,7 +69,11 @@ mod tests {
             "test"
         }
 
-        fn attest<'a>(&'a self, _: &'a Inspection<'a>, _: &'a Entitlements) -> BoxFuture<'a, Result<Vec<Selector>, NotAttested>> {
+        fn attest<'a>(
+            &'a self,
+            _: &'a Inspection<'a>,
+            _: &'a Entitlements,
+        ) -> BoxFuture<'a, Result<Vec<Selector>, NotAttested>> {
             self.asked.fetch_add(1, Ordering::SeqCst);
             async move { self.answer.map(|text| vec![text.parse().unwrap()]) }.boxed()
         }
@@ -78,7 +87,11 @@ mod tests {
             "test"
         }
 
-        fn attest<'a>(&'a self, process: &'a Inspection<'a>, _: &'a Entitlements) -> BoxFuture<'a, Result<Vec<Selector>, NotAttested>> {
+        fn attest<'a>(
+            &'a self,
+            process: &'a Inspection<'a>,
+            _: &'a Entitlements,
+        ) -> BoxFuture<'a, Result<Vec<Selector>, NotAttested>> {
             async move {
                 let pid = Pid::from_raw(process.pid().try_into().unwrap()).unwrap();
                 kill_process(pid, Signal::KILL).unwrap();
@@ -93,9 +106,10 @@ mod tests {
 
     fn answering(answers: &[Result<&'static str, NotAttested>]) -> (Attestors, Vec<Arc<AtomicUsize>>) {
         let asked: Vec<Arc<AtomicUsize>> = answers.iter().map(|_| Arc::default()).collect();
-        let one = |(answer, asked): (&Result<&'static str, NotAttested>, &Arc<AtomicUsize>)| -> Box<dyn Attestor> {
-            Box::new(Answers { answer: *answer, asked: Arc::clone(asked) })
-        };
+        let one =
+            |(answer, asked): (&Result<&'static str, NotAttested>, &Arc<AtomicUsize>)| -> Box<dyn Attestor> {
+                Box::new(Answers { answer: *answer, asked: Arc::clone(asked) })
+            };
         (Attestors(answers.iter().zip(&asked).map(one).collect()), asked)
     }
 
@@ -120,7 +134,10 @@ mod tests {
     #[tokio::test]
     async fn one_attestor_that_cannot_answer_refuses_the_caller_and_no_other_is_asked() {
         let (attestors, asked) = answering(&[Ok("k8s:ns:prod"), Err(NotAttested::Hidden), Ok("a:b")]);
-        assert_eq!(attestors.attest(&this_process(), &Entitlements::default()).await.unwrap_err(), NotAttested::Hidden);
+        assert_eq!(
+            attestors.attest(&this_process(), &Entitlements::default()).await.unwrap_err(),
+            NotAttested::Hidden
+        );
         assert_eq!(asked.iter().map(|asked| asked.load(Ordering::SeqCst)).collect::<Vec<_>>(), [1, 1, 0]);
     }
 
@@ -129,7 +146,10 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let caller = Caller::of_child(&child).unwrap();
         let attestors = Attestors(Arc::new([Box::new(TakesTooLong)]));
-        assert_eq!(attestors.attest(&caller, &Entitlements::default()).await.unwrap_err(), NotAttested::Exited);
+        assert_eq!(
+            attestors.attest(&caller, &Entitlements::default()).await.unwrap_err(),
+            NotAttested::Exited
+        );
         child.wait().unwrap();
     }
 }

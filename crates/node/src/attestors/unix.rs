@@ -56,7 +56,11 @@ mod tests {
 
     /// What a caller shows where an entry requires this selector.
     async fn shown(caller: &Caller, required: &str) -> Vec<String> {
-        let entry = Entry { spiffe_id: "spiffe://acme.example/agent/a".into(), selectors: vec![required.into()], name: "a".into() };
+        let entry = Entry {
+            spiffe_id: "spiffe://acme.example/agent/a".into(),
+            selectors: vec![required.into()],
+            name: "a".into(),
+        };
         let entitlements = Entitlements::new(vec![entry], &"acme.example".parse().unwrap());
         Attestors::of_this_build().attest(caller, &entitlements).await.unwrap().texts()
     }
@@ -76,7 +80,11 @@ mod tests {
         let exe = fs::read_link("/proc/self/exe").unwrap();
         assert_eq!(
             shown(&caller, "unix:uid:1").await,
-            [format!("unix:uid:{me}"), format!("unix:gid:{}", rustix::process::getgid().as_raw()), format!("unix:path:{}", exe.display())]
+            [
+                format!("unix:uid:{me}"),
+                format!("unix:gid:{}", rustix::process::getgid().as_raw()),
+                format!("unix:path:{}", exe.display())
+            ]
         );
     }
 
@@ -85,10 +93,18 @@ mod tests {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let caller = Caller::of_child(&child).unwrap();
         let path = fs::read_link(format!("/proc/{}/exe", child.id())).unwrap();
-        let digest = Selector::from(UnixSelector::Sha256(Box::new(mandate_core::digest::sha256(&fs::read(&path).unwrap())))).to_string();
+        let digest = Selector::from(UnixSelector::Sha256(Box::new(mandate_core::digest::sha256(
+            &fs::read(&path).unwrap(),
+        ))))
+        .to_string();
         assert_eq!(
             shown(&caller, &format!("unix:sha256:{}", "0".repeat(64))).await,
-            [format!("unix:uid:{}", me().0), format!("unix:gid:{}", me().1), format!("unix:path:{}", path.display()), digest]
+            [
+                format!("unix:uid:{}", me().0),
+                format!("unix:gid:{}", me().1),
+                format!("unix:path:{}", path.display()),
+                digest
+            ]
         );
         child.kill().unwrap();
         child.wait().unwrap();

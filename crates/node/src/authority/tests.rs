@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use super::{
-    AUTHORITY, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, Head, LARGEST_LIST, MOST_FIELDS, MOST_FRAMES, PADDED, PREFACE, PRIORITY,
-    PUSH_PROMISE, Rewriter, Rewritten,
+    AUTHORITY, CONTINUATION, END_HEADERS, END_STREAM, HEADERS, Head, LARGEST_LIST, MOST_FIELDS, MOST_FRAMES,
+    PADDED, PREFACE, PRIORITY, PUSH_PROMISE, Rewriter, Rewritten,
 };
 use loona_hpack::{Decoder, Encoder};
 use proptest::prelude::*;
@@ -15,8 +15,14 @@ const PING: u8 = 0x6;
 const GOAWAY: u8 = 0x7;
 
 /// What unix sockets are called: grpc-core's two forms, nothing, and what is right.
-const NAMES: [&str; 6] =
-    ["/run/mandate/workload.sock", "%2Frun%2Fmandate%2Fworkload.sock", "", "localhost", "/run/with space/\u{fc}.sock", "a b@c:d:e"];
+const NAMES: [&str; 6] = [
+    "/run/mandate/workload.sock",
+    "%2Frun%2Fmandate%2Fworkload.sock",
+    "",
+    "localhost",
+    "/run/with space/\u{fc}.sock",
+    "a b@c:d:e",
+];
 
 type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -48,7 +54,12 @@ fn encode(encoder: &mut Encoder<'_>, fields: &Fields) -> Vec<u8> {
 fn requests(authorities: &[&str]) -> Vec<u8> {
     let (mut encoder, mut sent) = (Encoder::new(), [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat());
     for (stream, authority) in (1..).step_by(2).zip(authorities) {
-        sent.extend(frame(HEADERS, END_HEADERS | END_STREAM, stream, &encode(&mut encoder, &fields(authority))));
+        sent.extend(frame(
+            HEADERS,
+            END_HEADERS | END_STREAM,
+            stream,
+            &encode(&mut encoder, &fields(authority)),
+        ));
     }
     sent
 }
@@ -102,7 +113,9 @@ fn lists(bytes: &[u8]) -> Vec<(u32, Fields)> {
 }
 
 fn expected(fields: &Fields) -> Fields {
-    let valid = |(name, value): &(Vec<u8>, Vec<u8>)| (name.clone(), if name == b":authority" { AUTHORITY.to_vec() } else { value.clone() });
+    let valid = |(name, value): &(Vec<u8>, Vec<u8>)| {
+        (name.clone(), if name == b":authority" { AUTHORITY.to_vec() } else { value.clone() })
+    };
     fields.iter().map(valid).collect()
 }
 
@@ -124,7 +137,8 @@ fn a_list_without_authority_or_with_two_stays_so() {
     let without: Fields = fields("x").into_iter().filter(|(name, _)| name != b":authority").collect();
     let twice = [fields("/x"), fields("/y")].concat();
     for list in [without, twice, Vec::new()] {
-        let sent = [PREFACE.to_vec(), frame(HEADERS, END_HEADERS, 1, &encode(&mut Encoder::new(), &list))].concat();
+        let sent =
+            [PREFACE.to_vec(), frame(HEADERS, END_HEADERS, 1, &encode(&mut Encoder::new(), &list))].concat();
         assert_eq!(lists(&whole(&sent).0), [(1, expected(&list))]);
     }
 }
@@ -165,7 +179,8 @@ fn padding_goes_and_priority_stays() {
 fn the_clients_table_may_shrink_and_grow_up_to_what_the_server_allows() {
     let block = |update: &[u8]| [update, &encode(&mut Encoder::new(), &fields("/a"))].concat();
     // RFC 7541 §6.3: sizes 0, 4096 and 4097.
-    for (update, allowed) in [(&[0x20][..], true), (&[0x3f, 0xe1, 0x1f], true), (&[0x3f, 0xe2, 0x1f], false)] {
+    for (update, allowed) in [(&[0x20][..], true), (&[0x3f, 0xe1, 0x1f], true), (&[0x3f, 0xe2, 0x1f], false)]
+    {
         let sent = [PREFACE.to_vec(), frame(HEADERS, END_HEADERS, 1, &block(update))].concat();
         let (out, over) = whole(&sent);
         assert_eq!(over, !allowed, "{update:x?}");
@@ -177,7 +192,9 @@ fn the_clients_table_may_shrink_and_grow_up_to_what_the_server_allows() {
 fn a_list_that_is_too_large_is_cut_just_beyond_the_limit() {
     let mut encoder = Encoder::new();
     let large = (b"x".to_vec(), vec![b'v'; 3000]);
-    let mut sent = [PREFACE.to_vec(), frame(HEADERS, END_HEADERS, 1, &encode(&mut encoder, &vec![large.clone()]))].concat();
+    let mut sent =
+        [PREFACE.to_vec(), frame(HEADERS, END_HEADERS, 1, &encode(&mut encoder, &vec![large.clone()]))]
+            .concat();
     // References of a byte each to what is in the table.
     sent.extend(frame(HEADERS, END_HEADERS, 3, &encode(&mut encoder, &vec![large; MOST_FIELDS])));
     let (out, over) = whole(&sent);
@@ -200,22 +217,47 @@ fn faults() -> Vec<(&'static str, Vec<u8>, u32)> {
     vec![
         ("a block on stream 0", frame(HEADERS, END_HEADERS, 0, &block), PROTOCOL_ERROR),
         ("a continuation of nothing", frame(CONTINUATION, END_HEADERS, 1, &block), PROTOCOL_ERROR),
-        ("a continuation of another stream", [begun.clone(), frame(CONTINUATION, END_HEADERS, 3, &block[5..])].concat(), PROTOCOL_ERROR),
-        ("another frame within a block", [begun.clone(), frame(PING, 0, 0, &[0; 8])].concat(), PROTOCOL_ERROR),
-        ("another block within a block", [begun.clone(), frame(HEADERS, END_HEADERS, 3, &block)].concat(), PROTOCOL_ERROR),
-        ("a push", frame(PUSH_PROMISE, END_HEADERS, 1, &[&[0, 0, 0, 2][..], &block].concat()), PROTOCOL_ERROR),
+        (
+            "a continuation of another stream",
+            [begun.clone(), frame(CONTINUATION, END_HEADERS, 3, &block[5..])].concat(),
+            PROTOCOL_ERROR,
+        ),
+        (
+            "another frame within a block",
+            [begun.clone(), frame(PING, 0, 0, &[0; 8])].concat(),
+            PROTOCOL_ERROR,
+        ),
+        (
+            "another block within a block",
+            [begun.clone(), frame(HEADERS, END_HEADERS, 3, &block)].concat(),
+            PROTOCOL_ERROR,
+        ),
+        (
+            "a push",
+            frame(PUSH_PROMISE, END_HEADERS, 1, &[&[0, 0, 0, 2][..], &block].concat()),
+            PROTOCOL_ERROR,
+        ),
         ("more padding than payload", frame(HEADERS, END_HEADERS | PADDED, 1, &[200, 1, 2]), PROTOCOL_ERROR),
         ("padding without its length", frame(HEADERS, END_HEADERS | PADDED, 1, &[]), PROTOCOL_ERROR),
         ("half a priority", frame(HEADERS, END_HEADERS | PRIORITY, 1, &[0; 4]), PROTOCOL_ERROR),
-        ("a frame that is too large", frame(HEADERS, END_HEADERS, 1, &vec![0; (16 << 10) + 1]), FRAME_SIZE_ERROR),
+        (
+            "a frame that is too large",
+            frame(HEADERS, END_HEADERS, 1, &vec![0; (16 << 10) + 1]),
+            FRAME_SIZE_ERROR,
+        ),
         ("half a block", frame(HEADERS, END_HEADERS, 1, &block[..block.len() - 1]), PROTOCOL_ERROR),
         ("an index that is none", frame(HEADERS, END_HEADERS, 1, &[0xff, 0xff, 0x7f]), PROTOCOL_ERROR),
         ("an endless integer", frame(HEADERS, END_HEADERS, 1, &[0xff; 64]), PROTOCOL_ERROR),
-        ("too many fields", frame(HEADERS, END_HEADERS, 1, &encode(&mut Encoder::new(), &too_many)), PROTOCOL_ERROR),
+        (
+            "too many fields",
+            frame(HEADERS, END_HEADERS, 1, &encode(&mut Encoder::new(), &too_many)),
+            PROTOCOL_ERROR,
+        ),
         ("a flood of empty continuations", [begun.clone(), zeros(MOST_FRAMES)].concat(), PROTOCOL_ERROR),
         (
             "a block that is too large",
-            [begun, frame(CONTINUATION, 0, 1, &vec![0; 16 << 10]), frame(CONTINUATION, 0, 1, &[0; 9])].concat(),
+            [begun, frame(CONTINUATION, 0, 1, &vec![0; 16 << 10]), frame(CONTINUATION, 0, 1, &[0; 9])]
+                .concat(),
             PROTOCOL_ERROR,
         ),
     ]

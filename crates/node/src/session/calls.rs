@@ -33,7 +33,11 @@ pub(super) struct Connection {
 
 impl Session {
     /// Asks to join, and stores what the server answers.
-    pub(super) async fn ask_to_join(&self, token: &JoinToken, request: &KeyRequest) -> Result<Credentials, Unjoined> {
+    pub(super) async fn ask_to_join(
+        &self,
+        token: &JoinToken,
+        request: &KeyRequest,
+    ) -> Result<Credentials, Unjoined> {
         let credentials = self.try_to_join(token, request).await?;
         self.storage.save(&credentials, self.entropy.as_ref()).map_err(Unjoined::Never)?;
         tracing::info!(spiffe_id = %credentials.spiffe_id(), expires = %credentials.expires(), "this node has joined");
@@ -41,57 +45,85 @@ impl Session {
     }
 
     async fn try_to_join(&self, token: &JoinToken, request: &KeyRequest) -> Result<Credentials, Unjoined> {
-        let untrusted = |reason: String| Unjoined::Never(NodeError::ServerNotTrusted { server: self.dialer.address().to_owned(), reason });
-        let Dialled { channel, server, .. } = match self.dialer.connect(Anchor::Pinned(token.pin()), None).await {
-            Ok(connected) => connected,
-            Err(DialError::Untrusted(reason)) => return Err(untrusted(reason)),
-            Err(DialError::NotTls) => {
-                return Err(Unjoined::Never(NodeError::NotForNodes { server: self.dialer.address().to_owned() }));
-            }
-            Err(error @ (DialError::Unreachable(_) | DialError::Closed(_) | DialError::Refused(_))) => {
-                return Err(Unjoined::Later(error.to_string()));
-            }
+        let untrusted = |reason: String| {
+            Unjoined::Never(NodeError::ServerNotTrusted { server: self.dialer.address().to_owned(), reason })
         };
+        let Dialled { channel, server, .. } =
+            match self.dialer.connect(Anchor::Pinned(token.pin()), None).await {
+                Ok(connected) => connected,
+                Err(DialError::Untrusted(reason)) => return Err(untrusted(reason)),
+                Err(DialError::NotTls) => {
+                    return Err(Unjoined::Never(NodeError::NotForNodes {
+                        server: self.dialer.address().to_owned(),
+                    }));
+                }
+                Err(error @ (DialError::Unreachable(_) | DialError::Closed(_) | DialError::Refused(_))) => {
+                    return Err(Unjoined::Later(error.to_string()));
+                }
+            };
         let asked = JoinRequest { token: token.expose_secret().to_owned(), csr: request.csr.clone() };
         let joined = match timeout(CALL, NodeClient::new(channel).join(asked)).await {
             Ok(Ok(joined)) => joined.into_inner(),
             Ok(Err(status)) if is_passing(&status) => return Err(Unjoined::Later(describe(&status))),
             Ok(Err(status)) => {
-                return Err(Unjoined::Never(NodeError::JoinRefused { reason: describe(&status), rejoin: self.rejoin.clone() }));
+                return Err(Unjoined::Never(NodeError::JoinRefused {
+                    reason: describe(&status),
+                    rejoin: self.rejoin.clone(),
+                }));
             }
             Err(_) => return Err(Unjoined::Later("no answer in time".to_owned())),
         };
         let (spiffe_id, trust_domain, ca) = (joined.spiffe_id, joined.trust_domain, joined.ca);
-        // The trust domain is the one of the certificate that proved the server, and the CA is the pinned one.
-        if !ca.iter().any(|der| Certificate::parse(der).is_ok_and(|certificate| certificate.pin == token.pin())) {
+        // The trust domain is the one of the certificate that proved the server, and the CA is the pinned
+        // one.
+        if !ca
+            .iter()
+            .any(|der| Certificate::parse(der).is_ok_and(|certificate| certificate.pin == token.pin()))
+        {
             return Err(untrusted("it hands over other CA certificates than the join token pins".to_owned()));
         }
-        let credentials =
-            request.complete(joined.chain, ca).map_err(|error| untrusted(format!("it answers with unusable credentials: {error}")))?;
-        let as_said = credentials.spiffe_id().as_str() == spiffe_id && server.trust_domain().as_str() == trust_domain;
-        if !as_said || credentials.trust_domain() != server.trust_domain() || credentials.is_expired(self.clock.now()) {
-            return Err(untrusted("it answers with credentials of another trust domain or name, or expired ones".to_owned()));
+        let credentials = request
+            .complete(joined.chain, ca)
+            .map_err(|error| untrusted(format!("it answers with unusable credentials: {error}")))?;
+        let as_said =
+            credentials.spiffe_id().as_str() == spiffe_id && server.trust_domain().as_str() == trust_domain;
+        if !as_said
+            || credentials.trust_domain() != server.trust_domain()
+            || credentials.is_expired(self.clock.now())
+        {
+            return Err(untrusted(
+                "it answers with credentials of another trust domain or name, or expired ones".to_owned(),
+            ));
         }
         Ok(credentials)
     }
 
-    /// Asks for a new certificate with the expired one. A server that allows that answers this call and no other.
-    pub(super) async fn ask_with_expired(&self, credentials: &Credentials) -> Result<Credentials, NotRenewed> {
-        let Dialled { channel, alert, .. } = match self.dialer.connect(credentials.anchor(), Some(credentials)).await {
-            Ok(connected) => connected,
-            Err(error @ DialError::Refused(_)) => return Err(NotRenewed::Refused(error.to_string())),
-            Err(error @ DialError::Closed(_)) => return Err(NotRenewed::Closed(error.to_string())),
-            Err(error @ (DialError::Untrusted(_) | DialError::NotTls | DialError::Unreachable(_))) => {
-                return Err(NotRenewed::Later(error.to_string()));
-            }
-        };
+    /// Asks for a new certificate with the expired one. A server that allows that answers this call and no
+    /// other.
+    pub(super) async fn ask_with_expired(
+        &self,
+        credentials: &Credentials,
+    ) -> Result<Credentials, NotRenewed> {
+        let Dialled { channel, alert, .. } =
+            match self.dialer.connect(credentials.anchor(), Some(credentials)).await {
+                Ok(connected) => connected,
+                Err(error @ DialError::Refused(_)) => return Err(NotRenewed::Refused(error.to_string())),
+                Err(error @ DialError::Closed(_)) => return Err(NotRenewed::Closed(error.to_string())),
+                Err(error @ (DialError::Untrusted(_) | DialError::NotTls | DialError::Unreachable(_))) => {
+                    return Err(NotRenewed::Later(error.to_string()));
+                }
+            };
         let request = KeyRequest::generate().map_err(|error| NotRenewed::Later(error.to_string()))?;
         let asked = RenewRequest { csr: request.csr.clone() };
         let answer = match timeout(CALL, NodeClient::new(channel).renew(asked)).await {
             Ok(Ok(answer)) => answer.into_inner(),
-            Ok(Err(status)) if alert.refuses_certificate() => return Err(NotRenewed::Refused(describe(&status))),
+            Ok(Err(status)) if alert.refuses_certificate() => {
+                return Err(NotRenewed::Refused(describe(&status)));
+            }
             // A failure of the connection carries its cause; an answer of the server does not.
-            Ok(Err(status)) if std::error::Error::source(&status).is_some() => return Err(NotRenewed::Closed(describe(&status))),
+            Ok(Err(status)) if std::error::Error::source(&status).is_some() => {
+                return Err(NotRenewed::Closed(describe(&status)));
+            }
             Ok(Err(status)) if matches!(status.code(), Code::PermissionDenied | Code::Unauthenticated) => {
                 return Err(NotRenewed::Refused(describe(&status)));
             }
@@ -105,9 +137,12 @@ impl Session {
 
     /// Connects, and asks the server to push its state.
     pub(super) async fn open(&self, credentials: &Credentials) -> Result<Connection, Ended> {
-        let Dialled { channel, .. } = match self.dialer.connect(credentials.anchor(), Some(credentials)).await {
+        let Dialled { channel, .. } = match self.dialer.connect(credentials.anchor(), Some(credentials)).await
+        {
             Ok(connected) => connected,
-            Err(error @ (DialError::Untrusted(_) | DialError::NotTls)) => return Err(Ended::Untrusted(error.to_string())),
+            Err(error @ (DialError::Untrusted(_) | DialError::NotTls)) => {
+                return Err(Ended::Untrusted(error.to_string()));
+            }
             Err(DialError::Unreachable(reason) | DialError::Closed(reason) | DialError::Refused(reason)) => {
                 return Err(Ended::Broken(reason));
             }
@@ -121,8 +156,14 @@ impl Session {
     }
 
     /// Applies a pushed state: publishes it, then drops everything that it no longer covers.
-    pub(super) fn apply(&self, mut state: NodeState, credentials: &mut Credentials, remote: &Remote) -> Result<(), String> {
-        let ca: Vec<CertificateDer<'static>> = std::mem::take(&mut state.ca).into_iter().map(CertificateDer::from).collect();
+    pub(super) fn apply(
+        &self,
+        mut state: NodeState,
+        credentials: &mut Credentials,
+        remote: &Remote,
+    ) -> Result<(), String> {
+        let ca: Vec<CertificateDer<'static>> =
+            std::mem::take(&mut state.ca).into_iter().map(CertificateDer::from).collect();
         if !ca.is_empty() && ca != credentials.ca() {
             match credentials.with_ca(ca) {
                 Ok(new) => {
@@ -131,15 +172,26 @@ impl Session {
                         tracing::error!(%error, "the CA's new certificates are not saved; after a restart this node may not recognize its server");
                     }
                 }
-                Err(error) => tracing::error!(%error, "the server pushed unusable CA certificates; the old ones stay"),
+                Err(error) => {
+                    tracing::error!(%error, "the server pushed unusable CA certificates; the old ones stay")
+                }
             }
         }
         let state = PushedState::new(state, credentials.trust_domain())
             .map_err(|error| format!("the server pushed an unusable bundle: {error}"))?;
         let state = Arc::new(state);
-        tracing::debug!(generation = state.generation, entries = state.entitlements.len(), keys = state.keys.len(), "state");
+        tracing::debug!(
+            generation = state.generation,
+            entries = state.entitlements.len(),
+            keys = state.keys.len(),
+            "state"
+        );
         if !matches!(self.views.borrow().link, Link::Up(_)) {
-            tracing::info!(server = self.dialer.address(), entries = state.entitlements.len(), "connected to the server");
+            tracing::info!(
+                server = self.dialer.address(),
+                entries = state.entitlements.len(),
+                "connected to the server"
+            );
         }
         self.views.send_replace(View { link: Link::Up(remote.clone()), state: Some(Arc::clone(&state)) });
         self.svids.purge(&state);
@@ -147,7 +199,11 @@ impl Session {
     }
 
     /// Asks for a new certificate over the connection.
-    pub(super) async fn ask_to_renew(&self, remote: &mut Remote, credentials: &Credentials) -> Result<Credentials, String> {
+    pub(super) async fn ask_to_renew(
+        &self,
+        remote: &mut Remote,
+        credentials: &Credentials,
+    ) -> Result<Credentials, String> {
         // A new key each time: a copy of an earlier key is useless after the renewal.
         let request = KeyRequest::generate().map_err(|error| error.to_string())?;
         let asked = RenewRequest { csr: request.csr.clone() };
@@ -156,8 +212,17 @@ impl Session {
     }
 
     /// Uses a new certificate of this node, and stores it.
-    fn take(&self, request: &KeyRequest, answer: RenewResponse, credentials: &Credentials) -> Result<Credentials, String> {
-        let ca = if answer.ca.is_empty() { credentials.ca().iter().map(|der| der.to_vec()).collect() } else { answer.ca };
+    fn take(
+        &self,
+        request: &KeyRequest,
+        answer: RenewResponse,
+        credentials: &Credentials,
+    ) -> Result<Credentials, String> {
+        let ca = if answer.ca.is_empty() {
+            credentials.ca().iter().map(|der| der.to_vec()).collect()
+        } else {
+            answer.ca
+        };
         let new = request.complete(answer.chain, ca).map_err(|error| error.to_string())?;
         if new.spiffe_id() != credentials.spiffe_id() || new.is_expired(self.clock.now()) {
             return Err("the new certificate is that of another node, or has expired".to_owned());
@@ -191,8 +256,8 @@ fn is_passing(status: &Status) -> bool {
     )
 }
 
-/// The text of a status, with its cause if the connection failed. With TLS 1.3, a client learns only at its first read that
-/// its certificate was refused.
+/// The text of a status, with its cause if the connection failed. With TLS 1.3, a client learns only at its
+/// first read that its certificate was refused.
 fn describe(status: &Status) -> String {
     let mut text = status.message().to_owned();
     let mut cause = std::error::Error::source(status);

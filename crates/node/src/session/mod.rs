@@ -1,4 +1,5 @@
-//! The node's side of the communication with the server: join once, then watch, renew, and reconnect after every outage.
+//! The node's side of the communication with the server: join once, then watch, renew, and reconnect after
+//! every outage.
 //!
 //! [`state`] decides what follows from each answer and each fault, [`calls`] asks the server, and the loop here connects the two.
 
@@ -20,13 +21,18 @@ use state::{Connecting, Ended, Expired, Heard, Joining, Next, Renewing, Returnin
 pub(crate) use parts::Session;
 pub(crate) use state::Start;
 
-/// The longest sleep until something is due by the clock. The clock may be set, or may stand still while the machine sleeps.
+/// The longest sleep until something is due by the clock. The clock may be set, or may stand still while the
+/// machine sleeps.
 const GLANCE: Duration = Duration::from_secs(30);
 
 impl Session {
-    /// Joins if necessary, then stays connected. Ends only when the node cannot continue without its operator. `ready` is called
-    /// when the first state of the server is in use.
-    pub(crate) async fn keep<R: FnOnce(Ready) + Send>(&self, start: Start, ready: R) -> Result<Infallible, NodeError> {
+    /// Joins if necessary, then stays connected. Ends only when the node cannot continue without its
+    /// operator. `ready` is called when the first state of the server is in use.
+    pub(crate) async fn keep<R: FnOnce(Ready) + Send>(
+        &self,
+        start: Start,
+        ready: R,
+    ) -> Result<Infallible, NodeError> {
         let mut ready = Some(ready);
         let mut state = State::of(start, self)?;
         loop {
@@ -62,13 +68,20 @@ impl Session {
         connecting.answered(answer, self)
     }
 
-    async fn watch<R: FnOnce(Ready)>(&self, mut watching: Watching<Connection>, ready: &mut Option<R>) -> Next<Connection> {
+    async fn watch<R: FnOnce(Ready)>(
+        &self,
+        mut watching: Watching<Connection>,
+        ready: &mut Option<R>,
+    ) -> Next<Connection> {
         let heard = self.hear(&mut watching).await;
         if matches!(heard, Heard::State)
             && let Some(ready) = ready.take()
         {
             let credentials = &watching.member.credentials;
-            ready(Ready { spiffe_id: credentials.spiffe_id().clone(), trust_domain: credentials.trust_domain() });
+            ready(Ready {
+                spiffe_id: credentials.spiffe_id().clone(),
+                trust_domain: credentials.trust_domain(),
+            });
         }
         watching.heard(heard, self)
     }

@@ -18,8 +18,9 @@
 //!
 //! After every other answer and fault the state is the same again, after a pause.
 //!
-//! Each state holds what it needs and nothing else, and each transition consumes it. Nothing here waits or asks: the states say
-//! for how long to wait, and are told what was answered. `C` is the connection, of which the states know only that it is there.
+//! Each state holds what it needs and nothing else, and each transition consumes it. Nothing here waits or
+//! asks: the states say for how long to wait, and are told what was answered. `C` is the connection, of which
+//! the states know only that it is there.
 
 use std::time::Duration;
 
@@ -35,8 +36,9 @@ use crate::refusal::Waiting;
 /// How long to wait after a renewal, failed or not, before the next one.
 const RENEWAL_PAUSE: Duration = Duration::from_secs(30);
 
-/// For how long a server must have closed every connection of a node with an expired certificate before that counts as a
-/// refusal. A server that refuses says so; one without a free place, or one that is stopping, does not, and works again later.
+/// For how long a server must have closed every connection of a node with an expired certificate before that
+/// counts as a refusal. A server that refuses says so; one without a free place, or one that is stopping,
+/// does not, and works again later.
 const SILENCE: Duration = Duration::from_mins(5);
 
 /// How long after the server refused to renew an expired certificate the node asks again.
@@ -44,12 +46,13 @@ const REJOIN_PAUSE: Duration = Duration::from_mins(5);
 
 /// What a node starts from.
 pub(crate) enum Start {
-    /// It has joined before. A given token is kept in case the server no longer knows this node; usually it is the used token
-    /// of the command that first started the node.
+    /// It has joined before. A given token is kept in case the server no longer knows this node; usually it
+    /// is the used token of the command that first started the node.
     Joined(Box<Credentials>, Option<JoinToken>),
     /// It is to join with this token.
     Join(JoinToken),
-    /// It has joined before, and its certificate has expired. The server may renew that; if not, there may be a token.
+    /// It has joined before, and its certificate has expired. The server may renew that; if not, there may be
+    /// a token.
     Expired(Box<Credentials>, Option<JoinToken>),
 }
 
@@ -74,12 +77,13 @@ pub(super) enum State<C> {
 
 pub(super) struct Joining {
     pub(super) token: JoinToken,
-    /// One key for all attempts: an answer may be lost after the token is spent, and the server answers the same token again
-    /// for the same key only.
+    /// One key for all attempts: an answer may be lost after the token is spent, and the server answers the
+    /// same token again for the same key only.
     pub(super) request: KeyRequest,
     pub(super) pause: Duration,
     outage: Outage,
-    /// The credentials that the server refuses, if there are any: they stay in use if the token is refused, too.
+    /// The credentials that the server refuses, if there are any: they stay in use if the token is refused,
+    /// too.
     refused: Option<(Credentials, Outage)>,
 }
 
@@ -171,7 +175,8 @@ pub(super) enum Ended {
     Untrusted(String),
 }
 
-/// The attempts since the server was last usable. A lasting fault is one line of the log, not one for each attempt.
+/// The attempts since the server was last usable. A lasting fault is one line of the log, not one for each
+/// attempt.
 struct Outage {
     backoff: Backoff,
     attempts: u64,
@@ -209,7 +214,11 @@ impl Silence {
             Err(NotRenewed::Closed(reason)) => {
                 let now = clock.steady();
                 let since = *self.0.get_or_insert(now);
-                Err(if now.saturating_sub(since) < SILENCE { NotRenewed::Later(reason) } else { NotRenewed::Closed(reason) })
+                Err(if now.saturating_sub(since) < SILENCE {
+                    NotRenewed::Later(reason)
+                } else {
+                    NotRenewed::Closed(reason)
+                })
             }
             other => {
                 self.0 = None;
@@ -231,7 +240,14 @@ impl<C> State<C> {
             Start::Expired(credentials, token) => {
                 session.stand(Waiting::Expired);
                 let (pause, outage, silence) = (Duration::ZERO, Outage::new(), Silence::default());
-                Ok(Self::Returning(Returning { credentials: *credentials, pause, token, outage, silence, is_told: false }))
+                Ok(Self::Returning(Returning {
+                    credentials: *credentials,
+                    pause,
+                    token,
+                    outage,
+                    silence,
+                    is_told: false,
+                }))
             }
         }
     }
@@ -240,7 +256,13 @@ impl<C> State<C> {
 impl Joining {
     fn begin<C>(token: JoinToken, refused: Option<(Credentials, Outage)>, session: &Session) -> Next<C> {
         match KeyRequest::generate() {
-            Ok(request) => Ok(State::Joining(Self { token, request, pause: Duration::ZERO, outage: Outage::new(), refused })),
+            Ok(request) => Ok(State::Joining(Self {
+                token,
+                request,
+                pause: Duration::ZERO,
+                outage: Outage::new(),
+                refused,
+            })),
             Err(error) => give_up(error, refused, session),
         }
     }
@@ -254,7 +276,11 @@ impl Joining {
             }
             Err(Unjoined::Later(reason)) => {
                 if self.outage.is_news(&reason) {
-                    tracing::warn!(server = session.dialer.address(), reason, "cannot join yet; trying again until it works");
+                    tracing::warn!(
+                        server = session.dialer.address(),
+                        reason,
+                        "cannot join yet; trying again until it works"
+                    );
                 }
                 let pause = self.outage.pause(session);
                 Ok(State::Joining(Self { pause, ..self }))
@@ -264,7 +290,8 @@ impl Joining {
     }
 }
 
-/// No try to join will succeed. A node with credentials that the server refuses goes on with them; one without any ends.
+/// No try to join will succeed. A node with credentials that the server refuses goes on with them; one
+/// without any ends.
 fn give_up<C>(error: NodeError, refused: Option<(Credentials, Outage)>, session: &Session) -> Next<C> {
     let Some((credentials, mut outage)) = refused else { return Err(error) };
     tracing::error!(%error, "this node has not joined again");
@@ -273,9 +300,14 @@ fn give_up<C>(error: NodeError, refused: Option<(Credentials, Outage)>, session:
 }
 
 impl Returning {
-    /// After the server was asked for a new certificate. A server that does not give one is asked to let the node join with its
-    /// token. Without a token, a server that only closes connections is asked again and again.
-    pub(super) fn answered<C>(mut self, answer: Result<Credentials, NotRenewed>, session: &Session) -> Next<C> {
+    /// After the server was asked for a new certificate. A server that does not give one is asked to let the
+    /// node join with its token. Without a token, a server that only closes connections is asked again and
+    /// again.
+    pub(super) fn answered<C>(
+        mut self,
+        answer: Result<Credentials, NotRenewed>,
+        session: &Session,
+    ) -> Next<C> {
         match (self.silence.judge(answer, session.clock.as_ref()), self.token) {
             (Ok(credentials), spare) => {
                 session.stand(Waiting::Connecting);
@@ -285,9 +317,10 @@ impl Returning {
                 tracing::info!(reason, "this node's certificate has expired; joining again with the token");
                 Joining::begin(token, None, session)
             }
-            (Err(NotRenewed::Refused(_)), None) => {
-                Err(NodeError::CertificateExpired { at: self.credentials.expires(), rejoin: session.rejoin.clone() })
-            }
+            (Err(NotRenewed::Refused(_)), None) => Err(NodeError::CertificateExpired {
+                at: self.credentials.expires(),
+                rejoin: session.rejoin.clone(),
+            }),
             (Err(NotRenewed::Closed(reason)), None) => {
                 if !self.is_told {
                     tracing::error!(at = %self.credentials.expires(), reason, "this node's certificate has expired, and the server has closed each connection without a reason for minutes; look at the server's log, or join again: stop this node, then {}", session.rejoin);
@@ -319,7 +352,13 @@ impl Connecting {
     pub(super) fn expired<C>(self, session: &Session) -> State<C> {
         session.stand(Waiting::Expired);
         let Self { member, outage, .. } = self;
-        State::Expired(Expired { member, pause: Duration::ZERO, outage, silence: Silence::default(), is_told: false })
+        State::Expired(Expired {
+            member,
+            pause: Duration::ZERO,
+            outage,
+            silence: Silence::default(),
+            is_told: false,
+        })
     }
 
     /// After a try to connect.
@@ -328,7 +367,10 @@ impl Connecting {
         match answer {
             Ok(connection) => {
                 let pause = if is_renewed { RENEWAL_PAUSE } else { Duration::ZERO };
-                let renewal = Renewal { at: member.credentials.renewal(session.entropy.as_ref()), not_before: Instant::now() + pause };
+                let renewal = Renewal {
+                    at: member.credentials.renewal(session.entropy.as_ref()),
+                    not_before: Instant::now() + pause,
+                };
                 Ok(State::Watching(Watching { member, connection, renewal, outage }))
             }
             Err(ended) => member.disconnected(outage, ended, session),
@@ -356,16 +398,29 @@ impl Member {
             Ended::Broken(reason) => {
                 session.lost();
                 if outage.attempts == 0 {
-                    tracing::warn!(server, reason, "not connected to the server; trying again until it answers");
+                    tracing::warn!(
+                        server,
+                        reason,
+                        "not connected to the server; trying again until it answers"
+                    );
                 } else {
-                    tracing::debug!(server, reason, attempts = outage.attempts, "still not connected to the server");
+                    tracing::debug!(
+                        server,
+                        reason,
+                        attempts = outage.attempts,
+                        "still not connected to the server"
+                    );
                 }
                 outage.attempts += 1;
             }
             Ended::Untrusted(reason) => {
                 session.lost();
                 if outage.is_news(&reason) {
-                    tracing::error!(server, reason, "what answers at the server's address is not the server; trying again until it is");
+                    tracing::error!(
+                        server,
+                        reason,
+                        "what answers at the server's address is not the server; trying again until it is"
+                    );
                 }
             }
             Ended::Refused(reason) => {
@@ -375,12 +430,22 @@ impl Member {
                     return Joining::begin(token, Some((credentials, outage)), session);
                 }
                 if outage.is_news(&reason) {
-                    tracing::error!(server, reason, "the server refuses this node; to join again: stop this node, then {}", session.rejoin);
+                    tracing::error!(
+                        server,
+                        reason,
+                        "the server refuses this node; to join again: stop this node, then {}",
+                        session.rejoin
+                    );
                 }
             }
         }
         let pause = outage.pause(session);
-        Ok(State::Connecting(Connecting { member: Self { credentials, spare }, pause, outage, is_renewed: false }))
+        Ok(State::Connecting(Connecting {
+            member: Self { credentials, spare },
+            pause,
+            outage,
+            is_renewed: false,
+        }))
     }
 }
 
@@ -411,11 +476,18 @@ impl Expired {
     }
 
     /// After the server was asked for a new certificate.
-    pub(super) fn answered<C>(mut self, answer: Result<Credentials, NotRenewed>, session: &Session) -> State<C> {
+    pub(super) fn answered<C>(
+        mut self,
+        answer: Result<Credentials, NotRenewed>,
+        session: &Session,
+    ) -> State<C> {
         match self.silence.judge(answer, session.clock.as_ref()) {
             Ok(credentials) => Connecting::begin(Member { credentials, ..self.member }),
             Err(NotRenewed::Later(reason)) => {
-                tracing::debug!(reason, "the server cannot be asked to renew this node's expired certificate; trying again");
+                tracing::debug!(
+                    reason,
+                    "the server cannot be asked to renew this node's expired certificate; trying again"
+                );
                 let pause = self.outage.pause(session);
                 State::Expired(Self { pause, ..self })
             }

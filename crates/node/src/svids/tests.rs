@@ -6,7 +6,8 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use mandate_api::proto::node::node_server::{Node, NodeServer};
 use mandate_api::proto::node::{
-    Entry, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState, RenewRequest, RenewResponse, WatchRequest,
+    Entry, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState, RenewRequest,
+    RenewResponse, WatchRequest,
 };
 use mandate_core::Clock;
 use mandate_testkit::clock::SteppedClock;
@@ -46,7 +47,10 @@ impl Node for Issuer {
         Err(Status::unimplemented("only issuing"))
     }
 
-    async fn issue_jwt_svid(&self, _: Request<IssueJwtSvidRequest>) -> Result<Response<IssueJwtSvidResponse>, Status> {
+    async fn issue_jwt_svid(
+        &self,
+        _: Request<IssueJwtSvidRequest>,
+    ) -> Result<Response<IssueJwtSvidResponse>, Status> {
         let number = self.issued.fetch_add(1, Ordering::SeqCst) + 1;
         self.answers.acquire().await.unwrap().forget();
         let expires_at = i64::try_from(self.clock.now().plus(self.life).secs()).unwrap();
@@ -78,23 +82,41 @@ fn pushed(names: &[&str]) -> PushedState {
 impl World {
     async fn new(life: Duration, answers: usize) -> Self {
         let clock = Arc::new(SteppedClock::default());
-        let issuer = Arc::new(Issuer { clock: clock.clone(), issued: AtomicUsize::new(0), answers: Semaphore::new(answers), life });
+        let issuer = Arc::new(Issuer {
+            clock: clock.clone(),
+            issued: AtomicUsize::new(0),
+            answers: Semaphore::new(answers),
+            life,
+        });
         let (near, far) = tokio::io::duplex(64 << 10);
         let service = NodeServer::from_arc(issuer.clone());
-        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(tokio_stream::iter([Ok::<_, std::io::Error>(far)])));
+        tokio::spawn(Server::builder().add_service(service).serve_with_incoming(tokio_stream::iter([Ok::<
+            _,
+            std::io::Error,
+        >(
+            far
+        )])));
         let mut near = Some(TokioIo::new(near));
         let connect = tower::service_fn(move |_| {
-            std::future::ready(near.take().ok_or(std::io::ErrorKind::ConnectionReset).map_err(std::io::Error::from))
+            std::future::ready(
+                near.take().ok_or(std::io::ErrorKind::ConnectionReset).map_err(std::io::Error::from),
+            )
         });
-        let remote = Remote::new(Endpoint::from_static("http://server").connect_with_connector(connect).await.unwrap());
-        let (views, seen) = watch::channel(View { link: Link::Up(remote), state: Some(Arc::new(pushed(&["a"]))) });
+        let remote = Remote::new(
+            Endpoint::from_static("http://server").connect_with_connector(connect).await.unwrap(),
+        );
+        let (views, seen) =
+            watch::channel(View { link: Link::Up(remote), state: Some(Arc::new(pushed(&["a"]))) });
         let svids = Arc::new(Svids::new(seen, clock.clone()));
         let wanted = Wanted::new("spiffe://acme.example/agent/a".parse().unwrap(), &["x".to_owned()]);
         Self { clock, issuer, views, svids, wanted }
     }
 
     async fn get(&self) -> Result<String, Refusal> {
-        self.svids.get(self.wanted.clone(), &AttestedProcess::of_this_process(1000)).await.map(|svid| svid.expose_token().to_owned())
+        self.svids
+            .get(self.wanted.clone(), &AttestedProcess::of_this_process(1000))
+            .await
+            .map(|svid| svid.expose_token().to_owned())
     }
 
     fn issued(&self) -> usize {
@@ -197,7 +219,10 @@ async fn processes_that_show_different_things_do_not_share_a_request() {
     let other = AttestedProcess::of_this_process(1001);
     let both = async {
         let first = AttestedProcess::of_this_process(1000);
-        tokio::join!(world.svids.get(world.wanted.clone(), &first), world.svids.get(world.wanted.clone(), &other))
+        tokio::join!(
+            world.svids.get(world.wanted.clone(), &first),
+            world.svids.get(world.wanted.clone(), &other)
+        )
     };
     let answers = async {
         while world.issued() < 2 {

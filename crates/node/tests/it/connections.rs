@@ -35,7 +35,8 @@ fn head(encoder: &mut Encoder<'_>, stream: u32, authority: &str) -> Vec<u8> {
 
 /// A request for this audience.
 fn message(audience: &str) -> Vec<u8> {
-    let request = JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: String::new() }.encode_to_vec();
+    let request =
+        JwtsvidRequest { audience: vec![audience.to_owned()], spiffe_id: String::new() }.encode_to_vec();
     [&[0][..], &u32::try_from(request.len()).unwrap().to_be_bytes(), &request].concat()
 }
 
@@ -92,12 +93,16 @@ async fn every_client_is_served_whatever_it_calls_the_socket() {
 async fn a_client_that_breaks_http2_ends_its_own_connection_only() {
     let world = World::new(&[("support", &[&my_uid()])]).await;
     let socket = world.place.socket();
-    for nonsense in [frame(1, 4, 1, &[0x80]), frame(9, 4, 1, &[]), frame(1, 4, 1, &vec![0; 20_000]), b"\xff".repeat(64)] {
+    for nonsense in
+        [frame(1, 4, 1, &[0x80]), frame(9, 4, 1, &[]), frame(1, 4, 1, &vec![0; 20_000]), b"\xff".repeat(64)]
+    {
         let mut io = connect(&socket).await;
         // The node may have hung up before all of it is written.
         let _ = io.write_all(&nonsense).await;
         let mut rest = Vec::new();
-        let _ = tokio::time::timeout(Duration::from_secs(20), io.read_to_end(&mut rest)).await.expect("it is not kept open");
+        let _ = tokio::time::timeout(Duration::from_secs(20), io.read_to_end(&mut rest))
+            .await
+            .expect("it is not kept open");
     }
     assert!(world.client().await.fetch_jwt_svid(["x"], None).await.is_ok());
     world.node.stop().await;
@@ -108,7 +113,10 @@ async fn a_connection_in_which_nothing_is_ever_said_is_ended() {
     let world = World::new(&[("support", &[&my_uid()])]).await;
     let mut silent = UnixStream::connect(world.place.socket()).await.unwrap();
     let mut rest = Vec::new();
-    tokio::time::timeout(Duration::from_secs(30), silent.read_to_end(&mut rest)).await.expect("it is ended").unwrap();
+    tokio::time::timeout(Duration::from_secs(30), silent.read_to_end(&mut rest))
+        .await
+        .expect("it is ended")
+        .unwrap();
     world.node.stop().await;
 }
 
@@ -151,7 +159,8 @@ async fn requests_that_wait_to_be_read_leave_room_for_the_one_that_is_being_read
                 (*window, room, *rest) = (*window - length, room - length, &rest[length..]);
             }
         }
-        let (kind, stream, payload) = tokio::time::timeout(Duration::from_secs(20), next(&mut io)).await.expect("no call goes on");
+        let (kind, stream, payload) =
+            tokio::time::timeout(Duration::from_secs(20), next(&mut io)).await.expect("no call goes on");
         match kind {
             8 => {
                 let more = usize::try_from(u32::from_be_bytes(payload[..].try_into().unwrap())).unwrap();

@@ -19,7 +19,12 @@ fn world() -> (Arc<SteppedClock>, Server, Place) {
     (clock, server, Place::new())
 }
 
-async fn refused(place: &Place, server: &Server, token: Option<String>, clock: Arc<SteppedClock>) -> NodeError {
+async fn refused(
+    place: &Place,
+    server: &Server,
+    token: Option<String>,
+    clock: Arc<SteppedClock>,
+) -> NodeError {
     Running::start(place.config(server, token), clock).failure().await
 }
 
@@ -28,7 +33,13 @@ async fn a_node_joins_and_restarts_without_a_token() {
     let (clock, server, place) = world();
     let mut node = Running::start(place.config(&server, Some(server.join_token())), clock.clone());
     let ready = node.ready().await;
-    assert_eq!(ready, Ready { spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(), trust_domain: "acme.example".parse().unwrap() });
+    assert_eq!(
+        ready,
+        Ready {
+            spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(),
+            trust_domain: "acme.example".parse().unwrap()
+        }
+    );
     let key = place.dir().join("node.pem");
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(fs::metadata(place.dir()).unwrap().permissions().mode() & 0o777, 0o711);
@@ -57,7 +68,10 @@ async fn a_server_of_another_ca_is_refused_and_never_sees_the_token() {
     let (clock, theirs, place) = world();
     let ours = Server::new(clock.clone());
     let error = refused(&place, &theirs, Some(ours.join_token()), clock).await;
-    assert!(matches!(&error, NodeError::ServerNotTrusted { reason, .. } if reason.contains("pins")), "{error}");
+    assert!(
+        matches!(&error, NodeError::ServerNotTrusted { reason, .. } if reason.contains("pins")),
+        "{error}"
+    );
     assert_eq!(error.fault(), Fault::Refused);
     assert_eq!(theirs.book().joins, 0);
     assert!(!place.dir().join("node.pem").exists());
@@ -73,7 +87,10 @@ async fn a_join_token_works_once() {
     let error = refused(&elsewhere, &server, Some(token.clone()), clock).await;
     assert!(matches!(error, NodeError::JoinRefused { .. }), "{error}");
     let text = error.to_string();
-    assert!(text.contains("mandate node join-token") && text.contains(&format!("--server {}", server.address)), "{text}");
+    assert!(
+        text.contains("mandate node join-token") && text.contains(&format!("--server {}", server.address)),
+        "{text}"
+    );
     assert!(!text.contains(token.split('.').next().unwrap()), "{text}");
     node.stop().await;
 }
@@ -164,7 +181,8 @@ async fn an_expired_node_with_a_token_joins_anew_where_coming_back_is_not_allowe
     assert_eq!((book.joins, book.renewals), (2, 0));
 }
 
-/// A node whose certificate has expired, and a server that would renew it but closes every connection of a node.
+/// A node whose certificate has expired, and a server that would renew it but closes every connection of a
+/// node.
 async fn hung_up_on() -> (Arc<SteppedClock>, Server, Place) {
     let (clock, mut server, place) = world();
     server.stop();
@@ -264,7 +282,17 @@ async fn a_server_that_comes_up_later_is_waited_for() {
     let (mut server, place) = (Server::new(clock.clone()), Place::new());
     let mut node = Running::start(place.config(&server, Some(server.join_token())), clock);
     // The socket is there before the server is.
-    let client = soon(async || if place.socket().exists() { Ok(crate::world::client(&place.socket()).await) } else { Err(()) }).await;
+    let client =
+        soon(
+            async || {
+                if place.socket().exists() {
+                    Ok(crate::world::client(&place.socket()).await)
+                } else {
+                    Err(())
+                }
+            },
+        )
+        .await;
     let error = client.fetch_jwt_svid(["x"], None).await.unwrap_err();
     assert!(error.to_string().contains("has not joined"), "{error}");
     server.start();
@@ -292,7 +320,8 @@ async fn an_address_that_is_none_is_refused_before_anything_is_made() {
     let (clock, server, place) = world();
     let mut config = place.config(&server, Some(server.join_token()));
     config.server = "https://mandate.acme.example".to_owned();
-    let error = tokio::time::timeout(Duration::from_secs(5), Running::start(config, clock).failure()).await.unwrap();
+    let error =
+        tokio::time::timeout(Duration::from_secs(5), Running::start(config, clock).failure()).await.unwrap();
     assert!(matches!(error, NodeError::Address { .. }), "{error}");
     assert!(!place.dir().exists());
 }
@@ -312,7 +341,10 @@ async fn a_server_whose_certificate_is_not_valid_yet_is_tried_again() {
     let (clock, server, place) = world();
     let late = Arc::new(SteppedClock::at(clock.now().minus(Duration::from_mins(2))));
     let mut node = Running::start(place.config(&server, Some(server.join_token())), late.clone());
-    assert!(tokio::time::timeout(Duration::from_millis(500), node.ready()).await.is_err(), "the machine's clock is late");
+    assert!(
+        tokio::time::timeout(Duration::from_millis(500), node.ready()).await.is_err(),
+        "the machine's clock is late"
+    );
     assert_eq!(server.book().joins, 0);
     late.advance(Duration::from_mins(2));
     node.ready().await;

@@ -64,7 +64,8 @@ async fn during_an_outage_a_key_that_may_be_new_is_not_called_invalid() {
     world.server.stop();
     world.server.rotate();
     let newer = world.server.svid(&id, &["x"]);
-    let ask = |svid: &str| with_header(ValidateJwtsvidRequest { audience: "x".into(), svid: svid.to_owned() });
+    let ask =
+        |svid: &str| with_header(ValidateJwtsvidRequest { audience: "x".into(), svid: svid.to_owned() });
     // The break may be noticed a moment later.
     let text = soon(async || match code(raw.validate_jwtsvid(ask(&newer)).await) {
         (Code::Unavailable, text) => Ok(text),
@@ -72,7 +73,11 @@ async fn during_an_outage_a_key_that_may_be_new_is_not_called_invalid() {
     })
     .await;
     assert!(text.contains("try again"), "{text}");
-    assert_eq!(raw.validate_jwtsvid(ask(&known)).await.unwrap().into_inner().spiffe_id, id, "with the keys that it has, it answers");
+    assert_eq!(
+        raw.validate_jwtsvid(ask(&known)).await.unwrap().into_inner().spiffe_id,
+        id,
+        "with the keys that it has, it answers"
+    );
     world.server.start();
     soon(async || raw.validate_jwtsvid(ask(&newer)).await).await;
     let (status, text) = code(raw.validate_jwtsvid(ask(&known)).await);
@@ -125,7 +130,11 @@ async fn a_node_that_the_server_removed_hands_out_nothing_more() {
     world.server.start();
     let mut raw = world.raw().await;
     soon(async || match raw.fetch_jwtsvid(ask("x")).await {
-        Err(status) if status.code() == Code::Unavailable && status.message().contains("refuses this node") => Ok(()),
+        Err(status)
+            if status.code() == Code::Unavailable && status.message().contains("refuses this node") =>
+        {
+            Ok(())
+        }
         other => Err(other.map(drop)),
     })
     .await;
@@ -139,8 +148,14 @@ async fn a_restarted_node_waits_for_its_server_before_it_says_no() {
     world.node.stop().await;
     world.server.stop();
     let mut node = Running::start(config, clock);
-    let client =
-        soon(async || if world.place.socket().exists() { Ok(crate::world::client(&world.place.socket()).await) } else { Err(()) }).await;
+    let client = soon(async || {
+        if world.place.socket().exists() {
+            Ok(crate::world::client(&world.place.socket()).await)
+        } else {
+            Err(())
+        }
+    })
+    .await;
     let error = client.fetch_jwt_svid(["x"], None).await.unwrap_err();
     assert!(error.to_string().contains("has not heard from its server"), "{error}");
     world.server.start();

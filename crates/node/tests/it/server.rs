@@ -13,7 +13,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use mandate_api::proto::node::node_server::{Node, NodeServer};
 use mandate_api::proto::node::{
-    Entry, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState, RenewRequest, RenewResponse, WatchRequest,
+    Entry, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState, RenewRequest,
+    RenewResponse, WatchRequest,
 };
 use mandate_core::digest::sha256;
 use mandate_core::{Clock, SystemEntropy, Timestamp, TokenId};
@@ -21,8 +22,8 @@ use mandate_token::{Algorithm, KeyUse, PublicJwk, SignError, Signer, jwks_json, 
 use parking_lot::{Mutex, MutexGuard};
 use rcgen::string::Ia5String;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    PublicKeyData, SanType, SignatureAlgorithm,
+    BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SanType, SignatureAlgorithm,
 };
 use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
@@ -92,7 +93,8 @@ pub(crate) struct Book {
     pub(crate) issued: Vec<IssueJwtSvidRequest>,
     /// The node is refused, until it joins again.
     pub(crate) banned: bool,
-    /// Close connections of nodes with a certificate after the handshake, as a server without a free place does.
+    /// Close connections of nodes with a certificate after the handshake, as a server without a free place
+    /// does.
     pub(crate) hangs_up: bool,
     /// How many connections were closed in that way.
     pub(crate) hang_ups: usize,
@@ -133,7 +135,8 @@ impl Inner {
     fn sign_leaf(&self, id: &str, key: &impl PublicKeyData, life: Duration) -> Vec<u8> {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![uri(id)];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.not_before = date(self.clock.now().minus(self.grace())).into();
         params.not_after = date(self.clock.now().plus(life)).into();
@@ -187,10 +190,20 @@ impl Server {
         params.subject_alt_names = vec![uri(&format!("spiffe://{TRUST_DOMAIN}"))];
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = Arc::new(JwtKey::generate());
-        let state =
-            NodeState { generation: 1, entries: vec![], jwt_bundle: jwks_json(&[key.jwk()]).into_bytes(), ca: vec![ca.der().to_vec()] };
-        let inner =
-            Inner { clock, ca, book: Mutex::default(), key: Mutex::new(key), grace: Mutex::default(), states: watch::Sender::new(state) };
+        let state = NodeState {
+            generation: 1,
+            entries: vec![],
+            jwt_bundle: jwks_json(&[key.jwk()]).into_bytes(),
+            ca: vec![ca.der().to_vec()],
+        };
+        let inner = Inner {
+            clock,
+            ca,
+            book: Mutex::default(),
+            key: Mutex::new(key),
+            grace: Mutex::default(),
+            states: watch::Sender::new(state),
+        };
         let reserved = bound(SocketAddr::from(([127, 0, 0, 1], 0)));
         let address = rustix::net::getsockname(&reserved).unwrap().try_into().unwrap();
         Self { inner: Arc::new(inner), address, runtime: None, _reserved: reserved }
@@ -205,7 +218,8 @@ impl Server {
 
     /// Starts on a runtime of its own, which can be stopped as abruptly as a process.
     pub(crate) fn start(&mut self) {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = {
             let _inside = runtime.enter();
             let socket = bound(self.address);
@@ -234,7 +248,11 @@ impl Server {
                 }
             });
             let connections = tokio_stream::wrappers::ReceiverStream::new(connections);
-            tonic::transport::Server::builder().add_service(service).serve_with_incoming(connections).await.unwrap();
+            tonic::transport::Server::builder()
+                .add_service(service)
+                .serve_with_incoming(connections)
+                .await
+                .unwrap();
         });
         self.runtime = Some(runtime);
     }
@@ -250,18 +268,26 @@ impl Server {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(self.inner.ca.der().clone()).unwrap();
-        let clients =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).allow_unauthenticated().build().unwrap();
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()
+            .unwrap();
         let key = KeyPair::generate().unwrap();
-        let leaf = self.inner.sign_leaf(&format!("spiffe://{TRUST_DOMAIN}/mandate/server"), &key, Duration::from_hours(24 * 365));
+        let leaf = self.inner.sign_leaf(
+            &format!("spiffe://{TRUST_DOMAIN}/mandate/server"),
+            &key,
+            Duration::from_hours(24 * 365),
+        );
         let chain = vec![CertificateDer::from(leaf), self.inner.ca.der().clone()];
-        let mut config =
-            rustls::ServerConfig::builder_with_details(provider, Arc::new(Time(Arc::clone(&self.inner.clock), self.inner.grace())))
-                .with_protocol_versions(&[&rustls::version::TLS13])
-                .unwrap()
-                .with_client_cert_verifier(clients)
-                .with_single_cert(chain, PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())))
-                .unwrap();
+        let mut config = rustls::ServerConfig::builder_with_details(
+            provider,
+            Arc::new(Time(Arc::clone(&self.inner.clock), self.inner.grace())),
+        )
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_client_cert_verifier(clients)
+        .with_single_cert(chain, PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())))
+        .unwrap();
         config.alpn_protocols = vec![b"h2".to_vec()];
         config
     }
@@ -410,7 +436,10 @@ impl Node for Service {
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
         self.require_node(&request)?;
         self.0.book().renewals += 1;
-        Ok(Response::new(RenewResponse { chain: self.0.sign_node(&request.into_inner().csr), ca: vec![self.0.ca.der().to_vec()] }))
+        Ok(Response::new(RenewResponse {
+            chain: self.0.sign_node(&request.into_inner().csr),
+            ca: vec![self.0.ca.der().to_vec()],
+        }))
     }
 
     type WatchStream = Pin<Box<dyn Stream<Item = Result<NodeState, Status>> + Send>>;
@@ -421,7 +450,10 @@ impl Node for Service {
         Ok(Response::new(Box::pin(states.map(Ok))))
     }
 
-    async fn issue_jwt_svid(&self, request: Request<IssueJwtSvidRequest>) -> Result<Response<IssueJwtSvidResponse>, Status> {
+    async fn issue_jwt_svid(
+        &self,
+        request: Request<IssueJwtSvidRequest>,
+    ) -> Result<Response<IssueJwtSvidResponse>, Status> {
         self.require_node(&request)?;
         let request = request.into_inner();
         self.0.book().issued.push(request.clone());
@@ -449,7 +481,11 @@ impl Connected for Connection {
 }
 
 impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(cx, buf)
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use mandate_api::proto::workload::{JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest, X509BundlesRequest, X509svidRequest};
+use mandate_api::proto::workload::{
+    JwtBundlesRequest, JwtsvidRequest, ValidateJwtsvidRequest, X509BundlesRequest, X509svidRequest,
+};
 use mandate_core::digest::sha256;
 use prost_types::value::Kind;
 use spiffe::{JwtSvid, TrustDomain, WorkloadApiError};
@@ -14,7 +16,10 @@ use crate::server::{SVID_LIFE, TRUST_DOMAIN, agent};
 use crate::world::{World, code, my_path, my_uid, soon, with_header};
 
 fn ask(audiences: &[&str], spiffe_id: &str) -> JwtsvidRequest {
-    JwtsvidRequest { audience: audiences.iter().map(|&text| text.to_owned()).collect(), spiffe_id: spiffe_id.to_owned() }
+    JwtsvidRequest {
+        audience: audiences.iter().map(|&text| text.to_owned()).collect(),
+        spiffe_id: spiffe_id.to_owned(),
+    }
 }
 
 const AUDIENCE: &str = "https://mandate.acme.example";
@@ -45,8 +50,11 @@ async fn an_independent_client_fetches_and_verifies_an_svid() {
 #[tokio::test]
 async fn the_digest_of_the_program_is_a_selector() {
     let hex = base16ct::lower::encode_string(&sha256(&std::fs::read("/proc/self/exe").unwrap()));
-    let world =
-        World::new(&[("support", &[&format!("unix:sha256:{hex}")]), ("other", &[&format!("unix:sha256:{}", "0".repeat(64))])]).await;
+    let world = World::new(&[
+        ("support", &[&format!("unix:sha256:{hex}")]),
+        ("other", &[&format!("unix:sha256:{}", "0".repeat(64))]),
+    ])
+    .await;
     let svids = world.client().await.fetch_all_jwt_svids(["x"], None).await.unwrap();
     assert_eq!(svids.iter().map(|svid| svid.spiffe_id().to_string()).collect::<Vec<_>>(), [agent("support")]);
     world.node.stop().await;
@@ -54,7 +62,8 @@ async fn the_digest_of_the_program_is_a_selector() {
 
 #[tokio::test]
 async fn one_svid_for_each_identity_or_the_one_that_is_named() {
-    let world = World::new(&[("b", &[&my_uid()]), ("a", &[&my_uid()]), ("not-mine", &["unix:uid:4294967294"])]).await;
+    let world =
+        World::new(&[("b", &[&my_uid()]), ("a", &[&my_uid()]), ("not-mine", &["unix:uid:4294967294"])]).await;
     let client = world.client().await;
     let ids = |svids: Vec<JwtSvid>| svids.iter().map(|svid| svid.spiffe_id().to_string()).collect::<Vec<_>>();
     assert_eq!(ids(client.fetch_all_jwt_svids(["x"], None).await.unwrap()), [agent("b"), agent("a")]);
@@ -65,7 +74,8 @@ async fn one_svid_for_each_identity_or_the_one_that_is_named() {
 
 #[tokio::test]
 async fn a_process_gets_no_identity_that_is_not_its_own() {
-    let world = World::new(&[("mine", &[&my_uid()]), ("not-mine", &[&my_uid(), "unix:path:/bin/sleep"])]).await;
+    let world =
+        World::new(&[("mine", &[&my_uid()]), ("not-mine", &[&my_uid(), "unix:path:/bin/sleep"])]).await;
     let client = world.client().await;
     for name in ["not-mine", "unheard-of"] {
         let named = agent(name).parse().unwrap();
@@ -96,13 +106,21 @@ async fn without_the_security_header_nothing_is_answered() {
         }
         request
     };
-    for values in [&[][..], &["false"], &["True"], &[""], &["true", "true"], &["true", "false"], &["true,true"]] {
+    for values in
+        [&[][..], &["false"], &["True"], &[""], &["true", "true"], &["true", "false"], &["true,true"]]
+    {
         assert_eq!(code(raw.fetch_jwtsvid(wrong(values)).await).0, Code::InvalidArgument, "{values:?}");
     }
-    assert_eq!(raw.fetch_jwt_bundles(JwtBundlesRequest {}).await.map(drop).unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(
+        raw.fetch_jwt_bundles(JwtBundlesRequest {}).await.map(drop).unwrap_err().code(),
+        Code::InvalidArgument
+    );
     let validate = ValidateJwtsvidRequest { audience: "x".into(), svid: "x".into() };
     assert_eq!(code(raw.validate_jwtsvid(validate).await).0, Code::InvalidArgument);
-    assert_eq!(raw.fetch_x509svid(X509svidRequest {}).await.map(drop).unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(
+        raw.fetch_x509svid(X509svidRequest {}).await.map(drop).unwrap_err().code(),
+        Code::InvalidArgument
+    );
     assert_eq!(world.issued(), 0);
     world.node.stop().await;
 }
@@ -129,7 +147,11 @@ async fn malformed_requests_are_refused() {
         assert!(!text.is_empty());
     }
     let huge = ask(&[&"a".repeat(128 << 10)], "");
-    assert_eq!(code(raw.fetch_jwtsvid(with_header(huge)).await).0, Code::OutOfRange, "refused before it is read");
+    assert_eq!(
+        code(raw.fetch_jwtsvid(with_header(huge)).await).0,
+        Code::OutOfRange,
+        "refused before it is read"
+    );
     assert_eq!(world.issued(), 0);
     world.node.stop().await;
 }
@@ -174,8 +196,11 @@ async fn an_svid_is_issued_once_for_many_and_renewed_at_half_of_its_life() {
     let world = world().await;
     let client = world.client().await;
     let fetches = (0..20).map(|_| client.fetch_jwt_svid(["x"], None));
-    let tokens: Vec<String> =
-        futures_util::future::join_all(fetches).await.into_iter().map(|svid| svid.unwrap().token().to_owned()).collect();
+    let tokens: Vec<String> = futures_util::future::join_all(fetches)
+        .await
+        .into_iter()
+        .map(|svid| svid.unwrap().token().to_owned())
+        .collect();
     assert!(tokens.iter().all(|token| *token == tokens[0]));
     assert_eq!(world.issued(), 1);
     // Another set of audiences is another SVID; the same set in another order is not.
@@ -216,7 +241,8 @@ async fn bundles_come_at_once_and_on_every_change_until_the_entitlement_is_lost(
     world.server.rotate();
     let second = bundles.next().await.unwrap().unwrap();
     assert_ne!(first.get(&ours).unwrap(), second.get(&ours).unwrap());
-    // Another identity coming along changes no bundle, so nothing is sent; losing the last one ends the stream.
+    // Another identity coming along changes no bundle, so nothing is sent; losing the last one ends the
+    // stream.
     world.server.entries(&[("support", &[&my_uid()]), ("other", &[&my_uid()])]);
     world.server.entries(&[]);
     assert!(matches!(bundles.next().await, Some(Err(WorkloadApiError::NoIdentityIssued))));
@@ -227,7 +253,8 @@ async fn bundles_come_at_once_and_on_every_change_until_the_entitlement_is_lost(
 #[tokio::test]
 async fn a_stream_of_bundles_ends_with_a_word_when_the_node_stops() {
     let world = world().await;
-    let mut bundles = world.raw().await.fetch_jwt_bundles(with_header(JwtBundlesRequest {})).await.unwrap().into_inner();
+    let mut bundles =
+        world.raw().await.fetch_jwt_bundles(with_header(JwtBundlesRequest {})).await.unwrap().into_inner();
     let first = bundles.message().await.unwrap().unwrap();
     assert_eq!(first.bundles.keys().collect::<Vec<_>>(), [&format!("spiffe://{TRUST_DOMAIN}")]);
     world.node.stop().await;
@@ -281,7 +308,12 @@ async fn what_the_server_refuses_is_refused() {
     let fails = |status: Status| world.server.book().issue_fails = Some(status);
     fails(Status::permission_denied("the agent is suspended"));
     let (status, text) = code(raw.fetch_jwtsvid(with_header(ask(&["x"], ""))).await);
-    assert!(status == Code::PermissionDenied && text.starts_with("no identity issued") && !text.contains("suspended"), "{text}");
+    assert!(
+        status == Code::PermissionDenied
+            && text.starts_with("no identity issued")
+            && !text.contains("suspended"),
+        "{text}"
+    );
     // The audit log is full, say: nobody's fault here, and it passes.
     fails(Status::unavailable("the disk is full"));
     let (code_now, text) = code(raw.fetch_jwtsvid(with_header(ask(&["x"], ""))).await);

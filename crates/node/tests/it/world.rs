@@ -56,7 +56,12 @@ impl Place {
     }
 
     pub(crate) fn config(&self, server: &Server, join_token: Option<String>) -> Config {
-        Config { dir: self.dir(), server: server.address.to_string(), join_token: join_token.map(Secret::new), socket: self.socket() }
+        Config {
+            dir: self.dir(),
+            server: server.address.to_string(),
+            join_token: join_token.map(Secret::new),
+            socket: self.socket(),
+        }
     }
 }
 
@@ -72,7 +77,10 @@ impl Running {
         let (is_ready, ready) = oneshot::channel();
         let (shutdown, stopped) = oneshot::channel();
         let ready_now = move |found: Ready| drop(is_ready.send(found));
-        let task = tokio::spawn(mandate_node::run(config, clock, Arc::new(SystemEntropy), ready_now, async move { drop(stopped.await) }));
+        let task =
+            tokio::spawn(mandate_node::run(config, clock, Arc::new(SystemEntropy), ready_now, async move {
+                drop(stopped.await)
+            }));
         Self { ready, shutdown, task }
     }
 
@@ -92,7 +100,11 @@ impl Running {
 
     /// Waits for it to give up.
     pub(crate) async fn failure(self) -> NodeError {
-        tokio::time::timeout(LONG, self.task).await.expect("the node did not end in time").unwrap().unwrap_err()
+        tokio::time::timeout(LONG, self.task)
+            .await
+            .expect("the node did not end in time")
+            .unwrap()
+            .unwrap_err()
     }
 }
 
@@ -141,7 +153,9 @@ pub(crate) async fn raw(socket: &Path) -> SpiffeWorkloadApiClient<Channel> {
         let socket = socket.clone();
         async move { UnixStream::connect(socket).await.map(TokioIo::new) }
     });
-    SpiffeWorkloadApiClient::new(Endpoint::from_static("http://node").connect_with_connector(connect).await.unwrap())
+    SpiffeWorkloadApiClient::new(
+        Endpoint::from_static("http://node").connect_with_connector(connect).await.unwrap(),
+    )
 }
 
 /// A request with the security header.

@@ -25,8 +25,15 @@ pub(crate) enum Credential<'f> {
 impl<'f> Credential<'f> {
     pub(crate) fn read(request: &Request<'_>, form: &'f Form<'_>) -> Result<Self, Refusal> {
         let by_assertion = form.has(Parameter::ClientAssertion) || form.has(Parameter::ClientAssertionType);
-        let header = request.headers.single("authorization").map_err(|Repeated| Refusal::AuthorizationHeader("it is repeated"))?;
-        if usize::from(by_assertion) + usize::from(form.has(Parameter::ClientSecret)) + usize::from(header.is_some()) > 1 {
+        let header = request
+            .headers
+            .single("authorization")
+            .map_err(|Repeated| Refusal::AuthorizationHeader("it is repeated"))?;
+        if usize::from(by_assertion)
+            + usize::from(form.has(Parameter::ClientSecret))
+            + usize::from(header.is_some())
+            > 1
+        {
             return Err(Refusal::ClientMethods);
         }
         if let Some(secret) = form.get(Parameter::ClientSecret) {
@@ -43,7 +50,9 @@ impl<'f> Credential<'f> {
         }
         match header {
             Some(header) => basic(header),
-            None => form.get(Parameter::ClientId).map(|id| Self::Nothing { id }).ok_or(Refusal::ClientMissing),
+            None => {
+                form.get(Parameter::ClientId).map(|id| Self::Nothing { id }).ok_or(Refusal::ClientMissing)
+            }
         }
     }
 
@@ -59,15 +68,22 @@ impl<'f> Credential<'f> {
 
 /// `client_secret_basic`: both halves are form-encoded before they are joined (RFC 6749 §2.3.1).
 fn basic<'f>(header: &str) -> Result<Credential<'f>, Refusal> {
-    let (scheme, encoded) = header.split_once(' ').ok_or(Refusal::AuthorizationHeader("no credentials after the scheme"))?;
+    let (scheme, encoded) =
+        header.split_once(' ').ok_or(Refusal::AuthorizationHeader("no credentials after the scheme"))?;
     if !scheme.eq_ignore_ascii_case("Basic") {
         return Err(Refusal::ClientMethodUnsupported);
     }
-    let joined = Secret::new(STANDARD.decode(encoded.trim_start_matches(' ')).map_err(|_| Refusal::AuthorizationHeader("not base64"))?);
+    let joined = Secret::new(
+        STANDARD
+            .decode(encoded.trim_start_matches(' '))
+            .map_err(|_| Refusal::AuthorizationHeader("not base64"))?,
+    );
     let bytes = joined.expose_secret();
     let at = bytes.iter().position(|b| *b == b':').ok_or(Refusal::AuthorizationHeader("no colon"))?;
     let part = |bytes: Option<&[u8]>| {
-        decode_alone(bytes.unwrap_or_default()).map(Cow::into_owned).map_err(|_| Refusal::AuthorizationHeader("not form-encoded"))
+        decode_alone(bytes.unwrap_or_default())
+            .map(Cow::into_owned)
+            .map_err(|_| Refusal::AuthorizationHeader("not form-encoded"))
     };
     Ok(Credential::Basic { id: part(bytes.get(..at))?, secret: Secret::new(part(bytes.get(at + 1..))?) })
 }
@@ -108,9 +124,19 @@ mod tests {
     #[test]
     fn each_method_is_recognized() {
         assert_eq!(read(&[&basic("app:secret")], ""), Ok("basic app secret".into()));
-        assert_eq!(read(&[&basic("my+app:p%3A%25:x")], ""), Ok("basic my app p:%:x".into()), "RFC 6749 section 2.3.1");
-        assert_eq!(read(&[], &format!("client_assertion=x&client_assertion_type={JWT_SPIFFE}")), Ok("spiffe x".into()));
-        assert_eq!(read(&[], &format!("client_assertion=x&client_assertion_type={JWT_BEARER}")), Ok("private x".into()));
+        assert_eq!(
+            read(&[&basic("my+app:p%3A%25:x")], ""),
+            Ok("basic my app p:%:x".into()),
+            "RFC 6749 section 2.3.1"
+        );
+        assert_eq!(
+            read(&[], &format!("client_assertion=x&client_assertion_type={JWT_SPIFFE}")),
+            Ok("spiffe x".into())
+        );
+        assert_eq!(
+            read(&[], &format!("client_assertion=x&client_assertion_type={JWT_BEARER}")),
+            Ok("private x".into())
+        );
         assert_eq!(read(&[], "client_id=app&client_secret=p%3A%25x"), Ok("post app p:%x".into()));
         assert_eq!(read(&[], "client_id=app"), Ok("nothing app".into()));
     }
@@ -124,9 +150,15 @@ mod tests {
         assert_eq!(read(&[], "client_secret=x&client_assertion_type=y"), Err(Refusal::ClientMethods));
         assert_eq!(read(&[&both, &both], ""), Err(Refusal::AuthorizationHeader("it is repeated")));
         assert_eq!(read(&[], "client_secret=x"), Err(Refusal::Missing(Parameter::ClientId)));
-        assert_eq!(read(&[], "client_assertion=x&client_assertion_type=urn:other"), Err(Refusal::ClientMethodUnsupported));
+        assert_eq!(
+            read(&[], "client_assertion=x&client_assertion_type=urn:other"),
+            Err(Refusal::ClientMethodUnsupported)
+        );
         assert_eq!(read(&[], "client_assertion=x"), Err(Refusal::Missing(Parameter::ClientAssertionType)));
-        assert_eq!(read(&[], &format!("client_assertion_type={JWT_BEARER}")), Err(Refusal::Missing(Parameter::ClientAssertion)));
+        assert_eq!(
+            read(&[], &format!("client_assertion_type={JWT_BEARER}")),
+            Err(Refusal::Missing(Parameter::ClientAssertion))
+        );
         assert_eq!(read(&[], "grant_type=x"), Err(Refusal::ClientMissing));
         assert_eq!(header("Bearer abc"), Err(Refusal::ClientMethodUnsupported));
         assert_eq!(header("Basic"), Err(Refusal::AuthorizationHeader("no credentials after the scheme")));

@@ -1,5 +1,5 @@
-//! Fetching an issuer's metadata and keys: bounded in size and time, without redirects, never from an address that a token
-//! names, and without settings from the environment.
+//! Fetching an issuer's metadata and keys: bounded in size and time, without redirects, never from an address
+//! that a token names, and without settings from the environment.
 
 use std::fmt::Write as _;
 use std::sync::OnceLock;
@@ -23,7 +23,8 @@ const MAX_DOCUMENT: usize = 128 * 1024;
 /// The most certificates that `ca` may hold.
 const MAX_CERTIFICATES: usize = 64;
 
-/// Why the keys of an issuer could not be fetched. For logs and records: it names addresses and their servers' answers.
+/// Why the keys of an issuer could not be fetched. For logs and records: it names addresses and their
+/// servers' answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FetchError {
     /// The HTTP client could not be set up: most likely, the machine has no certificate authorities.
@@ -81,19 +82,26 @@ impl FetchError {
     }
 }
 
-/// The HTTP clients: one for all issuers that are reached directly and use the system's certificate authorities.
+/// The HTTP clients: one for all issuers that are reached directly and use the system's certificate
+/// authorities.
 #[derive(Default)]
 pub(super) struct Clients {
-    /// Made at first use, because most servers trust no other issuer. A failure is not kept, because there may be no free file
-    /// descriptor for a moment.
+    /// Made at first use, because most servers trust no other issuer. A failure is not kept, because there
+    /// may be no free file descriptor for a moment.
     direct: OnceLock<reqwest::Client>,
 }
 
 impl Clients {
     /// The client for `issuer`, as its registry entry says.
-    pub(super) fn of(&self, issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<reqwest::Client, FetchError> {
+    pub(super) fn of(
+        &self,
+        issuer: &Issuer,
+        ca: Option<&str>,
+        proxy: Option<&str>,
+    ) -> Result<reqwest::Client, FetchError> {
         if ca.is_some() || proxy.is_some() || is_plain(issuer) {
-            // A new client for each fetch: the entry may have changed, and there are minutes between two fetches.
+            // A new client for each fetch: the entry may have changed, and there are minutes between two
+            // fetches.
             return client(issuer, ca, proxy);
         }
         if let Some(client) = self.direct.get() {
@@ -105,7 +113,8 @@ impl Clients {
 }
 
 fn client(issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<reqwest::Client, FetchError> {
-    let fault = |error: reqwest::Error| FetchError::Client { issuer: issuer.to_string(), why: causes(&error) };
+    let fault =
+        |error: reqwest::Error| FetchError::Client { issuer: issuer.to_string(), why: causes(&error) };
     // `no_proxy` first: proxies that the environment names are ignored.
     #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
     let mut builder = reqwest::Client::builder()
@@ -115,7 +124,8 @@ fn client(issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<reqw
         .pool_max_idle_per_host(1)
         .user_agent(concat!("mandate/", env!("CARGO_PKG_VERSION")));
     if let Some(pem) = ca {
-        builder = builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(fault)?);
+        builder =
+            builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(fault)?);
     } else if is_plain(issuer) {
         // Without TLS, the machine needs no certificate authorities.
         builder = builder.tls_certs_only([]);
@@ -136,16 +146,21 @@ fn is_local(issuer: &Issuer) -> bool {
 
 /// Whether `pem` can be the `ca` of an issuer, or what is wrong with it.
 pub fn check_ca(pem: &str) -> Result<(), String> {
-    let certificates = reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(|error| causes(&error))?;
+    let certificates =
+        reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(|error| causes(&error))?;
     if certificates.is_empty() || certificates.len() > MAX_CERTIFICATES {
-        return Err(format!("expected 1 to {MAX_CERTIFICATES} certificates in PEM form, found {}", certificates.len()));
+        return Err(format!(
+            "expected 1 to {MAX_CERTIFICATES} certificates in PEM form, found {}",
+            certificates.len()
+        ));
     }
     #[expect(clippy::disallowed_methods, reason = "this client is thrown away")]
     let built = reqwest::Client::builder().no_proxy().tls_certs_only(certificates).build();
     built.map(drop).map_err(|error| causes(&error))
 }
 
-/// Whether `proxy` can be the `proxy` of an issuer, or what is wrong with it. Credentials do not belong in the registry.
+/// Whether `proxy` can be the `proxy` of an issuer, or what is wrong with it. Credentials do not belong in
+/// the registry.
 pub fn check_proxy(proxy: &str) -> Result<(), String> {
     let url = Url::parse(proxy).map_err(|error| error.to_string())?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -165,16 +180,20 @@ pub(super) async fn keys(http: &reqwest::Client, issuer: &Issuer) -> Outcome {
     let until = Instant::now() + FETCH_TIMEOUT;
     let url = discover(http, issuer, until).await?;
     let document = get(http, &url, until).await?;
-    let why = |error: mandate_token::KeySetError| FetchError::KeySet { url: url.to_string(), why: error.to_string() };
+    let why = |error: mandate_token::KeySetError| FetchError::KeySet {
+        url: url.to_string(),
+        why: error.to_string(),
+    };
     KeySet::from_json(&document.body).map(Into::into).map_err(why)
 }
 
-/// Asks one address after the other until one has a valid document: a site may answer 200 with a page for any path, and a
-/// filter in front of it may leave a path without an answer.
+/// Asks one address after the other until one has a valid document: a site may answer 200 with a page for any
+/// path, and a filter in front of it may leave a path without an answer.
 async fn discover(http: &reqwest::Client, issuer: &Issuer, until: Instant) -> Result<Url, FetchError> {
     let (mut failures, mut unanswered) = (Vec::new(), Vec::new());
     for address in metadata_urls(issuer) {
-        let url = Url::parse(&address).map_err(|error| FetchError::Metadata(format!("{address}: {error}")))?;
+        let url =
+            Url::parse(&address).map_err(|error| FetchError::Metadata(format!("{address}: {error}")))?;
         match get(http, &url, until).await {
             Ok(document) => match jwks_uri(document.content_type.as_deref(), &document.body, issuer) {
                 Ok(found) => return Ok(found),
@@ -208,7 +227,8 @@ async fn get(http: &reqwest::Client, url: &Url, until: Instant) -> Result<Docume
     if response.status() != reqwest::StatusCode::OK {
         return Err(FetchError::Status { url: url.to_string(), status: response.status().as_u16() });
     }
-    let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let content_type =
+        response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| classify(url, &error))? {
         if body.len() + chunk.len() > MAX_DOCUMENT {
@@ -226,7 +246,8 @@ fn classify(url: &Url, error: &reqwest::Error) -> FetchError {
     FetchError::Connection { url: url.to_string(), why: causes(error) }
 }
 
-/// What went wrong, from the outermost to the innermost cause: only the innermost names the reason of a failed TLS handshake.
+/// What went wrong, from the outermost to the innermost cause: only the innermost names the reason of a
+/// failed TLS handshake.
 fn causes(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -244,7 +265,9 @@ mod tests {
 
     #[test]
     fn a_proxy_is_an_address_and_nothing_else() {
-        for good in ["http://proxy.acme.example:3128", "https://proxy.acme.example", "http://[2001:db8::1]:8080/"] {
+        for good in
+            ["http://proxy.acme.example:3128", "https://proxy.acme.example", "http://[2001:db8::1]:8080/"]
+        {
             assert_eq!(check_proxy(good), Ok(()), "{good}");
         }
         for bad in [

@@ -33,8 +33,9 @@ const REDIRECT_URI: Required = Required(Parameter::RedirectUri);
 const CODE_VERIFIER: Required = Required(Parameter::CodeVerifier);
 const RESOURCE: Optional = Optional(Parameter::Resource);
 
-/// A person consents to a code for their client, not for an actor: an actor token here would be ignored, or would change what the
-/// person consented to. This grant has no parameters for the parties of an exchange, so they are refused.
+/// A person consents to a code for their client, not for an actor: an actor token here would be ignored, or
+/// would change what the person consented to. This grant has no parameters for the parties of an exchange, so
+/// they are refused.
 pub(super) static GRANT: Grant = Grant {
     name: GrantType::AuthorizationCode,
     parameters: &[&[CODE.row(), REDIRECT_URI.row(), CODE_VERIFIER.row(), RESOURCE.row()]],
@@ -73,7 +74,8 @@ impl CodeGrant {
             Ok(decided) => decided,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
-        // The code is used up in the transaction of the record: of two requests at once, one is refused there.
+        // The code is used up in the transaction of the record: of two requests at once, one is refused
+        // there.
         let jti = mandate.view().terms.jti.clone();
         let redeem = Effect::RedeemCode { hash, token: jti, at: now };
         match self.conclusion.conclude(trail, mandate, vec![redeem], None).await {
@@ -86,12 +88,21 @@ impl CodeGrant {
         }
     }
 
-    async fn decide(&self, request: &Request<'_>, form: &Form<'_>, trail: &mut Trail) -> Result<(Mandate, CodeHash), Refusal> {
+    async fn decide(
+        &self,
+        request: &Request<'_>,
+        form: &Form<'_>,
+        trail: &mut Trail,
+    ) -> Result<(Mandate, CodeHash), Refusal> {
         let now = trail.now;
         let snapshot = self.basis.snapshot();
         let client = match self.clients.authenticate(request, form, &snapshot, trail).await? {
             Caller::App(client) | Caller::Public(client) => client,
-            Caller::Agent(_) => return Err(Refusal::ClientNotAllowed("An agent exchanges tokens; codes are for people's clients.")),
+            Caller::Agent(_) => {
+                return Err(Refusal::ClientNotAllowed(
+                    "An agent exchanges tokens; codes are for people's clients.",
+                ));
+            }
         };
         trail.client = Some(client.id().shared());
         let hash = codes::hash(CODE.read(form)?);
@@ -125,21 +136,29 @@ impl CodeGrant {
     }
 
     /// The content of the code, if the code belongs to this client and is unused.
-    async fn presented(&self, hash: &CodeHash, client: &ClientId, now: Timestamp) -> Result<CodePayload, Refusal> {
+    async fn presented(
+        &self,
+        hash: &CodeHash,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<CodePayload, Refusal> {
         match self.codes.look(*hash, now).await? {
-            // A stranger's attempt does not use the code up: it proves nothing, and would lock the right client out.
+            // A stranger's attempt does not use the code up: it proves nothing, and would lock the right
+            // client out.
             Stored::Unused(payload) if payload.client != *client => Err(Refusal::CodeOtherClient),
             Stored::Unused(payload) => Ok(payload),
-            // A used code that is presented again counts as stolen, no matter which client presents it (RFC 6749 §4.1.2).
+            // A used code that is presented again counts as stolen, no matter which client presents it (RFC
+            // 6749 §4.1.2).
             Stored::Used(..) => Err(self.cut_first_use(hash, now).await),
             Stored::Gone => Err(Refusal::CodeUnknown),
         }
     }
 
-    /// Cuts the tokens from the first use of a code. Returns the refusal to give, whether or not there was anything to cut.
+    /// Cuts the tokens from the first use of a code. Returns the refusal to give, whether or not there was
+    /// anything to cut.
     ///
-    /// A person who can log in can use codes twice again and again. Beyond the bound on cuts, one cut on the person replaces
-    /// one cut for each token: it takes away more, never less.
+    /// A person who can log in can use codes twice again and again. Beyond the bound on cuts, one cut on the
+    /// person replaces one cut for each token: it takes away more, never less.
     async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> Refusal {
         let (CodePayload { person, client, .. }, token) = match self.codes.look(*hash, now).await {
             Ok(Stored::Used(payload, Some(token))) => (payload, token),
@@ -161,20 +180,25 @@ impl CodeGrant {
         }
         let mut trail = Trail::new(Kind::Revoke, now, RequestSource::Other);
         trail.sub = Some(person);
-        // What is stored of the code does not say when its token ends: at the latest so long after it was issued.
+        // What is stored of the code does not say when its token ends: at the latest so long after it was
+        // issued.
         let of_token = cut_token(token.clone(), issued.plus(PERSON_TOKEN_LIFETIME), now);
         let counted = self.cuts.count(cause, &token, of_token.forget, now);
         let (cut, note) = if counted.is_some() {
             (of_token, "an authorization code was presented twice")
         } else {
-            (cut(of_person, now), "too many authorization codes were presented twice: every token of the person is revoked")
+            (
+                cut(of_person, now),
+                "too many authorization codes were presented twice: every token of the person is revoked",
+            )
         };
         trail.note = Some(note.to_owned());
         self.cuts.make(trail, cut, token, counted).await.err().unwrap_or(Refusal::CodeReused)
     }
 }
 
-/// The code is bound to its redirect URI, challenge and resource (RFC 6749 §4.1.3, RFC 7636 §4.6, RFC 8707 §2.2).
+/// The code is bound to its redirect URI, challenge and resource (RFC 6749 §4.1.3, RFC 7636 §4.6, RFC 8707
+/// §2.2).
 fn bound(payload: &CodePayload, form: &Form<'_>, issuer: &Issuer) -> Result<(), Refusal> {
     if REDIRECT_URI.read(form)? != payload.redirect_uri {
         return Err(Refusal::CodeRedirect);

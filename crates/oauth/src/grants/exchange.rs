@@ -76,7 +76,9 @@ impl<'f> Parameters<'f> {
 /// An exchange issues only access tokens; no refresh tokens, no ID tokens.
 fn requested_token_type(form: &Form<'_>) -> Result<(), Refusal> {
     match REQUESTED_TOKEN_TYPE.read(form) {
-        Some(name) if name != TokenType::AccessToken.as_str() => Err(Refusal::Unacceptable(REQUESTED_TOKEN_TYPE.0)),
+        Some(name) if name != TokenType::AccessToken.as_str() => {
+            Err(Refusal::Unacceptable(REQUESTED_TOKEN_TYPE.0))
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -105,7 +107,12 @@ impl ExchangeGrant {
         }
     }
 
-    async fn decide(&self, request: &Request<'_>, form: &Form<'_>, trail: &mut Trail) -> Result<Mandate, Refusal> {
+    async fn decide(
+        &self,
+        request: &Request<'_>,
+        form: &Form<'_>,
+        trail: &mut Trail,
+    ) -> Result<Mandate, Refusal> {
         let now = trail.now;
         let snapshot = self.basis.snapshot();
         let caller = self.clients.authenticate(request, form, &snapshot, trail).await?;
@@ -115,22 +122,26 @@ impl ExchangeGrant {
         trail.sub = Some(subject.person().clone());
         trail.act = subject.chain().clone();
         let issuer = subject.trusted_issuer().map(|issuer| issuer.url.clone());
-        let verify = |token| actor_token::verify(token, form, &caller, &self.tokens, self.basis.issuer(), now);
+        let verify =
+            |token| actor_token::verify(token, form, &caller, &self.tokens, self.basis.issuer(), now);
         let actor = actor.map(verify).transpose()?;
 
-        // The snapshot may have changed while another issuer's keys were fetched: decide on the present one, at the present time.
-        // The time is read first, because a cut is later than every decision on a snapshot without it.
+        // The snapshot may have changed while another issuer's keys were fetched: decide on the present one,
+        // at the present time. The time is read first, because a cut is later than every decision on a
+        // snapshot without it.
         trail.now = self.basis.now();
         let (now, snapshot) = (trail.now, self.basis.snapshot());
         let jti = self.basis.token_id(now);
         let (proven, place) = (proven_actor(&client, actor.as_ref()).cloned(), resource.clone());
-        let exchange = mandate_delegation::Request::Exchange(Exchange { client, subject, actor, resource, scopes, jti });
+        let exchange =
+            mandate_delegation::Request::Exchange(Exchange { client, subject, actor, resource, scopes, jti });
         self.basis.decide(exchange, &snapshot, now).map_err(|withheld| {
             // The record of a mandate takes all this from the mandate.
             if let Some(proven) = proven {
                 self.note_actor(trail, &proven);
             }
-            trail.aud = snapshot.registry.resource_by_uri(&place).map(|resource| resource.uri.as_str().to_owned());
+            trail.aud =
+                snapshot.registry.resource_by_uri(&place).map(|resource| resource.uri.as_str().to_owned());
             let refused = match withheld {
                 Withheld::Refusal(refused) => refused,
                 Withheld::NeedsApproval(needs) => {
@@ -141,7 +152,9 @@ impl ExchangeGrant {
             trail.policies = refused.policies.into();
             let issuer = issuer.and_then(|url| snapshot.registry.issuer(&url));
             match (refused.reason, issuer, refused.bounds) {
-                (RefusalReason::SubjectNotForPresenter, Some(issuer), _) => Refusal::SubjectAudience(issuer.audience.clone()),
+                (RefusalReason::SubjectNotForPresenter, Some(issuer), _) => {
+                    Refusal::SubjectAudience(issuer.audience.clone())
+                }
                 (RefusalReason::ResourceUnknown, ..) => {
                     Refusal::ResourceUnknown(resource::probably_meant(place.as_str(), &snapshot.registry))
                 }
@@ -151,14 +164,16 @@ impl ExchangeGrant {
         })
     }
 
-    /// The actors of a refused exchange, as far as they are proven: the history of the subject token and the current actor.
+    /// The actors of a refused exchange, as far as they are proven: the history of the subject token and the
+    /// current actor.
     fn note_actor(&self, trail: &mut Trail, proven: &VerifiedActor) {
         let actor = Actor {
             sub: proven.spiffe_id().as_str().to_owned(),
             iss: self.basis.issuer().clone(),
             sub_profile: Some(SubjectProfile::AiAgent),
         };
-        // A chain that would loop or be too long is refused by the decision; the record then keeps the history alone.
+        // A chain that would loop or be too long is refused by the decision; the record then keeps the
+        // history alone.
         if let Ok(chain) = trail.act.extended(actor, mandate_core::subject::MAX_PARSED_DEPTH) {
             trail.act = chain;
         }
@@ -166,7 +181,10 @@ impl ExchangeGrant {
 }
 
 /// The current actor, if one was proven.
-fn proven_actor<'a>(client: &'a AuthenticatedClient, actor: Option<&'a VerifiedActor>) -> Option<&'a VerifiedActor> {
+fn proven_actor<'a>(
+    client: &'a AuthenticatedClient,
+    actor: Option<&'a VerifiedActor>,
+) -> Option<&'a VerifiedActor> {
     match (actor, client) {
         (Some(actor), _) | (None, AuthenticatedClient::Agent(actor)) => Some(actor),
         (None, AuthenticatedClient::App(_)) => None,

@@ -1,4 +1,5 @@
-//! The table of grant types. It decides which grants and parameters are offered, which are refused, and what the errors say.
+//! The table of grant types. It decides which grants and parameters are offered, which are refused, and what
+//! the errors say.
 
 mod code;
 mod exchange;
@@ -29,7 +30,8 @@ impl Grants {
         Self(TABLE.map(|grant| (grant, (grant.with)(parts))))
     }
 
-    /// The grant that a request is for. Refused if there is no such grant, or if a parameter belongs to another one.
+    /// The grant that a request is for. Refused if there is no such grant, or if a parameter belongs to
+    /// another one.
     pub(crate) fn of(&self, form: &Form<'_>) -> Result<&dyn Run, Refusal> {
         let name = Required(Parameter::GrantType).read(form)?;
         let found = self.0.iter().find(|(grant, _)| grant.name().as_str() == name);
@@ -67,23 +69,37 @@ mod tests {
             let distinct: BTreeSet<_> = all.iter().map(|row| row.parameter).collect();
             assert_eq!(all.len(), distinct.len(), "{grant:?}");
             for row in all {
-                assert!(!matches!(row.presence, Presence::With(other) if !grant.has(other)), "{row:?} of {grant:?}");
-                assert_eq!(row.is_repeatable(), matches!(row.parameter, Parameter::Resource | Parameter::Audience));
+                assert!(
+                    !matches!(row.presence, Presence::With(other) if !grant.has(other)),
+                    "{row:?} of {grant:?}"
+                );
+                assert_eq!(
+                    row.is_repeatable(),
+                    matches!(row.parameter, Parameter::Resource | Parameter::Audience)
+                );
             }
         }
     }
 
     #[test]
     fn what_names_or_proves_a_party_is_misplaced_at_other_grants_and_the_first_by_name_is_told() {
-        let told =
-            |grant, text: &str| misplaced(TABLE.iter().find(|one| one.name() == grant).unwrap(), &Form::parse(text.as_bytes()).unwrap());
+        let told = |grant, text: &str| {
+            misplaced(
+                TABLE.iter().find(|one| one.name() == grant).unwrap(),
+                &Form::parse(text.as_bytes()).unwrap(),
+            )
+        };
         let at_code = |text: &str| told(GrantType::AuthorizationCode, text);
         for name in ["actor_token", "actor_token_type", "subject_token", "subject_token_type"] {
             assert_eq!(at_code(&format!("{name}=x")), Parameter::named(name));
             assert_eq!(told(GrantType::TokenExchange, &format!("{name}=x")), None, "its own");
         }
         assert_eq!(at_code("subject_token=x&actor_token=x"), Some(Parameter::ActorToken));
-        assert_eq!(at_code("audience=x&scope=x&requested_token_type=x&actor_token="), None, "ignored (RFC 6749 section 3.2)");
+        assert_eq!(
+            at_code("audience=x&scope=x&requested_token_type=x&actor_token="),
+            None,
+            "ignored (RFC 6749 section 3.2)"
+        );
         assert_eq!(told(GrantType::TokenExchange, "code=x&code_verifier=x&redirect_uri=x"), None);
     }
 }

@@ -1,4 +1,5 @@
-//! What a caller is told about each refusal: a machine-readable token and a sentence. Only characters that RFC 6749 §5.2 allows.
+//! What a caller is told about each refusal: a machine-readable token and a sentence. Only characters that
+//! RFC 6749 §5.2 allows.
 
 use std::borrow::Cow;
 
@@ -26,40 +27,62 @@ pub(super) fn of(refusal: &Refusal) -> Said {
         R::Form(error) => said("malformed_form", format!("The request cannot be read: {error}.")),
         R::InQuery(name) => said(
             "parameter_in_query",
-            format!("The parameter {name} is in the query of the URL. Send parameters in the body only (RFC 6749 section 3.2)."),
+            format!(
+                "The parameter {name} is in the query of the URL. Send parameters in the body only (RFC 6749 section 3.2)."
+            ),
         ),
         R::InLoginForm(name) => said(
             "parameter_in_body",
-            format!("The parameter {name} is in the body of the login form. Send the authorization request in the query only."),
+            format!(
+                "The parameter {name} is in the body of the login form. Send the authorization request in the query only."
+            ),
         ),
-        R::AuthorizationHeader(why) => said("authorization_header", format!("The Authorization header cannot be read: {why}.")),
-        R::Missing(name) => said("parameter_missing", format!("The parameter {name} is missing.")),
-        R::Unacceptable(name) => said("parameter_unacceptable", format!("The value of the parameter {name} is not accepted here.")),
-        R::Misplaced(name) => said("parameter_misplaced", format!("The parameter {name} does not belong in this request.")),
-        R::GrantType(offered) => {
-            said("grant_type_unsupported", format!("{} must be {}.", Parameter::GrantType, one_of(offered.iter().map(GrantType::as_ref))))
+        R::AuthorizationHeader(why) => {
+            said("authorization_header", format!("The Authorization header cannot be read: {why}."))
         }
+        R::Missing(name) => said("parameter_missing", format!("The parameter {name} is missing.")),
+        R::Unacceptable(name) => {
+            said("parameter_unacceptable", format!("The value of the parameter {name} is not accepted here."))
+        }
+        R::Misplaced(name) => {
+            said("parameter_misplaced", format!("The parameter {name} does not belong in this request."))
+        }
+        R::GrantType(offered) => said(
+            "grant_type_unsupported",
+            format!("{} must be {}.", Parameter::GrantType, one_of(offered.iter().map(GrantType::as_ref))),
+        ),
         R::ClientMethods => said(
             "client_methods",
             "The client is authenticated by more than one method. Send one: a client_assertion, a client_secret or an Authorization header.",
         ),
-        R::ClientMissing => said("client_authentication_missing", "The client must authenticate for this request."),
-        R::ClientMethodUnsupported => {
-            said("client_method_unsupported", format!("Authenticate by {}.", one_of(ClientMethod::proofs().map(ClientMethod::as_str))))
+        R::ClientMissing => {
+            said("client_authentication_missing", "The client must authenticate for this request.")
         }
-        R::ClientMethodOther(method) => {
-            said("client_method_other", format!("The secret is right, but this client is registered for {method}. Use that method."))
+        R::ClientMethodUnsupported => said(
+            "client_method_unsupported",
+            format!("Authenticate by {}.", one_of(ClientMethod::proofs().map(ClientMethod::as_str))),
+        ),
+        R::ClientMethodOther(method) => said(
+            "client_method_other",
+            format!("The secret is right, but this client is registered for {method}. Use that method."),
+        ),
+        R::ClientFailed(_) => {
+            said("client_authentication_failed", "The client is unknown, or its credential is wrong.")
         }
-        R::ClientFailed(_) => said("client_authentication_failed", "The client is unknown, or its credential is wrong."),
         R::ClientAssertion(error) => said("client_assertion_refused", refused(What::ClientAssertion, error)),
         R::ClientAssertionAudience(expected) => said(
             "client_assertion_refused",
-            format!("The client assertion is refused: audience. Its aud must be {expected} and nothing else."),
+            format!(
+                "The client assertion is refused: audience. Its aud must be {expected} and nothing else."
+            ),
         ),
-        R::ClientAssertionReplayed => {
-            said("client_assertion_replayed", "This client assertion was used before. Sign a new one, with a new jti, for each request.")
+        R::ClientAssertionReplayed => said(
+            "client_assertion_replayed",
+            "This client assertion was used before. Sign a new one, with a new jti, for each request.",
+        ),
+        R::ClientIdMismatch => {
+            said("client_id_mismatch", "The credential proves another client than client_id names.")
         }
-        R::ClientIdMismatch => said("client_id_mismatch", "The credential proves another client than client_id names."),
         R::ClientNotAllowed(why) => said("client_not_allowed", *why),
         R::Subject(error) => said("subject_token_refused", refused(What::SubjectToken, error)),
         R::SubjectElsewhere(_) => said(
@@ -79,18 +102,29 @@ pub(super) fn of(refusal: &Refusal) -> Said {
             ),
         ),
         R::Actor(error) => said("actor_token_refused", refused(What::ActorToken, error)),
-        R::ActorAudience(expected) => {
-            said("actor_token_refused", format!("The actor token is refused: audience. Its aud must be {expected} and nothing else."))
+        R::ActorAudience(expected) => said(
+            "actor_token_refused",
+            format!("The actor token is refused: audience. Its aud must be {expected} and nothing else."),
+        ),
+        R::ResourceMissing => {
+            said("resource_missing", "Send one resource: the URI of the API that the token is for.")
         }
-        R::ResourceMissing => said("resource_missing", "Send one resource: the URI of the API that the token is for."),
         R::ResourceMalformed(why) => said("resource_malformed", format!("resource is not accepted: {why}.")),
-        R::ResourceRepeated => said("resource_repeated", "resource is sent more than once. A token is for one resource."),
-        R::AudienceDiffers => said("audience_differs", "audience and resource must name the same resource. One of them is enough."),
-        R::AudienceUnknown(meant) => {
-            said("audience_unknown", format!("audience must be the URI of a registered resource.{}", hint(meant.as_ref())))
+        R::ResourceRepeated => {
+            said("resource_repeated", "resource is sent more than once. A token is for one resource.")
         }
+        R::AudienceDiffers => said(
+            "audience_differs",
+            "audience and resource must name the same resource. One of them is enough.",
+        ),
+        R::AudienceUnknown(meant) => said(
+            "audience_unknown",
+            format!("audience must be the URI of a registered resource.{}", hint(meant.as_ref())),
+        ),
         R::ResourceUnknown(meant) => said("resource_unknown", resource_unknown(meant.as_ref())),
-        R::ResourceNotAuthorized => said("resource_not_authorized", "The code was issued for another resource."),
+        R::ResourceNotAuthorized => {
+            said("resource_not_authorized", "The code was issued for another resource.")
+        }
         R::ScopeMalformed(why) => said("scope_malformed", format!("scope cannot be read: {why}.")),
         R::Pkce(error) => pkce(*error),
         R::Redirect => said(
@@ -98,14 +132,17 @@ pub(super) fn of(refusal: &Refusal) -> Said {
             "redirect_uri is not registered for this client. It must be the same text as a registered one; only the port of a loopback address may differ.",
         ),
         R::ResponseType => said("response_type_unsupported", "response_type must be code."),
-        R::RequestObject | R::RequestUri => {
-            said("request_object_unsupported", "request and request_uri are not supported. Send the parameters themselves.")
-        }
+        R::RequestObject | R::RequestUri => said(
+            "request_object_unsupported",
+            "request and request_uri are not supported. Send the parameters themselves.",
+        ),
         R::Declined => said("declined", "The person declined the request."),
         R::CodeUnknown => said("code_unknown", "The code is unknown, or older than 60 seconds."),
         R::CodeReused => said("code_reused", "The code was used before. The token that it gave is revoked."),
         R::CodeOtherClient => said("code_other_client", "The code was issued to another client."),
-        R::CodeRedirect => said("code_redirect_uri", "redirect_uri is not the same as in the authorization request."),
+        R::CodeRedirect => {
+            said("code_redirect_uri", "redirect_uri is not the same as in the authorization request.")
+        }
         R::LoginFailed(_) => said("login_failed", "The name or the password is wrong."),
         R::LoginPaused(_) => said("login_paused", "There were too many attempts. Wait, then try again."),
         R::NotYourToken => said("token_other_client", "The token was issued to another client."),
@@ -113,20 +150,26 @@ pub(super) fn of(refusal: &Refusal) -> Said {
         R::ExchangeScopes(reason, bounds) => exchange(*reason, Some(bounds)),
         R::Authorization(reason) => authorization(*reason),
         // Not authorization_pending (RFC 8628 §3.5): there is nothing to wait for yet.
-        R::ApprovalRequired(..) => {
-            said("approval_required", "A policy demands that a person approves this request, and approvals cannot be given here yet.")
+        R::ApprovalRequired(..) => said(
+            "approval_required",
+            "A policy demands that a person approves this request, and approvals cannot be given here yet.",
+        ),
+        R::AuditUnavailable => {
+            said("audit_unavailable", "The decision could not be recorded, so nothing was issued. Try again.")
         }
-        R::AuditUnavailable => said("audit_unavailable", "The decision could not be recorded, so nothing was issued. Try again."),
         R::Busy => said("busy", "Too many passwords or secrets are waiting to be checked. Try again."),
-        R::TooManyRevocations => {
-            said("too_many_revocations", "This client has too many revocations in force. The token is not revoked. Try again later.")
-        }
-        R::IssuerUnavailable { .. } => {
-            said("issuer_unavailable", "The keys of the subject token's issuer cannot be fetched now. Try again.")
-        }
-        R::IssuerKeyUnknown { .. } => {
-            said("issuer_key_unknown", "The issuer's keys were fetched moments ago and lack the key of the subject token. Try again.")
-        }
+        R::TooManyRevocations => said(
+            "too_many_revocations",
+            "This client has too many revocations in force. The token is not revoked. Try again later.",
+        ),
+        R::IssuerUnavailable { .. } => said(
+            "issuer_unavailable",
+            "The keys of the subject token's issuer cannot be fetched now. Try again.",
+        ),
+        R::IssuerKeyUnknown { .. } => said(
+            "issuer_key_unknown",
+            "The issuer's keys were fetched moments ago and lack the key of the subject token. Try again.",
+        ),
         R::Internal(_) => said("internal", "The server could not complete the request."),
     }
 }
@@ -189,11 +232,15 @@ fn refused(what: What, error: &TokenError) -> String {
             What::SubjectToken | What::ClientAssertion => "".into(),
         },
         E::Lifetime => match what {
-            What::ClientAssertion => format!(" Its exp may be at most {} minutes from now.", MAX_AHEAD.as_secs() / 60).into(),
+            What::ClientAssertion => {
+                format!(" Its exp may be at most {} minutes from now.", MAX_AHEAD.as_secs() / 60).into()
+            }
             What::SubjectToken | What::ActorToken => "".into(),
         },
         E::Malformed(_) => match what {
-            What::SubjectToken => " A subject token is a signed JWT; an opaque token cannot be exchanged.".into(),
+            What::SubjectToken => {
+                " A subject token is a signed JWT; an opaque token cannot be exchanged.".into()
+            }
             What::ActorToken | What::ClientAssertion => "".into(),
         },
         E::TooLarge
@@ -219,23 +266,30 @@ fn refused(what: What, error: &TokenError) -> String {
 /// RFC 7636 §4.4.1 and §4.6.
 fn pkce(error: PkceError) -> Said {
     match error {
-        PkceError::ChallengeMissing => {
-            said("code_challenge_missing", "PKCE is required: send code_challenge, and code_challenge_method=S256.")
-        }
+        PkceError::ChallengeMissing => said(
+            "code_challenge_missing",
+            "PKCE is required: send code_challenge, and code_challenge_method=S256.",
+        ),
         PkceError::Method => said("code_challenge_method", "code_challenge_method must be S256."),
-        PkceError::ChallengeForm => said("code_challenge_malformed", "code_challenge must be 43 characters of base64url."),
-        PkceError::VerifierMissing => said("code_verifier_missing", "The parameter code_verifier is missing."),
-        PkceError::VerifierForm => {
-            said("code_verifier_malformed", "code_verifier must be 43 to 128 letters, digits and characters of - . _ ~ only.")
+        PkceError::ChallengeForm => {
+            said("code_challenge_malformed", "code_challenge must be 43 characters of base64url.")
         }
-        PkceError::Mismatch => {
-            said("code_verifier_mismatch", "code_verifier does not match the code_challenge of the authorization request.")
+        PkceError::VerifierMissing => {
+            said("code_verifier_missing", "The parameter code_verifier is missing.")
         }
+        PkceError::VerifierForm => said(
+            "code_verifier_malformed",
+            "code_verifier must be 43 to 128 letters, digits and characters of - . _ ~ only.",
+        ),
+        PkceError::Mismatch => said(
+            "code_verifier_mismatch",
+            "code_verifier does not match the code_challenge of the authorization request.",
+        ),
     }
 }
 
-/// Decisions on exchanges. RFC 8693 §2.2.2: a subject or actor token that is invalid for any reason, or unacceptable by
-/// policy, is `invalid_request`; what concerns the target is `invalid_target`.
+/// Decisions on exchanges. RFC 8693 §2.2.2: a subject or actor token that is invalid for any reason, or
+/// unacceptable by policy, is `invalid_request`; what concerns the target is `invalid_target`.
 fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Said {
     use RefusalReason as R;
     let token = reason.code();
@@ -248,16 +302,29 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Said {
         R::PersonDisabled => said(token, "The person is disabled."),
         R::SubjectRevoked => said(token, "The subject token, or one that it descends from, is revoked."),
         R::SubjectExpired => said(token, "The subject token has expired."),
-        R::SubjectNotForPresenter => {
-            said(token, "The subject token is neither addressed to this server nor issued or addressed to the caller.")
+        R::SubjectNotForPresenter => said(
+            token,
+            "The subject token is neither addressed to this server nor issued or addressed to the caller.",
+        ),
+        R::SubjectKeyNotProven => {
+            said(token, "The subject token is bound to a key (cnf). Such tokens are not accepted.")
         }
-        R::SubjectKeyNotProven => said(token, "The subject token is bound to a key (cnf). Such tokens are not accepted."),
-        R::ActorRequired => said(token, "An agent must be proven: send its JWT-SVID as actor_token, or authenticate as the agent."),
-        R::ActorNotClient => said(token, "The actor token names another agent than the authenticated client."),
-        R::ProofOutdated => said(token, "The credential was replaced or revoked, or expired, during the request. Authenticate again."),
+        R::ActorRequired => said(
+            token,
+            "An agent must be proven: send its JWT-SVID as actor_token, or authenticate as the agent.",
+        ),
+        R::ActorNotClient => {
+            said(token, "The actor token names another agent than the authenticated client.")
+        }
+        R::ProofOutdated => said(
+            token,
+            "The credential was replaced or revoked, or expired, during the request. Authenticate again.",
+        ),
         R::ActorUnknown => said(token, "The actor is not a registered agent."),
         R::AgentNotActive => said(token, "The agent is not active."),
-        R::ChainActorNotActive => said(token, "An earlier agent in the subject token's act claim is not active."),
+        R::ChainActorNotActive => {
+            said(token, "An earlier agent in the subject token's act claim is not active.")
+        }
         R::ChainNotTheirs => said(
             token,
             "The act claim of a token of another issuer names an actor of this server or of a third issuer, or an actor by a SPIFFE ID of this trust domain.",
@@ -287,24 +354,30 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Said {
     }
 }
 
-/// Decisions on a person's own token (RFC 6749 §4.1.2.1, §5.2). The caller may be a public client: the answer says nothing
-/// about the person except the reason.
+/// Decisions on a person's own token (RFC 6749 §4.1.2.1, §5.2). The caller may be a public client: the answer
+/// says nothing about the person except the reason.
 fn authorization(reason: RefusalReason) -> Said {
     use RefusalReason as R;
     let token = reason.code();
     match reason {
         R::ResourceUnknown | R::ResourceNotDelegable => said(token, resource_unknown(None)),
         R::ScopeUnknown => said(token, "None of the scopes asked for exists here."),
-        R::TooMuchForOneToken => {
-            said(token, "There are more scopes than one token can carry. Name a resource, or the scopes that are needed.")
+        R::TooMuchForOneToken => said(
+            token,
+            "There are more scopes than one token can carry. Name a resource, or the scopes that are needed.",
+        ),
+        R::ScopeBeyondClient => said(
+            token,
+            "This client may ask for none of these scopes. An operator lists what it may ask for in the scopes of its entry.",
+        ),
+        R::ScopeExceedsSubject
+        | R::ScopeBeyondPerson
+        | R::ScopeBeyondCeiling
+        | R::ScopeBeyondGrant
+        | R::NothingInCommon => said(token, "The person may do none of what is asked for."),
+        R::ProofOutdated => {
+            said(token, "The client's credential was replaced or revoked meanwhile. Authenticate again.")
         }
-        R::ScopeBeyondClient => {
-            said(token, "This client may ask for none of these scopes. An operator lists what it may ask for in the scopes of its entry.")
-        }
-        R::ScopeExceedsSubject | R::ScopeBeyondPerson | R::ScopeBeyondCeiling | R::ScopeBeyondGrant | R::NothingInCommon => {
-            said(token, "The person may do none of what is asked for.")
-        }
-        R::ProofOutdated => said(token, "The client's credential was replaced or revoked meanwhile. Authenticate again."),
         R::PersonUnknown
         | R::PersonDisabled
         | R::SubjectRevoked

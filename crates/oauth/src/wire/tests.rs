@@ -138,17 +138,36 @@ fn every() -> Vec<Refusal> {
         PkceError::Mismatch,
     ];
     all.extend(pkce.map(R::Pkce));
-    let uris = ["", "\"", "urn:x", "https:", "https://x#", "https://u@x", "https://x/%41", "https://X", "https://x/.."];
+    let uris = [
+        "",
+        "\"",
+        "urn:x",
+        "https:",
+        "https://x#",
+        "https://u@x",
+        "https://x/%41",
+        "https://X",
+        "https://x/..",
+    ];
     all.extend(uris.map(|uri| R::ResourceMalformed(uri.parse::<mandate_core::ResourceUri>().unwrap_err())));
     all.push(R::ResourceMalformed(mandate_core::InvalidUri::TooLong));
     let scopes = [InvalidScope::Empty, InvalidScope::Character, InvalidScope::TooLong, InvalidScope::TooMany];
     all.extend(scopes.map(R::ScopeMalformed));
-    let bounds = ScopeBounds { asked: "read:a".parse().unwrap(), person: Some("!#[]~".parse().unwrap()), ..ScopeBounds::default() };
+    let bounds = ScopeBounds {
+        asked: "read:a".parse().unwrap(),
+        person: Some("!#[]~".parse().unwrap()),
+        ..ScopeBounds::default()
+    };
     all.extend(RefusalReason::ALL.iter().map(|reason| R::ExchangeScopes(*reason, Box::new(bounds.clone()))));
     all.extend(RefusalReason::ALL.iter().map(|reason| R::Exchange(*reason)));
     all.extend(RefusalReason::ALL.iter().map(|reason| R::Authorization(*reason)));
     for error in token_errors() {
-        all.extend([R::Subject(error.clone()), R::SubjectElsewhere(error.clone()), R::Actor(error.clone()), R::ClientAssertion(error)]);
+        all.extend([
+            R::Subject(error.clone()),
+            R::SubjectElsewhere(error.clone()),
+            R::Actor(error.clone()),
+            R::ClientAssertion(error),
+        ]);
     }
     all.iter().for_each(listed);
     all
@@ -184,7 +203,8 @@ fn token_errors() -> Vec<TokenError> {
 /// A line for each refusal: what the caller gets, and whose fault it is.
 fn answers() -> String {
     let line = |refusal: Refusal| {
-        let OAuthError { status, error, description, www_authenticate, retry_after, fault, .. } = refusal.to_error();
+        let OAuthError { status, error, description, www_authenticate, retry_after, fault, .. } =
+            refusal.to_error();
         let challenge = www_authenticate.unwrap_or_default();
         let retry = retry_after.map(|seconds| format!(" retry={seconds}")).unwrap_or_default();
         format!("{status} {error} {fault:?}{retry} [{challenge}] {description}\n")
@@ -200,7 +220,10 @@ fn every_answer_is_as_recorded() {
     }
     let (found, recorded) = (answers(), include_str!("answers.txt"));
     for (found, recorded) in found.lines().zip(recorded.lines()) {
-        assert_eq!(found, recorded, "if it is meant, set {WRITE}, run this test twice, and commit wire/answers.txt");
+        assert_eq!(
+            found, recorded,
+            "if it is meant, set {WRITE}, run this test twice, and commit wire/answers.txt"
+        );
     }
     assert_eq!(found.lines().count(), recorded.lines().count(), "set {WRITE}");
 }
@@ -213,7 +236,11 @@ fn every_refusal_is_a_well_formed_error() {
         assert_eq!(error.status == 401, error.error == ErrorCode::InvalidClient, "{refusal:?}");
         assert_eq!(error.www_authenticate.is_some(), error.status == 401, "{refusal:?}");
         // RFC 6749 §5.2: %x20-21 / %x23-5B / %x5D-7E.
-        assert!(error.description.bytes().all(|b| matches!(b, 0x20..=0x7e) && b != b'"' && b != b'\\'), "{}", error.description);
+        assert!(
+            error.description.bytes().all(|b| matches!(b, 0x20..=0x7e) && b != b'"' && b != b'\\'),
+            "{}",
+            error.description
+        );
         let (token, sentence) = error.description.split_once(": ").unwrap();
         assert!(token.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{token}");
         assert!(sentence.ends_with(['.', '?']), "{sentence}");
@@ -245,7 +272,11 @@ fn bad_subject_and_actor_inputs_are_invalid_request() {
         Refusal::Exchange(RefusalReason::ChainTooDeep),
         Refusal::Exchange(RefusalReason::SubjectRevoked),
     ] {
-        assert_eq!(refusal.to_error().error, ErrorCode::InvalidRequest, "RFC 8693 section 2.2.2: {refusal:?}");
+        assert_eq!(
+            refusal.to_error().error,
+            ErrorCode::InvalidRequest,
+            "RFC 8693 section 2.2.2: {refusal:?}"
+        );
     }
 }
 
@@ -262,7 +293,11 @@ fn private_detail_stays_private() {
     let error = Refusal::Internal("secret detail".into()).to_error();
     assert!(!error.to_json().contains("secret detail") && error.private.contains("secret detail"));
     let (unknown, wrong) = (Refusal::ClientFailed("unknown client"), Refusal::ClientFailed("wrong secret"));
-    assert_eq!(unknown.to_error().to_json(), wrong.to_error().to_json(), "which of both is nobody's business");
+    assert_eq!(
+        unknown.to_error().to_json(),
+        wrong.to_error().to_json(),
+        "which of both is nobody's business"
+    );
 }
 
 #[test]

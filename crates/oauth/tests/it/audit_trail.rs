@@ -14,7 +14,10 @@ async fn a_mandate_is_recorded_with_everything_the_token_says() {
     let world = World::story();
     let claims = payload(&world.mandate().await);
     let record = world.last_record();
-    assert_eq!((record.kind, record.outcome, record.reason.as_str()), (Kind::Exchange, Outcome::Permitted, "ok"));
+    assert_eq!(
+        (record.kind, record.outcome, record.reason.as_str()),
+        (Kind::Exchange, Outcome::Permitted, "ok")
+    );
     assert_eq!(record.said().sub.unwrap().sub, "riley");
     let actors: Vec<_> = record.said().act.iter().map(|actor| actor.sub.as_str()).collect();
     assert_eq!(actors, [story::spiffe_id("support-agent")]);
@@ -90,7 +93,10 @@ async fn without_a_record_there_is_no_token_no_code_and_no_refusal_either() {
         assert_eq!(refused(world.token(&form, None).await), "503 temporarily_unavailable audit_unavailable");
         world.faults.fail(point, 0, Fault::Lost);
         let denied = with(form.clone(), "scope", "send:mail");
-        assert_eq!(refused(world.token(&denied, None).await), "503 temporarily_unavailable audit_unavailable");
+        assert_eq!(
+            refused(world.token(&denied, None).await),
+            "503 temporarily_unavailable audit_unavailable"
+        );
     }
     world.faults.fail(Point::Commit, 0, Fault::Lost);
     let error = world.engine.authorize(b"client_id=nobody", RequestSource::Other).await.unwrap_err();

@@ -49,7 +49,10 @@ async fn a_chain_is_not_shed_by_leaving_out_the_actor_token() {
     let person = world.person_token("riley", None, None).await;
     let first = hop(&world, "support-agent", &person, RESEARCH).await;
     // `hop` sends no actor token: the client is the actor, and the history stays.
-    assert_eq!(actors(&hop(&world, "research-agent", &first, CRM).await), ["research-agent", "support-agent"]);
+    assert_eq!(
+        actors(&hop(&world, "research-agent", &first, CRM).await),
+        ["research-agent", "support-agent"]
+    );
 }
 
 #[tokio::test]
@@ -113,7 +116,12 @@ async fn an_inner_actor_grants_nothing_to_the_outermost() {
     let form = world.agent_exchange(&world.svid("research-agent").await, &first, CRM, "write:case_comments");
     assert!(refused(world.token(&form, None).await).starts_with("400 invalid_scope"));
     // And the inner actors do not bypass a policy on the outermost one.
-    world.forbid("no-research", r#"forbid (principal == Agent::"research-agent", action == Action::"act", resource);"#).await;
+    world
+        .forbid(
+            "no-research",
+            r#"forbid (principal == Agent::"research-agent", action == Action::"act", resource);"#,
+        )
+        .await;
     let form = world.agent_exchange(&world.svid("research-agent").await, &first, CRM, "read:cases");
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request policy_denies_agent");
 }

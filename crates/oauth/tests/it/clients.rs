@@ -58,7 +58,11 @@ async fn an_assertion_is_for_our_issuer_alone_short_and_signed_by_its_client() {
     ] {
         assert_eq!(ask(&world, &form, &claims).await, refused_assertion, "{claims}");
     }
-    assert_eq!(ask(&world, &form, &changed(&|c| c["aud"] = json!([ISSUER]))).await, "ok", "a list of one is a sole value");
+    assert_eq!(
+        ask(&world, &form, &changed(&|c| c["aud"] = json!([ISSUER]))).await,
+        "ok",
+        "a list of one is a sole value"
+    );
 
     // Another client's name over this key, and another key under this name.
     let other = changed(&|c| (c["iss"], c["sub"]) = (json!("desk-app"), json!("desk-app")));
@@ -66,7 +70,9 @@ async fn an_assertion_is_for_our_issuer_alone_short_and_signed_by_its_client() {
     let stranger = TestKey::generate();
     let header = json!({"alg": "ES256", "typ": "JWT", "kid": stranger.key_id()});
     let mut forged = form.clone();
-    forged.extend(world.assertion_pairs(&stranger.sign_raw(&header.to_string(), &world.assertion_claims().to_string())));
+    forged.extend(
+        world.assertion_pairs(&stranger.sign_raw(&header.to_string(), &world.assertion_claims().to_string())),
+    );
     assert_eq!(refused(world.token(&forged, None).await), refused_assertion);
 }
 
@@ -83,7 +89,10 @@ async fn a_client_assertion_counts_once_and_a_jwt_svid_until_it_expires() {
     assert_eq!(ask(&world, &form, &claims).await, "401 invalid_client client_assertion_replayed");
     let mut form = vec![("token".to_owned(), "x".to_owned())];
     form.extend(world.assertion_pairs(&world.assertion(&claims)));
-    assert_eq!(crate::shown(&world.introspect(&form, None).await.unwrap_err()), "401 invalid_client client_assertion_replayed");
+    assert_eq!(
+        crate::shown(&world.introspect(&form, None).await.unwrap_err()),
+        "401 invalid_client client_assertion_replayed"
+    );
 
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
     let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
@@ -117,7 +126,10 @@ async fn wrong_secrets_unknown_clients_and_other_methods_look_alike() {
     );
     assert_eq!(refused(world.token(&form, None).await), "401 invalid_client client_authentication_missing");
     let other = with(form, "client_id", "batch-app");
-    assert_eq!(refused(world.token(&other, Some(&world.desk_app())).await), "401 invalid_client client_id_mismatch");
+    assert_eq!(
+        refused(world.token(&other, Some(&world.desk_app())).await),
+        "401 invalid_client client_id_mismatch"
+    );
 }
 
 #[tokio::test]
@@ -144,10 +156,16 @@ async fn a_secret_in_the_body_is_for_clients_that_are_registered_for_it() {
     let by_post = |id: &str, secret: &str| with(with(form.clone(), "client_id", id), "client_secret", secret);
     assert!(world.token(&by_post("crm-api", CLIENT_SECRET), None).await.is_ok());
     let failed = "401 invalid_client client_authentication_failed";
-    for (id, secret) in [("crm-api", "wrong"), ("nobody", CLIENT_SECRET), ("batch-app", CLIENT_SECRET), ("support-app", CLIENT_SECRET)] {
+    for (id, secret) in [
+        ("crm-api", "wrong"),
+        ("nobody", CLIENT_SECRET),
+        ("batch-app", CLIENT_SECRET),
+        ("support-app", CLIENT_SECRET),
+    ] {
         assert_eq!(refused(world.token(&by_post(id, secret), None).await), failed, "{id}");
     }
-    // A caller that knows the secret is told which method the client is registered for. Any other caller is told nothing.
+    // A caller that knows the secret is told which method the client is registered for. Any other caller is
+    // told nothing.
     for (form, header, method) in [
         (by_post("desk-app", CLIENT_SECRET), None, "client_secret_basic"),
         (form.clone(), Some(basic("crm-api", CLIENT_SECRET)), "client_secret_post"),
@@ -175,18 +193,34 @@ async fn an_assertion_for_the_token_endpoint_is_for_clients_whose_entry_says_so(
     strict.extend(world.assertion_pairs(&world.assertion(&addressed(&json!(token_endpoint)))));
     let error = world.token(&strict, None).await.unwrap_err();
     assert_eq!(crate::shown(&error), "401 invalid_client client_assertion_refused");
-    assert!(error.description.ends_with(&format!("audience. Its aud must be {ISSUER} and nothing else.")), "{}", error.description);
+    assert!(
+        error.description.ends_with(&format!("audience. Its aud must be {ISSUER} and nothing else.")),
+        "{}",
+        error.description
+    );
 
     world.change_without_cuts(Kind::Client, "batch-app", |entry| {
-        if let Entry::Client(Client { authentication: ClientAuthentication::PrivateKeyJwt { audience, .. }, .. }) = entry {
+        if let Entry::Client(Client {
+            authentication: ClientAuthentication::PrivateKeyJwt { audience, .. },
+            ..
+        }) = entry
+        {
             *audience = AssertionAudience::TokenEndpoint;
         }
     });
     assert_eq!(ask(&world, &form, &addressed(&json!(token_endpoint))).await, "ok");
     assert_eq!(ask(&world, &form, &addressed(&json!([token_endpoint]))).await, "ok");
-    for aud in [json!(ISSUER), json!([ISSUER, token_endpoint]), json!(format!("{ISSUER}/introspect")), json!(format!("{token_endpoint}/"))]
-    {
-        assert_eq!(ask(&world, &form, &addressed(&aud)).await, "401 invalid_client client_assertion_refused", "{aud}");
+    for aud in [
+        json!(ISSUER),
+        json!([ISSUER, token_endpoint]),
+        json!(format!("{ISSUER}/introspect")),
+        json!(format!("{token_endpoint}/")),
+    ] {
+        assert_eq!(
+            ask(&world, &form, &addressed(&aud)).await,
+            "401 invalid_client client_assertion_refused",
+            "{aud}"
+        );
     }
 }
 
@@ -207,7 +241,11 @@ async fn an_assertion_may_live_for_an_hour_as_widely_used_clients_write_it() {
     long.extend(world.assertion_pairs(&world.assertion(&until(now + 3661))));
     let error = world.token(&long, None).await.unwrap_err();
     assert_eq!(crate::shown(&error), "401 invalid_client client_assertion_refused");
-    assert!(error.description.ends_with("lifetime. Its exp may be at most 61 minutes from now."), "{}", error.description);
+    assert!(
+        error.description.ends_with("lifetime. Its exp may be at most 61 minutes from now."),
+        "{}",
+        error.description
+    );
 }
 
 #[tokio::test]
@@ -235,12 +273,25 @@ async fn parameters_in_the_query_of_the_url_are_refused_and_others_ignored() {
     ] {
         let shown = |error| crate::shown(&error);
         let refusal = "400 invalid_request parameter_in_query";
-        assert_eq!(world.engine.token(post(Some(query)).request()).await.map_err(shown).err().as_deref(), Some(refusal), "{query}");
-        assert_eq!(world.engine.introspect(post(Some(query)).request()).await.map_err(shown).err().as_deref(), Some(refusal), "{query}");
-        assert_eq!(world.engine.revoke(post(Some(query)).request()).await.map_err(shown).err().as_deref(), Some(refusal), "{query}");
+        assert_eq!(
+            world.engine.token(post(Some(query)).request()).await.map_err(shown).err().as_deref(),
+            Some(refusal),
+            "{query}"
+        );
+        assert_eq!(
+            world.engine.introspect(post(Some(query)).request()).await.map_err(shown).err().as_deref(),
+            Some(refusal),
+            "{query}"
+        );
+        assert_eq!(
+            world.engine.revoke(post(Some(query)).request()).await.map_err(shown).err().as_deref(),
+            Some(refusal),
+            "{query}"
+        );
     }
     for query in ["%zz", "x=1&x=2", "scope=%ff"] {
-        let refusal = world.engine.token(post(Some(query)).request()).await.map_err(|error| crate::shown(&error)).err();
+        let refusal =
+            world.engine.token(post(Some(query)).request()).await.map_err(|error| crate::shown(&error)).err();
         assert_eq!(refusal.as_deref(), Some("400 invalid_request malformed_form"), "{query}");
     }
     for query in [None, Some(""), Some("trace=1"), Some("scope="), Some("scope")] {
@@ -263,8 +314,12 @@ async fn one_kind_of_assertion_is_not_another() {
         "401 invalid_client client_assertion_refused"
     );
     // A grant type that is not offered does not log an agent in.
-    let jwt_bearer = with(without(form, "subject_token"), "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer");
-    assert_eq!(refused(world.token(&jwt_bearer, None).await), "400 unsupported_grant_type grant_type_unsupported");
+    let jwt_bearer =
+        with(without(form, "subject_token"), "grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer");
+    assert_eq!(
+        refused(world.token(&jwt_bearer, None).await),
+        "400 unsupported_grant_type grant_type_unsupported"
+    );
 }
 
 #[tokio::test]
@@ -273,7 +328,10 @@ async fn an_agent_may_not_redeem_codes() {
     let code = world.code(&world.authorization("support-app", None, None), "riley").await;
     let svid = world.svid("support-agent").await;
     let form = without(world.redemption("support-app", &code), "client_id");
-    let form =
-        with(with(form, "client_assertion", &svid), "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe");
+    let form = with(
+        with(form, "client_assertion", &svid),
+        "client_assertion_type",
+        "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
+    );
     assert_eq!(refused(world.token(&form, None).await), "400 unauthorized_client client_not_allowed");
 }

@@ -39,11 +39,19 @@ async fn an_agent_that_was_suspended_and_activated_after_the_clock_was_set_back_
 async fn a_person_who_was_revoked_after_the_clock_was_set_back_has_no_old_token() {
     for back in BACK {
         let world = World::story();
-        let (subject, svid) = (world.person_token("riley", None, None).await, world.svid("support-agent").await);
+        let (subject, svid) =
+            (world.person_token("riley", None, None).await, world.svid("support-agent").await);
         world.clock.set(world.clock.now().minus(back));
-        world.cut(CutTarget::Person(mandate_core::Person { iss: story::ISSUER.parse().unwrap(), sub: "riley".into() }));
+        world.cut(CutTarget::Person(mandate_core::Person {
+            iss: story::ISSUER.parse().unwrap(),
+            sub: "riley".into(),
+        }));
         let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
-        assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_revoked", "{back:?}");
+        assert_eq!(
+            refused(world.token(&form, None).await),
+            "400 invalid_request subject_revoked",
+            "{back:?}"
+        );
         let subject = world.person_token("riley", None, None).await;
         let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
         assert!(world.token(&form, None).await.is_ok(), "{back:?}");
@@ -68,7 +76,8 @@ async fn records_tokens_and_ids_keep_their_order_whatever_is_done_to_the_clock()
 #[tokio::test]
 async fn what_is_issued_while_the_clock_is_behind_expires_by_the_clock_or_within_a_minute() {
     let world = World::story();
-    let lifetime = |claims: &serde_json::Value| claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap();
+    let lifetime =
+        |claims: &serde_json::Value| claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap();
     let full = lifetime(&payload(&world.mandate().await));
     world.clock.set(world.clock.now().minus(Duration::from_secs(40)));
     let claims = payload(&world.mandate().await);

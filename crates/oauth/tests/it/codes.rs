@@ -8,7 +8,9 @@ use mandate_core::registry::{Client, ClientAuthentication, Entry, Kind};
 use mandate_core::{CutTarget, RequestSource, Secret};
 use mandate_oauth::{AuthorizeRefusal, LoginRefusal};
 use mandate_testkit::story::{self, CALLBACK, CRM, ISSUER, RESEARCH};
-use mandate_testkit::world::{CODE_VERIFIER, JWT, Pairs, World, encode, exposed, parameter, payload, with, without};
+use mandate_testkit::world::{
+    CODE_VERIFIER, JWT, Pairs, World, encode, exposed, parameter, payload, with, without,
+};
 
 use crate::{refused, shown};
 
@@ -60,12 +62,30 @@ async fn a_confidential_client_redeems_with_its_credential() {
 async fn an_unregistered_redirect_uri_is_never_redirected_to() {
     let world = World::story();
     let query = world.authorization("support-app", None, None);
-    for uri in ["http://127.0.0.1:9200/callback/", "http://localhost:9200/callback", "https://evil.example", "javascript:alert(1)"] {
-        assert_eq!(page(&world, &with(query.clone(), "redirect_uri", uri)).await, "400 invalid_request redirect_uri_unregistered", "{uri}");
+    for uri in [
+        "http://127.0.0.1:9200/callback/",
+        "http://localhost:9200/callback",
+        "https://evil.example",
+        "javascript:alert(1)",
+    ] {
+        assert_eq!(
+            page(&world, &with(query.clone(), "redirect_uri", uri)).await,
+            "400 invalid_request redirect_uri_unregistered",
+            "{uri}"
+        );
     }
-    assert_eq!(page(&world, &without(query.clone(), "redirect_uri")).await, "400 invalid_request parameter_missing");
-    assert_eq!(page(&world, &with(query.clone(), "client_id", "nobody")).await, "400 invalid_request parameter_unacceptable");
-    assert_eq!(page(&world, &without(query.clone(), "client_id")).await, "400 invalid_request parameter_missing");
+    assert_eq!(
+        page(&world, &without(query.clone(), "redirect_uri")).await,
+        "400 invalid_request parameter_missing"
+    );
+    assert_eq!(
+        page(&world, &with(query.clone(), "client_id", "nobody")).await,
+        "400 invalid_request parameter_unacceptable"
+    );
+    assert_eq!(
+        page(&world, &without(query.clone(), "client_id")).await,
+        "400 invalid_request parameter_missing"
+    );
     let mut twice = query.clone();
     twice.push(("state".to_owned(), "other".to_owned()));
     assert_eq!(page(&world, &twice).await, "400 invalid_request malformed_form");
@@ -94,8 +114,14 @@ async fn what_can_be_refused_is_refused_before_the_login() {
     ] {
         assert_eq!(sent_back(&world, &with(query.clone(), name, value)).await, why, "{name}={value}");
     }
-    assert_eq!(sent_back(&world, &without(query.clone(), "code_challenge")).await, "400 invalid_request code_challenge_missing");
-    assert_eq!(sent_back(&world, &without(query.clone(), "code_challenge_method")).await, "400 invalid_request code_challenge_method");
+    assert_eq!(
+        sent_back(&world, &without(query.clone(), "code_challenge")).await,
+        "400 invalid_request code_challenge_missing"
+    );
+    assert_eq!(
+        sent_back(&world, &without(query.clone(), "code_challenge_method")).await,
+        "400 invalid_request code_challenge_method"
+    );
     let mut two = query;
     two.push(("resource".to_owned(), RESEARCH.to_owned()));
     assert_eq!(sent_back(&world, &two).await, "400 invalid_target resource_repeated");
@@ -106,9 +132,14 @@ async fn that_no_scope_exists_is_said_of_all_that_were_asked_for() {
     let world = World::story();
     let query = world.authorization("support-app", Some(CRM), Some("openid profile"));
     let refused = world.engine.authorize(encode(&query).as_bytes(), RequestSource::Other).await;
-    let Err(AuthorizeRefusal::Redirect { location, error }) = refused else { panic!("not a redirect: {refused:?}") };
+    let Err(AuthorizeRefusal::Redirect { location, error }) = refused else {
+        panic!("not a redirect: {refused:?}")
+    };
     let said = "scope_unknown: None of the scopes asked for exists here.";
-    assert_eq!((error.description.as_str(), parameter(&location, "error_description").as_deref()), (said, Some(said)));
+    assert_eq!(
+        (error.description.as_str(), parameter(&location, "error_description").as_deref()),
+        (said, Some(said))
+    );
 }
 
 #[tokio::test]
@@ -148,7 +179,10 @@ async fn an_actor_token_has_no_place_at_a_code() {
     let svid = world.svid("support-agent").await;
     let form = world.redemption("support-app", &code);
     for (name, value) in [("actor_token", svid.as_str()), ("actor_token_type", JWT), ("subject_token", "x")] {
-        assert_eq!(refused(world.token(&with(form.clone(), name, value), None).await), "400 invalid_request parameter_misplaced");
+        assert_eq!(
+            refused(world.token(&with(form.clone(), name, value), None).await),
+            "400 invalid_request parameter_misplaced"
+        );
     }
 }
 
@@ -167,7 +201,10 @@ async fn a_code_used_twice_kills_what_came_of_it() {
 
 #[tokio::test]
 async fn a_person_who_uses_codes_twice_again_and_again_makes_few_cuts_and_every_token_is_dead() {
-    let world = World::with_entries(vec![Entry::Person(story::person("casey", vec![story::permission("crm", "read:cases")]))]);
+    let world = World::with_entries(vec![Entry::Person(story::person(
+        "casey",
+        vec![story::permission("crm", "read:cases")],
+    ))]);
     let casey = world.person_token("casey", None, None).await;
     let query = world.authorization("support-app", None, None);
     let mut tokens = Vec::new();
@@ -189,7 +226,10 @@ async fn a_person_who_uses_codes_twice_again_and_again_makes_few_cuts_and_every_
     assert!(world.engine.living_token(&casey).is_some(), "nobody else is affected");
     let next = world.person_token("riley", None, None).await;
     assert!(world.engine.living_token(&next).is_some(), "a new login works");
-    let record = world.records(&Query { kind: Some(AuditKind::Revoke), limit: Some(1), ..Query::default() }).pop().unwrap();
+    let record = world
+        .records(&Query { kind: Some(AuditKind::Revoke), limit: Some(1), ..Query::default() })
+        .pop()
+        .unwrap();
     assert_eq!(record.said().sub, Some(&person));
     assert!(record.detail.unwrap().contains("every token of the person is revoked"));
 }
@@ -197,7 +237,10 @@ async fn a_person_who_uses_codes_twice_again_and_again_makes_few_cuts_and_every_
 #[tokio::test]
 async fn the_cut_of_a_code_that_was_used_twice_ends_soon_after_its_token() {
     let world = World::story();
-    let form = world.redemption("support-app", &world.code(&world.authorization("support-app", None, None), "riley").await);
+    let form = world.redemption(
+        "support-app",
+        &world.code(&world.authorization("support-app", None, None), "riley").await,
+    );
     let token = payload(&exposed(&world.token(&form, None).await.unwrap()));
     world.clock.advance(Duration::from_mins(50));
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_grant code_reused");
@@ -211,7 +254,10 @@ async fn another_clients_code_is_refused_and_not_used_up() {
     let world = World::story();
     let code = world.code(&world.authorization("support-app", None, None), "riley").await;
     let stolen = world.redemption("desk-app", &code);
-    assert_eq!(refused(world.token(&stolen, Some(&world.desk_app())).await), "400 invalid_grant code_other_client");
+    assert_eq!(
+        refused(world.token(&stolen, Some(&world.desk_app())).await),
+        "400 invalid_grant code_other_client"
+    );
     assert!(world.token(&world.redemption("support-app", &code), None).await.is_ok());
 }
 
@@ -232,7 +278,11 @@ async fn two_redemptions_at_once_yield_one_token() {
     };
     assert_eq!(shown(&error), "400 invalid_grant code_reused");
     let exchange = world.agent_exchange(&world.svid("support-agent").await, &token, CRM, "read:cases");
-    assert_eq!(refused(world.token(&exchange, None).await), "400 invalid_request subject_revoked", "and that one is dead");
+    assert_eq!(
+        refused(world.token(&exchange, None).await),
+        "400 invalid_request subject_revoked",
+        "and that one is dead"
+    );
 }
 
 #[tokio::test]
@@ -240,7 +290,10 @@ async fn a_code_lives_sixty_seconds_and_everything_is_checked_again_at_redemptio
     let world = World::story();
     let code = world.code(&world.authorization("support-app", None, None), "riley").await;
     world.clock.advance(Duration::from_mins(1));
-    assert_eq!(refused(world.token(&world.redemption("support-app", &code), None).await), "400 invalid_grant code_unknown");
+    assert_eq!(
+        refused(world.token(&world.redemption("support-app", &code), None).await),
+        "400 invalid_grant code_unknown"
+    );
 
     let code = world.code(&world.authorization("support-app", None, None), "riley").await;
     let disable = |entry: &mut Entry| {
@@ -249,12 +302,18 @@ async fn a_code_lives_sixty_seconds_and_everything_is_checked_again_at_redemptio
         }
     };
     world.change(Kind::Person, "riley", disable).await;
-    assert_eq!(refused(world.token(&world.redemption("support-app", &code), None).await), "400 invalid_grant person_disabled");
+    assert_eq!(
+        refused(world.token(&world.redemption("support-app", &code), None).await),
+        "400 invalid_grant person_disabled"
+    );
 }
 
 #[tokio::test]
 async fn our_own_administration_is_given_only_by_name_and_alone() {
-    let mut riley = story::person("riley", vec![story::permission("crm", "read:cases"), story::permission("mandate", "mandate:admin")]);
+    let mut riley = story::person(
+        "riley",
+        vec![story::permission("crm", "read:cases"), story::permission("mandate", "mandate:admin")],
+    );
     let admin = Entry::Resource(story::resource("mandate", ISSUER, "mandate:admin"));
     let listed = Entry::Client(administrative("read:cases mandate:admin"));
     let world = World::with_entries(vec![admin.clone(), Entry::Person(riley.clone()), listed.clone()]);
@@ -269,7 +328,11 @@ async fn our_own_administration_is_given_only_by_name_and_alone() {
         (None, None, "read:cases"),
     ] {
         let claims = payload(&world.person_token("riley", resource, scope).await);
-        assert_eq!((&claims["aud"], &claims["scope"]), (&ISSUER.into(), &given.into()), "{resource:?} {scope:?}");
+        assert_eq!(
+            (&claims["aud"], &claims["scope"]),
+            (&ISSUER.into(), &given.into()),
+            "{resource:?} {scope:?}"
+        );
     }
     riley.may.pop();
     let world = World::with_entries(vec![admin, Entry::Person(riley), listed]);
@@ -278,17 +341,26 @@ async fn our_own_administration_is_given_only_by_name_and_alone() {
 
 /// `support-app` with a list of scopes.
 fn administrative(listed: &str) -> Client {
-    Client { scopes: Some(listed.parse().unwrap()), ..story::client("support-app", ClientAuthentication::None, &[]) }
+    Client {
+        scopes: Some(listed.parse().unwrap()),
+        ..story::client("support-app", ClientAuthentication::None, &[])
+    }
 }
 
 #[tokio::test]
 async fn our_own_administration_is_for_clients_whose_entry_lists_it() {
     let admin = Entry::Resource(story::resource("mandate", ISSUER, "mandate:admin"));
     let riley = Entry::Person(story::person("riley", vec![story::permission("mandate", "mandate:admin")]));
-    for client in [story::client("support-app", ClientAuthentication::None, &[]), administrative("read:cases")] {
+    for client in
+        [story::client("support-app", ClientAuthentication::None, &[]), administrative("read:cases")]
+    {
         let world = World::with_entries(vec![admin.clone(), riley.clone(), Entry::Client(client)]);
         let query = world.authorization("support-app", Some(ISSUER), Some("mandate:admin"));
-        assert_eq!(sent_back(&world, &query).await, "400 invalid_scope scope_beyond_client", "before anybody types a password");
+        assert_eq!(
+            sent_back(&world, &query).await,
+            "400 invalid_scope scope_beyond_client",
+            "before anybody types a password"
+        );
     }
 }
 
@@ -297,7 +369,12 @@ async fn everything_that_the_metadata_names_can_be_asked_for_at_once() {
     let admin = Entry::Resource(story::resource("mandate", ISSUER, "mandate:admin"));
     let world = World::with_entries(vec![admin]);
     let metadata = world.engine.metadata();
-    let named: Vec<&str> = metadata["scopes_supported"].as_array().unwrap().iter().map(|scope| scope.as_str().unwrap()).collect();
+    let named: Vec<&str> = metadata["scopes_supported"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|scope| scope.as_str().unwrap())
+        .collect();
     assert!(named.contains(&"send:mail") && !named.contains(&"mandate:admin"), "{named:?}");
     let all = named.join(" ");
     let granted = [
@@ -310,15 +387,17 @@ async fn everything_that_the_metadata_names_can_be_asked_for_at_once() {
         assert_eq!((&claims["aud"], &claims["scope"]), (&aud.into(), &scope.into()), "{resource:?}");
     }
     // As OpenID clients ask.
-    let claims = payload(&world.person_token("riley", Some(CRM), Some("openid offline_access read:cases")).await);
+    let claims =
+        payload(&world.person_token("riley", Some(CRM), Some("openid offline_access read:cases")).await);
     assert_eq!(claims["scope"], "read:cases");
 }
 
 #[tokio::test]
 async fn more_scopes_than_one_resource_can_have_can_be_asked_for() {
     let many = |of: &str| (0..60).map(|n| format!("{of}:{n}")).collect::<Vec<_>>().join(" ");
-    let resources =
-        ["a", "b", "c"].map(|name| Entry::Resource(story::resource(name, &format!("https://{name}.acme.example"), &many(name))));
+    let resources = ["a", "b", "c"].map(|name| {
+        Entry::Resource(story::resource(name, &format!("https://{name}.acme.example"), &many(name)))
+    });
     let riley = Entry::Person(story::person("riley", vec![story::permission("b", &many("b"))]));
     let world = World::with_entries(resources.into_iter().chain([riley]).collect());
     let all = [many("a"), many("b"), many("c")].join(" ");
@@ -332,7 +411,13 @@ async fn scopes_that_are_too_many_for_one_request_are_not_named_in_the_metadata(
     let long = "x".repeat(100);
     for (resources, each, prefix) in [(9, 64, ""), (2, 64, long.as_str())] {
         let of = |at: usize| (0..each).map(|n| format!("{prefix}{at}:{n}")).collect::<Vec<_>>().join(" ");
-        let entry = |at: usize| Entry::Resource(story::resource(&format!("r{at}"), &format!("https://r{at}.acme.example"), &of(at)));
+        let entry = |at: usize| {
+            Entry::Resource(story::resource(
+                &format!("r{at}"),
+                &format!("https://r{at}.acme.example"),
+                &of(at),
+            ))
+        };
         let riley = Entry::Person(story::person("riley", vec![story::permission("r1", &of(1))]));
         let world = World::with_entries((0..resources).map(entry).chain([riley]).collect());
         assert_eq!(world.engine.metadata().get("scopes_supported"), None, "{resources} with {each}");
@@ -346,10 +431,16 @@ async fn scopes_that_are_too_many_for_one_request_are_not_named_in_the_metadata(
 async fn a_person_with_more_scopes_than_a_token_can_carry_is_told_at_the_login_and_no_code_is_issued() {
     let of = |name: &str| (0..100).map(|n| format!("{name}:{n}")).collect::<Vec<_>>().join(" ");
     let names = ["a", "b", "c", "d", "e", "f"];
-    let resources = names.map(|name| Entry::Resource(story::resource(name, &format!("https://{name}.acme.example"), &of(name))));
-    let riley = Entry::Person(story::person("riley", names.map(|name| story::permission(name, &of(name))).to_vec()));
+    let resources = names.map(|name| {
+        Entry::Resource(story::resource(name, &format!("https://{name}.acme.example"), &of(name)))
+    });
+    let riley =
+        Entry::Person(story::person("riley", names.map(|name| story::permission(name, &of(name))).to_vec()));
     let world = World::with_entries(resources.into_iter().chain([riley]).collect());
-    let request = world.engine.authorize(encode(&world.authorization("support-app", None, None)).as_bytes(), RequestSource::Other).await;
+    let request = world
+        .engine
+        .authorize(encode(&world.authorization("support-app", None, None)).as_bytes(), RequestSource::Other)
+        .await;
     let answer = world.engine.log_in(&request.unwrap(), "riley", Secret::new(story::PASSWORD)).await;
     let Err(LoginRefusal::Redirect { error, .. }) = answer else { panic!("{answer:?}") };
     assert_eq!(shown(&error), "400 invalid_scope too_much_for_one_token");
@@ -371,7 +462,11 @@ async fn a_client_is_given_no_more_than_its_entry_lists() {
     ] {
         let query = world.authorization("support-app", resource, scope);
         let request = world.engine.authorize(encode(&query).as_bytes(), RequestSource::Other).await.unwrap();
-        assert_eq!(request.scopes().map(ToString::to_string).as_deref(), Some(given), "the person is shown what it is for");
+        assert_eq!(
+            request.scopes().map(ToString::to_string).as_deref(),
+            Some(given),
+            "the person is shown what it is for"
+        );
         let claims = payload(&world.person_token("riley", resource, scope).await);
         assert_eq!(claims["scope"], given, "{resource:?} {scope:?}");
     }
@@ -400,34 +495,51 @@ async fn a_bare_origin_with_a_slash_is_the_resource_that_is_registered_without()
     let ours = format!("{ISSUER}/");
     assert_eq!(payload(&world.person_token("riley", Some(&ours), None).await)["aud"], ISSUER);
     // The token endpoint accepts either spelling, no matter which one the code was requested with.
-    for (asked, redeemed) in [(CRM, slash.as_str()), (slash.as_str(), CRM), (slash.as_str(), slash.as_str())] {
+    for (asked, redeemed) in [(CRM, slash.as_str()), (slash.as_str(), CRM), (slash.as_str(), slash.as_str())]
+    {
         let code = world.code(&world.authorization("support-app", Some(asked), None), "riley").await;
         let form = with(world.redemption("support-app", &code), "resource", redeemed);
         assert!(world.token(&form, None).await.is_ok(), "{asked} {redeemed}");
     }
     let path = world.authorization("support-app", Some(&format!("{CRM}/api/")), None);
-    assert_eq!(sent_back(&world, &path).await, "400 invalid_target resource_unknown", "and no hint for strangers");
+    assert_eq!(
+        sent_back(&world, &path).await,
+        "400 invalid_target resource_unknown",
+        "and no hint for strangers"
+    );
 }
 
 #[tokio::test]
 async fn native_apps_come_back_by_a_scheme_of_their_own_or_by_any_port_of_a_loopback_host() {
     let native = Client {
-        redirect_uris: ["com.example.app:/oauth", "cursor://anysphere.cursor-retrieval/oauth", "http://localhost:3334/cb"]
-            .map(String::from)
-            .to_vec(),
+        redirect_uris: [
+            "com.example.app:/oauth",
+            "cursor://anysphere.cursor-retrieval/oauth",
+            "http://localhost:3334/cb",
+        ]
+        .map(String::from)
+        .to_vec(),
         ..story::client("native", ClientAuthentication::None, &[])
     };
     let world = World::with_entries(vec![Entry::Client(native)]);
-    for uri in ["com.example.app:/oauth", "cursor://anysphere.cursor-retrieval/oauth", "http://localhost:51234/cb"] {
+    for uri in
+        ["com.example.app:/oauth", "cursor://anysphere.cursor-retrieval/oauth", "http://localhost:51234/cb"]
+    {
         let query = with(world.authorization("native", Some(CRM), None), "redirect_uri", uri);
         let request = world.engine.authorize(encode(&query).as_bytes(), RequestSource::Other).await.unwrap();
-        let redirect = world.engine.log_in(&request, "riley", mandate_core::Secret::new(story::PASSWORD)).await.unwrap();
+        let redirect =
+            world.engine.log_in(&request, "riley", mandate_core::Secret::new(story::PASSWORD)).await.unwrap();
         assert!(redirect.location().starts_with(&format!("{uri}?code=")), "{}", redirect.location());
         let code = parameter(redirect.location(), "code").unwrap();
         let form = with(world.redemption("native", &code), "redirect_uri", uri);
         assert!(world.token(&form, None).await.is_ok(), "{uri}");
     }
-    for uri in ["com.example.app:/other", "com.example.evil:/oauth", "cursor://evil/oauth", "http://localhost:51234/other"] {
+    for uri in [
+        "com.example.app:/other",
+        "com.example.evil:/oauth",
+        "cursor://evil/oauth",
+        "http://localhost:51234/other",
+    ] {
         let query = with(world.authorization("native", Some(CRM), None), "redirect_uri", uri);
         assert_eq!(page(&world, &query).await, "400 invalid_request redirect_uri_unregistered", "{uri}");
     }
@@ -467,12 +579,20 @@ async fn a_resource_that_declares_our_administration_scope_gives_none_of_ours() 
     let riley = story::person("riley", vec![story::permission("tickets", "read:tickets mandate:admin")]);
     let world = World::with_entries(vec![
         Entry::Resource(story::resource("mandate", ISSUER, "mandate:admin")),
-        Entry::Resource(story::resource("tickets", "https://tickets.acme.example", "read:tickets mandate:admin")),
+        Entry::Resource(story::resource(
+            "tickets",
+            "https://tickets.acme.example",
+            "read:tickets mandate:admin",
+        )),
         Entry::Person(riley),
     ]);
     for resource in [None, Some(ISSUER)] {
         let claims = payload(&world.person_token("riley", resource, None).await);
-        assert_eq!((&claims["aud"], &claims["scope"]), (&ISSUER.into(), &"read:tickets".into()), "{resource:?}");
+        assert_eq!(
+            (&claims["aud"], &claims["scope"]),
+            (&ISSUER.into(), &"read:tickets".into()),
+            "{resource:?}"
+        );
     }
     let query = world.authorization("support-app", Some(ISSUER), Some("mandate:admin"));
     assert_eq!(sent_back(&world, &query).await, "400 invalid_scope scope_beyond_client");
@@ -492,9 +612,14 @@ async fn a_redirect_uri_that_was_taken_off_the_list_gets_no_code_and_its_codes_a
             client.redirect_uris = vec!["https://desk.acme.example/callback".to_owned()];
         })
         .await;
-    assert_eq!(refused(world.token(&world.redemption("support-app", &code), None).await), "400 invalid_grant code_redirect_uri");
+    assert_eq!(
+        refused(world.token(&world.redemption("support-app", &code), None).await),
+        "400 invalid_grant code_redirect_uri"
+    );
     let answer = world.engine.log_in(&request, "riley", Secret::new(story::PASSWORD)).await;
-    assert!(matches!(&answer, Err(LoginRefusal::Unavailable(error)) if shown(error) == "400 invalid_request redirect_uri_unregistered"));
+    assert!(
+        matches!(&answer, Err(LoginRefusal::Unavailable(error)) if shown(error) == "400 invalid_request redirect_uri_unregistered")
+    );
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ const SECOND: &str = "/.well-known/openid-configuration";
 
 #[tokio::test]
 async fn discovery_goes_on_until_a_document_is_the_issuers_own() {
-    let wrong = json!({"issuer": "https://other.example", "jwks_uri": "https://other.example/jwks"}).to_string();
+    let wrong =
+        json!({"issuer": "https://other.example", "jwks_uri": "https://other.example/jwks"}).to_string();
     for (kind, body) in [
         ("text/html", "<!doctype html><title>Not found</title>"),
         ("application/json", "<!doctype html>"),
@@ -21,7 +22,9 @@ async fn discovery_goes_on_until_a_document_is_the_issuers_own() {
         ("application/json", &" ".repeat(200_000)),
     ] {
         let abroad = Abroad::new(SubjectScope::Token).await;
-        let right = json!({"issuer": abroad.idp.issuer(), "jwks_uri": format!("{}/jwks", abroad.idp.issuer())}).to_string();
+        let right =
+            json!({"issuer": abroad.idp.issuer(), "jwks_uri": format!("{}/jwks", abroad.idp.issuer())})
+                .to_string();
         let token = abroad.idp.sign(&abroad.terms());
         abroad.idp.serve_at(FIRST, kind, body);
         let error = abroad.error(&token).await;
@@ -58,7 +61,9 @@ async fn why_keys_cannot_be_fetched_is_said_with_address_and_member_to_the_opera
 async fn an_address_that_does_not_answer_is_passed_over() {
     for trouble in [Trouble::Status(500), Trouble::Status(503), Trouble::Break, Trouble::Silence] {
         let abroad = Abroad::new(SubjectScope::Token).await;
-        let right = json!({"issuer": abroad.idp.issuer(), "jwks_uri": format!("{}/jwks", abroad.idp.issuer())}).to_string();
+        let right =
+            json!({"issuer": abroad.idp.issuer(), "jwks_uri": format!("{}/jwks", abroad.idp.issuer())})
+                .to_string();
         let token = abroad.idp.sign(&abroad.terms());
         abroad.idp.fail_at(FIRST, trouble);
         abroad.idp.serve_at(SECOND, "application/json", &right);
@@ -75,9 +80,17 @@ async fn if_no_address_is_right_the_operator_is_told_why_the_first_is_not() {
     assert_eq!(shown(&error), "503 temporarily_unavailable issuer_unavailable");
     let (first, second) = (error.private.find(FIRST), error.private.find(SECOND));
     assert!(first.is_some() && first < second, "the first, then what the others answer: {}", error.private);
-    assert!(error.private.contains("no connection to") && error.private.contains("status 404"), "{}", error.private);
+    assert!(
+        error.private.contains("no connection to") && error.private.contains("status 404"),
+        "{}",
+        error.private
+    );
     abroad.idp.fail_at(SECOND, Trouble::Break);
     abroad.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
     let error = abroad.error(&token).await;
-    assert!(error.private.contains(FIRST) && !error.private.contains(SECOND), "all alike, so one is enough: {}", error.private);
+    assert!(
+        error.private.contains(FIRST) && !error.private.contains(SECOND),
+        "all alike, so one is enough: {}",
+        error.private
+    );
 }

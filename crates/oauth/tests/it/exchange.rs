@@ -17,7 +17,12 @@ use crate::{refused, shown};
 async fn the_story_riley_by_the_support_agent_for_the_crm() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
-    let form = world.agent_exchange(&world.svid("support-agent").await, &subject, CRM, "read:cases write:case_comments");
+    let form = world.agent_exchange(
+        &world.svid("support-agent").await,
+        &subject,
+        CRM,
+        "read:cases write:case_comments",
+    );
     let response = world.token(&form, None).await.unwrap();
 
     let body: serde_json::Value = serde_json::from_str(&response.to_json()).unwrap();
@@ -50,9 +55,15 @@ async fn a_confidential_app_may_present_the_agents_it_is_registered_for() {
     assert_eq!(claims["act"]["sub"], story::spiffe_id("support-agent"));
 
     let form = world.app_exchange(&world.svid("research-agent").await, &subject, CRM, "read:cases");
-    assert_eq!(refused(world.token(&form, Some(&app)).await), "400 unauthorized_client client_may_not_present");
+    assert_eq!(
+        refused(world.token(&form, Some(&app)).await),
+        "400 unauthorized_client client_may_not_present"
+    );
     let form = world.app_exchange(&world.svid("support-agent").await, &subject, CRM, "read:cases");
-    assert_eq!(refused(world.token(&with(form, "client_id", "support-app"), None).await), "400 unauthorized_client client_not_allowed");
+    assert_eq!(
+        refused(world.token(&with(form, "client_id", "support-app"), None).await),
+        "400 unauthorized_client client_not_allowed"
+    );
 }
 
 #[tokio::test]
@@ -75,9 +86,15 @@ async fn actor_parameters_stand_together_or_not_at_all() {
     let (app, svid) = (world.desk_app(), world.svid("support-agent").await);
     let form = world.app_exchange(&svid, &subject, CRM, "read:cases");
     let token = async |form| refused(world.token(&form, Some(&app)).await);
-    assert_eq!(token(without(form.clone(), "actor_token_type")).await, "400 invalid_request parameter_missing");
+    assert_eq!(
+        token(without(form.clone(), "actor_token_type")).await,
+        "400 invalid_request parameter_missing"
+    );
     assert_eq!(token(without(form.clone(), "actor_token")).await, "400 invalid_request parameter_misplaced");
-    assert_eq!(token(with(form, "actor_token_type", ACCESS_TOKEN)).await, "400 invalid_request parameter_unacceptable");
+    assert_eq!(
+        token(with(form, "actor_token_type", ACCESS_TOKEN)).await,
+        "400 invalid_request parameter_unacceptable"
+    );
 }
 
 #[tokio::test]
@@ -115,7 +132,8 @@ async fn no_other_kind_of_token_passes_for_a_subject_or_an_actor() {
         assert_eq!(refuse(form).await, "400 invalid_request subject_token_refused", "{token}");
     }
     for kind in ["id_token", "refresh_token", "saml2", "bogus"] {
-        let form = with(form.clone(), "subject_token_type", &format!("urn:ietf:params:oauth:token-type:{kind}"));
+        let form =
+            with(form.clone(), "subject_token_type", &format!("urn:ietf:params:oauth:token-type:{kind}"));
         assert_eq!(refuse(form).await, "400 invalid_request parameter_unacceptable");
     }
     let app = world.desk_app();
@@ -129,13 +147,17 @@ async fn no_other_kind_of_token_passes_for_a_subject_or_an_actor() {
 async fn who_sends_another_kind_of_token_is_told_what_it_is_and_what_is_expected() {
     let world = World::story();
     let svid = world.svid("support-agent").await;
-    let opaque = "malformed: not three parts. A subject token is a signed JWT; an opaque token cannot be exchanged.";
+    let opaque =
+        "malformed: not three parts. A subject token is a signed JWT; an opaque token cannot be exchanged.";
     let svid_type = "typ: the header says JWT. An access token says typ at+jwt (RFC 9068).";
     for (token, says) in [("opaque", opaque), (svid.as_str(), svid_type)] {
         let form = world.agent_exchange(&svid, token, CRM, "read:cases");
         for form in [form.clone(), with(form, "subject_token_type", JWT)] {
             let error = world.token(&form, None).await.unwrap_err();
-            assert_eq!(error.description, format!("subject_token_refused: The subject token is refused: {says}"));
+            assert_eq!(
+                error.description,
+                format!("subject_token_refused: The subject token is refused: {says}")
+            );
         }
     }
 }
@@ -159,10 +181,15 @@ async fn a_token_for_another_service_is_not_this_presenters_to_exchange() {
     for (agent, aud) in [("support-agent", CRM), ("support-agent", RESEARCH), ("archive-agent", RESEARCH)] {
         let subject = world.person_token("riley", Some(aud), None).await;
         let form = world.agent_exchange(&world.svid(agent).await, &subject, CRM, "read:cases");
-        assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_not_for_presenter", "{agent} {aud}");
+        assert_eq!(
+            refused(world.token(&form, None).await),
+            "400 invalid_request subject_not_for_presenter",
+            "{agent} {aud}"
+        );
     }
     // Issued to an agent, a token is that agent's own; another agent cannot go on with it.
-    let form = world.agent_exchange(&world.svid("research-agent").await, &world.mandate().await, CRM, "read:cases");
+    let form =
+        world.agent_exchange(&world.svid("research-agent").await, &world.mandate().await, CRM, "read:cases");
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_not_for_presenter");
     let own = world.agent_exchange(&svid, &world.mandate().await, CRM, "read:cases");
     assert!(world.token(&own, None).await.is_ok());
@@ -190,8 +217,14 @@ async fn one_known_resource_written_as_registered() {
     let mut two = form.clone();
     two.push(("resource".to_owned(), RESEARCH.to_owned()));
     assert_eq!(refused(world.token(&two, None).await), "400 invalid_target resource_repeated");
-    assert_eq!(refused(world.token(&with(form.clone(), "audience", RESEARCH), None).await), "400 invalid_target audience_differs");
-    assert_eq!(refused(world.token(&without(form, "resource"), None).await), "400 invalid_target resource_missing");
+    assert_eq!(
+        refused(world.token(&with(form.clone(), "audience", RESEARCH), None).await),
+        "400 invalid_target audience_differs"
+    );
+    assert_eq!(
+        refused(world.token(&without(form, "resource"), None).await),
+        "400 invalid_target resource_missing"
+    );
 }
 
 #[tokio::test]
@@ -211,18 +244,33 @@ async fn a_resource_may_be_named_by_audience_or_with_the_slash_of_an_empty_path(
     }
     for audience in ["crm", "https://elsewhere.example"] {
         let form = with(without(form.clone(), "resource"), "audience", audience);
-        assert_eq!(refused(world.token(&form, None).await), "400 invalid_target audience_unknown", "{audience}");
+        assert_eq!(
+            refused(world.token(&form, None).await),
+            "400 invalid_target audience_unknown",
+            "{audience}"
+        );
     }
-    assert_eq!(refused(world.token(&without(form, "resource"), None).await), "400 invalid_target resource_missing");
+    assert_eq!(
+        refused(world.token(&without(form, "resource"), None).await),
+        "400 invalid_target resource_missing"
+    );
 }
 
 #[tokio::test]
 async fn an_authenticated_client_is_told_which_resource_it_probably_meant() {
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
-    let form = world.agent_exchange(&world.svid("support-agent").await, &subject, "https://crm.acme.example/mcp", "read:cases");
+    let form = world.agent_exchange(
+        &world.svid("support-agent").await,
+        &subject,
+        "https://crm.acme.example/mcp",
+        "read:cases",
+    );
     let error = world.token(&form, None).await.unwrap_err();
-    assert_eq!(error.description, "resource_unknown: There is no such resource here. Did you mean https://crm.acme.example ?");
+    assert_eq!(
+        error.description,
+        "resource_unknown: There is no such resource here. Did you mean https://crm.acme.example ?"
+    );
     // A stranger is not.
     let stranger = without(without(form, "client_assertion"), "client_assertion_type");
     let error = world.token(&stranger, None).await.unwrap_err();
@@ -233,7 +281,8 @@ async fn an_authenticated_client_is_told_which_resource_it_probably_meant() {
 async fn a_refusal_of_scopes_names_the_sets_to_the_client_and_all_of_them_in_the_record() {
     let world = World::story();
     let subject = world.person_token("riley", None, Some("write:opportunities")).await;
-    let mut form = world.agent_exchange(&world.svid("support-agent").await, &subject, CRM, "write:opportunities");
+    let mut form =
+        world.agent_exchange(&world.svid("support-agent").await, &subject, CRM, "write:opportunities");
     let error = world.token(&form, None).await.unwrap_err();
     assert_eq!(
         error.description,
@@ -242,7 +291,11 @@ async fn a_refusal_of_scopes_names_the_sets_to_the_client_and_all_of_them_in_the
     form = without(form, "scope");
     let error = world.token(&form, None).await.unwrap_err();
     assert!(error.description.starts_with("nothing_in_common: "), "{}", error.description);
-    assert!(error.description.contains("of what ceiling or grant name: read:cases write:case_comments;"), "{}", error.description);
+    assert!(
+        error.description.contains("of what ceiling or grant name: read:cases write:case_comments;"),
+        "{}",
+        error.description
+    );
     let record = world.last_record();
     assert_eq!(record.reason, "nothing_in_common");
     let detail = record.detail.unwrap();
@@ -297,7 +350,12 @@ async fn nothing_configured_is_nothing() {
     world.apply(Entry::Grant(story::grant("riley", "idle-agent", "crm", "read:cases"))).await;
     let form = world.agent_exchange(&world.svid("idle-agent").await, &subject, CRM, "read:cases");
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_scope scope_beyond_ceiling");
-    let form = world.agent_exchange(&world.svid_for("spiffe://acme.example/agent/nobody", &[ISSUER]).await, &subject, CRM, "read:cases");
+    let form = world.agent_exchange(
+        &world.svid_for("spiffe://acme.example/agent/nobody", &[ISSUER]).await,
+        &subject,
+        CRM,
+        "read:cases",
+    );
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request actor_unknown");
 }
 
@@ -311,10 +369,16 @@ async fn an_actor_token_is_never_ignored_no_matter_who_the_client_is() {
         let answer = world.token(&with(form.clone(), "actor_token", garbage), None).await;
         assert_eq!(refused(answer), "400 invalid_request actor_token_refused");
     }
-    assert_eq!(refused(world.token(&with(form.clone(), "actor_token", &other), None).await), "400 invalid_request actor_not_client");
+    assert_eq!(
+        refused(world.token(&with(form.clone(), "actor_token", &other), None).await),
+        "400 invalid_request actor_not_client"
+    );
     assert!(world.token(&with(form.clone(), "actor_token", &svid), None).await.is_ok());
     let fresh = world.svid("support-agent").await;
-    assert!(world.token(&with(form, "actor_token", &fresh), None).await.is_ok(), "another JWT-SVID of the same agent");
+    assert!(
+        world.token(&with(form, "actor_token", &fresh), None).await.is_ok(),
+        "another JWT-SVID of the same agent"
+    );
 }
 
 #[tokio::test]
@@ -327,7 +391,11 @@ async fn an_svid_for_anybody_else_as_well_is_refused() {
     for audiences in [&[ISSUER, CRM][..], &[CRM], &[&slash], &[&endpoint], &["https://mandate.acme.exampl"]] {
         let svid = world.svid_for(&id, audiences).await;
         let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
-        assert_eq!(refused(world.token(&form, None).await), "401 invalid_client client_assertion_refused", "{audiences:?}");
+        assert_eq!(
+            refused(world.token(&form, None).await),
+            "401 invalid_client client_assertion_refused",
+            "{audiences:?}"
+        );
         let form = world.app_exchange(&svid, &subject, CRM, "read:cases");
         let error = world.token(&form, Some(&world.desk_app())).await.unwrap_err();
         assert_eq!(shown(&error), "400 invalid_request actor_token_refused");
@@ -352,10 +420,18 @@ async fn a_changed_algorithm_or_signature_is_refused_everywhere() {
         (r#"{"alg":"ES256","typ":"at+jwt","jwk":{}}"#, &zeros),
     ] {
         let form = world.agent_exchange(&svid, &forged(&subject, header, signature), CRM, "read:cases");
-        assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_token_refused", "{header}");
+        assert_eq!(
+            refused(world.token(&form, None).await),
+            "400 invalid_request subject_token_refused",
+            "{header}"
+        );
         let header = header.replace("at+jwt", "JWT");
         let form = world.agent_exchange(&forged(&svid, &header, signature), &subject, CRM, "read:cases");
-        assert_eq!(refused(world.token(&form, None).await), "401 invalid_client client_assertion_refused", "{header}");
+        assert_eq!(
+            refused(world.token(&form, None).await),
+            "401 invalid_client client_assertion_refused",
+            "{header}"
+        );
     }
     let cut = subject.rsplit_once('.').unwrap().0;
     let form = world.agent_exchange(&svid, &format!("{cut}.{zeros}"), CRM, "read:cases");
@@ -369,10 +445,12 @@ async fn expiry_never_grows() {
     let end = payload(&subject)["exp"].as_u64().unwrap();
     world.clock.set(Timestamp::from_secs(end - 20));
     let svid = world.svid("support-agent").await;
-    let first = exposed(&world.token(&world.agent_exchange(&svid, &subject, CRM, "read:cases"), None).await.unwrap());
+    let first =
+        exposed(&world.token(&world.agent_exchange(&svid, &subject, CRM, "read:cases"), None).await.unwrap());
     assert_eq!(payload(&first)["exp"], end);
     world.clock.advance(Duration::from_secs(10));
-    let again = exposed(&world.token(&world.agent_exchange(&svid, &first, CRM, "read:cases"), None).await.unwrap());
+    let again =
+        exposed(&world.token(&world.agent_exchange(&svid, &first, CRM, "read:cases"), None).await.unwrap());
     assert_eq!(payload(&again)["exp"], end);
     world.clock.advance(Duration::from_secs(10));
     let answer = world.token(&world.agent_exchange(&svid, &first, CRM, "read:cases"), None).await;
@@ -458,7 +536,8 @@ async fn the_last_use_of_a_grant_is_given_once_however_many_ask() {
         tokio::task::yield_now().await;
         world.faults.release();
     };
-    let (a, b, c, ()) = tokio::join!(world.token(&form, None), world.token(&form, None), world.token(&form, None), release);
+    let (a, b, c, ()) =
+        tokio::join!(world.token(&form, None), world.token(&form, None), world.token(&form, None), release);
     let answers = [a, b, c];
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
     for error in answers.iter().filter_map(|answer| answer.as_ref().err()) {
@@ -486,7 +565,11 @@ async fn a_use_that_was_recorded_for_a_caller_who_hung_up_is_found_out_and_anoth
     world.store.transact_blocking("use", |tx| mandate_store::meters::reserve(tx, &one)).unwrap();
     assert_eq!(world.live.used(&wider), 0);
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_exhausted");
-    assert_eq!(world.token(&form, None).await.unwrap().scopes().to_string(), "read:cases", "under the grant that is left");
+    assert_eq!(
+        world.token(&form, None).await.unwrap().scopes().to_string(),
+        "read:cases",
+        "under the grant that is left"
+    );
 }
 
 #[tokio::test]
@@ -508,7 +591,12 @@ async fn a_policy_that_demands_an_approval_issues_nothing_and_the_record_names_t
     let world = World::story();
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
     let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
-    world.forbid("ask-first", r#"@approval("required") permit (principal is Agent, action == Action::"act", resource);"#).await;
+    world
+        .forbid(
+            "ask-first",
+            r#"@approval("required") permit (principal is Agent, action == Action::"act", resource);"#,
+        )
+        .await;
     let mut details = Vec::new();
     for _ in 0..2 {
         assert_eq!(refused(world.token(&form, None).await), "400 invalid_request approval_required");
@@ -547,6 +635,12 @@ async fn malformed_requests_are_refused_before_anything_else() {
     assert_eq!(ask(vec![b'a'; 70_000], form).await, "400 invalid_request malformed_form");
     assert_eq!(ask(b"{}".to_vec(), "application/json").await, "400 invalid_request malformed_form");
     assert_eq!(ask(Vec::new(), form).await, "400 invalid_request parameter_missing");
-    assert_eq!(ask(b"grant_type=password".to_vec(), form).await, "400 unsupported_grant_type grant_type_unsupported");
-    assert_eq!(ask(b"grant_type=client_credentials".to_vec(), form).await, "400 unsupported_grant_type grant_type_unsupported");
+    assert_eq!(
+        ask(b"grant_type=password".to_vec(), form).await,
+        "400 unsupported_grant_type grant_type_unsupported"
+    );
+    assert_eq!(
+        ask(b"grant_type=client_credentials".to_vec(), form).await,
+        "400 unsupported_grant_type grant_type_unsupported"
+    );
 }

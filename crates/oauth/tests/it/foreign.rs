@@ -25,7 +25,8 @@ pub(crate) struct Abroad {
 impl Abroad {
     pub(crate) async fn new(scope: SubjectScope) -> Self {
         let idp = HostileIssuer::start();
-        let mut dana = story::person("dana", vec![story::permission("crm", "read:cases write:case_comments")]);
+        let mut dana =
+            story::person("dana", vec![story::permission("crm", "read:cases write:case_comments")]);
         dana.id = Person { iss: idp.issuer(), sub: "user-7".to_owned() };
         let world = World::with_entries(vec![
             Entry::Issuer(story::trusted_issuer(idp.issuer(), scope)),
@@ -130,7 +131,11 @@ async fn an_issuer_that_only_says_who_may_write_anything_into_scope() {
         let key = identity.idp.key();
         key.sign_raw(&json!({"alg": "ES256", "typ": "at+jwt", "kid": key.key_id()}).to_string(), &claims)
     };
-    assert_eq!(identity.ask(&doubled).await, refused_token, "a doubled member makes the whole document ambiguous (RFC 7519 section 4)");
+    assert_eq!(
+        identity.ask(&doubled).await,
+        refused_token,
+        "a doubled member makes the whole document ambiguous (RFC 7519 section 4)"
+    );
 }
 
 #[tokio::test]
@@ -148,7 +153,10 @@ async fn what_is_no_access_token_for_us_is_refused() {
     );
     for claim in ["exp", "iat", "jti", "sub", "client_id", "aud"] {
         let error = abroad.error(&abroad.raw(|c| drop(c.as_object_mut().unwrap().remove(claim)))).await;
-        assert_eq!(error.description, format!("subject_token_refused: The subject token is refused: claim_missing: {claim}."));
+        assert_eq!(
+            error.description,
+            format!("subject_token_refused: The subject token is refused: claim_missing: {claim}.")
+        );
     }
     assert_eq!(
         abroad.ask(&abroad.raw(|c| c["aud"] = json!([ISSUER, "https://crm.acme.example"]))).await,
@@ -163,16 +171,30 @@ async fn what_is_no_access_token_for_us_is_refused() {
             json!({"alg": "ES256", "typ": "JWT", "kid": key.key_id()}),
             "typ: the header says JWT. An access token says typ at+jwt (RFC 9068).",
         ),
-        (json!({"alg": "ES256", "kid": key.key_id()}), "typ: the header has no typ. An access token says typ at+jwt (RFC 9068)."),
+        (
+            json!({"alg": "ES256", "kid": key.key_id()}),
+            "typ: the header has no typ. An access token says typ at+jwt (RFC 9068).",
+        ),
         (json!({"alg": "none", "typ": "at+jwt"}), &format!("alg: none {unfit}")),
         (json!({"alg": "HS256", "typ": "at+jwt", "kid": key.key_id()}), &format!("alg: HS256 {unfit}")),
-        (json!({"alg": "ES256", "typ": "at+jwt", "kid": key.key_id(), "crit": ["x"], "x": 1}), "header: the header has crit."),
+        (
+            json!({"alg": "ES256", "typ": "at+jwt", "kid": key.key_id(), "crit": ["x"], "x": 1}),
+            "header: the header has crit.",
+        ),
     ] {
         let error = abroad.error(&key.sign_raw(&header.to_string(), &claims)).await;
         assert_eq!(shown(&error), refused_token, "{header}");
-        assert_eq!(error.description, format!("subject_token_refused: The subject token is refused: {says}"), "{header}");
+        assert_eq!(
+            error.description,
+            format!("subject_token_refused: The subject token is refused: {says}"),
+            "{header}"
+        );
     }
-    let ours = with(abroad.form(&abroad.idp.sign(&abroad.terms())), "subject_token_type", "urn:ietf:params:oauth:token-type:access_token");
+    let ours = with(
+        abroad.form(&abroad.idp.sign(&abroad.terms())),
+        "subject_token_type",
+        "urn:ietf:params:oauth:token-type:access_token",
+    );
     let error = abroad.world.token(&ours, None).await.unwrap_err();
     assert_eq!(shown(&error), refused_token, "labelled as ours");
     assert!(error.description.contains(JWT), "{error}");
@@ -189,7 +211,11 @@ async fn a_token_with_another_audience_is_refused_with_the_one_that_is_declared(
         let token = abroad.raw(|c| c["aud"] = aud.clone());
         let error = abroad.error(&token).await;
         assert_eq!(shown(&error), "400 invalid_request subject_not_for_presenter");
-        assert!(error.description.contains("must be api://mandate.") && error.description.contains("other_audiences"), "{error}");
+        assert!(
+            error.description.contains("must be api://mandate.")
+                && error.description.contains("other_audiences"),
+            "{error}"
+        );
         // Only to those who have proven that they are a client.
         let stranger = with(abroad.form(&token), "client_assertion", "e30.e30.e30");
         let error = abroad.world.token(&stranger, None).await.unwrap_err();
@@ -222,9 +248,21 @@ async fn may_act_names_who_and_everybody_else_is_refused() {
     let agent = story::spiffe_id("support-agent");
     assert_eq!(abroad.ask(&with_may_act(&agent, Some(ISSUER))).await, "ok");
     let mismatch = "400 invalid_request may_act_mismatch";
-    assert_eq!(abroad.ask(&with_may_act(&story::spiffe_id("research-agent"), Some(ISSUER))).await, mismatch, "though it is in aud");
-    assert_eq!(abroad.ask(&with_may_act(&agent, Some("https://other.example"))).await, mismatch, "same sub, another iss");
-    assert_eq!(abroad.ask(&with_may_act(&agent, None)).await, mismatch, "without iss it is the issuer's namespace");
+    assert_eq!(
+        abroad.ask(&with_may_act(&story::spiffe_id("research-agent"), Some(ISSUER))).await,
+        mismatch,
+        "though it is in aud"
+    );
+    assert_eq!(
+        abroad.ask(&with_may_act(&agent, Some("https://other.example"))).await,
+        mismatch,
+        "same sub, another iss"
+    );
+    assert_eq!(
+        abroad.ask(&with_may_act(&agent, None)).await,
+        mismatch,
+        "without iss it is the issuer's namespace"
+    );
     assert_eq!(abroad.ask(&with_may_act(&format!("{agent}/x"), Some(ISSUER))).await, mismatch);
 }
 
@@ -236,7 +274,11 @@ async fn a_depth_bomb_is_refused_by_the_parser() {
         for n in 1..depth {
             act = json!({"sub": format!("x{n}"), "iss": "https://login.example", "act": act});
         }
-        assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = act)).await, "400 invalid_request subject_token_refused", "{depth}");
+        assert_eq!(
+            abroad.ask(&abroad.raw(|c| c["act"] = act)).await,
+            "400 invalid_request subject_token_refused",
+            "{depth}"
+        );
     }
     let actor = |n: u32| json!({"sub": format!("x{n}"), "iss": "https://login.example"});
     let mut four = actor(0);
@@ -264,15 +306,27 @@ async fn a_rotated_out_key_is_dead_and_the_new_one_is_found() {
     let new = abroad.idp.sign(&abroad.terms());
     abroad.world.clock.advance(Duration::from_secs(10));
     let error = abroad.error(&new).await;
-    assert_eq!(shown(&error), "503 temporarily_unavailable issuer_key_unknown", "within the pause no second fetch");
+    assert_eq!(
+        shown(&error),
+        "503 temporarily_unavailable issuer_key_unknown",
+        "within the pause no second fetch"
+    );
     assert_eq!(error.retry_after, Some(20), "when the pause is over");
     assert_eq!(abroad.idp.jwks_served(), 1);
     abroad.world.clock.advance(Duration::from_secs(20));
     assert_eq!(abroad.ask(&new).await, "ok");
-    assert_eq!(abroad.ask(&old).await, "503 temporarily_unavailable issuer_key_unknown", "a remembered signature dies with its key");
+    assert_eq!(
+        abroad.ask(&old).await,
+        "503 temporarily_unavailable issuer_key_unknown",
+        "a remembered signature dies with its key"
+    );
     assert_eq!(abroad.idp.jwks_served(), 2, "an unknown kid fetches at most once in a while");
     abroad.world.clock.advance(mandate_oauth::foreign::REFETCH_PAUSE);
-    assert_eq!(abroad.ask(&old).await, "400 invalid_request subject_token_refused", "fetched for this very token, and not there");
+    assert_eq!(
+        abroad.ask(&old).await,
+        "400 invalid_request subject_token_refused",
+        "fetched for this very token, and not there"
+    );
     assert_eq!(abroad.idp.jwks_served(), 3);
 }
 
@@ -297,13 +351,17 @@ async fn keys_never_come_from_the_token_nor_from_another_issuer() {
         assert_eq!(abroad.ask(&token).await, "400 invalid_request subject_token_refused", "{header}");
     }
     assert_eq!(other.jwks_served(), 0);
-    // Both issuers are trusted and publish the same kid: each token is verified with its own issuer's keys alone.
+    // Both issuers are trusted and publish the same kid: each token is verified with its own issuer's keys
+    // alone.
     abroad.world.apply(Entry::Issuer(story::trusted_issuer(other.issuer(), SubjectScope::Token))).await;
     let kid = abroad.idp.key().key_id().to_owned();
     let renamed = other.key().jwks().replace(other.key().key_id(), &kid);
     other.serve_jwks(Some(&renamed));
     let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": kid}).to_string();
-    assert_eq!(abroad.ask(&stranger.sign_raw(&header, &claims)).await, "400 invalid_request subject_token_refused");
+    assert_eq!(
+        abroad.ask(&stranger.sign_raw(&header, &claims)).await,
+        "400 invalid_request subject_token_refused"
+    );
 }
 
 #[tokio::test]
@@ -363,7 +421,11 @@ async fn a_foreign_token_is_taken_for_an_hour_after_its_issue_however_long_it_li
     abroad.world.clock.advance(Duration::from_secs(3599));
     abroad.svid = abroad.world.svid("support-agent").await;
     let mandate = payload(&exposed(&abroad.world.token(&abroad.form(&token), None).await.unwrap()));
-    assert_eq!(mandate["exp"].as_u64(), Some(terms.issued.secs() + 3600), "nor does a token from it live longer");
+    assert_eq!(
+        mandate["exp"].as_u64(),
+        Some(terms.issued.secs() + 3600),
+        "nor does a token from it live longer"
+    );
     abroad.world.clock.advance(Duration::from_secs(1));
     assert_eq!(abroad.ask(&token).await, "400 invalid_request subject_expired");
 }
@@ -393,12 +455,22 @@ async fn another_issuer_cannot_say_that_an_agent_of_ours_has_acted() {
     let abroad = Abroad::new(SubjectScope::Token).await;
     for name in ["support-agent", "research-agent"] {
         let act = json!({"sub": story::spiffe_id(name), "iss": ISSUER});
-        assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = act.clone())).await, "400 invalid_request chain_not_theirs");
+        assert_eq!(
+            abroad.ask(&abroad.raw(|c| c["act"] = act.clone())).await,
+            "400 invalid_request chain_not_theirs"
+        );
         let nested = json!({"sub": "portal", "iss": abroad.idp.issuer(), "act": act});
-        assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = nested)).await, "400 invalid_request chain_not_theirs");
+        assert_eq!(
+            abroad.ask(&abroad.raw(|c| c["act"] = nested)).await,
+            "400 invalid_request chain_not_theirs"
+        );
     }
     let third = json!({"sub": "batch", "iss": "https://third.example"});
-    assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = third.clone())).await, "400 invalid_request chain_not_theirs", "hearsay");
+    assert_eq!(
+        abroad.ask(&abroad.raw(|c| c["act"] = third.clone())).await,
+        "400 invalid_request chain_not_theirs",
+        "hearsay"
+    );
     let nested = json!({"sub": "portal", "iss": abroad.idp.issuer(), "act": third});
     assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = nested)).await, "400 invalid_request chain_not_theirs");
 }
@@ -407,16 +479,30 @@ async fn another_issuer_cannot_say_that_an_agent_of_ours_has_acted() {
 async fn another_issuer_cannot_name_an_actor_of_its_own_as_our_agents_are_named() {
     let abroad = Abroad::new(SubjectScope::Token).await;
     let issuer = abroad.idp.issuer();
-    for sub in [story::spiffe_id("research-agent"), story::spiffe_id("nobody"), story::spiffe_id("research-agent").to_uppercase()] {
+    for sub in [
+        story::spiffe_id("research-agent"),
+        story::spiffe_id("nobody"),
+        story::spiffe_id("research-agent").to_uppercase(),
+    ] {
         let theirs = json!({"sub": sub, "iss": issuer});
         let error = abroad.error(&abroad.raw(|c| c["act"] = theirs.clone())).await;
-        assert_eq!(shown(&error), "400 invalid_request chain_not_theirs", "a reader of act.act.sub alone would see our agent: {sub}");
+        assert_eq!(
+            shown(&error),
+            "400 invalid_request chain_not_theirs",
+            "a reader of act.act.sub alone would see our agent: {sub}"
+        );
         assert!(error.description.contains("SPIFFE ID of this trust domain"), "{error}");
         let nested = json!({"sub": "portal", "iss": issuer, "act": theirs});
-        assert_eq!(abroad.ask(&abroad.raw(|c| c["act"] = nested)).await, "400 invalid_request chain_not_theirs", "{sub}");
+        assert_eq!(
+            abroad.ask(&abroad.raw(|c| c["act"] = nested)).await,
+            "400 invalid_request chain_not_theirs",
+            "{sub}"
+        );
     }
     let elsewhere = json!({"sub": "spiffe://login.example/agent/research-agent", "iss": issuer});
-    let mandate = exposed(&abroad.world.token(&abroad.form(&abroad.raw(|c| c["act"] = elsewhere.clone())), None).await.unwrap());
+    let mandate = exposed(
+        &abroad.world.token(&abroad.form(&abroad.raw(|c| c["act"] = elsewhere.clone())), None).await.unwrap(),
+    );
     assert_eq!(payload(&mandate)["act"]["act"], elsewhere, "in a trust domain of theirs");
 }
 
@@ -427,7 +513,10 @@ async fn a_token_lives_whose_history_has_an_actor_that_only_another_issuer_knows
     let token = abroad.raw(|c| c["act"] = theirs.clone());
     let mandate = exposed(&abroad.world.token(&abroad.form(&token), None).await.unwrap());
     assert_eq!(payload(&mandate)["act"]["act"], theirs);
-    assert!(abroad.world.engine.living_token(&mandate).is_some(), "our registry does not say which actors of theirs are active");
+    assert!(
+        abroad.world.engine.living_token(&mandate).is_some(),
+        "our registry does not say which actors of theirs are active"
+    );
 }
 
 #[tokio::test]
@@ -477,7 +566,10 @@ async fn the_same_sub_at_two_issuers_is_two_people_for_every_reader_of_our_token
 #[tokio::test]
 async fn an_actor_that_another_issuer_names_like_our_client_does_not_hide_the_client_from_a_revocation() {
     let idp = HostileIssuer::start();
-    let mut dana = story::person("dana", vec![story::permission("crm", "read:cases"), story::permission("research", "read:cases")]);
+    let mut dana = story::person(
+        "dana",
+        vec![story::permission("crm", "read:cases"), story::permission("research", "read:cases")],
+    );
     dana.id = Person { iss: idp.issuer(), sub: "user-7".to_owned() };
     let world = World::with_entries(vec![
         Entry::Issuer(story::trusted_issuer(idp.issuer(), SubjectScope::Token)),
@@ -489,11 +581,13 @@ async fn an_actor_that_another_issuer_names_like_our_client_does_not_hide_the_cl
     let abroad = Abroad { world, idp, svid };
     let world = &abroad.world;
     let token = abroad.raw(|c| c["act"] = json!({"sub": "desk-app", "iss": abroad.idp.issuer()}));
-    let first = with(world.app_exchange(&abroad.svid, &token, RESEARCH, "read:cases"), "subject_token_type", JWT);
+    let first =
+        with(world.app_exchange(&abroad.svid, &token, RESEARCH, "read:cases"), "subject_token_type", JWT);
     let first = exposed(&world.token(&first, Some(&world.desk_app())).await.unwrap());
     assert_eq!(payload(&first)["client_id"], "desk-app");
     let hop = world.svid("research-agent").await;
-    let second = exposed(&world.token(&world.agent_exchange(&hop, &first, CRM, "read:cases"), None).await.unwrap());
+    let second =
+        exposed(&world.token(&world.agent_exchange(&hop, &first, CRM, "read:cases"), None).await.unwrap());
     assert_eq!(payload(&second)["lineage"]["clients"], json!(["desk-app"]));
     world.cut(CutTarget::Client("desk-app".parse().unwrap()));
     assert!(world.engine.living_token(&first).is_none());
@@ -524,7 +618,8 @@ async fn an_issuer_with_an_authority_of_its_own_is_reached_with_that_alone() {
         let name = ca.in_front_of(&idp).await;
         let mut dana = story::person("dana", vec![story::permission("crm", "read:cases")]);
         dana.id = Person { iss: name.clone(), sub: "user-7".to_owned() };
-        let issuer = TrustedIssuer { ca: trusted, ..story::trusted_issuer(name.clone(), SubjectScope::Token) };
+        let issuer =
+            TrustedIssuer { ca: trusted, ..story::trusted_issuer(name.clone(), SubjectScope::Token) };
         let world = World::with_entries(vec![
             Entry::Issuer(issuer),
             Entry::Person(dana),
@@ -550,7 +645,8 @@ async fn an_issuer_with_an_authority_of_its_own_is_reached_with_that_alone() {
         let error = abroad.error(&token).await;
         assert_eq!(shown(&error), "503 temporarily_unavailable issuer_unavailable");
         // A bare machine has no certificate authorities at all.
-        let why = ["invalid peer certificate", "CA certificates"].iter().any(|why| error.private.contains(why));
+        let why =
+            ["invalid peer certificate", "CA certificates"].iter().any(|why| error.private.contains(why));
         let named = error.private.contains(name.as_str()) && why;
         assert!(named, "issuer, address and the reason: {}", error.private);
     }
@@ -574,12 +670,22 @@ async fn the_proxy_of_an_issuer_is_used_but_never_for_one_on_loopback() {
     let asked = std::thread::spawn(move || proxy.accept().map(drop).is_ok());
     let name: mandate_core::Issuer = "https://login.example".parse().unwrap();
     let ca = Some(PrivateCa::generate().pem());
-    let issuer = TrustedIssuer { proxy: Some(url.clone()), ca, ..story::trusted_issuer(name.clone(), SubjectScope::Token) };
-    let elsewhere = Abroad { world: World::with_entries(vec![Entry::Issuer(issuer)]), ..Abroad::new(SubjectScope::Token).await };
+    let issuer = TrustedIssuer {
+        proxy: Some(url.clone()),
+        ca,
+        ..story::trusted_issuer(name.clone(), SubjectScope::Token)
+    };
+    let elsewhere = Abroad {
+        world: World::with_entries(vec![Entry::Issuer(issuer)]),
+        ..Abroad::new(SubjectScope::Token).await
+    };
     let svid = elsewhere.world.svid("support-agent").await;
     let elsewhere = Abroad { svid, ..elsewhere };
     let mut terms = elsewhere.terms();
     (terms.issuer, terms.subject.iss) = (name.clone(), name);
-    assert_eq!(shown(&elsewhere.error(&elsewhere.idp.sign(&terms)).await), "503 temporarily_unavailable issuer_unavailable");
+    assert_eq!(
+        shown(&elsewhere.error(&elsewhere.idp.sign(&terms)).await),
+        "503 temporarily_unavailable issuer_unavailable"
+    );
     assert!(asked.join().unwrap());
 }

@@ -6,7 +6,8 @@ use mandate_oauth::parameter::{Elsewhere, Presence};
 use mandate_testkit::story::CRM;
 use mandate_testkit::world::{ACCESS_TOKEN, Pairs, World, pairs, with, without};
 
-/// A request of this grant with each of its parameters, and the header of its client. It is answered with a token.
+/// A request of this grant with each of its parameters, and the header of its client. It is answered with a
+/// token.
 async fn complete(world: &World, grant: &Grant) -> (Pairs, Option<String>) {
     match grant.name() {
         GrantType::AuthorizationCode => {
@@ -14,7 +15,8 @@ async fn complete(world: &World, grant: &Grant) -> (Pairs, Option<String>) {
             (with(world.redemption("support-app", &code), "resource", CRM), None)
         }
         GrantType::TokenExchange => {
-            let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+            let (svid, subject) =
+                (world.svid("support-agent").await, world.person_token("riley", None, None).await);
             let form = world.app_exchange(&svid, &subject, CRM, "read:cases");
             (with(with(form, "audience", CRM), "requested_token_type", ACCESS_TOKEN), Some(world.desk_app()))
         }
@@ -55,7 +57,9 @@ async fn a_parameter_is_missed_if_its_row_says_so_and_only_then() {
         for row in grant.parameters() {
             let said = said_without(&world, grant, row.parameter).await;
             match row.presence {
-                Presence::Required | Presence::With(_) => assert_eq!(said, Some(missing(row.parameter)), "{grant:?}"),
+                Presence::Required | Presence::With(_) => {
+                    assert_eq!(said, Some(missing(row.parameter)), "{grant:?}")
+                }
                 Presence::Optional => assert_ne!(said, Some(missing(row.parameter)), "{grant:?}"),
             }
         }
@@ -88,7 +92,9 @@ async fn what_belongs_to_another_grant_is_ignored_or_refused_as_its_row_says() {
                 let answer = world.token(&with(form, row.parameter.as_str(), value), header.as_deref()).await;
                 match row.elsewhere {
                     Elsewhere::Ignored => assert!(answer.is_ok(), "{row:?} at {grant:?}: {answer:?}"),
-                    Elsewhere::Refused => assert_eq!(answer.unwrap_err().description, misplaced(row.parameter), "{grant:?}"),
+                    Elsewhere::Refused => {
+                        assert_eq!(answer.unwrap_err().description, misplaced(row.parameter), "{grant:?}")
+                    }
                 }
             }
         }
@@ -101,5 +107,8 @@ async fn what_is_offered_is_said_in_the_metadata_and_to_a_caller_who_asks_for_so
     let names = TABLE.map(|grant| grant.name().as_str());
     assert_eq!(world.engine.metadata()["grant_types_supported"], serde_json::json!(names));
     let error = world.token(&pairs(&[("grant_type", "refresh_token")]), None).await.unwrap_err();
-    assert_eq!(error.description, format!("grant_type_unsupported: grant_type must be {}.", names.join(" or ")));
+    assert_eq!(
+        error.description,
+        format!("grant_type_unsupported: grant_type must be {}.", names.join(" or "))
+    );
 }

@@ -1,5 +1,5 @@
-//! Another program holds the database: every way to a token is refused in time, with when to try again, and works again
-//! afterwards by itself.
+//! Another program holds the database: every way to a token is refused in time, with when to try again, and
+//! works again afterwards by itself.
 
 use std::time::{Duration, Instant};
 
@@ -46,7 +46,8 @@ async fn every_request_is_refused_in_time_and_works_again_when_the_database_is_f
         let held = world.hold_database();
         for step in 0..5 {
             let begun = Instant::now();
-            let what = ["an exchange", "a refused exchange", "a code", "a client assertion", "a revocation"][(first + step) % 5];
+            let what = ["an exchange", "a refused exchange", "a code", "a client assertion", "a revocation"]
+                [(first + step) % 5];
             match what {
                 "an exchange" => unavailable(world.token(&exchange, None).await, what),
                 "a refused exchange" => unavailable(world.token(&denied, None).await, what),
@@ -71,8 +72,11 @@ async fn many_at_once_are_refused_in_time_too() {
     let mut asking = tokio::task::JoinSet::new();
     for n in 0..40 {
         let world = std::sync::Arc::clone(&world);
-        let form =
-            if n % 2 == 0 { world.agent_exchange(&svid, &subject, CRM, "read:cases") } else { by_assertion(&world, &svid, &subject) };
+        let form = if n % 2 == 0 {
+            world.agent_exchange(&svid, &subject, CRM, "read:cases")
+        } else {
+            by_assertion(&world, &svid, &subject)
+        };
         asking.spawn(async move {
             let begun = Instant::now();
             unavailable(world.token(&form, None).await, "one of many");

@@ -13,7 +13,8 @@ fn of(token: &str) -> Pairs {
 }
 
 async fn by_agent(world: &World, agent: &str, token: &str) -> Value {
-    let form = with(of(token), "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe");
+    let form =
+        with(of(token), "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe");
     world.introspect(&with(form, "client_assertion", &world.svid(agent).await), None).await.unwrap()
 }
 
@@ -29,7 +30,8 @@ async fn the_answer_is_the_signed_token_claim_for_claim() {
     // Wider rights since then do not change what an old token says.
     let widen = |entry: &mut Entry| {
         if let Entry::Agent(agent) = entry {
-            agent.ceiling = vec![story::permission("crm", "read:cases write:case_comments write:opportunities")];
+            agent.ceiling =
+                vec![story::permission("crm", "read:cases write:case_comments write:opportunities")];
             agent.ceiling.push(story::permission("research", "read:cases"));
             agent.ceiling.push(story::permission("archive", "read:cases"));
             agent.purpose = "another purpose".to_owned();
@@ -44,12 +46,24 @@ async fn a_resource_may_introspect_what_is_addressed_to_it_and_only_that() {
     let world = World::story();
     let token = world.mandate().await;
     let inactive = json!({"active": false});
-    assert_eq!(world.introspect(&of(&token), Some(&world.desk_app())).await.unwrap(), inactive, "neither its token nor its resource");
+    assert_eq!(
+        world.introspect(&of(&token), Some(&world.desk_app())).await.unwrap(),
+        inactive,
+        "neither its token nor its resource"
+    );
     assert_eq!(by_agent(&world, "research-agent", &token).await, inactive);
-    assert_eq!(by_agent(&world, "support-agent", &token).await["active"], true, "the client it was issued to");
+    assert_eq!(
+        by_agent(&world, "support-agent", &token).await["active"],
+        true,
+        "the client it was issued to"
+    );
 
     let person = world.person_token("riley", Some(RESEARCH), None).await;
-    assert_eq!(by_agent(&world, "research-agent", &person).await["active"], true, "the agent that serves the resource");
+    assert_eq!(
+        by_agent(&world, "research-agent", &person).await["active"],
+        true,
+        "the agent that serves the resource"
+    );
     assert_eq!(by_agent(&world, "archive-agent", &person).await, inactive);
     assert_eq!(world.introspect(&of(&person), Some(&world.crm_api())).await.unwrap(), inactive);
 }
@@ -63,7 +77,10 @@ async fn nobody_introspects_anonymously() {
         async move { shown(&world.introspect(&form, header.as_deref()).await.unwrap_err()) }
     };
     assert_eq!(asked(of(&token), None).await, "401 invalid_client client_authentication_missing");
-    assert_eq!(asked(with(of(&token), "client_id", "support-app"), None).await, "401 invalid_client client_authentication_missing");
+    assert_eq!(
+        asked(with(of(&token), "client_id", "support-app"), None).await,
+        "401 invalid_client client_authentication_missing"
+    );
     let wrong = mandate_testkit::world::basic("crm-api", "wrong");
     assert_eq!(asked(of(&token), Some(wrong)).await, "401 invalid_client client_authentication_failed");
     assert_eq!(asked(Vec::new(), Some(world.crm_api())).await, "400 invalid_request parameter_missing");
@@ -111,7 +128,10 @@ async fn a_token_that_was_cut_by_its_id_is_inactive() {
     let world = World::story();
     let token = world.mandate().await;
     world.cut(CutTarget::Token(payload(&token)["jti"].as_str().unwrap().parse().unwrap()));
-    assert_eq!(world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap(), json!({"active": false}));
+    assert_eq!(
+        world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap(),
+        json!({"active": false})
+    );
     assert!(world.engine.living_token(&token).is_none());
     assert!(world.engine.living_token(&world.person_token("riley", None, None).await).is_some());
 }
@@ -127,7 +147,8 @@ async fn a_stopped_agent_learns_nothing() {
         }
     };
     world.change(Kind::Agent, "research-agent", set).await;
-    let form = with(of(&token), "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe");
+    let form =
+        with(of(&token), "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe");
     let error = world.introspect(&with(form, "client_assertion", &svid), None).await.unwrap_err();
     assert_eq!(shown(&error), "401 invalid_client client_authentication_failed");
 }

@@ -10,7 +10,14 @@ use mandate_testkit::story::{self, CRM, ISSUER, PASSWORD};
 use mandate_testkit::world::{World, encode, parameter};
 
 async fn request(world: &World) -> AuthorizationRequest {
-    world.engine.authorize(encode(&world.authorization("support-app", Some(CRM), None)).as_bytes(), RequestSource::Other).await.unwrap()
+    world
+        .engine
+        .authorize(
+            encode(&world.authorization("support-app", Some(CRM), None)).as_bytes(),
+            RequestSource::Other,
+        )
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -41,9 +48,13 @@ async fn unknown_disabled_foreign_and_wrong_all_answer_the_same() {
     world.apply(Entry::Issuer(story::trusted_issuer(foreign.id.iss.clone(), SubjectScope::Token))).await;
     world.apply(Entry::Person(foreign)).await;
     // Even with a password in the store, from when they were of the directory.
-    let phc = Secret::new(mandate_oauth::password::hash(&Secret::new(PASSWORD), &mandate_core::SystemEntropy).unwrap());
+    let phc = Secret::new(
+        mandate_oauth::password::hash(&Secret::new(PASSWORD), &mandate_core::SystemEntropy).unwrap(),
+    );
     let set = |tx: &mandate_store::Tx<'_>| {
-        ["gone", "foreign"].iter().try_for_each(|name| mandate_store::secrets::set_password(tx, &name.parse().unwrap(), &phc))
+        ["gone", "foreign"]
+            .iter()
+            .try_for_each(|name| mandate_store::secrets::set_password(tx, &name.parse().unwrap(), &phc))
     };
     world.store.transact_blocking("passwords", set).unwrap();
     let request = request(&world).await;
@@ -77,7 +88,9 @@ async fn guessing_is_slowed_by_name_known_or_not() {
     for name in ["riley", "nobody"] {
         let mut paused = None;
         for _ in 0..7 {
-            if let Err(LoginRefusal::Paused(pause, _)) = world.engine.log_in(&request, name, Secret::new("wrong")).await {
+            if let Err(LoginRefusal::Paused(pause, _)) =
+                world.engine.log_in(&request, name, Secret::new("wrong")).await
+            {
                 paused = Some(pause);
                 break;
             }
@@ -85,7 +98,10 @@ async fn guessing_is_slowed_by_name_known_or_not() {
         assert!(paused.is_some(), "{name}");
     }
     // The right password is not heard during the pause, and is afterwards.
-    assert!(matches!(world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await, Err(LoginRefusal::Paused(..))));
+    assert!(matches!(
+        world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await,
+        Err(LoginRefusal::Paused(..))
+    ));
     assert!(world.engine.log_in(&request, "casey", Secret::new("wrong")).await.is_err());
     world.clock.advance(Duration::from_secs(2));
     assert!(world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await.is_ok());
@@ -97,10 +113,18 @@ async fn what_was_typed_as_a_name_goes_into_the_log_only_if_it_is_one() {
     let request = request(&world).await;
     assert!(world.engine.log_in(&request, "my-secret-password", Secret::new("riley")).await.is_err());
     let all = world.records(&Query::default());
-    assert!(all.iter().all(|record| !format!("{record:?}").contains("my-secret-password")), "people type passwords there");
+    assert!(
+        all.iter().all(|record| !format!("{record:?}").contains("my-secret-password")),
+        "people type passwords there"
+    );
     assert!(world.engine.log_in(&request, "riley", Secret::new("wrong")).await.is_err());
-    let on_riley = Query { person: Some("riley".into()), outcome: Some(Outcome::Refused), ..Query::default() };
-    assert_eq!(world.records(&on_riley).len(), 1, "a query for a person shows the refused logins under their name");
+    let on_riley =
+        Query { person: Some("riley".into()), outcome: Some(Outcome::Refused), ..Query::default() };
+    assert_eq!(
+        world.records(&on_riley).len(),
+        1,
+        "a query for a person shows the refused logins under their name"
+    );
 }
 
 #[tokio::test]
@@ -111,7 +135,8 @@ async fn strangers_who_guess_at_a_name_never_lock_out_a_browser_the_person_has_u
     let guess = async |browser: Option<&str>, name: &str| {
         let mut paused = false;
         for _ in 0..10 {
-            let outcome = world.engine.log_in_from(Visitor { browser }, &request, name, Secret::new("wrong")).await;
+            let outcome =
+                world.engine.log_in_from(Visitor { browser }, &request, name, Secret::new("wrong")).await;
             paused |= matches!(outcome, Err(LoginRefusal::Paused(..)));
         }
         paused
@@ -121,11 +146,17 @@ async fn strangers_who_guess_at_a_name_never_lock_out_a_browser_the_person_has_u
     let again = world.engine.log_in_from(known, &request, "riley", Secret::new(PASSWORD)).await.unwrap();
     assert_eq!(again.browser(), first.browser(), "the same browser stays one");
     let elsewhere = world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await;
-    assert!(matches!(elsewhere, Err(LoginRefusal::Paused(..))), "a success at home does not free the name for strangers");
+    assert!(
+        matches!(elsewhere, Err(LoginRefusal::Paused(..))),
+        "a success at home does not free the name for strangers"
+    );
     assert!(guess(known.browser, "riley").await, "guesses from the known browser are slowed as well");
     assert!(
         guess(known.browser, "casey").await
-            && matches!(world.engine.log_in(&request, "casey", Secret::new(PASSWORD)).await, Err(LoginRefusal::Paused(..))),
+            && matches!(
+                world.engine.log_in(&request, "casey", Secret::new(PASSWORD)).await,
+                Err(LoginRefusal::Paused(..))
+            ),
         "for another name the browser is a stranger's"
     );
 }
@@ -152,7 +183,10 @@ async fn a_person_without_the_right_gets_no_code() {
         }
     };
     world.change(Kind::Person, "riley", disable).await;
-    assert!(matches!(world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await, Err(LoginRefusal::Wrong(_))));
+    assert!(matches!(
+        world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await,
+        Err(LoginRefusal::Wrong(_))
+    ));
 }
 
 #[tokio::test]

@@ -1,6 +1,11 @@
 //! The engine against a real store, authority and audit log. Test names say which attack is refused.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "the helpers of tests fail as tests do")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests fail as tests do"
+)]
 
 mod audit_trail;
 mod chain;

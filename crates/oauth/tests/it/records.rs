@@ -1,4 +1,5 @@
-//! How long the records are that strangers can have written, whatever they send: bounds hold for what JSON makes of it.
+//! How long the records are that strangers can have written, whatever they send: bounds hold for what JSON
+//! makes of it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,7 +10,8 @@ use mandate_testkit::story::{self, CRM};
 use mandate_testkit::world::{JWT, Pairs, Post, World, encode, pairs, with, without};
 use serde_json::{Value, json};
 
-/// The most bytes of a text that a stranger asked for, between the quotes of its JSON; and the same for who is known.
+/// The most bytes of a text that a stranger asked for, between the quotes of its JSON; and the same for who
+/// is known.
 const ASKED: (usize, usize) = (128, 512);
 /// The most bytes of the sentence in the record of a stranger's refusal.
 const DETAIL: usize = 384;
@@ -18,8 +20,10 @@ const STRANGERS_LEAF: usize = 1536;
 /// The most bytes of a whole refusal of who is known.
 const LEAF: usize = 4096;
 
-/// Characters that JSON escapes or that take several bytes; those without control characters can be in a form.
-const IN_FORMS: [&str; 8] = ["\"", "\\", "\u{2028}", "\u{80}", "é", "語", "\u{1f600}", "a\"é\\\u{2029}\u{1f600}"];
+/// Characters that JSON escapes or that take several bytes; those without control characters can be in a
+/// form.
+const IN_FORMS: [&str; 8] =
+    ["\"", "\\", "\u{2028}", "\u{80}", "é", "語", "\u{1f600}", "a\"é\\\u{2029}\u{1f600}"];
 /// The rest can be in the claims of a token that nobody verified.
 const IN_CLAIMS: [&str; 6] = ["\u{0}", "\n", "\u{8}", "\u{1b}", "\u{7f}", "a\u{1f}\"\\\r"];
 
@@ -79,17 +83,27 @@ async fn what_a_stranger_sends_in_a_form_is_cut_by_what_it_takes_in_a_record() {
         let actor = unsigned(&text.repeat(600 / text.len()));
         let form = full_of(text, &actor);
         let by_secret = with(form.clone(), "client_secret", &text.repeat(100));
-        let assertion =
-            pairs(&[("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"), ("client_assertion", &actor)]);
+        let assertion = pairs(&[
+            ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+            ("client_assertion", &actor),
+        ]);
         let by_assertion = [without(form.clone(), "client_id"), assertion].concat();
-        for (how, form) in [("no credential", &form), ("a secret", &by_secret), ("an assertion", &by_assertion)] {
+        for (how, form) in
+            [("no credential", &form), ("a secret", &by_secret), ("an assertion", &by_assertion)]
+        {
             let body = encode(form);
             let what = format!("{text:?} {how}");
             assert!(world.engine.token(post(None, &body).request()).await.is_err(), "{what}");
             let record = newest_refusal(&world);
             is_bounded(&record, &what);
-            assert!(text.repeat(ASKED.0).starts_with(record.asked.resource().unwrap()), "{what}: its beginning");
-            assert!(encoded(record.asked.scope().unwrap()) > ASKED.0 - encoded(text).max(12), "{what}: as much as fits");
+            assert!(
+                text.repeat(ASKED.0).starts_with(record.asked.resource().unwrap()),
+                "{what}: its beginning"
+            );
+            assert!(
+                encoded(record.asked.scope().unwrap()) > ASKED.0 - encoded(text).max(12),
+                "{what}: as much as fits"
+            );
             assert!(world.engine.revoke(post(None, &body).request()).await.is_err(), "{what}");
             is_bounded(&newest_refusal(&world), &what);
             assert!(world.engine.introspect(post(None, &body).request()).await.is_err(), "{what}");
@@ -129,7 +143,11 @@ async fn what_a_token_that_nobody_verified_claims_is_cut_by_what_it_takes_in_a_r
         let record = newest_refusal(&world);
         assert_eq!((record.source.as_deref(), record.said().client), (None, Some("desk-app")), "{text:?}");
         for asked in [record.asked.scope(), record.asked.actor()].into_iter().flatten() {
-            assert!(encoded(asked) <= ASKED.1 && encoded(asked) > ASKED.1 - 12, "{text:?}: {} bytes", encoded(asked));
+            assert!(
+                encoded(asked) <= ASKED.1 && encoded(asked) > ASKED.1 - 12,
+                "{text:?}: {} bytes",
+                encoded(asked)
+            );
         }
         assert!(record.to_leaf().unwrap().len() <= LEAF, "{text:?}");
     }
@@ -141,7 +159,16 @@ async fn what_a_stranger_sends_to_the_authorization_endpoint_is_cut_by_what_it_t
         let world = World::story();
         let long = text.repeat(2000 / text.len());
         let good = world.authorization("support-app", Some(CRM), Some("read:cases"));
-        for name in ["client_id", "redirect_uri", "state", "scope", "resource", "response_type", "code_challenge", "request"] {
+        for name in [
+            "client_id",
+            "redirect_uri",
+            "state",
+            "scope",
+            "resource",
+            "response_type",
+            "code_challenge",
+            "request",
+        ] {
             let query = with(with(with(good.clone(), "resource", &long), "scope", &long), name, &long);
             let query = encode(&query);
             let source = RequestSource::of([192, 0, 2, 1].into());
@@ -159,12 +186,17 @@ async fn what_a_stranger_sends_to_the_authorization_endpoint_is_cut_by_what_it_t
 }
 
 #[tokio::test]
-async fn the_longest_client_id_that_can_be_registered_makes_no_record_of_a_stranger_longer_than_the_quota_knows() {
+async fn the_longest_client_id_that_can_be_registered_makes_no_record_of_a_stranger_longer_than_the_quota_knows()
+ {
     let id = "\"\\".repeat(1024);
     let client = story::client(&id, mandate_core::registry::ClientAuthentication::None, &[]);
     let world = World::with_entries(vec![mandate_core::registry::Entry::Client(client)]);
     let query = with(world.authorization(&id, Some(CRM), None), "response_type", "token");
     let before = world.log.strangers().summed();
     assert!(world.engine.authorize(encode(&query).as_bytes(), RequestSource::Other).await.is_err());
-    assert_eq!(world.log.strangers().summed(), before + 1, "a record that would be too long is counted instead");
+    assert_eq!(
+        world.log.strangers().summed(),
+        before + 1,
+        "a record that would be too long is counted instead"
+    );
 }

@@ -22,7 +22,8 @@ fn of(token: &str) -> Pairs {
 }
 
 async fn as_agent(world: &World, agent: &str, token: &str) -> Pairs {
-    let form = with(of(token), "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe");
+    let form =
+        with(of(token), "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe");
     with(form, "client_assertion", &world.svid(agent).await)
 }
 
@@ -48,13 +49,19 @@ async fn one_cut_reaches_every_descendant() {
     world.revoke(&as_agent(&world, "support-agent", &first).await, None).await.unwrap();
     assert_eq!(durable_cuts(&world), 1, "however many descend from it");
     for leaf in &leaves {
-        assert_eq!(world.introspect(&of(leaf), Some(&world.crm_api())).await.unwrap(), json!({"active": false}));
+        assert_eq!(
+            world.introspect(&of(leaf), Some(&world.crm_api())).await.unwrap(),
+            json!({"active": false})
+        );
         let form = world.agent_exchange(&world.svid("archive-agent").await, leaf, RESEARCH, "read:cases");
         assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_revoked");
     }
     // Its ancestor lives on.
     assert!(!hop(&world, "support-agent", &person, CRM).await.is_empty());
-    let record = world.records(&mandate_audit::Query { kind: Some(mandate_audit::Kind::Revoke), ..Default::default() }).pop().unwrap();
+    let record = world
+        .records(&mandate_audit::Query { kind: Some(mandate_audit::Kind::Revoke), ..Default::default() })
+        .pop()
+        .unwrap();
     assert_eq!(record.said().jti.unwrap().as_str(), payload(&first)["jti"].as_str().unwrap());
 }
 
@@ -64,10 +71,16 @@ async fn revocation_needs_a_client_that_proves_itself() {
     let token = world.mandate().await;
     // Naming a confidential client proves nothing, and an agent is no public client.
     for form in [of(&token), with(of(&token), "client_id", "desk-app")] {
-        assert_eq!(shown(&world.revoke(&form, None).await.unwrap_err()), "401 invalid_client client_authentication_missing");
+        assert_eq!(
+            shown(&world.revoke(&form, None).await.unwrap_err()),
+            "401 invalid_client client_authentication_missing"
+        );
     }
     let as_agent = with(of(&token), "client_id", &story::spiffe_id("support-agent"));
-    assert_eq!(shown(&world.revoke(&as_agent, None).await.unwrap_err()), "401 invalid_client client_authentication_failed");
+    assert_eq!(
+        shown(&world.revoke(&as_agent, None).await.unwrap_err()),
+        "401 invalid_client client_authentication_failed"
+    );
     assert_eq!(durable_cuts(&world), 0);
 }
 
@@ -77,12 +90,19 @@ async fn a_public_client_revokes_the_tokens_that_were_issued_to_it_and_no_others
     let own = world.person_token("riley", None, None).await;
     let mandate = hop(&world, "support-agent", &own, CRM).await;
     let form = |token: &str| with(of(token), "client_id", "support-app");
-    assert_eq!(shown(&world.revoke(&form(&mandate), None).await.unwrap_err()), "400 invalid_grant token_other_client");
+    assert_eq!(
+        shown(&world.revoke(&form(&mandate), None).await.unwrap_err()),
+        "400 invalid_grant token_other_client"
+    );
     assert_eq!(durable_cuts(&world), 0);
 
     world.revoke(&form(&own), None).await.unwrap();
     assert_eq!(durable_cuts(&world), 1);
-    assert_eq!(world.introspect(&of(&mandate), Some(&world.crm_api())).await.unwrap(), json!({"active": false}), "its descendant too");
+    assert_eq!(
+        world.introspect(&of(&mandate), Some(&world.crm_api())).await.unwrap(),
+        json!({"active": false}),
+        "its descendant too"
+    );
     let record = world.last_record();
     assert_eq!((record.kind, record.said().client), (mandate_audit::Kind::Revoke, Some("support-app")));
 }
@@ -104,7 +124,10 @@ async fn a_stranger_who_names_a_public_client_writes_no_record_with_what_changes
 async fn only_ones_own_tokens_can_be_revoked() {
     let world = World::story();
     let token = world.mandate().await;
-    assert_eq!(shown(&world.revoke(&of(&token), Some(&world.desk_app())).await.unwrap_err()), "400 invalid_grant token_other_client");
+    assert_eq!(
+        shown(&world.revoke(&of(&token), Some(&world.desk_app())).await.unwrap_err()),
+        "400 invalid_grant token_other_client"
+    );
     let form = as_agent(&world, "research-agent", &token).await;
     assert_eq!(shown(&world.revoke(&form, None).await.unwrap_err()), "400 invalid_grant token_other_client");
     assert_eq!(durable_cuts(&world), 0);
@@ -176,7 +199,11 @@ async fn an_agent_that_revokes_without_end_fills_no_verifier_and_loses_nothing_e
     assert_eq!(shown(&error), "503 temporarily_unavailable too_many_revocations");
     assert!(error.retry_after.is_some());
     assert_eq!((world.live.snapshot().revocations.len(), durable_cuts(&world)), (2000, 2000));
-    assert_eq!(world.introspect(&of(&spare), Some(&world.crm_api())).await.unwrap()["active"], true, "its other tokens live");
+    assert_eq!(
+        world.introspect(&of(&spare), Some(&world.crm_api())).await.unwrap()["active"],
+        true,
+        "its other tokens live"
+    );
     // Those that have ended make room.
     world.clock.advance(Duration::from_mins(11));
     let token = world.mandate().await;
@@ -220,7 +247,13 @@ async fn use_up_the_reserve(world: &World) {
     for bytes in [30_000, 1] {
         loop {
             let now = world.hybrid.now();
-            let mut record = Record::new(RecordId::generate(now, &SystemEntropy), now, AuditKind::Revoke, Outcome::Permitted, "ok");
+            let mut record = Record::new(
+                RecordId::generate(now, &SystemEntropy),
+                now,
+                AuditKind::Revoke,
+                Outcome::Permitted,
+                "ok",
+            );
             record.detail = Some("x".repeat(bytes));
             let target = CutTarget::Token(TokenId::generate(now, &SystemEntropy));
             let stop = Stop::of_cuts(record, vec![cut(target, now)]);
@@ -278,9 +311,15 @@ async fn a_cut_is_in_force_from_a_time_read_after_the_last_decision_without_it()
     let first = world.clock.now().plus(Duration::from_secs(5));
     let target = CutTarget::Agent(story::spiffe_id("support-agent"));
     let (_, _, mut feed) = world.live.subscribe_cuts();
-    let cuts = world.live.cut(vec![cut(target.clone(), world.clock.now())], &HybridClock::new(Arc::new(TickingClock::at(first)), first));
+    let cuts = world.live.cut(
+        vec![cut(target.clone(), world.clock.now())],
+        &HybridClock::new(Arc::new(TickingClock::at(first)), first),
+    );
     assert!(cuts[0].at > first, "the clock was read again once every decision saw the cut");
-    assert!(world.live.snapshot().revocations.has_cut_since(&target, cuts[0].at), "decisions read the same time");
+    assert!(
+        world.live.snapshot().revocations.has_cut_since(&target, cuts[0].at),
+        "decisions read the same time"
+    );
     assert_eq!(feed.try_recv().unwrap().cut, cuts[0], "and so do those who follow");
     assert!(feed.try_recv().is_err(), "once");
 }
@@ -292,12 +331,15 @@ async fn a_cut_on_a_client_reaches_what_agents_exchanged_from_its_tokens() {
     let first = hop(&world, "support-agent", &person, RESEARCH).await;
     let leaf = hop(&world, "research-agent", &first, CRM).await;
     let desk = world.code(&world.authorization("desk-app", None, None), "riley").await;
-    let desk = exposed(&world.token(&world.redemption("desk-app", &desk), Some(&world.desk_app())).await.unwrap());
+    let desk =
+        exposed(&world.token(&world.redemption("desk-app", &desk), Some(&world.desk_app())).await.unwrap());
     let other = hop(&world, "support-agent", &desk, CRM).await;
 
     world.cut(CutTarget::Client("support-app".parse().unwrap()));
     assert!(!lives(&world, &leaf).await);
-    for (agent, subject) in [("support-agent", &person), ("research-agent", &first), ("research-agent", &leaf)] {
+    for (agent, subject) in
+        [("support-agent", &person), ("research-agent", &first), ("research-agent", &leaf)]
+    {
         let form = world.agent_exchange(&world.svid(agent).await, subject, CRM, "read:cases");
         assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_revoked", "{agent}");
     }

@@ -22,7 +22,8 @@ fn host(n: u8) -> RequestSource {
 
 /// A request without a credential, as long as a request can be.
 async fn stranger(world: &World, source: RequestSource) -> u16 {
-    let body = format!("grant_type=authorization_code&client_id=nobody&code=x&resource={}", "%22".repeat(1000));
+    let body =
+        format!("grant_type=authorization_code&client_id=nobody&code=x&resource={}", "%22".repeat(1000));
     world.engine.token(Post::form(TOKEN_PATH, None, &body).from(source).request()).await.unwrap_err().status
 }
 
@@ -50,7 +51,9 @@ async fn a_flood_of_one_stranger_is_recorded_within_a_quota_and_then_in_one_sum(
     let single = refusals(&world);
     let bytes: usize = single.iter().map(|record| record.to_leaf().unwrap().len()).sum();
     assert!(!single.is_empty() && bytes as u64 <= SOURCE_BYTES, "{bytes}");
-    assert!(single.iter().all(|record| record.source.as_deref() == Some("192.0.2.1") && record.sum.is_none()));
+    assert!(
+        single.iter().all(|record| record.source.as_deref() == Some("192.0.2.1") && record.sum.is_none())
+    );
 
     assert_eq!(stranger(&world, host(2)).await, 401);
     assert_eq!(refusals(&world)[0].source.as_deref(), Some("192.0.2.2"), "another source has its own quota");
@@ -89,8 +92,12 @@ async fn every_refusal_of_a_client_that_proved_who_it_is_is_a_record() {
     until_summed(&world, RequestSource::Other, 1).await;
     let before = refusals(&world).len();
     for _ in 0..50 {
-        let form = pairs(&[("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"), ("resource", CRM)]);
-        assert_eq!(refused(world.token(&form, Some(&world.desk_app())).await), "400 invalid_request parameter_missing");
+        let form =
+            pairs(&[("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"), ("resource", CRM)]);
+        assert_eq!(
+            refused(world.token(&form, Some(&world.desk_app())).await),
+            "400 invalid_request parameter_missing"
+        );
     }
     assert_eq!(refusals(&world).len(), before + 50);
     assert!(refusals(&world)[0].source.is_none());
@@ -120,9 +127,16 @@ async fn a_stopped_agent_is_a_stranger_again_and_cannot_fill_the_log() {
     }
     let single = refusals(&world);
     assert!(!single.is_empty() && bytes(&single) <= SOURCE_BYTES, "{} bytes", bytes(&single));
-    assert!(single.iter().all(|record| record.said().client == Some(spiffe_id("support-agent").as_str())), "each names it");
+    assert!(
+        single.iter().all(|record| record.said().client == Some(spiffe_id("support-agent").as_str())),
+        "each names it"
+    );
     world.faults.fail(Point::Commit, 0, Fault::Lost);
-    assert_eq!(refused(world.token(&form, None).await), "400 invalid_request agent_not_active", "nothing is written, so nothing can fail");
+    assert_eq!(
+        refused(world.token(&form, None).await),
+        "400 invalid_request agent_not_active",
+        "nothing is written, so nothing can fail"
+    );
 }
 
 /// What is wrong with a request, the parameters that make it so, and the reason that is recorded.
@@ -133,17 +147,26 @@ const WRONG: [Wrong; 8] = [
     ("an unknown client", &[("client_id", "nobody")], "parameter_unacceptable"),
     ("a client id that none can have", &[("client_id", "\"\u{2028}\\")], "parameter_unacceptable"),
     ("no client", &[("client_id", "")], "parameter_missing"),
-    ("a redirect URI of somebody else", &[("redirect_uri", "https://evil.example/\"\u{2028}")], "redirect_uri_unregistered"),
+    (
+        "a redirect URI of somebody else",
+        &[("redirect_uri", "https://evil.example/\"\u{2028}")],
+        "redirect_uri_unregistered",
+    ),
     ("another response type", &[("response_type", "token")], "response_type_unsupported"),
     ("a scope that is none", &[], "scope_malformed"),
-    ("a resource that is none", &[("resource", "\"\u{2028}\\"), ("scope", "read:cases")], "resource_malformed"),
+    (
+        "a resource that is none",
+        &[("resource", "\"\u{2028}\\"), ("scope", "read:cases")],
+        "resource_malformed",
+    ),
     ("a character that no form has", &[("state", "\u{1}")], "malformed_form"),
 ];
 
 /// A refused request to the authorization endpoint, with more in it than a record keeps.
 async fn asks_wrongly(world: &World, source: RequestSource, wrong: &[(&str, &str)]) -> OAuthError {
     let hostile = "\"\\\u{2028}é".repeat(40);
-    let mut query = with(with(world.authorization("support-app", Some(CRM), None), "scope", &hostile), "state", &hostile);
+    let mut query =
+        with(with(world.authorization("support-app", Some(CRM), None), "scope", &hostile), "state", &hostile);
     for (name, value) in wrong {
         query = with(query, name, value);
     }
@@ -161,10 +184,14 @@ async fn sums(world: &World) -> Vec<Record> {
 }
 
 #[tokio::test]
-async fn a_flood_at_the_authorization_endpoint_is_recorded_within_a_quota_and_then_in_one_sum_for_each_reason() {
+async fn a_flood_at_the_authorization_endpoint_is_recorded_within_a_quota_and_then_in_one_sum_for_each_reason()
+ {
     let world = World::story();
     let of = |records: Vec<Record>, n: u8| -> Vec<Record> {
-        records.into_iter().filter(|record| record.source.as_deref() == Some(format!("192.0.2.{n}").as_str())).collect()
+        records
+            .into_iter()
+            .filter(|record| record.source.as_deref() == Some(format!("192.0.2.{n}").as_str()))
+            .collect()
     };
     for (n, (what, wrong, reason)) in (1..).zip(WRONG) {
         let first = world.hybrid.now();
@@ -176,13 +203,20 @@ async fn a_flood_at_the_authorization_endpoint_is_recorded_within_a_quota_and_th
             world.clock.advance(Duration::from_millis(1));
         }
         let single = of(refusals(&world), n);
-        assert!(!single.is_empty() && bytes(&single) <= SOURCE_BYTES + 1000, "{what}: {} bytes", bytes(&single));
+        assert!(
+            !single.is_empty() && bytes(&single) <= SOURCE_BYTES + 1000,
+            "{what}: {} bytes",
+            bytes(&single)
+        );
         assert!(single.iter().all(|record| record.reason == reason && record.sum.is_none()), "{what}");
         let [sum] = &of(sums(&world).await, n)[..] else { panic!("{what}: one sum") };
         let counted = sum.sum.unwrap();
         assert_eq!((sum.kind, sum.reason.as_str()), (Kind::Authorize, reason), "{what}");
         assert_eq!(counted.count, 1000 - single.len() as u64, "{what}");
-        assert!(first < counted.first && counted.first < counted.last && counted.last == last, "{what}: {counted:?}");
+        assert!(
+            first < counted.first && counted.first < counted.last && counted.last == last,
+            "{what}: {counted:?}"
+        );
     }
 }
 
@@ -211,7 +245,8 @@ async fn a_flood_from_many_sources_has_a_bound_for_all_of_them_together() {
         world.log.record_sums(world.hybrid.now(), &SystemEntropy).await.unwrap();
         let now = refusals(&world);
         assert!(now.len() - before <= MAX_SUMS, "a bounded number at a time");
-        counted = single.len() as u64 + now.iter().filter_map(|record| record.sum).map(|sum| sum.count).sum::<u64>();
+        counted = single.len() as u64
+            + now.iter().filter_map(|record| record.sum).map(|sum| sum.count).sum::<u64>();
         rounds += 1;
         assert!(rounds <= 3, "{counted} of 5000");
     }
@@ -235,7 +270,11 @@ async fn every_refusal_of_a_person_who_logged_in_is_a_record_although_strangers_
         let request = world.engine.authorize(encode(&query).as_bytes(), host(1)).await.unwrap();
         assert!(world.engine.log_in(&request, "casey", Secret::new(PASSWORD)).await.is_err());
         let record = refusals(&world).remove(0);
-        assert_eq!((record.reason.as_str(), record.said().sub.unwrap().sub.as_str()), ("scope_beyond_person", "casey"), "{n}");
+        assert_eq!(
+            (record.reason.as_str(), record.said().sub.unwrap().sub.as_str()),
+            ("scope_beyond_person", "casey"),
+            "{n}"
+        );
         assert_eq!((record.source, record.sum), (None, None));
     }
     let before = refusals(&world).len();

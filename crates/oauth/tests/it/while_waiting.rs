@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use mandate_audit::Outcome;
-use mandate_core::registry::{Agent, AgentState, ClientAuthentication, Entry, Grant, Kind, SubjectScope, TrustedIssuer};
+use mandate_core::registry::{
+    Agent, AgentState, ClientAuthentication, Entry, Grant, Kind, SubjectScope, TrustedIssuer,
+};
 use mandate_core::{Clock as _, CutTarget, Person, RequestSource, Secret};
 use mandate_delegation::revocation::cut;
 use mandate_oauth::{LoginRefusal, password};
@@ -58,7 +60,12 @@ impl Waiting {
     }
 
     /// Exchanges. Once the keys are requested, `change` happens, and only then the keys arrive.
-    async fn meanwhile(&self, form: &Pairs, authorization: Option<&str>, change: impl AsyncFnOnce(&World)) -> String {
+    async fn meanwhile(
+        &self,
+        form: &Pairs,
+        authorization: Option<&str>,
+        change: impl AsyncFnOnce(&World),
+    ) -> String {
         self.idp.hold();
         let change = async {
             self.idp.asked_for_keys(1).await;
@@ -105,7 +112,10 @@ fn set_password(world: &World, name: &str, password: &str) {
 #[tokio::test]
 async fn nothing_happens_and_the_token_is_issued() {
     let waiting = Waiting::new().await;
-    assert_eq!(waiting.meanwhile(&waiting.by_app(), Some(&waiting.world.desk_app()), async |_| ()).await, "ok");
+    assert_eq!(
+        waiting.meanwhile(&waiting.by_app(), Some(&waiting.world.desk_app()), async |_| ()).await,
+        "ok"
+    );
     let waiting = Waiting::new().await;
     assert_eq!(waiting.meanwhile(&waiting.by_agent(), None, async |_| ()).await, "ok");
 }
@@ -117,7 +127,10 @@ async fn the_clients_secret_is_replaced() {
     assert_eq!(waiting.meanwhile(&waiting.by_app(), Some(&waiting.world.desk_app()), change).await, OUTDATED);
     let old = waiting.world.token(&waiting.by_app(), Some(&basic("desk-app", CLIENT_SECRET))).await;
     assert_eq!(refused(old), "401 invalid_client client_authentication_failed");
-    let new = waiting.world.token(&waiting.by_app(), Some(&basic("desk-app", "another client secret 0123456789"))).await;
+    let new = waiting
+        .world
+        .token(&waiting.by_app(), Some(&basic("desk-app", "another client secret 0123456789")))
+        .await;
     assert!(new.is_ok(), "the new secret works");
 }
 
@@ -197,15 +210,24 @@ async fn the_issuer_is_removed() {
     let waiting = Waiting::new().await;
     let issuer = waiting.idp.issuer();
     let change = async |world: &World| world.remove_without_cuts(Kind::Issuer, issuer.as_str());
-    assert_eq!(waiting.meanwhile(&waiting.by_agent(), None, change).await, "400 invalid_request subject_revoked");
+    assert_eq!(
+        waiting.meanwhile(&waiting.by_agent(), None, change).await,
+        "400 invalid_request subject_revoked"
+    );
     let again = waiting.world.token(&waiting.by_agent(), None).await;
-    assert_eq!(refused(again), "400 invalid_request subject_token_provenance", "its keys are there, and count for nothing");
+    assert_eq!(
+        refused(again),
+        "400 invalid_request subject_token_provenance",
+        "its keys are there, and count for nothing"
+    );
 }
 
 #[tokio::test]
 async fn the_issuers_servers_are_vouched_for_by_others_or_reached_otherwise() {
-    let changes: [fn(&mut TrustedIssuer); 2] =
-        [|issuer| issuer.ca = Some("another authority".to_owned()), |issuer| issuer.proxy = Some("http://127.0.0.1:3128".to_owned())];
+    let changes: [fn(&mut TrustedIssuer); 2] = [
+        |issuer| issuer.ca = Some("another authority".to_owned()),
+        |issuer| issuer.proxy = Some("http://127.0.0.1:3128".to_owned()),
+    ];
     for change in changes {
         assert_eq!(after_a_change_of_the_issuer(&Waiting::new().await, change).await, OUTDATED);
     }
@@ -223,7 +245,11 @@ async fn the_issuers_tokens_must_be_addressed_otherwise() {
     };
     let both = |issuer: &mut TrustedIssuer| issuer.other_audiences = vec![elsewhere.to_owned()];
     let waiting = addressed_to_both(Waiting::new().await);
-    assert_eq!(after_a_change_of_the_issuer(&waiting, both).await, "ok", "what is true when it is decided counts");
+    assert_eq!(
+        after_a_change_of_the_issuer(&waiting, both).await,
+        "ok",
+        "what is true when it is decided counts"
+    );
     for (what, change) in [
         ("no other audience", (|_| ()) as fn(&mut TrustedIssuer)),
         ("another audience", |issuer| issuer.audience = "https://third.acme.example".to_owned()),
@@ -263,14 +289,20 @@ async fn the_issuers_scopes_come_to_bound_the_result() {
     };
     let waiting = Waiting { token, ..waiting };
     let change = |issuer: &mut TrustedIssuer| issuer.subject_scope = SubjectScope::Token;
-    assert_eq!(after_a_change_of_the_issuer(&waiting, change).await, "400 invalid_scope scope_exceeds_subject");
+    assert_eq!(
+        after_a_change_of_the_issuer(&waiting, change).await,
+        "400 invalid_scope scope_exceeds_subject"
+    );
 }
 
 #[tokio::test]
 async fn the_issuer_replaces_its_keys() {
     let waiting = Waiting::new().await;
     let rotate = async |_: &World| waiting.idp.rotate();
-    assert_eq!(waiting.meanwhile(&waiting.by_agent(), None, rotate).await, "400 invalid_request subject_token_refused");
+    assert_eq!(
+        waiting.meanwhile(&waiting.by_agent(), None, rotate).await,
+        "400 invalid_request subject_token_refused"
+    );
 }
 
 /// Changes of the registry that end what the exchange rests on, and what it is told.
@@ -301,20 +333,40 @@ fn agent(change: fn(&mut Agent)) -> impl FnOnce(&mut Entry) {
 async fn the_person_the_grant_the_agent_or_the_resource_is_taken_away() {
     const GRANT: &str = "dana-support-agent-crm";
     let changes: [Change; 12] = [
-        ("disabled", |world| world.change_without_cuts(Kind::Person, "dana", person(|dana| dana.disabled = true)), "person_disabled"),
+        (
+            "disabled",
+            |world| world.change_without_cuts(Kind::Person, "dana", person(|dana| dana.disabled = true)),
+            "person_disabled",
+        ),
         ("no person", |world| world.remove_without_cuts(Kind::Person, "dana"), "person_unknown"),
-        ("no right", |world| world.change_without_cuts(Kind::Person, "dana", person(|dana| dana.may.clear())), "scope_beyond_person"),
-        ("revoked", |world| world.change_without_cuts(Kind::Grant, GRANT, grant(|grant| grant.revoked = true)), "grant_revoked"),
+        (
+            "no right",
+            |world| world.change_without_cuts(Kind::Person, "dana", person(|dana| dana.may.clear())),
+            "scope_beyond_person",
+        ),
+        (
+            "revoked",
+            |world| world.change_without_cuts(Kind::Grant, GRANT, grant(|grant| grant.revoked = true)),
+            "grant_revoked",
+        ),
         ("no grant", |world| world.remove_without_cuts(Kind::Grant, GRANT), "no_grant"),
         (
             "suspended",
-            |world| world.change_without_cuts(Kind::Agent, "support-agent", agent(|agent| agent.state = AgentState::Suspended)),
+            |world| {
+                world.change_without_cuts(
+                    Kind::Agent,
+                    "support-agent",
+                    agent(|agent| agent.state = AgentState::Suspended),
+                )
+            },
             "agent_not_active",
         ),
         ("no agent", |world| world.remove_without_cuts(Kind::Agent, "support-agent"), "actor_unknown"),
         (
             "no ceiling",
-            |world| world.change_without_cuts(Kind::Agent, "support-agent", agent(|agent| agent.ceiling.clear())),
+            |world| {
+                world.change_without_cuts(Kind::Agent, "support-agent", agent(|agent| agent.ceiling.clear()))
+            },
             "scope_beyond_ceiling",
         ),
         ("no resource", |world| world.remove_without_cuts(Kind::Resource, "crm"), "resource_unknown"),
@@ -346,7 +398,11 @@ async fn the_person_the_grant_the_agent_or_the_resource_is_taken_away() {
         let answer = waiting.meanwhile(&waiting.by_app(), Some(&waiting.world.desk_app()), change).await;
         assert!(answer.ends_with(reason), "{what}: {answer}");
         let record = waiting.world.last_record();
-        assert_eq!((record.outcome, record.reason.as_str(), record.said().jti), (Outcome::Refused, reason, None), "{what}");
+        assert_eq!(
+            (record.outcome, record.reason.as_str(), record.said().jti),
+            (Outcome::Refused, reason, None),
+            "{what}"
+        );
     }
 }
 
@@ -378,7 +434,10 @@ async fn the_persons_password_is_replaced_while_the_old_one_is_checked() {
     let Err(LoginRefusal::Redirect { error, .. }) = login else { panic!("{login:?}") };
     assert!(error.description.starts_with("subject_revoked: "), "{error}");
     assert_eq!(world.last_record().reason, "subject_revoked");
-    assert!(world.engine.log_in(&request, "riley", Secret::new("another password of riley")).await.is_ok(), "the new one opens");
+    assert!(
+        world.engine.log_in(&request, "riley", Secret::new("another password of riley")).await.is_ok(),
+        "the new one opens"
+    );
 }
 
 /// An assertion waits for the database to remember it: long enough for its client to be revoked.
@@ -389,12 +448,22 @@ async fn the_client_is_revoked_while_its_assertion_waits_to_be_remembered() {
         let mut form = pairs(&[("token", &world.mandate().await)]);
         form.extend(world.assertion_pairs(&world.assertion(&world.assertion_claims())));
         let held = world.hold_database();
-        let asked = async { if revokes { world.revoke(&form, None).await } else { world.introspect(&form, None).await.map(drop) } };
+        let asked = async {
+            if revokes {
+                world.revoke(&form, None).await
+            } else {
+                world.introspect(&form, None).await.map(drop)
+            }
+        };
         let change = async {
             world.cut(CutTarget::Client("batch-app".parse().unwrap()));
             held.let_go();
         };
         let (answer, ()) = tokio::join!(asked, change);
-        assert_eq!(shown(&answer.unwrap_err()), "401 invalid_client client_authentication_failed", "revokes: {revokes}");
+        assert_eq!(
+            shown(&answer.unwrap_err()),
+            "401 invalid_client client_authentication_failed",
+            "revokes: {revokes}"
+        );
     }
 }

@@ -3,11 +3,21 @@ use std::fmt::{Debug, Write as _};
 use mandate_core::NodeState;
 use mandate_core::registry::AgentState;
 
-use super::{AgentAct, ClientAct, ClientState, GrantAct, GrantState, NodeAct, PersonAct, PersonState, State, StateRefusal};
+use super::{
+    AgentAct, ClientAct, ClientState, GrantAct, GrantState, NodeAct, PersonAct, PersonState, State,
+    StateRefusal,
+};
 
-const AGENTS: [AgentState; 4] = [AgentState::Active, AgentState::Suspended, AgentState::Contained, AgentState::Retired];
-const ON_AGENTS: [AgentAct; 6] =
-    [AgentAct::Suspend, AgentAct::Contain, AgentAct::Release, AgentAct::Activate, AgentAct::Retire, AgentAct::Remove];
+const AGENTS: [AgentState; 4] =
+    [AgentState::Active, AgentState::Suspended, AgentState::Contained, AgentState::Retired];
+const ON_AGENTS: [AgentAct; 6] = [
+    AgentAct::Suspend,
+    AgentAct::Contain,
+    AgentAct::Release,
+    AgentAct::Activate,
+    AgentAct::Retire,
+    AgentAct::Remove,
+];
 
 /// Acts that give nothing.
 const TAKING: [AgentAct; 4] = [AgentAct::Suspend, AgentAct::Contain, AgentAct::Retire, AgentAct::Remove];
@@ -33,8 +43,18 @@ where
 fn the_whole_table_is_the_committed_one() {
     let mut table = format!("{:8}{:16}{:12}{}\n", "kind", "state", "act", "after");
     rows(&mut table, "agent", &AGENTS, &ON_AGENTS);
-    rows(&mut table, "person", &[PersonState::Active, PersonState::Disabled], &[PersonAct::Disable, PersonAct::Enable, PersonAct::Remove]);
-    rows(&mut table, "grant", &[GrantState::Open, GrantState::Revoked], &[GrantAct::Revoke, GrantAct::Restore, GrantAct::Remove]);
+    rows(
+        &mut table,
+        "person",
+        &[PersonState::Active, PersonState::Disabled],
+        &[PersonAct::Disable, PersonAct::Enable, PersonAct::Remove],
+    );
+    rows(
+        &mut table,
+        "grant",
+        &[GrantState::Open, GrantState::Revoked],
+        &[GrantAct::Revoke, GrantAct::Restore, GrantAct::Remove],
+    );
     let clients = [ClientState::WithoutSecret, ClientState::SecretMissing, ClientState::SecretSet];
     rows(&mut table, "client", &clients, &[ClientAct::SetSecret, ClientAct::Remove]);
     rows(&mut table, "node", &[NodeState::Joined, NodeState::Banned], &[NodeAct::Ban]);
@@ -46,11 +66,17 @@ fn the_whole_table_is_the_committed_one() {
 fn no_sequence_of_acts_revives_a_retired_agent_or_a_revoked_grant() {
     for act in ON_AGENTS {
         let after = AgentState::Retired.after(act);
-        assert!(matches!(after, Ok(Some(AgentState::Retired)) | Err(StateRefusal::Retired)), "{act:?}: {after:?}");
+        assert!(
+            matches!(after, Ok(Some(AgentState::Retired)) | Err(StateRefusal::Retired)),
+            "{act:?}: {after:?}"
+        );
     }
     for act in [GrantAct::Revoke, GrantAct::Restore, GrantAct::Remove] {
         let after = GrantState::Revoked.after(act);
-        assert!(matches!(after, Ok(Some(GrantState::Revoked)) | Err(StateRefusal::Revoked)), "{act:?}: {after:?}");
+        assert!(
+            matches!(after, Ok(Some(GrantState::Revoked)) | Err(StateRefusal::Revoked)),
+            "{act:?}: {after:?}"
+        );
     }
 }
 
@@ -61,7 +87,9 @@ fn a_contained_agent_acts_again_only_after_a_release_and_an_activation() {
     for _ in 0..4 {
         let longer = open.iter().flat_map(|path| {
             let last = *path.last().unwrap();
-            ON_AGENTS.into_iter().filter_map(move |act| Some([path.clone(), vec![last.after(act).ok()??]].concat()))
+            ON_AGENTS
+                .into_iter()
+                .filter_map(move |act| Some([path.clone(), vec![last.after(act).ok()??]].concat()))
         });
         open = longer.collect();
         for path in open.iter().filter(|path| path.contains(&AgentState::Active)) {
@@ -91,6 +119,10 @@ fn a_wished_state_is_reached_or_refused() {
                 assert_eq!(after, Some(wish), "{state:?}");
             }
         }
-        assert_eq!(state.after(AgentAct::towards(state)), Ok(Some(state)), "what is declared again changes nothing");
+        assert_eq!(
+            state.after(AgentAct::towards(state)),
+            Ok(Some(state)),
+            "what is declared again changes nothing"
+        );
     }
 }

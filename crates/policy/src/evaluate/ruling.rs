@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use mandate_core::ScopeSet;
 
-/// Proof that policy permitted some of the scopes asked for. Only [`Policies::evaluate`](crate::Policies::evaluate) makes one.
+/// Proof that policy permitted some of the scopes asked for. Only
+/// [`Policies::evaluate`](crate::Policies::evaluate) makes one.
 #[derive(Debug)]
 pub struct Permit {
     scopes: ScopeSet,
@@ -33,21 +34,27 @@ impl Demand {
 pub enum Ruling {
     /// Permitted.
     Permitted(Permit),
-    /// Permitted as a whole once a person has approved it. If one scope needs an approval, no scope is permitted without it: the
-    /// request is never narrowed to the scopes that need none, because then no person would be asked.
+    /// Permitted as a whole once a person has approved it. If one scope needs an approval, no scope is
+    /// permitted without it: the request is never narrowed to the scopes that need none, because then no
+    /// person would be asked.
     NeedsApproval(Demand),
 }
 
 impl Ruling {
-    /// `permitted` are the names of the policies that permitted these scopes, of which those in `demanding` demand an approval.
+    /// `permitted` are the names of the policies that permitted these scopes, of which those in `demanding`
+    /// demand an approval.
     pub(super) fn of(scopes: ScopeSet, permitted: BTreeSet<String>, demanding: &BTreeSet<String>) -> Self {
         let by: Arc<[String]> = permitted.intersection(demanding).cloned().collect();
         let policies = permitted.into_iter().collect();
-        if by.is_empty() { Self::Permitted(Permit { scopes, policies }) } else { Self::NeedsApproval(Demand { scopes, policies, by }) }
+        if by.is_empty() {
+            Self::Permitted(Permit { scopes, policies })
+        } else {
+            Self::NeedsApproval(Demand { scopes, policies, by })
+        }
     }
 
-    /// The scopes that both the person and the agent are permitted, now or after an approval. Never empty, never more than was
-    /// asked for.
+    /// The scopes that both the person and the agent are permitted, now or after an approval. Never empty,
+    /// never more than was asked for.
     pub fn scopes(&self) -> &ScopeSet {
         match self {
             Self::Permitted(Permit { scopes, .. }) | Self::NeedsApproval(Demand { scopes, .. }) => scopes,
@@ -57,7 +64,9 @@ impl Ruling {
     /// The names of the policies that permitted, sorted.
     pub fn policies(&self) -> &Arc<[String]> {
         match self {
-            Self::Permitted(Permit { policies, .. }) | Self::NeedsApproval(Demand { policies, .. }) => policies,
+            Self::Permitted(Permit { policies, .. }) | Self::NeedsApproval(Demand { policies, .. }) => {
+                policies
+            }
         }
     }
 }

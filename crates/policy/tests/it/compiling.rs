@@ -5,7 +5,12 @@ use mandate_policy::{MAX_POLICY_LEN, Policies, PolicyError};
 fn refused(source: &str) -> PolicyError {
     let error = Policies::compile([("house-rules", source)]).unwrap_err();
     assert_eq!(error.policy, "house-rules");
-    assert!(error.to_string().starts_with(&format!("policy house-rules, line {}, column {}: ", error.line, error.column)), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with(&format!("policy house-rules, line {}, column {}: ", error.line, error.column)),
+        "{error}"
+    );
     error
 }
 
@@ -17,7 +22,12 @@ fn refused_at(source: &str, line: usize, column: usize, words: &str) {
 
 #[test]
 fn an_unknown_attribute_is_refused_with_its_place() {
-    refused_at("// no rank\nforbid (principal is Agent, action, resource)\nwhen { principal.rank == 1 };", 3, 8, "rank");
+    refused_at(
+        "// no rank\nforbid (principal is Agent, action, resource)\nwhen { principal.rank == 1 };",
+        3,
+        8,
+        "rank",
+    );
     refused_at("forbid (principal, action, resource) when { context.colour == \"red\" };", 1, 45, "colour");
 }
 
@@ -82,15 +92,20 @@ fn one_name_is_one_policy() {
     let forbid = "forbid (principal, action, resource);";
     let error = Policies::compile([("a", forbid), ("a", forbid)]).unwrap_err();
     assert_eq!(error.policy, "a");
-    let error = Policies::compile([("built-in", "@id(\"beyond-the-grant\") permit (principal, action, resource);")]).unwrap_err();
+    let error =
+        Policies::compile([("built-in", "@id(\"beyond-the-grant\") permit (principal, action, resource);")])
+            .unwrap_err();
     assert!(error.message.contains("already"), "the built-in policies cannot be replaced: {error}");
-    let error = refused("@id(\"x\") forbid (principal, action, resource); @id(\"x\") forbid (principal, action, resource);");
+    let error = refused(
+        "@id(\"x\") forbid (principal, action, resource); @id(\"x\") forbid (principal, action, resource);",
+    );
     assert!(error.message.contains("house-rules#x"), "{error}");
 }
 
 #[test]
 fn one_bad_policy_refuses_the_whole_set() {
-    let error = Policies::compile([("good", "forbid (principal, action, resource);"), ("bad", "forbid")]).unwrap_err();
+    let error = Policies::compile([("good", "forbid (principal, action, resource);"), ("bad", "forbid")])
+        .unwrap_err();
     assert_eq!(error.policy, "bad");
 }
 
@@ -111,7 +126,8 @@ fn what_is_deep_enough_to_exhaust_a_stack_is_refused_before_it_is_parsed() {
 #[test]
 fn the_deepest_policy_within_the_bounds_is_still_validated() {
     let on_small_stack = |source: String| {
-        let compile = move || Policies::compile([("deep", source.as_str())]).map(|_| ()).map_err(|e| e.message);
+        let compile =
+            move || Policies::compile([("deep", source.as_str())]).map(|_| ()).map_err(|e| e.message);
         std::thread::Builder::new().stack_size(2 * 1024 * 1024).spawn(compile).unwrap().join().unwrap()
     };
     let nested = |leaf: &str| {
@@ -121,7 +137,9 @@ fn the_deepest_policy_within_the_bounds_is_still_validated() {
             "))".repeat(15)
         )
     };
-    let chained = |leaf: &str| format!("forbid (principal, action, resource) when {{ {leaf}{} }};", " && context.egress".repeat(98));
+    let chained = |leaf: &str| {
+        format!("forbid (principal, action, resource) when {{ {leaf}{} }};", " && context.egress".repeat(98))
+    };
     for shape in [nested, chained] as [fn(&str) -> String; 2] {
         assert_eq!(on_small_stack(shape("context.destructive")), Ok(()));
         let message = on_small_stack(shape("context.colour")).unwrap_err();
@@ -133,7 +151,10 @@ fn the_deepest_policy_within_the_bounds_is_still_validated() {
 fn every_policy_that_is_refused_is_named_and_no_other() {
     let fine = "forbid (principal, action, resource) when { context.depth > 9 };";
     let refused = Policies::refused([("one", "permit ("), ("fine", fine), ("two", ""), ("built-in", fine)]);
-    assert_eq!(refused.iter().map(|error| error.policy.as_str()).collect::<Vec<_>>(), ["one", "two", "built-in"]);
+    assert_eq!(
+        refused.iter().map(|error| error.policy.as_str()).collect::<Vec<_>>(),
+        ["one", "two", "built-in"]
+    );
     assert!(Policies::refused([("fine", fine)]).is_empty());
 }
 
@@ -143,8 +164,14 @@ fn an_approval_is_required_by_a_permit_or_the_policy_is_refused() {
         let error = refused(&format!("@approval{value} permit (principal, action, resource);"));
         assert!(error.message.contains("the one value"), "{value}: {error}");
     }
-    assert!(refused(r#"@approval("required") forbid (principal, action, resource);"#).message.contains("lifts no forbid"));
-    let second = refused(r#"permit (principal, action, resource); @approval("no") permit (principal, action, resource);"#);
+    assert!(
+        refused(r#"@approval("required") forbid (principal, action, resource);"#)
+            .message
+            .contains("lifts no forbid")
+    );
+    let second = refused(
+        r#"permit (principal, action, resource); @approval("no") permit (principal, action, resource);"#,
+    );
     assert!(second.message.starts_with("house-rules#2: "), "{second}");
 }
 
@@ -158,6 +185,8 @@ fn a_policy_may_be_about_an_action_that_nobody_asks_about_yet() {
     ] {
         Policies::compile([("extra", source)]).unwrap();
     }
-    refused("forbid (principal, action == Action::\"act\", resource) when { context.tool == \"send_mail\" };");
+    refused(
+        "forbid (principal, action == Action::\"act\", resource) when { context.tool == \"send_mail\" };",
+    );
     refused("forbid (principal is Agent, action == Action::\"administer\", resource);");
 }

@@ -15,14 +15,20 @@ fn denied_by(result: Result<std::sync::Arc<mandate_policy::Ruling>, Denial>, who
 
 #[test]
 fn what_person_ceiling_and_grant_allow_is_permitted_and_says_by_which_policies() {
-    let permit = World::new("read comment", "read comment", "read comment").ask(&built_in(), "read comment").unwrap();
+    let permit =
+        World::new("read comment", "read comment", "read comment").ask(&built_in(), "read comment").unwrap();
     assert_eq!(permit.scopes(), &scopes("read comment"));
-    assert_eq!(**permit.policies(), ["built-in/agent-has-ceiling-and-grant", "built-in/person-has-the-right"]);
+    assert_eq!(
+        **permit.policies(),
+        ["built-in/agent-has-ceiling-and-grant", "built-in/person-has-the-right"]
+    );
 }
 
 #[test]
 fn only_the_scopes_that_both_may_remain() {
-    let permit = World::new("read comment", "read close", "read comment close").ask(&built_in(), "read comment close mail").unwrap();
+    let permit = World::new("read comment", "read close", "read comment close")
+        .ask(&built_in(), "read comment close mail")
+        .unwrap();
     assert_eq!(permit.scopes(), &scopes("read"));
 }
 
@@ -57,7 +63,8 @@ fn rights_and_ceilings_on_another_resource_count_for_nothing() {
 #[test]
 fn several_permissions_on_one_resource_add_up() {
     let mut world = World::open();
-    world.person.may = vec![permission("crm", "read"), permission("billing", "mail"), permission("crm", "comment")];
+    world.person.may =
+        vec![permission("crm", "read"), permission("billing", "mail"), permission("crm", "comment")];
     assert_eq!(world.ask(&built_in(), "read comment mail").unwrap().scopes(), &scopes("read comment"));
 }
 
@@ -136,14 +143,16 @@ fn without_an_agent_only_the_person_is_asked() {
 
 #[test]
 fn an_extra_forbid_wins_and_is_named() {
-    let policies = with("forbid (principal, action, resource == Resource::\"crm\") when { context.scope == \"mail\" };");
+    let policies =
+        with("forbid (principal, action, resource == Resource::\"crm\") when { context.scope == \"mail\" };");
     denied_by(World::open().ask(&policies, "mail"), Denied::Person, "extra");
     assert_eq!(World::open().ask(&policies, "read mail").unwrap().scopes(), &scopes("read"));
 }
 
 #[test]
 fn an_extra_forbid_may_be_about_the_agent_alone() {
-    let policies = with("forbid (principal == Agent::\"support-agent\", action == Action::\"act\", resource);");
+    let policies =
+        with("forbid (principal == Agent::\"support-agent\", action == Action::\"act\", resource);");
     denied_by(World::open().ask(&policies, "read"), Denied::Agent, "extra");
     let mut other = World::open();
     other.agent.name = "other-agent".parse().unwrap();
@@ -164,9 +173,21 @@ fn statements_of_a_longer_policy_are_told_apart() {
 #[test]
 fn an_extra_permit_lifts_no_limit() {
     let policies = with("permit (principal, action, resource);");
-    denied_by(World::new("", "read", "read").ask(&policies, "read"), Denied::Person, "built-in/beyond-the-persons-rights");
-    denied_by(World::new("read", "", "read").ask(&policies, "read"), Denied::Agent, "built-in/beyond-the-agents-ceiling");
-    denied_by(World::new("read", "read", "").ask(&policies, "read"), Denied::Agent, "built-in/beyond-the-grant");
+    denied_by(
+        World::new("", "read", "read").ask(&policies, "read"),
+        Denied::Person,
+        "built-in/beyond-the-persons-rights",
+    );
+    denied_by(
+        World::new("read", "", "read").ask(&policies, "read"),
+        Denied::Agent,
+        "built-in/beyond-the-agents-ceiling",
+    );
+    denied_by(
+        World::new("read", "read", "").ask(&policies, "read"),
+        Denied::Agent,
+        "built-in/beyond-the-grant",
+    );
     let mut world = World::open();
     world.person.disabled = true;
     denied_by(world.ask(&policies, "read"), Denied::Person, "built-in/person-is-disabled");
@@ -178,7 +199,9 @@ fn an_extra_permit_lifts_no_limit() {
 #[test]
 fn a_forbid_that_fails_to_evaluate_is_a_denial_that_names_it() {
     // Valid in strict mode, and overflows when it is evaluated.
-    let policies = with("forbid (principal, action == Action::\"act\", resource) when { context.now * 9223372036854775807 > 0 };");
+    let policies = with(
+        "forbid (principal, action == Action::\"act\", resource) when { context.now * 9223372036854775807 > 0 };",
+    );
     let denial = World::open().ask(&policies, "read").unwrap_err();
     assert_eq!((denial.who, denial.policies.len(), denial.errors.len()), (Denied::Agent, 0, 1));
     assert!(denial.errors[0].starts_with("extra: "), "{denial}");
@@ -187,7 +210,8 @@ fn a_forbid_that_fails_to_evaluate_is_a_denial_that_names_it() {
 
 #[test]
 fn a_permit_that_fails_to_evaluate_is_a_denial_too() {
-    let policies = with("permit (principal, action, resource) when { context.now * 9223372036854775807 > 0 };");
+    let policies =
+        with("permit (principal, action, resource) when { context.now * 9223372036854775807 > 0 };");
     let denial = World::open().ask(&policies, "read").unwrap_err();
     assert_eq!(denial.who, Denied::Person);
     assert!(denial.errors[0].starts_with("extra: "), "{denial}");
@@ -195,8 +219,9 @@ fn a_permit_that_fails_to_evaluate_is_a_denial_too() {
 
 #[test]
 fn a_failure_for_one_scope_denies_all_of_them() {
-    let policies =
-        with("forbid (principal, action, resource) when { context.scope == \"read\" && context.now * 9223372036854775807 > 0 };");
+    let policies = with(
+        "forbid (principal, action, resource) when { context.scope == \"read\" && context.now * 9223372036854775807 > 0 };",
+    );
     assert!(World::open().ask(&policies, "comment mail").is_ok());
     let denial = World::open().ask(&policies, "comment mail read").unwrap_err();
     assert!(denial.errors[0].starts_with("extra: "), "{denial}");
@@ -251,8 +276,13 @@ fn names_with_quotes_cannot_break_out_of_a_text() {
     world.person.id.sub = "x\" || true || \"".to_owned();
     assert!(!holds("context.person.subject == \"x\"", &world, "read"));
     let asked = scopes("read");
-    let question = Question { client: "\"};permit(principal,action,resource);//", scopes: &asked, ..world.question() };
-    let policies = Policies::compile([("c", "forbid (principal, action, resource) when { context.client != \"support-app\" };")]).unwrap();
+    let question =
+        Question { client: "\"};permit(principal,action,resource);//", scopes: &asked, ..world.question() };
+    let policies = Policies::compile([(
+        "c",
+        "forbid (principal, action, resource) when { context.client != \"support-app\" };",
+    )])
+    .unwrap();
     assert!(policies.evaluate(&question).is_err());
 }
 
@@ -266,15 +296,24 @@ fn demanded(ruling: &mandate_policy::Ruling) -> Option<&[String]> {
 #[test]
 fn a_permit_can_demand_an_approval_of_the_whole_request_and_widens_nothing() {
     let world = World::new("read close", "read close", "read close");
-    let policies = with(r#"@approval("required") permit (principal, action, resource) when { context.destructive };"#);
+    let policies =
+        with(r#"@approval("required") permit (principal, action, resource) when { context.destructive };"#);
     assert_eq!(demanded(&world.ask(&policies, "read").unwrap()), None);
     let ruling = world.ask(&policies, "read close").unwrap();
     assert_eq!(demanded(&ruling), Some(&["extra".to_owned()][..]));
     assert_eq!(ruling.scopes(), &scopes("read close"), "and nothing is left out");
-    assert_eq!(demanded(&world.ask(&policies, "read close").unwrap()), demanded(&ruling), "nor when it is remembered");
+    assert_eq!(
+        demanded(&world.ask(&policies, "read close").unwrap()),
+        demanded(&ruling),
+        "nor when it is remembered"
+    );
     let narrower = World::new("read close", "read", "read close");
     denied_by(narrower.ask(&policies, "close"), Denied::Agent, "built-in/beyond-the-agents-ceiling");
-    assert_eq!(demanded(&narrower.ask(&policies, "read close").unwrap()), None, "what is denied needs no approval");
+    assert_eq!(
+        demanded(&narrower.ask(&policies, "read close").unwrap()),
+        None,
+        "what is denied needs no approval"
+    );
 }
 
 #[test]
@@ -289,6 +328,9 @@ fn a_policy_about_another_action_decides_nothing_about_a_token() {
     for action in ["call", "administer", "approve", "release"] {
         let policies = with(&format!("forbid (principal, action == Action::\"{action}\", resource);"));
         let ruling = world.ask(&policies, "read").unwrap();
-        assert_eq!(**ruling.policies(), ["built-in/agent-has-ceiling-and-grant", "built-in/person-has-the-right"]);
+        assert_eq!(
+            **ruling.policies(),
+            ["built-in/agent-has-ceiling-and-grant", "built-in/person-has-the-right"]
+        );
     }
 }

@@ -7,7 +7,8 @@ use proptest::prelude::*;
 use crate::world::{World, built_in, scopes};
 
 fn some_scopes() -> impl Strategy<Value = String> {
-    proptest::sample::subsequence(vec!["read", "comment", "close", "mail"], 0..=4).prop_map(|all| all.join(" "))
+    proptest::sample::subsequence(vec!["read", "comment", "close", "mail"], 0..=4)
+        .prop_map(|all| all.join(" "))
 }
 
 const EXTRA: &[(&str, &str)] = &[

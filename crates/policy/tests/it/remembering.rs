@@ -42,14 +42,24 @@ fn every_fact_of_the_built_in_policies_is_looked_at_each_time() {
         assert_eq!(answer(&world, &policies, "read mail"), None, "{what}");
     }
     let world = World::open();
-    assert_eq!(answer(&world, &policies, "read").as_deref(), Some("read"), "fewer scopes are another question");
-    let person_alone = Question { agent: None, grant: None, scopes: &scopes("read mail"), ..world.question() };
-    assert_eq!(**policies.evaluate(&person_alone).unwrap().policies(), ["built-in/person-has-the-right"], "and so is no agent");
+    assert_eq!(
+        answer(&world, &policies, "read").as_deref(),
+        Some("read"),
+        "fewer scopes are another question"
+    );
+    let person_alone =
+        Question { agent: None, grant: None, scopes: &scopes("read mail"), ..world.question() };
+    assert_eq!(
+        **policies.evaluate(&person_alone).unwrap().policies(),
+        ["built-in/person-has-the-right"],
+        "and so is no agent"
+    );
 }
 
 #[test]
 fn what_a_policy_reads_is_a_fact() {
-    let tool = |world: &mut World, egress| world.resource.tools.iter_mut().for_each(|tool| tool.egress = egress);
+    let tool =
+        |world: &mut World, egress| world.resource.tools.iter_mut().for_each(|tool| tool.egress = egress);
     let policies = with("forbid (principal, action, resource) when { context.egress };");
     let mut world = World::open();
     tool(&mut world, false);
@@ -57,7 +67,9 @@ fn what_a_policy_reads_is_a_fact() {
     tool(&mut world, true);
     assert_eq!(answer(&world, &policies, "mail"), None);
 
-    let policies = with("forbid (principal, action, resource) when { context.client == \"other-app\" || context.depth > 1 };");
+    let policies = with(
+        "forbid (principal, action, resource) when { context.client == \"other-app\" || context.depth > 1 };",
+    );
     let world = World::open();
     let asked = scopes("read");
     let question = Question { scopes: &asked, ..world.question() };
@@ -71,7 +83,8 @@ fn what_a_policy_reads_is_a_fact() {
 fn time_passes_for_a_policy_that_reads_it() {
     let mut world = World::open();
     let closing = world.now.plus(Duration::from_secs(60));
-    let policies = with(&format!("forbid (principal, action, resource) when {{ context.now >= {} }};", closing.secs()));
+    let policies =
+        with(&format!("forbid (principal, action, resource) when {{ context.now >= {} }};", closing.secs()));
     assert!(answer(&world, &policies, "read").is_some());
     world.now = Timestamp::from_secs(closing.secs() - 1);
     assert!(answer(&world, &policies, "read").is_some());

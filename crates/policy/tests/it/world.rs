@@ -26,7 +26,11 @@ pub(crate) fn scopes(text: &str) -> ScopeSet {
 }
 
 pub(crate) fn permission(resource: &str, text: &str) -> Permission {
-    Permission { resource: resource.parse().unwrap(), scopes: scopes(text), constraints: Constraints::default() }
+    Permission {
+        resource: resource.parse().unwrap(),
+        scopes: scopes(text),
+        constraints: Constraints::default(),
+    }
 }
 
 impl World {
@@ -54,7 +58,10 @@ impl World {
                 name: "crm".parse().unwrap(),
                 uri: "https://crm.example".parse().unwrap(),
                 scopes: scopes("read comment close mail"),
-                tools: vec![tool("close_opportunity", "close", |t| t.destructive = true), tool("send_mail", "mail", |t| t.egress = true)],
+                tools: vec![
+                    tool("close_opportunity", "close", |t| t.destructive = true),
+                    tool("send_mail", "mail", |t| t.egress = true),
+                ],
                 agent: None,
                 client: None,
             },
@@ -100,7 +107,13 @@ impl World {
 }
 
 fn tool(name: &str, scope: &str, mark: impl FnOnce(&mut Tool)) -> Tool {
-    let mut tool = Tool { name: name.to_owned(), scope: scope.parse().unwrap(), destructive: false, egress: false, untrusted_input: false };
+    let mut tool = Tool {
+        name: name.to_owned(),
+        scope: scope.parse().unwrap(),
+        destructive: false,
+        egress: false,
+        untrusted_input: false,
+    };
     mark(&mut tool);
     tool
 }

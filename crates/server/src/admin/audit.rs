@@ -42,7 +42,8 @@ pub(super) async fn records(
     }
 }
 
-/// The records as a JSON array. If they say what comes next, the `Link` header has it: the same query with another `before`.
+/// The records as a JSON array. If they say what comes next, the `Link` header has it: the same query with
+/// another `before`.
 fn page(mut query: AuditQuery, listed: Listed<AuditRecord>) -> Response {
     let Listed { items, next } = listed;
     let more = next.is_some();
@@ -61,7 +62,8 @@ pub(super) async fn record(
     Ok(Json(admin.administration.audit_record(&permit, &id).await?))
 }
 
-/// Verifies every log: every record, the tree, the checkpoint's signature, and that the log of an earlier checkpoint continues it.
+/// Verifies every log: every record, the tree, the checkpoint's signature, and that the log of an earlier
+/// checkpoint continues it.
 #[utoipa::path(get, path = "/v1/audit/verify", tag = "audit",
     params(("since" = Option<String>, Query, description = "a checkpoint that was kept earlier, a C2SP signed note")),
     responses((status = 200, body = AuditVerification), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 500, body = Problem)))]
@@ -71,7 +73,13 @@ pub(super) async fn verify(
     query: Result<Query<AuditVerifyQuery>, axum::extract::rejection::QueryRejection>,
 ) -> Response {
     match query {
-        Ok(Query(query)) => admin.administration.verify(&permit, query.since.as_deref()).await.map(Json).map_err(Failed).into_response(),
+        Ok(Query(query)) => admin
+            .administration
+            .verify(&permit, query.since.as_deref())
+            .await
+            .map(Json)
+            .map_err(Failed)
+            .into_response(),
         Err(rejection) => problem::unreadable(&rejection.body_text(), rejection.status()),
     }
 }
@@ -86,7 +94,8 @@ pub(super) async fn checkpoint(
     Ok(Json(admin.administration.checkpoint(&permit).await?))
 }
 
-/// How long the reader of an export may take for one piece. Only a thread and some memory wait for the reader.
+/// How long the reader of an export may take for one piece. Only a thread and some memory wait for the
+/// reader.
 const PIECE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// How much of a bundle is sent at once, in bytes.
@@ -114,8 +123,10 @@ impl Pieces {
 
     /// Waits for room, on a thread that may block.
     fn send(&self, piece: Piece) -> io::Result<()> {
-        let sent = self.runtime.block_on(async { tokio::time::timeout(self.deadline, self.out.send(piece)).await });
-        sent.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let sent =
+            self.runtime.block_on(async { tokio::time::timeout(self.deadline, self.out.send(piece)).await });
+        sent.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
@@ -134,8 +145,8 @@ impl io::Write for Pieces {
     }
 }
 
-/// The body of the response. It ends with an error unless the end was announced, so that nobody takes half a bundle for a
-/// complete one.
+/// The body of the response. It ends with an error unless the end was announced, so that nobody takes half a
+/// bundle for a complete one.
 struct Bundle(Option<mpsc::Receiver<Piece>>);
 
 impl Stream for Bundle {
@@ -160,7 +171,10 @@ impl Stream for Bundle {
 /// The server's whole own log as a bundle that anyone can verify offline.
 #[utoipa::path(get, path = "/v1/audit/export", tag = "audit",
     responses((status = 200, description = "A bundle, one JSON document a line", content_type = "application/x-ndjson"), (status = 401, body = Problem), (status = 403, body = Problem)))]
-pub(super) async fn export(State(admin): State<Arc<Admin>>, Permitted(permit): Permitted<act::ReadAudit>) -> Result<Response, Failed> {
+pub(super) async fn export(
+    State(admin): State<Arc<Admin>>,
+    Permitted(permit): Permitted<act::ReadAudit>,
+) -> Result<Response, Failed> {
     let export = admin.administration.export(&permit)?;
     let (out, pieces) = mpsc::channel(4);
     let pieces_out = Pieces::new(out, PIECE_DEADLINE);
@@ -188,21 +202,30 @@ mod tests {
 
     #[test]
     fn what_comes_next_is_the_same_query_with_another_place() {
-        let query =
-            AuditQuery { agent: Some("a&b".to_owned()), limit: Some(2), before: Some("1:9,2:9".to_owned()), ..AuditQuery::default() };
+        let query = AuditQuery {
+            agent: Some("a&b".to_owned()),
+            limit: Some(2),
+            before: Some("1:9,2:9".to_owned()),
+            ..AuditQuery::default()
+        };
         let link = |next: Option<&str>| {
             let response = page(query.clone(), Listed { items: Vec::new(), next: next.map(str::to_owned) });
             response.headers().get("link").map(|link| link.to_str().unwrap().to_owned())
         };
         assert_eq!(link(None), None);
-        assert_eq!(link(Some("1:7,2:5")).unwrap(), "<?agent=a%26b&limit=2&before=1%3A7%2C2%3A5>; rel=\"next\"");
+        assert_eq!(
+            link(Some("1:7,2:5")).unwrap(),
+            "<?agent=a%26b&limit=2&before=1%3A7%2C2%3A5>; rel=\"next\""
+        );
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_reader_that_stands_still_is_given_up() {
         let (out, _kept_but_not_read) = mpsc::channel(1);
         let mut pieces = Pieces::new(out, Duration::from_millis(1));
-        let written = tokio::task::spawn_blocking(move || (0..3).try_for_each(|_| pieces.write_all(&vec![b'x'; PIECE])));
+        let written = tokio::task::spawn_blocking(move || {
+            (0..3).try_for_each(|_| pieces.write_all(&vec![b'x'; PIECE]))
+        });
         assert_eq!(written.await.unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
     }
 
@@ -216,7 +239,10 @@ mod tests {
             }
             drop(out);
             let items: Vec<_> = Bundle(Some(pieces)).collect().await;
-            assert_eq!(items.iter().map(Result::is_ok).collect::<Vec<_>>(), if whole { vec![true] } else { vec![true, false] });
+            assert_eq!(
+                items.iter().map(Result::is_ok).collect::<Vec<_>>(),
+                if whole { vec![true] } else { vec![true, false] }
+            );
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The caller: identified by the peer's uid on the unix socket, and by an access token of ours over TCP. Nothing else counts.
+//! The caller: identified by the peer's uid on the unix socket, and by an access token of ours over TCP.
+//! Nothing else counts.
 
 use std::sync::Arc;
 
@@ -30,14 +31,19 @@ pub(crate) async fn authorize(State(admin): State<Arc<Admin>>, mut request: Requ
     let peer = request.extensions().get::<Peer>().copied();
     match caller(&admin, peer, request.headers(), acts) {
         Ok(caller) => {
-            if let (Some(person), Some(guest)) = (caller.operator.person(), request.extensions().get::<Arc<Guest>>()) {
+            if let (Some(person), Some(guest)) =
+                (caller.operator.person(), request.extensions().get::<Arc<Guest>>())
+            {
                 guest.is_known(&person.to_string().into());
             }
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
         Err((refused, who)) => {
-            let recorded = admin.administration.record_refused(who, Some(source(refused, peer)), refused.code(), what).await;
+            let recorded = admin
+                .administration
+                .record_refused(who, Some(source(refused, peer)), refused.code(), what)
+                .await;
             recorded.map_or_else(|error| Failed(error).into_response(), |()| problem::unauthorized(refused))
         }
     }
@@ -45,14 +51,15 @@ pub(crate) async fn authorize(State(admin): State<Arc<Admin>>, mut request: Requ
 
 type Refused = (Unauthorized, Option<String>);
 
-/// Whose quota of records a refused request counts in. People who are known and lack the right have one of their own, so that
-/// strangers cannot hide what they tried.
+/// Whose quota of records a refused request counts in. People who are known and lack the right have one of
+/// their own, so that strangers cannot hide what they tried.
 fn source(refused: Unauthorized, peer: Option<Peer>) -> RequestSource {
     match refused {
         Unauthorized::Denied(Denied::Role(_)) => RequestSource::Known,
-        Unauthorized::NoCredentials | Unauthorized::Denied(Denied::Token | Denied::Uid) | Unauthorized::Elsewhere | Unauthorized::NoRow => {
-            peer.map_or(RequestSource::Other, Peer::source)
-        }
+        Unauthorized::NoCredentials
+        | Unauthorized::Denied(Denied::Token | Denied::Uid)
+        | Unauthorized::Elsewhere
+        | Unauthorized::NoRow => peer.map_or(RequestSource::Other, Peer::source),
     }
 }
 
@@ -92,9 +99,16 @@ impl<A: IsAct> FromRequestParts<Arc<Admin>> for Permitted<A> {
     }
 }
 
-fn caller(admin: &Admin, peer: Option<Peer>, headers: &HeaderMap, acts: &'static [Act]) -> Result<Caller, Refused> {
+fn caller(
+    admin: &Admin,
+    peer: Option<Peer>,
+    headers: &HeaderMap,
+    acts: &'static [Act],
+) -> Result<Caller, Refused> {
     let operator = match peer {
-        Some(Peer::Unix { uid }) => Operator::of_user(uid).map_err(|denied| (denied.into(), Some(format!("uid:{uid}")))),
+        Some(Peer::Unix { uid }) => {
+            Operator::of_user(uid).map_err(|denied| (denied.into(), Some(format!("uid:{uid}"))))
+        }
         Some(Peer::Tcp { .. }) => person(admin, headers).map_err(|refused| (refused, None)),
         None => Err((Unauthorized::NoCredentials, None)),
     }?;
@@ -109,7 +123,8 @@ fn person(admin: &Admin, headers: &HeaderMap) -> Result<Operator, Unauthorized> 
     if values.next().is_some() {
         return Err(Denied::Token.into());
     }
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Unauthorized::NoCredentials)?;
+    let (scheme, token) =
+        value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Unauthorized::NoCredentials)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Unauthorized::NoCredentials);
     }

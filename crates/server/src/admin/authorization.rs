@@ -1,5 +1,5 @@
-//! Which acts a route is for: one row for every route. A route without a row cannot be called. Who may do an act is in the table
-//! of the crate `administration`.
+//! Which acts a route is for: one row for every route. A route without a row cannot be called. Who may do an
+//! act is in the table of the crate `administration`.
 
 use axum::http::Method;
 use mandate_administration::Act;
@@ -22,7 +22,11 @@ pub(crate) const ROWS: &[(Method, &str, Need)] = &[
     (Method::POST, path::JOIN_TOKENS, Need::Act(&[Act::MakeJoinToken])),
     (Method::GET, path::NODES, Need::Act(&[Act::ReadNodes])),
     (Method::POST, "/v1/nodes/{name}/ban", Need::Act(&[Act::BanNode])),
-    (Method::POST, "/v1/agents/{name}/state", Need::Act(&[Act::SuspendAgent, Act::ContainAgent, Act::ActivateAgent, Act::RetireAgent])),
+    (
+        Method::POST,
+        "/v1/agents/{name}/state",
+        Need::Act(&[Act::SuspendAgent, Act::ContainAgent, Act::ActivateAgent, Act::RetireAgent]),
+    ),
     (Method::POST, "/v1/agents/{name}/release", Need::Act(&[Act::ReleaseAgent])),
     (Method::POST, "/v1/people/{name}/state", Need::Act(&[Act::DisablePerson, Act::EnablePerson])),
     (Method::POST, "/v1/people/{name}/password", Need::Act(&[Act::SetPassword])),
@@ -59,7 +63,12 @@ mod tests {
         assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
         let mut operations = 0;
         for (path, item) in document["paths"].as_object().unwrap() {
-            for method in item.as_object().unwrap().keys().filter(|m| ["get", "post", "put", "patch", "delete"].contains(&m.as_str())) {
+            for method in item
+                .as_object()
+                .unwrap()
+                .keys()
+                .filter(|m| ["get", "post", "put", "patch", "delete"].contains(&m.as_str()))
+            {
                 let method: Method = method.to_uppercase().parse().unwrap();
                 assert!(matches!(need(&method, path), Some(Need::Act([_, ..]))), "{method} {path}");
                 operations += 1;
@@ -87,7 +96,10 @@ mod tests {
         for (method, path, need) in ROWS {
             let acts = acts(need);
             assert!(acts.iter().all(|act| act.least().includes(acts[0].least())), "{method} {path}");
-            assert!(*method != Method::GET || acts.iter().all(|act| act.least() == Role::Viewer), "{method} {path}: reading");
+            assert!(
+                *method != Method::GET || acts.iter().all(|act| act.least() == Role::Viewer),
+                "{method} {path}: reading"
+            );
             assert!(
                 *method == Method::GET || acts.iter().all(|act| act.least() != Role::Viewer),
                 "{method} {path}: a viewer changes nothing"

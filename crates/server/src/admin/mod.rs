@@ -98,7 +98,10 @@ fn router(admin: Arc<Admin>) -> Router {
     let (router, _) = collected();
     let document: Arc<str> = openapi().into();
     router
-        .route(path::OPENAPI, get(move |State(_): State<Arc<Admin>>| async move { openapi_response(&document) }))
+        .route(
+            path::OPENAPI,
+            get(move |State(_): State<Arc<Admin>>| async move { openapi_response(&document) }),
+        )
         .route_layer(middleware::from_fn_with_state(Arc::clone(&admin), authentication::authorize))
         .fallback(problem::no_such_path)
         .method_not_allowed_fallback(problem::no_such_method)

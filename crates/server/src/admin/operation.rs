@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use mandate_administration::act;
 use mandate_api::Problem;
 use mandate_api::admin::{
-    ClientSecretRequest, JoinTokenRequest, JoinTokenResponse, KeyRotationRequest, KeyRotationResponse, PasswordRequest, RevocationRequest,
-    RevocationResponse,
+    ClientSecretRequest, JoinTokenRequest, JoinTokenResponse, KeyRotationRequest, KeyRotationResponse,
+    PasswordRequest, RevocationRequest, RevocationResponse,
 };
 use mandate_core::Secret;
 
@@ -33,7 +33,13 @@ pub(super) async fn join_token(
         Ok(request) => request,
         Err(response) => return response,
     };
-    admin.administration.join_token(permit, request.ttl.map(|ttl| ttl.0)).await.map(Json).map_err(Failed).into_response()
+    admin
+        .administration
+        .join_token(permit, request.ttl.map(|ttl| ttl.0))
+        .await
+        .map(Json)
+        .map_err(Failed)
+        .into_response()
 }
 
 /// Sets the password of a person of the embedded directory. Tokens from logins with the old one are revoked.

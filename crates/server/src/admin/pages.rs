@@ -26,12 +26,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Asked {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let query = Query::from_request_parts(parts, state).await;
-        query.map(|Query(query)| Self(query)).map_err(|rejection| problem::unreadable(&rejection.body_text(), rejection.status()))
+        query
+            .map(|Query(query)| Self(query))
+            .map_err(|rejection| problem::unreadable(&rejection.body_text(), rejection.status()))
     }
 }
 
-/// A page as a JSON array. If there is another, the `Link` header has it (RFC 8288 §3): a query for the same path, so that it
-/// does not matter under which address the server is reached.
+/// A page as a JSON array. If there is another, the `Link` header has it (RFC 8288 §3): a query for the same
+/// path, so that it does not matter under which address the server is reached.
 pub(super) fn answer<T: Serialize>(asked: &Asked, listed: Listed<T>) -> Response {
     let Listed { items, next } = listed;
     let limit = asked.0.limit.map(|limit| format!("&limit={limit}")).unwrap_or_default();

@@ -1,4 +1,5 @@
-//! Every error of the admin API as problem details (RFC 9457). One exhaustive match: a new error needs an entry here.
+//! Every error of the admin API as problem details (RFC 9457). One exhaustive match: a new error needs an
+//! entry here.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequestParts, Path};
@@ -95,10 +96,11 @@ fn response(error: &AdministrationError) -> Response {
     let problem = match error {
         AdministrationError::NotPermitted(denied) => return unauthorized((*denied).into()),
         AdministrationError::InvalidRegistry(findings) => Problem::invalid_registry(findings.clone()),
-        AdministrationError::BadRequest(why) => Problem::new(400, "bad_request", "The request is not valid").with_detail(why.clone()),
-        AdministrationError::NotFound { kind, name } => {
-            Problem::new(404, "not_found", "No such entry").with_detail(format!("there is no {} `{name}`", kind_name(*kind)))
+        AdministrationError::BadRequest(why) => {
+            Problem::new(400, "bad_request", "The request is not valid").with_detail(why.clone())
         }
+        AdministrationError::NotFound { kind, name } => Problem::new(404, "not_found", "No such entry")
+            .with_detail(format!("there is no {} `{name}`", kind_name(*kind))),
         AdministrationError::NoSuchRecord => Problem::new(404, "not_found", "No such record")
             .with_detail("there is no audit record of that id; `mandate audit query` shows ids"),
         AdministrationError::NoSuchNode(name) => Problem::new(404, "not_found", "No such node")
@@ -108,15 +110,18 @@ fn response(error: &AdministrationError) -> Response {
             let detail = format!("{kind} `{name}` {refusal}");
             match refusal {
                 // As a registry file that declares this state would be refused.
-                StateRefusal::Contained | StateRefusal::Retired | StateRefusal::Revoked | StateRefusal::NeedsNoSecret => {
+                StateRefusal::Contained
+                | StateRefusal::Retired
+                | StateRefusal::Revoked
+                | StateRefusal::NeedsNoSecret => {
                     Problem::invalid_registry(vec![Finding::new(format!("/{kind}/0/state"), detail)])
                 }
                 StateRefusal::NotContained => conflict(&detail),
             }
         }
-        AdministrationError::Overtaken => {
-            conflict("others are changing the registry or the same entry, so nothing was changed: look at it, and try again")
-        }
+        AdministrationError::Overtaken => conflict(
+            "others are changing the registry or the same entry, so nothing was changed: look at it, and try again",
+        ),
         AdministrationError::Conflict(code) => conflict(code),
         AdministrationError::AuditUnavailable(why) => {
             tracing::error!(%why, "the audit log cannot be written; everything is refused until it can");
@@ -130,7 +135,8 @@ fn response(error: &AdministrationError) -> Response {
         }
         AdministrationError::Internal(why) => {
             tracing::error!(%why, "an operator's request failed");
-            Problem::new(500, "internal", "The server could not do this").with_detail("Look at the server's log.")
+            Problem::new(500, "internal", "The server could not do this")
+                .with_detail("Look at the server's log.")
         }
     };
     send(&problem)
@@ -172,13 +178,17 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
         let path = Path::from_request_parts(parts, state).await;
-        path.map(|Path(named)| Self(named)).map_err(|rejection| unreadable(&rejection.body_text(), rejection.status()))
+        path.map(|Path(named)| Self(named))
+            .map_err(|rejection| unreadable(&rejection.body_text(), rejection.status()))
     }
 }
 
 /// The fallback for paths.
 pub(crate) async fn no_such_path(method: Method, uri: Uri) -> Response {
-    send(&Problem::new(404, "not_found", "No such path").with_detail(format!("there is no {method} {}; see /openapi.json", uri.path())))
+    send(
+        &Problem::new(404, "not_found", "No such path")
+            .with_detail(format!("there is no {method} {}; see /openapi.json", uri.path())),
+    )
 }
 
 /// The fallback for methods.

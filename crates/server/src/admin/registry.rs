@@ -8,7 +8,9 @@ use axum::extract::rejection::JsonRejection;
 use axum::response::{IntoResponse, Response};
 use mandate_administration::{AdministrationError, OnAgent, OnPerson, act};
 use mandate_api::Problem;
-use mandate_api::admin::{AgentStateRequest, ApplyRequest, ApplyResponse, PersonStateRequest, RegistryEntry, parse_kind};
+use mandate_api::admin::{
+    AgentStateRequest, ApplyRequest, ApplyResponse, PersonStateRequest, RegistryEntry, parse_kind,
+};
 use mandate_core::registry::{AgentState, Kind};
 
 use super::authentication::{Caller, Permitted};
@@ -17,9 +19,13 @@ use super::parts::Admin;
 use super::problem::{self, Failed, Named};
 
 /// A JSON body, or the problem with it.
-#[expect(clippy::result_large_err, reason = "the error is the response itself, made once for a request that ends with it")]
+#[expect(
+    clippy::result_large_err,
+    reason = "the error is the response itself, made once for a request that ends with it"
+)]
 pub(super) fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Response> {
-    body.map(|Json(value)| value).map_err(|rejection| problem::unreadable(&rejection.body_text(), rejection.status()))
+    body.map(|Json(value)| value)
+        .map_err(|rejection| problem::unreadable(&rejection.body_text(), rejection.status()))
 }
 
 /// Applies a registry file: creates, changes and with `prune` removes; all of it or nothing.
@@ -63,12 +69,22 @@ pub(super) async fn release_agent(
     change_agent::<act::ReleaseAgent>(&admin, &caller, name).await
 }
 
-async fn change_agent<A: OnAgent>(admin: &Admin, caller: &Caller, name: String) -> Result<Json<ApplyResponse>, Response> {
+async fn change_agent<A: OnAgent>(
+    admin: &Admin,
+    caller: &Caller,
+    name: String,
+) -> Result<Json<ApplyResponse>, Response> {
     let permit = caller.permit::<A>(admin).await?;
-    admin.administration.change_agent(permit, name).await.map(Json).map_err(|error| Failed(error).into_response())
+    admin
+        .administration
+        .change_agent(permit, name)
+        .await
+        .map(Json)
+        .map_err(|error| Failed(error).into_response())
 }
 
-/// Disables or enables a person, and changes nothing else of their entry, also if others change it at the same time.
+/// Disables or enables a person, and changes nothing else of their entry, also if others change it at the
+/// same time.
 #[utoipa::path(post, path = "/v1/people/{name}/state", tag = "people", params(("name" = String, Path)), request_body = PersonStateRequest,
     responses((status = 200, body = ApplyResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn set_person_state(
@@ -84,9 +100,18 @@ pub(super) async fn set_person_state(
     }
 }
 
-async fn change_person<A: OnPerson>(admin: &Admin, caller: &Caller, name: String) -> Result<Json<ApplyResponse>, Response> {
+async fn change_person<A: OnPerson>(
+    admin: &Admin,
+    caller: &Caller,
+    name: String,
+) -> Result<Json<ApplyResponse>, Response> {
     let permit = caller.permit::<A>(admin).await?;
-    admin.administration.change_person(permit, name).await.map(Json).map_err(|error| Failed(error).into_response())
+    admin
+        .administration
+        .change_person(permit, name)
+        .await
+        .map(Json)
+        .map_err(|error| Failed(error).into_response())
 }
 
 /// Entries of a kind, by name.

@@ -12,10 +12,14 @@ use super::authentication::Permitted;
 use super::parts::Admin;
 use crate::health;
 
-/// What is running, and what is wrong with it. What a disk does not tell in time is left out, with a problem that says so.
+/// What is running, and what is wrong with it. What a disk does not tell in time is left out, with a problem
+/// that says so.
 #[utoipa::path(get, path = "/v1/status", tag = "status",
     responses((status = 200, body = Status), (status = 401, body = Problem), (status = 403, body = Problem)))]
-pub(super) async fn status(State(admin): State<Arc<Admin>>, Permitted(permit): Permitted<act::ReadStatus>) -> Json<Status> {
+pub(super) async fn status(
+    State(admin): State<Arc<Admin>>,
+    Permitted(permit): Permitted<act::ReadStatus>,
+) -> Json<Status> {
     let engine = &admin.administration;
     let Overview { issuer, trust_domain, registry, cuts, keys, audit_key, at } = engine.overview(&permit);
     let (checks, disk) = (Arc::clone(&admin.health), admin.disk.clone());

@@ -39,10 +39,20 @@ impl Examination<'_> {
             Ok(None) => {
                 match Store::is_there(&self.config.dir) {
                     Ok(here) if here || elsewhere => {
-                        let (database, kept) =
-                            if here { ("mandate.db", "the file of --keys-file") } else { ("the database", "the copy of it") };
-                        let next = format!("cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is {kept})", self.shown);
-                        self.add(Finding::problem(SEALING, format!("seal.key is missing, and {database} cannot be used without it"), next));
+                        let (database, kept) = if here {
+                            ("mandate.db", "the file of --keys-file")
+                        } else {
+                            ("the database", "the copy of it")
+                        };
+                        let next = format!(
+                            "cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is {kept})",
+                            self.shown
+                        );
+                        self.add(Finding::problem(
+                            SEALING,
+                            format!("seal.key is missing, and {database} cannot be used without it"),
+                            next,
+                        ));
                     }
                     _ => self.add(Finding::ok(SEALING, "there is none yet; the first start makes it")),
                 }
@@ -54,7 +64,10 @@ impl Examination<'_> {
                 None
             }
             Err(error) => {
-                let next = format!("cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the file of --keys-file)", self.shown);
+                let next = format!(
+                    "cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the file of --keys-file)",
+                    self.shown
+                );
                 self.add(Finding::problem(SEALING, store_text(&error), next));
                 None
             }
@@ -69,7 +82,10 @@ impl Examination<'_> {
         used: bool,
         progress: impl FnMut(u64, u64),
     ) -> Option<Inspection> {
-        let lost = |why: &str| [INTEGRITY, FITS, LOG, CLOCK].map(|check| Finding::could_not_look(check, format!("needs the {why}")));
+        let lost = |why: &str| {
+            [INTEGRITY, FITS, LOG, CLOCK]
+                .map(|check| Finding::could_not_look(check, format!("needs the {why}")))
+        };
         match Store::is_there(dir.path()) {
             Ok(true) => {}
             Ok(false) if !used && sealing_key.is_none() => {
@@ -78,7 +94,11 @@ impl Examination<'_> {
             }
             Ok(false) => {
                 let next = self.restore();
-                self.add(Finding::problem(DATABASE, "mandate.db is missing or empty, and a server has used this directory", next));
+                self.add(Finding::problem(
+                    DATABASE,
+                    "mandate.db is missing or empty, and a server has used this directory",
+                    next,
+                ));
                 self.found.extend(lost(DATABASE));
                 return None;
             }
@@ -110,11 +130,15 @@ impl Examination<'_> {
             }
         };
         match inspection.schema() {
-            Ok(schema) => self.add(Finding::ok(DATABASE, format!("mandate.db has schema {schema}, which this program knows"))),
+            Ok(schema) => self.add(Finding::ok(
+                DATABASE,
+                format!("mandate.db has schema {schema}, which this program knows"),
+            )),
             Err(error) => {
                 let next = match error {
                     StoreError::Newer { .. } => {
-                        "mandate --version   (install the version that the server ran with, or a newer one)".to_owned()
+                        "mandate --version   (install the version that the server ran with, or a newer one)"
+                            .to_owned()
                     }
                     _ => self.restore(),
                 };
@@ -128,7 +152,9 @@ impl Examination<'_> {
         self.add(journal);
         self.pages(&inspection);
         if !whole {
-            self.found.extend([FITS, LOG, CLOCK].map(|check| Finding::could_not_look(check, "needs mandate.db-wal")));
+            self.found.extend(
+                [FITS, LOG, CLOCK].map(|check| Finding::could_not_look(check, "needs mandate.db-wal")),
+            );
             return Some(inspection);
         }
         self.fits(&inspection, sealing_key);
@@ -139,7 +165,9 @@ impl Examination<'_> {
 
     fn file_problem(&mut self, check: &'static str, error: &StoreError) {
         let next = match error {
-            StoreError::File(error @ (FileError::Exposed { .. } | FileError::Owner { .. })) => self.mend(error),
+            StoreError::File(error @ (FileError::Exposed { .. } | FileError::Owner { .. })) => {
+                self.mend(error)
+            }
             _ => self.restore(),
         };
         self.add(Finding::problem(check, store_text(error), next));
@@ -149,15 +177,19 @@ impl Examination<'_> {
         let next = self.restore();
         self.add(match inspection.faults() {
             Ok(faults) if faults.is_empty() => Finding::ok(INTEGRITY, "SQLite finds nothing wrong"),
-            Ok(faults) => Finding::problem(INTEGRITY, format!("mandate.db is damaged: {}", faults.join("; ")), next),
+            Ok(faults) => {
+                Finding::problem(INTEGRITY, format!("mandate.db is damaged: {}", faults.join("; ")), next)
+            }
             Err(error) => Finding::problem(INTEGRITY, store_text(&error), next),
         });
     }
 
     fn fits(&mut self, inspection: &Inspection, sealing_key: Option<&Secret>) {
         let Some(key) = sealing_key else { return self.add(Finding::could_not_look(FITS, "needs seal.key")) };
-        let next =
-            format!("cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the file of --keys-file of this database)", self.shown);
+        let next = format!(
+            "cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the file of --keys-file of this database)",
+            self.shown
+        );
         self.add(match inspection.is_sealed_with(key, Arc::clone(&self.entropy)) {
             Ok(true) => Finding::ok(FITS, "seal.key is the one of mandate.db"),
             Ok(false) => Finding::problem(FITS, "seal.key belongs to another database", next),
@@ -167,7 +199,8 @@ impl Examination<'_> {
 
     /// The stops that wait for a log. The reserve must belong to one of the database's logs, and to its time.
     fn reserve(&mut self, dir: &Dir, logs: &[&str], newest: Timestamp) {
-        let move_away = format!("mv {0}/{FILE} {0}/{FILE}.other   (then stop again who must stay stopped)", self.shown);
+        let move_away =
+            format!("mv {0}/{FILE} {0}/{FILE}.other   (then stop again who must stay stopped)", self.shown);
         let path = dir.entry(FILE);
         self.add(match dir.read(FILE, SIZE as u64) {
             Ok(None) => Finding::ok(RESERVE, format!("there is no {FILE}; the server makes it")),
@@ -207,14 +240,23 @@ impl Examination<'_> {
             }
         }
         self.add(match verified.as_deref() {
-            Ok([only]) => Finding::ok(LOG, format!("verifies: {} records, root {}", only.summary.size, only.summary.root)),
+            Ok([only]) => Finding::ok(
+                LOG,
+                format!("verifies: {} records, root {}", only.summary.size, only.summary.root),
+            ),
             Ok(several) => {
-                let each =
-                    several.iter().map(|Verified { summary: log, .. }| format!("{}: {} records, root {}", log.origin, log.size, log.root));
-                Finding::ok(LOG, format!("all {} verify: {}", several.len(), each.collect::<Vec<_>>().join("; ")))
+                let each = several.iter().map(|Verified { summary: log, .. }| {
+                    format!("{}: {} records, root {}", log.origin, log.size, log.root)
+                });
+                Finding::ok(
+                    LOG,
+                    format!("all {} verify: {}", several.len(), each.collect::<Vec<_>>().join("; ")),
+                )
             }
             Err(LogError::Store(error)) => Finding::problem(LOG, store_text(error), next),
-            Err(error) => Finding::problem(LOG, format!("the audit log is not what was written: {error}"), next),
+            Err(error) => {
+                Finding::problem(LOG, format!("the audit log is not what was written: {error}"), next)
+            }
         });
     }
 

@@ -21,16 +21,31 @@ impl Examination<'_> {
                 let next = self.mend(&error);
                 Finding::problem(CHECK, super::error_text(&error), next)
             }
-            Err(error) => Finding::problem(CHECK, error.to_string(), format!("openssl x509 -noout -text -in {}", cert.display())),
+            Err(error) => Finding::problem(
+                CHECK,
+                error.to_string(),
+                format!("openssl x509 -noout -text -in {}", cert.display()),
+            ),
             Ok(validity) => match validity.standing(self.now) {
-                Standing::Good => Finding::ok(CHECK, format!("{} is valid until {}", cert.display(), validity.not_after)),
-                Standing::EndsSoon => Finding::ok(CHECK, format!("{} ends soon, at {}: renew it", cert.display(), validity.not_after)),
-                Standing::Expired => {
-                    Finding::problem(CHECK, format!("{} has expired at {}: clients refuse it", cert.display(), validity.not_after), renew)
+                Standing::Good => {
+                    Finding::ok(CHECK, format!("{} is valid until {}", cert.display(), validity.not_after))
                 }
+                Standing::EndsSoon => Finding::ok(
+                    CHECK,
+                    format!("{} ends soon, at {}: renew it", cert.display(), validity.not_after),
+                ),
+                Standing::Expired => Finding::problem(
+                    CHECK,
+                    format!("{} has expired at {}: clients refuse it", cert.display(), validity.not_after),
+                    renew,
+                ),
                 Standing::NotYet => Finding::problem(
                     CHECK,
-                    format!("{} is valid only from {}: clients refuse it", cert.display(), validity.not_before),
+                    format!(
+                        "{} is valid only from {}: clients refuse it",
+                        cert.display(),
+                        validity.not_before
+                    ),
                     renew,
                 ),
             },
@@ -38,14 +53,19 @@ impl Examination<'_> {
     }
 
     pub(super) fn ports(&mut self, known: Option<&Remembered>) {
-        let (public, node, admin) = known.map_or((0, 0, 0), |known| (known.port, known.node_port, known.admin_port));
+        let (public, node, admin) =
+            known.map_or((0, 0, 0), |known| (known.port, known.node_port, known.admin_port));
         for (check, option, given, remembered) in [
             ("address for clients", "--listen", self.config.listen, public),
             ("address for nodes", "--node-listen", self.config.node_listen, node),
             ("address for operators", "--admin-listen", self.config.admin_listen, admin),
         ] {
             let address = SocketAddr::new(given.ip(), port_of(given, remembered));
-            let finding = if address.port() == 0 { Finding::ok(check, "any free port") } else { self.port(check, option, address) };
+            let finding = if address.port() == 0 {
+                Finding::ok(check, "any free port")
+            } else {
+                self.port(check, option, address)
+            };
             self.add(finding);
         }
     }
@@ -60,7 +80,10 @@ impl Examination<'_> {
             Err(error) if error.kind() == ErrorKind::AddrInUse => Finding::problem(
                 check,
                 format!("{address} is in use by another program"),
-                format!("ss -ltnp 'sport = :{}'   (who has it? or {option} ADDR chooses another)", address.port()),
+                format!(
+                    "ss -ltnp 'sport = :{}'   (who has it? or {option} ADDR chooses another)",
+                    address.port()
+                ),
             ),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => Finding::problem(
                 check,
@@ -82,7 +105,10 @@ impl Examination<'_> {
             None => Finding::could_not_look(CHECK, "needs the directory"),
             Some(space) => match low_space(space) {
                 Some(problem) => Finding::problem(CHECK, problem.detail, format!("df -h {}", self.shown)),
-                None => Finding::ok(CHECK, format!("{} MiB of {} MiB are free", space.free / MIB, space.total / MIB)),
+                None => Finding::ok(
+                    CHECK,
+                    format!("{} MiB of {} MiB are free", space.free / MIB, space.total / MIB),
+                ),
             },
         });
     }
@@ -91,10 +117,14 @@ impl Examination<'_> {
         const CHECK: &str = "open files";
         let limit = descriptors::raise();
         self.add(match Budget::of(limit) {
-            Ok(_) => Finding::ok(CHECK, format!("up to {limit} for this user's processes started as this one")),
-            Err(error) => {
-                Finding::problem(CHECK, error.to_string(), "ulimit -Hn   (the limit that holds; LimitNOFILE= in the unit file raises it)")
+            Ok(_) => {
+                Finding::ok(CHECK, format!("up to {limit} for this user's processes started as this one"))
             }
+            Err(error) => Finding::problem(
+                CHECK,
+                error.to_string(),
+                "ulimit -Hn   (the limit that holds; LimitNOFILE= in the unit file raises it)",
+            ),
         });
     }
 }

@@ -38,9 +38,17 @@ fn behind(behind: Duration) -> Option<StatusProblem> {
 fn recent((last, steps): (Option<ClockStep>, u64), now: Timestamp) -> Option<StatusProblem> {
     let step = last.filter(|step| now.since(step.at) < RECENT)?;
     let by = Lifetime(Duration::from_secs(step.millis.unsigned_abs() / 1000));
-    let what = if step.millis < 0 { format!("set back by {by}") } else { format!("set forward by {by}, or the machine slept") };
+    let what = if step.millis < 0 {
+        format!("set back by {by}")
+    } else {
+        format!("set forward by {by}, or the machine slept")
+    };
     let times = if steps > 1 { format!("; {steps} times since the start") } else { String::new() };
-    Some(notice(problem_code::CLOCK_STEPPED, format!("the machine's clock was {what} at {}{times}", step.at), "timedatectl".to_owned()))
+    Some(notice(
+        problem_code::CLOCK_STEPPED,
+        format!("the machine's clock was {what} at {}{times}", step.at),
+        "timedatectl".to_owned(),
+    ))
 }
 
 #[cfg(test)]
@@ -66,7 +74,12 @@ mod tests {
         let step = |millis| (Some(ClockStep { millis, at }), 2);
         assert!(recent(step(-40_000), at).unwrap().detail.contains("set back by 40s"));
         let forward = recent(step(3_600_000), at).unwrap();
-        assert!(forward.detail.contains("set forward by 1h") && forward.detail.ends_with("2 times since the start"), "{}", forward.detail);
+        assert!(
+            forward.detail.contains("set forward by 1h")
+                && forward.detail.ends_with("2 times since the start"),
+            "{}",
+            forward.detail
+        );
         assert_eq!(recent(step(-40_000), at.plus(RECENT)), None);
         assert_eq!(recent((None, 0), at), None);
     }

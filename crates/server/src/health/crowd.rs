@@ -57,7 +57,8 @@ fn listener_full(listener: &str, count: u64) -> StatusProblem {
             "all places for strangers at the {listener} listener were taken: {} in the last hour a connection was refused, or an idle one ended",
             times(count)
         ),
-        "limit the connections of one address in the proxy or firewall, or give the server more open files".to_owned(),
+        "limit the connections of one address in the proxy or firewall, or give the server more open files"
+            .to_owned(),
     )
 }
 
@@ -85,14 +86,29 @@ mod tests {
         let clock = Arc::new(SteppedClock::at(now));
         let health = Health::default();
         let crowd = Crowd::watched(&health, "public", &(Arc::clone(&clock) as Arc<dyn Clock>));
-        let found = || health.problems(clock.now()).into_iter().map(|problem| (problem.code, problem.detail)).collect::<Vec<_>>();
+        let found = || {
+            health
+                .problems(clock.now())
+                .into_iter()
+                .map(|problem| (problem.code, problem.detail))
+                .collect::<Vec<_>>()
+        };
         assert_eq!(found(), []);
         crowd.was_full(3);
         crowd.was_full(2);
         crowd.cut_off_a_reader();
         let [(slow, disconnected), (full, refused)] = found().try_into().unwrap();
-        assert_eq!((slow.as_str(), full.as_str()), ("feed_readers_cut_off", "listener_full"), "the problem before the notice");
-        assert!(disconnected.contains("once") && refused.contains("public listener") && refused.contains("5 times"), "{refused}");
+        assert_eq!(
+            (slow.as_str(), full.as_str()),
+            ("feed_readers_cut_off", "listener_full"),
+            "the problem before the notice"
+        );
+        assert!(
+            disconnected.contains("once")
+                && refused.contains("public listener")
+                && refused.contains("5 times"),
+            "{refused}"
+        );
         clock.advance(Duration::from_hours(1));
         assert_eq!(found(), []);
     }

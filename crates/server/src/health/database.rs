@@ -31,9 +31,13 @@ fn cannot_write(trouble: WriteTrouble) -> StatusProblem {
         }
     };
     let next = match trouble {
-        WriteTrouble::HeldElsewhere => "fuser mandate.db   (in the server's directory: which processes have the database open?)",
+        WriteTrouble::HeldElsewhere => {
+            "fuser mandate.db   (in the server's directory: which processes have the database open?)"
+        }
         WriteTrouble::Stuck(_) => NEXT,
-        WriteTrouble::Unreachable | WriteTrouble::ReadOnly => "look at the server's log for what the database server answered",
+        WriteTrouble::Unreachable | WriteTrouble::ReadOnly => {
+            "look at the server's log for what the database server answered"
+        }
     };
     problem(problem_code::DATABASE, detail, next.to_owned())
 }
@@ -45,13 +49,17 @@ pub(crate) fn unreadable(error: &StoreError) -> StatusProblem {
 
 /// Reading has not ended in time.
 pub(crate) fn silent() -> StatusProblem {
-    let detail = "the database did not answer in time: the number of audit records and the nodes are not known".to_owned();
+    let detail =
+        "the database did not answer in time: the number of audit records and the nodes are not known"
+            .to_owned();
     problem(problem_code::DATABASE, detail, NEXT.to_owned())
 }
 
 /// The other checks have not ended in time.
 pub(crate) fn checks_wait() -> StatusProblem {
-    let detail = "the disk did not answer in time: certificates, space and what else is on it were not checked".to_owned();
+    let detail =
+        "the disk did not answer in time: certificates, space and what else is on it were not checked"
+            .to_owned();
     problem(problem_code::DATABASE, detail, NEXT.to_owned())
 }
 

@@ -23,7 +23,10 @@ fn found(standing: &Standing) -> Vec<StatusProblem> {
         let lasting = "They last only as long as the server's process; it tries to record them every second";
         all.push(problem(
             problem_code::UNRECORDED_STOPS,
-            format!("{} revocations or suspensions are in force and not yet recorded{since}. {lasting}", standing.unrecorded),
+            format!(
+                "{} revocations or suspensions are in force and not yet recorded{since}. {lasting}",
+                standing.unrecorded
+            ),
             format!("do not restart the server; {NEXT}"),
         ));
     }
@@ -48,7 +51,10 @@ fn found(standing: &Standing) -> Vec<StatusProblem> {
     } else if standing.reserved == 0 && standing.reserve.used > SIZE / 2 {
         all.push(notice(
             problem_code::DISK_RESERVE,
-            format!("{} KiB of the reserve for revocations and suspensions are in use", standing.reserve.used / 1024),
+            format!(
+                "{} KiB of the reserve for revocations and suspensions are in use",
+                standing.reserve.used / 1024
+            ),
             None,
         ));
     }

@@ -19,7 +19,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::sync::watch;
 
-use super::{Connected, Defaults, SEND_BUFFER, Site, WRITE_TIMEOUT, bound_send_buffer, serve_connection, serve_tcp, serve_unix};
+use super::{
+    Connected, Defaults, SEND_BUFFER, Site, WRITE_TIMEOUT, bound_send_buffer, serve_connection, serve_tcp,
+    serve_unix,
+};
 use crate::health::Health;
 use crate::health::crowd::Crowd;
 use crate::host::Hosts;
@@ -28,7 +31,12 @@ use crate::places::Places;
 use crate::timely_io::TimelyIo;
 
 fn site(router: Router) -> Site {
-    Site { router, max_body: (10, Duration::from_secs(1)), hosts: Hosts::Any, defaults: Defaults { over_tls: false } }
+    Site {
+        router,
+        max_body: (10, Duration::from_secs(1)),
+        hosts: Hosts::Any,
+        defaults: Defaults { over_tls: false },
+    }
 }
 
 /// Serves one request for an answer of a megabyte, of which the peer takes nothing or hangs up.
@@ -48,7 +56,12 @@ async fn told(reads_a_feed: bool, hangs_up: bool) -> String {
     }
     let (_stop, shutdown) = watch::channel(false);
     let io = TimelyIo::new(io, Duration::from_millis(20));
-    serve_connection(Connected { io, peer: Peer::Unix { uid: 0 }, local: None, guest, ended }, site, shutdown).await;
+    serve_connection(
+        Connected { io, peer: Peer::Unix { uid: 0 }, local: None, guest, ended },
+        site,
+        shutdown,
+    )
+    .await;
     health.problems(clock.now()).into_iter().map(|problem| problem.code).collect()
 }
 
@@ -63,12 +76,14 @@ async fn a_feeds_reader_that_takes_nothing_is_told_of_and_one_that_hangs_up_is_n
 async fn answered_over_tls(request: &str) -> String {
     let (guest, ended) = Places::new(1, 1, 1).admit(RequestSource::User(0)).await.unwrap();
     let plain = site(Router::new().route("/", get(|| async { "x" })));
-    let site = Site { hosts: Hosts::of("https://m.example", &[]), defaults: Defaults { over_tls: true }, ..plain };
+    let site =
+        Site { hosts: Hosts::of("https://m.example", &[]), defaults: Defaults { over_tls: true }, ..plain };
     let (io, mut peer) = tokio::io::duplex(4096);
     peer.write_all(request.as_bytes()).await.unwrap();
     let (_stop, shutdown) = watch::channel(false);
     let connected = Connected { io, peer: Peer::Unix { uid: 0 }, local: None, guest, ended };
-    let served = tokio::time::timeout(Duration::from_secs(20), serve_connection(connected, site, shutdown)).await;
+    let served =
+        tokio::time::timeout(Duration::from_secs(20), serve_connection(connected, site, shutdown)).await;
     served.unwrap_or_else(|_| panic!("it goes on: {request}"));
     let mut answer = String::new();
     peer.read_to_string(&mut answer).await.unwrap();
@@ -108,7 +123,11 @@ impl Noting {
 }
 
 impl AsyncRead for Noting {
-    fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let request = std::mem::take(&mut self.request);
         buf.put_slice(request);
         if request.is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
@@ -120,7 +139,11 @@ impl AsyncWrite for Noting {
         Poll::Ready(Ok(self.note(buf)))
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, _: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         Poll::Ready(Ok(bufs.iter().map(|buf| self.note(buf)).sum()))
     }
 
@@ -148,7 +171,10 @@ async fn bytes_that_answers_share_are_sent_from_where_they_are_and_no_copy_is_ma
         async move { Body::from_stream(stream::iter(pieces.map(Ok::<Bytes, Infallible>))) }
     };
     let taken = Arc::new(Mutex::new(Vec::new()));
-    let io = Noting { request: b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n", taken: Arc::clone(&taken) };
+    let io = Noting {
+        request: b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+        taken: Arc::clone(&taken),
+    };
     let io = TimelyIo::new(io, Duration::from_secs(60));
     let (_stop, shutdown) = watch::channel(false);
     let connected = Connected { io, peer: Peer::Unix { uid: 0 }, local: None, guest, ended };
@@ -156,7 +182,11 @@ async fn bytes_that_answers_share_are_sent_from_where_they_are_and_no_copy_is_ma
     for piece in &shared {
         let (start, end) = (piece.as_ptr_range().start.addr(), piece.as_ptr_range().end.addr());
         let taken = taken.lock();
-        let of_it: usize = taken.iter().filter(|range| start <= range.start && range.end <= end).map(ExactSizeIterator::len).sum();
+        let of_it: usize = taken
+            .iter()
+            .filter(|range| start <= range.start && range.end <= end)
+            .map(ExactSizeIterator::len)
+            .sum();
         assert_eq!(of_it, piece.len(), "the whole piece, from where it is");
     }
 }
@@ -201,8 +231,8 @@ impl Endless {
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
 
-/// What may be on its way to a peer that reads nothing: the kernel's buffer, which counts twice, the peer's own, and what the
-/// HTTP library holds back.
+/// What may be on its way to a peer that reads nothing: the kernel's buffer, which counts twice, the peer's
+/// own, and what the HTTP library holds back.
 const ON_ITS_WAY: usize = 2 * SEND_BUFFER + 128 * 1024;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,7 +265,8 @@ async fn a_peer_of_the_unix_socket_that_reads_nothing_is_given_up() {
     peer.write_all(GET).await.unwrap();
     endless.at_last().await;
     // Once the server has closed its end, nothing can be written to it.
-    let is_closed = |written: io::Result<usize>| written.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
+    let is_closed =
+        |written: io::Result<usize>| written.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock);
     let ended = async {
         while !is_closed(peer.try_write(b"x")) {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -247,7 +278,8 @@ async fn a_peer_of_the_unix_socket_that_reads_nothing_is_given_up() {
 #[tokio::test]
 async fn the_send_buffers_of_both_kinds_of_sockets_are_bounded() {
     use rustix::net::sockopt::socket_send_buffer_size;
-    // Linux counts twice what it is told, for what it needs itself, and never more than the machine's own bound.
+    // Linux counts twice what it is told, for what it needs itself, and never more than the machine's own
+    // bound.
     let within = |socket: std::os::fd::BorrowedFd<'_>| {
         bound_send_buffer(socket);
         let size = socket_send_buffer_size(socket).unwrap();

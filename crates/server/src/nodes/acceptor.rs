@@ -1,7 +1,9 @@
-//! The nodes' listener: TLS under the authority's own certificate, client certificates verified when they are shown.
+//! The nodes' listener: TLS under the authority's own certificate, client certificates verified when they are
+//! shown.
 //!
-//! A connection without client certificate is accepted, because a node that joins has none yet; it can only call `Join`. The
-//! number of such strangers and their time are limited; a node never waits for one of them to disconnect.
+//! A connection without client certificate is accepted, because a node that joins has none yet; it can only
+//! call `Join`. The number of such strangers and their time are limited; a node never waits for one of them
+//! to disconnect.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -50,7 +52,8 @@ pub(crate) enum NodePeer {
     Stranger(IpAddr),
     /// The holder of a certificate that our authority signed, and that was valid at the handshake.
     Holder(Presented),
-    /// The holder of an expired certificate, which the operator lets nodes renew. It counts as a stranger until it has renewed it.
+    /// The holder of an expired certificate, which the operator lets nodes renew. It counts as a stranger
+    /// until it has renewed it.
     Late(Presented),
 }
 
@@ -96,7 +99,9 @@ impl<I> NodeStream<I> {
     fn new(io: I, peer: NodePeer, (guest, ended): (Guest, Ended), stay: Duration) -> Option<Self> {
         guest.was_served();
         let until = match &peer {
-            NodePeer::Stranger(_) | NodePeer::Late(_) if guest.stays() => Some(Box::pin(tokio::time::sleep(stay))),
+            NodePeer::Stranger(_) | NodePeer::Late(_) if guest.stays() => {
+                Some(Box::pin(tokio::time::sleep(stay)))
+            }
             NodePeer::Stranger(_) | NodePeer::Late(_) => return None,
             NodePeer::Holder(shown) => {
                 guest.is_known(&shown.spiffe_id.shared());
@@ -104,7 +109,11 @@ impl<I> NodeStream<I> {
             }
         };
         let guest = Arc::new(guest);
-        let connection = NodeConnection { peer, watches: Arc::new(Semaphore::new(MOST_WATCHES)), guest: Arc::downgrade(&guest) };
+        let connection = NodeConnection {
+            peer,
+            watches: Arc::new(Semaphore::new(MOST_WATCHES)),
+            guest: Arc::downgrade(&guest),
+        };
         Some(Self { io, connection, until, ended, is_over: false, _guest: guest })
     }
 
@@ -130,7 +139,11 @@ impl Connected for NodeStream {
 }
 
 impl<I: AsyncRead + Unpin> AsyncRead for NodeStream<I> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.check(cx)?;
         Pin::new(&mut self.io).poll_read(cx, buf)
     }
@@ -142,7 +155,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for NodeStream<I> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.check(cx)?;
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
@@ -177,14 +194,17 @@ pub(crate) enum AcceptorError {
 
 fn config(authority: &Authority, address: IpAddr, grace: Duration) -> Result<ServerConfig, AcceptorError> {
     let provider = provider();
-    let issued = authority.issue_server_certificate(&[ServerName::Ip(address), ServerName::Dns("localhost".to_owned())])?;
+    let issued = authority
+        .issue_server_certificate(&[ServerName::Ip(address), ServerName::Dns("localhost".to_owned())])?;
     let chain = issued.certificate.chain.into_iter().map(CertificateDer::from).collect();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(issued.private_key.expose_secret().to_vec()));
     let mut roots = RootCertStore::empty();
     for ca in authority.ca_certificates_der() {
         roots.add(CertificateDer::from(ca))?;
     }
-    let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).allow_unauthenticated().build()?;
+    let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+        .allow_unauthenticated()
+        .build()?;
     let verifier = Arc::new(WithGrace { inner, grace });
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
@@ -194,8 +214,8 @@ fn config(authority: &Authority, address: IpAddr, grace: Duration) -> Result<Ser
     Ok(config)
 }
 
-/// The SPIFFE ID in a verified client certificate (exactly one URI name, in our trust domain, with a path: X509-SVID
-/// §5.2), and its `notAfter`.
+/// The SPIFFE ID in a verified client certificate (exactly one URI name, in our trust domain, with a path:
+/// X509-SVID §5.2), and its `notAfter`.
 fn identity(der: &CertificateDer<'_>, trust_domain: &TrustDomain) -> Option<Presented> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
@@ -204,7 +224,8 @@ fn identity(der: &CertificateDer<'_>, trust_domain: &TrustDomain) -> Option<Pres
         _ => None,
     });
     let (Some(uri), None) = (uris.next(), uris.next()) else { return None };
-    let spiffe_id = uri.parse::<SpiffeId>().ok().filter(|id| id.is_member_of(trust_domain) && !id.path().is_empty())?;
+    let spiffe_id =
+        uri.parse::<SpiffeId>().ok().filter(|id| id.is_member_of(trust_domain) && !id.path().is_empty())?;
     let expires = Timestamp::from_secs(u64::try_from(certificate.validity().not_after.timestamp()).ok()?);
     Some(Presented { spiffe_id, expires })
 }
@@ -256,10 +277,13 @@ pub(crate) async fn accept(
                 continue;
             }
         };
-        let Some((guest, mut ended)) = places.admit(RequestSource::of(peer_address.ip())).await else { continue };
+        let Some((guest, mut ended)) = places.admit(RequestSource::of(peer_address.ip())).await else {
+            continue;
+        };
         bound_send_buffer(&stream);
         let _ = stream.set_nodelay(true);
-        let (acceptor, out, trust_domain) = (TlsAcceptor::from(current.load_full()), out.clone(), authority.trust_domain().clone());
+        let (acceptor, out, trust_domain) =
+            (TlsAcceptor::from(current.load_full()), out.clone(), authority.trust_domain().clone());
         tokio::spawn(async move {
             let shaken = tokio::select! {
                 shaken = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(TimelyIo::new(stream, WRITE_TIMEOUT))) => shaken,
@@ -291,15 +315,19 @@ mod tests {
     use tokio_rustls::TlsConnector;
 
     use super::{
-        Authority, Bounds, CertificateDer, NodePeer, NodeStream, Presented, RequestSource, RootCertStore, TcpListener, TcpStream,
-        Timestamp, UnixTime, WRITE_TIMEOUT, accept, mpsc, of, provider,
+        Authority, Bounds, CertificateDer, NodePeer, NodeStream, Presented, RequestSource, RootCertStore,
+        TcpListener, TcpStream, Timestamp, UnixTime, WRITE_TIMEOUT, accept, mpsc, of, provider,
     };
     use crate::places::Places;
 
     /// So long that it does not matter.
     const LONG: Duration = Duration::from_secs(60);
 
-    async fn connect(places: &Arc<Places>, peer: NodePeer, stay: Duration) -> Option<(NodeStream<DuplexStream>, DuplexStream)> {
+    async fn connect(
+        places: &Arc<Places>,
+        peer: NodePeer,
+        stay: Duration,
+    ) -> Option<(NodeStream<DuplexStream>, DuplexStream)> {
         let (io, other_end) = duplex(64);
         let admitted = places.admit(RequestSource::of("192.0.2.1".parse().unwrap())).await?;
         NodeStream::new(io, peer, admitted, stay).map(|stream| (stream, other_end))
@@ -353,7 +381,10 @@ mod tests {
 
     #[test]
     fn a_peer_with_an_expired_certificate_is_no_node_yet() {
-        let shown = || Presented { spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(), expires: Timestamp::from_secs(100) };
+        let shown = || Presented {
+            spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(),
+            expires: Timestamp::from_secs(100),
+        };
         let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
         assert_eq!(of(shown(), at(99)), NodePeer::Holder(shown()));
         assert_eq!(of(shown(), at(100)), NodePeer::Late(shown()));
@@ -389,7 +420,8 @@ mod tests {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
         let store = Store::open_blocking(&dir.path().join("state"), Arc::clone(&entropy)).unwrap();
         let (domain, issuer) = ("acme.example".parse().unwrap(), "https://m.example".parse().unwrap());
-        let authority = Arc::new(Authority::open(store, domain, issuer, Arc::new(SystemClock), entropy).unwrap());
+        let authority =
+            Arc::new(Authority::open(store, domain, issuer, Arc::new(SystemClock), entropy).unwrap());
         let mut roots = RootCertStore::empty();
         for ca in authority.ca_certificates_der() {
             roots.add(CertificateDer::from(ca)).unwrap();
@@ -401,7 +433,9 @@ mod tests {
         let bounds = Bounds { places: Places::for_nodes(2, 1, 1), rejoin_grace: Duration::ZERO };
         tokio::spawn(accept(listener, address, authority, bounds, out, shutdown));
 
-        let config = ClientConfig::builder_with_provider(provider()).with_protocol_versions(&[&rustls::version::TLS13]).unwrap();
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap();
         let config = config.with_root_certificates(roots).with_no_client_auth();
         let peer = TcpStream::connect(address).await.unwrap();
         let _peer = TlsConnector::from(Arc::new(config)).connect(address.ip().into(), peer).await.unwrap();

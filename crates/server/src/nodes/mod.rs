@@ -12,7 +12,8 @@ use std::time::Duration;
 use futures_util::Stream;
 use mandate_api::proto::node::node_server::{Node, NodeServer};
 use mandate_api::proto::node::{
-    Entry, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState, RenewRequest, RenewResponse, WatchRequest,
+    Entry, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState, RenewRequest,
+    RenewResponse, WatchRequest,
 };
 use mandate_authority::Authority;
 use mandate_core::{RequestSource, SpiffeId};
@@ -43,7 +44,8 @@ const MAX_HEADERS: u32 = 16 * 1024;
 /// How often a silent connection is pinged, and how long the answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// How long a node may leave its last state unread while there is a newer one, or the word that it gets nothing more.
+/// How long a node may leave its last state unread while there is a newer one, or the word that it gets
+/// nothing more.
 const STALLED: Duration = Duration::from_mins(1);
 
 struct Service {
@@ -61,11 +63,14 @@ fn node<T>(request: &Request<T>) -> Result<Presented, Status> {
     match peer(request) {
         Some(NodePeer::Holder(shown)) => Ok(shown.clone()),
         Some(NodePeer::Late(_)) => Err(status::of(&IdentityError::NodeExpired)),
-        Some(NodePeer::Stranger(_)) | None => Err(Status::unauthenticated("this call needs the node's client certificate: join first")),
+        Some(NodePeer::Stranger(_)) | None => {
+            Err(Status::unauthenticated("this call needs the node's client certificate: join first"))
+        }
     }
 }
 
-/// The same for `Renew`, which a node may call with a certificate that has expired: `identity` decides whether it counts.
+/// The same for `Renew`, which a node may call with a certificate that has expired: `identity` decides
+/// whether it counts.
 fn renewing_node<T>(request: &Request<T>) -> Result<Presented, Status> {
     match peer(request) {
         Some(NodePeer::Late(shown)) => Ok(shown.clone()),
@@ -81,7 +86,11 @@ impl Node for Service {
             Some(NodePeer::Holder(_) | NodePeer::Late(_)) | None => RequestSource::Other,
         };
         let JoinRequest { token, csr } = request.into_inner();
-        let joined = self.identity.join(&mandate_core::Secret::new(token), &csr, source).await.map_err(|error| status::of(&error))?;
+        let joined = self
+            .identity
+            .join(&mandate_core::Secret::new(token), &csr, source)
+            .await
+            .map_err(|error| status::of(&error))?;
         Ok(Response::new(JoinResponse {
             chain: joined.chain,
             ca: self.authority.ca_certificates_der(),
@@ -93,7 +102,11 @@ impl Node for Service {
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<RenewResponse>, Status> {
         let node = renewing_node(&request)?;
-        let renewed = self.identity.renew(&node, &request.into_inner().csr).await.map_err(|error| status::of(&error))?;
+        let renewed = self
+            .identity
+            .renew(&node, &request.into_inner().csr)
+            .await
+            .map_err(|error| status::of(&error))?;
         Ok(Response::new(RenewResponse { chain: renewed.chain, ca: self.authority.ca_certificates_der() }))
     }
 
@@ -101,13 +114,16 @@ impl Node for Service {
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let node = node(&request)?;
-        let Some(connection) = request.extensions().get::<NodeConnection>().cloned() else { return Err(Status::internal("no connection")) };
+        let Some(connection) = request.extensions().get::<NodeConnection>().cloned() else {
+            return Err(Status::internal("no connection"));
+        };
         let Ok(watching) = Arc::clone(&connection.watches).try_acquire_owned() else {
             return Err(Status::resource_exhausted("this connection has as many Watch calls as it may have"));
         };
         let mut changes = self.identity.subscribe();
         let (out, states) = mpsc::channel(1);
-        let (identity, authority, mut shutdown) = (Arc::clone(&self.identity), Arc::clone(&self.authority), self.shutdown.clone());
+        let (identity, authority, mut shutdown) =
+            (Arc::clone(&self.identity), Arc::clone(&self.authority), self.shutdown.clone());
         tokio::spawn(async move {
             let _watching = watching;
             loop {
@@ -131,7 +147,9 @@ impl Node for Service {
                 let over = state.is_err();
                 match tell(&out, state, STALLED).await {
                     Heard::Yes if !over => {}
-                    Heard::Yes if tokio::time::timeout(STALLED, out.closed()).await.is_err() => return connection.must_end(),
+                    Heard::Yes if tokio::time::timeout(STALLED, out.closed()).await.is_err() => {
+                        return connection.must_end();
+                    }
                     Heard::Yes | Heard::Gone => return,
                     // A node that takes nothing learns nothing, not even that it is banned.
                     Heard::No => return connection.must_end(),
@@ -146,11 +164,19 @@ impl Node for Service {
         Ok(Response::new(Box::pin(ReceiverStream::new(states))))
     }
 
-    async fn issue_jwt_svid(&self, request: Request<IssueJwtSvidRequest>) -> Result<Response<IssueJwtSvidResponse>, Status> {
+    async fn issue_jwt_svid(
+        &self,
+        request: Request<IssueJwtSvidRequest>,
+    ) -> Result<Response<IssueJwtSvidResponse>, Status> {
         let node = node(&request)?;
         let IssueJwtSvidRequest { spiffe_id, audience, selectors } = request.into_inner();
-        let id: SpiffeId = spiffe_id.parse().map_err(|_| Status::invalid_argument("spiffe_id is not a SPIFFE ID"))?;
-        let issued = self.identity.issue_jwt_svid(&node, &id, &selectors, audience).await.map_err(|error| status::of(&error))?;
+        let id: SpiffeId =
+            spiffe_id.parse().map_err(|_| Status::invalid_argument("spiffe_id is not a SPIFFE ID"))?;
+        let issued = self
+            .identity
+            .issue_jwt_svid(&node, &id, &selectors, audience)
+            .await
+            .map_err(|error| status::of(&error))?;
         let expires_at = i64::try_from(issued.expires.secs()).unwrap_or(i64::MAX);
         Ok(Response::new(IssueJwtSvidResponse { svid: issued.svid, expires_at }))
     }
@@ -207,7 +233,8 @@ pub(crate) async fn serve(
         .serve_with_incoming_shutdown(ReceiverStream::new(connections), async move {
             let _ = stop.wait_for(|stop| *stop).await;
         });
-    let (accepting, serving) = tokio::join!(acceptor::accept(listener, address, authority, bounds, out, shutdown), serving);
+    let (accepting, serving) =
+        tokio::join!(acceptor::accept(listener, address, authority, bounds, out, shutdown), serving);
     if let Err(error) = accepting {
         tracing::error!(%error, "nodes cannot connect");
     }
@@ -246,12 +273,18 @@ mod tests {
 
     #[test]
     fn an_expired_certificate_is_heard_for_renewal_and_for_nothing_else() {
-        let shown = || Presented { spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(), expires: Timestamp::from_secs(1) };
+        let shown = || Presented {
+            spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(),
+            expires: Timestamp::from_secs(1),
+        };
         assert_eq!(renewing_node(&from(NodePeer::Late(shown()))).unwrap(), shown());
         assert_eq!(node(&from(NodePeer::Late(shown()))).unwrap_err().code(), Code::Unauthenticated);
         for call in [node, renewing_node] {
             assert_eq!(call(&from(NodePeer::Holder(shown()))).unwrap(), shown());
-            assert_eq!(call(&from(NodePeer::Stranger([192, 0, 2, 7].into()))).unwrap_err().code(), Code::Unauthenticated);
+            assert_eq!(
+                call(&from(NodePeer::Stranger([192, 0, 2, 7].into()))).unwrap_err().code(),
+                Code::Unauthenticated
+            );
             assert_eq!(call(&Request::new(())).unwrap_err().code(), Code::Unauthenticated);
         }
     }

@@ -1,5 +1,6 @@
-//! TLS for nodes whose certificate has expired: accepted for the time that the operator allows, and only if nothing except
-//! the time is wrong with the certificate. `identity` decides what such a node may call: only `Renew`.
+//! TLS for nodes whose certificate has expired: accepted for the time that the operator allows, and only if
+//! nothing except the time is wrong with the certificate. `identity` decides what such a node may call: only
+//! `Renew`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +45,11 @@ impl ClientCertVerifier for WithGrace {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         let refused = match self.inner.verify_client_cert(end_entity, intermediates, now) {
-            Err(error @ Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => error,
+            Err(
+                error @ Error::InvalidCertificate(
+                    CertificateError::Expired | CertificateError::ExpiredContext { .. },
+                ),
+            ) => error,
             verified => return verified,
         };
         match last_valid(end_entity) {
@@ -82,7 +87,9 @@ impl ClientCertVerifier for WithGrace {
 mod tests {
     use super::WithGrace;
     use crate::tls::provider;
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair};
+    use rcgen::{
+        BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
+    };
     use rustls::pki_types::{CertificateDer, UnixTime};
     use rustls::server::WebPkiClientVerifier;
     use rustls::server::danger::ClientCertVerifier;
@@ -108,7 +115,10 @@ mod tests {
     fn verifier(ca: &CertifiedIssuer<'static, KeyPair>, grace: Duration) -> WithGrace {
         let mut roots = RootCertStore::empty();
         roots.add(ca.der().clone()).unwrap();
-        WithGrace { inner: WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap(), grace }
+        WithGrace {
+            inner: WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider()).build().unwrap(),
+            grace,
+        }
     }
 
     /// The end of the certificate, and so much later.
@@ -126,7 +136,10 @@ mod tests {
         assert_eq!(verify(day, after(day.as_secs())), Ok(()));
         for (grace, late) in [(day, day.as_secs() + 1), (Duration::ZERO, 1)] {
             let refused = verify(grace, after(late)).unwrap_err();
-            assert!(matches!(refused, Error::InvalidCertificate(CertificateError::ExpiredContext { .. })), "{refused:?}");
+            assert!(
+                matches!(refused, Error::InvalidCertificate(CertificateError::ExpiredContext { .. })),
+                "{refused:?}"
+            );
         }
     }
 

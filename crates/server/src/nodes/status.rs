@@ -3,27 +3,41 @@
 use mandate_identity::{IdentityError, NotIssuable};
 use tonic::{Code, Status};
 
-/// The status of an error. Details that would help an attacker (whether the token was used or never existed) are only in the
-/// audit log.
+/// The status of an error. Details that would help an attacker (whether the token was used or never existed)
+/// are only in the audit log.
 pub(super) fn of(error: &IdentityError) -> Status {
     match error {
-        IdentityError::JoinToken(_) => {
-            Status::new(Code::PermissionDenied, "the join token is not accepted; make a new one with `mandate node join-token`")
+        IdentityError::JoinToken(_) => Status::new(
+            Code::PermissionDenied,
+            "the join token is not accepted; make a new one with `mandate node join-token`",
+        ),
+        IdentityError::JoinTokenLifetime => {
+            Status::new(Code::InvalidArgument, "a join token cannot live that long or that short")
         }
-        IdentityError::JoinTokenLifetime => Status::new(Code::InvalidArgument, "a join token cannot live that long or that short"),
-        IdentityError::CertificateRequest(_) => Status::new(Code::InvalidArgument, "the certificate request is not accepted"),
-        IdentityError::Audience => Status::new(Code::InvalidArgument, "give one to eight audiences of printable ASCII"),
+        IdentityError::CertificateRequest(_) => {
+            Status::new(Code::InvalidArgument, "the certificate request is not accepted")
+        }
+        IdentityError::Audience => {
+            Status::new(Code::InvalidArgument, "give one to eight audiences of printable ASCII")
+        }
         IdentityError::Selectors => Status::new(Code::InvalidArgument, "too many or too long selectors"),
-        IdentityError::NodeUnknown | IdentityError::NodeBanned => {
-            Status::new(Code::Unauthenticated, "this node is not joined here; join again with a new join token")
-        }
-        IdentityError::NodeExpired => {
-            Status::new(Code::Unauthenticated, "this node's certificate has expired; join again with a new join token")
-        }
-        IdentityError::AgentUnknown | IdentityError::NotEntitled => Status::new(Code::PermissionDenied, "no identity issued"),
-        IdentityError::NotIssuable(NotIssuable::NotActive | NotIssuable::NoSelectors | NotIssuable::NoPurpose | NotIssuable::Reserved) => {
+        IdentityError::NodeUnknown | IdentityError::NodeBanned => Status::new(
+            Code::Unauthenticated,
+            "this node is not joined here; join again with a new join token",
+        ),
+        IdentityError::NodeExpired => Status::new(
+            Code::Unauthenticated,
+            "this node's certificate has expired; join again with a new join token",
+        ),
+        IdentityError::AgentUnknown | IdentityError::NotEntitled => {
             Status::new(Code::PermissionDenied, "no identity issued")
         }
+        IdentityError::NotIssuable(
+            NotIssuable::NotActive
+            | NotIssuable::NoSelectors
+            | NotIssuable::NoPurpose
+            | NotIssuable::Reserved,
+        ) => Status::new(Code::PermissionDenied, "no identity issued"),
         IdentityError::AuditUnavailable(why) => {
             tracing::error!(%why, "the audit log cannot be written; nothing is issued until it can");
             Status::new(Code::Unavailable, "the audit log cannot be written; try again")

@@ -54,7 +54,10 @@ async fn a_new_connection_is_spared_as_long_as_another_can_end() {
     assert!(has_ended(&mut answered_ended), "it has had its answer, though later than the new one came");
     assert!(!has_ended(&mut new_ended));
     let _newest = admit(&places, LARGE).await;
-    assert!(has_ended(&mut new_ended) && !has_ended(&mut newer_ended), "where all are new, the oldest of them ends");
+    assert!(
+        has_ended(&mut new_ended) && !has_ended(&mut newer_ended),
+        "where all are new, the oldest of them ends"
+    );
 }
 
 #[tokio::test]

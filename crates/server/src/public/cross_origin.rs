@@ -3,8 +3,8 @@
 //! Never with credentials of the browser: no endpoint that allows this reads cookies.
 
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_METHOD,
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -17,8 +17,8 @@ pub(super) fn readable(mut response: Response) -> Response {
     response
 }
 
-/// `OPTIONS`: the preflight request of a browser before it sends a script's request. MCP clients send the header of their
-/// protocol's version. A request that does not name a method is not a preflight request.
+/// `OPTIONS`: the preflight request of a browser before it sends a script's request. MCP clients send the
+/// header of their protocol's version. A request that does not name a method is not a preflight request.
 pub(super) async fn preflight(headers: HeaderMap) -> Response {
     if !headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
         return StatusCode::METHOD_NOT_ALLOWED.into_response();

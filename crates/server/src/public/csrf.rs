@@ -1,7 +1,8 @@
 //! The token in the login form, by which the server recognizes its own form.
 //!
-//! It is made with a key that only this process has, for one browser and one authorization request, and it expires. So an
-//! attacker who can set a cookie cannot make one, and a form for one request is not valid for another.
+//! It is made with a key that only this process has, for one browser and one authorization request, and it
+//! expires. So an attacker who can set a cookie cannot make one, and a form for one request is not valid for
+//! another.
 
 use std::time::Duration;
 
@@ -17,7 +18,14 @@ pub(super) const LIFETIME: Duration = Duration::from_mins(15);
 fn message(expires: u64, browser: &str, request: &str) -> Vec<u8> {
     // The browser's id is behind its length, so that no part of the one can be taken for the other's.
     let browser_length = (browser.len() as u64).to_be_bytes();
-    [b"mandate login form", expires.to_be_bytes().as_slice(), &browser_length, browser.as_bytes(), request.as_bytes()].concat()
+    [
+        b"mandate login form",
+        expires.to_be_bytes().as_slice(),
+        &browser_length,
+        browser.as_bytes(),
+        request.as_bytes(),
+    ]
+    .concat()
 }
 
 fn mac_key(key: &Secret) -> hmac::Key {
@@ -37,7 +45,9 @@ pub(super) fn is_genuine(key: &Secret, browser: &str, request: &str, token: &str
     let (Ok(expires), Ok(tag)) = (expires.parse::<u64>(), URL_SAFE_NO_PAD.decode(tag)) else { return false };
     // One that expires later than any could was made before the clock was set back.
     let in_time = now.secs() < expires && expires <= now.plus(LIFETIME).secs();
-    in_time && !browser.is_empty() && hmac::verify(&mac_key(key), &message(expires, browser, request), &tag).is_ok()
+    in_time
+        && !browser.is_empty()
+        && hmac::verify(&mac_key(key), &message(expires, browser, request), &tag).is_ok()
 }
 
 #[cfg(test)]
@@ -53,13 +63,22 @@ mod tests {
         let (key, now) = (Secret::new([7; 32]), Timestamp::from_secs(1_000));
         let made = token(&key, "b1", "client_id=app", now);
         assert!(is_genuine(&key, "b1", "client_id=app", &made, now));
-        assert!(is_genuine(&key, "b1", "client_id=app", &made, now.plus(LIFETIME).minus(Duration::from_secs(1))));
+        assert!(is_genuine(
+            &key,
+            "b1",
+            "client_id=app",
+            &made,
+            now.plus(LIFETIME).minus(Duration::from_secs(1))
+        ));
         assert!(!is_genuine(&Secret::new([8; 32]), "b1", "client_id=app", &made, now), "another server's");
         assert!(!is_genuine(&key, "b2", "client_id=app", &made, now), "another browser's");
         assert!(!is_genuine(&key, "b1", "client_id=other", &made, now), "another request's");
         assert!(!is_genuine(&key, "b1c", "lient_id=app", &made, now));
         assert!(!is_genuine(&key, "b1", "client_id=app", &made, now.plus(LIFETIME)), "too old");
-        assert!(!is_genuine(&key, "b1", "client_id=app", &made, now.minus(Duration::from_secs(1))), "from the future");
+        assert!(
+            !is_genuine(&key, "b1", "client_id=app", &made, now.minus(Duration::from_secs(1))),
+            "from the future"
+        );
     }
 
     #[test]
@@ -78,6 +97,9 @@ mod tests {
         ] {
             assert!(!is_genuine(&key, "b1", "", forged, now), "{forged}");
         }
-        assert!(!is_genuine(&key, "", "", &token(&key, "", "", now), now), "a form without a browser is nobody's");
+        assert!(
+            !is_genuine(&key, "", "", &token(&key, "", "", now), now),
+            "a form without a browser is nobody's"
+        );
     }
 }

@@ -1,11 +1,14 @@
-//! The revocation feed as server-sent events: all cuts in force, then `ready`, then each new cut as it happens.
+//! The revocation feed as server-sent events: all cuts in force, then `ready`, then each new cut as it
+//! happens.
 //!
-//! The ids of its events are places in the feed of this process, and differ from those of every other process. A feed always begins with
-//! all cuts in force, so a reader never has to say which it knows: a `Last-Event-ID` is ignored.
+//! The ids of its events are places in the feed of this process, and differ from those of every other
+//! process. A feed always begins with all cuts in force, so a reader never has to say which it knows: a
+//! `Last-Event-ID` is ignored.
 //!
-//! It holds ids, no secrets: a client that may ask for our keys may know what is revoked. A feed stays open for as long as its
-//! reader likes, so there are fewer of them than connections. The cuts in force are written once, and all feeds share the
-//! bytes: a reader that does not read costs only its connection, until its time is over.
+//! It holds ids, no secrets: a client that may ask for our keys may know what is revoked. A feed stays open
+//! for as long as its reader likes, so there are fewer of them than connections. The cuts in force are
+//! written once, and all feeds share the bytes: a reader that does not read costs only its connection, until
+//! its time is over.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -34,7 +37,8 @@ const BEAT: Duration = Duration::from_secs(5);
 /// How many pieces the cuts in force may have before the later pieces are joined.
 const MAX_PIECES: usize = 256;
 
-/// The added bytes are written again together with the rest if they are more than this, and more than the rest.
+/// The added bytes are written again together with the rest if they are more than this, and more than the
+/// rest.
 const SMALL: usize = 64 * 1024;
 
 /// Tells nginx, and proxies that follow it, to pass each event on at once.
@@ -47,8 +51,8 @@ pub(super) struct Feeds {
     in_force: Mutex<InForce>,
 }
 
-/// The events of all cuts in force: a first piece and later pieces, so that feeds which begin at different cuts share all
-/// bytes that they have in common.
+/// The events of all cuts in force: a first piece and later pieces, so that feeds which begin at different
+/// cuts share all bytes that they have in common.
 #[derive(Default)]
 struct InForce {
     /// How many cuts were told up to the last of them, and all of them.
@@ -60,13 +64,15 @@ struct InForce {
 impl InForce {
     /// Continues to the cuts in force at place `last`. None: one of them cannot be written.
     fn follow(&mut self, last: FeedPlace, cuts: Arc<RevocationSet>) -> Option<()> {
-        // Another reader has come this far, or further, which does no harm: a cut that is told twice is one cut.
+        // Another reader has come this far, or further, which does no harm: a cut that is told twice is one
+        // cut.
         if last.count() <= self.last && !self.pieces.is_empty() {
             return Some(());
         }
         let new = cuts.iter().filter(|cut| self.cuts.get(&cut.target) != Some(*cut));
         let added = events(last, new)?;
-        let (first, later) = self.pieces.split_first().map_or((0, &[][..]), |(first, later)| (first.len(), later));
+        let (first, later) =
+            self.pieces.split_first().map_or((0, &[][..]), |(first, later)| (first.len(), later));
         let added_before: usize = later.iter().map(Bytes::len).sum();
         self.pieces = if first == 0 || added_before + added.len() > first.max(SMALL) {
             [events(last, cuts.iter())?].into()
@@ -112,7 +118,10 @@ fn come_back(seconds: u32) -> Response {
 }
 
 /// `GET /revocations`
-pub(super) async fn revocations(State(feeds): State<Arc<Feeds>>, Extension(guest): Extension<Arc<Guest>>) -> Response {
+pub(super) async fn revocations(
+    State(feeds): State<Arc<Feeds>>,
+    Extension(guest): Extension<Arc<Guest>>,
+) -> Response {
     if !guest.stays() {
         return come_back(5);
     }
@@ -143,7 +152,8 @@ pub(super) async fn revocations(State(feeds): State<Arc<Feeds>>, Extension(guest
         Some((bytes, (live, shutdown, beat, guest)))
     });
     let pieces = stream::iter((0..in_force.len()).filter_map(move |at| in_force.get(at).cloned()));
-    let events = pieces.chain(stream::iter([ready])).filter(|bytes| std::future::ready(!bytes.is_empty())).chain(then);
+    let events =
+        pieces.chain(stream::iter([ready])).filter(|bytes| std::future::ready(!bytes.is_empty())).chain(then);
     let body = Body::from_stream(events.map(Ok::<Bytes, Infallible>));
     let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-store"), UNBUFFERED];
     (headers, body).into_response()
@@ -185,8 +195,12 @@ mod tests {
             let registry = Registry::from_entries(Vec::new());
             let policies = mandate_administration::compile(&registry).unwrap();
             let revocations = Arc::new(RevocationSet::new());
-            let snapshot =
-                Snapshot { registry: Arc::new(registry), policies: Arc::new(policies), revocations, edition: Edition::default() };
+            let snapshot = Snapshot {
+                registry: Arc::new(registry),
+                policies: Arc::new(policies),
+                revocations,
+                edition: Edition::default(),
+            };
             let live = Arc::new(Live::new("https://m.example".parse().unwrap(), snapshot, HashMap::new(), 0));
             let (stop, shutdown) = watch::channel(false);
             let places = Places::new(100, 1, at_most);
@@ -194,7 +208,8 @@ mod tests {
         }
 
         async fn open(&mut self) -> Response {
-            let (guest, ended) = self.places.admit(RequestSource::of("192.0.2.1".parse().unwrap())).await.unwrap();
+            let (guest, ended) =
+                self.places.admit(RequestSource::of("192.0.2.1".parse().unwrap())).await.unwrap();
             let guest = Arc::new(guest);
             self.guests.push((Arc::clone(&guest), ended));
             revocations(State(Arc::clone(&self.feeds)), Extension(guest)).await
@@ -202,9 +217,10 @@ mod tests {
 
         fn put(&self, id: &str) {
             let now = Timestamp::from_secs(1000);
-            self.feeds
-                .live
-                .cut(vec![cut(CutTarget::Token(id.parse().unwrap()), now)], &HybridClock::new(Arc::new(SteppedClock::at(now)), now));
+            self.feeds.live.cut(
+                vec![cut(CutTarget::Token(id.parse().unwrap()), now)],
+                &HybridClock::new(Arc::new(SteppedClock::at(now)), now),
+            );
         }
     }
 
@@ -245,14 +261,17 @@ mod tests {
         let one = in_force(world.open().await.into_body()).await;
         let same = in_force(world.open().await.into_body()).await;
         assert_eq!(one[0].as_ptr(), same[0].as_ptr());
-        assert!(
-            String::from_utf8_lossy(&one[0])
-                .starts_with("event: cut\nid: 0000000000000000-1\ndata: {\"target\":{\"kind\":\"token\",\"id\":\"t1\"}")
-        );
+        assert!(String::from_utf8_lossy(&one[0]).starts_with(
+            "event: cut\nid: 0000000000000000-1\ndata: {\"target\":{\"kind\":\"token\",\"id\":\"t1\"}"
+        ));
         world.put("t2");
         let later = in_force(world.open().await.into_body()).await;
         assert_eq!((cuts(&one), cuts(&later)), (1, 2));
-        assert_eq!(one[0].as_ptr(), later[0].as_ptr(), "a feed that begins later has the first piece in common");
+        assert_eq!(
+            one[0].as_ptr(),
+            later[0].as_ptr(),
+            "a feed that begins later has the first piece in common"
+        );
     }
 
     #[tokio::test]
@@ -261,7 +280,10 @@ mod tests {
         world.put("t1");
         let mut feed = world.open().await.into_body().into_data_stream();
         world.put("t2");
-        for (n, part) in ["t1", "event: ready\nid: 0000000000000000-1\ndata: 0000000000000000-1\n\n", "t2"].into_iter().enumerate() {
+        for (n, part) in ["t1", "event: ready\nid: 0000000000000000-1\ndata: 0000000000000000-1\n\n", "t2"]
+            .into_iter()
+            .enumerate()
+        {
             let piece = feed.next().await.unwrap().unwrap();
             assert!(String::from_utf8_lossy(&piece).contains(part), "{n}: {piece:?}");
         }
@@ -278,9 +300,15 @@ mod tests {
             world.put(&format!("t{n}"));
         }
         while let Some(piece) = feed.next().await {
-            assert!(piece.unwrap().starts_with(b"event: ready"), "it starts over from all cuts, and is told no later one alone");
+            assert!(
+                piece.unwrap().starts_with(b"event: ready"),
+                "it starts over from all cuts, and is told no later one alone"
+            );
         }
-        assert_eq!(health.problems(clock.now()).into_iter().map(|problem| problem.code).collect::<String>(), "feed_readers_cut_off");
+        assert_eq!(
+            health.problems(clock.now()).into_iter().map(|problem| problem.code).collect::<String>(),
+            "feed_readers_cut_off"
+        );
     }
 
     #[tokio::test]
@@ -289,10 +317,18 @@ mod tests {
         for n in 0..2 * MAX_PIECES {
             let id = format!("token-{n}");
             let now = Timestamp::from_secs(1000);
-            feeds.live.cut(vec![cut(CutTarget::Token(id.parse().unwrap()), now)], &HybridClock::new(Arc::new(SteppedClock::at(now)), now));
+            feeds.live.cut(
+                vec![cut(CutTarget::Token(id.parse().unwrap()), now)],
+                &HybridClock::new(Arc::new(SteppedClock::at(now)), now),
+            );
             let (last, set, _) = feeds.live.subscribe_cuts();
             let pieces = feeds.written(last, set).unwrap();
-            assert!(pieces.len() <= MAX_PIECES && cuts(&pieces) > n, "{n}: {} cuts in {} pieces", cuts(&pieces), pieces.len());
+            assert!(
+                pieces.len() <= MAX_PIECES && cuts(&pieces) > n,
+                "{n}: {} cuts in {} pieces",
+                cuts(&pieces),
+                pieces.len()
+            );
             let later: usize = pieces[1..].iter().map(Bytes::len).sum();
             assert!(later <= pieces[0].len().max(SMALL), "{n}");
         }
@@ -303,6 +339,9 @@ mod tests {
         let mut world = World::new(1);
         let response = world.open().await;
         let header = |name| response.headers().get(name).unwrap().to_str().unwrap();
-        assert_eq!((header("x-accel-buffering"), header("cache-control"), header("content-type")), ("no", "no-store", "text/event-stream"));
+        assert_eq!(
+            (header("x-accel-buffering"), header("cache-control"), header("content-type")),
+            ("no", "no-store", "text/event-stream")
+        );
     }
 }

@@ -19,7 +19,8 @@ use super::paths::origin;
 use crate::peer::source;
 use crate::places::Guest;
 
-const JSON: [(axum::http::HeaderName, &str); 2] = [(CONTENT_TYPE, "application/json"), (axum::http::header::CACHE_CONTROL, "no-store")];
+const JSON: [(axum::http::HeaderName, &str); 2] =
+    [(CONTENT_TYPE, "application/json"), (axum::http::header::CACHE_CONTROL, "no-store")];
 
 /// The wire form of an OAuth error (RFC 6749 §5.2).
 fn refused(public: &Public, error: &OAuthError) -> Response {
@@ -54,20 +55,25 @@ pub(super) struct Posted {
 }
 
 impl Posted {
-    /// A client that has proven who it is gets one of the places of known holders. So does a browser or app that got a token for
-    /// a person's code.
+    /// A client that has proven who it is gets one of the places of known holders. So does a browser or app
+    /// that got a token for a person's code.
     fn gives_place(&self, was_given_a_token: bool) {
         let Some(guest) = self.guest.as_ref().filter(|guest| !guest.has_known_place()) else { return };
         match self.proven.get() {
             Some(client) => guest.is_known(client),
-            None if was_given_a_token => guest.is_known(&format!("network {}", guest.network().site()).into()),
+            None if was_given_a_token => {
+                guest.is_known(&format!("network {}", guest.network().site()).into())
+            }
             None => {}
         }
     }
 
     /// The headers as text. A value that is not visible ASCII means nothing here; it is kept, and fails.
     fn headers(&self) -> Vec<(&str, &str)> {
-        self.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or("\u{fffd}"))).collect()
+        self.headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or("\u{fffd}")))
+            .collect()
     }
 
     fn request<'r>(&'r self, headers: &'r [(&'r str, &'r str)]) -> Request<'r> {

@@ -1,7 +1,7 @@
 //! `GET /authorize` shows the login page; `POST /authorize` is its form (RFC 6749 §3.1).
 //!
-//! The authorization request is in the query both times and is validated both times: the server remembers nothing about a
-//! person who has not logged in.
+//! The authorization request is in the query both times and is validated both times: the server remembers
+//! nothing about a person who has not logged in.
 
 use std::sync::Arc;
 
@@ -60,9 +60,11 @@ fn see_other(location: &str) -> Response {
     // 303, so that the form's body, a password, is not sent along (RFC 9700 §4.12).
     match HeaderValue::from_str(location) {
         Ok(location) => (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response(),
-        Err(_) => {
-            page::error(StatusCode::BAD_REQUEST, "This request cannot continue", "The address to return to cannot be written in a header.")
-        }
+        Err(_) => page::error(
+            StatusCode::BAD_REQUEST,
+            "This request cannot continue",
+            "The address to return to cannot be written in a header.",
+        ),
     }
 }
 
@@ -75,17 +77,20 @@ fn refused(refusal: &AuthorizeRefusal) -> Response {
 
 fn error_page(error: &OAuthError) -> Response {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
-    let mut response = page::error(status, "This request is refused", &format!("{}: {}", error.error, error.description));
+    let mut response =
+        page::error(status, "This request is refused", &format!("{}: {}", error.error, error.description));
     if let Some(seconds) = error.retry_after {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
 
-/// The number that binds a form to a browser: the number in its cookie, so that forms in several tabs work, or a new one.
+/// The number that binds a form to a browser: the number in its cookie, so that forms in several tabs work,
+/// or a new one.
 fn form_browser(public: &Public, headers: &HeaderMap) -> String {
     let mut random = [0u8; 32];
-    let known = cookie(headers, cookie_name(public)).filter(|id| URL_SAFE_NO_PAD.decode(id).is_ok_and(|bytes| bytes.len() == random.len()));
+    let known = cookie(headers, cookie_name(public))
+        .filter(|id| URL_SAFE_NO_PAD.decode(id).is_ok_and(|bytes| bytes.len() == random.len()));
     if let Some(known) = known {
         return known.to_owned();
     }
@@ -113,7 +118,10 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
         redirect_uri: request.redirect_uri(),
         resource: request.resource().map(mandate_core::ResourceUri::as_str),
         // Without a resource it matters where a scope holds: then they are listed by resource.
-        scopes: request.resource().and(request.scopes()).map(|scopes| scopes.iter().map(mandate_core::Scope::as_str).collect()),
+        scopes: request
+            .resource()
+            .and(request.scopes())
+            .map(|scopes| scopes.iter().map(mandate_core::Scope::as_str).collect()),
         at_most: public.engine.at_most(request),
         action: &action,
         csrf: &csrf,
@@ -130,7 +138,8 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
 /// The token is the proof. Browsers also say whether one of our own pages sent the form (Fetch Metadata).
 fn is_genuine(asked: &Asked<'_>, token: &str) -> bool {
     let Asked { public, headers, query, .. } = *asked;
-    let from_elsewhere = headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
+    let from_elsewhere =
+        headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
     let browser = cookie(headers, cookie_name(public)).unwrap_or_default();
     !from_elsewhere && csrf::is_genuine(&public.csrf_key, browser, query, token, public.clock.now())
 }
@@ -164,7 +173,11 @@ pub(super) async fn submit(
     let body = match body {
         Ok(body) => body,
         Err(rejection) => {
-            return page::error(rejection.status(), "This form cannot be read", "It is too large, or it was not sent completely.");
+            return page::error(
+                rejection.status(),
+                "This form cannot be read",
+                "It is too large, or it was not sent completely.",
+            );
         }
     };
     let query = query.unwrap_or_default();
@@ -174,7 +187,11 @@ pub(super) async fn submit(
     };
     let asked = Asked { public: &public, headers: &headers, query: &query, request: &request };
     let Ok(fields) = Form::parse(&body) else {
-        return page::error(StatusCode::BAD_REQUEST, "This form cannot be read", "The form was sent in a way that no browser sends it.");
+        return page::error(
+            StatusCode::BAD_REQUEST,
+            "This form cannot be read",
+            "The form was sent in a way that no browser sends it.",
+        );
     };
     if !is_genuine(&asked, fields.get("csrf").unwrap_or_default()) {
         let text = "The form was not sent from this page, or it is older than 15 minutes.";
@@ -187,7 +204,13 @@ pub(super) async fn submit(
     match fields.get("decision") {
         Some("deny") => return see_other(&public.engine.decline(&request).await),
         Some("allow") | None => {}
-        Some(_) => return page::error(StatusCode::BAD_REQUEST, "This form cannot be read", "It neither allows nor denies."),
+        Some(_) => {
+            return page::error(
+                StatusCode::BAD_REQUEST,
+                "This form cannot be read",
+                "It neither allows nor denies.",
+            );
+        }
     }
     let name = fields.get("name").unwrap_or_default();
     let password = Secret::new(fields.get("password").unwrap_or_default().as_bytes());
@@ -196,10 +219,18 @@ pub(super) async fn submit(
         Ok(redirect) => {
             guest.is_known(&format!("person {name}").into());
             let mut response = see_other(redirect.location());
-            set_cookie(&public, &mut response, browser_cookie_name(&public), redirect.browser(), BROWSER_LIFETIME);
+            set_cookie(
+                &public,
+                &mut response,
+                browser_cookie_name(&public),
+                redirect.browser(),
+                BROWSER_LIFETIME,
+            );
             response
         }
-        Err(LoginRefusal::Wrong(_)) => form(&asked, StatusCode::UNAUTHORIZED, name, Some("The name or the password is wrong.")),
+        Err(LoginRefusal::Wrong(_)) => {
+            form(&asked, StatusCode::UNAUTHORIZED, name, Some("The name or the password is wrong."))
+        }
         Err(LoginRefusal::Paused(pause, _)) => {
             let seconds = pause.as_secs() + 1;
             let text = format!("Too many attempts. Try again in {seconds} seconds.");

@@ -57,7 +57,10 @@ fn router(public: Arc<Public>) -> Router {
         .route(&at(metadata::TOKEN_PATH), for_scripts(post(form_endpoints::token)))
         .route(&at(metadata::INTROSPECT_PATH), post(form_endpoints::introspect))
         .route(&at(metadata::REVOKE_PATH), for_scripts(post(form_endpoints::revoke)))
-        .route(&at(metadata::AUTHORIZE_PATH), get(login::show).merge(post(login::submit).layer(map_response(ends_connection))))
+        .route(
+            &at(metadata::AUTHORIZE_PATH),
+            get(login::show).merge(post(login::submit).layer(map_response(ends_connection))),
+        )
         .route(&at(metadata::JWKS_PATH), for_scripts(get(jwks)))
         .route(&at("/revocations"), get(feed::revocations).with_state(feeds))
         .route(&at("/spiffe-bundle.json"), for_scripts(get(spiffe_bundle)))
@@ -99,7 +102,10 @@ async fn server_metadata(State(public): State<Arc<Public>>) -> Response {
     if let Some(members) = document.as_object_mut() {
         let issuer = public.engine.issuer();
         members.insert("revocation_feed".to_owned(), metadata::endpoint(issuer, "/revocations").into());
-        members.insert("spiffe_bundle_endpoint".to_owned(), metadata::endpoint(issuer, "/spiffe-bundle.json").into());
+        members.insert(
+            "spiffe_bundle_endpoint".to_owned(),
+            metadata::endpoint(issuer, "/spiffe-bundle.json").into(),
+        );
     }
     cacheable_json(document.to_string())
 }

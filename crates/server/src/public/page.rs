@@ -59,7 +59,10 @@ fn respond(status: StatusCode, form_target: Option<&str>, page: Markup) -> Respo
     );
     let mut response = (status, Html(page.into_string())).into_response();
     let headers = response.headers_mut();
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'")));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_str(&policy).unwrap_or(HeaderValue::from_static("default-src 'none'")),
+    );
     headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -93,10 +96,12 @@ pub(super) struct Login<'a> {
 /// How many resources the login page lists.
 const MOST_RESOURCES: usize = 12;
 
-/// Host and port: on loopback the port says which program gets the answer. The scheme too, unless it is https: an answer to a
-/// custom scheme goes to a program on this machine, whatever the host says.
+/// Host and port: on loopback the port says which program gets the answer. The scheme too, unless it is
+/// https: an answer to a custom scheme goes to a program on this machine, whatever the host says.
 fn destination(redirect_uri: &str) -> String {
-    let Some(url) = Url::parse(redirect_uri).ok().filter(Url::has_host) else { return redirect_uri.to_owned() };
+    let Some(url) = Url::parse(redirect_uri).ok().filter(Url::has_host) else {
+        return redirect_uri.to_owned();
+    };
     let scheme = if url.scheme() == "https" { String::new() } else { format!("{}://", url.scheme()) };
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{scheme}{}{port}", url.host_str().unwrap_or_default())

@@ -27,12 +27,16 @@ pub(crate) struct Public {
 }
 
 impl Public {
-    /// Logs an error of an OAuth request. Only one that is the server's own fault is for operators: the others can be caused by
-    /// anybody, and are recorded or counted.
+    /// Logs an error of an OAuth request. Only one that is the server's own fault is for operators: the
+    /// others can be caused by anybody, and are recorded or counted.
     pub(super) fn note(&self, error: &OAuthError) {
         match error.fault {
-            Fault::Server => tracing::error!(error = %error.error, private = %error.private, "an OAuth request failed"),
-            Fault::Caller => tracing::debug!(error = %error.error, private = %error.private, "an OAuth request was refused"),
+            Fault::Server => {
+                tracing::error!(error = %error.error, private = %error.private, "an OAuth request failed")
+            }
+            Fault::Caller => {
+                tracing::debug!(error = %error.error, private = %error.private, "an OAuth request was refused")
+            }
             Fault::Crowd => {
                 self.checks_full.add(1);
                 tracing::debug!(error = %error.error, private = %error.private, "an OAuth request was refused");

@@ -15,12 +15,16 @@ pub(super) fn origin(issuer: &str) -> &str {
 
 /// The addresses at which clients look for the metadata of an issuer with this path.
 ///
-/// RFC 8414 §3 puts the well-known part between host and path. MCP clients of earlier protocol versions leave the path out.
-/// Other clients put the path in front, as `OpenID` Connect Discovery does.
+/// RFC 8414 §3 puts the well-known part between host and path. MCP clients of earlier protocol versions leave
+/// the path out. Other clients put the path in front, as `OpenID` Connect Discovery does.
 pub(super) fn metadata_paths(base: &str) -> Vec<String> {
     const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
-    let mut paths =
-        vec![WELL_KNOWN.to_owned(), format!("{WELL_KNOWN}{base}"), format!("{base}{WELL_KNOWN}"), format!("{WELL_KNOWN}{base}/")];
+    let mut paths = vec![
+        WELL_KNOWN.to_owned(),
+        format!("{WELL_KNOWN}{base}"),
+        format!("{base}{WELL_KNOWN}"),
+        format!("{WELL_KNOWN}{base}/"),
+    ];
     paths.sort();
     paths.dedup();
     paths
@@ -32,7 +36,10 @@ mod tests {
 
     #[test]
     fn metadata_is_where_every_client_looks_for_it() {
-        assert_eq!(metadata_paths(""), ["/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/"]);
+        assert_eq!(
+            metadata_paths(""),
+            ["/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/"]
+        );
         assert_eq!(
             metadata_paths("/tenant/1"),
             [

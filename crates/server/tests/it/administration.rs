@@ -1,8 +1,8 @@
 //! Who may administer the server, over every listener.
 
 use mandate_api::admin::{
-    AgentStateRequest, ApplyRequest, AuditQuery, ClientSecretRequest, JoinTokenRequest, KeyRotationRequest, PasswordRequest,
-    PersonStateRequest, RegistryItem, RevocationRequest, RevocationTarget,
+    AgentStateRequest, ApplyRequest, AuditQuery, ClientSecretRequest, JoinTokenRequest, KeyRotationRequest,
+    PasswordRequest, PersonStateRequest, RegistryItem, RevocationRequest, RevocationTarget,
 };
 use mandate_api::{AdminClient, ClientError, Endpoint, registry_file};
 use mandate_core::registry::{AgentState, Kind};
@@ -155,7 +155,11 @@ async fn other_peoples_tokens_do_not_administrate() {
             let answer = call(&server, &admin, operation, &[("authorization", &bearer)]).await;
             assert_eq!(answer.status, *status, "{what}: {operation:?} {answer:?}");
             assert!(
-                answer.header("www-authenticate").contains(if *status == 403 { "insufficient_scope" } else { "invalid_token" }),
+                answer.header("www-authenticate").contains(if *status == 403 {
+                    "insufficient_scope"
+                } else {
+                    "invalid_token"
+                }),
                 "{what}"
             );
             assert!(!answer.text.contains(token.as_str()), "{what} is not echoed");
@@ -165,8 +169,17 @@ async fn other_peoples_tokens_do_not_administrate() {
         let by = record.by.unwrap_or_default();
         assert!(who.map_or(by.is_empty(), |who| by.contains(who)), "{what}: {by}");
     }
-    let recorded = AuditQuery { kind: Some("admin".into()), outcome: Some("refused".into()), limit: Some(1000), ..AuditQuery::default() };
-    assert_eq!(server.records(recorded).await.len(), bearers.len() * operations.len(), "every refusal left one record");
+    let recorded = AuditQuery {
+        kind: Some("admin".into()),
+        outcome: Some("refused".into()),
+        limit: Some(1000),
+        ..AuditQuery::default()
+    };
+    assert_eq!(
+        server.records(recorded).await.len(),
+        bearers.len() * operations.len(),
+        "every refusal left one record"
+    );
     node.stop().await;
     server.stop().await;
 }
@@ -176,7 +189,8 @@ async fn a_person_with_the_admin_scope_administrates_over_tcp_only_and_by_one_he
     let server = Server::story().await;
     let admin = server.ready.admin_url.clone();
     let token = server.app.person_token("olga", Some(server.issuer()), Some("mandate:admin")).await;
-    let client = AdminClient::new(Endpoint::Tcp { server: admin.parse().unwrap(), token: Secret::new(token.clone()) });
+    let client =
+        AdminClient::new(Endpoint::Tcp { server: admin.parse().unwrap(), token: Secret::new(token.clone()) });
     assert_eq!(client.status().await.unwrap().issuer, server.issuer());
     client.join_token(&JoinTokenRequest::default()).await.unwrap();
     let by = server.newest_record().await.by.unwrap();
@@ -184,18 +198,33 @@ async fn a_person_with_the_admin_scope_administrates_over_tcp_only_and_by_one_he
 
     let operation = (Method::GET, "/v1/status".to_owned());
     let bearer = format!("Bearer {token}");
-    assert_eq!(call(&server, server.issuer(), &operation, &[("authorization", &bearer)]).await.status, 401, "not on the public listener");
+    assert_eq!(
+        call(&server, server.issuer(), &operation, &[("authorization", &bearer)]).await.status,
+        401,
+        "not on the public listener"
+    );
     assert_eq!(call(&server, &admin, &operation, &[("authorization", &bearer)]).await.status, 200);
-    for bad in [&[("authorization", bearer.as_str()), ("authorization", bearer.as_str())][..], &[("authorization", "Bearer")]] {
+    for bad in [
+        &[("authorization", bearer.as_str()), ("authorization", bearer.as_str())][..],
+        &[("authorization", "Bearer")],
+    ] {
         assert_eq!(call(&server, &admin, &operation, bad).await.status, 401, "{bad:?}");
     }
     let dpop = format!("DPoP {token}");
     assert_eq!(call(&server, &admin, &operation, &[("authorization", &dpop)]).await.status, 401);
     let in_query = (Method::GET, format!("/v1/status?access_token={token}"));
-    assert_eq!(call(&server, &admin, &in_query, &[]).await.status, 401, "a token in a query is not looked at");
+    assert_eq!(
+        call(&server, &admin, &in_query, &[]).await.status,
+        401,
+        "a token in a query is not looked at"
+    );
 
     // What was revoked does not administrate from then on.
-    server.admin.revoke(&RevocationRequest { target: RevocationTarget::Person("olga".parse().unwrap()) }).await.unwrap();
+    server
+        .admin
+        .revoke(&RevocationRequest { target: RevocationTarget::Person("olga".parse().unwrap()) })
+        .await
+        .unwrap();
     assert_eq!(call(&server, &admin, &operation, &[("authorization", &bearer)]).await.status, 401);
     server.stop().await;
 }
@@ -206,7 +235,11 @@ async fn pruning_with_a_file_that_is_applied_already_changes_nothing() {
     // It gives a person and an agent rights on the built-in administration, which no file declares.
     let text = mandate_testkit::app::registry(mandate_testkit::app::CRM, rustix::process::getuid().as_raw());
     assert!(text.contains("resource = \"mandate\""));
-    let request = ApplyRequest { entries: mandate_api::registry_file::parse(&text).unwrap(), prune: true, dry_run: false };
+    let request = ApplyRequest {
+        entries: mandate_api::registry_file::parse(&text).unwrap(),
+        prune: true,
+        dry_run: false,
+    };
     for _ in 0..2 {
         let answer = server.admin.apply(&request).await.unwrap();
         assert!(answer.changes.is_empty(), "{:?}", answer.changes);
@@ -222,11 +255,17 @@ fn change(route: &str, node: &str) -> (String, Value) {
         "/v1/apply" => (route, serde_json::json!({"entries": {"person": [{"name": "casey"}]}})),
         "/v1/join-tokens" => (route, serde_json::json!({})),
         "/v1/nodes/{name}/ban" => (route, Value::Null),
-        "/v1/agents/{name}/state" => ("/v1/agents/support-agent/state", serde_json::json!({"state": "suspended"})),
+        "/v1/agents/{name}/state" => {
+            ("/v1/agents/support-agent/state", serde_json::json!({"state": "suspended"}))
+        }
         "/v1/agents/{name}/release" => ("/v1/agents/ops-agent/release", Value::Null),
         "/v1/people/{name}/state" => ("/v1/people/riley/state", serde_json::json!({"disabled": true})),
-        "/v1/people/{name}/password" => ("/v1/people/riley/password", serde_json::json!({"password": "another password"})),
-        "/v1/clients/{id}/secret" => ("/v1/clients/desk-app/secret", serde_json::json!({"secret": "another secret of a client"})),
+        "/v1/people/{name}/password" => {
+            ("/v1/people/riley/password", serde_json::json!({"password": "another password"}))
+        }
+        "/v1/clients/{id}/secret" => {
+            ("/v1/clients/desk-app/secret", serde_json::json!({"secret": "another secret of a client"}))
+        }
         "/v1/revocations" => (route, serde_json::json!({"target": {"kind": "client", "id": "desk-app"}})),
         "/v1/keys/rotate" => (route, serde_json::json!({"purpose": "access-token"})),
         other => panic!("{other} changes something, and has no case here"),
@@ -238,21 +277,27 @@ fn change(route: &str, node: &str) -> (String, Value) {
 async fn every_row_that_changes_something_records_who_did_it_and_who_was_not_permitted_to() {
     let server = Server::story().await;
     let node = server.node().await;
-    let (admin, name) = (server.ready.admin_url.clone(), node.spiffe_id.rsplit('/').next().unwrap().to_owned());
+    let (admin, name) =
+        (server.ready.admin_url.clone(), node.spiffe_id.rsplit('/').next().unwrap().to_owned());
     let document = server.app.get(&format!("{admin}/openapi.json")).await.json();
-    let methods =
-        |item: &Value| item.as_object().unwrap().keys().filter(|method| METHODS.contains(&method.as_str())).cloned().collect::<Vec<_>>();
-    let rows = document["paths"]
-        .as_object()
-        .unwrap()
-        .iter()
-        .flat_map(|(route, item)| methods(item).into_iter().map(move |method| (method.to_uppercase(), route)));
+    let methods = |item: &Value| {
+        item.as_object()
+            .unwrap()
+            .keys()
+            .filter(|method| METHODS.contains(&method.as_str()))
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let rows = document["paths"].as_object().unwrap().iter().flat_map(|(route, item)| {
+        methods(item).into_iter().map(move |method| (method.to_uppercase(), route))
+    });
     let changes: Vec<(String, &String)> = rows.filter(|(method, _)| method != "GET").collect();
     assert!(!changes.is_empty());
     let of = |who: &str| AuditQuery { by: Some(who.to_owned()), limit: Some(1000), ..AuditQuery::default() };
     let send = async |method: &str, route: &str, token: &str| {
         let (path, body) = change(route, &name);
-        let request = server.app.http.request(method.parse().unwrap(), format!("{admin}{path}")).bearer_auth(token);
+        let request =
+            server.app.http.request(method.parse().unwrap(), format!("{admin}{path}")).bearer_auth(token);
         let request = if body.is_null() { request } else { request.json(&body) };
         Answer::of(request.send().await.unwrap()).await
     };
@@ -268,7 +313,8 @@ async fn every_row_that_changes_something_records_who_did_it_and_who_was_not_per
         assert_eq!(records[0].detail, Some(format!("{method} {route}")));
     }
 
-    let contained = mandate_api::admin::AgentStateRequest { state: mandate_core::registry::AgentState::Contained };
+    let contained =
+        mandate_api::admin::AgentStateRequest { state: mandate_core::registry::AgentState::Contained };
     server.admin.set_agent_state("ops-agent", &contained).await.unwrap();
     let olga = server.app.person_token("olga", Some(server.issuer()), Some("mandate:admin")).await;
     for (count, (method, route)) in changes.iter().enumerate() {
@@ -276,17 +322,29 @@ async fn every_row_that_changes_something_records_who_did_it_and_who_was_not_per
         assert!((200..300).contains(&answer.status), "{method} {route}: {answer:?}");
         let records = server.records(of("olga")).await;
         assert_eq!(records.len(), count + 1, "{method} {route} left one record");
-        assert_eq!((records[0].outcome.as_str(), records[0].reason.as_str()), ("permitted", "ok"), "{method} {route}");
+        assert_eq!(
+            (records[0].outcome.as_str(), records[0].reason.as_str()),
+            ("permitted", "ok"),
+            "{method} {route}"
+        );
         assert!(
             records[0].by.as_ref().is_some_and(|by| by.contains("olga") && by.contains("(token ")),
             "{method} {route}: {:?}",
             records[0].by
         );
-        assert!(!serde_json::to_string(&records[0]).unwrap().contains("another "), "{method} {route}: no secret is recorded");
+        assert!(
+            !serde_json::to_string(&records[0]).unwrap().contains("another "),
+            "{method} {route}: no secret is recorded"
+        );
     }
 
     // What changes nothing is no decision.
-    let nothing = server.app.http.post(format!("{admin}/v1/apply")).bearer_auth(&olga).json(&serde_json::json!({"entries": {}}));
+    let nothing = server
+        .app
+        .http
+        .post(format!("{admin}/v1/apply"))
+        .bearer_auth(&olga)
+        .json(&serde_json::json!({"entries": {}}));
     assert_eq!(nothing.send().await.unwrap().status(), 200);
     assert_eq!(server.records(of("olga")).await.len(), changes.len());
     assert!(server.admin.audit_verify().await.unwrap().verified);
@@ -326,8 +384,19 @@ async fn other_methods_and_paths_show_nothing_and_do_nothing() {
     }
     let refused = server.audit_size().await - size;
     assert!(refused >= 3, "refusals of what exists are recorded: {refused}");
-    let refused = AuditQuery { kind: Some("admin".into()), outcome: Some("permitted".into()), limit: Some(5), ..AuditQuery::default() };
-    assert!(server.records(refused).await.iter().all(|record| !record.detail.clone().unwrap_or_default().contains("rotate")));
+    let refused = AuditQuery {
+        kind: Some("admin".into()),
+        outcome: Some("permitted".into()),
+        limit: Some(5),
+        ..AuditQuery::default()
+    };
+    assert!(
+        server.records(refused).await.iter().all(|record| !record
+            .detail
+            .clone()
+            .unwrap_or_default()
+            .contains("rotate"))
+    );
     server.stop().await;
 }
 
@@ -345,9 +414,14 @@ async fn a_time_whose_plus_is_not_encoded_is_refused_with_the_form_to_write() {
             ("2026-11-24T09:00:00", 400, format!("{member}: a time without an offset")),
             ("yesterday+night", 400, format!("{member}: ")),
         ] {
-            let request = format!("GET /v1/audit/records?{member}={time} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            let request = format!(
+                "GET /v1/audit/records?{member}={time} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+            );
             let answer = over_socket(&server, &request).await;
-            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(&says), "{time}: {answer}");
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(&says),
+                "{time}: {answer}"
+            );
         }
     }
     server.stop().await;
@@ -361,7 +435,11 @@ async fn what_cannot_be_done_is_a_problem_with_a_reason_and_never_a_500() {
         ("POST /v1/apply", r#"{"entries":{"agent":[{"name":"x"}]}}"#, 422),
         ("POST /v1/apply", r#"{"entries":{},"surprise":1}"#, 422),
         ("POST /v1/apply", r#"{"entries":{"policy":[{"name":"broken","source":"permit("}]}}"#, 422),
-        ("POST /v1/apply", r#"{"entries":{"resource":[{"name":"mandate","uri":"https://evil.example","scopes":["mandate:admin"]}]}}"#, 422),
+        (
+            "POST /v1/apply",
+            r#"{"entries":{"resource":[{"name":"mandate","uri":"https://evil.example","scopes":["mandate:admin"]}]}}"#,
+            422,
+        ),
         ("POST /v1/people/nobody/password", r#"{"password":"another password"}"#, 404),
         ("POST /v1/people/riley/password", r#"{"password":"short"}"#, 400),
         ("POST /v1/clients/nobody/secret", r#"{"secret":"another secret of a client"}"#, 404),
@@ -384,7 +462,10 @@ async fn what_cannot_be_done_is_a_problem_with_a_reason_and_never_a_500() {
         );
         let answer = over_socket(&server, &request).await;
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line} {body}: {answer}");
-        assert!(answer.contains("application/problem+json") && answer.contains("\"detail\""), "{line}: {answer}");
+        assert!(
+            answer.contains("application/problem+json") && answer.contains("\"detail\""),
+            "{line}: {answer}"
+        );
     }
     let rotated = server.admin.rotate_keys(&KeyRotationRequest::default()).await.unwrap();
     assert_eq!(rotated.keys.len(), 2);
@@ -396,10 +477,15 @@ async fn a_policy_that_is_wrong_is_named_at_its_place_in_the_file() {
     let server = Server::story().await;
     let file = "[[policy]]\nname = \"fine\"\nsource = \"forbid (principal, action, resource) when { context.depth > 9 };\"\n\n[[policy]]\nname = \"house\"\nsource = \"permit (\"\n";
     let request = ApplyRequest { entries: registry_file::parse(file).unwrap(), prune: false, dry_run: true };
-    let Err(ClientError::Refused(problem)) = server.admin.apply(&request).await else { panic!("it was accepted") };
+    let Err(ClientError::Refused(problem)) = server.admin.apply(&request).await else {
+        panic!("it was accepted")
+    };
     let finding = &problem.errors[0];
     assert!(finding.detail.starts_with("policy house, line 1, column "), "{finding:?}");
-    assert_eq!((finding.pointer.as_str(), registry_file::locate(file, &finding.pointer)), ("/policy/1/source", Some((7, 10))));
+    assert_eq!(
+        (finding.pointer.as_str(), registry_file::locate(file, &finding.pointer)),
+        ("/policy/1/source", Some((7, 10)))
+    );
     server.stop().await;
 }
 
@@ -419,7 +505,10 @@ async fn who_is_no_operator_any_more_when_the_body_has_arrived_changes_nothing()
     let server = Server::story().await;
     let address = server.ready.admin_url.trim_start_matches("http://").to_owned();
     for (path, body) in [
-        ("/v1/apply", r#"{"entries":{"policy":[{"name":"p","source":"permit (principal, action, resource);"}]}}"#),
+        (
+            "/v1/apply",
+            r#"{"entries":{"policy":[{"name":"p","source":"permit (principal, action, resource);"}]}}"#,
+        ),
         ("/v1/people/riley/password", r#"{"password":"another password"}"#),
         ("/v1/clients/desk-app/secret", r#"{"secret":"another secret of a client"}"#),
         ("/v1/revocations", r#"{"target":{"kind":"agent","id":"support-agent"}}"#),
@@ -434,7 +523,8 @@ async fn who_is_no_operator_any_more_when_the_body_has_arrived_changes_nothing()
         );
         let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
         stream.write_all(format!("{head}{first}").as_bytes()).await.unwrap();
-        // Time for the gate to see the head. Should it be slower, it refuses by itself, and less is shown here.
+        // Time for the gate to see the head. Should it be slower, it refuses by itself, and less is shown
+        // here.
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         let gone = "[[person]]\nname = \"olga\"\ndisabled = true\nmay = [{ resource = \"mandate\", scopes = [\"mandate:admin\"] }]\n";
         server.apply(gone).await;
@@ -456,7 +546,9 @@ async fn who_is_no_operator_any_more_when_the_body_has_arrived_changes_nothing()
 async fn a_secret_of_a_wrong_length_is_refused_with_the_lengths_that_are_right() {
     let server = Server::story().await;
     let refused = |error: ClientError| match error {
-        ClientError::Refused(problem) => (problem.status, problem.title.clone(), problem.detail.clone().unwrap_or_default()),
+        ClientError::Refused(problem) => {
+            (problem.status, problem.title.clone(), problem.detail.clone().unwrap_or_default())
+        }
         other => panic!("{other:?}"),
     };
     for length in [7, 1025] {
@@ -468,9 +560,14 @@ async fn a_secret_of_a_wrong_length_is_refused_with_the_lengths_that_are_right()
     }
     for length in [15, 1025] {
         let secret = "x".repeat(length);
-        let error = server.admin.set_client_secret("desk-app", &ClientSecretRequest { secret }).await.unwrap_err();
+        let error =
+            server.admin.set_client_secret("desk-app", &ClientSecretRequest { secret }).await.unwrap_err();
         let (status, _, detail) = refused(error);
-        assert_eq!((status, detail.as_str()), (400, "Client secret must be 16 to 1024 characters."), "{length}");
+        assert_eq!(
+            (status, detail.as_str()),
+            (400, "Client secret must be 16 to 1024 characters."),
+            "{length}"
+        );
     }
     server.stop().await;
 }
@@ -478,7 +575,11 @@ async fn a_secret_of_a_wrong_length_is_refused_with_the_lengths_that_are_right()
 /// A person `name` with this role, and a client of theirs.
 async fn with_role(server: &Server, name: &str, role: Role) -> (AdminClient, String) {
     let scope = role.scope();
-    server.apply(&format!("[[person]]\nname = \"{name}\"\nmay = [{{ resource = \"mandate\", scopes = [\"{scope}\"] }}]\n")).await;
+    server
+        .apply(&format!(
+            "[[person]]\nname = \"{name}\"\nmay = [{{ resource = \"mandate\", scopes = [\"{scope}\"] }}]\n"
+        ))
+        .await;
     server.admin.set_password(name, &PasswordRequest { password: app::PASSWORD.to_owned() }).await.unwrap();
     let token = server.app.person_token(name, Some(server.issuer()), Some(scope)).await;
     let admin = server.ready.admin_url.parse().unwrap();
@@ -490,7 +591,10 @@ async fn with_roles() -> Server {
     let server = Server::story().await;
     let scopes: Vec<String> = Role::ALL.iter().map(|role| format!("\"{}\"", role.scope())).collect();
     let callback = app::CALLBACK;
-    let client = format!("[[client]]\nid = \"support-app\"\nredirect_uris = [\"{callback}\"]\nscopes = [{}]\n", scopes.join(", "));
+    let client = format!(
+        "[[client]]\nid = \"support-app\"\nredirect_uris = [\"{callback}\"]\nscopes = [{}]\n",
+        scopes.join(", ")
+    );
     server.apply(&client).await;
     server
 }
@@ -513,10 +617,22 @@ async fn each_role_may_call_what_its_acts_are_for_and_is_told_which_role_it_lack
         client.audit_verify().await.unwrap();
 
         let stops = role == Role::Operator;
-        assert_eq!(forbidden(client.set_agent_state(agent, &state(AgentState::Suspended)).await), !stops, "{role:?}");
-        assert_eq!(forbidden(client.set_agent_state(agent, &state(AgentState::Contained)).await), !stops, "{role:?}");
+        assert_eq!(
+            forbidden(client.set_agent_state(agent, &state(AgentState::Suspended)).await),
+            !stops,
+            "{role:?}"
+        );
+        assert_eq!(
+            forbidden(client.set_agent_state(agent, &state(AgentState::Contained)).await),
+            !stops,
+            "{role:?}"
+        );
         assert_eq!(forbidden(client.release_agent(agent).await), !stops, "{role:?}");
-        assert_eq!(forbidden(client.set_person_state("riley", &PersonStateRequest { disabled: true }).await), !stops, "{role:?}");
+        assert_eq!(
+            forbidden(client.set_person_state("riley", &PersonStateRequest { disabled: true }).await),
+            !stops,
+            "{role:?}"
+        );
         let revocation = RevocationRequest { target: RevocationTarget::Agent(agent.parse().unwrap()) };
         assert_eq!(forbidden(client.revoke(&revocation).await), !stops, "{role:?}");
 
@@ -524,23 +640,41 @@ async fn each_role_may_call_what_its_acts_are_for_and_is_told_which_role_it_lack
         let size = server.audit_size().await;
         assert!(forbidden(client.set_agent_state(agent, &state(AgentState::Active)).await), "{role:?}");
         assert!(forbidden(client.set_agent_state(agent, &state(AgentState::Retired)).await), "{role:?}");
-        assert!(forbidden(client.set_person_state("riley", &PersonStateRequest { disabled: false }).await), "{role:?}");
+        assert!(
+            forbidden(client.set_person_state("riley", &PersonStateRequest { disabled: false }).await),
+            "{role:?}"
+        );
         assert!(forbidden(client.join_token(&JoinTokenRequest::default()).await), "{role:?}");
         assert!(forbidden(client.rotate_keys(&KeyRotationRequest::default()).await), "{role:?}");
         assert!(forbidden(client.apply(&ApplyRequest::default()).await), "{role:?}");
-        assert!(forbidden(client.set_password("riley", &PasswordRequest { password: app::PASSWORD.to_owned() }).await), "{role:?}");
+        assert!(
+            forbidden(
+                client.set_password("riley", &PasswordRequest { password: app::PASSWORD.to_owned() }).await
+            ),
+            "{role:?}"
+        );
         assert_eq!(server.audit_size().await, size + 7, "each refusal left one record");
         let record = server.newest_record().await;
-        assert_eq!((record.outcome.as_str(), record.reason.as_str()), ("refused", "insufficient_scope"), "{role:?}");
+        assert_eq!(
+            (record.outcome.as_str(), record.reason.as_str()),
+            ("refused", "insufficient_scope"),
+            "{role:?}"
+        );
 
         let bearer = format!("Bearer {token}");
         let rotate = (Method::POST, "/v1/keys/rotate".to_owned());
         let answer = call(&server, &server.ready.admin_url, &rotate, &[("authorization", &bearer)]).await;
         let challenge = answer.header("www-authenticate");
-        assert!(challenge.contains("insufficient_scope") && challenge.contains("scope=\"mandate:admin\""), "RFC 6750 §3.1: {challenge}");
+        assert!(
+            challenge.contains("insufficient_scope") && challenge.contains("scope=\"mandate:admin\""),
+            "RFC 6750 §3.1: {challenge}"
+        );
     }
     let agent = server.admin.entry(Kind::Agent, agent).await.unwrap();
-    assert!(matches!(&agent.item, RegistryItem::Agent(agent) if agent.state == Some(AgentState::Suspended)), "{agent:?}");
+    assert!(
+        matches!(&agent.item, RegistryItem::Agent(agent) if agent.state == Some(AgentState::Suspended)),
+        "{agent:?}"
+    );
     server.stop().await;
 }
 
@@ -551,7 +685,11 @@ async fn lists_come_in_pages_and_one_that_fits_looks_as_if_there_were_none() {
     server.apply(&people.concat()).await;
     assert_eq!(server.admin.list(Kind::Person).await.unwrap().len(), 503, "a client reads all pages");
     let head = async |query: &str| {
-        let answer = over_socket(&server, &format!("GET /v1/registry/{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await;
+        let answer = over_socket(
+            &server,
+            &format!("GET /v1/registry/{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+        )
+        .await;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let link = head.lines().find_map(|line| line.strip_prefix("link: ")).map(str::to_owned);
         (head.lines().next().unwrap().to_owned(), link, body.trim_start().starts_with('['))
@@ -562,7 +700,14 @@ async fn lists_come_in_pages_and_one_that_fits_looks_as_if_there_were_none() {
     assert!(link.unwrap().ends_with(">; rel=\"next\""), "RFC 8288 §3");
     let (_, link, _) = head("person?limit=2").await;
     assert_eq!(link.unwrap(), "<?after=cDA&limit=2>; rel=\"next\"");
-    for bad in ["person?limit=0", "person?limit=501", "person?limit=x", "person?after=*", "person?surprise=1", "wizard?limit=1"] {
+    for bad in [
+        "person?limit=0",
+        "person?limit=501",
+        "person?limit=x",
+        "person?after=*",
+        "person?surprise=1",
+        "wizard?limit=1",
+    ] {
         assert_eq!(head(bad).await.0, "HTTP/1.1 400 Bad Request", "{bad}");
     }
     server.stop().await;

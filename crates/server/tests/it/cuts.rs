@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use mandate_api::admin::{ClientSecretRequest, PasswordRequest, RevocationRequest, RevocationTarget};
-use mandate_testkit::app::{CALLBACK, CLIENT_SECRET, CODE_VERIFIER, CRM, PASSWORD, authorization, exchange, form};
+use mandate_testkit::app::{
+    CALLBACK, CLIENT_SECRET, CODE_VERIFIER, CRM, PASSWORD, authorization, exchange, form,
+};
 
 use crate::world::{Node, Server};
 
@@ -13,7 +15,11 @@ const MOMENT: Duration = Duration::from_millis(1);
 async fn exchanged(server: &Server, node: &Node, subject: &str) -> String {
     let svid = node.svid("support-agent").await.unwrap();
     let answer = server.app.token(&exchange(&svid, subject, CRM, "read:cases")).await;
-    if answer.status == 200 { "ok".to_owned() } else { answer.member("error_description").split(':').next().unwrap().to_owned() }
+    if answer.status == 200 {
+        "ok".to_owned()
+    } else {
+        answer.member("error_description").split(':').next().unwrap().to_owned()
+    }
 }
 
 async fn revoke(server: &Server, target: RevocationTarget) {
@@ -42,7 +48,10 @@ async fn a_new_password_ends_what_the_old_one_opened_and_the_person_goes_on_at_o
         ("code_verifier", CODE_VERIFIER),
     ]);
     let answer = server.app.token(&redemption).await;
-    assert!(answer.member("error_description").starts_with("subject_revoked"), "a code of the old password: {answer:?}");
+    assert!(
+        answer.member("error_description").starts_with("subject_revoked"),
+        "a code of the old password: {answer:?}"
+    );
 
     let after = server.app.person_token("riley", None, None).await;
     assert_eq!(exchanged(&server, &node, &after).await, "ok");
@@ -54,7 +63,11 @@ async fn a_new_password_ends_what_the_old_one_opened_and_the_person_goes_on_at_o
 async fn a_new_client_secret_ends_what_was_issued_to_the_client_and_the_first_one_ends_nothing() {
     let server = Server::story().await;
     assert_eq!(server.admin.status().await.unwrap().cuts, 0, "the secret that was set was the first");
-    server.admin.set_client_secret("desk-app", &ClientSecretRequest { secret: CLIENT_SECRET.to_owned() }).await.unwrap();
+    server
+        .admin
+        .set_client_secret("desk-app", &ClientSecretRequest { secret: CLIENT_SECRET.to_owned() })
+        .await
+        .unwrap();
     assert_eq!(server.admin.status().await.unwrap().cuts, 1);
     server.stop().await;
 }
@@ -62,7 +75,10 @@ async fn a_new_client_secret_ends_what_was_issued_to_the_client_and_the_first_on
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_revoked_is_refused_after_a_restart_too_and_a_new_login_is_not() {
     let mut server = Server::story().await;
-    for target in [RevocationTarget::Person("riley".parse().unwrap()), RevocationTarget::Client("support-app".parse().unwrap())] {
+    for target in [
+        RevocationTarget::Person("riley".parse().unwrap()),
+        RevocationTarget::Client("support-app".parse().unwrap()),
+    ] {
         let before = server.app.person_token("riley", None, None).await;
         revoke(&server, target).await;
         server = server.restart().await;
@@ -80,8 +96,8 @@ async fn what_was_revoked_is_refused_after_a_restart_too_and_a_new_login_is_not(
 async fn a_restart_revives_nothing_of_the_moment_in_which_a_cut_came_into_force() {
     let server = Server::story().await;
     let start = mandate_core::Clock::now(server.clock.as_ref());
-    // As if the exchange began after the operator did, and before the cut was in force: later than the time that is
-    // written down with the cut.
+    // As if the exchange began after the operator did, and before the cut was in force: later than the time
+    // that is written down with the cut.
     server.clock.advance(Duration::from_millis(20));
     let token = server.app.person_token("riley", None, None).await;
     server.clock.set(start);

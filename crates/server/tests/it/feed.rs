@@ -28,7 +28,8 @@ impl Feed {
     async fn next(&mut self) -> String {
         let read = tokio::time::timeout(LONG, async {
             while !self.text.contains("\n\n") {
-                self.text.push_str(std::str::from_utf8(&self.response.chunk().await.unwrap().unwrap()).unwrap());
+                self.text
+                    .push_str(std::str::from_utf8(&self.response.chunk().await.unwrap().unwrap()).unwrap());
             }
         });
         read.await.expect("nothing came");
@@ -39,12 +40,17 @@ impl Feed {
     }
 
     async fn ends(mut self) -> bool {
-        tokio::time::timeout(LONG, async { while let Ok(Some(_)) = self.response.chunk().await {} }).await.is_ok()
+        tokio::time::timeout(LONG, async { while let Ok(Some(_)) = self.response.chunk().await {} })
+            .await
+            .is_ok()
     }
 }
 
 fn data(event: &str) -> Value {
-    let line = event.lines().find_map(|line| line.strip_prefix("data: ").or_else(|| line.strip_prefix("data:"))).unwrap();
+    let line = event
+        .lines()
+        .find_map(|line| line.strip_prefix("data: ").or_else(|| line.strip_prefix("data:")))
+        .unwrap();
     serde_json::from_str(line).unwrap()
 }
 
@@ -60,7 +66,11 @@ async fn a_feed_is_all_cuts_in_force_then_ready_then_each_new_one() {
     let first = server.admin.revoke(&revoke_client("support-app")).await.unwrap().cut;
     let live = early.next().await;
     assert!(live.contains("event: cut") && live.contains("id: "), "{live}");
-    assert_eq!(data(&live), serde_json::to_value(&first).unwrap(), "the cut in force, as the operator was told");
+    assert_eq!(
+        data(&live),
+        serde_json::to_value(&first).unwrap(),
+        "the cut in force, as the operator was told"
+    );
 
     let mut late = Feed::open(&server).await;
     assert_eq!(data(&late.next().await), serde_json::to_value(&first).unwrap());
@@ -91,7 +101,8 @@ async fn after_a_restart_the_feed_has_other_ids_and_begins_with_all_cuts_whateve
     let server = server.restart().await;
     // As a browser does, which resumes by itself.
     let last = format!("{}-{}", told.0, told.1);
-    let response = server.app.http.get(server.url("/revocations")).header("last-event-id", last).send().await.unwrap();
+    let response =
+        server.app.http.get(server.url("/revocations")).header("last-event-id", last).send().await.unwrap();
     let mut feed = Feed { response, text: String::new() };
     let again = feed.next().await;
     assert!(again.contains("support-app"), "{again}");
@@ -106,16 +117,21 @@ async fn a_verifier_misses_no_cut_over_a_restart_of_the_server() {
     // The restarted server has the address of the first one, from its directory.
     let server = Server::story().await;
     let issuer = server.ready.issuer.clone();
-    let verifier = Verifier::builder(issuer, CRM.parse().unwrap()).clock(server.clock.clone()).build().unwrap();
+    let verifier =
+        Verifier::builder(issuer, CRM.parse().unwrap()).clock(server.clock.clone()).build().unwrap();
     tokio::time::timeout(LONG, verifier.ready()).await.unwrap();
     let mut status = verifier.status();
     let mut known = async |cuts: usize| {
-        tokio::time::timeout(LONG, status.wait_for(|status| status.feed_synced && status.cuts == cuts)).await.unwrap().unwrap();
+        tokio::time::timeout(LONG, status.wait_for(|status| status.feed_synced && status.cuts == cuts))
+            .await
+            .unwrap()
+            .unwrap();
     };
     server.admin.revoke(&revoke_client("support-app")).await.unwrap();
     known(1).await;
     let server = server.restart().await;
-    // The first that this process tells: another cut at the place that the verifier knows from the earlier process.
+    // The first that this process tells: another cut at the place that the verifier knows from the earlier
+    // process.
     server.admin.revoke(&revoke_client("desk-app")).await.unwrap();
     known(2).await;
     let server = server.restart().await;

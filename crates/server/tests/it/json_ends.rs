@@ -18,12 +18,22 @@ fn ends_with_a_newline(what: &str, answer: &Answer) {
 async fn every_json_answer_of_the_public_listener_ends_with_a_newline() {
     let server = Server::story().await;
     let node = server.node().await;
-    for path in ["/.well-known/oauth-authorization-server", "/jwks.json", "/spiffe-bundle.json", "/openapi.json", "/v1/status"] {
+    for path in [
+        "/.well-known/oauth-authorization-server",
+        "/jwks.json",
+        "/spiffe-bundle.json",
+        "/openapi.json",
+        "/v1/status",
+    ] {
         let answer = server.app.get(&server.url(path)).await;
         ends_with_a_newline(path, &answer);
         let head = server.app.http.head(server.url(path)).send().await.unwrap();
         let length = head.headers()["content-length"].to_str().unwrap().to_owned();
-        assert_eq!((head.status().as_u16(), length), (answer.status, answer.text.len().to_string()), "HEAD {path}");
+        assert_eq!(
+            (head.status().as_u16(), length),
+            (answer.status, answer.text.len().to_string()),
+            "HEAD {path}"
+        );
     }
     let subject = server.app.person_token("riley", None, None).await;
     let good = exchange(&node.svid("support-agent").await.unwrap(), &subject, CRM, "read:cases");
@@ -33,11 +43,18 @@ async fn every_json_answer_of_the_public_listener_ends_with_a_newline() {
     ends_with_a_newline("/token, refused", &server.app.token(&form(&[("grant_type", "x")])).await);
     let mandate = answer.member("access_token");
     for (path, status) in [("/introspect", 401), ("/revoke", 401)] {
-        let answer = Answer::of(server.app.http.post(server.url(path)).form(&[("token", &mandate)]).send().await.unwrap()).await;
+        let answer = Answer::of(
+            server.app.http.post(server.url(path)).form(&[("token", &mandate)]).send().await.unwrap(),
+        )
+        .await;
         assert_eq!(answer.status, status, "{path}");
         ends_with_a_newline(path, &answer);
     }
-    let introspected = server.app.http.post(server.url("/introspect")).basic_auth("desk-app", Some(plain_secret(&server).await));
+    let introspected = server
+        .app
+        .http
+        .post(server.url("/introspect"))
+        .basic_auth("desk-app", Some(plain_secret(&server).await));
     let answer = Answer::of(introspected.form(&[("token", &mandate)]).send().await.unwrap()).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     ends_with_a_newline("/introspect", &answer);
@@ -66,7 +83,12 @@ async fn every_json_answer_of_the_admin_api_ends_with_a_newline() {
     ends_with_a_newline("/openapi.json", &document);
     let mut seen = 0;
     for (path, item) in document.json()["paths"].as_object().unwrap() {
-        for method in item.as_object().unwrap().keys().filter(|method| ["get", "post", "put", "delete"].contains(&method.as_str())) {
+        for method in item
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|method| ["get", "post", "put", "delete"].contains(&method.as_str()))
+        {
             let id = if path.starts_with("/v1/audit") { record.as_str() } else { "desk-app" };
             let name = if path.starts_with("/v1/people") {
                 "riley"
@@ -75,7 +97,10 @@ async fn every_json_answer_of_the_admin_api_ends_with_a_newline() {
             } else {
                 "support-agent"
             };
-            let url = format!("{base}{}", path.replace("{kind}", "agent").replace("{name}", name).replace("{id}", id));
+            let url = format!(
+                "{base}{}",
+                path.replace("{kind}", "agent").replace("{name}", name).replace("{id}", id)
+            );
             let body = match path.as_str() {
                 "/v1/apply" => json!({"entries": {}, "dry_run": true}),
                 "/v1/agents/{name}/state" => json!({"state": "active"}),
@@ -96,7 +121,9 @@ async fn every_json_answer_of_the_admin_api_ends_with_a_newline() {
             let what = format!("{method} {url}");
             let answer = Answer::of(send(true).await.unwrap()).await;
             assert!(answer.status < 300 || answer.status == 409, "{what}: {answer:?}");
-            if answer.header("content-type").ends_with("json") && !answer.header("content-type").contains("ndjson") {
+            if answer.header("content-type").ends_with("json")
+                && !answer.header("content-type").contains("ndjson")
+            {
                 ends_with_a_newline(&what, &answer);
                 seen += 1;
             }
@@ -104,9 +131,20 @@ async fn every_json_answer_of_the_admin_api_ends_with_a_newline() {
         }
     }
     assert!(seen >= 9, "{seen}");
-    for (method, path) in [(Method::GET, "/nothing"), (Method::DELETE, "/v1/status"), (Method::POST, "/v1/apply")] {
-        let answer =
-            Answer::of(server.app.http.request(method, format!("{base}{path}")).bearer_auth(&token).body("{").send().await.unwrap());
+    for (method, path) in
+        [(Method::GET, "/nothing"), (Method::DELETE, "/v1/status"), (Method::POST, "/v1/apply")]
+    {
+        let answer = Answer::of(
+            server
+                .app
+                .http
+                .request(method, format!("{base}{path}"))
+                .bearer_auth(&token)
+                .body("{")
+                .send()
+                .await
+                .unwrap(),
+        );
         ends_with_a_newline(path, &answer.await);
     }
     server.stop().await;

@@ -40,33 +40,58 @@ fn admin_address(server: &Server) -> SocketAddr {
 async fn a_name_that_somebody_has_pointed_at_this_machine_is_not_answered() {
     let server = Server::story().await;
     for address in [server.ready.public, admin_address(&server)] {
-        let ours = [address.to_string(), format!("localhost:{}", address.port()), "127.0.0.1".to_owned(), "allowed.example:1".to_owned()];
+        let ours = [
+            address.to_string(),
+            format!("localhost:{}", address.port()),
+            "127.0.0.1".to_owned(),
+            "allowed.example:1".to_owned(),
+        ];
         for host in ours {
             let answer = ask(address, &get("/openapi.json", &host)).await;
             assert_eq!(status(&answer), "200", "{host}: {answer}");
         }
-        for host in ["evil.example", &format!("evil.example:{}", address.port()), "localhost.evil.example", "10.0.0.1", "[2001:db8::1]:80"]
-        {
+        for host in [
+            "evil.example",
+            &format!("evil.example:{}", address.port()),
+            "localhost.evil.example",
+            "10.0.0.1",
+            "[2001:db8::1]:80",
+        ] {
             for path in ["/openapi.json", "/", "/token", "/v1/status", "/revocations", "/nothing"] {
                 let answer = ask(address, &get(path, host)).await;
                 assert_eq!(status(&answer), "421", "{host} {path}: {answer}");
                 assert!(!answer.contains("evil.example") || answer.contains("--allow-host"), "{answer}");
             }
         }
-        let absolute = format!("GET http://evil.example/openapi.json HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        let absolute = format!(
+            "GET http://evil.example/openapi.json HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        );
         assert_eq!(status(&ask(address, &absolute).await), "421", "the target's host counts");
         for request in [
             "GET /openapi.json HTTP/1.1\r\nconnection: close\r\n\r\n".to_owned(),
-            format!("GET /openapi.json HTTP/1.1\r\nhost: {address}\r\nhost: {address}\r\nconnection: close\r\n\r\n"),
+            format!(
+                "GET /openapi.json HTTP/1.1\r\nhost: {address}\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+            ),
             "GET /openapi.json HTTP/1.1\r\nhost: a b\r\nconnection: close\r\n\r\n".to_owned(),
         ] {
             assert_eq!(status(&ask(address, &request).await), "400", "{request}");
         }
-        assert_eq!(status(&ask(address, "GET /openapi.json HTTP/1.0\r\n\r\n").await), "200", "HTTP/1.0 names no host");
-        assert_eq!(status(&ask(address, "GET /openapi.json HTTP/1.0\r\nhost: evil.example\r\n\r\n").await), "421");
+        assert_eq!(
+            status(&ask(address, "GET /openapi.json HTTP/1.0\r\n\r\n").await),
+            "200",
+            "HTTP/1.0 names no host"
+        );
+        assert_eq!(
+            status(&ask(address, "GET /openapi.json HTTP/1.0\r\nhost: evil.example\r\n\r\n").await),
+            "421"
+        );
     }
     let socket = UnixStream::connect(&server.ready.admin_socket).await.unwrap();
-    assert_eq!(status(&exchange(socket, &get("/v1/status", "whatever.example")).await), "200", "no browser reaches a unix socket");
+    assert_eq!(
+        status(&exchange(socket, &get("/v1/status", "whatever.example")).await),
+        "200",
+        "no browser reaches a unix socket"
+    );
     server.stop().await;
 }
 
@@ -112,10 +137,17 @@ async fn no_answer_is_kept_or_guessed_at_not_even_one_to_what_cannot_be_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_of_other_origins_may_do_what_clients_in_a_browser_need_and_no_more() {
     let server = Server::story().await;
-    let readable = ["/token", "/revoke", "/jwks.json", "/spiffe-bundle.json", "/.well-known/oauth-authorization-server"];
+    let readable =
+        ["/token", "/revoke", "/jwks.json", "/spiffe-bundle.json", "/.well-known/oauth-authorization-server"];
     for path in readable {
-        let preflight = server.app.http.request(reqwest::Method::OPTIONS, server.url(path)).header("origin", "https://app.example");
-        let preflight = preflight.header("access-control-request-method", "POST").header("access-control-request-headers", "authorization");
+        let preflight = server
+            .app
+            .http
+            .request(reqwest::Method::OPTIONS, server.url(path))
+            .header("origin", "https://app.example");
+        let preflight = preflight
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "authorization");
         let answer = preflight.send().await.unwrap();
         assert_eq!(answer.status(), 204, "{path}");
         let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
@@ -155,13 +187,21 @@ async fn scripts_of_other_origins_may_do_what_clients_in_a_browser_need_and_no_m
         }
     }
     for path in ["/authorize", "/introspect", "/revocations", "/v1/status"] {
-        let preflight = server.app.http.request(reqwest::Method::OPTIONS, server.url(path)).header("access-control-request-method", "POST");
+        let preflight = server
+            .app
+            .http
+            .request(reqwest::Method::OPTIONS, server.url(path))
+            .header("access-control-request-method", "POST");
         let answer = origin(preflight).send().await.unwrap();
-        assert!(!answer.status().is_success() && !answer.headers().contains_key("access-control-allow-methods"), "{path}: {answer:?}");
+        assert!(
+            !answer.status().is_success() && !answer.headers().contains_key("access-control-allow-methods"),
+            "{path}: {answer:?}"
+        );
     }
     let no_question = server.app.http.request(reqwest::Method::OPTIONS, server.url("/token"));
     assert_eq!(origin(no_question).send().await.unwrap().status(), 405, "it asks for no method");
-    let admin = server.app.http.request(reqwest::Method::OPTIONS, format!("{}/v1/status", server.ready.admin_url));
+    let admin =
+        server.app.http.request(reqwest::Method::OPTIONS, format!("{}/v1/status", server.ready.admin_url));
     assert!(!origin(admin).send().await.unwrap().headers().contains_key("access-control-allow-origin"));
     server.stop().await;
 }
@@ -177,7 +217,8 @@ async fn the_issuers_own_address_says_what_it_is_and_what_is_nowhere_says_that()
     assert!(!home.text.contains(env!("CARGO_PKG_VERSION")), "strangers are told no version");
     assert!(home.header("content-security-policy").contains("frame-ancestors 'none'"));
     assert_eq!(server.app.get(&server.url("/nothing")).await.status, 404);
-    let (with, without) = (server.app.get(&server.url("/.well-known/oauth-authorization-server")).await.json(), server.url(""));
+    let (with, without) =
+        (server.app.get(&server.url("/.well-known/oauth-authorization-server")).await.json(), server.url(""));
     assert_eq!(with["issuer"], without);
     server.stop().await;
 }
@@ -208,14 +249,19 @@ async fn the_metadata_of_an_issuer_with_a_path_is_at_each_address_where_clients_
     ] {
         let answer = ask(path).await;
         assert_eq!(status(&answer), "200", "{path}: {answer}");
-        for member in
-            [r#""issuer":"https://mandate.acme.example/tenant/1""#, r#""token_endpoint":"https://mandate.acme.example/tenant/1/token""#]
-        {
+        for member in [
+            r#""issuer":"https://mandate.acme.example/tenant/1""#,
+            r#""token_endpoint":"https://mandate.acme.example/tenant/1/token""#,
+        ] {
             assert!(answer.contains(member), "{path}: {member}: {answer}");
         }
     }
     assert_eq!(status(&ask("/tenant/1/jwks.json").await), "200");
-    for nowhere in ["/tenant/2/.well-known/oauth-authorization-server", "/.well-known/oauth-authorization-server/tenant", "/jwks.json"] {
+    for nowhere in [
+        "/tenant/2/.well-known/oauth-authorization-server",
+        "/.well-known/oauth-authorization-server/tenant",
+        "/jwks.json",
+    ] {
         assert_eq!(status(&ask(nowhere).await), "404", "{nowhere}");
     }
     server.stop().await;
@@ -227,7 +273,9 @@ async fn the_login_form_is_bound_to_the_server_the_browser_and_the_request() {
     let now = SystemClock.now();
     let (server, other) = (Server::story_at(now).await, Server::story_at(now).await);
     let page = server.app.open(&authorization(None, None)).await;
-    let fields = |csrf: &str| form(&[("csrf", csrf), ("name", "riley"), ("password", PASSWORD), ("decision", "allow")]);
+    let fields = |csrf: &str| {
+        form(&[("csrf", csrf), ("name", "riley"), ("password", PASSWORD), ("decision", "allow")])
+    };
     let submit = |csrf: String| {
         let (app, page) = (&server.app, &page);
         async move { app.submit(page, &page.cookie, &fields(&csrf)).await.status }
@@ -235,7 +283,11 @@ async fn the_login_form_is_bound_to_the_server_the_browser_and_the_request() {
     let cookie = page.cookie.split_once('=').unwrap().1.to_owned();
     assert_eq!(submit(cookie).await, 403, "what is in the cookie is no proof");
     // The same browser and request: only the server is another.
-    assert_eq!(submit(form_token(&other, &authorization(None, None), &page.cookie).await).await, 403, "another server's token");
+    assert_eq!(
+        submit(form_token(&other, &authorization(None, None), &page.cookie).await).await,
+        403,
+        "another server's token"
+    );
     let elsewhere = server.app.open(&authorization(None, None)).await;
     assert_eq!(submit(elsewhere.csrf).await, 403, "another browser's token");
 
@@ -245,7 +297,13 @@ async fn the_login_form_is_bound_to_the_server_the_browser_and_the_request() {
     assert_eq!(submit(form_token(&server, &query, &page.cookie).await).await, 403, "another request's token");
 
     for (site, expected) in [("cross-site", 403), ("same-site", 403), ("same-origin", 303)] {
-        let post = server.app.http.post(&page.url).header("cookie", &page.cookie).header("sec-fetch-site", site).form(&fields(&page.csrf));
+        let post = server
+            .app
+            .http
+            .post(&page.url)
+            .header("cookie", &page.cookie)
+            .header("sec-fetch-site", site)
+            .form(&fields(&page.csrf));
         assert_eq!(post.send().await.unwrap().status(), expected, "{site}");
     }
     server.clock.advance(std::time::Duration::from_secs(16 * 60));
@@ -264,7 +322,10 @@ async fn a_person_sees_what_is_given_to_whom_and_where_the_answer_goes() {
         assert!(everything.contains(part), "{part}: {everything}");
     }
     let port = url::Url::parse(CALLBACK).unwrap().port().unwrap();
-    assert!(everything.contains(&format!("127.0.0.1:{port}")), "the port says which program of this machine gets the answer");
+    assert!(
+        everything.contains(&format!("127.0.0.1:{port}")),
+        "the port says which program of this machine gets the answer"
+    );
     let some = server.app.open(&authorization(None, Some("read:cases"))).await.answer.text;
     assert!(some.contains("read:cases") && !some.contains("send:mail"), "{some}");
     server.stop().await;
@@ -274,13 +335,25 @@ async fn a_person_sees_what_is_given_to_whom_and_where_the_answer_goes() {
 async fn a_login_page_lists_twelve_resources_and_counts_the_others() {
     let server = Server::story().await;
     // Beside the one of the story. The client may ask for this scope, wherever it is.
-    let resource = |n: u32| format!("[[resource]]\nname = \"r{n}\"\nuri = \"https://r{n}.acme.example\"\nscopes = [\"read:cases\"]\n");
+    let resource = |n: u32| {
+        format!(
+            "[[resource]]\nname = \"r{n}\"\nuri = \"https://r{n}.acme.example\"\nscopes = [\"read:cases\"]\n"
+        )
+    };
     let page = async || server.app.open(&authorization(None, None)).await.answer.text;
     server.apply(&(10..21).map(resource).collect::<String>()).await;
     let twelve = page().await;
-    assert!(twelve.contains("<li>crm: ") && twelve.contains("<li>r20: ") && !twelve.contains("more resources"), "{twelve}");
+    assert!(
+        twelve.contains("<li>crm: ") && twelve.contains("<li>r20: ") && !twelve.contains("more resources"),
+        "{twelve}"
+    );
     server.apply(&(21..24).map(resource).collect::<String>()).await;
     let more = page().await;
-    assert!(more.contains("<li>r20: ") && !more.contains("<li>r21: ") && more.contains("<li>and at 3 more resources</li>"), "{more}");
+    assert!(
+        more.contains("<li>r20: ")
+            && !more.contains("<li>r21: ")
+            && more.contains("<li>and at 3 more resources</li>"),
+        "{more}"
+    );
     server.stop().await;
 }

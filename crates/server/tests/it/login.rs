@@ -6,7 +6,8 @@ use mandate_testkit::app::{Answer, CALLBACK, CRM, Form, PASSWORD, authorization,
 
 use crate::world::Server;
 
-/// A page for people: it cannot be framed, has no script, is not cached, and its address is not sent to other sites.
+/// A page for people: it cannot be framed, has no script, is not cached, and its address is not sent to other
+/// sites.
 fn is_a_safe_page(what: &str, answer: &Answer) {
     assert!(answer.header("content-type").starts_with("text/html"), "{what}: {answer:?}");
     let policy = answer.header("content-security-policy");
@@ -53,7 +54,8 @@ async fn a_login_goes_back_by_303_with_code_state_and_issuer() {
     assert!(parameter(&answer, "code").is_some());
 
     let page = server.app.open(&authorization(None, None)).await;
-    let denied = server.app.submit(&page, &page.cookie, &form(&[("csrf", &page.csrf), ("decision", "deny")])).await;
+    let denied =
+        server.app.submit(&page, &page.cookie, &form(&[("csrf", &page.csrf), ("decision", "deny")])).await;
     assert_eq!((denied.status, parameter(&denied, "error").as_deref()), (303, Some("access_denied")));
     assert_eq!(parameter(&denied, "iss").as_deref(), Some(server.issuer()), "on errors too");
     server.stop().await;
@@ -64,7 +66,9 @@ async fn a_form_that_did_not_come_from_our_page_logs_nobody_in() {
     let server = Server::story().await;
     let page = server.app.open(&authorization(None, None)).await;
     let other = server.app.open(&authorization(None, None)).await;
-    let fields = |csrf: &str| form(&[("csrf", csrf), ("name", "riley"), ("password", PASSWORD), ("decision", "allow")]);
+    let fields = |csrf: &str| {
+        form(&[("csrf", csrf), ("name", "riley"), ("password", PASSWORD), ("decision", "allow")])
+    };
     let name = page.cookie.split('=').next().unwrap();
     for (what, cookie, csrf) in [
         ("no cookie", String::new(), page.csrf.clone()),
@@ -91,7 +95,8 @@ async fn a_form_that_did_not_come_from_our_page_logs_nobody_in() {
 async fn a_parameter_of_the_request_in_the_login_form_is_refused_not_ignored() {
     let server = Server::story().await;
     let page = server.app.open(&authorization(Some(CRM), Some("read:cases"))).await;
-    let fields = form(&[("csrf", &page.csrf), ("name", "riley"), ("password", PASSWORD), ("decision", "allow")]);
+    let fields =
+        form(&[("csrf", &page.csrf), ("name", "riley"), ("password", PASSWORD), ("decision", "allow")]);
     for (parameter, value) in [
         ("scope", "send:mail"),
         ("client_id", "support-app"),
@@ -110,13 +115,20 @@ async fn a_parameter_of_the_request_in_the_login_form_is_refused_not_ignored() {
         let text = format!("invalid_request: parameter_in_body: The parameter {parameter} is in the body");
         assert!(answer.text.contains(&text), "{parameter}: {}", answer.text);
         let record = server.newest_record().await;
-        assert_eq!((record.outcome.as_str(), record.reason.as_str()), ("refused", "parameter_in_body"), "{parameter}");
+        assert_eq!(
+            (record.outcome.as_str(), record.reason.as_str()),
+            ("refused", "parameter_in_body"),
+            "{parameter}"
+        );
     }
     let denied = form(&[("csrf", &page.csrf), ("decision", "deny"), ("scope", "send:mail")]);
     assert_eq!(server.app.submit(&page, &page.cookie, &denied).await.status, 400, "nor beside a refusal");
     let empty = with(with(fields, "scope", ""), "unknown", "x");
     let answer = server.app.submit(&page, &page.cookie, &empty).await;
-    assert_eq!(answer.status, 303, "a parameter without a value counts as omitted, and one that is not of OAuth is ignored");
+    assert_eq!(
+        answer.status, 303,
+        "a parameter without a value counts as omitted, and one that is not of OAuth is ignored"
+    );
     server.stop().await;
 }
 
@@ -125,12 +137,20 @@ async fn what_cannot_be_had_is_refused_before_anybody_types_a_password() {
     let server = Server::story().await;
     for (what, query, error) in [
         ("an unknown resource", authorization(Some("https://other.example"), None), "invalid_target"),
-        ("a resource with a path more", authorization(Some("https://crm.acme.example/api"), None), "invalid_target"),
+        (
+            "a resource with a path more",
+            authorization(Some("https://crm.acme.example/api"), None),
+            "invalid_target",
+        ),
         ("scopes of another resource only", authorization(Some(CRM), Some("mandate:admin")), "invalid_scope"),
         ("an unknown scope", authorization(Some(CRM), Some("delete:everything")), "invalid_scope"),
         ("no PKCE", with(authorization(None, None), "code_challenge", ""), "invalid_request"),
         ("plain PKCE", with(authorization(None, None), "code_challenge_method", "plain"), "invalid_request"),
-        ("another response type", with(authorization(None, None), "response_type", "token"), "unsupported_response_type"),
+        (
+            "another response type",
+            with(authorization(None, None), "response_type", "token"),
+            "unsupported_response_type",
+        ),
         ("a request object", with(authorization(None, None), "request", "e30.e30."), "request_not_supported"),
     ] {
         let page = server.app.open(&query).await;
@@ -168,13 +188,19 @@ async fn a_redirect_uri_that_is_not_registered_gets_a_page_and_no_redirect() {
         let page = server.app.open(&with(authorization(None, None), "redirect_uri", uri)).await;
         assert_eq!((page.answer.status, page.answer.header("location")), (400, ""), "{uri}");
         is_a_safe_page(uri, &page.answer);
-        assert!(page.csrf.is_empty() && !page.answer.text.contains("evil.example"), "{uri} is no link on our page");
+        assert!(
+            page.csrf.is_empty() && !page.answer.text.contains("evil.example"),
+            "{uri} is no link on our page"
+        );
     }
     for client in ["", "nobody", "desk-app'", "https://evil.example/client.json"] {
         let page = server.app.open(&with(authorization(None, None), "client_id", client)).await;
         assert_eq!((page.answer.status, page.answer.header("location")), (400, ""), "{client}");
     }
-    let twice = format!("{}/authorize?client_id=support-app&client_id=support-app&redirect_uri={CALLBACK}", server.issuer());
+    let twice = format!(
+        "{}/authorize?client_id=support-app&client_id=support-app&redirect_uri={CALLBACK}",
+        server.issuer()
+    );
     assert_eq!(server.app.get(&twice).await.status, 400);
     server.stop().await;
 }
@@ -186,7 +212,12 @@ async fn texts_of_a_request_are_text_on_the_page() {
     let page = server.app.open(&query).await;
     assert_eq!(page.answer.status, 200);
     assert!(!page.answer.text.contains("<script"), "{}", page.answer.text);
-    let fields = form(&[("csrf", &page.csrf), ("name", "\"><script>alert(2)</script>"), ("password", "x"), ("decision", "allow")]);
+    let fields = form(&[
+        ("csrf", &page.csrf),
+        ("name", "\"><script>alert(2)</script>"),
+        ("password", "x"),
+        ("decision", "allow"),
+    ]);
     let answer = server.app.submit(&page, &page.cookie, &fields).await;
     assert_eq!(answer.status, 401);
     is_a_safe_page("the form with the name as it was typed", &answer);
@@ -232,14 +263,18 @@ async fn a_browser_that_has_logged_somebody_in_is_not_locked_out_by_strangers() 
     let page = server.app.open(&authorization(None, None)).await;
     let answer = server.app.log_in(&page, "riley", PASSWORD).await;
     let cookie = answer.header("set-cookie");
-    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains("riley"), "{cookie}");
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains("riley"),
+        "{cookie}"
+    );
     let browser = cookie.split(';').next().unwrap();
     assert!(browser.starts_with("mandate-browser="), "{browser}");
     for _ in 0..6 {
         server.app.log_in(&page, "riley", "a wrong password").await;
     }
     assert_eq!(server.app.log_in(&page, "riley", PASSWORD).await.status, 429, "a new browser waits");
-    let fields = form(&[("csrf", &page.csrf), ("name", "riley"), ("password", PASSWORD), ("decision", "allow")]);
+    let fields =
+        form(&[("csrf", &page.csrf), ("name", "riley"), ("password", PASSWORD), ("decision", "allow")]);
     assert_eq!(server.app.submit(&page, &format!("{}; {browser}", page.cookie), &fields).await.status, 303);
     server.stop().await;
 }

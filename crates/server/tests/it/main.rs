@@ -1,7 +1,13 @@
-//! The whole server in this process, used over its listeners: HTTP as strangers, people and operators use it, and a real
-//! node.
+//! The whole server in this process, used over its listeners: HTTP as strangers, people and operators use it,
+//! and a real node.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "helpers of tests end the test")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests end the test"
+)]
 
 mod administration;
 mod cuts;

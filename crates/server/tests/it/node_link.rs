@@ -53,12 +53,19 @@ impl NodeLink {
     async fn over(server: &Server, mut config: ClientConfig, tcp: TcpStream) -> Self {
         config.alpn_protocols = vec![b"h2".to_vec()];
         let name = ServerName::from(server.ready.node_server.ip());
-        let mut tls = Some(TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()));
+        let mut tls =
+            Some(TokioIo::new(TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap()));
         // One connection: a second one would be verified again.
         let once = tower::service_fn(move |_| {
-            std::future::ready(tls.take().ok_or(std::io::ErrorKind::ConnectionReset).map_err(std::io::Error::from))
+            std::future::ready(
+                tls.take().ok_or(std::io::ErrorKind::ConnectionReset).map_err(std::io::Error::from),
+            )
         });
-        Self { client: NodeClient::new(Endpoint::from_static("http://server").connect_with_connector(once).await.unwrap()) }
+        Self {
+            client: NodeClient::new(
+                Endpoint::from_static("http://server").connect_with_connector(once).await.unwrap(),
+            ),
+        }
     }
 }
 

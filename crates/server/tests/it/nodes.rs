@@ -35,18 +35,23 @@ async fn a_join_token_joins_one_node_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_join_token_and_a_made_up_one_join_nobody() {
     let server = Server::story().await;
-    let token = server.admin.join_token(&JoinTokenRequest { ttl: Some("1m".parse().unwrap()) }).await.unwrap().token;
+    let token =
+        server.admin.join_token(&JoinTokenRequest { ttl: Some("1m".parse().unwrap()) }).await.unwrap().token;
     let (_, pin) = token.rsplit_once('.').unwrap();
-    let made_up = server.node_in("made-up", Some(format!("{}.{pin}", "A".repeat(43)))).await.err().expect("refused");
+    let made_up =
+        server.node_in("made-up", Some(format!("{}.{pin}", "A".repeat(43)))).await.err().expect("refused");
     assert!(matches!(made_up, NodeError::JoinRefused { .. }), "{made_up}");
     server.clock.advance(Duration::from_secs(61));
     let late = server.node_in("late", Some(token)).await.err().expect("refused");
     assert!(matches!(late, NodeError::JoinRefused { .. }), "{late}");
-    let (NodeError::JoinRefused { reason: one, .. }, NodeError::JoinRefused { reason: other, .. }) = (&made_up, &late) else {
+    let (NodeError::JoinRefused { reason: one, .. }, NodeError::JoinRefused { reason: other, .. }) =
+        (&made_up, &late)
+    else {
         unreachable!()
     };
     assert_eq!(one, other, "a thief does not learn which");
-    let refused = AuditQuery { kind: Some("node".into()), outcome: Some("refused".into()), ..AuditQuery::default() };
+    let refused =
+        AuditQuery { kind: Some("node".into()), outcome: Some("refused".into()), ..AuditQuery::default() };
     assert_eq!(server.records(refused).await.len(), 2);
     server.stop().await;
 }
@@ -70,7 +75,10 @@ async fn a_node_that_has_joined_comes_back_without_a_token_as_who_it_was() {
 async fn a_suspended_agent_gets_nothing_and_what_it_has_ends() {
     let server = Server::story().await;
     let node = server.node().await;
-    let verifier = Verifier::builder(server.ready.issuer.clone(), CRM.parse().unwrap()).clock(server.clock.clone()).build().unwrap();
+    let verifier = Verifier::builder(server.ready.issuer.clone(), CRM.parse().unwrap())
+        .clock(server.clock.clone())
+        .build()
+        .unwrap();
     tokio::time::timeout(LONG, verifier.ready()).await.unwrap();
     let route = Route::requires("read:cases").unwrap();
     let riley = server.app.person_token("riley", None, None).await;
@@ -170,7 +178,8 @@ async fn a_banned_node_is_told_and_issued_nothing_more_from_that_moment_on() {
     assert_eq!(record.by, Some(format!("uid:{}", rustix::process::getuid().as_raw())));
     assert!(record.detail.unwrap().contains(&ours.name));
     // The stream ends by itself, and every call on the connection that was open is refused.
-    let ended = tokio::time::timeout(LONG, states.message()).await.expect("the ban wakes the stream").unwrap_err();
+    let ended =
+        tokio::time::timeout(LONG, states.message()).await.expect("the ban wakes the stream").unwrap_err();
     assert_eq!(ended.code(), Code::Unauthenticated, "{ended:?}");
     let refused = thief.client.issue_jwt_svid(issue("support-agent", server.issuer())).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unauthenticated, "{refused:?}");
@@ -203,7 +212,8 @@ async fn a_join_token_lives_for_more_than_nothing_and_at_most_a_day() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clocks_that_are_45_seconds_apart_join_fetch_exchange_and_renew() {
     let apart = Duration::from_secs(45);
-    // The server's TLS has only the system's clock, so the server starts early enough to renew within its certificates.
+    // The server's TLS has only the system's clock, so the server starts early enough to renew within its
+    // certificates.
     let start = SystemClock.now().minus(Duration::from_mins(40));
     let server = Server::story_at(start).await;
     for (name, at) in [("late", start.minus(apart)), ("early", start.plus(apart))] {

@@ -28,7 +28,11 @@ async fn records_are_paged_by_their_place_in_the_log() {
     }
     assert_eq!(indexes, [4, 3, 2, 1, 0]);
     for before in ["", "x", "-1", "+1", "01", "1:", "1:1,1:1", "7:1"] {
-        match server.admin.audit_records(&AuditQuery { before: Some(before.to_owned()), ..AuditQuery::default() }).await {
+        match server
+            .admin
+            .audit_records(&AuditQuery { before: Some(before.to_owned()), ..AuditQuery::default() })
+            .await
+        {
             Err(ClientError::Refused(problem)) => {
                 assert_eq!(problem.code, "bad_request", "{before:?}");
                 assert!(problem.detail.unwrap().starts_with("before: expected the index"), "{before:?}");
@@ -53,7 +57,10 @@ async fn a_log_is_held_against_a_checkpoint_that_was_kept() {
     act(&server, 2).await;
     for (note, size) in [(&empty.checkpoint, 0), (&kept.checkpoint, 3)] {
         let verified = server.admin.audit_verify_since(note).await.unwrap();
-        assert_eq!((verified.size, verified.since, verified.key.as_str()), (5, Some(size), kept.key.as_str()));
+        assert_eq!(
+            (verified.size, verified.since, verified.key.as_str()),
+            (5, Some(size), kept.key.as_str())
+        );
     }
     assert_eq!(server.admin.audit_verify().await.unwrap().since, None);
 

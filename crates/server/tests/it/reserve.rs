@@ -18,7 +18,8 @@ use crate::world::{Server, spiffe_id};
 
 /// Puts a stop that was made at `time` into the reserve of the server whose log has the key `log`.
 fn leave_a_stop(config: &Config, log: &str, time: Timestamp, cuts: Vec<Cut>) {
-    let record = Record::new(RecordId::generate(time, &SystemEntropy), time, Kind::Revoke, Outcome::Permitted, "ok");
+    let record =
+        Record::new(RecordId::generate(time, &SystemEntropy), time, Kind::Revoke, Outcome::Permitted, "ok");
     let content = json!({"log": log, "by": "operator", "stop": Stop::of_cuts(record, cuts)});
     let (mut reserve, _) = Reserve::open(&Dir::open(&config.dir).unwrap()).unwrap();
     reserve.write(&serde_json::to_vec(&content).unwrap()).unwrap();
@@ -32,7 +33,12 @@ async fn after_a_stop_in_the_reserve_everything_is_recorded_later_than_it_althou
     let clock = Arc::clone(&server.clock);
     let dir = server.ended().await;
     let stopped = clock.now().plus(Duration::from_hours(1));
-    leave_a_stop(&Server::config(&dir), &log, stopped, vec![cut(CutTarget::Agent(spiffe_id("support-agent")), stopped)]);
+    leave_a_stop(
+        &Server::config(&dir),
+        &log,
+        stopped,
+        vec![cut(CutTarget::Agent(spiffe_id("support-agent")), stopped)],
+    );
     let server = Server::start_again(dir, clock).await.map_err(|(_, error)| error).unwrap();
     assert!(server.clock.now() < stopped, "the machine's clock is behind");
     server.admin.join_token(&JoinTokenRequest::default()).await.unwrap();
@@ -58,7 +64,11 @@ async fn a_stop_of_a_time_that_cannot_be_keeps_the_server_from_starting_until_it
         let found = examine(&config, now, Arc::new(SystemEntropy), |_, _| {});
         let about = found.iter().find(|finding| finding.check == "reserve for stops").unwrap();
         assert_eq!(about.state, State::Problem, "{about:?}");
-        assert!(about.detail.contains(&years_later.to_string()) && about.next.as_ref().unwrap().starts_with("mv "), "{about:?}");
+        assert!(
+            about.detail.contains(&years_later.to_string())
+                && about.next.as_ref().unwrap().starts_with("mv "),
+            "{about:?}"
+        );
     }
 
     let Err((dir, error)) = Server::start_again(dir, Arc::clone(&clock)).await else { panic!("it started") };

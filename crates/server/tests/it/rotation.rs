@@ -15,7 +15,8 @@ use crate::world::{LONG, Server, soon};
 fn kid(token: &str) -> String {
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    let header: serde_json::Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap()).unwrap();
+    let header: serde_json::Value =
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap()).unwrap();
     header["kid"].as_str().unwrap().to_owned()
 }
 
@@ -23,7 +24,10 @@ fn kid(token: &str) -> String {
 async fn no_exchange_fails_while_keys_rotate_and_old_and_new_tokens_are_accepted() {
     let server = Server::story().await;
     let node = server.node().await;
-    let verifier = Verifier::builder(server.ready.issuer.clone(), CRM.parse().unwrap()).clock(server.clock.clone()).build().unwrap();
+    let verifier = Verifier::builder(server.ready.issuer.clone(), CRM.parse().unwrap())
+        .clock(server.clock.clone())
+        .build()
+        .unwrap();
     tokio::time::timeout(LONG, verifier.ready()).await.unwrap();
     let route = Route::requires("read:cases").unwrap();
     // Signed by the first key, and used until the end.
@@ -63,10 +67,20 @@ async fn no_exchange_fails_while_keys_rotate_and_old_and_new_tokens_are_accepted
         // Nobody has had the time to read the key that waits now.
         let too_soon = server.admin.rotate_keys(&KeyRotationRequest::default()).await.unwrap_err();
         assert!(matches!(&too_soon, ClientError::Refused(problem) if problem.status == 409), "{too_soon:?}");
-        let acts = server.records(AuditQuery { kind: Some("admin".into()), limit: Some(3), ..AuditQuery::default() }).await;
+        let acts = server
+            .records(AuditQuery { kind: Some("admin".into()), limit: Some(3), ..AuditQuery::default() })
+            .await;
         let told: Vec<_> = acts.iter().map(|act| (act.outcome.as_str(), act.reason.as_str())).collect();
-        assert_eq!(told, [("refused", "key_published_too_recently"), ("permitted", "ok"), ("permitted", "ok")], "one for each key");
-        assert!(acts[0].by.is_some() && acts[0].detail.as_deref().unwrap().starts_with("rotate the "), "{:?}", acts[0]);
+        assert_eq!(
+            told,
+            [("refused", "key_published_too_recently"), ("permitted", "ok"), ("permitted", "ok")],
+            "one for each key"
+        );
+        assert!(
+            acts[0].by.is_some() && acts[0].detail.as_deref().unwrap().starts_with("rotate the "),
+            "{:?}",
+            acts[0]
+        );
 
         over.store(true, Ordering::SeqCst);
         for worker in workers {

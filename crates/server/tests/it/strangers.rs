@@ -27,7 +27,8 @@ async fn connect(from: Ipv4Addr, to: SocketAddr) -> TcpStream {
 
 /// Sends a request whose headers claim to come from elsewhere; gives the status of the answer.
 async fn ask(stream: &mut TcpStream, line: &str, headers: &str, n: usize) -> u16 {
-    let elsewhere = format!("x-forwarded-for: 198.51.100.{}\r\nforwarded: for=198.51.100.{}\r\n", n % 250, n % 250);
+    let elsewhere =
+        format!("x-forwarded-for: 198.51.100.{}\r\nforwarded: for=198.51.100.{}\r\n", n % 250, n % 250);
     let request = format!("{line} HTTP/1.1\r\nhost: 127.0.0.1\r\n{elsewhere}{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
@@ -36,7 +37,10 @@ async fn ask(stream: &mut TcpStream, line: &str, headers: &str, n: usize) -> u16
         assert!(read > 0, "{line}: the connection ended: {}", String::from_utf8_lossy(&answer));
         let text = String::from_utf8_lossy(&answer);
         let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |length| length.parse().unwrap());
+        let length = head
+            .lines()
+            .find_map(|line| line.strip_prefix("content-length: "))
+            .map_or(0, |length| length.parse().unwrap());
         if body.len() >= length {
             return head.split(' ').nth(1).unwrap().parse().unwrap();
         }
@@ -44,17 +48,25 @@ async fn ask(stream: &mut TcpStream, line: &str, headers: &str, n: usize) -> u16
 }
 
 async fn refusals(server: &Server, kind: &str) -> Vec<AuditRecord> {
-    let query = AuditQuery { kind: Some(kind.into()), outcome: Some("refused".into()), limit: Some(10_000), ..AuditQuery::default() };
+    let query = AuditQuery {
+        kind: Some(kind.into()),
+        outcome: Some("refused".into()),
+        limit: Some(10_000),
+        ..AuditQuery::default()
+    };
     server.records(query).await
 }
 
-/// What records of strangers' refusals take up in the log: leaves, and what the quota takes their hashes and rows to be.
+/// What records of strangers' refusals take up in the log: leaves, and what the quota takes their hashes and
+/// rows to be.
 fn bytes(records: &[AuditRecord]) -> u64 {
     let leaf = |record: &AuditRecord| {
         assert!(record.policies.is_empty(), "{record:?}");
         // The log leaves an empty list out.
-        serde_json::to_string(&AuditRecord { origin: None, index: None, ..record.clone() }).unwrap().replace(",\"policies\":[]", "").len()
-            as u64
+        serde_json::to_string(&AuditRecord { origin: None, index: None, ..record.clone() })
+            .unwrap()
+            .replace(",\"policies\":[]", "")
+            .len() as u64
     };
     records.iter().map(|record| leaf(record) + 128).sum()
 }
@@ -84,7 +96,8 @@ fn admin_address(server: &Server) -> SocketAddr {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_at_the_admin_listener_is_recorded_within_a_quota_and_then_in_sums_and_hides_nobody_who_is_known() {
+async fn a_flood_at_the_admin_listener_is_recorded_within_a_quota_and_then_in_sums_and_hides_nobody_who_is_known()
+ {
     let server = Server::story().await;
     let riley = server.app.person_token("riley", None, None).await;
     let mut stream = connect(host(1), admin_address(&server)).await;
@@ -93,8 +106,17 @@ async fn a_flood_at_the_admin_listener_is_recorded_within_a_quota_and_then_in_su
         assert_eq!(ask(&mut stream, "GET /v1/audit/records", BAD_TOKEN, n).await, 401);
     }
     let single = refusals(&server, "admin").await;
-    assert!(!single.is_empty() && bytes(&single) <= SOURCE_BYTES, "{} records, {} bytes", single.len(), bytes(&single));
-    assert!(single.iter().all(|record| record.source.as_deref() == Some("127.0.1.1") && record.sum.is_none()), "{:?}", single.first());
+    assert!(
+        !single.is_empty() && bytes(&single) <= SOURCE_BYTES,
+        "{} records, {} bytes",
+        single.len(),
+        bytes(&single)
+    );
+    assert!(
+        single.iter().all(|record| record.source.as_deref() == Some("127.0.1.1") && record.sum.is_none()),
+        "{:?}",
+        single.first()
+    );
 
     // Riley is no operator, and is known: by the same address, after the flood.
     let bearer = format!("authorization: Bearer {riley}\r\n");
@@ -116,8 +138,9 @@ async fn a_flood_at_the_admin_listener_is_recorded_within_a_quota_and_then_in_su
 
     let (server, all) = later(server, "admin").await;
     let of = |reason: &str| single.iter().filter(|record| record.reason == reason).count() as u64;
-    let mut expected: Vec<_> =
-        ["invalid_token", "no_credentials"].map(|reason| ("127.0.1.1".to_owned(), reason.to_owned(), 1000 - of(reason))).into();
+    let mut expected: Vec<_> = ["invalid_token", "no_credentials"]
+        .map(|reason| ("127.0.1.1".to_owned(), reason.to_owned(), 1000 - of(reason)))
+        .into();
     expected.push(("known".to_owned(), "insufficient_scope".to_owned(), 1030 - of_known));
     let mut found = sums(&all);
     found.sort();
@@ -143,7 +166,12 @@ async fn a_flood_from_many_addresses_has_a_bound_for_all_of_them_together() {
         ended.unwrap();
     }
     let single = refusals(&server, "admin").await;
-    assert!(bytes(&single) <= ALL_BYTES && bytes(&single) > ALL_BYTES / 2, "{} records, {} bytes", single.len(), bytes(&single));
+    assert!(
+        bytes(&single) <= ALL_BYTES && bytes(&single) > ALL_BYTES / 2,
+        "{} records, {} bytes",
+        single.len(),
+        bytes(&single)
+    );
     let (server, all) = later(server, "admin").await;
     let sums = sums(&all);
     assert!(sums.len() <= MAX_SUMS, "{}", sums.len());
@@ -157,7 +185,13 @@ async fn each_endpoint_counts_by_the_address_of_the_connection_whatever_the_head
     let form = "content-type: application/x-www-form-urlencoded\r\ncontent-length: 0\r\n";
     for (n, line, headers, kind, reason) in [
         (1, "GET /authorize?client_id=nobody", "", "authorize", "parameter_unacceptable"),
-        (2, "POST /authorize?client_id=support-app&redirect_uri=https://evil.example", form, "authorize", "redirect_uri_unregistered"),
+        (
+            2,
+            "POST /authorize?client_id=support-app&redirect_uri=https://evil.example",
+            form,
+            "authorize",
+            "redirect_uri_unregistered",
+        ),
         (3, "POST /token", form, "token", "parameter_missing"),
         (4, "POST /revoke", form, "revoke", "client_authentication_missing"),
         (5, "POST /introspect", form, "admin", "client_authentication_missing"),
@@ -171,14 +205,22 @@ async fn each_endpoint_counts_by_the_address_of_the_connection_whatever_the_head
         let own = |record: &AuditRecord| record.source == Some(host(n).to_string());
         let single: Vec<_> = refusals(&server, kind).await.into_iter().filter(own).collect();
         assert!(!single.is_empty() && bytes(&single) <= SOURCE_BYTES, "{line}: {} bytes", bytes(&single));
-        assert!(single.len() < 400 && single.iter().all(|record| record.reason == reason), "{line}: {:?}", single.first());
+        assert!(
+            single.len() < 400 && single.iter().all(|record| record.reason == reason),
+            "{line}: {:?}",
+            single.first()
+        );
     }
     let server = server.restart().await;
     let query = AuditQuery { outcome: Some("refused".into()), limit: Some(10_000), ..AuditQuery::default() };
     let all = server.records(query).await;
     for n in 1..=5 {
         let own = all.iter().filter(|record| record.source == Some(host(n).to_string()));
-        assert_eq!(own.map(|record| record.sum.as_ref().map_or(1, |sum| sum.count)).sum::<u64>(), 400, "{n}: all are in the log");
+        assert_eq!(
+            own.map(|record| record.sum.as_ref().map_or(1, |sum| sum.count)).sum::<u64>(),
+            400,
+            "{n}: all are in the log"
+        );
     }
     server.stop().await;
 }
@@ -187,18 +229,29 @@ async fn each_endpoint_counts_by_the_address_of_the_connection_whatever_the_head
 async fn a_flood_of_nodes_with_bad_join_tokens_is_recorded_within_a_quota_and_then_in_sums() {
     let server = Server::story().await;
     let node = server.node().await;
-    let mut link = NodeLink::stranger(&server, "node", connect(host(7), server.ready.node_server).await).await;
+    let mut link =
+        NodeLink::stranger(&server, "node", connect(host(7), server.ready.node_server).await).await;
     let key = rcgen::KeyPair::generate().unwrap();
     let csr = rcgen::CertificateParams::default().serialize_request(&key).unwrap().der().to_vec();
     for n in 0..400 {
         let hostile = format!("{n}\"\\\u{2028}\u{1}").repeat(100);
         let bad_token = link.client.join(JoinRequest { token: hostile.clone(), csr: csr.clone() }).await;
-        let bad_request = link.client.join(JoinRequest { token: hostile.clone(), csr: hostile.into_bytes() }).await;
+        let bad_request =
+            link.client.join(JoinRequest { token: hostile.clone(), csr: hostile.into_bytes() }).await;
         assert!(bad_token.is_err() && bad_request.is_err());
     }
     let single = refusals(&server, "node").await;
-    assert!(!single.is_empty() && bytes(&single) <= SOURCE_BYTES, "{} records, {} bytes", single.len(), bytes(&single));
-    assert!(single.iter().all(|record| record.source.as_deref() == Some("127.0.1.7")), "{:?}", single.first());
+    assert!(
+        !single.is_empty() && bytes(&single) <= SOURCE_BYTES,
+        "{} records, {} bytes",
+        single.len(),
+        bytes(&single)
+    );
+    assert!(
+        single.iter().all(|record| record.source.as_deref() == Some("127.0.1.7")),
+        "{:?}",
+        single.first()
+    );
     assert!(bytes(&single) / (single.len() as u64) < 512, "nothing of what was sent is in them");
     drop(link);
     node.stop().await;
@@ -206,8 +259,8 @@ async fn a_flood_of_nodes_with_bad_join_tokens_is_recorded_within_a_quota_and_th
     let of = |reason: &str| single.iter().filter(|record| record.reason == reason).count() as u64;
     let mut found = sums(&all);
     found.sort();
-    let expected =
-        ["certificate_request_refused", "join_token_refused"].map(|reason| ("127.0.1.7".to_owned(), reason.to_owned(), 400 - of(reason)));
+    let expected = ["certificate_request_refused", "join_token_refused"]
+        .map(|reason| ("127.0.1.7".to_owned(), reason.to_owned(), 400 - of(reason)));
     assert_eq!(found, expected);
     server.stop().await;
 }

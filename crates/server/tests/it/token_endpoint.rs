@@ -2,7 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use mandate_testkit::app::{ACCESS_TOKEN, Answer, CALLBACK, CLIENT_SECRET, CODE_VERIFIER, CRM, EXCHANGE, Form, claims, exchange, form};
+use mandate_testkit::app::{
+    ACCESS_TOKEN, Answer, CALLBACK, CLIENT_SECRET, CODE_VERIFIER, CRM, EXCHANGE, Form, claims, exchange, form,
+};
 use mandate_testkit::hostile_issuer::TestKey;
 use mandate_token::Signer as _;
 
@@ -17,11 +19,19 @@ fn is_a_refusal(what: &str, answer: &Answer, statuses: &[u16]) {
     assert_eq!(answer.header("cache-control"), "no-store", "{what}");
     assert_eq!(answer.header("content-type"), "application/json", "{what}: {answer:?}");
     assert_eq!(answer.header("x-content-type-options"), "nosniff", "{what}");
-    assert!(!answer.member("error").is_empty() && !answer.member("error_description").is_empty(), "{what}: {answer:?}");
+    assert!(
+        !answer.member("error").is_empty() && !answer.member("error_description").is_empty(),
+        "{what}: {answer:?}"
+    );
     assert!(answer.member("access_token").is_empty(), "{what}");
 }
 
-async fn post(server: &Server, path: &str, headers: &[(&str, &str)], body: impl Into<reqwest::Body>) -> Answer {
+async fn post(
+    server: &Server,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: impl Into<reqwest::Body>,
+) -> Answer {
     let mut request = server.app.http.post(server.url(path)).body(body);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -32,7 +42,18 @@ async fn post(server: &Server, path: &str, headers: &[(&str, &str)], body: impl 
 async fn as_desk_app(server: &Server, path: &str, form: &Form) -> Answer {
     let encoded: String = url::form_urlencoded::byte_serialize(CLIENT_SECRET.as_bytes()).collect();
     let basic = format!("Basic {}", STANDARD.encode(format!("desk-app:{encoded}")));
-    Answer::of(server.app.http.post(server.url(path)).header("authorization", basic).form(form).send().await.unwrap()).await
+    Answer::of(
+        server
+            .app
+            .http
+            .post(server.url(path))
+            .header("authorization", basic)
+            .form(form)
+            .send()
+            .await
+            .unwrap(),
+    )
+    .await
 }
 
 fn with(mut form: Form, name: &str, value: &str) -> Form {
@@ -56,15 +77,30 @@ async fn world() -> (Server, Node, String, String) {
 async fn parameters_beside_a_good_body_are_refused_and_not_ignored() {
     let (server, node, riley, svid) = world().await;
     let good = exchange(&svid, &riley, CRM, "read:cases");
-    for query in ["scope=send:mail", "resource=https://hr.acme.example", "subject_token=x", "token=x", "client_id=support-app"] {
+    for query in [
+        "scope=send:mail",
+        "resource=https://hr.acme.example",
+        "subject_token=x",
+        "token=x",
+        "client_id=support-app",
+    ] {
         for path in ["/token", "/introspect", "/revoke"] {
-            let answer = server.app.http.post(server.url(&format!("{path}?{query}"))).form(&good).send().await.unwrap();
+            let answer = server
+                .app
+                .http
+                .post(server.url(&format!("{path}?{query}")))
+                .form(&good)
+                .send()
+                .await
+                .unwrap();
             let answer = Answer::of(answer).await;
             assert_eq!(answer.error(), "400 invalid_request", "{path}?{query} {answer:?}");
             assert!(answer.member("error_description").starts_with("parameter_in_query: "), "{answer:?}");
         }
     }
-    let answer = Answer::of(server.app.http.post(server.url("/token?trace=1")).form(&good).send().await.unwrap()).await;
+    let answer =
+        Answer::of(server.app.http.post(server.url("/token?trace=1")).form(&good).send().await.unwrap())
+            .await;
     assert_eq!(answer.status, 200, "what is no parameter of OAuth is ignored: {answer:?}");
     node.stop().await;
     server.stop().await;
@@ -110,9 +146,12 @@ async fn no_request_however_malformed_is_our_fault() {
         is_a_refusal("more than is read", &answer, &[413]);
         assert_eq!(answer.member("error"), "invalid_request");
     }
-    for header in ["Basic !!!", "Basic Og==", "Basic", "Bearer x", "Digest x", "Basic c3VwcG9ydC1hcHA6", "\u{e9}"] {
+    for header in
+        ["Basic !!!", "Basic Og==", "Basic", "Bearer x", "Digest x", "Basic c3VwcG9ydC1hcHA6", "\u{e9}"]
+    {
         let body = "grant_type=authorization_code&code=x";
-        let answer = post(&server, "/token", &[("content-type", FORM), ("authorization", header)], body).await;
+        let answer =
+            post(&server, "/token", &[("content-type", FORM), ("authorization", header)], body).await;
         is_a_refusal(header, &answer, &[400, 401]);
     }
     let two = [("content-type", FORM), ("authorization", "Basic eDp5"), ("authorization", "Basic eDp5")];
@@ -120,7 +159,10 @@ async fn no_request_however_malformed_is_our_fault() {
     is_a_refusal("two Authorization headers", &answer, &[400]);
     assert_eq!(answer.member("error"), "invalid_request");
     for method in ["GET", "PUT", "DELETE", "OPTIONS"] {
-        let request = server.app.http.request(method.parse().unwrap(), server.url("/token?grant_type=authorization_code"));
+        let request = server
+            .app
+            .http
+            .request(method.parse().unwrap(), server.url("/token?grant_type=authorization_code"));
         assert_eq!(request.send().await.unwrap().status(), 405, "{method}: a token request is a POST");
     }
     assert!(server.admin.audit_verify().await.unwrap().verified);
@@ -142,7 +184,8 @@ async fn the_issuer_is_ours_whatever_host_a_request_names() {
         let answer = Answer::of(server.app.http.get(&url).header(name, value).send().await.unwrap()).await;
         assert_eq!((answer.status, &answer.text), (200, &honest.text), "{name}");
     }
-    let other = Answer::of(server.app.http.get(&url).header("host", "evil.example").send().await.unwrap()).await;
+    let other =
+        Answer::of(server.app.http.get(&url).header("host", "evil.example").send().await.unwrap()).await;
     assert!(other.status == 421 && !other.text.contains("evil.example"), "{other:?}");
     let keys = server.app.get(&server.url("/jwks.json")).await;
     assert!(keys.text.contains("\"kid\"") && !keys.text.contains("\"d\""), "public halves only");
@@ -154,7 +197,10 @@ async fn an_exchange_answers_a_token_for_one_resource_that_names_both_and_is_not
     let (server, node, riley, svid) = world().await;
     let answer = server.app.token(&exchange(&svid, &riley, CRM, "read:cases")).await;
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!((answer.header("cache-control"), answer.header("content-type")), ("no-store", "application/json"));
+    assert_eq!(
+        (answer.header("cache-control"), answer.header("content-type")),
+        ("no-store", "application/json")
+    );
     assert_eq!(answer.member("issued_token_type"), ACCESS_TOKEN, "RFC 8693 §2.2.1");
     let token = claims(&answer.member("access_token"));
     assert_eq!(token["sub"], "riley");
@@ -205,7 +251,8 @@ async fn nothing_but_an_access_token_is_a_subject_and_no_label_is_ignored() {
     // Somebody else's key, with every claim as ours are.
     let key = TestKey::generate();
     let payload = claims(&riley).to_string();
-    let forged = key.sign_raw(&format!(r#"{{"alg":"ES256","typ":"at+jwt","kid":"{}"}}"#, key.key_id()), &payload);
+    let forged =
+        key.sign_raw(&format!(r#"{{"alg":"ES256","typ":"at+jwt","kid":"{}"}}"#, key.key_id()), &payload);
     let [header, body, signature] = riley.split('.').collect::<Vec<_>>().try_into().unwrap();
     let unsigned = {
         use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -215,7 +262,10 @@ async fn nothing_but_an_access_token_is_a_subject_and_no_label_is_ignored() {
         ("an SVID", svid.clone()),
         ("a forged token", forged),
         ("an unsigned token", unsigned),
-        ("another payload under the signature", format!("{header}.{}.{signature}", svid.split('.').nth(1).unwrap())),
+        (
+            "another payload under the signature",
+            format!("{header}.{}.{signature}", svid.split('.').nth(1).unwrap()),
+        ),
         ("garbage", "x".to_owned()),
     ] {
         let answer = server.app.token(&with(good.clone(), "subject_token", &subject)).await;
@@ -223,12 +273,29 @@ async fn nothing_but_an_access_token_is_a_subject_and_no_label_is_ignored() {
         assert_eq!(answer.member("error"), "invalid_request", "{what}: {answer:?}");
     }
     for kind in ["refresh_token", "id_token", "saml2", "id-jag", "txn_token", "nonsense"] {
-        let answer = server.app.token(&with(good.clone(), "subject_token_type", &format!("urn:ietf:params:oauth:token-type:{kind}"))).await;
+        let answer = server
+            .app
+            .token(&with(
+                good.clone(),
+                "subject_token_type",
+                &format!("urn:ietf:params:oauth:token-type:{kind}"),
+            ))
+            .await;
         is_a_refusal(kind, &answer, &[400]);
-        let answer =
-            server.app.token(&with(good.clone(), "requested_token_type", &format!("urn:ietf:params:oauth:token-type:{kind}"))).await;
+        let answer = server
+            .app
+            .token(&with(
+                good.clone(),
+                "requested_token_type",
+                &format!("urn:ietf:params:oauth:token-type:{kind}"),
+            ))
+            .await;
         is_a_refusal(kind, &answer, &[400]);
-        let actor = with(with(good.clone(), "actor_token", &svid), "actor_token_type", &format!("urn:ietf:params:oauth:token-type:{kind}"));
+        let actor = with(
+            with(good.clone(), "actor_token", &svid),
+            "actor_token_type",
+            &format!("urn:ietf:params:oauth:token-type:{kind}"),
+        );
         is_a_refusal(kind, &server.app.token(&actor).await, &[400]);
     }
     // The person's token is not her agent: as actor it is refused too.
@@ -280,7 +347,8 @@ async fn one_resource_that_is_registered_byte_for_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn scopes_only_ever_shrink() {
     let (server, node, riley, svid) = world().await;
-    let ask = async |subject: &str, scope: &str| server.app.token(&exchange(&svid, subject, CRM, scope)).await;
+    let ask =
+        async |subject: &str, scope: &str| server.app.token(&exchange(&svid, subject, CRM, scope)).await;
     for (what, scope) in [
         ("beyond the agent's ceiling", "send:mail"),
         ("unknown at the resource", "delete:everything"),
@@ -293,7 +361,11 @@ async fn scopes_only_ever_shrink() {
         assert_eq!(answer.member("error"), "invalid_scope", "{what}: {answer:?}");
     }
     let partly = ask(&riley, "read:cases send:mail").await;
-    assert_eq!((partly.status, partly.member("scope").as_str()), (200, "read:cases"), "narrowed, and said so (RFC 6749 §3.3)");
+    assert_eq!(
+        (partly.status, partly.member("scope").as_str()),
+        (200, "read:cases"),
+        "narrowed, and said so (RFC 6749 §3.3)"
+    );
     // What Riley asked for at login bounds what her agent gets from that token.
     let narrow = server.app.person_token("riley", None, Some("read:cases")).await;
     let answer = ask(&narrow, "write:case_comments").await;
@@ -311,20 +383,37 @@ async fn nobody_revokes_or_introspects_anonymously() {
     for token in [&riley, &mandate] {
         for path in ["/revoke", "/introspect"] {
             let bare = form(&[("token", token)]);
-            is_a_refusal(path, &Answer::of(server.app.http.post(server.url(path)).form(&bare).send().await.unwrap()).await, &[401]);
+            is_a_refusal(
+                path,
+                &Answer::of(server.app.http.post(server.url(path)).form(&bare).send().await.unwrap()).await,
+                &[401],
+            );
             // A public client proves nothing by its name, and a confidential one is not proven by it.
             let client = if path == "/revoke" && *token == riley { "desk-app" } else { "support-app" };
             let named = with(bare, "client_id", client);
-            is_a_refusal(path, &Answer::of(server.app.http.post(server.url(path)).form(&named).send().await.unwrap()).await, &[400, 401]);
+            is_a_refusal(
+                path,
+                &Answer::of(server.app.http.post(server.url(path)).form(&named).send().await.unwrap()).await,
+                &[400, 401],
+            );
         }
-        assert_eq!(as_desk_app(&server, "/revoke", &form(&[("token", token)])).await.error(), "400 invalid_grant", "somebody else's token");
+        assert_eq!(
+            as_desk_app(&server, "/revoke", &form(&[("token", token)])).await.error(),
+            "400 invalid_grant",
+            "somebody else's token"
+        );
     }
     assert_eq!(server.admin.status().await.unwrap().cuts, 0, "nothing was revoked");
     assert!(server.audit_size().await >= size + 6, "each refused revocation is recorded");
     // Its own agent may.
     let svid = node.svid("support-agent").await.unwrap();
-    let own = form(&[("token", &mandate), ("client_assertion_type", mandate_testkit::app::JWT_SPIFFE), ("client_assertion", &svid)]);
-    let answer = Answer::of(server.app.http.post(server.url("/revoke")).form(&own).send().await.unwrap()).await;
+    let own = form(&[
+        ("token", &mandate),
+        ("client_assertion_type", mandate_testkit::app::JWT_SPIFFE),
+        ("client_assertion", &svid),
+    ]);
+    let answer =
+        Answer::of(server.app.http.post(server.url("/revoke")).form(&own).send().await.unwrap()).await;
     assert_eq!((answer.status, answer.text.as_str()), (200, ""), "{answer:?}");
     assert_eq!(server.admin.status().await.unwrap().cuts, 1);
     node.stop().await;

@@ -1,6 +1,8 @@
 //! An operator's acts are found by the entries that they affect.
 
-use mandate_api::admin::{AuditQuery, ClientSecretRequest, PasswordRequest, RevocationRequest, RevocationTarget};
+use mandate_api::admin::{
+    AuditQuery, ClientSecretRequest, PasswordRequest, RevocationRequest, RevocationTarget,
+};
 use mandate_core::Clock as _;
 use mandate_testkit::app::{CALLBACK, CLIENT_SECRET, CRM, PASSWORD, exchange};
 use mandate_testkit::hostile_issuer::HostileIssuer;
@@ -28,8 +30,11 @@ async fn who_suspended_an_agent_is_found_by_the_agent() {
             (newest.kind.as_str(), newest.by.as_deref()),
             ("registry", Some(format!("uid:{}", rustix::process::getuid().as_raw()).as_str()))
         );
-        // The change that declared it, with its grant, is found too; what touched the other agent alone is not.
-        assert!(records.iter().any(|record| record.detail.as_deref().unwrap_or_default().contains("created agent support-agent")));
+        // The change that declared it, with its grant, is found too; what touched the other agent alone is
+        // not.
+        assert!(records.iter().any(|record| {
+            record.detail.as_deref().unwrap_or_default().contains("created agent support-agent")
+        }));
     }
     server.stop().await;
 }
@@ -43,13 +48,19 @@ async fn revocations_and_secrets_are_found_by_whom_they_touch() {
     revoke(RevocationTarget::Client("support-app".parse().unwrap())).await;
     let client = |id: &str| AuditQuery { client: Some(id.to_owned()), ..AuditQuery::default() };
     assert!(found(&server, client("support-app")).await[0].starts_with("revoked client support-app"));
-    server.admin.set_client_secret("desk-app", &ClientSecretRequest { secret: CLIENT_SECRET.to_owned() }).await.unwrap();
+    server
+        .admin
+        .set_client_secret("desk-app", &ClientSecretRequest { secret: CLIENT_SECRET.to_owned() })
+        .await
+        .unwrap();
     assert!(found(&server, client("desk-app")).await[0].starts_with("set the secret of client desk-app"));
     assert!(!found(&server, client("support-app")).await[0].contains("desk-app"));
 
     let grants = server.admin.list(mandate_core::registry::Kind::Grant).await.unwrap();
     let grant = grants.iter().find_map(|entry| match &entry.item {
-        mandate_api::admin::RegistryItem::Grant(grant) if grant.agent.as_str() == "support-agent" => grant.id.clone(),
+        mandate_api::admin::RegistryItem::Grant(grant) if grant.agent.as_str() == "support-agent" => {
+            grant.id.clone()
+        }
         _ => None,
     });
     let grant = grant.unwrap();
@@ -75,21 +86,29 @@ async fn changes_of_issuers_clients_and_resources_are_found_by_the_people_and_ag
     let server = Server::story().await;
     let issuer = |scope: &str| {
         let ours = server.issuer();
-        format!("issuer = [{{ url = \"https://login.example\", audience = \"{ours}\", subject_scope = \"{scope}\" }}]\n")
+        format!(
+            "issuer = [{{ url = \"https://login.example\", audience = \"{ours}\", subject_scope = \"{scope}\" }}]\n"
+        )
     };
     let dana = "person = [{ name = \"dana\", issuer = \"https://login.example\", sub = \"user-7\" }]\n";
     server.apply(&format!("{}{dana}", issuer("token"))).await;
     server.apply(&issuer("identity_only")).await;
     let person = |name: &str| AuditQuery { person: Some(name.to_owned()), ..AuditQuery::default() };
     assert!(found(&server, person("dana")).await[0].starts_with("changed issuer https://login.example"));
-    assert!(!found(&server, person("riley")).await[0].contains("issuer"), "the people of other issuers are not affected");
+    assert!(
+        !found(&server, person("riley")).await[0].contains("issuer"),
+        "the people of other issuers are not affected"
+    );
 
     let client = format!(
         "client = [{{ id = \"desk-app\", redirect_uris = [\"{CALLBACK}\"], authentication = \"client_secret_basic\", agents = [\"ops-agent\"] }}]\n"
     );
     server.apply(&client).await;
     for agent in ["support-agent", "ops-agent", &spiffe_id("support-agent"), &spiffe_id("ops-agent")] {
-        assert!(found(&server, about_agent(agent)).await[0].starts_with("changed client desk-app"), "{agent}: before or after");
+        assert!(
+            found(&server, about_agent(agent)).await[0].starts_with("changed client desk-app"),
+            "{agent}: before or after"
+        );
     }
 
     let resource = format!(
@@ -108,7 +127,11 @@ async fn what_an_operator_did_is_found_by_the_operator_and_by_kind() {
     let server = Server::story().await;
     server.admin.set_password("riley", &PasswordRequest { password: PASSWORD.to_owned() }).await.unwrap();
     let own = format!("uid:{}", rustix::process::getuid().as_raw());
-    let by = |by: &str, kind: Option<&str>| AuditQuery { by: Some(by.to_owned()), kind: kind.map(str::to_owned), ..AuditQuery::default() };
+    let by = |by: &str, kind: Option<&str>| AuditQuery {
+        by: Some(by.to_owned()),
+        kind: kind.map(str::to_owned),
+        ..AuditQuery::default()
+    };
     assert_eq!(found(&server, by(&own, Some("admin"))).await[0], "set the password of riley");
     assert!(found(&server, by(&own, Some("registry"))).await[0].contains("created"));
     assert!(found(&server, by("olga", None)).await.is_empty());
@@ -140,7 +163,9 @@ grant = [{{ person = "dana", agent = "support-agent", resource = "crm", scopes =
     let answer = server.app.token(&form).await;
     // Refused, and the record of it names the actor.
     assert!(answer.status == 400 && answer.text.contains("chain_not_theirs"), "{answer:?}");
-    let exchanges = async |agent: &str| server.records(about_agent(agent)).await.iter().filter(|record| record.kind == "exchange").count();
+    let exchanges = async |agent: &str| {
+        server.records(about_agent(agent)).await.iter().filter(|record| record.kind == "exchange").count()
+    };
     assert_eq!(exchanges("support-agent").await, 1);
     for name in ["ops-agent", &spiffe_id("ops-agent")] {
         assert_eq!(exchanges(name).await, 0, "{name} did nothing");

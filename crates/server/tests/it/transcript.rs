@@ -1,8 +1,9 @@
 //! The wire, recorded: what was sent to a real server and what it answered, compared with committed text.
 //!
-//! A change of the wire is a change of a file in `tests/transcripts`, which a reviewer reads. What differs from run to run (ids,
-//! keys, ports, cookies) is a numbered placeholder, and the same value has the same placeholder within a file. Times are shown as
-//! the distance from the start of the server's clock, which stands still unless the scenario moves it. Members of JSON are sorted.
+//! A change of the wire is a change of a file in `tests/transcripts`, which a reviewer reads. What differs
+//! from run to run (ids, keys, ports, cookies) is a numbered placeholder, and the same value has the same
+//! placeholder within a file. Times are shown as the distance from the start of the server's clock, which
+//! stands still unless the scenario moves it. Members of JSON are sorted.
 
 mod administration;
 mod authorize;
@@ -54,7 +55,9 @@ fn compare(name: &str, found: &str) {
     let (before, now) = loop {
         number += 1;
         match (before.next(), now.next()) {
-            (Some(before), Some(now)) if before == now => heading = if now.starts_with("## ") { now } else { heading },
+            (Some(before), Some(now)) if before == now => {
+                heading = if now.starts_with("## ") { now } else { heading }
+            }
             (before, now) => break (before, now),
         }
     };

@@ -14,14 +14,19 @@ async fn apply(server: &Server, text: &str) -> Result<Vec<String>, Vec<(String, 
     let entries = registry_file::parse(text).unwrap();
     match server.admin.apply(&ApplyRequest { entries, prune: false, dry_run: false }).await {
         Ok(answer) => Ok(answer.notes),
-        Err(ClientError::Refused(problem)) => Err(problem.errors.into_iter().map(|found| (found.pointer, found.detail)).collect()),
+        Err(ClientError::Refused(problem)) => {
+            Err(problem.errors.into_iter().map(|found| (found.pointer, found.detail)).collect())
+        }
         Err(error) => panic!("{error}"),
     }
 }
 
 fn client(jwks: &str) -> String {
     // One valid client before it, so that places can be distinguished.
-    format!("[[client]]\nid = \"fine\"\n[[client]]\nid = \"batch\"\nauthentication = \"private_key_jwt\"\njwks = {}\n", json!(jwks))
+    format!(
+        "[[client]]\nid = \"fine\"\n[[client]]\nid = \"batch\"\nauthentication = \"private_key_jwt\"\njwks = {}\n",
+        json!(jwks)
+    )
 }
 
 #[tokio::test]
@@ -29,7 +34,8 @@ async fn a_client_key_set_that_no_assertion_could_fit_is_refused_at_its_place() 
     let server = Server::empty().await;
     let good = json!({"kty": "EC", "crv": "P-256", "kid": "1", "x": X, "y": Y});
     // RFC 7517 Appendix A.1.
-    let (x, y) = ("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM");
+    let (x, y) =
+        ("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM");
     let other = json!({"kty": "EC", "crv": "P-256", "kid": "1", "x": x, "y": y});
     let okp = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
     let with = |name: &str, value: Value| {
@@ -64,14 +70,20 @@ async fn a_client_key_set_that_no_assertion_could_fit_is_refused_at_its_place() 
     let clients = server.admin.list(mandate_core::registry::Kind::Client).await.unwrap();
     assert!(clients.is_empty(), "all or nothing");
     let notes = apply(&server, &client(&set(json!([good, okp])))).await.unwrap();
-    assert!(notes.iter().any(|note| note.contains("of the 2 keys of client `batch`, 1 can be used")), "{notes:?}");
+    assert!(
+        notes.iter().any(|note| note.contains("of the 2 keys of client `batch`, 1 can be used")),
+        "{notes:?}"
+    );
 }
 
 #[tokio::test]
 async fn an_issuers_authority_and_proxy_are_refused_at_their_places_if_they_cannot_be_used() {
     let server = Server::empty().await;
     let issuer = |member: &str, value: &str| {
-        format!("[[issuer]]\nurl = \"https://login.acme.example\"\naudience = \"x\"\n{member} = {}\n", json!(value))
+        format!(
+            "[[issuer]]\nurl = \"https://login.acme.example\"\naudience = \"x\"\n{member} = {}\n",
+            json!(value)
+        )
     };
     for (member, value) in [
         ("ca", "/etc/ssl/ca.pem"),

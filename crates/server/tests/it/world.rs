@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_api::admin::{ApplyRequest, AuditQuery, AuditRecord, ClientSecretRequest, JoinTokenRequest, PasswordRequest};
+use mandate_api::admin::{
+    ApplyRequest, AuditQuery, AuditRecord, ClientSecretRequest, JoinTokenRequest, PasswordRequest,
+};
 use mandate_api::{AdminClient, Endpoint, registry_file};
 use mandate_core::{Clock as _, Secret, SystemClock, SystemEntropy, Timestamp};
 use mandate_node::NodeError;
@@ -41,9 +43,13 @@ impl Server {
         Self::empty_at(SystemClock.now()).await
     }
 
-    /// An empty one whose clock stands still at `time`: less than a certificate's lifetime away from the system's clock.
+    /// An empty one whose clock stands still at `time`: less than a certificate's lifetime away from the
+    /// system's clock.
     async fn empty_at(time: Timestamp) -> Self {
-        Self::start(tempfile::tempdir().unwrap(), Arc::new(SteppedClock::at(time))).await.map_err(|(_, error)| error).unwrap()
+        Self::start(tempfile::tempdir().unwrap(), Arc::new(SteppedClock::at(time)))
+            .await
+            .map_err(|(_, error)| error)
+            .unwrap()
     }
 
     /// The options of a server in `dir`.
@@ -52,7 +58,9 @@ impl Server {
         Config {
             dir: dir.path().join("server"),
             store: if database::is_postgres() {
-                StoreAddress::Postgres(Box::new(database::url_of(&dir.path().join("server")).parse().unwrap()))
+                StoreAddress::Postgres(Box::new(
+                    database::url_of(&dir.path().join("server")).parse().unwrap(),
+                ))
             } else {
                 StoreAddress::Embedded
             },
@@ -80,7 +88,11 @@ impl Server {
         Self::start_as(Self::config(&dir), dir, clock).await
     }
 
-    async fn start_as(config: Config, dir: TempDir, clock: Arc<SteppedClock>) -> Result<Self, (TempDir, ServerError)> {
+    async fn start_as(
+        config: Config,
+        dir: TempDir,
+        clock: Arc<SteppedClock>,
+    ) -> Result<Self, (TempDir, ServerError)> {
         let (is_ready, ready) = oneshot::channel();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = mandate_server::run(
@@ -91,7 +103,8 @@ impl Server {
             async move { drop(stopped.await) },
         );
         let task = tokio::spawn(running);
-        let Ok(ready) = tokio::time::timeout(LONG, ready).await.expect("the server was not ready in time") else {
+        let Ok(ready) = tokio::time::timeout(LONG, ready).await.expect("the server was not ready in time")
+        else {
             return Err((dir, task.await.unwrap().unwrap_err()));
         };
         let admin = AdminClient::new(Endpoint::Socket(ready.admin_socket.clone()));
@@ -109,9 +122,17 @@ impl Server {
         let server = Self::empty_at(time).await;
         server.apply(&app::registry(CRM, rustix::process::getuid().as_raw())).await;
         for name in ["riley", "olga"] {
-            server.admin.set_password(name, &PasswordRequest { password: PASSWORD.to_owned() }).await.unwrap();
+            server
+                .admin
+                .set_password(name, &PasswordRequest { password: PASSWORD.to_owned() })
+                .await
+                .unwrap();
         }
-        server.admin.set_client_secret("desk-app", &ClientSecretRequest { secret: CLIENT_SECRET.to_owned() }).await.unwrap();
+        server
+            .admin
+            .set_client_secret("desk-app", &ClientSecretRequest { secret: CLIENT_SECRET.to_owned() })
+            .await
+            .unwrap();
         server
     }
 
@@ -213,11 +234,15 @@ impl Server {
     }
 
     /// Starts in a directory whose server has ended.
-    pub(crate) async fn start_again(mut dir: TempDir, clock: Arc<SteppedClock>) -> Result<Self, (TempDir, ServerError)> {
+    pub(crate) async fn start_again(
+        mut dir: TempDir,
+        clock: Arc<SteppedClock>,
+    ) -> Result<Self, (TempDir, ServerError)> {
         let begun = std::time::Instant::now();
         loop {
             match Self::start(dir, Arc::clone(&clock)).await {
-                // A process that ends lets go of its directory at once; here the last connections still hold it.
+                // A process that ends lets go of its directory at once; here the last connections still hold
+                // it.
                 Err((held, ServerError::Store(_))) if begun.elapsed() < LONG => dir = held,
                 started => return started,
             }
@@ -228,7 +253,11 @@ impl Server {
     /// Shuts it down cleanly; its directory stays.
     pub(crate) async fn ended(self) -> TempDir {
         let _ = self.stop.send(());
-        tokio::time::timeout(LONG, self.task).await.expect("the server did not stop in time").unwrap().unwrap();
+        tokio::time::timeout(LONG, self.task)
+            .await
+            .expect("the server did not stop in time")
+            .unwrap()
+            .unwrap();
         self.dir
     }
 }

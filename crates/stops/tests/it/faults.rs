@@ -50,7 +50,11 @@ async fn a_stop_is_in_force_and_on_the_feed_wherever_the_log_fails_and_is_record
         world.stops.retry().await;
         assert_eq!(world.stops.standing().reserved, 0, "{point:?}");
         assert_eq!(recorded(&world).len(), 1, "{point:?}");
-        assert_eq!(world.stored().0.agent(&agent(&world).name).unwrap().state, AgentState::Suspended, "{point:?}");
+        assert_eq!(
+            world.stored().0.agent(&agent(&world).name).unwrap().state,
+            AgentState::Suspended,
+            "{point:?}"
+        );
     }
 }
 
@@ -114,7 +118,11 @@ async fn with_the_reserve_used_up_too_a_stop_is_in_force_and_says_that_it_is_not
     // The large ones, the one that did not fit, the agent's, the small ones, and the last of them.
     assert_eq!(recorded(&world).len(), filled + 1 + 1 + small + 1);
     wait_until(|| reserve::frames(&crate::world::reserve(&world)).is_empty()).await;
-    assert_eq!(take(&world, cut_token(&world, 30_000)).await.recorded, Recorded::Log, "and everything goes on");
+    assert_eq!(
+        take(&world, cut_token(&world, 30_000)).await.recorded,
+        Recorded::Log,
+        "and everything goes on"
+    );
 }
 
 #[tokio::test]
@@ -154,7 +162,10 @@ async fn an_operators_stop_goes_into_the_reserve_later_before_those_of_clients()
     }
     filled_with_small_ones(&world).await;
     for _ in 0..200 {
-        assert_eq!(world.stops.take(cut_token(&world, 10), By::Client).await.unwrap().recorded, Recorded::NotYet);
+        assert_eq!(
+            world.stops.take(cut_token(&world, 10), By::Client).await.unwrap().recorded,
+            Recorded::NotYet
+        );
     }
     let stop = cut_token(&world, 10);
     let id = stop.record().id.to_string();
@@ -206,7 +217,10 @@ async fn the_stops_of_clients_that_wait_are_bounded_and_one_beyond_is_not_in_for
         taken.spawn(async move { stops.take(stop, By::Client).await });
     }
     let refused = taken.join_all().await.into_iter().filter_map(Result::err).collect::<Vec<_>>();
-    assert!(refused.len() == 4 && refused.iter().all(|error| matches!(error, StopError::TooManyWait)), "{refused:?}");
+    assert!(
+        refused.len() == 4 && refused.iter().all(|error| matches!(error, StopError::TooManyWait)),
+        "{refused:?}"
+    );
     assert_eq!(world.live.snapshot().revocations.len(), 4_096);
     // Each has been tried at the reserve and at the log.
     let begun = std::time::Instant::now();
@@ -218,7 +232,11 @@ async fn the_stops_of_clients_that_wait_are_bounded_and_one_beyond_is_not_in_for
         assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{waiting:?}");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    assert_eq!(take(&world, suspended(&world)).await.recorded, Recorded::Reserve, "operators are not bounded by them");
+    assert_eq!(
+        take(&world, suspended(&world)).await.recorded,
+        Recorded::Reserve,
+        "operators are not bounded by them"
+    );
 }
 
 #[tokio::test]
@@ -226,7 +244,8 @@ async fn a_node_is_banned_before_it_is_recorded() {
     let world = World::story();
     let bans = world.stops.subscribe_bans();
     world.faults.break_down(Point::Stage);
-    let taken = take(&world, Stop::of_node(record(&world, Kind::Node, "banned node n1"), "n1".to_owned())).await;
+    let taken =
+        take(&world, Stop::of_node(record(&world, Kind::Node, "banned node n1"), "n1".to_owned())).await;
     assert_eq!(taken.recorded, Recorded::Reserve);
     assert!(world.stops.has_banned("n1") && !world.stops.has_banned("n2"));
     assert!(bans.has_changed().unwrap());

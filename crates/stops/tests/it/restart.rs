@@ -35,7 +35,12 @@ fn restarted(world: &World) -> (Arc<Live>, Arc<Stops>) {
         edition: Edition::of(version),
     };
     let live = Arc::new(Live::new(world.live.issuer().clone(), snapshot, HashMap::new(), 0));
-    let parts = Parts { live: Arc::clone(&live), log: world.log.clone(), store: world.store.clone(), clock: Arc::clone(&world.hybrid) };
+    let parts = Parts {
+        live: Arc::clone(&live),
+        log: world.log.clone(),
+        store: world.store.clone(),
+        clock: Arc::clone(&world.hybrid),
+    };
     (live, Arc::new(Stops::start(parts, found).unwrap()))
 }
 
@@ -70,7 +75,8 @@ async fn what_is_in_the_log_is_not_put_in_force_again() {
     assert_ne!(before, with_the_stop);
     world.faults.mend();
     world.stops.retry().await;
-    // As after a crash before the wiped frame reached the disk; meanwhile an operator has let the agent act again.
+    // As after a crash before the wiped frame reached the disk; meanwhile an operator has let the agent act
+    // again.
     world
         .change(mandate_core::registry::Kind::Agent, AGENT, |entry| {
             if let Entry::Agent(agent) = entry {
@@ -97,7 +103,8 @@ async fn a_frame_that_was_not_written_whole_counts_for_nothing_and_hides_no_othe
     let found = frames(&bytes);
     assert_eq!(found.len(), 3);
     let file = fs::OpenOptions::new().write(true).open(world.state_dir().join(FILE)).unwrap();
-    let second = bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC).nth(1).unwrap().0;
+    let second =
+        bytes.windows(MAGIC.len()).enumerate().filter(|(_, window)| *window == MAGIC).nth(1).unwrap().0;
     assert_eq!(second % BLOCK, 0);
     file.write_all_at(b"?", second as u64 + 700).unwrap();
     let (_, stops) = restarted(&world);
@@ -113,7 +120,10 @@ async fn a_reserve_of_another_log_is_not_obeyed_and_not_lost() {
     fs::write(other.state_dir().join(FILE), &bytes).unwrap();
     let error = look(&other).err().unwrap();
     assert!(matches!(error, ReserveError::Foreign { .. }), "{error}");
-    assert!(error.to_string().contains("stops.reserve") && error.to_string().contains("move it away"), "{error}");
+    assert!(
+        error.to_string().contains("stops.reserve") && error.to_string().contains("move it away"),
+        "{error}"
+    );
     assert_eq!(reserve(&other), bytes);
 }
 
@@ -131,8 +141,12 @@ fn forge(world: &World, change: impl FnOnce(&mut serde_json::Value)) {
 
 fn start_error(world: &World) -> StartError {
     let found = look(world).unwrap();
-    let parts =
-        Parts { live: Arc::clone(&world.live), log: world.log.clone(), store: world.store.clone(), clock: Arc::clone(&world.hybrid) };
+    let parts = Parts {
+        live: Arc::clone(&world.live),
+        log: world.log.clone(),
+        store: world.store.clone(),
+        clock: Arc::clone(&world.hybrid),
+    };
     Stops::start(parts, found).unwrap_err()
 }
 
@@ -140,7 +154,10 @@ fn start_error(world: &World) -> StartError {
 async fn what_the_reserve_holds_gives_nothing_no_matter_who_wrote_it() {
     let forgeries: [fn(&mut serde_json::Value); 5] = [
         |content| content["stop"]["narrowed"][0][0]["value"]["name"] = "another-agent".into(),
-        |content| content["stop"]["narrowed"][0][1]["value"]["ceiling"][0]["scopes"] = serde_json::json!(["read:cases", "send:mail"]),
+        |content| {
+            content["stop"]["narrowed"][0][1]["value"]["ceiling"][0]["scopes"] =
+                serde_json::json!(["read:cases", "send:mail"])
+        },
         |content| content["stop"]["narrowed"][0][1]["value"]["selectors"] = serde_json::json!(["unix:uid:0"]),
         |content| content["stop"]["narrowed"][0][1]["value"]["name"] = "a-new-agent".into(),
         |content| content["stop"]["removed"] = serde_json::json!([["policy", "no-mail"]]),
@@ -162,12 +179,22 @@ async fn what_the_reserve_holds_gives_nothing_no_matter_who_wrote_it() {
 /// A change that became durable beside a narrowing stop, and a crash before the stop did.
 #[tokio::test]
 async fn a_narrowing_in_the_reserve_beside_a_change_that_is_durable_keeps_no_server_from_starting() {
-    let policy = Policy { name: "no-agents".parse().unwrap(), source: "forbid (principal is Agent, action, resource);".to_owned() };
-    let change = |to: Agent| Effect::ChangeEntry { entry: Box::new(Entry::Agent(to)), planned_from: Some(Halt::Agent(AgentState::Active)) };
+    let policy = Policy {
+        name: "no-agents".parse().unwrap(),
+        source: "forbid (principal is Agent, action, resource);".to_owned(),
+    };
+    let change = |to: Agent| Effect::ChangeEntry {
+        entry: Box::new(Entry::Agent(to)),
+        planned_from: Some(Halt::Agent(AgentState::Active)),
+    };
     let world = World::story();
     let before = agent(&world);
     let wider = Agent { chain_depth: 9, purpose: "another purpose".to_owned(), ..before.clone() };
-    let less = Agent { ceiling: before.ceiling[..1].to_vec(), purpose: "another purpose".to_owned(), ..before.clone() };
+    let less = Agent {
+        ceiling: before.ceiling[..1].to_vec(),
+        purpose: "another purpose".to_owned(),
+        ..before.clone()
+    };
     let beside = [
         (vec![change(wider.clone())], Some(Agent { chain_depth: 0, ..wider })),
         (vec![change(less.clone())], Some(Agent { chain_depth: 0, ..less })),
@@ -180,19 +207,26 @@ async fn a_narrowing_in_the_reserve_beside_a_change_that_is_durable_keeps_no_ser
         world.faults.break_down(Point::Commit);
         assert_eq!(take(&world, narrowed).await.recorded, Recorded::Reserve);
         world.faults.mend();
-        let effects = std::iter::once(Effect::AdvanceRegistry { planned_from: None }).chain(effects).collect();
+        let effects =
+            std::iter::once(Effect::AdvanceRegistry { planned_from: None }).chain(effects).collect();
         world.log.append(record(&world, mandate_audit::Kind::Admin, "a change"), effects).await.unwrap();
 
         let (live, stops) = restarted(&world);
-        let in_memory = |live: &Live| live.snapshot().registry.agent(&AGENT.parse().unwrap()).map(|agent| Agent::clone(agent));
+        let in_memory = |live: &Live| {
+            live.snapshot().registry.agent(&AGENT.parse().unwrap()).map(|agent| Agent::clone(agent))
+        };
         assert_eq!(in_memory(&live), expected);
         stops.retry().await;
-        assert_eq!(world.stored().0.agent(&AGENT.parse().unwrap()).map(|agent| Agent::clone(agent)), expected);
+        assert_eq!(
+            world.stored().0.agent(&AGENT.parse().unwrap()).map(|agent| Agent::clone(agent)),
+            expected
+        );
         assert_eq!(stops.standing().reserved, 0);
     }
 }
 
-/// A narrowing stop in the reserve of a server that was killed, in the form of an earlier version, which has only the new value.
+/// A narrowing stop in the reserve of a server that was killed, in the form of an earlier version, which has
+/// only the new value.
 async fn narrowed_by_an_earlier_version() -> World {
     let world = World::story();
     world.faults.break_down(Point::Commit);
@@ -209,7 +243,8 @@ async fn narrowed_by_an_earlier_version() -> World {
 #[tokio::test]
 async fn a_narrowing_that_an_earlier_version_left_is_in_force_again_and_then_recorded() {
     let world = narrowed_by_an_earlier_version().await;
-    let of_database = || world.stored().0.agent(&AGENT.parse().unwrap()).map(|agent| Agent::clone(agent)).unwrap();
+    let of_database =
+        || world.stored().0.agent(&AGENT.parse().unwrap()).map(|agent| Agent::clone(agent)).unwrap();
     let before = of_database();
     let expected = Agent { chain_depth: 0, ..before.clone() };
     assert_ne!(before, expected);
@@ -225,12 +260,17 @@ async fn a_narrowing_that_an_earlier_version_left_lifts_no_halt_and_makes_no_ent
     let agents = [Some(AgentState::Contained), None];
     for state in agents {
         let world = narrowed_by_an_earlier_version().await;
-        let halt = |state| Effect::HaltEntry { kind: Kind::Agent, key: AGENT.to_owned(), halt: Halt::Agent(state) };
+        let halt =
+            |state| Effect::HaltEntry { kind: Kind::Agent, key: AGENT.to_owned(), halt: Halt::Agent(state) };
         let remove = || Effect::RemoveEntry { kind: Kind::Agent, key: AGENT.to_owned() };
         let effects = vec![Effect::AdvanceRegistry { planned_from: None }, state.map_or_else(remove, halt)];
         world.log.append(record(&world, mandate_audit::Kind::Admin, "a change"), effects).await.unwrap();
         let (live, _) = restarted(&world);
-        let found = live.snapshot().registry.agent(&AGENT.parse().unwrap()).map(|agent| (agent.state, agent.chain_depth));
+        let found = live
+            .snapshot()
+            .registry
+            .agent(&AGENT.parse().unwrap())
+            .map(|agent| (agent.state, agent.chain_depth));
         assert_eq!(found, state.map(|state| (state, 0)));
     }
 }
@@ -278,18 +318,32 @@ async fn a_stop_weeks_ahead_of_the_log_and_the_clock_is_not_obeyed_and_says_what
     let places = ["/stop/record/time", "/stop/cuts/0/at", "/stop/cuts/0/forget"];
     for (place, allowance) in places.into_iter().zip([Duration::ZERO, Duration::ZERO, CUT_MEMORY]) {
         let at = |time: Timestamp| {
-            forge(&world, |content| *content.pointer_mut(place).unwrap() = serde_json::to_value(time.plus(allowance)).unwrap());
+            forge(&world, |content| {
+                *content.pointer_mut(place).unwrap() = serde_json::to_value(time.plus(allowance)).unwrap()
+            });
             let bytes = reserve(&world);
             let held = held(&bytes, world.authority.checkpoint_vkey(), now, &world.state_dir().join(FILE));
             let newest = look(&world).unwrap().newest(now);
-            assert_eq!(held.is_ok(), newest.is_ok(), "what is looked at beforehand is what the start looks at");
+            assert_eq!(
+                held.is_ok(),
+                newest.is_ok(),
+                "what is looked at beforehand is what the start looks at"
+            );
             newest
         };
         let forged = at("9999-12-31T23:59:59Z".parse::<Timestamp>().unwrap().minus(allowance));
         let error = forged.unwrap_err().to_string();
-        assert!(error.contains("stops.reserve") && error.contains("9999-12-31") && error.contains("repeat the stops"), "{error}");
+        assert!(
+            error.contains("stops.reserve")
+                && error.contains("9999-12-31")
+                && error.contains("repeat the stops"),
+            "{error}"
+        );
         assert!(at(now.plus(DAY * 31)).is_err(), "{place}");
-        assert!(at(now.plus(DAY * 29)).is_ok(), "{place}: a clock that lost some weeks does not keep the server from starting");
+        assert!(
+            at(now.plus(DAY * 29)).is_ok(),
+            "{place}: a clock that lost some weeks does not keep the server from starting"
+        );
         assert!(at(now).is_ok(), "{place}");
     }
 }

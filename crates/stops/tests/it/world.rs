@@ -14,7 +14,8 @@ pub(crate) const AGENT: &str = "support-agent";
 
 pub(crate) fn record(world: &World, kind: Kind, detail: &str) -> Record {
     let now = world.hybrid.now();
-    let mut record = Record::new(RecordId::generate(now, &SystemEntropy), now, kind, Outcome::Permitted, "ok");
+    let mut record =
+        Record::new(RecordId::generate(now, &SystemEntropy), now, kind, Outcome::Permitted, "ok");
     record.detail = Some(detail.to_owned());
     record
 }
@@ -31,7 +32,12 @@ pub(crate) fn changed(world: &World, change: impl FnOnce(&mut Agent)) -> Option<
     change(&mut after);
     let (before, after) = (Entry::Agent(before), Entry::Agent(after));
     let cuts = cuts_for_change(&before, Some(&after), world.hybrid.now());
-    Stop::of_changes(record(world, Kind::Registry, "a change"), [(Some(&before), Some(&after))], cuts, &world.live.snapshot())
+    Stop::of_changes(
+        record(world, Kind::Registry, "a change"),
+        [(Some(&before), Some(&after))],
+        cuts,
+        &world.live.snapshot(),
+    )
 }
 
 pub(crate) fn suspended(world: &World) -> Stop {
@@ -62,7 +68,8 @@ pub(crate) async fn use_up_the_reserve(world: &World, stops: &Arc<Stops>, by: By
 /// The records of stops, oldest first.
 pub(crate) fn recorded(world: &World) -> Vec<RecordId> {
     let of = |kind| world.records(&Query { kind: Some(kind), ..Query::default() });
-    let mut found: Vec<Record> = [Kind::Registry, Kind::Revoke, Kind::Node].into_iter().flat_map(of).collect();
+    let mut found: Vec<Record> =
+        [Kind::Registry, Kind::Revoke, Kind::Node].into_iter().flat_map(of).collect();
     found.sort_by(|a, b| a.id.cmp(&b.id));
     found.into_iter().map(|record| record.id).collect()
 }

@@ -23,7 +23,10 @@ struct World {
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { store: Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap().rehearsing(), _dir: dir }
+        Self {
+            store: Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap().rehearsing(),
+            _dir: dir,
+        }
     }
 
     fn makes(&self, effect: &Effect) {
@@ -102,7 +105,12 @@ fn reservations_are_taken_all_or_none_and_the_refusal_names_the_meter() {
 #[test]
 fn a_code_is_redeemed_once_and_in_time() {
     let world = World::new();
-    let keep = |hash| Effect::KeepCode { hash, payload: Secret::new("who and what"), expires: LATER, forget: Timestamp::from_secs(2000) };
+    let keep = |hash| Effect::KeepCode {
+        hash,
+        payload: Secret::new("who and what"),
+        expires: LATER,
+        forget: Timestamp::from_secs(2000),
+    };
     let redeem = |hash, at| Effect::RedeemCode { hash, token: "t1".parse().unwrap(), at };
     world.refuses(&redeem([1; 32], NOW), Refusal::CodeUnknown);
     world.makes(&keep([1; 32]));
@@ -134,7 +142,10 @@ fn a_node_joins_by_its_own_token_and_a_banned_one_does_not_come_back() {
     assert_eq!(world.node("nobody"), None);
     // A node that is not there although its token was used by it.
     world.makes(&join([3; 32], "n3", NOW));
-    world.store.transact_blocking("lose", |tx| tx.execute("DELETE FROM nodes WHERE id = 'n3'", &[]).map(drop)).unwrap();
+    world
+        .store
+        .transact_blocking("lose", |tx| tx.execute("DELETE FROM nodes WHERE id = 'n3'", &[]).map(drop))
+        .unwrap();
     world.refuses(&join([3; 32], "n3", NOW), Refusal::NodeNameTaken);
 }
 
@@ -174,11 +185,20 @@ fn a_change_keeps_a_stop_that_came_after_its_plan_and_a_narrowed_entry_stays_sto
         other => other,
     };
     let active = AgentState::Active;
-    let narrow = || Effect::NarrowEntry { from: Box::new(agent(active, "before")), to: Box::new(deep(0, active)) };
+    let narrow =
+        || Effect::NarrowEntry { from: Box::new(agent(active, "before")), to: Box::new(deep(0, active)) };
     world.makes(&narrow());
-    assert_eq!(world.entry(Kind::Agent, "a"), Some(deep(0, AgentState::Suspended)), "what was changed since stays, and it stays stopped");
+    assert_eq!(
+        world.entry(Kind::Agent, "a"),
+        Some(deep(0, AgentState::Suspended)),
+        "what was changed since stays, and it stays stopped"
+    );
     world.makes(&change(AgentState::Active, AgentState::Suspended));
-    assert_eq!(world.entry(Kind::Agent, "a"), Some(agent(AgentState::Active, "changed")), "it was planned to be active again");
+    assert_eq!(
+        world.entry(Kind::Agent, "a"),
+        Some(agent(AgentState::Active, "changed")),
+        "it was planned to be active again"
+    );
     world.makes(&Effect::RemoveEntry { kind: Kind::Agent, key: "a".to_owned() });
     world.makes(&narrow());
     assert_eq!(world.entry(Kind::Agent, "a"), None, "what was removed does not come back");
@@ -199,7 +219,11 @@ fn of_two_changes_that_were_planned_from_one_version_the_second_is_refused_and_a
     world.makes(&advance(None));
     assert_eq!(version(), first.next().next().next());
     world.refuses(&advance(Some(first.next().next())), Refusal::RegistryChanged);
-    let suspended = Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt: Halt::Agent(AgentState::Suspended) };
+    let suspended = Effect::HaltEntry {
+        kind: Kind::Agent,
+        key: "a".to_owned(),
+        halt: Halt::Agent(AgentState::Suspended),
+    };
     let before = version();
     world.makes(&suspended);
     assert_eq!(version(), before, "a change keeps a halt that came after its plan: they are not in conflict");
@@ -209,7 +233,8 @@ fn of_two_changes_that_were_planned_from_one_version_the_second_is_refused_and_a
 fn a_person_that_is_removed_takes_the_password_along() {
     let world = World::new();
     let olga = "olga".parse().unwrap();
-    let has_password = || world.store.read_blocking("password", |tx| secrets::password(tx, &olga)).unwrap().is_some();
+    let has_password =
+        || world.store.read_blocking("password", |tx| secrets::password(tx, &olga)).unwrap().is_some();
     world.makes(&Effect::SetPassword {
         person: olga.clone(),
         phc: Secret::new("a hash"),
@@ -226,7 +251,10 @@ fn a_person_that_is_removed_takes_the_password_along() {
         planned_from,
     };
     world.makes(&set(RegistryVersion::default()));
-    let secret = world.store.read_blocking("secret", |tx| secrets::client_secret(tx, &"app".parse().unwrap())).unwrap();
+    let secret = world
+        .store
+        .read_blocking("secret", |tx| secrets::client_secret(tx, &"app".parse().unwrap()))
+        .unwrap();
     assert_eq!(secret, Some(Secret::new("a hash")));
 }
 
@@ -234,8 +262,18 @@ fn a_person_that_is_removed_takes_the_password_along() {
 fn a_secret_for_an_entry_that_may_be_another_by_now_is_refused() {
     let world = World::new();
     let (phc, first) = (|| Secret::new("a hash"), RegistryVersion::default());
-    let password = |planned_from| Effect::SetPassword { person: "olga".parse().unwrap(), phc: phc(), replaces: false, planned_from };
-    let secret = |planned_from| Effect::SetClientSecret { client: "app".parse().unwrap(), phc: phc(), replaces: false, planned_from };
+    let password = |planned_from| Effect::SetPassword {
+        person: "olga".parse().unwrap(),
+        phc: phc(),
+        replaces: false,
+        planned_from,
+    };
+    let secret = |planned_from| Effect::SetClientSecret {
+        client: "app".parse().unwrap(),
+        phc: phc(),
+        replaces: false,
+        planned_from,
+    };
     world.makes(&Effect::AdvanceRegistry { planned_from: None });
     for planned_from in [first, first.next().next()] {
         world.refuses(&password(planned_from), Refusal::RegistryChanged);
@@ -246,7 +284,11 @@ fn a_secret_for_an_entry_that_may_be_another_by_now_is_refused() {
     // They were planned as the first ones, which cut nothing.
     world.refuses(&password(first.next()), Refusal::RegistryChanged);
     world.refuses(&secret(first.next()), Refusal::RegistryChanged);
-    assert_eq!(world.store.read_blocking("version", registry::version).unwrap(), first.next(), "a secret is no change of the registry");
+    assert_eq!(
+        world.store.read_blocking("version", registry::version).unwrap(),
+        first.next(),
+        "a secret is no change of the registry"
+    );
 }
 
 #[test]

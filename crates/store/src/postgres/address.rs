@@ -1,8 +1,8 @@
 //! Where a PostgreSQL database is, who its user is, and how the way to it is protected.
 //!
-//! Over a network there is one way: TLS, with a certificate that a trusted authority gave to the host that is named. What libpq
-//! does less strictly is refused, with the reason. Environment variables are not read: which database holds the log does not
-//! depend on the shell from which a server is started.
+//! Over a network there is one way: TLS, with a certificate that a trusted authority gave to the host that is
+//! named. What libpq does less strictly is refused, with the reason. Environment variables are not read:
+//! which database holds the log does not depend on the shell from which a server is started.
 
 mod error;
 mod service;
@@ -84,12 +84,12 @@ impl FromStr for PostgresAddress {
 }
 
 impl PostgresAddress {
-    /// Reads the URL, and what it needs of `files`. What the URL says comes before what the service says, and the password file
-    /// before the password of the service. Blocks.
+    /// Reads the URL, and what it needs of `files`. What the URL says comes before what the service says, and
+    /// the password file before the password of the service. Blocks.
     ///
     /// # Errors
-    /// What is wrong with the URL, a file, or what they say together. No error repeats a password, also not one in a URL, where
-    /// it is refused.
+    /// What is wrong with the URL, a file, or what they say together. No error repeats a password, also not
+    /// one in a URL, where it is refused.
     pub fn read(url: &str, files: AddressFiles<'_>) -> Result<Self, AddressError> {
         let mut settings = url::parse(url)?;
         if let Some(name) = settings.service.take() {
@@ -103,7 +103,8 @@ impl PostgresAddress {
     }
 
     fn of(settings: Settings) -> Result<Self, AddressError> {
-        let Settings { host, port, user, database, mode, roots, certificate, key, password, service: _ } = settings;
+        let Settings { host, port, user, database, mode, roots, certificate, key, password, service: _ } =
+            settings;
         let port = port.unwrap_or(DEFAULT_PORT);
         let host = Host::of(host.ok_or(AddressError::Missing { part: "host" })?, port)?;
         let with = match (&host, mode) {
@@ -113,7 +114,11 @@ impl PostgresAddress {
         };
         let protection = if let Some(with) = with {
             let verified = (mode == Some(Mode::VerifyFull)).then_some("sslmode=verify-full");
-            let files = [roots.as_ref().map(|_| "sslrootcert"), certificate.map(|_| "sslcert"), key.map(|_| "sslkey")];
+            let files = [
+                roots.as_ref().map(|_| "sslrootcert"),
+                certificate.map(|_| "sslcert"),
+                key.map(|_| "sslkey"),
+            ];
             if let Some(name) = verified.or_else(|| files.into_iter().flatten().next()) {
                 return Err(AddressError::NoTls { name, with });
             }
@@ -144,7 +149,8 @@ impl PostgresAddress {
         })
     }
 
-    /// How to connect, with the password. Connect with the result of [`PostgresAddress::tls`]: the two say the same about TLS.
+    /// How to connect, with the password. Connect with the result of [`PostgresAddress::tls`]: the two say
+    /// the same about TLS.
     pub fn config(&self) -> Config {
         let mut config = Config::new();
         config.user(&self.user).dbname(&self.database).port(self.port).application_name("mandate");
@@ -157,7 +163,8 @@ impl PostgresAddress {
             Protection::OnThisMachine => config.ssl_mode(SslMode::Disable),
         };
         // A name is looked up, and the answer may come from elsewhere: in clear, this one means this machine.
-        if self.protection == Protection::OnThisMachine && self.host == Host::Network("localhost".to_owned()) {
+        if self.protection == Protection::OnThisMachine && self.host == Host::Network("localhost".to_owned())
+        {
             config.hostaddr(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
         if let Some(password) = &self.password {
@@ -166,7 +173,8 @@ impl PostgresAddress {
         config
     }
 
-    /// What makes the connections' TLS, with the files as they are now: call it again after they were renewed. Blocks.
+    /// What makes the connections' TLS, with the files as they are now: call it again after they were
+    /// renewed. Blocks.
     ///
     /// # Errors
     /// A file cannot be read or used, or others could change it, or read the key.
@@ -197,7 +205,9 @@ impl Host {
     fn is_on_this_machine(&self) -> bool {
         match self {
             Self::Folder(_) => true,
-            Self::Network(name) => name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback()),
+            Self::Network(name) => {
+                name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+            }
         }
     }
 }

@@ -1,13 +1,15 @@
 //! The connections to the server, and waiting for its answers from threads without async code.
 //!
-//! The client library is async. Its connections run on a thread of their own, so that a caller may wait for an answer on any
-//! thread that may block.
+//! The client library is async. Its connections run on a thread of their own, so that a caller may wait for
+//! an answer on any thread that may block.
 
 use std::fmt;
 use std::future::Future;
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime as PoolRuntime};
+use deadpool_postgres::{
+    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime as PoolRuntime,
+};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::unconstrained;
 use tokio::time::timeout;
@@ -26,12 +28,12 @@ const MOST: usize = 12;
 
 /// How every session is set up.
 ///
-/// A receipt means that a record is on the server's disk, whatever is usual for its role or database. A transaction whose
-/// client has gone away must not keep its locks. While another program holds a table, a request must hear so within two seconds,
-/// and it may wait four times, as in [`crate::sqlite::gate`].
+/// A receipt means that a record is on the server's disk, whatever is usual for its role or database. A
+/// transaction whose client has gone away must not keep its locks. While another program holds a table, a
+/// request must hear so within two seconds, and it may wait four times, as in [`crate::sqlite::gate`].
 ///
-/// The server must notice when our machine is lost, and then let go of what its sessions hold. The session that has the lock on
-/// the database is always idle.
+/// The server must notice when our machine is lost, and then let go of what its sessions hold. The session
+/// that has the lock on the database is always idle.
 const SETTINGS: &str = "SET synchronous_commit = 'on'; SET lock_timeout = '400ms'; SET idle_in_transaction_session_timeout = '60s'; \
      SET idle_session_timeout = 0; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; \
      SET tcp_user_timeout = 10000; SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET standard_conforming_strings = 'on'";
@@ -102,23 +104,30 @@ impl Connections {
         self.wait(DEADLINE * 2, self.own.get())
     }
 
-    /// Blocks until the server has answered. A connection whose answer did not come in time must not be used again.
-    pub(crate) fn wait<T, E>(&self, deadline: Duration, answer: impl Future<Output = Result<T, E>>) -> Result<T, StoreError>
+    /// Blocks until the server has answered. A connection whose answer did not come in time must not be used
+    /// again.
+    pub(crate) fn wait<T, E>(
+        &self,
+        deadline: Duration,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, StoreError>
     where
         StoreError: From<E>,
     {
         let _timers = self.runtime.as_ref().ok_or(StoreError::Ending)?.enter();
-        // Unconstrained: the thread may be in a task of another runtime, whose budget is used up here and is only given back when
-        // that task yields, which it does not before the answer.
+        // Unconstrained: the thread may be in a task of another runtime, whose budget is used up here and is
+        // only given back when that task yields, which it does not before the answer.
         match futures_executor::block_on(unconstrained(timeout(deadline, answer))) {
             Ok(answer) => Ok(answer?),
-            Err(_) => Err(StoreError::Unreachable(format!("no answer within {} s", deadline.as_secs()).into())),
+            Err(_) => {
+                Err(StoreError::Unreachable(format!("no answer within {} s", deadline.as_secs()).into()))
+            }
         }
     }
 }
 
-/// The most connections that are kept: the audit log's, and the one that keeps other servers away. A log that is written again
-/// after an error may need one before its last one is closed.
+/// The most connections that are kept: the audit log's, and the one that keeps other servers away. A log that
+/// is written again after an error may need one before its last one is closed.
 const OWN: usize = 8;
 
 fn pool(address: &PostgresAddress, most: usize) -> Result<Pool, StoreError> {

@@ -42,8 +42,13 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Opens the directory, which has the sealing key, and the database at the address, and brings the schema up to date.
-    pub(crate) fn open(dir: &Path, address: &PostgresAddress, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
+    /// Opens the directory, which has the sealing key, and the database at the address, and brings the schema
+    /// up to date.
+    pub(crate) fn open(
+        dir: &Path,
+        address: &PostgresAddress,
+        entropy: Arc<dyn Entropy>,
+    ) -> Result<Self, StoreError> {
         let directory = Directory::open(dir)?;
         let connections = Connections::new(address)?;
         let exclusive = Exclusive::new(random_name(entropy.as_ref()));
@@ -77,23 +82,36 @@ impl Database {
     }
 
     /// Runs `work` in a transaction that only reads, in which records are found with `search`.
-    fn read_only(&self, deadline: Duration, search: Option<&dyn RecordSearch>, work: &mut Work<'_>) -> Result<(), StoreError> {
+    fn read_only(
+        &self,
+        deadline: Duration,
+        search: Option<&dyn RecordSearch>,
+        work: &mut Work<'_>,
+    ) -> Result<(), StoreError> {
         let connections = &self.shared.connections;
         let mut client = if deadline == DEADLINE { connections.shared()? } else { connections.search()? };
         let state = State::default();
         let result = (|| {
-            let begin = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start();
+            let begin = client
+                .build_transaction()
+                .isolation_level(IsolationLevel::RepeatableRead)
+                .read_only(true)
+                .start();
             let tx = state.note(connections.wait(DEADLINE, begin))?;
             // Dropped, it is rolled back: there is nothing to keep.
             let session = Session { connections, place: Place::Transaction(&tx), deadline, state: &state };
-            work(&search.map_or_else(|| Tx::new(&session, &self.sealer), |search| Tx::searching(&session, &self.sealer, search)))
+            work(&search.map_or_else(
+                || Tx::new(&session, &self.sealer),
+                |search| Tx::searching(&session, &self.sealer, search),
+            ))
         })();
         give_back(client, &state);
         result
     }
 
-    /// As [`Database::read_only`], with the search index. If it is damaged, that is reported, it is built again, and every record
-    /// is read instead: in another transaction, because an error ends the one in which it is met.
+    /// As [`Database::read_only`], with the search index. If it is damaged, that is reported, it is built
+    /// again, and every record is read instead: in another transaction, because an error ends the one in
+    /// which it is met.
     fn read_indexed(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
         if !self.shared.signal.is_usable() {
             return self.read_only(LONG_DEADLINE, None, work);
@@ -118,7 +136,10 @@ impl Database {
             if self.shared.is_held() {
                 state.note(connections.wait(DEADLINE, tx.batch_execute(IMPATIENT)))?;
             }
-            work(&Tx::new(&Session { connections, place: Place::Transaction(&tx), deadline: DEADLINE, state: &state }, &self.sealer))?;
+            work(&Tx::new(
+                &Session { connections, place: Place::Transaction(&tx), deadline: DEADLINE, state: &state },
+                &self.sealer,
+            ))?;
             // Dropped after that, it has nothing to roll back.
             state.note(connections.wait(DEADLINE, tx.batch_execute(&keeper.commit())).map_err(lock_lost))
         })();
@@ -156,7 +177,9 @@ fn refuse_a_pooler(connections: &Connections, client: &Object) -> Result<(), Sto
 /// A standby has no serializable transactions.
 pub(crate) fn no_writes(error: StoreError) -> StoreError {
     match error {
-        StoreError::Sql(cause) if has_code(cause.as_ref(), &SqlState::FEATURE_NOT_SUPPORTED) => StoreError::ReadOnly(cause),
+        StoreError::Sql(cause) if has_code(cause.as_ref(), &SqlState::FEATURE_NOT_SUPPORTED) => {
+            StoreError::ReadOnly(cause)
+        }
         other => other,
     }
 }
@@ -195,7 +218,9 @@ impl Driver for Database {
             loop {
                 match self.try_transaction(keeper, work) {
                     // The other one is through by now, or soon.
-                    Err(StoreError::Conflict(_)) if tries < TRIES => thread::sleep(Duration::from_millis(1 << tries)),
+                    Err(StoreError::Conflict(_)) if tries < TRIES => {
+                        thread::sleep(Duration::from_millis(1 << tries))
+                    }
                     result => return result,
                 }
                 tries += 1;
@@ -209,8 +234,14 @@ impl Driver for Database {
         let state = State::default();
         let result = (|| {
             let tx = state.note(connections.wait(DEADLINE, client.transaction()))?;
-            // Waits for a commit that is under way and whose answer nobody waits for any longer; or fails, if that takes long.
-            state.note(connections.wait(DEADLINE, tx.query("SELECT version FROM registry_version FOR SHARE", &[]))).map(drop)
+            // Waits for a commit that is under way and whose answer nobody waits for any longer; or fails, if
+            // that takes long.
+            state
+                .note(
+                    connections
+                        .wait(DEADLINE, tx.query("SELECT version FROM registry_version FOR SHARE", &[])),
+                )
+                .map(drop)
         })();
         give_back(client, &state);
         result

@@ -1,4 +1,5 @@
-//! One server at a time uses a database. Each has in memory what is in force, and would not notice what another stops.
+//! One server at a time uses a database. Each has in memory what is in force, and would not notice what
+//! another stops.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,10 +13,12 @@ use crate::postgres::connections::{Connections, DEADLINE};
 /// "Mdt1", as in the header of our `SQLite` files. An advisory lock is of one database.
 const KEY: i64 = 0x4d64_7431;
 
-/// How long a start waits for the lock: the server may not have noticed yet that the connection of a process that ended is gone.
+/// How long a start waits for the lock: the server may not have noticed yet that the connection of a process
+/// that ended is gone.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// For how long a failure is the answer to all who ask: a writer must not wait for the attempts of those before it.
+/// For how long a failure is the answer to all who ask: a writer must not wait for the attempts of those
+/// before it.
 const REST: Duration = Duration::from_secs(1);
 
 /// The name in `meta` of who has used the database last.
@@ -40,8 +43,9 @@ struct Held {
 pub(crate) struct Keeper(i32);
 
 impl Keeper {
-    /// The statements that end a transaction that writes: it is committed only if the lock is still held. They fail, too, in a
-    /// transaction in which a statement failed, which `COMMIT` alone would roll back without an error.
+    /// The statements that end a transaction that writes: it is committed only if the lock is still held.
+    /// They fail, too, in a transaction in which a statement failed, which `COMMIT` alone would roll back
+    /// without an error.
     pub(crate) fn commit(self) -> String {
         format!(
             "SELECT 1 / (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = {} AND classid = 0 AND objid = {KEY} \
@@ -67,7 +71,8 @@ impl Exclusive {
         Ok(())
     }
 
-    /// Makes sure that no other server uses the database. Asks the database only if the lock's connection has ended.
+    /// Makes sure that no other server uses the database. Asks the database only if the lock's connection has
+    /// ended.
     pub(crate) fn ensure(&self, connections: &Connections) -> Result<Keeper, StoreError> {
         let Some(mut held) = self.held.try_lock_for(DEADLINE) else {
             return Err(StoreError::Unreachable("the lock on the database is being taken again".into()));
@@ -79,7 +84,9 @@ impl Exclusive {
         }
         held.session = None;
         if held.failed.is_some_and(|at| at.elapsed() < REST) {
-            return Err(StoreError::Unreachable("the lock on the database could not be taken a moment ago".into()));
+            return Err(StoreError::Unreachable(
+                "the lock on the database could not be taken a moment ago".into(),
+            ));
         }
         match acquire(connections, Duration::ZERO).and_then(|taken| self.unused(connections, taken)) {
             Ok((session, keeper)) => {
@@ -94,8 +101,13 @@ impl Exclusive {
     }
 
     /// While this process did not have the lock, another server may have revoked what is in force here.
-    fn unused(&self, connections: &Connections, (session, keeper): (Object, Keeper)) -> Result<(Object, Keeper), StoreError> {
-        let row = connections.wait(DEADLINE, session.query_opt("SELECT value FROM meta WHERE name = $1", &[&SERVER]))?;
+    fn unused(
+        &self,
+        connections: &Connections,
+        (session, keeper): (Object, Keeper),
+    ) -> Result<(Object, Keeper), StoreError> {
+        let row = connections
+            .wait(DEADLINE, session.query_opt("SELECT value FROM meta WHERE name = $1", &[&SERVER]))?;
         let last = row.map(|row| row.try_get::<_, Vec<u8>>(0)).transpose()?;
         if last.as_deref() == Some(self.server.as_bytes()) {
             return Ok((session, keeper));
@@ -109,11 +121,14 @@ fn acquire(connections: &Connections, patience: Duration) -> Result<(Object, Kee
     let begun = Instant::now();
     let client = connections.own()?;
     loop {
-        let asked = connections.wait(DEADLINE, client.query_one("SELECT pg_try_advisory_lock($1), pg_backend_pid()", &[&KEY]));
+        let asked = connections
+            .wait(DEADLINE, client.query_one("SELECT pg_try_advisory_lock($1), pg_backend_pid()", &[&KEY]));
         let answer = asked.and_then(|row| Ok((row.try_get::<_, bool>(0)?, row.try_get::<_, i32>(1)?)));
         match answer {
             Ok((true, pid)) => return Ok((client, Keeper(pid))),
-            Ok((false, _)) if begun.elapsed() >= patience => return Err(StoreError::Busy("another server uses this database".into())),
+            Ok((false, _)) if begun.elapsed() >= patience => {
+                return Err(StoreError::Busy("another server uses this database".into()));
+            }
             Ok((false, _)) => thread::sleep(Duration::from_millis(50)),
             Err(error) => {
                 // It may get the lock after all: then nobody else must have this connection.

@@ -30,7 +30,8 @@ impl LogConnection {
     }
 
     fn session(&self) -> Result<Session<'_>, StoreError> {
-        let client = self.client.as_ref().ok_or_else(|| StoreError::Unreachable("the connection is lost".into()))?;
+        let client =
+            self.client.as_ref().ok_or_else(|| StoreError::Unreachable("the connection is lost".into()))?;
         let connections = &self.shared.connections;
         Ok(Session { connections, place: Place::Connection(client), deadline: DEADLINE, state: &self.state })
     }
@@ -69,7 +70,8 @@ impl LogSession for LogConnection {
         shared.waiting(|| {
             self.keeper = Some(shared.exclusive.ensure(&shared.connections)?);
             // A receipt is for what is on disk, whatever has been set for the session since.
-            self.open("BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL synchronous_commit = 'on'").map_err(no_writes)?;
+            self.open("BEGIN ISOLATION LEVEL SERIALIZABLE; SET LOCAL synchronous_commit = 'on'")
+                .map_err(no_writes)?;
             if shared.is_held() { self.run(IMPATIENT) } else { Ok(()) }
         })
     }
@@ -119,7 +121,13 @@ impl Statements for LogConnection {
         result
     }
 
-    fn query(&self, sql: &str, values: &[Value<'_>], rows: Rows, each: &mut dyn FnMut(&dyn Columns) -> bool) -> Result<(), StoreError> {
+    fn query(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        rows: Rows,
+        each: &mut dyn FnMut(&dyn Columns) -> bool,
+    ) -> Result<(), StoreError> {
         let result = self.session()?.query(sql, values, rows, each);
         self.shared.note(self.state.trouble());
         result

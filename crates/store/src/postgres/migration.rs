@@ -12,7 +12,8 @@ use crate::postgres::statements::has_code;
 const OLDEST: i32 = 150_000;
 
 /// Marks a database as ours, with the number of its newest migration.
-const SCHEMA: &str = "CREATE TABLE mandate_schema (one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1), version BIGINT NOT NULL);
+const SCHEMA: &str =
+    "CREATE TABLE mandate_schema (one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1), version BIGINT NOT NULL);
      INSERT INTO mandate_schema (one, version) VALUES (1, 0);";
 
 /// What a database has in it.
@@ -24,16 +25,22 @@ pub(crate) enum Content {
     Schema(u32),
 }
 
-/// What is in the database. Refuses one that a newer program or another program wrote, and a server that does not fit.
+/// What is in the database. Refuses one that a newer program or another program wrote, and a server that does
+/// not fit.
 pub(crate) fn content(connections: &Connections, client: &Client) -> Result<Content, StoreError> {
     let row = one(
         connections,
         client,
         "SELECT current_setting('server_version_num')::int4, current_setting('server_encoding'), current_setting('fsync')",
     )?;
-    let (version, encoding, fsync): (i32, String, String) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let (version, encoding, fsync): (i32, String, String) =
+        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
     if version < OLDEST {
-        let why = format!("the server is PostgreSQL {}; version {} or newer is needed", version / 10_000, OLDEST / 10_000);
+        let why = format!(
+            "the server is PostgreSQL {}; version {} or newer is needed",
+            version / 10_000,
+            OLDEST / 10_000
+        );
         return Err(unusable(connections, &why));
     }
     if encoding != "UTF8" {
@@ -41,7 +48,9 @@ pub(crate) fn content(connections: &Connections, client: &Client) -> Result<Cont
         return Err(unusable(connections, &why));
     }
     if fsync != "on" {
-        tracing::warn!("the database server runs with fsync = {fsync}: when its machine stops, audit records and revocations can be lost");
+        tracing::warn!(
+            "the database server runs with fsync = {fsync}: when its machine stops, audit records and revocations can be lost"
+        );
     }
     let row = one(
         connections,
@@ -64,7 +73,11 @@ pub(crate) fn content(connections: &Connections, client: &Client) -> Result<Cont
 }
 
 /// Brings a database up to date: each migration in a transaction. Nobody else may do it at the same time.
-pub(crate) fn run(connections: &Connections, client: &mut Client, content: Content) -> Result<(), StoreError> {
+pub(crate) fn run(
+    connections: &Connections,
+    client: &mut Client,
+    content: Content,
+) -> Result<(), StoreError> {
     let found = match content {
         Content::Nothing => 0,
         Content::Schema(found) => found,

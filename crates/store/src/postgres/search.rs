@@ -14,8 +14,7 @@ use crate::search_rows::{self, VERSION};
 use crate::tx::Tx;
 
 /// Marks the schema as ours. What it has besides is derived from the logs and may be dropped at any time.
-const MARK: &str =
-    "CREATE TABLE IF NOT EXISTS search.mandate_index (one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1), version BIGINT NOT NULL)";
+const MARK: &str = "CREATE TABLE IF NOT EXISTS search.mandate_index (one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1), version BIGINT NOT NULL)";
 
 const TABLES: &str = "
 CREATE TABLE search.chunks (
@@ -36,8 +35,9 @@ CREATE TABLE search.names (
 
 /// How an empty index is made: in one step, during which searches wait for the tables.
 ///
-/// It waits for searches less long than they wait for it, and is tried again: those that begin meanwhile use no index. As a search
-/// does, it locks `chunks` first, so that neither keeps the other from its second table.
+/// It waits for searches less long than they wait for it, and is tried again: those that begin meanwhile use
+/// no index. As a search does, it locks `chunks` first, so that neither keeps the other from its second
+/// table.
 fn creation() -> String {
     format!(
         "SET LOCAL lock_timeout = '200ms'; SET LOCAL synchronous_commit = off;
@@ -53,7 +53,8 @@ pub(crate) fn fits(connections: &Connections, client: &mut Object) -> bool {
         if !is_marked(connections, client)? {
             return Ok(false);
         }
-        let row = connections.wait(DEADLINE, client.query_one("SELECT version FROM search.mandate_index", &[]))?;
+        let row =
+            connections.wait(DEADLINE, client.query_one("SELECT version FROM search.mandate_index", &[]))?;
         if row.try_get::<_, i64>(0)? != i64::from(VERSION) {
             return Ok(false);
         }
@@ -65,8 +66,12 @@ pub(crate) fn fits(connections: &Connections, client: &mut Object) -> bool {
     })();
     match fits {
         Ok(true) => return true,
-        Ok(false) => tracing::info!("there is no search index of these logs and of this version; it is built"),
-        Err::<_, StoreError>(error) => tracing::warn!(%error, "the search index is unusable; it is built again"),
+        Ok(false) => {
+            tracing::info!("there is no search index of these logs and of this version; it is built")
+        }
+        Err::<_, StoreError>(error) => {
+            tracing::warn!(%error, "the search index is unusable; it is built again")
+        }
     }
     false
 }
@@ -88,7 +93,10 @@ impl IndexSchema {
     }
 
     /// Runs `work` with the connection, which is closed if the server did not answer on it.
-    fn with<T>(&mut self, work: impl FnOnce(&Connections, &mut Object, &State) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn with<T>(
+        &mut self,
+        work: impl FnOnce(&Connections, &mut Object, &State) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let connections = &self.shared.connections;
         self.shared.exclusive.ensure(connections)?;
         let mut client = match self.client.take().filter(|client| !client.is_closed()) {
@@ -110,8 +118,12 @@ impl search_follower::Place for IndexSchema {
     fn create(&mut self) -> Result<(), StoreError> {
         self.with(|connections, client, _| {
             let theirs = "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('search')";
-            if !is_marked(connections, client)? && connections.wait(DEADLINE, client.query_one(theirs, &[]))?.try_get::<_, i64>(0)? > 0 {
-                return Err(StoreError::Corrupt("the schema `search` of the database is another program's".to_owned()));
+            if !is_marked(connections, client)?
+                && connections.wait(DEADLINE, client.query_one(theirs, &[]))?.try_get::<_, i64>(0)? > 0
+            {
+                return Err(StoreError::Corrupt(
+                    "the schema `search` of the database is another program's".to_owned(),
+                ));
             }
             connections.wait(LONG_DEADLINE, async {
                 let tx = client.transaction().await?;
@@ -123,12 +135,14 @@ impl search_follower::Place for IndexSchema {
 
     fn take(&mut self) -> Result<u64, StoreError> {
         self.with(|connections, client, state| {
-            // What a transaction writes here can be derived again: it waits for no disk, and no other transaction for it.
+            // What a transaction writes here can be derived again: it waits for no disk, and no other
+            // transaction for it.
             let begin = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start();
             let tx = connections.wait(DEADLINE, begin)?;
             connections.wait(DEADLINE, tx.batch_execute("SET LOCAL synchronous_commit = off"))?;
             let missing = {
-                let session = Session { connections, place: Place::Transaction(&tx), deadline: DEADLINE, state };
+                let session =
+                    Session { connections, place: Place::Transaction(&tx), deadline: DEADLINE, state };
                 let tx = Tx::without_key(&session);
                 search_rows::take_chunk(&tx, &tx)?
             };

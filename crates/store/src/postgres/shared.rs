@@ -44,20 +44,34 @@ struct Writers {
 }
 
 impl Shared {
-    pub(crate) fn new(connections: Connections, exclusive: Exclusive, signal: Arc<Signal>, lock: Arc<File>) -> Self {
-        Self { connections, exclusive, signal, writers: Mutex::default(), threads: Mutex::default(), _lock: lock }
+    pub(crate) fn new(
+        connections: Connections,
+        exclusive: Exclusive,
+        signal: Arc<Signal>,
+        lock: Arc<File>,
+    ) -> Self {
+        Self {
+            connections,
+            exclusive,
+            signal,
+            writers: Mutex::default(),
+            threads: Mutex::default(),
+            _lock: lock,
+        }
     }
 
     /// Runs what a writer waits for, and notes why it failed.
     pub(crate) fn waiting<T>(&self, f: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
         {
             let mut writers = self.writers.lock();
-            writers.waiting = Some(writers.waiting.map_or((Instant::now(), 1), |(since, count)| (since, count + 1)));
+            writers.waiting =
+                Some(writers.waiting.map_or((Instant::now(), 1), |(since, count)| (since, count + 1)));
         }
         let result = f();
         self.note(result.as_ref().err().and_then(trouble_of));
         let mut writers = self.writers.lock();
-        writers.waiting = writers.waiting.and_then(|(_, count)| (count > 1).then(|| (Instant::now(), count - 1)));
+        writers.waiting =
+            writers.waiting.and_then(|(_, count)| (count > 1).then(|| (Instant::now(), count - 1)));
         result
     }
 
@@ -86,12 +100,17 @@ impl Shared {
     }
 }
 
-/// The one transaction of a thread that writes. One inside another could wait for it, and would not be part of it.
+/// The one transaction of a thread that writes. One inside another could wait for it, and would not be part
+/// of it.
 pub(crate) struct Outermost<'s>(&'s Shared);
 
 impl<'s> Outermost<'s> {
     pub(crate) fn enter(shared: &'s Shared) -> Result<Self, StoreError> {
-        if shared.threads.lock().insert(thread::current().id()) { Ok(Self(shared)) } else { Err(StoreError::Nested) }
+        if shared.threads.lock().insert(thread::current().id()) {
+            Ok(Self(shared))
+        } else {
+            Err(StoreError::Nested)
+        }
     }
 }
 

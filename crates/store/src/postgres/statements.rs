@@ -96,7 +96,10 @@ impl Session<'_> {
         }
     }
 
-    fn wait<T>(&self, answer: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, StoreError> {
+    fn wait<T>(
+        &self,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, StoreError> {
         self.state.note(self.connections.wait(self.deadline, answer))
     }
 
@@ -108,7 +111,8 @@ impl Session<'_> {
         values: &[Value<'_>],
         each: &mut dyn FnMut(&dyn Columns) -> bool,
     ) -> Result<(), StoreError> {
-        let portal = self.wait(async { tx.bind_raw(&self.prepare(sql).await?, values.iter().copied()).await })?;
+        let portal =
+            self.wait(async { tx.bind_raw(&self.prepare(sql).await?, values.iter().copied()).await })?;
         loop {
             let rows = self.wait(tx.query_portal(&portal, PORTION))?;
             let last = rows.len() < usize::try_from(PORTION).unwrap_or(usize::MAX);
@@ -131,7 +135,13 @@ impl Statements for Session<'_> {
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }
 
-    fn query(&self, sql: &str, values: &[Value<'_>], rows: Rows, each: &mut dyn FnMut(&dyn Columns) -> bool) -> Result<(), StoreError> {
+    fn query(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        rows: Rows,
+        each: &mut dyn FnMut(&dyn Columns) -> bool,
+    ) -> Result<(), StoreError> {
         if let (Rows::UntilEnough, Place::Transaction(tx)) = (rows, &self.place) {
             return self.in_portions(tx, sql, values, each);
         }
@@ -175,12 +185,19 @@ impl ToSql for Value<'_> {
 
 impl Columns for Row {
     fn value(&self, column: usize) -> Result<Value<'_>, StoreError> {
-        let unusable = |what: &str| StoreError::Corrupt(format!("column `{}` holds {what}", Columns::name(self, column)));
-        let ty =
-            self.columns().get(column).map(tokio_postgres::Column::type_).ok_or_else(|| unusable("nothing: there is no such column"))?;
+        let unusable = |what: &str| {
+            StoreError::Corrupt(format!("column `{}` holds {what}", Columns::name(self, column)))
+        };
+        let ty = self
+            .columns()
+            .get(column)
+            .map(tokio_postgres::Column::type_)
+            .ok_or_else(|| unusable("nothing: there is no such column"))?;
         let value = match *ty {
             Type::INT8 => self.try_get::<_, Option<i64>>(column).map(|value| value.map(Value::Integer)),
-            Type::INT4 => self.try_get::<_, Option<i32>>(column).map(|value| value.map(|value| Value::Integer(value.into()))),
+            Type::INT4 => self
+                .try_get::<_, Option<i32>>(column)
+                .map(|value| value.map(|value| Value::Integer(value.into()))),
             Type::TEXT => self.try_get::<_, Option<&str>>(column).map(|value| value.map(Value::Text)),
             Type::BYTEA => self.try_get::<_, Option<&[u8]>>(column).map(|value| value.map(Value::Bytes)),
             _ => return Err(unusable(&format!("a value of type {ty}"))),
@@ -197,18 +214,24 @@ impl From<tokio_postgres::Error> for StoreError {
     /// By the classes of `PostgreSQL` 15, appendix A.
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(code) = error.code() else {
-            let ours = error.source().is_some_and(|source| source.is::<WrongType>() || source.is::<std::num::TryFromIntError>());
+            let ours = error
+                .source()
+                .is_some_and(|source| source.is::<WrongType>() || source.is::<std::num::TryFromIntError>());
             return if ours { Self::Sql(Box::new(error)) } else { Self::Unreachable(Box::new(error)) };
         };
         match code {
             &SqlState::DISK_FULL => Self::Full(Box::new(error)),
             &SqlState::IO_ERROR => Self::Io(Box::new(error)),
-            &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED => Self::Conflict(Box::new(error)),
+            &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED => {
+                Self::Conflict(Box::new(error))
+            }
             &SqlState::READ_ONLY_SQL_TRANSACTION => Self::ReadOnly(Box::new(error)),
             &SqlState::LOCK_NOT_AVAILABLE => Self::Busy(Box::new(error)),
             &SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED => Self::Corrupt(error.to_string()),
             // Connections (08), roles and passwords (28), databases (3D), resources (53), operators (57).
-            code if ["08", "28", "3D", "53", "57"].iter().any(|class| code.code().starts_with(class)) => Self::Unreachable(Box::new(error)),
+            code if ["08", "28", "3D", "53", "57"].iter().any(|class| code.code().starts_with(class)) => {
+                Self::Unreachable(Box::new(error))
+            }
             _ => Self::Sql(Box::new(error)),
         }
     }

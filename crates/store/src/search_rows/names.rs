@@ -25,8 +25,8 @@ impl Part {
     pub(super) const GRANT: Self = Self("lineage");
     pub(super) const OPERATOR: Self = Self("by");
 
-    /// The first eight bytes of the digest of member and name, as a number. They are enough: two names with one digest make a
-    /// search read a record too many, which then says itself that it is not wanted.
+    /// The first eight bytes of the digest of member and name, as a number. They are enough: two names with
+    /// one digest make a search read a record too many, which then says itself that it is not wanted.
     pub(super) fn digest(self, text: &str) -> i64 {
         let mut digest = Sha256::default();
         digest.update(self.0.as_bytes());
@@ -41,8 +41,8 @@ impl Part {
 
 /// Reports every name that is kept for one record.
 ///
-/// Our own ids contain the time at which they were made. They are not kept, because the times of a chunk show whether it can
-/// contain an id.
+/// Our own ids contain the time at which they were made. They are not kept, because the times of a chunk show
+/// whether it can contain an id.
 pub(super) fn each_name(keys: &LeafKeys<'_>, mut tell: impl FnMut(Part, &str)) {
     let made_then = |id: &str| made_at(id) == Some(keys.time);
     if !made_then(&keys.id) {
@@ -56,7 +56,9 @@ pub(super) fn each_name(keys: &LeafKeys<'_>, mut tell: impl FnMut(Part, &str)) {
     if keys.outcome == Outcome::Refused {
         tell(Part::OUTCOME, keys.outcome.as_str());
     }
-    for (part, text) in [(Part::SUBJECT, &keys.sub), (Part::SUBJECT_ISSUER, &keys.sub_iss), (Part::AUDIENCE, &keys.aud)] {
+    for (part, text) in
+        [(Part::SUBJECT, &keys.sub), (Part::SUBJECT_ISSUER, &keys.sub_iss), (Part::AUDIENCE, &keys.aud)]
+    {
         if let Some(text) = text {
             tell(part, text);
         }
@@ -102,7 +104,9 @@ pub(super) struct Filter {
 impl Filter {
     pub(super) fn of(wanted: Wanted<'_>) -> Self {
         match wanted {
-            Wanted::Record(id) => Self { id: Some((Part::ID.digest(id.as_str()), made_at(id.as_str()))), ..Self::default() },
+            Wanted::Record(id) => {
+                Self { id: Some((Part::ID.digest(id.as_str()), made_at(id.as_str()))), ..Self::default() }
+            }
             Wanted::Query(query) => Self::query(query),
         }
     }
@@ -128,7 +132,8 @@ impl Filter {
         }
     }
 
-    /// The names that a record of a chunk with these times must have. An id of ours may be a record's although it is not kept.
+    /// The names that a record of a chunk with these times must have. An id of ours may be a record's
+    /// although it is not kept.
     pub(super) fn names_between(&self, earliest: Timestamp, latest: Timestamp) -> Vec<i64> {
         let kept = self.id.filter(|(_, made)| !made.is_some_and(|made| earliest <= made && made <= latest));
         self.names.iter().copied().chain(kept.map(|(digest, _)| digest)).collect()

@@ -7,7 +7,9 @@ use mandate_audit::offline::{Known, verify_bundle};
 use mandate_audit::query::Before;
 use mandate_audit::tree::{Frontier, leaf_hash};
 use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Outcome, Query, Record, Tampered, Touched};
-use mandate_core::{Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, Person, RecordId, Secret, Timestamp, TokenId};
+use mandate_core::{
+    Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, Person, RecordId, Secret, Timestamp, TokenId,
+};
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::database::{self, literal};
 use proptest::prelude::*;
@@ -26,8 +28,16 @@ mod several_logs;
 const NAMES: [&str; 5] = ["riley", "Riley", "rîley", "riley ", "\"\\\n\u{7f}/"];
 const ISSUERS: [&str; 2] = ["https://a.example", "https://b.example"];
 const RESOURCES: [&str; 3] = ["https://crm.example", "https://crm.example/", "https://crm.example/A"];
-const KINDS: [Kind; 8] =
-    [Kind::Exchange, Kind::Authorize, Kind::Token, Kind::Identity, Kind::Revoke, Kind::Registry, Kind::Node, Kind::Admin];
+const KINDS: [Kind; 8] = [
+    Kind::Exchange,
+    Kind::Authorize,
+    Kind::Token,
+    Kind::Identity,
+    Kind::Revoke,
+    Kind::Registry,
+    Kind::Node,
+    Kind::Admin,
+];
 
 fn issuer() -> impl Strategy<Value = Issuer> {
     prop::sample::select(ISSUERS.to_vec()).prop_map(|text| text.parse().unwrap())
@@ -37,10 +47,13 @@ fn name() -> impl Strategy<Value = String> {
     prop::sample::select(NAMES.to_vec()).prop_map(str::to_owned)
 }
 
-/// Four ids: two of another form, and two of ours that were made at some time, which a record may have or not.
+/// Four ids: two of another form, and two of ours that were made at some time, which a record may have or
+/// not.
 fn jti(n: u8) -> TokenId {
     match n {
-        1 | 2 => TokenId::generate(Timestamp::from_millis(u64::from(n) * 6), &SeededEntropy::new(u64::from(n))),
+        1 | 2 => {
+            TokenId::generate(Timestamp::from_millis(u64::from(n) * 6), &SeededEntropy::new(u64::from(n)))
+        }
         n => format!("t{n}").parse().unwrap(),
     }
 }
@@ -164,8 +177,8 @@ pub(crate) fn signer() -> CheckpointSigner {
     CheckpointSigner::generate(ORIGIN, &SeededEntropy::new(2)).unwrap().0
 }
 
-/// Opens a directory that no process uses any longer. Other tests start processes, which hold what this one has open until they
-/// execute their own programs.
+/// Opens a directory that no process uses any longer. Other tests start processes, which hold what this one
+/// has open until they execute their own programs.
 pub(crate) fn open(dir: &Path) -> Store {
     let begun = Instant::now();
     loop {
@@ -177,7 +190,9 @@ pub(crate) fn open(dir: &Path) -> Store {
             Store::open_blocking(dir, entropy)
         };
         match opened {
-            Err(StoreError::Directory { why, .. }) if why.contains("another process") && begun.elapsed() < Duration::from_secs(5) => {
+            Err(StoreError::Directory { why, .. })
+                if why.contains("another process") && begun.elapsed() < Duration::from_secs(5) =>
+            {
                 thread::sleep(Duration::from_millis(10));
             }
             opened => return opened.unwrap(),
@@ -267,7 +282,13 @@ pub(crate) fn numbered(n: u64) -> Record {
         jti: Some(format!("t{n}").parse().unwrap()),
         ..KnownTerms::default()
     };
-    let head = Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok");
+    let head = Record::new(
+        format!("r{n}").parse().unwrap(),
+        Timestamp::from_secs(n),
+        Kind::Exchange,
+        Outcome::Permitted,
+        "ok",
+    );
     Record { about: known.into(), ..head }
 }
 
@@ -281,7 +302,8 @@ pub(crate) fn log_of(size: u64) -> TempDir {
 }
 
 pub(crate) fn verify(store: &Store) -> Result<u64, LogError> {
-    records::verify_blocking(store, signer().verifier(), &[], |_, _| {}).map(|verified| verified[0].summary.size)
+    records::verify_blocking(store, signer().verifier(), &[], |_, _| {})
+        .map(|verified| verified[0].summary.size)
 }
 
 pub(crate) fn ids(store: &Store, query: &Query) -> Vec<String> {
@@ -291,7 +313,10 @@ pub(crate) fn ids(store: &Store, query: &Query) -> Vec<String> {
 
 /// The newest four records of a person in a log of 40.
 pub(crate) fn of_person1() -> (Query, [&'static str; 4]) {
-    (Query { person: Some("person1".into()), limit: Some(4), ..Query::default() }, ["r37", "r33", "r29", "r25"])
+    (
+        Query { person: Some("person1".into()), limit: Some(4), ..Query::default() },
+        ["r37", "r33", "r29", "r25"],
+    )
 }
 
 proptest! {
@@ -361,7 +386,11 @@ fn an_index_that_claims_more_than_it_holds_is_named() {
 
 #[test]
 fn an_index_of_another_version_or_of_another_log_is_built_anew() {
-    let version = if database::is_postgres() { "UPDATE search.mandate_index SET version = 99" } else { "PRAGMA search.user_version = 99" };
+    let version = if database::is_postgres() {
+        "UPDATE search.mandate_index SET version = 99"
+    } else {
+        "PRAGMA search.user_version = 99"
+    };
     for spoil in [
         version.to_owned(),
         format!("UPDATE search.chunks SET last = {}", literal(&[0; 32])),
@@ -431,7 +460,9 @@ fn an_index_that_hides_or_invents_a_record_is_named_and_built_anew() {
         let innocent = Query { agent: Some("innocent".into()), ..Query::default() };
         assert!(ids(&store, &innocent).is_empty(), "nothing is shown that the record does not say");
         match verify(&store) {
-            Err(LogError::Tampered(Tampered::Index { index: at, column: found })) => assert_eq!((at, found), (index, column), "{change}"),
+            Err(LogError::Tampered(Tampered::Index { index: at, column: found })) => {
+                assert_eq!((at, found), (index, column), "{change}")
+            }
             other => panic!("{change}: {other:?}"),
         }
         eventually(|| verify(&store).is_ok() && indexed(&store) == 32);
@@ -442,8 +473,13 @@ fn an_index_that_hides_or_invents_a_record_is_named_and_built_anew() {
 fn an_index_that_points_elsewhere_shows_no_other_record_under_an_id_and_none_twice() {
     let dir = log_of(40);
     let store = open(dir.path());
-    let points = |id: &str, idx: u64| format!("UPDATE search.names SET idx = {idx} WHERE name = {};", Part::ID.digest(id));
-    let twice = format!("INSERT INTO search.names (log, chunk, name, idx) VALUES (1, 0, {}, 25);", Part::SUBJECT.digest("person1"));
+    let points = |id: &str, idx: u64| {
+        format!("UPDATE search.names SET idx = {idx} WHERE name = {};", Part::ID.digest(id))
+    };
+    let twice = format!(
+        "INSERT INTO search.names (log, chunk, name, idx) VALUES (1, 0, {}, 25);",
+        Part::SUBJECT.digest("person1")
+    );
     edit(dir.path(), &[points("r3", 5), points("r7", 3), twice].concat());
     for (id, shown) in [("r3", None), ("r7", None), ("r5", Some(5)), ("r4", Some(4)), ("r39", Some(39))] {
         let id = id.parse().unwrap();
@@ -520,7 +556,10 @@ fn a_log_of_any_number_of_pieces_is_exported_and_verified_whole() {
         let signer = signer();
         let known = Known { vkey: Some(signer.verifier().vkey()), since: None };
         let summary = verify_bundle(bundle.as_slice(), known, |_, _| {}).unwrap();
-        assert_eq!(summary, records::verify_blocking(&store, signer.verifier(), &[], |_, _| {}).unwrap()[0].summary);
+        assert_eq!(
+            summary,
+            records::verify_blocking(&store, signer.verifier(), &[], |_, _| {}).unwrap()[0].summary
+        );
         assert_eq!(summary.size, size);
     }
 }

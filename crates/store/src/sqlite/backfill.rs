@@ -1,12 +1,14 @@
 //! Moves what commits have written from the write-ahead log into the database file, on a thread of its own.
 //!
-//! `SQLite` calls this a checkpoint; here that word is taken by the notes that the audit log signs. `SQLite` would do it in the
-//! commit that makes the write-ahead log long enough, and everybody whose record is in that commit would wait for two more
-//! `fsync`s. A crash at any moment loses nothing: what was moved stays in the write-ahead log until all of it is in the file
-//! and on disk (<https://www.sqlite.org/wal.html#checkpointing>).
+//! `SQLite` calls this a checkpoint; here that word is taken by the notes that the audit log signs. `SQLite`
+//! would do it in the commit that makes the write-ahead log long enough, and everybody whose record is in
+//! that commit would wait for two more `fsync`s. A crash at any moment loses nothing: what was moved stays in
+//! the write-ahead log until all of it is in the file and on disk
+//! (<https://www.sqlite.org/wal.html#checkpointing>).
 //!
-//! Beside writers that never pause, a moved write-ahead log already has new pages at its end, and `SQLite` cannot begin it
-//! again. So a long one is moved once more, in a turn at the gate: then there are few pages left, and no writer.
+//! Beside writers that never pause, a moved write-ahead log already has new pages at its end, and `SQLite`
+//! cannot begin it again. So a long one is moved once more, in a turn at the gate: then there are few pages
+//! left, and no writer.
 
 use std::ffi::c_int;
 use std::mem;
@@ -24,8 +26,8 @@ use crate::sqlite::gate::Gate;
 /// After so many new pages (2 MiB) what was written is moved.
 const STEP: u32 = 500;
 
-/// From so many pages on (4 MiB) writers wait for a moment, so that the write-ahead log begins again. Strangers' records must
-/// not fill a small disk.
+/// From so many pages on (4 MiB) writers wait for a moment, so that the write-ahead log begins again.
+/// Strangers' records must not fill a small disk.
 const LONG: u32 = 2 * STEP;
 
 /// When to try again if something failed, or if a reader needs pages of the file as they are.
@@ -106,7 +108,8 @@ struct Next {
 impl Next {
     const FIRST: Self = Self { seen: 0, more: STEP, at_latest: None };
 
-    /// After an attempt that moved all, or not all because of a reader: to look costs more the longer the write-ahead log is.
+    /// After an attempt that moved all, or not all because of a reader: to look costs more the longer the
+    /// write-ahead log is.
     fn after(seen: u32, moved: Moved) -> Self {
         if moved.all {
             return Self { seen, more: STEP, at_latest: None };
@@ -131,7 +134,9 @@ struct Moved {
 fn move_pages(conn: &Connection, mode: &str) -> Result<Moved, StoreError> {
     // The columns: whether somebody was in the way; the pages; those of them that are in the file.
     let (busy, pages, moved): (bool, i64, i64) =
-        conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
     Ok(Moved { all: !busy && pages == moved })
 }
 
@@ -179,12 +184,15 @@ impl Backfill {
                 }
             }
         };
-        let thread = thread::Builder::new().name("journal".to_owned()).spawn(run).map_err(|e| StoreError::Io(Box::new(e)))?;
+        let thread = thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(run)
+            .map_err(|e| StoreError::Io(Box::new(e)))?;
         Ok(Self { growth, thread: Some(thread) })
     }
 
-    /// Has a connection tell the thread after each of its commits how long the write-ahead log is. Its commits must be made in a
-    /// turn at the gate, so that the last length that is told is the latest.
+    /// Has a connection tell the thread after each of its commits how long the write-ahead log is. Its
+    /// commits must be made in a turn at the gate, so that the last length that is told is the latest.
     pub(crate) fn follow(&self, conn: &mut Connection) -> Result<(), StoreError> {
         let growth = Arc::clone(&self.growth);
         let told = move |_: &mut Wal, pages: c_int| {

@@ -11,8 +11,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::error::StoreError;
 
-/// How long a connection waits for another process at the start, when no caller waits for an answer yet. Later only the
-/// writer at the gate waits, for [`crate::sqlite::gate::PATIENCE`]: with a write-ahead log, readers never wait.
+/// How long a connection waits for another process at the start, when no caller waits for an answer yet.
+/// Later only the writer at the gate waits, for [`crate::sqlite::gate::PATIENCE`]: with a write-ahead log,
+/// readers never wait.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What a connection is for.
@@ -64,10 +65,12 @@ pub(crate) fn open(path: &Path, what_for: Use) -> Result<Connection, StoreError>
     Ok(conn)
 }
 
-/// Opens a connection that writes the search index, an existing file. It is attached to an empty database in memory, because
-/// statements name it `search`.
+/// Opens a connection that writes the search index, an existing file. It is attached to an empty database in
+/// memory, because statements name it `search`.
 pub(crate) fn open_index(path: &Path) -> Result<Connection, StoreError> {
-    let conn = Connection::open_in_memory_with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let conn = Connection::open_in_memory_with_flags(
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
     conn.busy_timeout(BUSY_TIMEOUT)?;
     conn.set_prepared_statement_cache_capacity(128);
     attach_index(&conn, path)?;
@@ -93,16 +96,26 @@ pub(crate) fn attach_index(conn: &Connection, path: &Path) -> Result<(), StoreEr
 /// Opens a database to look at it. Nothing is written to it, and no file is made beside it.
 pub(crate) fn inspect(path: &Path, company: Company) -> Result<Connection, StoreError> {
     let conn = match company {
-        Company::Server => Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?,
-        // In exclusive mode the index of the write-ahead log is in memory (https://www.sqlite.org/wal.html#noshm).
+        Company::Server => Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?,
+        // In exclusive mode the index of the write-ahead log is in memory
+        // (https://www.sqlite.org/wal.html#noshm).
         Company::None { journal: true } => {
-            let conn = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+            let conn = Connection::open_with_flags(
+                path,
+                OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+            )?;
             conn.execute_batch("PRAGMA locking_mode = EXCLUSIVE;")?;
             conn
         }
-        // Without that, SQLite would make an empty one, and the next start could not tell that it was missing.
+        // Without that, SQLite would make an empty one, and the next start could not tell that it was
+        // missing.
         Company::None { journal: false } => {
-            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+                | OpenFlags::SQLITE_OPEN_NO_MUTEX
+                | OpenFlags::SQLITE_OPEN_URI;
             Connection::open_with_flags(format!("file:{}?immutable=1", in_uri(path)), flags)?
         }
     };
@@ -124,14 +137,15 @@ pub(crate) enum Company {
     },
 }
 
-/// A path as the value of a statement that opens a file. `SQLite` takes the bytes as they are, also where they are not UTF-8;
-/// a path that was made UTF-8 would be another file.
+/// A path as the value of a statement that opens a file. `SQLite` takes the bytes as they are, also where
+/// they are not UTF-8; a path that was made UTF-8 would be another file.
 pub(crate) fn as_value(path: &Path) -> ToSqlOutput<'_> {
     ToSqlOutput::Borrowed(ValueRef::Text(path.as_os_str().as_bytes()))
 }
 
 /// A path as it is written in a URI (RFC 3986 §2.1).
 fn in_uri(path: &Path) -> String {
-    const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    const PATH: &AsciiSet =
+        &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
     percent_encode(path.as_os_str().as_bytes(), PATH).to_string()
 }

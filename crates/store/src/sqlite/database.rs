@@ -50,7 +50,8 @@ impl Drop for Database {
         self.backfill.end();
         let writer = self.writer.get_mut();
         // Another process that reads keeps the write-ahead log for as long as it does, which does no harm.
-        let ended = writer.busy_timeout(Duration::ZERO).map_err(StoreError::from).and_then(|()| journal::end(writer));
+        let ended =
+            writer.busy_timeout(Duration::ZERO).map_err(StoreError::from).and_then(|()| journal::end(writer));
         if let Err(error) = ended {
             tracing::warn!(%error, "the database keeps its write-ahead log: mandate.db and mandate.db-wal belong together");
         }
@@ -72,15 +73,16 @@ impl Database {
         }
         migration::run(&mut writer)?;
         match journal::begin(&writer) {
-            // On a full disk the server must start all the same: what was stopped has to be in force. After a crash the file says
-            // already that it is in use.
+            // On a full disk the server must start all the same: what was stopped has to be in force. After a
+            // crash the file says already that it is in use.
             Err(error @ StoreError::Full(_)) => {
                 tracing::warn!(%error, "the disk is full: mandate.db may not say that it belongs together with mandate.db-wal");
             }
             begun => begun?,
         }
         let gate = Arc::<Gate>::default();
-        let backfill = Backfill::start(connection::open(&opened.database, Use::Backfill)?, Arc::clone(&gate))?;
+        let backfill =
+            Backfill::start(connection::open(&opened.database, Use::Backfill)?, Arc::clone(&gate))?;
         backfill.follow(&mut writer)?;
         let index = IndexFile::open(&opened.search, &opened.database)?;
         let follower = Follower::start(Arc::new(Signal::default()), index)?;
@@ -100,11 +102,13 @@ impl Database {
         Ok(database)
     }
 
-    /// A separate connection to the log and its index. Only queries of the log have one: decisions do not depend on the index.
+    /// A separate connection to the log and its index. Only queries of the log have one: decisions do not
+    /// depend on the index.
     fn indexed_reader(&self) -> Result<IndexedReader<'_>, StoreError> {
         let conn = connection::open(&self.file, Use::Read)?;
         let mut reader = IndexedReader { conn, searchable: true, database: self };
-        let usable = connection::attach_index(&reader.conn, &self.search).and_then(|()| reader.read(record_search::probe));
+        let usable = connection::attach_index(&reader.conn, &self.search)
+            .and_then(|()| reader.read(record_search::probe));
         if let Err(error) = usable {
             reader.forgo_index(&error);
         }
@@ -148,8 +152,8 @@ impl Driver for Database {
         result
     }
 
-    /// As [`Database::read`], with the search index attached. If the index cannot be used, that is reported, and every record is
-    /// read instead. If it is damaged, it is also built again.
+    /// As [`Database::read`], with the search index attached. If the index cannot be used, that is reported,
+    /// and every record is read instead. If it is damaged, it is also built again.
     fn search(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
         let mut reader = self.indexed_reader()?;
         match reader.read(&mut *work) {
@@ -177,7 +181,12 @@ impl Driver for Database {
     fn log_session(&self) -> Result<Box<dyn LogSession>, StoreError> {
         let mut conn = connection::open(&self.file, Use::Log)?;
         self.backfill.follow(&mut conn)?;
-        Ok(Box::new(LogConnection::new(conn, Arc::clone(&self.gate), Arc::clone(self.follower.signal()), Arc::clone(&self.lock))))
+        Ok(Box::new(LogConnection::new(
+            conn,
+            Arc::clone(&self.gate),
+            Arc::clone(self.follower.signal()),
+            Arc::clone(&self.lock),
+        )))
     }
 
     fn log_reader(&self) -> Result<Box<dyn LogReader + '_>, StoreError> {

@@ -32,7 +32,8 @@ pub(crate) fn open(dir: &Path, entropy: &dyn Entropy) -> Result<Opened, StoreErr
     let directory = Directory::open(dir)?;
     let dir = directory.files();
     let (database, search) = (dir.entry(DATABASE), dir.entry(SEARCH));
-    // SQLite opens its files by their names: each that is there must be a file of ours that nobody else can read.
+    // SQLite opens its files by their names: each that is there must be a file of ours that nobody else can
+    // read.
     judge(dir)?;
     for name in [SEARCH, "search.db-wal", "search.db-shm"] {
         if let Err(error) = dir.open_file(name, Exposure::Private) {
@@ -91,7 +92,8 @@ fn lacks_journal(dir: &Dir) -> Result<bool, StoreError> {
     let conn = connection::inspect(&dir.entry(DATABASE), Company::None { journal: false })?;
     // What is damaged or another's is for the caller that opens it to say.
     if migration::is_empty(&conn).unwrap_or(false) {
-        // A sealing key has its name only beside a database with something in it; before, a first start was cut short.
+        // A sealing key has its name only beside a database with something in it; before, a first start was
+        // cut short.
         return Ok(dir.open_file(SEAL_KEY, Exposure::Private)?.is_some());
     }
     Ok(migration::version(&conn).is_ok() && journal::is_in_use(&conn).unwrap_or(false))

@@ -1,7 +1,8 @@
 //! The gate before the one writer's place: first come, first served.
 //!
-//! In `SQLite` waiting writers poll, with sleeps that become longer. Beside a sequencer that writes without pause, another
-//! writer would starve. With turns inside the process, `SQLite`'s lock is free whenever a writer of ours asks for it.
+//! In `SQLite` waiting writers poll, with sleeps that become longer. Beside a sequencer that writes without
+//! pause, another writer would starve. With turns inside the process, `SQLite`'s lock is free whenever a
+//! writer of ours asks for it.
 
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
@@ -14,9 +15,10 @@ use crate::write_trouble::WriteTrouble;
 
 /// How long the writer at the front waits for another process that holds the database.
 ///
-/// A caller must hear within two seconds that nothing can be recorded. A request may wait four times: for the writer before
-/// it, for its own bookkeeping, for the batch of records before its own, and for its own batch. If another process keeps
-/// the database, only the first writer waits. Until the database is free again, each later writer tries once.
+/// A caller must hear within two seconds that nothing can be recorded. A request may wait four times: for the
+/// writer before it, for its own bookkeeping, for the batch of records before its own, and for its own batch.
+/// If another process keeps the database, only the first writer waits. Until the database is free again, each
+/// later writer tries once.
 pub(crate) const PATIENCE: Duration = Duration::from_millis(400);
 
 #[derive(Debug, Default)]

@@ -1,4 +1,5 @@
-//! Reading a database without changing it: whether a server uses it, and whether a server would start with it.
+//! Reading a database without changing it: whether a server uses it, and whether a server would start with
+//! it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,11 +25,13 @@ use crate::tx::Tx;
 /// How many faults of the file are reported.
 const MOST_FAULTS: u32 = 10;
 
-/// After so many steps of `SQLite`'s virtual machine a statement looks whether it should end: many times a second.
+/// After so many steps of `SQLite`'s virtual machine a statement looks whether it should end: many times a
+/// second.
 const STEPS: i32 = 1_000;
 
-/// The tables of the logs as a database has them that is older than they are: its one log is log 1. They are views of this
-/// connection alone, which come before the database's own tables where a statement names no database.
+/// The tables of the logs as a database has them that is older than they are: its one log is log 1. They are
+/// views of this connection alone, which come before the database's own tables where a statement names no
+/// database.
 const OF_ONE_LOG: &str = "
 CREATE TEMP VIEW logs AS
     SELECT 1 AS log, CAST(substr(note, 1, instr(note, x'0a') - 1) AS TEXT) AS origin, NULL AS newest, note FROM main.checkpoint;
@@ -45,13 +48,14 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// The database of a server's directory, whether or not a server uses it now. Refuses one without the write-ahead log
-    /// that it needs.
+    /// The database of a server's directory, whether or not a server uses it now. Refuses one without the
+    /// write-ahead log that it needs.
     pub fn of_directory(dir: &Path) -> Result<Self, StoreError> {
         Self::over(directory::inspect(&Dir::open(dir)?)?)
     }
 
-    /// As [`Inspection::of_directory`], also for a database whose write-ahead log is lost: the content of the file itself.
+    /// As [`Inspection::of_directory`], also for a database whose write-ahead log is lost: the content of the
+    /// file itself.
     pub fn of_directory_without_journal(dir: &Path) -> Result<Self, StoreError> {
         match Self::of_directory(dir) {
             Err(StoreError::JournalMissing(database)) => Self::of_file(&database),
@@ -119,9 +123,9 @@ impl Inspection {
         }
     }
 
-    /// Verifies every audit log with the key that the database has for it: every record, the tree, the checkpoint. The search
-    /// index is left out. `progress` is told how many of how many records are done. Returns one for each log, at least one, in the
-    /// order in which they were added.
+    /// Verifies every audit log with the key that the database has for it: every record, the tree, the
+    /// checkpoint. The search index is left out. `progress` is told how many of how many records are done.
+    /// Returns one for each log, at least one, in the order in which they were added.
     pub fn verify_logs(&self, mut progress: impl FnMut(u64, u64)) -> Result<Vec<Verified>, LogError> {
         let tx = Tx::without_key(&self.conn);
         let all = {
@@ -145,11 +149,13 @@ impl Inspection {
         Ok(verified)
     }
 
-    /// Writes a copy of everything into an empty file. The copy has the state of one moment. A server can write meanwhile without
-    /// waiting; these writes are not in the copy. The copy needs no write-ahead log.
+    /// Writes a copy of everything into an empty file. The copy has the state of one moment. A server can
+    /// write meanwhile without waiting; these writes are not in the copy. The copy needs no write-ahead log.
     pub fn copy_to(&self, empty: &Path) -> Result<(), StoreError> {
         // It writes to the other file alone.
-        writing(&self.conn, || Ok(self.conn.execute("VACUUM INTO ?", [connection::as_value(empty)]).map(drop)?))
+        writing(&self.conn, || {
+            Ok(self.conn.execute("VACUUM INTO ?", [connection::as_value(empty)]).map(drop)?)
+        })
     }
 }
 

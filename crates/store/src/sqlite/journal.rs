@@ -1,11 +1,13 @@
 //! Whether a database is complete without its write-ahead log.
 //!
-//! While a process uses the database, the newest transactions are only in `mandate.db-wal`. A `mandate.db` that is copied
-//! without it is a complete database of an earlier time, and could pass for the newest one. So the file itself contains a
-//! mark that it is in use. The mark is set at the start and removed at the end; both times everything is first written into
-//! the file. A process that is killed leaves both files, and the next start uses them together.
+//! While a process uses the database, the newest transactions are only in `mandate.db-wal`. A `mandate.db`
+//! that is copied without it is a complete database of an earlier time, and could pass for the newest one. So
+//! the file itself contains a mark that it is in use. The mark is set at the start and removed at the end;
+//! both times everything is first written into the file. A process that is killed leaves both files, and the
+//! next start uses them together.
 //!
-//! Our connections never remove the write-ahead log: if a file has the mark and there is no write-ahead log, it was lost.
+//! Our connections never remove the write-ahead log: if a file has the mark and there is no write-ahead log,
+//! it was lost.
 
 use std::io::Read as _;
 
@@ -44,8 +46,8 @@ pub(crate) fn is_in_use(conn: &Connection) -> Result<bool, StoreError> {
 }
 
 /// Whether the database file was written with a write-ahead log: the read version in its header
-/// (<https://www.sqlite.org/fileformat2.html#file_format_version_numbers>). A copy that `SQLite` made has none, and is
-/// complete.
+/// (<https://www.sqlite.org/fileformat2.html#file_format_version_numbers>). A copy that `SQLite` made has
+/// none, and is complete.
 pub(crate) fn has_journal_format(dir: &Dir) -> Result<bool, StoreError> {
     const VERSION: usize = 19;
     let mut header = Vec::new();

@@ -46,7 +46,9 @@ impl IndexFile {
         if path.exists() {
             match connection::open_index(path).and_then(|index| Ok((fits(&index, &logs)?, index))) {
                 Ok((true, index)) => found = Some(index),
-                Ok((false, _)) => tracing::info!("the search index is another version's or another log's; it is built again"),
+                Ok((false, _)) => tracing::info!(
+                    "the search index is another version's or another log's; it is built again"
+                ),
                 Err(error) => tracing::warn!(%error, "the search index is unusable; it is built again"),
             }
         }
@@ -64,7 +66,8 @@ impl Place for IndexFile {
     }
 
     fn take(&mut self) -> Result<u64, StoreError> {
-        let index = self.index.as_mut().ok_or_else(|| StoreError::Corrupt("there is no search index".to_owned()))?;
+        let index =
+            self.index.as_mut().ok_or_else(|| StoreError::Corrupt("there is no search index".to_owned()))?;
         let tx = index.transaction()?;
         let missing = search_rows::take_chunk(&Tx::without_key(&self.logs), &Tx::without_key(&*tx))?;
         tx.commit()?;
@@ -75,7 +78,10 @@ impl Place for IndexFile {
 /// An empty index. It replaces any existing file.
 fn create(path: &Path) -> Result<Connection, StoreError> {
     let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(StoreError::Directory { path: path.to_owned(), why: "it is not the path of a file".to_owned() });
+        return Err(StoreError::Directory {
+            path: path.to_owned(),
+            why: "it is not the path of a file".to_owned(),
+        });
     };
     let dir = Dir::open(above)?;
     for suffix in ["", "-wal", "-shm"] {
@@ -95,8 +101,8 @@ fn fits(index: &Connection, logs: &Connection) -> Result<bool, StoreError> {
     Ok(version == VERSION && search_rows::fits(&Tx::without_key(logs), &Tx::without_key(index))?)
 }
 
-/// Whether the index is missing or damaged. Other causes for which it cannot be read end by themselves: too many open files,
-/// a lock of another process.
+/// Whether the index is missing or damaged. Other causes for which it cannot be read end by themselves: too
+/// many open files, a lock of another process.
 pub(crate) fn is_spoiled(error: &StoreError, path: &Path) -> bool {
     match error {
         StoreError::Corrupt(_) | StoreError::Foreign | StoreError::Sql(_) => true,

@@ -14,7 +14,13 @@ impl Statements for Connection {
         Ok(statement.raw_execute()?)
     }
 
-    fn query(&self, sql: &str, values: &[Value<'_>], _: Rows, each: &mut dyn FnMut(&dyn Columns) -> bool) -> Result<(), StoreError> {
+    fn query(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+        _: Rows,
+        each: &mut dyn FnMut(&dyn Columns) -> bool,
+    ) -> Result<(), StoreError> {
         let mut statement = self.prepare_cached(sql)?;
         bind(&mut statement, values)?;
         let mut rows = statement.raw_query();
@@ -35,7 +41,8 @@ fn bind(statement: &mut Statement<'_>, values: &[Value<'_>]) -> Result<(), Store
         return Err(mismatch());
     }
     for index in 1..=values.len() {
-        let number = statement.parameter_name(index).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
+        let number =
+            statement.parameter_name(index).and_then(|name| name.strip_prefix('$')?.parse::<usize>().ok());
         let value = number.and_then(|number| values.get(number.checked_sub(1)?)).ok_or_else(mismatch)?;
         statement.raw_bind_parameter(index, value)?;
     }
@@ -59,7 +66,9 @@ impl Columns for Row<'_> {
         match self.get_ref(column)? {
             ValueRef::Null => Ok(Value::Null),
             ValueRef::Integer(value) => Ok(Value::Integer(value)),
-            ValueRef::Text(value) => std::str::from_utf8(value).map(Value::Text).map_err(|_| unusable("text that is not UTF-8")),
+            ValueRef::Text(value) => {
+                std::str::from_utf8(value).map(Value::Text).map_err(|_| unusable("text that is not UTF-8"))
+            }
             ValueRef::Blob(value) => Ok(Value::Bytes(value)),
             ValueRef::Real(_) => Err(unusable("a fraction")),
         }
@@ -74,9 +83,12 @@ impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::Full(Box::new(error)),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
-                Self::Io(Box::new(error))
-            }
+            Some(
+                ErrorCode::SystemIoFailure
+                | ErrorCode::CannotOpen
+                | ErrorCode::ReadOnly
+                | ErrorCode::PermissionDenied,
+            ) => Self::Io(Box::new(error)),
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy(Box::new(error)),
             Some(ErrorCode::DatabaseCorrupt) => Self::Corrupt(error.to_string()),
             Some(ErrorCode::NotADatabase) => Self::Foreign,

@@ -1,4 +1,5 @@
-//! `kill -9` at any moment: every record with a receipt is there, the tree verifies, and the log opens by itself.
+//! `kill -9` at any moment: every record with a receipt is there, the tree verifies, and the log opens by
+//! itself.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,9 @@ fn victim() {
             let log = log.clone();
             scope.spawn(move || {
                 for n in 0.. {
-                    let receipt = log.append_blocking(record(first * 1_000_000 + worker * 100_000 + n), Vec::new()).unwrap();
+                    let receipt = log
+                        .append_blocking(record(first * 1_000_000 + worker * 100_000 + n), Vec::new())
+                        .unwrap();
                     writeln!(std::io::stdout().lock(), "receipt {}", receipt.record().id).unwrap();
                 }
             });

@@ -1,4 +1,5 @@
-//! Every write point fails, twice: once so that nothing was done, once so that it was done and only the answer is lost.
+//! Every write point fails, twice: once so that nothing was done, once so that it was done and only the
+//! answer is lost.
 
 use mandate_audit::StartError;
 use mandate_core::Secret;
@@ -15,7 +16,8 @@ fn unavailable<T: std::fmt::Debug>(answer: Result<T, AppendError>, point: Point)
     }
 }
 
-/// What a failed append leaves: nothing, or, if only the answer of a commit was lost, the record and its effect together.
+/// What a failed append leaves: nothing, or, if only the answer of a commit was lost, the record and its
+/// effect together.
 fn check(point: Point, fault: Fault, at: u64) {
     let world = World::new();
     for n in 0..at {
@@ -33,7 +35,11 @@ fn check(point: Point, fault: Fault, at: u64) {
     let durable = at + u64::from(kept);
     let whole = |world: &World, size: u64| {
         assert_eq!(world.verify().unwrap().size, size, "{point:?} {fault:?} at {at}");
-        let happened = world.store.read_blocking("password", |tx| secrets::password(tx, &"olga".parse().unwrap())).unwrap().is_some();
+        let happened = world
+            .store
+            .read_blocking("password", |tx| secrets::password(tx, &"olga".parse().unwrap()))
+            .unwrap()
+            .is_some();
         assert_eq!(happened, kept, "{point:?} {fault:?} at {at}: record and effect stand or fall together");
     };
     whole(&world, durable);
@@ -81,7 +87,9 @@ fn a_batch_that_conflicts_with_another_transaction_is_tried_again_and_not_for_ev
 
 #[test]
 fn a_fault_amid_a_batch_refuses_every_waiter_of_it() {
-    for (point, skip) in [(Point::Begin, 0), (Point::Stage, 0), (Point::Stage, 1), (Point::Stage, 2), (Point::Commit, 0)] {
+    for (point, skip) in
+        [(Point::Begin, 0), (Point::Stage, 0), (Point::Stage, 1), (Point::Stage, 2), (Point::Commit, 0)]
+    {
         for fault in [Fault::Lost, Fault::Kept] {
             let world = World::new();
             let batch = vec![(1, Vec::new()), (2, Vec::new()), (3, Vec::new())];
@@ -115,7 +123,8 @@ fn when_reading_back_fails_too_the_log_stays_closed_until_it_can_be_read() {
 #[test]
 fn faults_without_end_never_break_the_log() {
     // Every pair of faults on two appends in a row.
-    let plans: Vec<_> = Point::WRITES.into_iter().flat_map(|p| [(p, Fault::Lost), (p, Fault::Kept)]).collect();
+    let plans: Vec<_> =
+        Point::WRITES.into_iter().flat_map(|p| [(p, Fault::Lost), (p, Fault::Kept)]).collect();
     for first in &plans {
         for second in &plans {
             let world = World::new();

@@ -22,7 +22,9 @@ const MIB: u64 = 1024 * 1024;
 fn append_many(world: &World, first: u64, count: u64) {
     thread::scope(|scope| {
         for caller in (0..CALLERS).map(|caller| caller as u64) {
-            scope.spawn(move || (first + caller..first + count).step_by(CALLERS).for_each(|n| drop(world.append(n).unwrap())));
+            scope.spawn(move || {
+                (first + caller..first + count).step_by(CALLERS).for_each(|n| drop(world.append(n).unwrap()))
+            });
         }
     });
 }
@@ -35,7 +37,8 @@ fn length(dir: &Path) -> u64 {
     fs::metadata(journal(dir)).unwrap().len()
 }
 
-/// How often it began again: the sequence number in its header (<https://www.sqlite.org/fileformat2.html#walformat>).
+/// How often it began again: the sequence number in its header
+/// (<https://www.sqlite.org/fileformat2.html#walformat>).
 fn begun_again(dir: &Path) -> u32 {
     let mut header = [0; 16];
     File::open(journal(dir)).unwrap().read_exact(&mut header).unwrap();
@@ -105,7 +108,10 @@ struct SmallDisk(TempDir);
 impl SmallDisk {
     fn mount() -> Option<Self> {
         let at = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs"]).arg(at.path()).output();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs"])
+            .arg(at.path())
+            .output();
         mounted.is_ok_and(|output| output.status.success()).then(|| Self(at))
     }
 

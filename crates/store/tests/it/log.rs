@@ -7,7 +7,9 @@ use std::thread;
 use mandate_audit::sequencer::MAX_BATCH;
 use mandate_core::registry::{AgentState, Halt, Kind, RegistryVersion};
 use mandate_core::{MeterId, Reservation, Secret, Timestamp};
-use mandate_store::{AppendError, Effect, EffectRefusal, StoreError, codes, meta, meters, records, replay, secrets};
+use mandate_store::{
+    AppendError, Effect, EffectRefusal, StoreError, codes, meta, meters, records, replay, secrets,
+};
 use mandate_testkit::database;
 use mandate_testkit::faulty_backend::Point;
 
@@ -37,7 +39,11 @@ fn write(person: &str) -> Effect {
 }
 
 fn is_written(world: &World, person: &str) -> bool {
-    world.store.read_blocking("password", |tx| secrets::password(tx, &person.parse().unwrap())).unwrap().is_some()
+    world
+        .store
+        .read_blocking("password", |tx| secrets::password(tx, &person.parse().unwrap()))
+        .unwrap()
+        .is_some()
 }
 
 #[test]
@@ -54,11 +60,21 @@ fn a_receipt_is_for_a_record_that_a_restart_finds_and_that_is_proven() {
     let found = world.store.search_blocking("get", |tx| records::get(tx, &id)).unwrap().unwrap();
     assert_eq!((found.index, found.record), (2, record(2)));
     let verifier = crate::world::verifier();
-    let proof = world.store.search_blocking("proof", |tx| Ok(records::proof(tx, &id, &verifier).unwrap())).unwrap().unwrap();
+    let proof = world
+        .store
+        .search_blocking("proof", |tx| Ok(records::proof(tx, &id, &verifier).unwrap()))
+        .unwrap()
+        .unwrap();
     assert_eq!(proof.verify(&verifier).unwrap(), record(2));
     let unknown = "nobody".parse().unwrap();
     assert!(world.store.search_blocking("get", |tx| records::get(tx, &unknown)).unwrap().is_none());
-    assert!(world.store.search_blocking("proof", |tx| Ok(records::proof(tx, &unknown, &verifier).unwrap())).unwrap().is_none());
+    assert!(
+        world
+            .store
+            .search_blocking("proof", |tx| Ok(records::proof(tx, &unknown, &verifier).unwrap()))
+            .unwrap()
+            .is_none()
+    );
 }
 
 #[test]
@@ -79,14 +95,22 @@ fn a_batch_has_an_end_and_what_is_beyond_it_is_the_next() {
     let world = World::new();
     let places = world.in_one_batch((1..=many).map(|n| (n, Vec::new())).collect());
     assert!(places.iter().all(Result::is_ok));
-    assert_eq!(world.faults.calls(Point::Commit), 3, "one for the record before, one for {MAX_BATCH}, one for the last");
+    assert_eq!(
+        world.faults.calls(Point::Commit),
+        3,
+        "one for the record before, one for {MAX_BATCH}, one for the last"
+    );
     assert_eq!(world.verify().unwrap().size, many + 1);
 }
 
 #[test]
 fn an_effect_that_refuses_undoes_its_own_entry_alone_in_a_shared_batch() {
     let world = World::new();
-    let mut answers = world.in_one_batch(vec![(1, vec![write("one")]), (2, vec![write("two"), refuse()]), (3, vec![write("three")])]);
+    let mut answers = world.in_one_batch(vec![
+        (1, vec![write("one")]),
+        (2, vec![write("two"), refuse()]),
+        (3, vec![write("three")]),
+    ]);
     let refused = answers.remove(1);
     assert_eq!(refused.unwrap_err(), AppendError::EffectRefused(exhausted("used-up")));
     let mut places: Vec<u64> = answers.into_iter().map(|answer| answer.unwrap().index()).collect();
@@ -115,7 +139,11 @@ fn a_fault_of_one_entry_is_its_own_and_its_detail_stays_private() {
     world.append(0).unwrap();
     let row = "INSERT INTO registry (kind, key, body) VALUES ('agent', 'a', 'the content of a row')";
     database::edit(world.dir.path(), row, row);
-    let broken = Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt: Halt::Agent(AgentState::Suspended) };
+    let broken = Effect::HaltEntry {
+        kind: Kind::Agent,
+        key: "a".to_owned(),
+        halt: Halt::Agent(AgentState::Suspended),
+    };
     let answer = world.log.append_blocking(record(1), vec![broken]).unwrap_err();
     assert_eq!(answer, AppendError::EffectRefused(EffectRefusal::Internal));
     assert_eq!(world.append(1).unwrap().index(), 1);
@@ -163,7 +191,9 @@ fn a_code_is_redeemed_once_however_many_try_at_once() {
     let hash = [9; 32];
     world
         .store
-        .transact_blocking("code", |tx| codes::insert(tx, &hash, b"payload", now.plus(std::time::Duration::from_mins(1)), now))
+        .transact_blocking("code", |tx| {
+            codes::insert(tx, &hash, b"payload", now.plus(std::time::Duration::from_mins(1)), now)
+        })
         .unwrap();
     let won = thread::scope(|scope| {
         let tries: Vec<_> = (0..16)
@@ -179,7 +209,9 @@ fn a_code_is_redeemed_once_however_many_try_at_once() {
     assert_eq!(won.len(), 1);
     let token = won[0].record().said().jti.cloned();
     match world.store.read_blocking("peek", |tx| codes::peek(tx, &hash, now)).unwrap() {
-        codes::Redemption::Again { token: found, .. } => assert_eq!(found, token, "what to revoke on the second use"),
+        codes::Redemption::Again { token: found, .. } => {
+            assert_eq!(found, token, "what to revoke on the second use")
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -192,7 +224,13 @@ fn an_assertion_is_accepted_once_however_many_present_it_at_once() {
         let tries: Vec<_> = (0..16)
             .map(|_| {
                 let store = world.store.clone();
-                scope.spawn(move || store.transact_blocking("remember", |tx| replay::remember(tx, "app", "assertion-1", exp, now)).unwrap())
+                scope.spawn(move || {
+                    store
+                        .transact_blocking("remember", |tx| {
+                            replay::remember(tx, "app", "assertion-1", exp, now)
+                        })
+                        .unwrap()
+                })
             })
             .collect();
         tries.into_iter().map(|t| t.join().unwrap()).filter(|first| *first).count()
@@ -247,7 +285,11 @@ fn bookkeeping_and_decisions_take_turns_without_deadlock() {
             scope.spawn(move || {
                 let mut n = 0;
                 while stop.load(Ordering::Relaxed) == 0 {
-                    log.append_blocking(record(worker * 1_000_000 + n), vec![write(&format!("decision-{worker}-{n}"))]).unwrap();
+                    log.append_blocking(
+                        record(worker * 1_000_000 + n),
+                        vec![write(&format!("decision-{worker}-{n}"))],
+                    )
+                    .unwrap();
                     n += 1;
                 }
             });
@@ -264,7 +306,9 @@ fn bookkeeping_and_decisions_take_turns_without_deadlock() {
 fn a_transaction_inside_another_is_an_error_not_a_deadlock() {
     let world = World::new();
     let inner = world.store.clone();
-    let result = world.store.transact_blocking("outer", |_| inner.transact_blocking("inner", |tx| meta::put(tx, "x", "y")));
+    let result = world
+        .store
+        .transact_blocking("outer", |_| inner.transact_blocking("inner", |tx| meta::put(tx, "x", "y")));
     assert!(matches!(result, Err(StoreError::Nested)));
     assert_eq!(world.append(0).unwrap().index(), 0);
 }
@@ -284,12 +328,18 @@ fn of_two_writers_of_one_log_the_one_that_does_not_know_of_the_other_writes_noth
     let (other, thread) = crate::world::start(world.store.audit_backend(ORIGIN).unwrap()).unwrap();
     world.append(1).unwrap();
     let refused = other.append_blocking(record(2), vec![write("two")]);
-    assert!(matches!(&refused, Err(AppendError::Unavailable(why)) if why.contains("another writer")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(AppendError::Unavailable(why)) if why.contains("another writer")),
+        "{refused:?}"
+    );
     assert!(!is_written(&world, "two"));
     assert_eq!(world.verify().unwrap().size, 2);
     // What it finds is not what it wrote: it does not know what else is in force.
     let refused = other.append_blocking(record(3), vec![write("three")]);
-    assert!(matches!(&refused, Err(AppendError::Unavailable(why)) if why.contains("is not the one that this server wrote")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(AppendError::Unavailable(why)) if why.contains("is not the one that this server wrote")),
+        "{refused:?}"
+    );
     thread.join().unwrap();
     assert!(matches!(other.append_blocking(record(4), Vec::new()), Err(AppendError::Unavailable(_))));
     assert_eq!(world.append(5).unwrap().index(), 2);

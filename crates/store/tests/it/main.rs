@@ -1,4 +1,5 @@
-//! The store behind the audit log, with every closure and every transaction run twice: its guarantees about receipts, crashes, a full disk and a tampered file.
+//! The store behind the audit log, with every closure and every transaction run twice: its guarantees about
+//! receipts, crashes, a full disk and a tampered file.
 
 #[cfg(test)]
 mod crash;

@@ -51,7 +51,8 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn of(store: &Store, signer: &CheckpointSigner) -> Self {
-        let (log, thread) = Log::start(store.audit_backend(signer.origin()).unwrap(), signer.clone()).unwrap();
+        let (log, thread) =
+            Log::start(store.audit_backend(signer.origin()).unwrap(), signer.clone()).unwrap();
         Self { log, thread }
     }
 
@@ -65,7 +66,8 @@ impl Writer {
     }
 }
 
-/// A stopped store with two logs: of the records 0 to 17, the first log has the even ones, the second the odd ones.
+/// A stopped store with two logs: of the records 0 to 17, the first log has the even ones, the second the odd
+/// ones.
 fn two_logs() -> TempDir {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
@@ -95,7 +97,8 @@ fn ask(store: &Store, query: &Query) -> Option<Answer> {
     store.search_blocking("query", |tx| records::query(tx, query)).unwrap()
 }
 
-/// Origin and index of every record that matches, in pages of `limit`. `between` runs before every page but the first.
+/// Origin and index of every record that matches, in pages of `limit`. `between` runs before every page but
+/// the first.
 fn paged(store: &Store, limit: u32, query: &Query, mut between: impl FnMut()) -> Vec<(String, u64)> {
     let mut query = Query { limit: Some(limit), ..query.clone() };
     let mut all = Vec::new();
@@ -165,7 +168,10 @@ fn a_query_finds_the_records_of_all_logs_by_time() {
         assert_eq!(paged(&store, limit, &Query::default(), || {}), expected, "{limit}");
     }
     let answer = ask(&store, &Query { person: Some("person1".into()), ..Query::default() }).unwrap();
-    assert_eq!(answer.found.iter().map(|found| found.record.id.as_str()).collect::<Vec<_>>(), ["r17", "r13", "r9", "r5", "r1"]);
+    assert_eq!(
+        answer.found.iter().map(|found| found.record.id.as_str()).collect::<Vec<_>>(),
+        ["r17", "r13", "r9", "r5", "r1"]
+    );
     assert_eq!(answer.next, None, "there are no more");
     for n in 0..18 {
         let id = record(n).id;
@@ -174,7 +180,10 @@ fn a_query_finds_the_records_of_all_logs_by_time() {
         // Whichever of the two servers is asked.
         for own in [ONE, TWO] {
             let own = signer(own);
-            let proof = store.search_blocking("proof", |tx| Ok(records::proof(tx, &id, own.verifier()).unwrap())).unwrap().unwrap();
+            let proof = store
+                .search_blocking("proof", |tx| Ok(records::proof(tx, &id, own.verifier()).unwrap()))
+                .unwrap()
+                .unwrap();
             assert_eq!(proof.verify(signer(origin_of(n)).verifier()).unwrap(), record(n));
         }
     }
@@ -191,7 +200,8 @@ fn in_each_log_the_order_is_that_of_the_log_whatever_the_times_say() {
         }
         writer.end();
     }
-    let expected = [(ONE, 2), (TWO, 1), (TWO, 0), (ONE, 1), (ONE, 0)].map(|(origin, index)| (origin.to_owned(), index));
+    let expected =
+        [(ONE, 2), (TWO, 1), (TWO, 0), (ONE, 1), (ONE, 0)].map(|(origin, index)| (origin.to_owned(), index));
     for limit in 1..7 {
         assert_eq!(paged(&store, limit, &Query::default(), || {}), expected, "{limit}");
     }
@@ -228,8 +238,14 @@ fn a_place_that_is_none_in_these_logs_is_refused() {
     let at = |before: &str| ask(&store, &Query { before: Some(before.parse().unwrap()), ..Query::default() });
     assert_eq!(at("3"), None, "the index of which log?");
     assert_eq!(at("1:3,7:3"), None, "there is no log 7");
-    let places =
-        |before: &str| at(before).unwrap().found.into_iter().map(|found| (found.origin.to_string(), found.index)).collect::<Vec<_>>();
+    let places = |before: &str| {
+        at(before)
+            .unwrap()
+            .found
+            .into_iter()
+            .map(|found| (found.origin.to_string(), found.index))
+            .collect::<Vec<_>>()
+    };
     assert_eq!(places("1:1,2:0"), [(ONE.to_owned(), 0)]);
     assert_eq!(places("2:1"), [(TWO.to_owned(), 0)]);
 }
@@ -287,17 +303,30 @@ fn what_was_done_to_the_second_log_is_found_and_named() {
     let (origin, found) = tampered_log(leaf);
     assert!(origin == TWO && matches!(found, Tampered::Changed { index: 3 }), "{origin} {found}");
     let (origin, found) = tampered_log("DELETE FROM records WHERE log = 2 AND idx > 5");
-    assert!(origin == TWO && matches!(found, Tampered::Truncated { signed: 9, found: 6 }), "{origin} {found}");
+    assert!(
+        origin == TWO && matches!(found, Tampered::Truncated { signed: 9, found: 6 }),
+        "{origin} {found}"
+    );
     let (origin, found) = tampered_log("UPDATE logs SET note = NULL WHERE log = 2");
     assert!(origin == TWO && matches!(found, Tampered::NoCheckpoint { size: 9 }), "{origin} {found}");
-    let (origin, found) = tampered_log("UPDATE logs SET note = (SELECT note FROM logs WHERE log = 1) WHERE log = 2");
+    let (origin, found) =
+        tampered_log("UPDATE logs SET note = (SELECT note FROM logs WHERE log = 1) WHERE log = 2");
     assert!(origin == TWO && matches!(found, Tampered::Checkpoint(_)), "{origin} {found}");
-    for removed in ["DELETE FROM logs WHERE log = 2", "DELETE FROM logs WHERE log = 2; DELETE FROM records WHERE log = 2"] {
+    for removed in [
+        "DELETE FROM logs WHERE log = 2",
+        "DELETE FROM logs WHERE log = 2; DELETE FROM records WHERE log = 2",
+    ] {
         let (origin, found) = tampered_log(removed);
-        assert!(origin == TWO && matches!(found, Tampered::NoCheckpoint { size: 0 }), "its key is still there: {origin} {found}");
+        assert!(
+            origin == TWO && matches!(found, Tampered::NoCheckpoint { size: 0 }),
+            "its key is still there: {origin} {found}"
+        );
     }
     let error = tampered("DELETE FROM keys WHERE kid = 'log.example/2'");
-    assert!(matches!(&error, LogError::NoKey { origin } if origin == TWO) && error.to_string().contains(TWO), "{error}");
+    assert!(
+        matches!(&error, LogError::NoKey { origin } if origin == TWO) && error.to_string().contains(TWO),
+        "{error}"
+    );
     let error = tampered("DELETE FROM keys WHERE kid = 'log.example/2'; DELETE FROM logs WHERE log = 2");
     assert!(matches!(error, LogError::NotListed { log: 2 }), "{error}");
     let error = tampered("UPDATE logs SET origin = 'log.example/x' WHERE log = 2");
@@ -308,13 +337,21 @@ fn what_was_done_to_the_second_log_is_found_and_named() {
 fn a_record_in_the_log_of_another_is_found() {
     let moved = tampered_log("UPDATE records SET log = 2, idx = 9 WHERE log = 1 AND idx = 8");
     assert!(moved.0 == ONE && matches!(moved.1, Tampered::Truncated { signed: 9, found: 8 }), "{moved:?}");
-    let copied = tampered_log("INSERT INTO records SELECT 2, 9, hashes, leaf FROM records WHERE log = 1 AND idx = 8");
-    assert!(copied.0 == TWO && matches!(copied.1, Tampered::Tree { index: 9 } | Tampered::Unsigned { index: 9, signed: 9 }), "{copied:?}");
+    let copied =
+        tampered_log("INSERT INTO records SELECT 2, 9, hashes, leaf FROM records WHERE log = 1 AND idx = 8");
+    assert!(
+        copied.0 == TWO
+            && matches!(copied.1, Tampered::Tree { index: 9 } | Tampered::Unsigned { index: 9, signed: 9 }),
+        "{copied:?}"
+    );
     let swapped = "UPDATE records SET log = 3 WHERE log = 1 AND idx = 4;
         UPDATE records SET log = 1 WHERE log = 2 AND idx = 4;
         UPDATE records SET log = 2 WHERE log = 3";
     let swapped = tampered_log(swapped);
-    assert!(swapped.0 == ONE && matches!(swapped.1, Tampered::Tree { index: 5 }), "the first that has a hash over it: {swapped:?}");
+    assert!(
+        swapped.0 == ONE && matches!(swapped.1, Tampered::Tree { index: 5 }),
+        "the first that has a hash over it: {swapped:?}"
+    );
     let logs_swapped = "UPDATE records SET log = 3 WHERE log = 1; UPDATE records SET log = 1 WHERE log = 2;
         UPDATE records SET log = 2 WHERE log = 3";
     let (_, found) = tampered_log(logs_swapped);
@@ -343,7 +380,9 @@ fn each_log_is_held_against_the_earlier_checkpoints_of_its_origin() {
     let store = open(dir.path());
     assert_eq!(sizes(&store, ONE).unwrap(), [(ONE.to_owned(), 9), (TWO.to_owned(), 0)]);
     match verify(&store) {
-        Err(LogError::TamperedLog { origin, source: Tampered::History { size: 9 } }) => assert_eq!(origin, TWO),
+        Err(LogError::TamperedLog { origin, source: Tampered::History { size: 9 } }) => {
+            assert_eq!(origin, TWO)
+        }
         other => panic!("{other:?}"),
     }
     drop(store);
@@ -356,9 +395,10 @@ fn each_log_is_held_against_the_earlier_checkpoints_of_its_origin() {
 
 #[test]
 fn no_log_is_added_beside_one_whose_key_is_lost() {
-    for lost in
-        ["DELETE FROM keys WHERE kid = 'log.example/2'", "DELETE FROM keys WHERE kid = 'log.example/2'; DELETE FROM logs WHERE log = 2"]
-    {
+    for lost in [
+        "DELETE FROM keys WHERE kid = 'log.example/2'",
+        "DELETE FROM keys WHERE kid = 'log.example/2'; DELETE FROM logs WHERE log = 2",
+    ] {
         let dir = two_logs();
         edit(dir.path(), lost);
         let store = open(dir.path());
@@ -380,7 +420,21 @@ fn a_sequencer_writes_to_no_log_but_its_own() {
 
 #[test]
 fn an_origin_may_have_any_characters_that_a_key_may_have() {
-    let names = ["'", "\"", "a');DROP/**/TABLE/**/logs;--", "%_*?", "\\n", "Ä", "ä", "a\u{308}", "日本/audit", "🙂", "a:b,c", "A", "a"];
+    let names = [
+        "'",
+        "\"",
+        "a');DROP/**/TABLE/**/logs;--",
+        "%_*?",
+        "\\n",
+        "Ä",
+        "ä",
+        "a\u{308}",
+        "日本/audit",
+        "🙂",
+        "a:b,c",
+        "A",
+        "a",
+    ];
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     for (n, origin) in (0..).zip(names) {
@@ -390,7 +444,8 @@ fn an_origin_may_have_any_characters_that_a_key_may_have() {
         });
         writer.end();
     }
-    let expected: BTreeMap<String, u64> = (1..).zip(names).map(|(size, origin)| (origin.to_owned(), size)).collect();
+    let expected: BTreeMap<String, u64> =
+        (1..).zip(names).map(|(size, origin)| (origin.to_owned(), size)).collect();
     assert_eq!(expected.len(), names.len());
     for origin in names {
         let verified = sizes(&store, origin).unwrap();
@@ -404,7 +459,8 @@ fn an_origin_may_have_any_characters_that_a_key_may_have() {
     assert_eq!(paged(&store, 4, &Query::default(), || {}).len() as u64, expected.values().sum::<u64>());
 }
 
-/// What version 3 of the schema had of the first log, from the tables of this version in the schema or file `now`.
+/// What version 3 of the schema had of the first log, from the tables of this version in the schema or file
+/// `now`.
 const OF_VERSION_3: &str = "INSERT INTO meta SELECT * FROM now.meta;
      INSERT INTO keys SELECT * FROM now.keys;
      INSERT INTO records SELECT idx, hashes, leaf FROM now.records WHERE log = 1;
@@ -435,7 +491,8 @@ fn as_of_version_3(dir: &Path) {
     }
     conn.execute("ATTACH ? AS now", [now.to_str().unwrap()]).unwrap();
     conn.execute_batch(OF_VERSION_3).unwrap();
-    conn.execute_batch(&format!("PRAGMA application_id = {}; PRAGMA user_version = 3;", 0x4d64_7431)).unwrap();
+    conn.execute_batch(&format!("PRAGMA application_id = {}; PRAGMA user_version = 3;", 0x4d64_7431))
+        .unwrap();
     drop(conn);
     for file in ["mandate.db-wal", "mandate.db-shm"] {
         let _ = std::fs::remove_file(dir.join(file));
@@ -494,7 +551,10 @@ fn a_database_from_before_there_were_several_logs_is_verified_opened_and_continu
 fn a_database_from_before_whose_log_was_changed_is_refused_as_it_was_before() {
     let refused = |sql: &str, size: u64| {
         let dir = old(size, sql);
-        assert!(inspect(dir.path()).is_none_or(|inspection| inspection.verify_logs(|_, _| {}).is_err()), "{sql}");
+        assert!(
+            inspect(dir.path()).is_none_or(|inspection| inspection.verify_logs(|_, _| {}).is_err()),
+            "{sql}"
+        );
         let store = open(dir.path());
         // With the key that there is, or with a new one if it is lost.
         let key = add(&store, ONE);
@@ -507,10 +567,16 @@ fn a_database_from_before_whose_log_was_changed_is_refused_as_it_was_before() {
     };
     assert!(matches!(refused("DELETE FROM checkpoint", 9), Tampered::NoCheckpoint { size: 9 }));
     assert!(matches!(refused("DELETE FROM checkpoint", 0), Tampered::NoCheckpoint { size: 0 }));
-    assert!(matches!(refused("DELETE FROM checkpoint; DELETE FROM keys", 9), Tampered::NoCheckpoint { size: 0 }));
+    assert!(matches!(
+        refused("DELETE FROM checkpoint; DELETE FROM keys", 9),
+        Tampered::NoCheckpoint { size: 0 }
+    ));
     let junk = format!("UPDATE checkpoint SET note = {}", database::literal(b"junk"));
     assert!(matches!(refused(&junk, 9), Tampered::NoCheckpoint { size: 0 }));
-    assert!(matches!(refused("DELETE FROM records WHERE idx > 5", 9), Tampered::Truncated { signed: 9, found: 6 }));
+    assert!(matches!(
+        refused("DELETE FROM records WHERE idx > 5", 9),
+        Tampered::Truncated { signed: 9, found: 6 }
+    ));
     if database::is_postgres() {
         return;
     }
@@ -523,7 +589,10 @@ fn a_database_from_before_whose_log_was_changed_is_refused_as_it_was_before() {
     let dir = old(9, "DELETE FROM keys");
     let store = open(dir.path());
     let key = add(&store, TWO);
-    assert!(matches!(Log::start(store.audit_backend(TWO).unwrap(), key), Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
+    assert!(matches!(
+        Log::start(store.audit_backend(TWO).unwrap(), key),
+        Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))
+    ));
 }
 
 #[test]

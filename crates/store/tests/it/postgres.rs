@@ -1,4 +1,5 @@
-//! What can happen to a server of `PostgreSQL`, to the way there and beside us. Each test has a server of its own.
+//! What can happen to a server of `PostgreSQL`, to the way there and beside us. Each test has a server of its
+//! own.
 
 use std::error::Error;
 use std::path::Path;
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use mandate_audit::{Backend, Leaf, StagedBy};
 use mandate_core::registry::{AgentState, Halt, Kind};
-use mandate_store::{AppendError, Effect, EffectRefusal, PostgresAddress, Store, StoreError, WriteTrouble, meta};
+use mandate_store::{
+    AppendError, Effect, EffectRefusal, PostgresAddress, Store, StoreError, WriteTrouble, meta,
+};
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::line::Line;
 use mandate_testkit::postgres::Cluster;
@@ -60,7 +63,9 @@ impl World {
         loop {
             match self.append(n) {
                 Ok(index) => return index,
-                Err(AppendError::Unavailable(_)) if begun.elapsed() < Duration::from_secs(30) => thread::sleep(Duration::from_millis(50)),
+                Err(AppendError::Unavailable(_)) if begun.elapsed() < Duration::from_secs(30) => {
+                    thread::sleep(Duration::from_millis(50))
+                }
                 Err(other) => panic!("{other}"),
             }
         }
@@ -90,7 +95,10 @@ fn a_server_that_was_killed_refuses_clearly_and_nothing_is_lost_when_it_is_back(
     let why = unavailable(world.append(1));
     assert!(why.contains("cannot be reached"), "{why}");
     assert_eq!(world.store.write_trouble(), Some(WriteTrouble::Unreachable));
-    assert!(matches!(world.store.read_blocking("read", |tx| meta::get(tx, "x")), Err(StoreError::Unreachable(_))));
+    assert!(matches!(
+        world.store.read_blocking("read", |tx| meta::get(tx, "x")),
+        Err(StoreError::Unreachable(_))
+    ));
     world.cluster.restart();
     assert_eq!(world.append_at_last(2), 1);
     assert_eq!(world.store.write_trouble(), None);
@@ -180,7 +188,11 @@ fn a_server_without_free_connections_refuses_reads_and_the_log_goes_on() {
         .collect();
     let answers: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
     let refused = answers.iter().filter_map(|answer| answer.as_ref().err()).map(|error| format!("{error:?}"));
-    assert!(refused.clone().count() > 0 && refused.clone().all(|error| error.contains("Unreachable")), "{:?}", refused.collect::<Vec<_>>());
+    assert!(
+        refused.clone().count() > 0 && refused.clone().all(|error| error.contains("Unreachable")),
+        "{:?}",
+        refused.collect::<Vec<_>>()
+    );
     assert_eq!(world.append(0), Ok(0), "the log has a connection of its own");
     for mut sleeper in sleepers {
         sleeper.kill().unwrap();
@@ -269,7 +281,11 @@ fn a_transaction_that_conflicts_with_another_runs_again() {
         meta::put(tx, "count", "8")?;
         Ok(before)
     });
-    assert_eq!((read.unwrap().as_deref(), runs.into_inner()), (Some("7"), 2), "it saw what the other one wrote");
+    assert_eq!(
+        (read.unwrap().as_deref(), runs.into_inner()),
+        (Some("7"), 2),
+        "it saw what the other one wrote"
+    );
     assert_eq!(world.store.read_blocking("read", |tx| meta::get(tx, "count")).unwrap().as_deref(), Some("8"));
 }
 
@@ -285,7 +301,8 @@ fn a_transaction_that_conflicts_for_ever_ends_with_an_error() {
     assert!(matches!(refused, Err(StoreError::Conflict(_))), "{refused:?}");
 }
 
-/// Lets another transaction run after the first entry of the second batch. The first batch begins when it may.
+/// Lets another transaction run after the first entry of the second batch. The first batch begins when it
+/// may.
 struct Overtaken<B> {
     inner: B,
     begins: mpsc::Sender<()>,
@@ -340,18 +357,31 @@ impl<B: Backend> Backend for Overtaken<B> {
 fn a_batch_that_another_transaction_overtakes_is_written_again() {
     let Some(World { cluster, database, store, log, dir: _dir }) = World::new(&[]) else { return };
     drop(log);
-    let uses = |n: u64| format!("INSERT INTO grant_uses VALUES ('g', {n}) ON CONFLICT (grant_id) DO UPDATE SET uses = {n}");
+    let uses = |n: u64| {
+        format!("INSERT INTO grant_uses VALUES ('g', {n}) ON CONFLICT (grant_id) DO UPDATE SET uses = {n}")
+    };
     cluster.sql(&database, &uses(1));
     let cluster = Arc::new(cluster);
     let other = {
         let (cluster, uses) = (Arc::clone(&cluster), uses(2));
         move || drop(cluster.sql(&database, &uses))
     };
-    let halts = Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt: Halt::Agent(AgentState::Suspended) };
+    let halts = Effect::HaltEntry {
+        kind: Kind::Agent,
+        key: "a".to_owned(),
+        halt: Halt::Agent(AgentState::Suspended),
+    };
     let grant = mandate_core::MeterId::GrantUses("g".parse().unwrap());
-    let reserve = Effect::Reserve(vec![mandate_core::Reservation { meter: grant.clone(), amount: 1, limit: 10 }]);
+    let reserve =
+        Effect::Reserve(vec![mandate_core::Reservation { meter: grant.clone(), amount: 1, limit: 10 }]);
     let ((begins, has_begun), (let_begin, may_begin)) = (mpsc::channel(), mpsc::channel());
-    let backend = Overtaken { inner: store.audit_backend(ORIGIN).unwrap(), begins, may_begin, staged: 0, other: Some(Box::new(other)) };
+    let backend = Overtaken {
+        inner: store.audit_backend(ORIGIN).unwrap(),
+        begins,
+        may_begin,
+        staged: 0,
+        other: Some(Box::new(other)),
+    };
     let (log, _thread) = start(backend).unwrap();
     thread::scope(|scope| {
         let append = |n: u64, effects: Vec<Effect>| {
@@ -385,7 +415,10 @@ fn one_server_at_a_time_uses_a_database() {
     assert_eq!(world.append(0), Ok(0));
     let other = tempfile::tempdir().unwrap();
     let refused = connect(other.path(), &world.cluster.url(&world.database)).unwrap_err();
-    assert!(matches!(&refused, StoreError::Busy(why) if why.to_string().contains("another server uses this database")), "{refused:?}");
+    assert!(
+        matches!(&refused, StoreError::Busy(why) if why.to_string().contains("another server uses this database")),
+        "{refused:?}"
+    );
     // The lock's connection is cut, and another takes the lock before us.
     let taken = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'; \
                  SELECT pg_advisory_lock(1298428977); SELECT pg_sleep(4)";
@@ -405,14 +438,21 @@ fn a_database_without_its_sealing_key_and_a_key_without_its_database_are_refused
     let address = cluster.url(&database);
     drop((store, log));
     let elsewhere = tempfile::tempdir().unwrap();
-    assert!(matches!(connect(elsewhere.path(), &address), Err(StoreError::SealKey { why, .. }) if why.contains("missing")));
+    assert!(
+        matches!(connect(elsewhere.path(), &address), Err(StoreError::SealKey { why, .. }) if why.contains("missing"))
+    );
     let empty = cluster.url(&cluster.create_database());
     let refused = connect(dir.path(), &empty).unwrap_err().to_string();
     assert!(refused.contains("seal.key") && refused.contains("is empty: restore"), "{refused}");
     let other = tempfile::tempdir().unwrap();
     let another = cluster.url(&cluster.create_database());
-    drop(Store::connect_blocking(other.path(), &another.parse().unwrap(), Arc::new(SeededEntropy::new(8))).unwrap());
-    assert!(matches!(connect(other.path(), &address), Err(StoreError::SealKey { why, .. }) if why.contains("not the sealing key")));
+    drop(
+        Store::connect_blocking(other.path(), &another.parse().unwrap(), Arc::new(SeededEntropy::new(8)))
+            .unwrap(),
+    );
+    assert!(
+        matches!(connect(other.path(), &address), Err(StoreError::SealKey { why, .. }) if why.contains("not the sealing key"))
+    );
     connect(dir.path(), &address).unwrap();
 }
 
@@ -438,7 +478,11 @@ fn an_older_schema_is_brought_up_to_date_and_others_tables_are_refused() {
     cluster.sql(&old, first);
     cluster.sql(&old, "INSERT INTO mandate_schema VALUES (1, 1)");
     std::fs::write(dir.path().join("seal.key.new"), [7; 32]).unwrap();
-    std::fs::set_permissions(dir.path().join("seal.key.new"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    std::fs::set_permissions(
+        dir.path().join("seal.key.new"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .unwrap();
     let store = connect(dir.path(), &cluster.url(&old)).unwrap();
     store.read_blocking("version", mandate_store::registry::version).unwrap();
     assert!(cluster.sql(&old, "SELECT version FROM mandate_schema").parse::<u32>().unwrap() >= 3);
@@ -446,7 +490,11 @@ fn an_older_schema_is_brought_up_to_date_and_others_tables_are_refused() {
     cluster.sql(&foreign, "CREATE TABLE customers (name TEXT)");
     let dir = tempfile::tempdir().unwrap();
     assert!(matches!(connect(dir.path(), &cluster.url(&foreign)), Err(StoreError::Foreign)));
-    assert_eq!(cluster.sql(&foreign, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "1", "and nothing is put there");
+    assert_eq!(
+        cluster.sql(&foreign, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"),
+        "1",
+        "and nothing is put there"
+    );
 }
 
 #[test]
@@ -472,7 +520,11 @@ fn a_database_that_does_not_fit_or_may_not_be_used_says_what_to_do() {
 #[test]
 fn text_that_the_server_cannot_hold_is_the_fault_of_its_own_entry() {
     let Some(world) = World::new(&[]) else { return };
-    let halts = Effect::HaltEntry { kind: Kind::Agent, key: "a\0b".to_owned(), halt: Halt::Agent(AgentState::Suspended) };
+    let halts = Effect::HaltEntry {
+        kind: Kind::Agent,
+        key: "a\0b".to_owned(),
+        halt: Halt::Agent(AgentState::Suspended),
+    };
     let answer = world.log.append_blocking(record(1), vec![halts]).unwrap_err();
     assert_eq!(answer, AppendError::EffectRefused(EffectRefusal::Internal));
     assert_eq!(world.append(2), Ok(0));

@@ -15,13 +15,20 @@ fn identifiers_compare_bytewise() {
         let sub = Some(Person { iss: "https://a.example".parse().unwrap(), sub: (*name).to_owned() });
         let record = Record {
             about: KnownTerms { sub, ..KnownTerms::default() }.into(),
-            ..Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(1), Kind::Authorize, Outcome::Permitted, "ok")
+            ..Record::new(
+                format!("r{n}").parse().unwrap(),
+                Timestamp::from_secs(1),
+                Kind::Authorize,
+                Outcome::Permitted,
+                "ok",
+            )
         };
         world.log.append_blocking(record, Vec::new()).unwrap();
     }
     for name in NAMES {
         let query = Query { person: Some(name.to_owned()), ..Query::default() };
-        let found = world.store.search_blocking("query", |tx| records::query(tx, &query)).unwrap().unwrap().found;
+        let found =
+            world.store.search_blocking("query", |tx| records::query(tx, &query)).unwrap().unwrap().found;
         assert_eq!(found.len(), 1, "{name:?}");
         assert_eq!(found[0].record.said().sub.unwrap().sub, name);
     }

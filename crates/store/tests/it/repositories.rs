@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use mandate_core::registry::{AgentState, AssertionAudience, Client, ClientAuthentication, Entry, Kind, Policy};
+use mandate_core::registry::{
+    AgentState, AssertionAudience, Client, ClientAuthentication, Entry, Kind, Policy,
+};
 use mandate_core::{Cut, CutTarget, MeterId, NodeState, Reservation, Secret, Timestamp};
 use mandate_store::codes::Redemption;
 use mandate_store::keys::{KeyState, StoredKey};
 use mandate_store::nodes::Node;
-use mandate_store::{EffectRefusal, Store, StoreError, codes, cuts, keys, meta, meters, nodes, registry, replay, secrets};
+use mandate_store::{
+    EffectRefusal, Store, StoreError, codes, cuts, keys, meta, meters, nodes, registry, replay, secrets,
+};
 use mandate_testkit::database;
 use tempfile::TempDir;
 
@@ -34,7 +38,8 @@ fn policy(name: &str, source: &str) -> Entry {
 }
 
 fn client(id: &str) -> Entry {
-    let authentication = ClientAuthentication::PrivateKeyJwt { jwks: "{}".into(), audience: AssertionAudience::TokenEndpoint };
+    let authentication =
+        ClientAuthentication::PrivateKeyJwt { jwks: "{}".into(), audience: AssertionAudience::TokenEndpoint };
     let scopes = Some("read:cases".parse().unwrap());
     let redirect_uris = vec!["http://127.0.0.1/cb".into()];
     Entry::Client(Client { id: id.parse().unwrap(), redirect_uris, authentication, agents: vec![], scopes })
@@ -125,7 +130,8 @@ fn secrets_are_sealed_and_leave_with_their_owner() {
         let phc = Secret::new(phc);
         store
             .transact_blocking("set", |tx| {
-                secrets::set_password(tx, &person, &phc).and_then(|()| secrets::set_client_secret(tx, &id, &phc))
+                secrets::set_password(tx, &person, &phc)
+                    .and_then(|()| secrets::set_client_secret(tx, &id, &phc))
             })
             .unwrap();
     };
@@ -154,7 +160,10 @@ fn a_sealed_value_moved_to_another_row_does_not_open() {
     }
     let sql = "UPDATE secrets SET sealed = (SELECT sealed FROM secrets WHERE name = 'mallory') WHERE name = 'riley'";
     database::edit(dir.path(), sql, sql);
-    assert!(matches!(store.read_blocking("get", |tx| secrets::password(tx, &riley)), Err(StoreError::Corrupt(_))));
+    assert!(matches!(
+        store.read_blocking("get", |tx| secrets::password(tx, &riley)),
+        Err(StoreError::Corrupt(_))
+    ));
     assert!(store.read_blocking("get", |tx| secrets::password(tx, &mallory)).unwrap().is_some());
 }
 
@@ -175,8 +184,13 @@ fn keys_are_sealed_listed_by_purpose_and_moved_through_their_life() {
     let (dir, store) = store();
     let all = [key("access", "k2", 20), key("access", "k1", 10), key("svid", "k1", 5)];
     store.transact_blocking("put", |tx| all.iter().try_for_each(|k| keys::put(tx, k))).unwrap();
-    store.transact_blocking("retire", |tx| keys::set_state(tx, "access", "k1", KeyState::Retired, Some(at(99)))).unwrap();
-    let unknown = store.transact_blocking("retire", |tx| keys::set_state(tx, "access", "k9", KeyState::Active, None));
+    store
+        .transact_blocking("retire", |tx| {
+            keys::set_state(tx, "access", "k1", KeyState::Retired, Some(at(99)))
+        })
+        .unwrap();
+    let unknown =
+        store.transact_blocking("retire", |tx| keys::set_state(tx, "access", "k9", KeyState::Active, None));
     assert!(matches!(unknown, Err(StoreError::Corrupt(why)) if why.contains("k9")));
     drop(store);
     let store = open(dir.path());
@@ -191,13 +205,20 @@ fn keys_are_sealed_listed_by_purpose_and_moved_through_their_life() {
     // A private half under another purpose would let one key sign what another must.
     let sql = "UPDATE keys SET purpose = 'access' WHERE purpose = 'svid'";
     database::edit(dir.path(), sql, sql);
-    assert!(matches!(open(dir.path()).read_blocking("list", |tx| keys::list(tx, "access")), Err(StoreError::Corrupt(_))));
+    assert!(matches!(
+        open(dir.path()).read_blocking("list", |tx| keys::list(tx, "access")),
+        Err(StoreError::Corrupt(_))
+    ));
 }
 
 #[test]
 fn cuts_are_kept_in_their_order_until_they_are_forgotten() {
     let (dir, store) = store();
-    let cut = |id: &str, forget: u64| Cut { target: CutTarget::Token(id.parse().unwrap()), at: NOW, forget: at(forget) };
+    let cut = |id: &str, forget: u64| Cut {
+        target: CutTarget::Token(id.parse().unwrap()),
+        at: NOW,
+        forget: at(forget),
+    };
     let insert = |store: &Store, c: &Cut| store.transact_blocking("cut", |tx| cuts::insert(tx, c)).unwrap();
     let load = |store: &Store| store.read_blocking("load", cuts::load).unwrap();
     for cut in [cut("t2", 3000), cut("t1", 2000)] {
@@ -217,9 +238,13 @@ fn cuts_are_kept_in_their_order_until_they_are_forgotten() {
 fn a_code_is_used_once_in_time_and_its_second_use_names_the_token_of_the_first() {
     let (_dir, store) = store();
     let hash = [1; 32];
-    store.transact_blocking("insert", |tx| codes::insert(tx, &hash, b"who and what", at(1060), at(2000))).unwrap();
+    store
+        .transact_blocking("insert", |tx| codes::insert(tx, &hash, b"who and what", at(1060), at(2000)))
+        .unwrap();
     let (first, second) = ("t1".parse().unwrap(), "t2".parse().unwrap());
-    let consume = |hash, token, now| store.transact_blocking("consume", |tx| codes::consume(tx, hash, token, at(now))).unwrap();
+    let consume = |hash, token, now| {
+        store.transact_blocking("consume", |tx| codes::consume(tx, hash, token, at(now))).unwrap()
+    };
     assert_eq!(consume(&[2; 32], &first, 1000), Redemption::Unknown);
     assert_eq!(consume(&hash, &first, 1060), Redemption::Expired);
     let payload = Secret::new("who and what");
@@ -235,13 +260,19 @@ fn a_code_is_used_once_in_time_and_its_second_use_names_the_token_of_the_first()
 #[test]
 fn an_assertion_is_remembered_per_client_until_it_expires() {
     let (_dir, store) = store();
-    let remember = |client, jti, exp, now| store.transact_blocking("see", |tx| replay::remember(tx, client, jti, at(exp), at(now)));
+    let remember = |client, jti, exp, now| {
+        store.transact_blocking("see", |tx| replay::remember(tx, client, jti, at(exp), at(now)))
+    };
     assert!(remember("app", "j1", 1060, 1000).unwrap());
     assert!(!remember("app", "j1", 1060, 1000).unwrap());
     assert!(!remember("app", "j1", 9999, 1060).unwrap());
     assert!(remember("App", "j1", 1060, 1000).unwrap());
     assert!(remember("app", "J1", 1060, 1000).unwrap());
-    assert_eq!(store.transact_blocking("forget", |tx| replay::forget(tx, at(1060))).unwrap(), 0, "at its expiry it is still known");
+    assert_eq!(
+        store.transact_blocking("forget", |tx| replay::forget(tx, at(1060))).unwrap(),
+        0,
+        "at its expiry it is still known"
+    );
     assert_eq!(store.transact_blocking("forget", |tx| replay::forget(tx, at(1061))).unwrap(), 3);
 }
 
@@ -251,7 +282,9 @@ fn a_join_token_joins_one_node_in_time() {
     let (one, two) = ([1; 32], [2; 32]);
     store.transact_blocking("insert", |tx| nodes::insert_join_token(tx, &one, "uid 0", at(1060))).unwrap();
     store.transact_blocking("insert", |tx| nodes::insert_join_token(tx, &two, "uid 0", at(1060))).unwrap();
-    let consume = |hash, node, now| store.transact_blocking("join", |tx| nodes::consume_join_token(tx, hash, node, at(now)));
+    let consume = |hash, node, now| {
+        store.transact_blocking("join", |tx| nodes::consume_join_token(tx, hash, node, at(now)))
+    };
     refused(consume(&[3; 32], "n1", 1000), EffectRefusal::JoinTokenUnknown);
     assert_eq!(consume(&one, "n1", 1058).unwrap(), nodes::TokenUse::First);
     refused(consume(&one, "n2", 1058), EffectRefusal::JoinTokenUsed);
@@ -277,16 +310,25 @@ fn nodes_come_back_as_they_were_put() {
     };
     store
         .transact_blocking("put", |tx| {
-            nodes::put(tx, &node("b", NodeState::Joined)).and_then(|()| nodes::put(tx, &node("a", NodeState::Joined)))
+            nodes::put(tx, &node("b", NodeState::Joined))
+                .and_then(|()| nodes::put(tx, &node("a", NodeState::Joined)))
         })
         .unwrap();
     store.transact_blocking("ban", |tx| nodes::put(tx, &node("b", NodeState::Banned))).unwrap();
-    assert_eq!(store.read_blocking("list", nodes::list).unwrap(), [node("a", NodeState::Joined), node("b", NodeState::Banned)]);
-    let page = |after: &'static str, most| store.read_blocking("page", move |tx| nodes::page(tx, after, most)).unwrap();
+    assert_eq!(
+        store.read_blocking("list", nodes::list).unwrap(),
+        [node("a", NodeState::Joined), node("b", NodeState::Banned)]
+    );
+    let page = |after: &'static str, most| {
+        store.read_blocking("page", move |tx| nodes::page(tx, after, most)).unwrap()
+    };
     assert_eq!(page("", 1), [node("a", NodeState::Joined)]);
     assert_eq!(page("a", 9), [node("b", NodeState::Banned)]);
     assert_eq!(page("b", 9), []);
-    assert_eq!(store.read_blocking("get", |tx| nodes::get(tx, "b")).unwrap(), Some(node("b", NodeState::Banned)));
+    assert_eq!(
+        store.read_blocking("get", |tx| nodes::get(tx, "b")).unwrap(),
+        Some(node("b", NodeState::Banned))
+    );
     assert_eq!(store.read_blocking("get", |tx| nodes::get(tx, "c")).unwrap(), None);
 }
 
@@ -295,9 +337,13 @@ fn named_values_come_back() {
     let (_dir, store) = store();
     store
         .transact_blocking("put", |tx| {
-            meta::put(tx, "issuer", "https://a.example").and_then(|()| meta::put(tx, "issuer", "https://b.example"))
+            meta::put(tx, "issuer", "https://a.example")
+                .and_then(|()| meta::put(tx, "issuer", "https://b.example"))
         })
         .unwrap();
-    assert_eq!(store.read_blocking("get", |tx| meta::get(tx, "issuer")).unwrap().as_deref(), Some("https://b.example"));
+    assert_eq!(
+        store.read_blocking("get", |tx| meta::get(tx, "issuer")).unwrap().as_deref(),
+        Some("https://b.example")
+    );
     assert_eq!(store.read_blocking("get", |tx| meta::get(tx, "Issuer")).unwrap(), None);
 }

@@ -19,8 +19,11 @@ fn store() -> (tempfile::TempDir, Store) {
 }
 
 /// A closure that writes, says that it runs, and waits until it may end.
-fn slow_write() -> (impl FnMut(&mandate_store::Tx<'_>) -> Result<(), StoreError> + Send + 'static, oneshot::Receiver<()>, mpsc::Sender<()>)
-{
+fn slow_write() -> (
+    impl FnMut(&mandate_store::Tx<'_>) -> Result<(), StoreError> + Send + 'static,
+    oneshot::Receiver<()>,
+    mpsc::Sender<()>,
+) {
     let (runs, running) = oneshot::channel();
     let (go, may_go) = mpsc::channel::<()>();
     let mut runs = Some(runs);
@@ -45,7 +48,11 @@ async fn a_transaction_that_waits_keeps_no_async_thread() {
     });
     // On the only thread of this runtime.
     running.await.unwrap();
-    assert_eq!(store.read("read", |tx| meta::get(tx, "x")).await.unwrap(), None, "a reader sees what is durable");
+    assert_eq!(
+        store.read("read", |tx| meta::get(tx, "x")).await.unwrap(),
+        None,
+        "a reader sees what is durable"
+    );
     go.send(()).unwrap();
     writing.await.unwrap().unwrap();
     assert_eq!(store.read("read", |tx| meta::get(tx, "x")).await.unwrap().as_deref(), Some("written"));

@@ -46,7 +46,10 @@ fn an_updated_row_is_named() {
 
 #[test]
 fn a_deleted_row_is_named() {
-    assert!(matches!(tampered("DELETE FROM records WHERE idx = 3"), Tampered::Missing { index: 3, found: 4 }));
+    assert!(matches!(
+        tampered("DELETE FROM records WHERE idx = 3"),
+        Tampered::Missing { index: 3, found: 4 }
+    ));
     // The gap closed by moving the rest: the hashes above no longer fit.
     let closed = "DELETE FROM records WHERE idx = 3; UPDATE records SET idx = idx - 1 WHERE idx > 3;";
     assert!(matches!(tampered(closed), Tampered::Tree { index: 3 }));
@@ -54,8 +57,7 @@ fn a_deleted_row_is_named() {
 
 #[test]
 fn reordered_rows_are_named() {
-    let swap =
-        "UPDATE records SET idx = -1 WHERE idx = 3; UPDATE records SET idx = 3 WHERE idx = 4; UPDATE records SET idx = 4 WHERE idx = -1;";
+    let swap = "UPDATE records SET idx = -1 WHERE idx = 3; UPDATE records SET idx = 3 WHERE idx = 4; UPDATE records SET idx = 4 WHERE idx = -1;";
     assert!(matches!(tampered(swap), Tampered::Tree { index: 3 }));
 }
 
@@ -90,7 +92,10 @@ fn a_swapped_checkpoint_is_noticed_at_start_and_by_verification() {
         }
         let store = open(dir.path());
         assert!(matches!(verify(&store), Err(LogError::Tampered(_))), "{note:?}");
-        assert!(matches!(start(store.audit_backend(ORIGIN).unwrap()), Err(StartError::Tampered(_))), "{note:?}");
+        assert!(
+            matches!(start(store.audit_backend(ORIGIN).unwrap()), Err(StartError::Tampered(_))),
+            "{note:?}"
+        );
     }
 }
 
@@ -101,9 +106,15 @@ fn a_log_that_was_emptied_does_not_pass_for_a_new_one() {
         edit(dir.path(), "DELETE FROM records; DELETE FROM logs;");
         let store = open(dir.path());
         assert!(matches!(verify(&store), Err(LogError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
-        assert!(matches!(start(store.audit_backend(ORIGIN).unwrap()), Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
+        assert!(matches!(
+            start(store.audit_backend(ORIGIN).unwrap()),
+            Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))
+        ));
         let exported = records::export_blocking(&store, &verifier(), Vec::new(), |_, _| {});
-        assert!(matches!(exported, Err(LogError::Tampered(Tampered::NoCheckpoint { size: 0 }))), "and no bundle of it is made");
+        assert!(
+            matches!(exported, Err(LogError::Tampered(Tampered::NoCheckpoint { size: 0 }))),
+            "and no bundle of it is made"
+        );
     }
 }
 
@@ -113,7 +124,10 @@ fn what_a_lost_key_signed_is_not_signed_anew_by_its_successor() {
     edit(dir.path(), "UPDATE logs SET note = NULL");
     let store = open(dir.path());
     found(&store);
-    assert!(matches!(start(store.audit_backend(ORIGIN).unwrap()), Err(StartError::Tampered(Tampered::NoCheckpoint { size: 3 }))));
+    assert!(matches!(
+        start(store.audit_backend(ORIGIN).unwrap()),
+        Err(StartError::Tampered(Tampered::NoCheckpoint { size: 3 }))
+    ));
     drop(store);
     let emptied = log_of(3);
     edit(emptied.path(), "DELETE FROM records");
@@ -160,7 +174,9 @@ fn an_exported_bundle_verifies_without_the_store_and_names_what_was_changed() {
         world.append(n).unwrap();
     }
     let bundle = export(&world.store);
-    let summary = verify_bundle(bundle.as_slice(), Known { vkey: Some(verifier().vkey()), since: None }, |_, _| {}).unwrap();
+    let summary =
+        verify_bundle(bundle.as_slice(), Known { vkey: Some(verifier().vkey()), since: None }, |_, _| {})
+            .unwrap();
     assert_eq!(summary, world.verify().unwrap());
     let text = String::from_utf8(bundle).unwrap();
     let lines: Vec<&str> = text.lines().collect();

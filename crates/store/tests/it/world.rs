@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use mandate_audit::{Backend, CheckpointSigner, CheckpointVerifier, Kind, Outcome, Receipt, Record, StartError, Summary};
+use mandate_audit::{
+    Backend, CheckpointSigner, CheckpointVerifier, Kind, Outcome, Receipt, Record, StartError, Summary,
+};
 use mandate_core::{Actor, ActorChain, KnownTerms, Person, Timestamp};
 use mandate_store::records::LogError;
 use mandate_store::{AppendError, Effect, Log, Store, StoreError, records};
@@ -28,12 +30,11 @@ pub(crate) fn verifier() -> CheckpointVerifier {
 
 /// Opens a directory that no process uses any longer.
 ///
-/// Other tests start processes. Until such a child executes its own program, it holds everything that its parent has open,
-/// including a released lock.
+/// Other tests start processes. Until such a child executes its own program, it holds everything that its
+/// parent has open, including a released lock.
 pub(crate) fn try_open(dir: &Path) -> Result<Store, StoreError> {
     let opened = || database::open(dir, Arc::new(SeededEntropy::new(7))).map(Store::rehearsing);
-    let is_held =
-        |result: &Result<Store, StoreError>| matches!(result, Err(StoreError::Directory { why, .. }) if why.contains("another process"));
+    let is_held = |result: &Result<Store, StoreError>| matches!(result, Err(StoreError::Directory { why, .. }) if why.contains("another process"));
     let mut result = opened();
     for _ in 0..200 {
         if !is_held(&result) {
@@ -77,7 +78,8 @@ impl World {
 
     fn over(dir: TempDir) -> Self {
         let store = open(dir.path());
-        let (backend, faults) = FaultyBackend::new(RepeatingBackend::new(store.audit_backend(ORIGIN).unwrap()));
+        let (backend, faults) =
+            FaultyBackend::new(RepeatingBackend::new(store.audit_backend(ORIGIN).unwrap()));
         let (log, thread) = start(backend).unwrap();
         Self { store, log, faults, thread, dir }
     }
@@ -100,13 +102,18 @@ impl World {
         self.log.append_blocking(record(n), Vec::new())
     }
 
-    /// Appends record 0 and, while the backend is paused, all of `entries`, so that they share one batch in any order.
+    /// Appends record 0 and, while the backend is paused, all of `entries`, so that they share one batch in
+    /// any order.
     pub(crate) fn in_one_batch(&self, entries: Vec<(u64, Vec<Effect>)>) -> Vec<Result<Receipt, AppendError>> {
         self.in_one_batch_after(entries, || {})
     }
 
     /// As [`World::in_one_batch`], calling `prepare` when all are in the queue.
-    pub(crate) fn in_one_batch_after(&self, entries: Vec<(u64, Vec<Effect>)>, prepare: impl FnOnce()) -> Vec<Result<Receipt, AppendError>> {
+    pub(crate) fn in_one_batch_after(
+        &self,
+        entries: Vec<(u64, Vec<Effect>)>,
+        prepare: impl FnOnce(),
+    ) -> Vec<Result<Receipt, AppendError>> {
         let count = entries.len();
         self.faults.hold();
         thread::scope(|scope| {
@@ -137,13 +144,18 @@ pub(crate) fn start<B: Backend<Effect = Effect>>(backend: B) -> Result<(Log, Joi
 }
 
 pub(crate) fn verify(store: &Store) -> Result<Summary, LogError> {
-    records::verify_blocking(store, &verifier(), &[], |_, _| {}).map(|mut verified| verified.remove(0).summary)
+    records::verify_blocking(store, &verifier(), &[], |_, _| {})
+        .map(|mut verified| verified.remove(0).summary)
 }
 
 /// A permitted exchange number `n`: person, agents and resource vary with it.
 pub(crate) fn record(n: u64) -> Record {
     let iss: mandate_core::Issuer = "https://m.example".parse().unwrap();
-    let actor = |name: String| Actor { sub: format!("spiffe://td/agent/{name}"), iss: iss.clone(), sub_profile: None };
+    let actor = |name: String| Actor {
+        sub: format!("spiffe://td/agent/{name}"),
+        iss: iss.clone(),
+        sub_profile: None,
+    };
     let chain = vec![actor(format!("a{}", n % 3)), actor(format!("b{}", n % 2))];
     let known = KnownTerms {
         sub: Some(Person { iss: iss.clone(), sub: format!("person{}", n % 4) }),
@@ -153,6 +165,12 @@ pub(crate) fn record(n: u64) -> Record {
         jti: Some(format!("t{n}").parse().unwrap()),
         ..KnownTerms::default()
     };
-    let head = Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(1000 + n), Kind::Exchange, Outcome::Permitted, "ok");
+    let head = Record::new(
+        format!("r{n}").parse().unwrap(),
+        Timestamp::from_secs(1000 + n),
+        Kind::Exchange,
+        Outcome::Permitted,
+        "ok",
+    );
     Record { about: known.into(), ..head }
 }

@@ -20,7 +20,8 @@ pub struct MayAct {
 
 const UNKNOWN: &str = "it has an unknown member";
 
-/// Reads nested `act` objects. `usual` is the most likely issuer: comparing with it is much cheaper than parsing.
+/// Reads nested `act` objects. `usual` is the most likely issuer: comparing with it is much cheaper than
+/// parsing.
 pub(super) fn chain(act: Option<&Json<'_>>, usual: &Issuer) -> Result<ActorChain, TokenError> {
     let mut actors = Vec::new();
     let mut next = act;
@@ -41,10 +42,15 @@ fn one<'v>(value: &'v Json<'v>, usual: &Issuer) -> Result<(Actor, Option<&'v Jso
         match name {
             "sub" => sub = Some(claim::checked_text(value, "act")?.to_owned()),
             "iss" => iss = Some(issuer(value, usual, "act")?),
-            "sub_profile" => sub_profile = Some(SubjectProfile::deserialize(value.to_value()).map_err(|_| fault("unknown sub_profile"))?),
+            "sub_profile" => {
+                sub_profile = Some(
+                    SubjectProfile::deserialize(value.to_value())
+                        .map_err(|_| fault("unknown sub_profile"))?,
+                )
+            }
             "act" => inner = Some(value),
-            // `exp`, `aud` and similar claims have no meaning here. Members that are not understood must not be copied into the
-            // history of a token of ours (RFC 8693 §4.1).
+            // `exp`, `aud` and similar claims have no meaning here. Members that are not understood must not
+            // be copied into the history of a token of ours (RFC 8693 §4.1).
             _ => return Err(fault(UNKNOWN)),
         }
     }

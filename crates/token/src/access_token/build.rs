@@ -4,7 +4,9 @@ use std::borrow::Cow;
 
 use mandate_core::scope::MAX_SCOPES;
 use mandate_core::subject::MAX_SUBJECT_LEN;
-use mandate_core::{ActRef, ClientId, Confirmation, Details, Issuer, Lineage, ScopeText, Terms, Timestamp, TokenId};
+use mandate_core::{
+    ActRef, ClientId, Confirmation, Details, Issuer, Lineage, ScopeText, Terms, Timestamp, TokenId,
+};
 use serde::Serialize;
 
 use super::subject::{self, SubjectId, subject_claim};
@@ -66,7 +68,10 @@ impl<'a> Wire<'a> {
         if exp.secs() <= iat.secs() {
             return refused("exp is not after iat");
         }
-        if subject.sub.is_empty() || subject.sub.len() > MAX_SUBJECT_LEN || subject.sub.chars().any(char::is_control) {
+        if subject.sub.is_empty()
+            || subject.sub.len() > MAX_SUBJECT_LEN
+            || subject.sub.chars().any(char::is_control)
+        {
             return refused("sub is empty, oversized or has a control character");
         }
         if subject.iss == *iss && !subject::may_be_local(&subject.sub) {
@@ -83,8 +88,13 @@ impl<'a> Wire<'a> {
             return refused("there are too many scopes");
         }
         let mut texts = std::iter::once(aud).chain(acr.as_deref()).chain(amr.iter().map(String::as_str));
-        if amr.len() > claim::MAX_LIST || !texts.all(claim::is_text) || !chain.iter().all(|actor| claim::is_text(&actor.sub)) {
-            return refused("a text in aud, act, acr or amr is empty, oversized or has a control character, or amr is too long");
+        if amr.len() > claim::MAX_LIST
+            || !texts.all(claim::is_text)
+            || !chain.iter().all(|actor| claim::is_text(&actor.sub))
+        {
+            return refused(
+                "a text in aud, act, acr or amr is empty, oversized or has a control character, or amr is too long",
+            );
         }
         if cnf == &Some(Confirmation::Unknown) {
             return refused("cnf names no key");
@@ -110,8 +120,8 @@ impl<'a> Wire<'a> {
     }
 }
 
-/// The payload of an access token of ours. It is made before the decision is recorded, so that no decision is recorded for which
-/// there can be no token.
+/// The payload of an access token of ours. It is made before the decision is recorded, so that no decision is
+/// recorded for which there can be no token.
 ///
 /// # Errors
 /// [`SignError::Claims`] for terms that our own verifier would refuse, [`SignError::TooLarge`] if it would not read the token.

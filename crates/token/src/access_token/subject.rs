@@ -1,8 +1,9 @@
-//! The claims that name the person: `sub` (RFC 7519 §4.1.2) and, for people of other issuers, `sub_id` (RFC 9493 §4.1).
+//! The claims that name the person: `sub` (RFC 7519 §4.1.2) and, for people of other issuers, `sub_id` (RFC
+//! 9493 §4.1).
 //!
-//! Ordinary libraries compare `sub` within `iss` and nothing else. So the `sub` of a person of another issuer is made of
-//! both that issuer and the person's `sub` there, in a form that no name of our own directory can take. The mapping is
-//! fixed: the same person always has the same `sub`, and two people never share one.
+//! Ordinary libraries compare `sub` within `iss` and nothing else. So the `sub` of a person of another issuer
+//! is made of both that issuer and the person's `sub` there, in a form that no name of our own directory can
+//! take. The mapping is fixed: the same person always has the same `sub`, and two people never share one.
 
 use std::borrow::Cow;
 
@@ -17,11 +18,12 @@ use crate::claim;
 use crate::error::TokenError;
 use crate::strict_json::{Json, Object};
 
-/// The longest `sub` that we write for a person of another issuer, in bytes: what `OpenID` Connect Core §2 allows, and what
-/// APIs make room for.
+/// The longest `sub` that we write for a person of another issuer, in bytes: what `OpenID` Connect Core §2
+/// allows, and what APIs make room for.
 const MAX_QUALIFIED_LEN: usize = 255;
 
-/// All except the unreserved characters (RFC 3986 §2.3). In particular, the fragment of the readable form never has a `:`.
+/// All except the unreserved characters (RFC 3986 §2.3). In particular, the fragment of the readable form
+/// never has a `:`.
 const FRAGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The only format of a subject identifier that is written and read here (RFC 9493 §3.2.3).
@@ -30,15 +32,18 @@ const FORMAT: &str = "iss_sub";
 /// The `sub` of `person` in a token of `ours`.
 ///
 /// - A person of our own directory: their name, which never has a `:`.
-/// - Any other person: `<issuer>#<sub>`, the sub percent-encoded. An issuer has no `#`, so that the two parts stay apart.
-/// - If that is longer than 255 bytes: `ni:///sha-256;<digest>` (RFC 6920 §3) of `<issuer>#<sub>`, in base64url.
+/// - Any other person: `<issuer>#<sub>`, the sub percent-encoded. An issuer has no `#`, so that the two parts
+///   stay apart.
+/// - If that is longer than 255 bytes: `ni:///sha-256;<digest>` (RFC 6920 §3) of `<issuer>#<sub>`, in
+///   base64url.
 ///
 /// All forms are a `StringOrURI` (RFC 7519 §2): what has a `:` is a URI.
 pub fn subject_claim<'p>(person: &'p Person, ours: &Issuer) -> Cow<'p, str> {
     if person.iss == *ours {
         return Cow::Borrowed(&person.sub);
     }
-    // Made of parts: `format!` would make the text longer step by step, and this is done several times for each exchange.
+    // Made of parts: `format!` would make the text longer step by step, and this is done several times for
+    // each exchange.
     let mut readable = [person.iss.as_str(), "#"].concat();
     readable.reserve(person.sub.len());
     readable.extend(utf8_percent_encode(&person.sub, FRAGMENT));
@@ -71,14 +76,22 @@ impl<'p> SubjectId<'p> {
 
 /// The person that a token of `ours` names.
 pub(super) fn person(claims: &Object<'_>, ours: &Issuer) -> Result<Person, TokenError> {
-    // An earlier form had the bare `sub` and, separately, the issuer: read as today's form it would name another person.
+    // An earlier form had the bare `sub` and, separately, the issuer: read as today's form it would name
+    // another person.
     if claims.contains("sub_iss") {
         return Err(TokenError::Claim { claim: "sub_iss", why: "an earlier form of naming people" });
     }
     let sub = claim::required_text(claims, "sub")?;
     let Some(id) = claims.get("sub_id") else {
-        let fault = TokenError::Claim { claim: "sub", why: "it is of another issuer's person, but sub_id is missing" };
-        return if may_be_local(sub) { Ok(Person { iss: ours.clone(), sub: sub.to_owned() }) } else { Err(fault) };
+        let fault = TokenError::Claim {
+            claim: "sub",
+            why: "it is of another issuer's person, but sub_id is missing",
+        };
+        return if may_be_local(sub) {
+            Ok(Person { iss: ours.clone(), sub: sub.to_owned() })
+        } else {
+            Err(fault)
+        };
     };
     let person = identified(id)?;
     // Both name the same person (RFC 9493 §4.1), who is not one of ours.
@@ -96,7 +109,9 @@ fn identified(id: &Json<'_>) -> Result<Person, TokenError> {
         let value = claim::checked_text(value, "sub_id")?;
         match name {
             "format" => format = Some(value),
-            "iss" => iss = Some(value.parse::<Issuer>().map_err(|_| fault("iss is not an issuer identifier"))?),
+            "iss" => {
+                iss = Some(value.parse::<Issuer>().map_err(|_| fault("iss is not an issuer identifier"))?)
+            }
             "sub" => sub = Some(value.to_owned()),
             _ => return Err(fault("it has an unknown member")),
         }
@@ -127,9 +142,19 @@ mod tests {
     fn people_of_other_issuers_never_have_the_name_of_one_of_ours() {
         assert_eq!(named(OURS, "riley"), "riley");
         assert_eq!(named("https://login.acme.example", "riley"), "https://login.acme.example#riley");
-        assert_eq!(named("https://m.example/", "riley"), "https://m.example/#riley", "bytewise another issuer");
-        assert_eq!(named("https://login.acme.example/t/1", "Å b|c"), "https://login.acme.example/t/1#%C3%85%20b%7Cc");
-        assert_eq!(named("https://login.acme.example", "a#b:c/d%20"), "https://login.acme.example#a%23b%3Ac%2Fd%2520");
+        assert_eq!(
+            named("https://m.example/", "riley"),
+            "https://m.example/#riley",
+            "bytewise another issuer"
+        );
+        assert_eq!(
+            named("https://login.acme.example/t/1", "Å b|c"),
+            "https://login.acme.example/t/1#%C3%85%20b%7Cc"
+        );
+        assert_eq!(
+            named("https://login.acme.example", "a#b:c/d%20"),
+            "https://login.acme.example#a%23b%3Ac%2Fd%2520"
+        );
     }
 
     #[test]
@@ -144,7 +169,13 @@ mod tests {
     }
 
     fn issuers() -> impl Strategy<Value = &'static str> {
-        prop::sample::select(vec![OURS, "https://m.example/", "https://m.example/a", "https://login.example", "http://127.0.0.1:1"])
+        prop::sample::select(vec![
+            OURS,
+            "https://m.example/",
+            "https://m.example/a",
+            "https://login.example",
+            "http://127.0.0.1:1",
+        ])
     }
 
     proptest! {

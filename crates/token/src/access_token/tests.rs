@@ -4,13 +4,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::scope::MAX_SCOPES;
 use mandate_core::{
-    Actor, ActorChain, Audience, Confirmation, Details, InvalidActorChain, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Terms,
-    Timestamp,
+    Actor, ActorChain, Audience, Confirmation, Details, InvalidActorChain, Issuer, Lineage, Person, ScopeSet,
+    SubjectProfile, Terms, Timestamp,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{AccessToken, Decoded, Expect, MayAct, Profile, build, encode, foreign_token_id, verify, verify_with_claims};
+use super::{
+    AccessToken, Decoded, Expect, MayAct, Profile, build, encode, foreign_token_id, verify,
+    verify_with_claims,
+};
 use crate::error::TokenError;
 use crate::test_keys::Es256;
 use crate::{Algorithm, KeySet, KeyUse, MAX_TOKEN_LEN, SignError, SignatureMemo, Signer};
@@ -60,12 +63,17 @@ fn foreign(changes: &Value) -> Result<AccessToken, TokenError> {
 }
 
 fn full_terms() -> Terms {
-    let actor = |sub: &str| Actor { sub: sub.into(), iss: ours(), sub_profile: Some(SubjectProfile::AiAgent) };
+    let actor =
+        |sub: &str| Actor { sub: sub.into(), iss: ours(), sub_profile: Some(SubjectProfile::AiAgent) };
     let subject = Person { iss: "https://login.acme.example".parse().unwrap(), sub: "riley@acme".into() };
     let client = "spiffe://acme.example/agent/b".parse().unwrap();
     let (scopes, jti) = ("read:cases".parse().unwrap(), "t2".parse().unwrap());
     Terms {
-        chain: ActorChain::new(vec![actor("spiffe://acme.example/agent/b"), actor("spiffe://acme.example/agent/a")]).unwrap(),
+        chain: ActorChain::new(vec![
+            actor("spiffe://acme.example/agent/b"),
+            actor("spiffe://acme.example/agent/a"),
+        ])
+        .unwrap(),
         lineage: Lineage {
             parents: vec!["t1".parse().unwrap()],
             grants: vec!["g1".parse().unwrap()],
@@ -76,7 +84,15 @@ fn full_terms() -> Terms {
         auth_time: Some(at(NOW - 60)),
         acr: Some("urn:x:2".into()),
         amr: vec!["pwd".into(), "otp".into()],
-        ..Terms::new(ours(), subject, client, Audience::one(CRM.into()), scopes, jti, (at(NOW), at(NOW + 300)))
+        ..Terms::new(
+            ours(),
+            subject,
+            client,
+            Audience::one(CRM.into()),
+            scopes,
+            jti,
+            (at(NOW), at(NOW + 300)),
+        )
     }
 }
 
@@ -95,7 +111,8 @@ fn what_is_built_verifies_and_says_the_same() {
     assert_eq!(read.require_audience(CRM), Ok(()));
     assert_eq!(Decoded::of(&token).unwrap().read().unwrap().issuer(), Ok(ours().as_str()));
     let token = build(&plain_terms(), &*KEY).unwrap();
-    let expect = Expect { issuer: &ours(), keys: &KEY.key_set(), now: at(NOW), profile: Profile::Own, memo: None };
+    let expect =
+        Expect { issuer: &ours(), keys: &KEY.key_set(), now: at(NOW), profile: Profile::Own, memo: None };
     let (read, claims) = verify_with_claims(&token, &expect).unwrap();
     let mut members: Vec<&str> = claims.keys().map(String::as_str).collect();
     members.sort_unstable();
@@ -131,7 +148,10 @@ fn claims_that_the_verifier_would_refuse_are_not_signed() {
     };
     let bad = |why| SignError::Claims(why);
     assert_eq!(refused(|t| t.expires = at(NOW)), bad("exp is not after iat"));
-    assert_eq!(refused(|t| t.expires = Timestamp::from_millis(NOW * 1000 + 999)), bad("exp is not after iat"));
+    assert_eq!(
+        refused(|t| t.expires = Timestamp::from_millis(NOW * 1000 + 999)),
+        bad("exp is not after iat")
+    );
     assert_eq!(refused(|t| t.audience = Audience::one(String::new())), bad("aud is empty"));
     let two = |t: &mut Terms| t.audience = Audience::several(CRM.into(), vec!["https://mail.example".into()]);
     assert_eq!(refused(two), bad("aud is not exactly one"));
@@ -139,7 +159,9 @@ fn claims_that_the_verifier_would_refuse_are_not_signed() {
         let terms = Terms { subject: Person { iss: ours(), sub: sub.into() }, ..full_terms() };
         assert_eq!(build(&terms, &*KEY), Err(bad("sub is empty, oversized or has a control character")));
     }
-    let why = bad("a text in aud, act, acr or amr is empty, oversized or has a control character, or amr is too long");
+    let why = bad(
+        "a text in aud, act, acr or amr is empty, oversized or has a control character, or amr is too long",
+    );
     assert_eq!(refused(|t| t.audience = Audience::one("a\nb".into())), why);
     assert_eq!(refused(|t| t.acr = Some(String::new())), why);
     assert_eq!(refused(|t| t.amr = vec!["x".repeat(2049)]), why);
@@ -203,12 +225,28 @@ fn each_required_claim_is_required_and_each_claim_has_its_form() {
     }
     for (claim, values) in [
         ("iss", vec![json!(7), json!(""), json!(["https://m.example"])]),
-        ("sub", vec![json!(7), json!(""), json!("a\u{0}b"), json!("a\nb"), json!("x".repeat(2049)), json!(["riley"])]),
-        ("aud", vec![json!(7), json!(""), json!([]), json!([""]), json!([7]), json!({}), json!(vec!["a"; 17])]),
+        (
+            "sub",
+            vec![
+                json!(7),
+                json!(""),
+                json!("a\u{0}b"),
+                json!("a\nb"),
+                json!("x".repeat(2049)),
+                json!(["riley"]),
+            ],
+        ),
+        (
+            "aud",
+            vec![json!(7), json!(""), json!([]), json!([""]), json!([7]), json!({}), json!(vec!["a"; 17])],
+        ),
         ("client_id", vec![json!(7), json!(""), json!("a b"), json!("é"), json!("x".repeat(3000))]),
         ("jti", vec![json!(7), json!("")]),
         ("iat", vec![json!("1"), json!(-1), json!(1e300), json!([NOW])]),
-        ("exp", vec![json!("1"), json!(-1), json!(-0.5), json!(1e300), json!(253_402_300_800_u64), json!(true)]),
+        (
+            "exp",
+            vec![json!("1"), json!(-1), json!(-0.5), json!(1e300), json!(253_402_300_800_u64), json!(true)],
+        ),
         ("nbf", vec![json!("1"), json!(-1)]),
         ("auth_time", vec![json!("1"), json!(-1)]),
         ("acr", vec![json!(2), json!("")]),
@@ -222,7 +260,10 @@ fn each_required_claim_is_required_and_each_claim_has_its_form() {
             let changes = json!({ claim: value });
             for result in [own(&changes), foreign(&changes)] {
                 let error = result.unwrap_err();
-                assert!(matches!(error, TokenError::Claim { claim: named, .. } if named == claim), "{changes}: {error}");
+                assert!(
+                    matches!(error, TokenError::Claim { claim: named, .. } if named == claim),
+                    "{changes}: {error}"
+                );
             }
         }
     }
@@ -234,14 +275,23 @@ fn a_claim_that_is_null_is_not_a_claim_that_is_absent() {
         let mut claims = good();
         claims[claim] = Value::Null;
         let token = KEY.sign_claims("at+jwt", &claims);
-        assert!(matches!(check(&token, &KEY.key_set(), Profile::Own), Err(TokenError::Claim { .. })), "{claim}");
+        assert!(
+            matches!(check(&token, &KEY.key_set(), Profile::Own), Err(TokenError::Claim { .. })),
+            "{claim}"
+        );
     }
 }
 
 #[test]
 fn duplicate_claims_are_refused_even_when_signed() {
     let payload = good().to_string();
-    for extra in [r#""sub":"admin""#, r#""aud":"https://victim.example""#, r#""scope":"all""#, r#""exp":9999999999"#, r#""\u0073ub":"x""#] {
+    for extra in [
+        r#""sub":"admin""#,
+        r#""aud":"https://victim.example""#,
+        r#""scope":"all""#,
+        r#""exp":9999999999"#,
+        r#""\u0073ub":"x""#,
+    ] {
         let doubled = format!("{},{extra}}}", payload.strip_suffix('}').unwrap());
         let header = json!({"alg": "ES256", "kid": KEY.kid(), "typ": "at+jwt"}).to_string();
         let refused = check(&KEY.sign_raw(&header, &doubled), &KEY.key_set(), Profile::Own);
@@ -254,11 +304,25 @@ fn times_are_checked_against_the_given_time_to_the_millisecond() {
     let token = KEY.sign_claims("at+jwt", &with(&json!({"nbf": NOW + 10})));
     let keys = KEY.key_set();
     let when = |millis, profile| {
-        verify(&token, &Expect { issuer: &ours(), keys: &keys, now: Timestamp::from_millis(millis), profile, memo: None }).err()
+        verify(
+            &token,
+            &Expect {
+                issuer: &ours(),
+                keys: &keys,
+                now: Timestamp::from_millis(millis),
+                profile,
+                memo: None,
+            },
+        )
+        .err()
     };
     let (iat, nbf, exp) = (NOW * 1000, (NOW + 10) * 1000, (NOW + 300) * 1000);
     for profile in [Profile::Own, Profile::Foreign] {
-        assert_eq!(when(iat - 50_001, profile), Some(TokenError::NotYetValid), "nbf ahead by more than the clock skew");
+        assert_eq!(
+            when(iat - 50_001, profile),
+            Some(TokenError::NotYetValid),
+            "nbf ahead by more than the clock skew"
+        );
         assert_eq!(when(nbf - 60_000, profile), None);
     }
     assert_eq!(when(exp - 1, Profile::Own), None);
@@ -281,7 +345,14 @@ fn times_are_checked_against_the_given_time_to_the_millisecond() {
 
 #[test]
 fn the_issuer_is_compared_bytewise() {
-    for iss in ["https://m.example/", "https://M.example", "http://m.example", "https://m.example.evil", "https://m.exampl", "m.example"] {
+    for iss in [
+        "https://m.example/",
+        "https://M.example",
+        "http://m.example",
+        "https://m.example.evil",
+        "https://m.exampl",
+        "m.example",
+    ] {
         assert_eq!(own(&json!({ "iss": iss })).unwrap_err(), TokenError::Issuer);
         assert_eq!(foreign(&json!({ "iss": iss })).unwrap_err(), TokenError::Issuer);
     }
@@ -292,7 +363,8 @@ fn the_sole_audience_is_compared_bytewise_but_for_the_slash_of_an_origin() {
     assert_eq!(own(&json!({"aud": [CRM]})).unwrap().require_audience(CRM), Ok(()));
     assert_eq!(own(&json!({ "aud": format!("{CRM}/") })).unwrap().require_audience(CRM), Ok(()));
     assert_eq!(own(&json!({ "aud": CRM })).unwrap().require_audience(&format!("{CRM}/")), Ok(()));
-    let several = [json!([CRM, "https://victim.example"]), json!(["https://victim.example", CRM]), json!([CRM, CRM])];
+    let several =
+        [json!([CRM, "https://victim.example"]), json!(["https://victim.example", CRM]), json!([CRM, CRM])];
     for aud in several {
         let token = own(&json!({ "aud": aud })).unwrap();
         assert_eq!(token.require_audience(CRM), Err(TokenError::Audience));
@@ -307,7 +379,11 @@ fn the_sole_audience_is_compared_bytewise_but_for_the_slash_of_an_origin() {
         "crm",
         "*",
     ] {
-        assert_eq!(own(&json!({ "aud": aud })).unwrap().require_audience(CRM), Err(TokenError::Audience), "{aud}");
+        assert_eq!(
+            own(&json!({ "aud": aud })).unwrap().require_audience(CRM),
+            Err(TokenError::Audience),
+            "{aud}"
+        );
     }
 }
 
@@ -334,11 +410,19 @@ fn only_the_access_token_type_is_taken() {
         assert_eq!(Decoded::of(&token).unwrap_err(), TokenError::Type(typ.into()));
     }
     let untyped = KEY.sign_raw(&json!({"alg": "ES256", "kid": KEY.kid()}).to_string(), &good().to_string());
-    assert_eq!(check(&untyped, &keys, Profile::Foreign).unwrap_err(), TokenError::Type(String::new()), "an ID token has no typ or JWT");
+    assert_eq!(
+        check(&untyped, &keys, Profile::Foreign).unwrap_err(),
+        TokenError::Type(String::new()),
+        "an ID token has no typ or JWT"
+    );
     for typ in ["application/at+jwt", "AT+JWT"] {
         let token = KEY.sign_claims(typ, &good());
         assert!(check(&token, &keys, Profile::Foreign).is_ok());
-        assert_eq!(check(&token, &keys, Profile::Own).unwrap_err(), TokenError::Type(typ.into()), "we write one spelling");
+        assert_eq!(
+            check(&token, &keys, Profile::Own).unwrap_err(),
+            TokenError::Type(typ.into()),
+            "we write one spelling"
+        );
     }
 }
 
@@ -347,7 +431,10 @@ fn a_jwt_svid_is_no_access_token_even_with_the_right_typ_and_claims() {
     let svid_key = Es256::new(KeyUse::JwtSvid);
     let token = svid_key.sign_claims("at+jwt", &good());
     for profile in [Profile::Own, Profile::Foreign] {
-        assert!(matches!(check(&token, &svid_key.key_set(), profile), Err(TokenError::UnknownKey(_))), "its key has another use");
+        assert!(
+            matches!(check(&token, &svid_key.key_set(), profile), Err(TokenError::UnknownKey(_))),
+            "its key has another use"
+        );
     }
 }
 
@@ -362,10 +449,19 @@ fn a_kid_means_something_only_within_its_issuers_own_set() {
     let header = json!({"alg": "ES256", "kid": "1", "typ": "at+jwt"}).to_string();
     let forged = theirs.sign_raw(&header, &good().to_string());
     for profile in [Profile::Own, Profile::Foreign] {
-        assert_eq!(check(&forged, &set(&mine), profile).unwrap_err(), TokenError::Signature, "our iss, their key, same kid");
+        assert_eq!(
+            check(&forged, &set(&mine), profile).unwrap_err(),
+            TokenError::Signature,
+            "our iss, their key, same kid"
+        );
     }
     let memo = SignatureMemo::new(16);
-    let expect = |keys| verify(&forged, &Expect { issuer: &ours(), keys, now: at(NOW), profile: Profile::Foreign, memo: Some(&memo) });
+    let expect = |keys| {
+        verify(
+            &forged,
+            &Expect { issuer: &ours(), keys, now: at(NOW), profile: Profile::Foreign, memo: Some(&memo) },
+        )
+    };
     let (their_set, my_set) = (set(&theirs), set(&mine));
     assert!(expect(&their_set).is_ok(), "in its own set it verifies");
     assert_eq!(expect(&my_set).unwrap_err(), TokenError::Signature, "and is remembered for that set alone");
@@ -374,9 +470,14 @@ fn a_kid_means_something_only_within_its_issuers_own_set() {
 #[test]
 fn own_tokens_are_es256_with_a_kid_and_nothing_else_in_the_header() {
     let keys = KEY.key_set();
-    let refused = |header: Value| check(&KEY.sign_raw(&header.to_string(), &good().to_string()), &keys, Profile::Own).unwrap_err();
+    let refused = |header: Value| {
+        check(&KEY.sign_raw(&header.to_string(), &good().to_string()), &keys, Profile::Own).unwrap_err()
+    };
     assert_eq!(refused(json!({"alg": "ES256", "typ": "at+jwt"})), TokenError::UnknownKey(None));
-    assert_eq!(refused(json!({"alg": "ES256", "typ": "at+jwt", "kid": KEY.kid(), "x5t": "a"})), TokenError::Header("x5t".into()));
+    assert_eq!(
+        refused(json!({"alg": "ES256", "typ": "at+jwt", "kid": KEY.kid(), "x5t": "a"})),
+        TokenError::Header("x5t".into())
+    );
     for algorithm in Algorithm::ALL.iter().filter(|algorithm| **algorithm != Algorithm::Es256) {
         let header = json!({"alg": algorithm.name(), "typ": "at+jwt", "kid": KEY.kid()});
         assert_eq!(refused(header), TokenError::Algorithm(algorithm.name().into()));
@@ -386,8 +487,14 @@ fn own_tokens_are_es256_with_a_kid_and_nothing_else_in_the_header() {
 #[test]
 fn foreign_tokens_cannot_speak_our_private_claims() {
     let sub_id = json!({"format": "iss_sub", "iss": "https://other.example", "sub": "riley"});
-    let token = foreign(&json!({"sub_id": sub_id, "sub_iss": "x", "lineage": {"parents": ["t1"], "grants": ["g1"]}})).unwrap();
-    assert_eq!(token.terms.subject, Person { iss: ours(), sub: "riley".into() }, "the person is the issuer's own");
+    let token =
+        foreign(&json!({"sub_id": sub_id, "sub_iss": "x", "lineage": {"parents": ["t1"], "grants": ["g1"]}}))
+            .unwrap();
+    assert_eq!(
+        token.terms.subject,
+        Person { iss: ours(), sub: "riley".into() },
+        "the person is the issuer's own"
+    );
     assert!(token.terms.lineage.is_empty());
     let nonsense = foreign(&json!({"sub_id": 7, "lineage": "x"})).unwrap();
     assert!(nonsense.terms.lineage.is_empty());
@@ -395,7 +502,11 @@ fn foreign_tokens_cannot_speak_our_private_claims() {
         assert!(matches!(own(&bad).unwrap_err(), TokenError::Claim { .. }), "{bad}");
     }
     let long: Vec<String> = (0..65).map(|n| format!("t{n}")).collect();
-    for bad in [json!({"lineage": {"parents": long}}), json!({"lineage": {"grants": long}}), json!({"lineage": {"x": []}})] {
+    for bad in [
+        json!({"lineage": {"parents": long}}),
+        json!({"lineage": {"grants": long}}),
+        json!({"lineage": {"x": []}}),
+    ] {
         assert!(matches!(own(&bad).unwrap_err(), TokenError::Claim { claim: "lineage", .. }));
     }
 }
@@ -438,7 +549,11 @@ fn a_foreign_token_id_names_issuer_and_jti_together() {
     assert_eq!(id, foreign_token_id(&ours(), "trrtna:1f 2").unwrap());
     assert_ne!(id, foreign_token_id(&other, "trrtna:1f 2").unwrap());
     assert!(id.as_str().starts_with("f.") && id.as_str().len() == 45);
-    assert_ne!(foreign(&json!({"jti": "t1"})).unwrap().terms.jti.as_str(), "t1", "it cannot take the id of a token of ours");
+    assert_ne!(
+        foreign(&json!({"jti": "t1"})).unwrap().terms.jti.as_str(),
+        "t1",
+        "it cannot take the id of a token of ours"
+    );
     assert!(matches!(own(&json!({"jti": "a b"})).unwrap_err(), TokenError::Claim { claim: "jti", .. }));
 }
 
@@ -455,7 +570,10 @@ fn nested(depth: usize) -> Value {
 #[test]
 fn depth_bombs_and_loops_in_act_are_refused() {
     assert_eq!(own(&json!({"act": nested(16)})).unwrap().terms.chain.depth(), 16);
-    assert_eq!(own(&json!({"act": nested(17)})).unwrap_err(), TokenError::ActorChain(InvalidActorChain::TooDeep));
+    assert_eq!(
+        own(&json!({"act": nested(17)})).unwrap_err(),
+        TokenError::ActorChain(InvalidActorChain::TooDeep)
+    );
     assert_eq!(own(&json!({"act": nested(40)})).unwrap_err(), TokenError::TooDeep, "the parser stops first");
     let a = json!({"sub": "spiffe://td/a", "iss": "https://m.example"});
     let mut b = json!({"sub": "spiffe://td/b", "iss": "https://m.example", "act": a});
@@ -465,7 +583,11 @@ fn depth_bombs_and_loops_in_act_are_refused() {
     b["sub"] = json!("spiffe://td/a");
     assert_eq!(own(&json!({"act": b})).unwrap_err(), TokenError::ActorChain(InvalidActorChain::Loop));
     b["iss"] = json!("https://other.example");
-    assert_eq!(own(&json!({"act": b})).unwrap().terms.chain.depth(), 2, "the same sub of another issuer is somebody else");
+    assert_eq!(
+        own(&json!({"act": b})).unwrap().terms.chain.depth(),
+        2,
+        "the same sub of another issuer is somebody else"
+    );
 }
 
 #[test]
@@ -487,7 +609,10 @@ fn act_and_may_act_have_no_members_that_are_not_understood() {
     ] {
         let mut act = base.clone();
         act[name] = value;
-        let (outer, inner) = (json!({ "act": act }), json!({"act": {"sub": "spiffe://td/z", "iss": "https://m.example", "act": act}}));
+        let (outer, inner) = (
+            json!({ "act": act }),
+            json!({"act": {"sub": "spiffe://td/z", "iss": "https://m.example", "act": act}}),
+        );
         for changes in [&outer, &inner] {
             assert!(matches!(own(changes).unwrap_err(), TokenError::Claim { claim: "act", .. }), "{changes}");
             assert!(foreign(changes).is_err(), "{changes}");
@@ -507,7 +632,8 @@ fn act_and_may_act_have_no_members_that_are_not_understood() {
 #[test]
 fn cnf_is_handed_on_and_an_empty_scope_is_none() {
     let signed = with(&json!({"cnf": {"jkt": "x"}, "scope": ""}));
-    let expect = Expect { issuer: &ours(), keys: &KEY.key_set(), now: at(NOW), profile: Profile::Own, memo: None };
+    let expect =
+        Expect { issuer: &ours(), keys: &KEY.key_set(), now: at(NOW), profile: Profile::Own, memo: None };
     let (token, claims) = verify_with_claims(&KEY.sign_claims("at+jwt", &signed), &expect).unwrap();
     assert_eq!(token.terms.cnf, Some(Confirmation::Unknown), "it is bound, if not to a thumbprint");
     assert!(token.terms.scopes.is_empty());
@@ -528,7 +654,10 @@ fn a_token_is_bound_whatever_its_cnf_says() {
         assert_eq!(foreign(&json!({ "cnf": cnf })).unwrap().terms.cnf, Some(means), "{cnf}");
     }
     for bad in [json!("x"), json!([]), json!(7)] {
-        assert_eq!(own(&json!({ "cnf": bad })).unwrap_err(), TokenError::Claim { claim: "cnf", why: "not an object" });
+        assert_eq!(
+            own(&json!({ "cnf": bad })).unwrap_err(),
+            TokenError::Claim { claim: "cnf", why: "not an object" }
+        );
         assert!(foreign(&json!({ "cnf": bad })).is_err());
     }
 }
@@ -538,15 +667,32 @@ fn details_are_read_from_our_own_tokens_alone() {
     let list = json!([{"type": "case", "most": 3}]);
     let said = json!({ "authorization_details": list });
     assert_eq!(serde_json::to_value(own(&said).unwrap().terms.details).unwrap(), list);
-    assert!(foreign(&said).unwrap().terms.details.is_empty(), "another issuer cannot say what is allowed here");
-    for bad in [json!([]), json!({}), json!("x"), json!([7]), json!([{}]), json!([{"type": 7}]), json!([{"type": "a", "n": 1.5}])] {
+    assert!(
+        foreign(&said).unwrap().terms.details.is_empty(),
+        "another issuer cannot say what is allowed here"
+    );
+    for bad in [
+        json!([]),
+        json!({}),
+        json!("x"),
+        json!([7]),
+        json!([{}]),
+        json!([{"type": 7}]),
+        json!([{"type": "a", "n": 1.5}]),
+    ] {
         let changes = json!({ "authorization_details": bad });
-        assert!(matches!(own(&changes).unwrap_err(), TokenError::Claim { claim: "authorization_details", .. }), "{bad}");
+        assert!(
+            matches!(own(&changes).unwrap_err(), TokenError::Claim { claim: "authorization_details", .. }),
+            "{bad}"
+        );
         assert!(foreign(&changes).unwrap().terms.details.is_empty());
     }
     let twice = with(&said).to_string().replace(r#""most":3"#, r#""most":3,"most":4"#);
     let header = json!({"alg": "ES256", "typ": "at+jwt", "kid": KEY.kid()}).to_string();
-    assert_eq!(check(&KEY.sign_raw(&header, &twice), &KEY.key_set(), Profile::Own).unwrap_err(), TokenError::DuplicateMember);
+    assert_eq!(
+        check(&KEY.sign_raw(&header, &twice), &KEY.key_set(), Profile::Own).unwrap_err(),
+        TokenError::DuplicateMember
+    );
 }
 
 #[test]
@@ -562,9 +708,16 @@ fn the_memo_skips_only_the_signature() {
     assert_eq!(check(&token, &keys, NOW, &ours()), None);
     assert_eq!(check(&token, &keys, NOW, &ours()), None);
     assert_eq!(memo.len(), 1);
-    assert_eq!(check(&token, &keys, NOW + 300, &ours()), Some(TokenError::Expired), "a warm token still expires");
+    assert_eq!(
+        check(&token, &keys, NOW + 300, &ours()),
+        Some(TokenError::Expired),
+        "a warm token still expires"
+    );
     assert_eq!(check(&token, &keys, NOW, &"https://x.example".parse().unwrap()), Some(TokenError::Issuer));
-    assert!(matches!(check(&token, &KeySet::empty(), NOW, &ours()), Some(TokenError::UnknownKey(_))), "a cut key");
+    assert!(
+        matches!(check(&token, &KeySet::empty(), NOW, &ours()), Some(TokenError::UnknownKey(_))),
+        "a cut key"
+    );
     let mut flipped = token.clone().into_bytes();
     let last = flipped.len() - 10;
     flipped[last] = if flipped[last] == b'A' { b'B' } else { b'A' };
@@ -583,11 +736,17 @@ fn errors_and_debug_show_neither_token_nor_signature() {
     }
 }
 
-static GOOD: LazyLock<(KeySet, String)> = LazyLock::new(|| (KEY.key_set(), build(&full_terms(), &*KEY).unwrap()));
+static GOOD: LazyLock<(KeySet, String)> =
+    LazyLock::new(|| (KEY.key_set(), build(&full_terms(), &*KEY).unwrap()));
 
 fn any_issuer() -> impl Strategy<Value = Issuer> {
-    prop::sample::select(vec!["https://m.example", "https://login.example", "https://m.example/a", "http://127.0.0.1:1"])
-        .prop_map(|url| url.parse().unwrap())
+    prop::sample::select(vec![
+        "https://m.example",
+        "https://login.example",
+        "https://m.example/a",
+        "http://127.0.0.1:1",
+    ])
+    .prop_map(|url| url.parse().unwrap())
 }
 
 fn any_text() -> impl Strategy<Value = String> {
@@ -609,7 +768,11 @@ prop_compose! {
 }
 
 fn any_profile() -> impl Strategy<Value = Option<SubjectProfile>> {
-    prop::option::of(prop::sample::select(vec![SubjectProfile::AiAgent, SubjectProfile::Service, SubjectProfile::User]))
+    prop::option::of(prop::sample::select(vec![
+        SubjectProfile::AiAgent,
+        SubjectProfile::Service,
+        SubjectProfile::User,
+    ]))
 }
 
 prop_compose! {
@@ -640,7 +803,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::btree_map(any_text(), inner, 0..4).prop_map(|members| Value::Object(members.into_iter().collect())),
+            prop::collection::btree_map(any_text(), inner, 0..4)
+                .prop_map(|members| Value::Object(members.into_iter().collect())),
         ]
     })
 }
@@ -659,7 +823,10 @@ prop_compose! {
 
 fn any_key() -> impl Strategy<Value = Option<Confirmation>> {
     let key = any::<[u8; 32]>().prop_map(|digest| URL_SAFE_NO_PAD.encode(digest).parse().unwrap());
-    prop::option::of((key, any::<bool>()).prop_map(|(key, dpop)| if dpop { Confirmation::Jkt(key) } else { Confirmation::X5tS256(key) }))
+    prop::option::of(
+        (key, any::<bool>())
+            .prop_map(|(key, dpop)| if dpop { Confirmation::Jkt(key) } else { Confirmation::X5tS256(key) }),
+    )
 }
 
 prop_compose! {

@@ -10,7 +10,8 @@ const ISSUER: &str = "https://m.example";
 const NOW: u64 = 1_700_000_000;
 
 fn with(changes: &Value) -> Value {
-    let mut claims = json!({"iss": "app", "sub": "app", "aud": ISSUER, "exp": NOW + 60, "iat": NOW, "jti": "a1"});
+    let mut claims =
+        json!({"iss": "app", "sub": "app", "aud": ISSUER, "exp": NOW + 60, "iat": NOW, "jti": "a1"});
     for (name, value) in changes.as_object().unwrap() {
         match value {
             Value::Null => claims.as_object_mut().unwrap().remove(name),
@@ -32,8 +33,12 @@ fn a_proper_assertion_verifies_typed_or_not() {
     assert_eq!((assertion.client_id.as_str(), assertion.jti.as_str()), ("app", "a1"));
     assert_eq!(assertion.exp, Timestamp::from_secs(NOW + 60));
     assert_eq!(peek_client_id(&token).unwrap().as_str(), "app");
-    assert!(check(&key.sign_claims("JWT", &with(&json!({"aud": [ISSUER]}))), &key.key_set()).is_ok(), "a list of one");
-    let untyped = key.sign_raw(&json!({"alg": "ES256", "kid": key.kid()}).to_string(), &with(&json!({})).to_string());
+    assert!(
+        check(&key.sign_claims("JWT", &with(&json!({"aud": [ISSUER]}))), &key.key_set()).is_ok(),
+        "a list of one"
+    );
+    let untyped =
+        key.sign_raw(&json!({"alg": "ES256", "kid": key.kid()}).to_string(), &with(&json!({})).to_string());
     assert!(check(&untyped, &key.key_set()).is_ok());
 }
 
@@ -76,13 +81,25 @@ fn another_clients_key_does_not_fit() {
     let token = theirs.sign_claims("JWT", &with(&json!({})));
     assert!(matches!(check(&token, &mine.key_set()), Err(TokenError::UnknownKey(_))));
     let header = json!({"alg": "ES256", "kid": mine.kid(), "typ": "JWT"}).to_string();
-    assert_eq!(check(&theirs.sign_raw(&header, &with(&json!({})).to_string()), &mine.key_set()), Err(TokenError::Signature));
+    assert_eq!(
+        check(&theirs.sign_raw(&header, &with(&json!({})).to_string()), &mine.key_set()),
+        Err(TokenError::Signature)
+    );
 }
 
 #[test]
 fn other_tokens_are_no_client_assertion() {
     let key = Es256::new(KeyUse::Signature);
-    for typ in ["at+jwt", "application/at+jwt", "secevent+jwt", "dpop+jwt", "wit+jwt", "oauth-id-jag+jwt", "logout+jwt", ""] {
+    for typ in [
+        "at+jwt",
+        "application/at+jwt",
+        "secevent+jwt",
+        "dpop+jwt",
+        "wit+jwt",
+        "oauth-id-jag+jwt",
+        "logout+jwt",
+        "",
+    ] {
         let token = key.sign_claims(typ, &with(&json!({})));
         assert_eq!(check(&token, &key.key_set()), Err(TokenError::Type(typ.into())));
         assert_eq!(peek_client_id(&token), Err(TokenError::Type(typ.into())));

@@ -16,8 +16,14 @@ fn refused(token: &str, others: OtherMembers) -> TokenError {
 }
 
 fn signed_by(token: &str, keys: &KeySet, form: EcdsaForm) -> Result<(), TokenError> {
-    let check =
-        SignatureCheck { keys, key_use: KeyUse::Signature, allowed: Algorithm::ALL, form, memo: None, now: Timestamp::from_secs(0) };
+    let check = SignatureCheck {
+        keys,
+        key_use: KeyUse::Signature,
+        allowed: Algorithm::ALL,
+        form,
+        memo: None,
+        now: Timestamp::from_secs(0),
+    };
     Compact::parse(token, OtherMembers::Ignore)?.verify(&check).map(|_| ())
 }
 
@@ -42,7 +48,9 @@ fn verifies_the_published_examples() {
         "OWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5Zw",
         "Kh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ"
     );
-    let rsa = KeySet::from_json(json!({"keys": [{"kty": "RSA", "n": n, "e": "AQAB"}]}).to_string().as_bytes()).unwrap();
+    let rsa =
+        KeySet::from_json(json!({"keys": [{"kty": "RSA", "n": n, "e": "AQAB"}]}).to_string().as_bytes())
+            .unwrap();
     let token = concat!(
         "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.",
         "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4",
@@ -78,7 +86,13 @@ fn only_three_parts_of_unpadded_base64url() {
     ] {
         assert!(matches!(refused(&token, OtherMembers::Ignore), TokenError::Malformed(_)), "{token:?}");
     }
-    for signature in [format!("{s}="), format!("{s} "), format!("{s}\n"), STANDARD_NO_PAD.encode([0xfb; 64]), URL_SAFE.encode([1; 64])] {
+    for signature in [
+        format!("{s}="),
+        format!("{s} "),
+        format!("{s}\n"),
+        STANDARD_NO_PAD.encode([0xfb; 64]),
+        URL_SAFE.encode([1; 64]),
+    ] {
         let refused = signed_by(&format!("{h}.{p}.{signature}"), &key.key_set(), EcdsaForm::Either);
         assert!(matches!(refused, Err(TokenError::Malformed(_))), "{signature:?}");
     }
@@ -88,8 +102,8 @@ fn only_three_parts_of_unpadded_base64url() {
 #[test]
 fn alg_none_and_every_unknown_name_are_refused() {
     let names = [
-        "none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "EdDSA", "Ed25519", "ES256K", "es256", "RS1", "RSA-OAEP", "dir",
-        "ES256 ",
+        "none", "None", "NONE", "nOnE", "", "HS256", "HS384", "HS512", "EdDSA", "Ed25519", "ES256K", "es256",
+        "RS1", "RSA-OAEP", "dir", "ES256 ",
     ];
     for name in names {
         let header = json!({"alg": name, "typ": "at+jwt"}).to_string();
@@ -107,10 +121,18 @@ fn alg_none_and_every_unknown_name_are_refused() {
 #[test]
 fn headers_that_choose_key_or_meaning_are_refused() {
     for member in super::DANGEROUS {
-        for value in [json!("https://evil.example/jwks"), json!(["exp"]), json!(false), json!(null), json!({})] {
+        for value in
+            [json!("https://evil.example/jwks"), json!(["exp"]), json!(false), json!(null), json!({})]
+        {
             let header = json!({"alg": "ES256", "kid": "a", *member: value}).to_string();
-            assert_eq!(refused(&token_with(&header), OtherMembers::Ignore), TokenError::Header((*member).into()));
-            assert_eq!(refused(&token_with(&header), OtherMembers::Refuse), TokenError::Header((*member).into()));
+            assert_eq!(
+                refused(&token_with(&header), OtherMembers::Ignore),
+                TokenError::Header((*member).into())
+            );
+            assert_eq!(
+                refused(&token_with(&header), OtherMembers::Refuse),
+                TokenError::Header((*member).into())
+            );
         }
     }
     let harmless = token_with(r#"{"alg":"ES256","x5t":"a","nonce":"b"}"#);
@@ -134,7 +156,11 @@ fn malformed_and_duplicate_headers_are_refused() {
         (r#"{"alg":"ES256","typ":["at+jwt"]}"#, "header"),
     ] {
         let keys = Es256::new(KeyUse::Signature).key_set();
-        assert_eq!(signed_by(&token_with(header), &keys, EcdsaForm::Either).unwrap_err().public_code(), why, "{header}");
+        assert_eq!(
+            signed_by(&token_with(header), &keys, EcdsaForm::Either).unwrap_err().public_code(),
+            why,
+            "{header}"
+        );
     }
 }
 
@@ -144,10 +170,21 @@ fn hmac_with_the_public_key_as_secret_is_refused() {
     let jwk = serde_json::to_string(&key.jwk).unwrap();
     let point = aws_lc_rs::signature::KeyPair::public_key(&key.pair).as_ref();
     for secret in [jwk.as_bytes(), point, &[]] {
-        for algorithm in [jsonwebtoken::Algorithm::HS256, jsonwebtoken::Algorithm::HS384, jsonwebtoken::Algorithm::HS512] {
-            let header = jsonwebtoken::Header { kid: Some(key.kid().into()), ..jsonwebtoken::Header::new(algorithm) };
-            let token = jsonwebtoken::encode(&header, &json!({"a": 1}), &jsonwebtoken::EncodingKey::from_secret(secret)).unwrap();
-            assert!(matches!(signed_by(&token, &key.key_set(), EcdsaForm::Either), Err(TokenError::Algorithm(_))));
+        for algorithm in
+            [jsonwebtoken::Algorithm::HS256, jsonwebtoken::Algorithm::HS384, jsonwebtoken::Algorithm::HS512]
+        {
+            let header =
+                jsonwebtoken::Header { kid: Some(key.kid().into()), ..jsonwebtoken::Header::new(algorithm) };
+            let token = jsonwebtoken::encode(
+                &header,
+                &json!({"a": 1}),
+                &jsonwebtoken::EncodingKey::from_secret(secret),
+            )
+            .unwrap();
+            assert!(matches!(
+                signed_by(&token, &key.key_set(), EcdsaForm::Either),
+                Err(TokenError::Algorithm(_))
+            ));
         }
     }
 }
@@ -197,10 +234,15 @@ fn degenerate_and_respelled_es256_signatures_are_refused() {
         der,
     ] {
         for form in [EcdsaForm::LowOnly, EcdsaForm::Either] {
-            assert_eq!(signed_by(&spelled(&bytes), &key.key_set(), form), Err(TokenError::Signature), "{bytes:?}");
+            assert_eq!(
+                signed_by(&spelled(&bytes), &key.key_set(), form),
+                Err(TokenError::Signature),
+                "{bytes:?}"
+            );
         }
     }
-    // (r, n − s) is a mathematically valid signature that anybody can make of ours: accepted of foreign signers alone.
+    // (r, n − s) is a mathematically valid signature that anybody can make of ours: accepted of foreign
+    // signers alone.
     assert_eq!(signed_by(&spelled(&twin), &key.key_set(), EcdsaForm::Either), Ok(()));
     assert_eq!(signed_by(&spelled(&twin), &key.key_set(), EcdsaForm::LowOnly), Err(TokenError::Signature));
 }
@@ -211,7 +253,11 @@ fn the_signature_binds_the_algorithm_name() {
     let signature = key.sign_claims("JWT", &json!({"a": 1})).rsplit_once('.').unwrap().1.to_owned();
     for algorithm in Algorithm::ALL {
         let header = json!({"alg": algorithm.name(), "kid": key.kid(), "typ": "JWT"}).to_string();
-        let token = format!("{}.{}.{signature}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(r#"{"a":2}"#));
+        let token = format!(
+            "{}.{}.{signature}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(r#"{"a":2}"#)
+        );
         assert!(signed_by(&token, &key.key_set(), EcdsaForm::Either).is_err(), "{algorithm}");
     }
 }
@@ -222,7 +268,8 @@ fn every_single_changed_character_is_refused() {
     let keys = key.key_set();
     let good = key.sign_claims("JWT", &json!({"sub": "riley", "aud": "https://crm.example", "exp": 1}));
     for at in 0..good.len() {
-        for replacement in [b'A', b'B', b'_', b'.', b'=', good.as_bytes()[at] ^ 0x20, good.as_bytes()[at] ^ 1] {
+        for replacement in [b'A', b'B', b'_', b'.', b'=', good.as_bytes()[at] ^ 0x20, good.as_bytes()[at] ^ 1]
+        {
             let mut bytes = good.clone().into_bytes();
             if bytes[at] == replacement {
                 continue;
@@ -247,7 +294,8 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 24, 4, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::btree_map("[a-z_]{1,8}", inner, 0..4).prop_map(|map| Value::Object(map.into_iter().collect())),
+            proptest::collection::btree_map("[a-z_]{1,8}", inner, 0..4)
+                .prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
 }

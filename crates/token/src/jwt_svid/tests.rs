@@ -74,11 +74,18 @@ fn typ_is_absent_or_jwt_or_jose_and_no_other_header_member_is_there() {
     for typ in ["at+jwt", "jwt", "secevent+jwt", "dpop+jwt", "wit+jwt", "client-authentication+jwt", ""] {
         assert_eq!(sign(json!({"alg": "ES256", "kid": kid, "typ": typ})), Some(TokenError::Type(typ.into())));
     }
-    for member in ["jku", "x5u", "jwk", "x5c", "crit", "b64", "zip", "cty", "enc", "x5t", "x5t#S256", "nonce", "anything"] {
+    for member in [
+        "jku", "x5u", "jwk", "x5c", "crit", "b64", "zip", "cty", "enc", "x5t", "x5t#S256", "nonce",
+        "anything",
+    ] {
         let refused = sign(json!({"alg": "ES256", "kid": kid, "typ": "JWT", member: "x"}));
         assert_eq!(refused, Some(TokenError::Header(member.into())));
     }
-    assert_eq!(sign(json!({"alg": "ES256", "typ": "JWT"})), Some(TokenError::UnknownKey(None)), "kid is required");
+    assert_eq!(
+        sign(json!({"alg": "ES256", "typ": "JWT"})),
+        Some(TokenError::UnknownKey(None)),
+        "kid is required"
+    );
 }
 
 #[test]
@@ -96,8 +103,14 @@ fn an_actor_token_that_itself_carries_act_is_refused() {
 fn other_tokens_are_no_jwt_svid_even_under_the_svid_key() {
     let key = Es256::new(KeyUse::JwtSvid);
     // An ID token, a client assertion and a SET: no SPIFFE ID as sub, or a claim of their own.
-    assert!(matches!(refusal(&key, &json!({"sub": "riley", "iss": AUDIENCE})), TokenError::Claim { claim: "sub", .. }));
-    assert!(matches!(refusal(&key, &json!({"events": {"x": {}}})), TokenError::Claim { claim: "events", .. }));
+    assert!(matches!(
+        refusal(&key, &json!({"sub": "riley", "iss": AUDIENCE})),
+        TokenError::Claim { claim: "sub", .. }
+    ));
+    assert!(matches!(
+        refusal(&key, &json!({"events": {"x": {}}})),
+        TokenError::Claim { claim: "events", .. }
+    ));
     // An access token of ours whose subject is an agent.
     let token = key.sign_claims("at+jwt", &with(&json!({"client_id": "c", "iss": AUDIENCE})));
     assert_eq!(check(&token, &key.key_set()).unwrap_err(), TokenError::Type("at+jwt".into()));
@@ -107,7 +120,10 @@ fn other_tokens_are_no_jwt_svid_even_under_the_svid_key() {
 fn a_key_published_for_oauth_signs_no_jwt_svid() {
     let key = Es256::new(KeyUse::Signature);
     let token = key.sign_claims("JWT", &good());
-    assert_eq!(check(&token, &key.key_set()).unwrap_err(), TokenError::UnknownKey(Some(key.kid()[..43].into())));
+    assert_eq!(
+        check(&token, &key.key_set()).unwrap_err(),
+        TokenError::UnknownKey(Some(key.kid()[..43].into()))
+    );
 }
 
 #[test]
@@ -152,10 +168,20 @@ fn the_audience_is_the_sole_one_or_for_the_workload_api_among_them() {
     let both = sign(json!([AUDIENCE, "https://victim.example"]));
     assert_eq!(check(&both, &keys).unwrap_err(), TokenError::Audience);
     assert!(verify_containing(&both, &keys, &domain(), AUDIENCE, now(), None).is_ok());
-    for aud in ["https://m.example/", "https://m.example.evil", "https://m.exampl", "HTTPS://m.example", "https://M.example"] {
+    for aud in [
+        "https://m.example/",
+        "https://m.example.evil",
+        "https://m.exampl",
+        "HTTPS://m.example",
+        "https://M.example",
+    ] {
         let token = sign(json!([aud]));
         assert_eq!(check(&token, &keys).unwrap_err(), TokenError::Audience, "{aud}");
-        assert_eq!(verify_containing(&token, &keys, &domain(), AUDIENCE, now(), None).unwrap_err(), TokenError::Audience, "{aud}");
+        assert_eq!(
+            verify_containing(&token, &keys, &domain(), AUDIENCE, now(), None).unwrap_err(),
+            TokenError::Audience,
+            "{aud}"
+        );
     }
 }
 
@@ -165,7 +191,9 @@ fn the_memo_skips_only_the_signature() {
     let keys = key.key_set();
     let memo = SignatureMemo::new(64);
     let token = key.sign_claims("JWT", &good());
-    let at = |secs, td: &TrustDomain, aud| verify(&token, &keys, td, aud, Timestamp::from_secs(secs), Some(&memo)).err();
+    let at = |secs, td: &TrustDomain, aud| {
+        verify(&token, &keys, td, aud, Timestamp::from_secs(secs), Some(&memo)).err()
+    };
     assert_eq!(at(NOW, &domain(), "https://other.example"), Some(TokenError::Audience));
     assert!(memo.is_empty(), "a refused token is not remembered");
     assert_eq!(at(NOW, &domain(), AUDIENCE), None);

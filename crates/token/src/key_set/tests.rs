@@ -21,9 +21,17 @@ fn jwk(changes: &Value) -> Value {
 
 #[test]
 fn documents_that_are_no_key_set_are_refused_whole() {
-    for json in
-        ["", "[]", "null", "{}", r#"{"keys":{}}"#, r#"{"keys":"x"}"#, r#"{"keys":[1]}"#, r#"{"keys":[],"keys":[]}"#, r#"{"keys":[]} x"#]
-    {
+    for json in [
+        "",
+        "[]",
+        "null",
+        "{}",
+        r#"{"keys":{}}"#,
+        r#"{"keys":"x"}"#,
+        r#"{"keys":[1]}"#,
+        r#"{"keys":[],"keys":[]}"#,
+        r#"{"keys":[]} x"#,
+    ] {
         assert!(matches!(KeySet::from_json(json.as_bytes()), Err(KeySetError::Malformed(_))), "{json}");
     }
     assert_eq!(KeySet::from_json(&vec![b' '; 256 * 1024 + 1]), Err(KeySetError::TooLarge));
@@ -67,9 +75,12 @@ fn keys_that_are_of_no_use_here_are_skipped_and_the_rest_stays() {
         assert_eq!(set.key_ids().collect::<Vec<_>>(), [good.kid()], "{changes}");
         assert_eq!(set.len(), 1, "{changes}");
     }
-    for changes in
-        [json!({"use": null}), json!({"alg": null}), json!({"key_ops": ["verify"]}), json!({"x5t": "ignored", "x5c": ["ignored"]})]
-    {
+    for changes in [
+        json!({"use": null}),
+        json!({"alg": null}),
+        json!({"key_ops": ["verify"]}),
+        json!({"x5t": "ignored", "x5c": ["ignored"]}),
+    ] {
         assert_eq!(parse(&json!([jwk(&changes)])).unwrap().len(), 1, "{changes}");
     }
 }
@@ -82,7 +93,8 @@ fn weak_rsa_keys_are_skipped() {
         n[bytes - 1] = 0x0f | 1;
         base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, n)
     };
-    let usable = |n: String, e: &str| parse(&json!([{"kty": "RSA", "kid": "r", "n": n, "e": e}])).unwrap().len() == 1;
+    let usable =
+        |n: String, e: &str| parse(&json!([{"kty": "RSA", "kid": "r", "n": n, "e": e}])).unwrap().len() == 1;
     assert!(usable(n(256, 0x80), "AQAB"));
     assert!(usable(n(512, 0x80), "AQAB"));
     for (n, e, why) in [
@@ -103,7 +115,9 @@ const RSA: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmf
 #[test]
 fn an_ec_and_an_rsa_key_of_one_kid_are_told_apart_by_the_algorithm() {
     let rsa = |kid: &str, alg: &str| json!({"kty": "RSA", "kid": kid, "alg": alg, "n": RSA, "e": "AQAB"});
-    let set = parse(&json!([jwk(&json!({"kid": "1"})), rsa("1", "RS256"), rsa("2", "RS256"), rsa("2", "PS256")])).unwrap();
+    let set =
+        parse(&json!([jwk(&json!({"kid": "1"})), rsa("1", "RS256"), rsa("2", "RS256"), rsa("2", "PS256")]))
+            .unwrap();
     for (kid, algorithm, fits) in [
         ("1", Algorithm::Es256, true),
         ("1", Algorithm::Rs256, true),
@@ -115,7 +129,8 @@ fn an_ec_and_an_rsa_key_of_one_kid_are_told_apart_by_the_algorithm() {
     ] {
         assert_eq!(select(&set, Some(kid), algorithm, KeyUse::Signature).is_ok(), fits, "{kid} {algorithm}");
     }
-    let svid = parse(&json!([jwk(&json!({"kid": "1"})), jwk(&json!({"kid": "1", "use": "jwt-svid"}))])).unwrap();
+    let svid =
+        parse(&json!([jwk(&json!({"kid": "1"})), jwk(&json!({"kid": "1", "use": "jwt-svid"}))])).unwrap();
     for key_use in [KeyUse::Signature, KeyUse::JwtSvid] {
         assert_eq!(select(&svid, Some("1"), Algorithm::Es256, key_use), Ok(()), "the use tells them apart");
     }
@@ -129,18 +144,28 @@ fn a_kid_that_two_keys_of_one_type_share_names_neither_and_spoils_no_other() {
     assert_eq!(select(&set, Some("same"), Algorithm::Es256, KeyUse::Signature), ambiguous);
     assert_eq!(select(&set, Some("other"), Algorithm::Es256, KeyUse::Signature), Ok(()));
     let twice = parse(&json!([a, a])).unwrap();
-    assert_eq!((twice.len(), select(&twice, Some("same"), Algorithm::Es256, KeyUse::Signature)), (1, Ok(())), "the same key twice is one");
+    assert_eq!(
+        (twice.len(), select(&twice, Some("same"), Algorithm::Es256, KeyUse::Signature)),
+        (1, Ok(())),
+        "the same key twice is one"
+    );
     let mut bare = a.clone();
     bare.as_object_mut().unwrap().remove("alg");
     let described = parse(&json!([a, bare])).unwrap();
-    assert_eq!(select(&described, Some("same"), Algorithm::Es256, KeyUse::Signature), Ok(()), "nor is it two if one says more");
+    assert_eq!(
+        select(&described, Some("same"), Algorithm::Es256, KeyUse::Signature),
+        Ok(()),
+        "nor is it two if one says more"
+    );
     let encryption = jwk(&json!({"kid": "same", "use": "enc"}));
     assert_eq!(parse(&json!([a, encryption])).unwrap().len(), 1, "a skipped key cannot be meant");
 }
 
 #[test]
 fn keys_that_are_registered_must_be_able_to_verify_something() {
-    let usable = |keys: Value| KeySet::usable_from_json(json!({ "keys": keys }).to_string().as_bytes(), KeyUse::Signature);
+    let usable = |keys: Value| {
+        KeySet::usable_from_json(json!({ "keys": keys }).to_string().as_bytes(), KeyUse::Signature)
+    };
     let good = jwk(&json!({"kid": "a"}));
     assert_eq!(usable(json!([good])).unwrap().len(), 1);
     assert_eq!(usable(json!([good, jwk(&json!({"use": "enc"}))])).unwrap().len(), 1);
@@ -155,13 +180,19 @@ fn keys_that_are_registered_must_be_able_to_verify_something() {
         let error = usable(keys).unwrap_err();
         assert!(matches!(&error, KeySetError::NothingUsable(text) if text.contains(why)), "{error}");
     }
-    assert_eq!(usable(json!([good, jwk(&json!({"kid": "a"}))])), Err(KeySetError::AmbiguousKeyId("a".into())));
+    assert_eq!(
+        usable(json!([good, jwk(&json!({"kid": "a"}))])),
+        Err(KeySetError::AmbiguousKeyId("a".into()))
+    );
     assert_eq!(usable(vec![good; 129].into()), Err(KeySetError::TooManyKeys));
 }
 
 #[test]
 fn a_key_without_a_kid_that_no_token_could_mean_is_not_registered() {
-    let usable = |keys: Value| KeySet::usable_from_json(json!({ "keys": keys }).to_string().as_bytes(), KeyUse::Signature).map(|_| ());
+    let usable = |keys: Value| {
+        KeySet::usable_from_json(json!({ "keys": keys }).to_string().as_bytes(), KeyUse::Signature)
+            .map(|_| ())
+    };
     let bare = || jwk(&json!({"kid": null}));
     let rsa = json!({"kty": "RSA", "alg": "RS256", "n": RSA, "e": "AQAB"});
     let any_rsa = json!({"kty": "RSA", "n": RSA.replacen('o', "p", 1), "e": "AQAB"});
@@ -173,8 +204,16 @@ fn a_key_without_a_kid_that_no_token_could_mean_is_not_registered() {
     let same = bare();
     assert_eq!(usable(json!([same, same])), Ok(()), "the same key twice is one");
     assert_eq!(usable(json!([enc, bare(), bare()])), Err(KeySetError::NeverChosen(1)));
-    assert_eq!(usable(json!([jwk(&json!({})), enc, bare()])), Err(KeySetError::NeverChosen(2)), "the other one has a name");
-    assert_eq!(usable(json!([any_rsa, rsa])), Err(KeySetError::NeverChosen(1)), "the first has RS384 for itself");
+    assert_eq!(
+        usable(json!([jwk(&json!({})), enc, bare()])),
+        Err(KeySetError::NeverChosen(2)),
+        "the other one has a name"
+    );
+    assert_eq!(
+        usable(json!([any_rsa, rsa])),
+        Err(KeySetError::NeverChosen(1)),
+        "the first has RS384 for itself"
+    );
     let error = usable(json!([bare(), bare()])).unwrap_err().to_string();
     assert!(error.contains("keys[0]") && error.contains("give each of them a `kid`"), "{error}");
 }
@@ -187,34 +226,62 @@ fn keys_without_a_kid_are_told_apart_by_the_algorithm_and_never_tried_one_by_one
         assert_eq!(select(&set, kid, Algorithm::Es256, KeyUse::Signature), Ok(()));
         assert_eq!(select(&set, kid, Algorithm::Rs256, KeyUse::Signature), Ok(()));
         let unknown = Err(TokenError::UnknownKey(kid.map(str::to_owned)));
-        assert_eq!(select(&set, kid, Algorithm::Ps256, KeyUse::Signature), unknown, "a fresher set may have one");
+        assert_eq!(
+            select(&set, kid, Algorithm::Ps256, KeyUse::Signature),
+            unknown,
+            "a fresher set may have one"
+        );
         assert_eq!(select(&set, kid, Algorithm::Es256, KeyUse::JwtSvid), unknown);
     }
     let two = parse(&json!([jwk(&json!({"kid": null})), jwk(&json!({"kid": null})), rsa])).unwrap();
     for kid in [None, Some("a")] {
-        assert_eq!(select(&two, kid, Algorithm::Es256, KeyUse::Signature), Err(TokenError::UnknownKey(kid.map(str::to_owned))));
+        assert_eq!(
+            select(&two, kid, Algorithm::Es256, KeyUse::Signature),
+            Err(TokenError::UnknownKey(kid.map(str::to_owned)))
+        );
         assert_eq!(select(&two, kid, Algorithm::Rs256, KeyUse::Signature), Ok(()));
     }
     let named = parse(&json!([jwk(&json!({"kid": "a"})), rsa])).unwrap();
     assert_eq!(select(&named, None, Algorithm::Es256, KeyUse::Signature), Ok(()), "the only key for it");
-    assert_eq!(select(&named, Some("b"), Algorithm::Rs256, KeyUse::Signature), Ok(()), "a name that no key has is a hint");
+    assert_eq!(
+        select(&named, Some("b"), Algorithm::Rs256, KeyUse::Signature),
+        Ok(()),
+        "a name that no key has is a hint"
+    );
     let unknown = Err(TokenError::UnknownKey(Some("b".into())));
-    assert_eq!(select(&named, Some("b"), Algorithm::Es256, KeyUse::Signature), unknown, "but the key has another name");
+    assert_eq!(
+        select(&named, Some("b"), Algorithm::Es256, KeyUse::Signature),
+        unknown,
+        "but the key has another name"
+    );
     let other = Err(TokenError::Algorithm("RS256".into()));
-    assert_eq!(select(&named, Some("a"), Algorithm::Rs256, KeyUse::Signature), other, "nor does the name of one key mean another");
+    assert_eq!(
+        select(&named, Some("a"), Algorithm::Rs256, KeyUse::Signature),
+        other,
+        "nor does the name of one key mean another"
+    );
 }
 
 #[test]
 fn a_signature_that_fits_no_unnamed_key_may_be_of_a_newer_one() {
-    let (bare, named) = (parse(&json!([jwk(&json!({"kid": null}))])).unwrap(), parse(&json!([jwk(&json!({"kid": "a"}))])).unwrap());
+    let (bare, named) = (
+        parse(&json!([jwk(&json!({"kid": null}))])).unwrap(),
+        parse(&json!([jwk(&json!({"kid": "a"}))])).unwrap(),
+    );
     let verify = |set: &KeySet, kid: Option<&str>| {
         set.select(kid, Algorithm::Es256, KeyUse::Signature).and_then(|key| key.verify(b"message", &[1; 64]))
     };
-    assert_eq!(verify(&bare, Some("n")), Err(TokenError::SignatureOfUnnamedKey), "the issuer may have replaced it");
+    assert_eq!(
+        verify(&bare, Some("n")),
+        Err(TokenError::SignatureOfUnnamedKey),
+        "the issuer may have replaced it"
+    );
     assert_eq!(verify(&bare, None), Err(TokenError::SignatureOfUnnamedKey));
     assert_eq!(verify(&named, None), Err(TokenError::SignatureOfUnnamedKey));
     assert_eq!(verify(&named, Some("a")), Err(TokenError::Signature));
-    assert!(TokenError::SignatureOfUnnamedKey.may_be_stale_keys() && !TokenError::Signature.may_be_stale_keys());
+    assert!(
+        TokenError::SignatureOfUnnamedKey.may_be_stale_keys() && !TokenError::Signature.may_be_stale_keys()
+    );
 }
 
 fn select(set: &KeySet, kid: Option<&str>, algorithm: Algorithm, key_use: KeyUse) -> Result<(), TokenError> {
@@ -233,12 +300,23 @@ fn a_key_is_chosen_by_kid_or_because_there_is_no_choice() {
     let lone = parse(&json!([bare])).unwrap();
     assert_eq!(select(&lone, Some("b"), Algorithm::Es256, KeyUse::Signature), Ok(()), "kid is a hint");
     let two = parse(&json!([named, bare])).unwrap();
-    assert_eq!(select(&two, None, Algorithm::Es256, KeyUse::Signature), Err(TokenError::UnknownKey(None)), "no trial of all keys");
+    assert_eq!(
+        select(&two, None, Algorithm::Es256, KeyUse::Signature),
+        Err(TokenError::UnknownKey(None)),
+        "no trial of all keys"
+    );
     assert_eq!(select(&two, Some("b"), Algorithm::Es256, KeyUse::Signature), unknown("b"));
     for kid in ["", "A", "a ", "../a", "a' OR '1'='1", "/dev/null", "a\0", "https://evil.example/jwks"] {
-        assert_eq!(select(&one, Some(kid), Algorithm::Es256, KeyUse::Signature), unknown(kid), "kid is compared, never used");
+        assert_eq!(
+            select(&one, Some(kid), Algorithm::Es256, KeyUse::Signature),
+            unknown(kid),
+            "kid is compared, never used"
+        );
     }
-    assert_eq!(select(&KeySet::empty(), None, Algorithm::Es256, KeyUse::Signature), Err(TokenError::UnknownKey(None)));
+    assert_eq!(
+        select(&KeySet::empty(), None, Algorithm::Es256, KeyUse::Signature),
+        Err(TokenError::UnknownKey(None))
+    );
 }
 
 #[test]
@@ -254,7 +332,11 @@ fn the_key_decides_the_algorithm() {
         let fits = |kid| select(&set, Some(kid), *algorithm, KeyUse::Signature).is_ok();
         assert_eq!(fits("ec"), *algorithm == Algorithm::Es256, "{algorithm}");
         assert_eq!(fits("rs"), *algorithm == Algorithm::Rs256, "{algorithm}: PS and PKCS are not swapped");
-        assert_eq!(fits("any"), algorithm.name().contains('S') && !algorithm.name().starts_with('E'), "{algorithm}");
+        assert_eq!(
+            fits("any"),
+            algorithm.name().contains('S') && !algorithm.name().starts_with('E'),
+            "{algorithm}"
+        );
     }
 }
 
@@ -275,7 +357,11 @@ fn the_fingerprint_follows_all_that_matters_and_nothing_else() {
     assert_ne!(print(json!([base])), print(json!([base, other])));
     assert_ne!(print(json!([base])), print(json!([change(&json!({"kid": "b"}))])));
     assert_ne!(print(json!([base])), print(json!([change(&json!({"use": "jwt-svid"}))])));
-    assert_ne!(print(json!([base])), print(json!([jwk(&json!({"kid": "a"}))])), "another key under the same kid");
+    assert_ne!(
+        print(json!([base])),
+        print(json!([jwk(&json!({"kid": "a"}))])),
+        "another key under the same kid"
+    );
 }
 
 proptest::proptest! {

@@ -4,9 +4,9 @@ use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
-    KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding,
-    RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, ECDSA_P521_SHA512_FIXED_SIGNING,
+    EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512,
+    RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -73,7 +73,11 @@ fn token(key: &Key, kid: &str, named: Algorithm, used: Algorithm) -> String {
     let claims = json!({
         "iss": "https://login.acme.example", "sub": "riley", "aud": "https://m.example", "client_id": "app", "jti": "1", "iat": NOW, "exp": NOW + 60,
     });
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header.to_string()), URL_SAFE_NO_PAD.encode(claims.to_string()));
+    let signed = format!(
+        "{}.{}",
+        URL_SAFE_NO_PAD.encode(header.to_string()),
+        URL_SAFE_NO_PAD.encode(claims.to_string())
+    );
     let signature = key.sign(used, signed.as_bytes());
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
@@ -84,7 +88,10 @@ fn verify(token: &str, keys: &KeySet) -> Result<AccessToken, TokenError> {
 
 fn verify_as(profile: Profile, token: &str, keys: &KeySet) -> Result<AccessToken, TokenError> {
     let issuer: Issuer = "https://login.acme.example".parse().unwrap();
-    access_token::verify(token, &Expect { issuer: &issuer, keys, now: Timestamp::from_secs(NOW), profile, memo: None })
+    access_token::verify(
+        token,
+        &Expect { issuer: &issuer, keys, now: Timestamp::from_secs(NOW), profile, memo: None },
+    )
 }
 
 #[test]
@@ -105,15 +112,26 @@ fn each_algorithm_verifies_with_its_own_key_and_no_algorithm_stands_for_another(
                 if named == used {
                     assert!(result.is_ok(), "{named} by {kid}");
                 } else if own.contains(named) {
-                    assert_eq!(result.unwrap_err(), TokenError::Signature, "PS and PKCS, or another hash: {used} named {named}");
+                    assert_eq!(
+                        result.unwrap_err(),
+                        TokenError::Signature,
+                        "PS and PKCS, or another hash: {used} named {named}"
+                    );
                 } else {
-                    assert_eq!(result.unwrap_err(), TokenError::Algorithm(named.name().into()), "{named} does not fit {kid}");
+                    assert_eq!(
+                        result.unwrap_err(),
+                        TokenError::Algorithm(named.name().into()),
+                        "{named} does not fit {kid}"
+                    );
                 }
             }
         }
         for (other, _, fits) in keys.iter().filter(|(other, ..)| other != kid) {
             for algorithm in fits {
-                assert!(verify(&token(key, other, *algorithm, own[0]), &set).is_err(), "signed by {kid}, named {other} {algorithm}");
+                assert!(
+                    verify(&token(key, other, *algorithm, own[0]), &set).is_err(),
+                    "signed by {kid}, named {other} {algorithm}"
+                );
             }
         }
     }
@@ -136,6 +154,9 @@ fn a_token_of_ours_is_es256_even_if_our_key_set_held_other_keys() {
     for (kid, key, algorithm) in &keys {
         let token = token(key, kid, *algorithm, *algorithm);
         assert!(verify_as(Profile::Foreign, &token, &set).is_ok());
-        assert_eq!(verify_as(Profile::Own, &token, &set).unwrap_err(), TokenError::Algorithm(algorithm.name().into()));
+        assert_eq!(
+            verify_as(Profile::Own, &token, &set).unwrap_err(),
+            TokenError::Algorithm(algorithm.name().into())
+        );
     }
 }

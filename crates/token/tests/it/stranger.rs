@@ -19,7 +19,8 @@ struct Key {
 
 impl Key {
     fn new(key_use: KeyUse) -> Self {
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new()).unwrap();
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref()).unwrap();
         let jwk = PublicJwk::from_p256_point(pair.public_key().as_ref(), key_use).unwrap();
         Self { pair, pkcs8: pkcs8.as_ref().to_vec(), jwk }
@@ -36,7 +37,12 @@ impl Signer for Key {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SignError> {
-        Ok(self.pair.sign(&SystemRandom::new(), message).map_err(|_| SignError::Key("test".into()))?.as_ref().to_vec())
+        Ok(self
+            .pair
+            .sign(&SystemRandom::new(), message)
+            .map_err(|_| SignError::Key("test".into()))?
+            .as_ref()
+            .to_vec())
     }
 }
 
@@ -59,14 +65,20 @@ fn a_stranger_reads_our_tokens_with_our_published_keys() {
     let jwks = jwks_json(std::slice::from_ref(&key.jwk));
     let subject = Person { iss: issuer.clone(), sub: "riley".into() };
     let scopes: ScopeSet = "read:cases".parse().unwrap();
-    // Half of all raw signatures have the larger s; 32 tokens leave no doubt that normalizing keeps them valid.
+    // Half of all raw signatures have the larger s; 32 tokens leave no doubt that normalizing keeps them
+    // valid.
     for n in 0..32 {
         let (client, audience) = ("app".parse().unwrap(), Audience::one("https://crm.example".to_owned()));
-        let (jti, times) = (format!("t{n}").parse().unwrap(), (Timestamp::from_secs(NOW), Timestamp::from_secs(NOW + 300)));
+        let (jti, times) =
+            (format!("t{n}").parse().unwrap(), (Timestamp::from_secs(NOW), Timestamp::from_secs(NOW + 300)));
         let terms = Terms::new(issuer.clone(), subject.clone(), client, audience, scopes.clone(), jti, times);
-        let (header, read) = read_by_stranger(&access_token::build(&terms, &key).unwrap(), &jwks, "https://crm.example");
+        let (header, read) =
+            read_by_stranger(&access_token::build(&terms, &key).unwrap(), &jwks, "https://crm.example");
         assert_eq!(header.typ.as_deref(), Some("at+jwt"));
-        assert_eq!((&read["sub"], &read["scope"], &read["exp"]), (&json!("riley"), &json!("read:cases"), &json!(NOW + 300)));
+        assert_eq!(
+            (&read["sub"], &read["scope"], &read["exp"]),
+            (&json!("riley"), &json!("read:cases"), &json!(NOW + 300))
+        );
     }
     let svid = jwt_svid::Claims {
         spiffe_id: "spiffe://acme.example/agent/a".parse().unwrap(),
@@ -76,7 +88,8 @@ fn a_stranger_reads_our_tokens_with_our_published_keys() {
         jti: "s1".parse().unwrap(),
     };
     let token = jwt_svid::build(&svid, &svid_key).unwrap();
-    let (header, read) = read_by_stranger(&token, &jwks_json(std::slice::from_ref(&svid_key.jwk)), "https://m.example");
+    let (header, read) =
+        read_by_stranger(&token, &jwks_json(std::slice::from_ref(&svid_key.jwk)), "https://m.example");
     assert_eq!((header.typ.as_deref(), &read["sub"]), (Some("JWT"), &json!("spiffe://acme.example/agent/a")));
 }
 
@@ -85,14 +98,28 @@ fn we_read_a_strangers_tokens() {
     let issuer: Issuer = "https://login.acme.example".parse().unwrap();
     let key = Key::new(KeyUse::Signature);
     let keys = KeySet::from_json(jwks_json(std::slice::from_ref(&key.jwk)).as_bytes()).unwrap();
-    let header = Header { typ: Some("at+jwt".into()), kid: Some(key.jwk.key_id().into()), ..Header::new(jsonwebtoken::Algorithm::ES256) };
-    let expect = Expect { issuer: &issuer, keys: &keys, now: Timestamp::from_secs(NOW), profile: Profile::Foreign, memo: None };
+    let header = Header {
+        typ: Some("at+jwt".into()),
+        kid: Some(key.jwk.key_id().into()),
+        ..Header::new(jsonwebtoken::Algorithm::ES256)
+    };
+    let expect = Expect {
+        issuer: &issuer,
+        keys: &keys,
+        now: Timestamp::from_secs(NOW),
+        profile: Profile::Foreign,
+        memo: None,
+    };
     for n in 0..32 {
         let claims = json!({
             "iss": issuer, "sub": "riley", "aud": ["https://m.example"], "client_id": "app", "jti": n.to_string(), "iat": NOW, "exp": NOW + 60,
         });
         let token = jsonwebtoken::encode(&header, &claims, &EncodingKey::from_ec_der(&key.pkcs8)).unwrap();
         let read = access_token::verify(&token, &expect).unwrap();
-        assert_eq!((read.terms.subject.sub.as_str(), &read.terms.subject.iss), ("riley", &issuer), "either form of s is taken");
+        assert_eq!(
+            (read.terms.subject.sub.as_str(), &read.terms.subject.iss),
+            ("riley", &issuer),
+            "either form of s is taken"
+        );
     }
 }

@@ -30,7 +30,8 @@ struct Vector {
 
 #[test]
 fn every_token_has_the_outcome_that_its_vector_says() {
-    let vectors: Vectors = serde_json::from_str(include_str!("../../../../vectors/access-tokens.json")).unwrap();
+    let vectors: Vectors =
+        serde_json::from_str(include_str!("../../../../vectors/access-tokens.json")).unwrap();
     let keys = KeySet::from_json(vectors.keys.to_string().as_bytes()).unwrap();
     let (mut codes, mut wrong) = (Vec::new(), Vec::new());
     for vector in &vectors.tokens {
@@ -40,7 +41,10 @@ fn every_token_has_the_outcome_that_its_vector_says() {
             other => panic!("{}: {other} is no profile", vector.name),
         };
         let now = Timestamp::from_secs(vector.at.unwrap_or(vectors.now));
-        let outcome = verify_with_claims(&vector.token, &Expect { issuer: &vectors.issuer, keys: &keys, now, profile, memo: None });
+        let outcome = verify_with_claims(
+            &vector.token,
+            &Expect { issuer: &vectors.issuer, keys: &keys, now, profile, memo: None },
+        );
         match (&vector.claims, &vector.refusal) {
             (Some(claims), None) => {
                 let (token, said) = outcome.unwrap_or_else(|error| panic!("{}: {error}", vector.name));

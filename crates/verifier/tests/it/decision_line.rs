@@ -42,8 +42,8 @@ async fn every_decision_is_one_line() {
     let route = Route::requires("read:cases").unwrap();
     {
         let _guard = tracing::subscriber::set_default(subscriber);
-        // Tests in other threads use the same event without a subscriber, and while one of them registers it with
-        // `tracing`, it may be taken for one that nobody wants.
+        // Tests in other threads use the same event without a subscriber, and while one of them registers it
+        // with `tracing`, it may be taken for one that nobody wants.
         for _ in 0..1000 {
             if !lines.0.lock().is_empty() {
                 break;
@@ -63,10 +63,15 @@ async fn every_decision_is_one_line() {
     let decisions: Vec<&Value> = events.iter().filter(|event| event["target"] == DECISION_TARGET).collect();
     assert_eq!(decisions.len(), 4);
     let [permitted, narrow, forged, nothing] = decisions[..] else { panic!("{text}") };
-    for (event, decision, reason, status) in
-        [(permitted, "permitted", "ok", 200), (narrow, "refused", "insufficient_scope", 403), (nothing, "refused", "no_credentials", 401)]
-    {
-        assert_eq!((&event["decision"], &event["reason"], &event["status"]), (&decision.into(), &reason.into(), &status.into()));
+    for (event, decision, reason, status) in [
+        (permitted, "permitted", "ok", 200),
+        (narrow, "refused", "insufficient_scope", 403),
+        (nothing, "refused", "no_credentials", 401),
+    ] {
+        assert_eq!(
+            (&event["decision"], &event["reason"], &event["status"]),
+            (&decision.into(), &reason.into(), &status.into())
+        );
         assert_eq!(event["aud"], RESOURCE);
     }
     for event in [permitted, narrow] {
@@ -75,7 +80,10 @@ async fn every_decision_is_one_line() {
         assert_eq!(event["jti"], "token-1");
     }
     for event in [forged, nothing] {
-        assert!(event.get("sub").is_none() && event.get("jti").is_none(), "unverified claims are no facts: {event}");
+        assert!(
+            event.get("sub").is_none() && event.get("jti").is_none(),
+            "unverified claims are no facts: {event}"
+        );
     }
     assert_eq!(forged["decision"], "refused");
 }

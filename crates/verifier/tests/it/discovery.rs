@@ -19,8 +19,13 @@ const ISSUER: &str = "MANDATE_TEST_ISSUER";
 #[tokio::test]
 async fn a_page_where_metadata_should_be_is_passed_over() {
     let issuer = HostileIssuer::start();
-    issuer.serve_at("/.well-known/oauth-authorization-server", "text/html", "<!doctype html><title>Not found</title>");
-    let right = json!({"issuer": issuer.issuer(), "jwks_uri": format!("{}/jwks", issuer.issuer())}).to_string();
+    issuer.serve_at(
+        "/.well-known/oauth-authorization-server",
+        "text/html",
+        "<!doctype html><title>Not found</title>",
+    );
+    let right =
+        json!({"issuer": issuer.issuer(), "jwks_uri": format!("{}/jwks", issuer.issuer())}).to_string();
     issuer.serve_at("/.well-known/openid-configuration", "application/json", &right);
     let verifier = builder(&issuer, &Arc::new(SteppedClock::default())).build().unwrap();
     soon(verifier.ready()).await;
@@ -31,7 +36,8 @@ async fn an_address_that_does_not_answer_is_passed_over() {
     for trouble in [Trouble::Status(502), Trouble::Break, Trouble::Silence] {
         let issuer = HostileIssuer::start();
         issuer.fail_at("/.well-known/oauth-authorization-server", trouble);
-        let right = json!({"issuer": issuer.issuer(), "jwks_uri": format!("{}/jwks", issuer.issuer())}).to_string();
+        let right =
+            json!({"issuer": issuer.issuer(), "jwks_uri": format!("{}/jwks", issuer.issuer())}).to_string();
         issuer.serve_at("/.well-known/openid-configuration", "application/json", &right);
         let clock = Arc::new(SteppedClock::default());
         let verifier = builder(&issuer, &clock).build().unwrap();

@@ -19,7 +19,11 @@ fn app(world: &World) -> Router {
         .layer(world.verifier.metadata_layer())
 }
 
-async fn call(app: &Router, uri: &str, authorization: &[&str]) -> (StatusCode, String, axum::http::HeaderMap, bool) {
+async fn call(
+    app: &Router,
+    uri: &str,
+    authorization: &[&str],
+) -> (StatusCode, String, axum::http::HeaderMap, bool) {
     let mut request = Request::get(uri);
     for value in authorization {
         request = request.header("authorization", *value);
@@ -57,7 +61,11 @@ async fn refusals_are_answered_by_the_layer() {
         let (status, body, headers, left_refusal) = call(&app(&world), uri, shown).await;
         assert_eq!(status.as_u16(), expected, "{uri} {error}");
         let challenge = headers["www-authenticate"].to_str().unwrap();
-        assert!(challenge.contains(&format!("resource_metadata=\"{RESOURCE}/.well-known/oauth-protected-resource\"")), "{challenge}");
+        assert!(
+            challenge
+                .contains(&format!("resource_metadata=\"{RESOURCE}/.well-known/oauth-protected-resource\"")),
+            "{challenge}"
+        );
         assert_eq!(challenge.contains("error="), !error.is_empty(), "{challenge}");
         assert!(body.contains(error));
         assert_eq!(headers["cache-control"], "no-store");
@@ -67,7 +75,10 @@ async fn refusals_are_answered_by_the_layer() {
 
 #[tokio::test]
 async fn the_metadata_is_public_and_names_resource_and_issuer() {
-    let world = World::with(|builder| builder.scopes_supported("read:cases send:mail".parse().unwrap()).resource_name("CRM")).await;
+    let world = World::with(|builder| {
+        builder.scopes_supported("read:cases send:mail".parse().unwrap()).resource_name("CRM")
+    })
+    .await;
     let (status, body, headers, _) = call(&app(&world), "/.well-known/oauth-protected-resource", &[]).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(headers["content-type"], "application/json");
@@ -84,7 +95,8 @@ async fn the_metadata_is_public_and_names_resource_and_issuer() {
 #[tokio::test]
 async fn one_layer_around_everything_protects_also_what_does_not_exist() {
     let world = World::new().await;
-    let app = Router::new().route("/cases", get(async || "cases")).layer(world.verifier.layer(Route::any_scope()));
+    let app =
+        Router::new().route("/cases", get(async || "cases")).layer(world.verifier.layer(Route::any_scope()));
     assert_eq!(call(&app, "/cases", &[]).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(call(&app, "/nowhere", &[]).await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(call(&app, "/.well-known/oauth-protected-resource", &[]).await.0, StatusCode::OK);

@@ -28,7 +28,8 @@ async fn the_last_good_keys_survive_an_outage_but_not_for_ever() {
     world.issuer.come_back();
     // The attempt before was in vain; the next one is due after the interval.
     world.clock.advance(Duration::from_secs(6));
-    eventually(async || code(&verify(&world.verifier, &world.token("read:cases"), &patient()).await) == "ok").await;
+    eventually(async || code(&verify(&world.verifier, &world.token("read:cases"), &patient()).await) == "ok")
+        .await;
 }
 
 #[tokio::test]
@@ -51,8 +52,10 @@ async fn an_issuer_that_calls_itself_otherwise_gives_no_keys() {
     let honest = issuer.issuer();
     let keys_at = |url: String| serde_json::json!({ "issuer": honest, "jwks_uri": url }).to_string();
     for metadata in [
-        serde_json::json!({ "issuer": format!("{honest}/"), "jwks_uri": format!("{honest}/jwks") }).to_string(),
-        serde_json::json!({ "issuer": "https://login.example", "jwks_uri": format!("{honest}/jwks") }).to_string(),
+        serde_json::json!({ "issuer": format!("{honest}/"), "jwks_uri": format!("{honest}/jwks") })
+            .to_string(),
+        serde_json::json!({ "issuer": "https://login.example", "jwks_uri": format!("{honest}/jwks") })
+            .to_string(),
         keys_at("http://127.0.0.1:1/jwks".into()),
         keys_at("file:///etc/passwd".into()),
         "[]".into(),
@@ -73,7 +76,14 @@ async fn an_issuer_that_calls_itself_otherwise_gives_no_keys() {
 async fn bad_key_sets_do_not_replace_good_ones() {
     let world = World::new().await;
     let big = format!("{{\"keys\":[],\"x\":\"{}\"}}", "a".repeat(300 * 1024));
-    for jwks in ["", "{}", "[]", "{\"keys\":[]}", "{\"keys\":[{\"kty\":\"oct\",\"kid\":\"a\",\"k\":\"c2VjcmV0\"}]}", &big] {
+    for jwks in [
+        "",
+        "{}",
+        "[]",
+        "{\"keys\":[]}",
+        "{\"keys\":[{\"kty\":\"oct\",\"kid\":\"a\",\"k\":\"c2VjcmV0\"}]}",
+        &big,
+    ] {
         world.issuer.serve_jwks(Some(jwks));
         world.clock.advance(Duration::from_secs(6));
         world.issuer.beat();
@@ -99,7 +109,11 @@ async fn a_new_key_is_not_refused_for_good_while_the_issuer_cannot_be_asked_for_
         assert_eq!((refusal.status(), refusal.reason().code()), (503, "issuer_key_unknown"));
         assert!(refusal.retry_after().is_some());
     }
-    assert_eq!(code(&verify(&world.verifier, &old, &patient()).await), "ok", "its key was not withdrawn as far as anybody knows");
+    assert_eq!(
+        code(&verify(&world.verifier, &old, &patient()).await),
+        "ok",
+        "its key was not withdrawn as far as anybody knows"
+    );
     world.issuer.come_back();
     eventually(async || {
         world.clock.advance(Duration::from_secs(6));
@@ -128,7 +142,8 @@ async fn a_restart_during_an_outage_keeps_keys_and_cuts() {
     assert_eq!(code(&verify(&restarted, &good, &Route::any_scope()).await), "ok");
     world.clock.advance(Duration::from_secs(16));
     assert_eq!(code(&verify(&restarted, &good, &Route::any_scope()).await), "revocations_stale");
-    let within_a_minute = Route::any_scope().freshness(Freshness::FailClosed { max_age: Duration::from_mins(1) });
+    let within_a_minute =
+        Route::any_scope().freshness(Freshness::FailClosed { max_age: Duration::from_mins(1) });
     assert_eq!(code(&verify(&restarted, &good, &within_a_minute).await), "ok");
 }
 
@@ -155,12 +170,18 @@ async fn a_cache_file_where_others_may_put_one_is_refused() {
     let build = || builder(&issuer, &clock).cache_file(&file).build();
     for mode in [0o777, 0o1777, 0o770, 0o1770, 0o702] {
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(mode)).unwrap();
-        assert!(matches!(build(), Err(BuildError::CacheFile(CacheFileError::Directory(_)))), "{mode:o}, whether there is a file or not");
+        assert!(
+            matches!(build(), Err(BuildError::CacheFile(CacheFileError::Directory(_)))),
+            "{mode:o}, whether there is a file or not"
+        );
     }
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     assert!(build().is_ok());
     let missing = builder(&issuer, &clock).cache_file(directory.path().join("missing/mandate.json")).build();
-    assert!(matches!(missing, Err(BuildError::CacheFile(CacheFileError::Unreadable { .. }))), "found before the first request");
+    assert!(
+        matches!(missing, Err(BuildError::CacheFile(CacheFileError::Unreadable { .. }))),
+        "found before the first request"
+    );
 }
 
 #[tokio::test]
@@ -207,7 +228,9 @@ async fn a_token_that_expires_while_keys_are_fetched_is_refused() {
     let issuer = Arc::new(HostileIssuer::start());
     let start = SteppedClock::default().now();
     let clock = Arc::new(Leaps { issuer: Arc::clone(&issuer), start, served: AtomicUsize::new(usize::MAX) });
-    let built = Verifier::builder(issuer.issuer(), RESOURCE.parse().unwrap()).clock(clock.clone()).unknown_key_interval(Duration::ZERO);
+    let built = Verifier::builder(issuer.issuer(), RESOURCE.parse().unwrap())
+        .clock(clock.clone())
+        .unknown_key_interval(Duration::ZERO);
     let verifier = built.build().unwrap();
     soon(verifier.ready()).await;
     issuer.rotate();
@@ -250,14 +273,19 @@ async fn a_damaged_or_foreign_cache_file_restores_nothing() {
 
 #[test]
 fn outside_a_runtime_building_is_an_error_and_no_panic() {
-    let outcome = Verifier::builder("https://login.example".parse().unwrap(), "https://api.example".parse().unwrap()).build();
+    let outcome =
+        Verifier::builder("https://login.example".parse().unwrap(), "https://api.example".parse().unwrap())
+            .build();
     assert!(matches!(outcome, Err(BuildError::NoRuntime)));
 }
 
 #[tokio::test]
 async fn a_trust_root_that_is_no_certificate_is_an_error() {
-    let builder = Verifier::builder("https://login.example".parse().unwrap(), "https://api.example".parse().unwrap());
-    let outcome = builder.trust_root("-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n").build();
+    let builder =
+        Verifier::builder("https://login.example".parse().unwrap(), "https://api.example".parse().unwrap());
+    let outcome = builder
+        .trust_root("-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n")
+        .build();
     assert!(matches!(outcome, Err(BuildError::Tls(_))));
 }
 

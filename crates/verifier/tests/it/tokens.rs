@@ -62,7 +62,16 @@ async fn a_remembered_signature_saves_no_other_check() {
 #[tokio::test]
 async fn no_other_kind_of_token_passes_as_an_access_token() {
     let world = World::new().await;
-    for typ in ["JWT", "jwt", "id_token+jwt", "dpop+jwt", "secevent+jwt", "oauth-id-jag+jwt", "client-authentication+jwt", "wpt+jwt"] {
+    for typ in [
+        "JWT",
+        "jwt",
+        "id_token+jwt",
+        "dpop+jwt",
+        "secevent+jwt",
+        "oauth-id-jag+jwt",
+        "client-authentication+jwt",
+        "wpt+jwt",
+    ] {
         let mut header = world.header();
         header["typ"] = json!(typ);
         assert_eq!(world.outcome(&world.raw(&header, &world.payload())).await, "typ", "{typ}");
@@ -201,7 +210,11 @@ async fn another_issuer_and_other_times_are_refused() {
 #[tokio::test]
 async fn a_token_bound_to_a_key_is_no_bearer_token() {
     let world = World::new().await;
-    for cnf in [json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }), json!({ "x5t#S256": "a" }), json!({})] {
+    for cnf in [
+        json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" }),
+        json!({ "x5t#S256": "a" }),
+        json!({}),
+    ] {
         let mut payload = world.payload();
         payload["cnf"] = cnf;
         let refusal = world.verify(&world.raw(&world.header(), &payload), "read:cases").await.unwrap_err();
@@ -213,9 +226,11 @@ async fn a_token_bound_to_a_key_is_no_bearer_token() {
 async fn only_the_outermost_actor_decides() {
     let world = World::new().await;
     let route = Route::requires("read:cases").unwrap().only_actors(["spiffe://acme.example/agent/trusted"]);
-    for (agents, expected) in
-        [(&["trusted", "rogue"][..], "ok"), (&["rogue", "trusted"][..], "actor_unauthorized"), (&[][..], "actor_unauthorized")]
-    {
+    for (agents, expected) in [
+        (&["trusted", "rogue"][..], "ok"),
+        (&["rogue", "trusted"][..], "actor_unauthorized"),
+        (&[][..], "actor_unauthorized"),
+    ] {
         let mut terms = world.issuer.terms(RESOURCE, "read:cases", world.clock.now());
         terms.chain = chain(&world.issuer.issuer(), agents);
         let outcome = verify(&world.verifier, &world.issuer.sign(&terms), &route).await;
@@ -251,9 +266,14 @@ async fn no_credentials_and_two_credentials_are_told_apart() {
     let world = World::new().await;
     let route = Route::requires("read:cases").unwrap();
     let refusal = world.verifier.verify(None, &route).await.unwrap_err();
-    let expected = format!("Bearer resource_metadata=\"{RESOURCE}/.well-known/oauth-protected-resource\", scope=\"read:cases\"");
+    let expected = format!(
+        "Bearer resource_metadata=\"{RESOURCE}/.well-known/oauth-protected-resource\", scope=\"read:cases\""
+    );
     assert_eq!((refusal.status(), refusal.www_authenticate()), (401, Some(expected.as_str())));
-    assert_eq!(world.verifier.verify(Some("Basic cmlsZXk6eA=="), &route).await.unwrap_err().reason(), &Reason::NoCredentials);
+    assert_eq!(
+        world.verifier.verify(Some("Basic cmlsZXk6eA=="), &route).await.unwrap_err().reason(),
+        &Reason::NoCredentials
+    );
     let good = format!("Bearer {}", world.token("read:cases"));
     let twice = Presented::collect([good.as_bytes(), good.as_bytes()], None);
     let refusal = world.verifier.verify(twice, &route).await.unwrap_err();
@@ -274,7 +294,9 @@ async fn rotation_is_followed_by_one_fetch_however_many_ask() {
     let new = world.token("read:cases");
     let all = (0..20).map(|_| {
         let (verifier, new) = (world.verifier.clone(), new.clone());
-        tokio::spawn(async move { code(&verify(&verifier, &new, &Route::requires("read:cases").unwrap()).await) })
+        tokio::spawn(
+            async move { code(&verify(&verifier, &new, &Route::requires("read:cases").unwrap()).await) },
+        )
     });
     for one in all.collect::<Vec<_>>() {
         assert_eq!(soon(one).await.unwrap(), "ok");
@@ -292,7 +314,10 @@ async fn a_key_that_may_have_been_published_since_the_last_fetch_is_no_reason_to
     world.issuer.rotate();
     let new = world.token("read:cases");
     let refusal = world.verify(&new, "read:cases").await.unwrap_err();
-    assert_eq!((refusal.status(), refusal.reason(), refusal.www_authenticate()), (503, &Reason::KeyUnknown, None));
+    assert_eq!(
+        (refusal.status(), refusal.reason(), refusal.www_authenticate()),
+        (503, &Reason::KeyUnknown, None)
+    );
     assert!(refusal.retry_after().is_some());
     assert_eq!(world.issuer.jwks_served(), before, "the keys are too recent to be fetched again");
     world.clock.advance(Duration::from_secs(5));
@@ -306,10 +331,13 @@ async fn a_key_that_is_published_while_the_issuer_answers_may_be_newer_than_its_
     let before = world.issuer.key().jwks();
     world.issuer.serve_jwks(Some(&before));
     world.clock.advance(Duration::from_secs(6));
-    let stranger = TestKey::generate().sign_terms(&world.issuer.terms(RESOURCE, "read:cases", world.clock.now()));
+    let stranger =
+        TestKey::generate().sign_terms(&world.issuer.terms(RESOURCE, "read:cases", world.clock.now()));
     let (verifier, asked) = (world.verifier.clone(), world.issuer.jwks_served() + 1);
     world.issuer.hold();
-    let asks = tokio::spawn(async move { code(&verify(&verifier, &stranger, &Route::requires("read:cases").unwrap()).await) });
+    let asks = tokio::spawn(async move {
+        code(&verify(&verifier, &stranger, &Route::requires("read:cases").unwrap()).await)
+    });
     soon(world.issuer.asked_for_keys(asked)).await;
     world.clock.advance(Duration::from_secs(50));
     world.issuer.rotate();
@@ -317,7 +345,11 @@ async fn a_key_that_is_published_while_the_issuer_answers_may_be_newer_than_its_
     world.clock.advance(Duration::from_secs(70));
     world.issuer.let_go();
     assert_eq!(soon(asks).await.unwrap(), "unknown_key", "fetched for this very token, and not there");
-    assert_eq!(world.outcome(&new).await, "issuer_key_unknown", "it is newer than the question, though older than the answer");
+    assert_eq!(
+        world.outcome(&new).await,
+        "issuer_key_unknown",
+        "it is newer than the question, though older than the answer"
+    );
     assert_eq!(world.issuer.jwks_served(), asked, "the keys are too recent to be fetched again");
 }
 
@@ -348,7 +380,11 @@ async fn a_token_from_before_the_last_fetch_whose_key_is_gone_is_refused_for_goo
     ] {
         let mut payload = world.payload();
         payload[claim] = value.clone();
-        assert_eq!(world.outcome(&stranger.sign_raw(&header, &payload.to_string())).await, expected, "{claim} {value}");
+        assert_eq!(
+            world.outcome(&stranger.sign_raw(&header, &payload.to_string())).await,
+            expected,
+            "{claim} {value}"
+        );
     }
     let header = json!({ "alg": "ES256", "typ": "at+jwt" }).to_string();
     let without_kid = stranger.sign_raw(&header, &world.payload().to_string());

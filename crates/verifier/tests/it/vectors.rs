@@ -66,8 +66,18 @@ async fn own_tokens_have_the_outcome_that_their_vector_says() {
                 let token = outcome.unwrap_or_else(|refusal| panic!("{}: {refusal:?}", vector.name));
                 assert_eq!(token.subject().sub, claims["sub"].as_str().unwrap(), "{}", vector.name);
                 assert_eq!(token.jti().as_str(), claims["jti"].as_str().unwrap(), "{}", vector.name);
-                assert_eq!(token.scopes().to_string(), claims["scope"].as_str().unwrap_or_default(), "{}", vector.name);
-                assert_eq!(token.actor().map(|actor| actor.sub.as_str()), claims["act"]["sub"].as_str(), "{}", vector.name);
+                assert_eq!(
+                    token.scopes().to_string(),
+                    claims["scope"].as_str().unwrap_or_default(),
+                    "{}",
+                    vector.name
+                );
+                assert_eq!(
+                    token.actor().map(|actor| actor.sub.as_str()),
+                    claims["act"]["sub"].as_str(),
+                    "{}",
+                    vector.name
+                );
                 accepted += 1;
             }
             (None, Some(refusal)) => {

@@ -13,7 +13,8 @@ const KEY: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 
 fn terms() -> Terms {
     let iss: mandate_core::Issuer = "https://mandate.example".parse().unwrap();
-    let agent = Actor { sub: "spiffe://acme.example/agent/a".to_owned(), iss: iss.clone(), sub_profile: None };
+    let agent =
+        Actor { sub: "spiffe://acme.example/agent/a".to_owned(), iss: iss.clone(), sub_profile: None };
     let subject = Person { iss: iss.clone(), sub: "riley".to_owned() };
     let audience = Audience::one("https://crm.example".to_owned());
     let scopes = "read:cases write:cases".parse().unwrap();
@@ -75,7 +76,11 @@ fn refuses_every_claim_that_was_not_decided_so() {
         ("sub", json!("kim"), L::Subject),
         ("sub", json!(""), L::Subject),
         ("sub_iss", json!("https://login.example"), L::Claims),
-        ("sub_id", json!({"format": "iss_sub", "iss": "https://mandate.example", "sub": "riley"}), L::Subject),
+        (
+            "sub_id",
+            json!({"format": "iss_sub", "iss": "https://mandate.example", "sub": "riley"}),
+            L::Subject,
+        ),
         ("sub_id", json!({"format": "iss_sub", "iss": "https://login.example", "sub": "riley"}), L::Subject),
         ("aud", json!("https://mail.example"), L::Audience),
         ("aud", json!(["https://crm.example"]), L::Claims),
@@ -88,12 +93,24 @@ fn refuses_every_claim_that_was_not_decided_so() {
         ("scope", json!("read:cases  write:cases"), L::Scope),
         ("scope", json!(""), L::Scope),
         ("act", json!({"sub": "spiffe://acme.example/agent/b", "iss": "https://mandate.example"}), L::Actors),
-        ("act", json!({"sub": "spiffe://acme.example/agent/a", "iss": "https://mandate.example", "exp": 1}), L::Claims),
+        (
+            "act",
+            json!({"sub": "spiffe://acme.example/agent/a", "iss": "https://mandate.example", "exp": 1}),
+            L::Claims,
+        ),
         ("lineage", json!({"parents": ["p2"], "grants": ["g1"], "clients": ["support-app"]}), L::Lineage),
         ("lineage", json!({"parents": ["p1"], "clients": ["support-app"]}), L::Lineage),
         ("lineage", json!({"parents": ["p1"], "grants": ["g1"]}), L::Lineage),
-        ("lineage", json!({"parents": ["p1", "p2"], "grants": ["g1"], "clients": ["support-app"]}), L::Lineage),
-        ("lineage", json!({"parents": ["p1"], "grants": ["g1"], "clients": ["support-app"], "others": []}), L::Claims),
+        (
+            "lineage",
+            json!({"parents": ["p1", "p2"], "grants": ["g1"], "clients": ["support-app"]}),
+            L::Lineage,
+        ),
+        (
+            "lineage",
+            json!({"parents": ["p1"], "grants": ["g1"], "clients": ["support-app"], "others": []}),
+            L::Claims,
+        ),
         ("auth_time", json!(901), L::Authentication),
         ("acr", json!("high"), L::Authentication),
         ("amr", json!(["otp"]), L::Authentication),
@@ -137,18 +154,28 @@ fn refuses_every_missing_claim() {
 
 #[test]
 fn refuses_a_mandate_that_breaks_the_profile_itself() {
-    let check = |terms: &Terms, claims: &Value| check_access_token(&message(&header("at+jwt"), claims), KID, terms);
+    let check =
+        |terms: &Terms, claims: &Value| check_access_token(&message(&header("at+jwt"), claims), KID, terms);
     let long = Terms { expires: Timestamp::from_secs(1000 + 15 * 60 + 1), ..terms() };
-    assert_eq!(check(&long, &with(claims(), "exp", json!(1000 + 15 * 60 + 1))), Err(L::Lifetime), "over 15 minutes");
+    assert_eq!(
+        check(&long, &with(claims(), "exp", json!(1000 + 15 * 60 + 1))),
+        Err(L::Lifetime),
+        "over 15 minutes"
+    );
     let dead = Terms { expires: Timestamp::from_secs(1000), ..terms() };
     assert_eq!(check(&dead, &with(claims(), "exp", json!(1000))), Err(L::Lifetime), "dead on arrival");
     let nothing = Terms { scopes: mandate_core::ScopeSet::new(), ..terms() };
     assert_eq!(check(&nothing, &with(claims(), "scope", json!(""))), Err(L::Scope), "no scope");
     let rootless = Terms { lineage: Lineage::default(), ..terms() };
-    assert_eq!(check(&rootless, &without(claims(), "lineage")), Err(L::Lineage), "an agent without a parent token");
+    assert_eq!(
+        check(&rootless, &without(claims(), "lineage")),
+        Err(L::Lineage),
+        "an agent without a parent token"
+    );
     let nowhere = Terms { audience: Audience::one(String::new()), ..terms() };
     assert_eq!(check(&nowhere, &with(claims(), "aud", json!(""))), Err(L::Audience), "no audience");
-    let several = Audience::several("https://crm.example".to_owned(), vec!["https://mail.example".to_owned()]);
+    let several =
+        Audience::several("https://crm.example".to_owned(), vec!["https://mail.example".to_owned()]);
     assert_eq!(check(&Terms { audience: several, ..terms() }, &claims()), Err(L::Audience), "two audiences");
 }
 
@@ -185,9 +212,14 @@ fn refuses_every_other_header() {
 fn details_and_key_are_signed_as_they_were_decided_and_in_no_other_way() {
     let details = json!([{"type": "case", "most": 3}, {"type": "mail"}]);
     let key = KEY.parse().unwrap();
-    let bound = Terms { details: serde_json::from_value(details.clone()).unwrap(), cnf: Some(Confirmation::Jkt(key)), ..terms() };
+    let bound = Terms {
+        details: serde_json::from_value(details.clone()).unwrap(),
+        cnf: Some(Confirmation::Jkt(key)),
+        ..terms()
+    };
     let said = with(with(claims(), "authorization_details", details), "cnf", json!({"jkt": KEY}));
-    let check = |terms: &Terms, claims: &Value| check_access_token(&message(&header("at+jwt"), claims), KID, terms);
+    let check =
+        |terms: &Terms, claims: &Value| check_access_token(&message(&header("at+jwt"), claims), KID, terms);
     assert_eq!(check(&bound, &said), Ok(()));
     for (name, value, why) in [
         ("authorization_details", json!([{"type": "case", "most": 4}, {"type": "mail"}]), L::Details),
@@ -204,14 +236,19 @@ fn details_and_key_are_signed_as_they_were_decided_and_in_no_other_way() {
     assert_eq!(check(&bound, &without(said.clone(), "authorization_details")), Err(L::Details));
     assert_eq!(check(&bound, &without(said.clone(), "cnf")), Err(L::Confirmation));
     let unknown = Terms { cnf: Some(Confirmation::Unknown), ..bound };
-    assert_eq!(check(&unknown, &with(said, "cnf", json!({}))), Err(L::Confirmation), "a key that nobody can prove");
+    assert_eq!(
+        check(&unknown, &with(said, "cnf", json!({}))),
+        Err(L::Confirmation),
+        "a key that nobody can prove"
+    );
 }
 
 fn svid() -> (JwtSvidGrant, Value) {
     let domain = "acme.example".parse().unwrap();
     let id = "spiffe://acme.example/agent/a".parse().unwrap();
     let audiences = vec!["https://mandate.example".to_owned()];
-    let grant = JwtSvidGrant::new(&domain, id, audiences, "s1".parse().unwrap(), Timestamp::from_secs(1000)).unwrap();
+    let grant =
+        JwtSvidGrant::new(&domain, id, audiences, "s1".parse().unwrap(), Timestamp::from_secs(1000)).unwrap();
     let claims = json!({
         "sub": "spiffe://acme.example/agent/a", "aud": ["https://mandate.example"], "iat": 1000, "exp": 1300, "jti": "s1",
     });
@@ -249,6 +286,10 @@ fn refuses_every_other_svid() {
 #[test]
 fn an_svid_with_an_actor_is_not_signed() {
     let (grant, claims) = svid();
-    let acting = with(claims, "act", json!({"sub": "spiffe://acme.example/agent/b", "iss": "https://mandate.example"}));
+    let acting = with(
+        claims,
+        "act",
+        json!({"sub": "spiffe://acme.example/agent/b", "iss": "https://mandate.example"}),
+    );
     assert_eq!(check_jwt_svid(&message(&header("JWT"), &acting), KID, &grant), Err(L::Claims));
 }

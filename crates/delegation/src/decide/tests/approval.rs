@@ -7,7 +7,8 @@ use crate::approval::{RequestHash, canonical};
 
 const VECTORS: &str = include_str!("../../../../../vectors/approval-request.json");
 const OF_AGENTS: &str = r#"@approval("required") permit (principal is Agent, action == Action::"act", resource) when { context.scope == "write:case_comments" };"#;
-const OF_PEOPLE: &str = r#"@approval("required") permit (principal is Person, action == Action::"delegate", resource);"#;
+const OF_PEOPLE: &str =
+    r#"@approval("required") permit (principal is Person, action == Action::"delegate", resource);"#;
 
 /// The hash of the request, and the policies that demand its approval.
 fn needed(vary: impl FnOnce(&mut Case)) -> (RequestHash, Vec<String>) {
@@ -50,7 +51,8 @@ fn an_approval_is_not_asked_for_what_is_refused_anyway() {
     with(everything, R::NoGrant, |c| c.registry.remove(mandate_core::registry::Kind::Grant, "g1"));
     with(everything, R::NoLifetime, |c| c.subject.terms.expires = NOW.plus(Duration::from_millis(1)));
     with(everything, R::LineageTooLong, |c| {
-        c.subject.terms.lineage.parents = (0..MAX_LINEAGE).map(|n| format!("p{n}").parse().unwrap()).collect();
+        c.subject.terms.lineage.parents =
+            (0..MAX_LINEAGE).map(|n| format!("p{n}").parse().unwrap()).collect();
     });
     let forbidden = r#"@approval("required") permit (principal, action, resource); forbid (principal is Agent, action, resource);"#;
     with(forbidden, R::PolicyDeniesAgent, |_| {});
@@ -77,7 +79,10 @@ fn whatever_is_approved_is_in_the_hash() {
         |c| c.by_app(&["support-agent"]),
         |c| c.subject.terms.client = "other-app".parse().unwrap(),
         |c| c.subject.terms.chain = ActorChain::new(vec![act("triage")]).unwrap(),
-        |c| c.subject.terms.chain = ActorChain::new(vec![Actor { iss: LOGIN.parse().unwrap(), ..act("triage") }]).unwrap(),
+        |c| {
+            c.subject.terms.chain =
+                ActorChain::new(vec![Actor { iss: LOGIN.parse().unwrap(), ..act("triage") }]).unwrap()
+        },
         |c| {
             let g1 = c.registry.grant(&"g1".parse().unwrap()).unwrap();
             let g2 = Grant { id: "g2".parse().unwrap(), ..Grant::clone(g1) };
@@ -94,8 +99,18 @@ fn whatever_is_approved_is_in_the_hash() {
         },
         |c| {
             let everything = allow("helpdesk", "read:cases write:case_comments");
-            c.registry.put(Entry::Resource(resource("helpdesk", HELPDESK, "read:cases write:case_comments", None)));
-            c.registry.put(Entry::Grant(grant("g1", "support-agent", "helpdesk", "read:cases write:case_comments")));
+            c.registry.put(Entry::Resource(resource(
+                "helpdesk",
+                HELPDESK,
+                "read:cases write:case_comments",
+                None,
+            )));
+            c.registry.put(Entry::Grant(grant(
+                "g1",
+                "support-agent",
+                "helpdesk",
+                "read:cases write:case_comments",
+            )));
             c.agent("support-agent", |a| a.ceiling = vec![everything.clone()]);
             c.person(|p| p.may = vec![everything]);
             c.resource = HELPDESK.into();
@@ -152,8 +167,18 @@ fn the_canonical_form_is_that_of_the_vectors() {
             ..Terms::clone(&view.terms)
         };
         let view = MandateView { terms: Arc::new(terms), ..view };
-        assert_eq!(base16ct::lower::encode_string(&canonical(&view)), vector["bytes"].as_str().unwrap(), "{}", vector["name"]);
-        assert_eq!(RequestHash::of(&view).to_string(), vector["sha256"].as_str().unwrap(), "{}", vector["name"]);
+        assert_eq!(
+            base16ct::lower::encode_string(&canonical(&view)),
+            vector["bytes"].as_str().unwrap(),
+            "{}",
+            vector["name"]
+        );
+        assert_eq!(
+            RequestHash::of(&view).to_string(),
+            vector["sha256"].as_str().unwrap(),
+            "{}",
+            vector["name"]
+        );
     }
 }
 
@@ -166,7 +191,12 @@ fn details_are_approved_with_the_rest_and_by_value() {
     };
     let one = hash(r#"[{"type":"case","most":3}]"#);
     assert_eq!(one, hash(r#"[ {"most":3, "type":"case"} ]"#), "members have no order");
-    for other in ["[]", r#"[{"type":"case","most":4}]"#, r#"[{"type":"case"}]"#, r#"[{"type":"case","most":3},{"type":"case","most":3}]"#] {
+    for other in [
+        "[]",
+        r#"[{"type":"case","most":4}]"#,
+        r#"[{"type":"case"}]"#,
+        r#"[{"type":"case","most":3},{"type":"case","most":3}]"#,
+    ] {
         assert_ne!(one, hash(other), "{other}");
     }
 }

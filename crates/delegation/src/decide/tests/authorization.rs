@@ -10,7 +10,12 @@ fn authorize(case: &Case, resource: Option<&str>, asked: Option<&str>) -> Result
     authorize_since(case, NOW, resource, asked)
 }
 
-fn authorize_since(case: &Case, login: Timestamp, resource: Option<&str>, asked: Option<&str>) -> Result<MandateView, R> {
+fn authorize_since(
+    case: &Case,
+    login: Timestamp,
+    resource: Option<&str>,
+    asked: Option<&str>,
+) -> Result<MandateView, R> {
     let request = login_for(login, resource, asked);
     case.facts(|facts| decide(request, facts, NOW)).map(|m| m.view().clone()).map_err(reason)
 }
@@ -29,7 +34,11 @@ pub(super) fn login_for(login: Timestamp, resource: Option<&str>, asked: Option<
 fn a_login_yields_the_persons_own_rights_without_an_actor() {
     let view = authorize(&Case::new(), None, None).unwrap();
     assert_eq!((view.terms.audience.sole().unwrap(), view.terms.chain.is_empty()), (ISSUER, true));
-    assert_eq!(view.terms.scopes, scopes("read:cases write:case_comments write:opportunities"), "never our own administration unasked");
+    assert_eq!(
+        view.terms.scopes,
+        scopes("read:cases write:case_comments write:opportunities"),
+        "never our own administration unasked"
+    );
     let view = authorize(&Case::new(), Some(CRM), Some("read:cases send:mail")).unwrap();
     assert_eq!((view.terms.audience.sole().unwrap(), &view.terms.scopes), (CRM, &scopes("read:cases")));
 }
@@ -45,8 +54,16 @@ fn listing(listed: &str) -> Case {
 fn our_own_administration_is_for_clients_whose_entry_lists_it() {
     for asked in [None, Some("mandate:admin")] {
         assert_eq!(authorize(&Case::new(), Some(ISSUER), asked), Err(R::ScopeBeyondClient), "{asked:?}");
-        assert_eq!(authorize(&listing("read:cases"), Some(ISSUER), asked), Err(R::ScopeBeyondClient), "{asked:?}");
-        assert_eq!(authorize(&listing("mandate:admin"), Some(ISSUER), asked).unwrap().terms.scopes, scopes("mandate:admin"), "{asked:?}");
+        assert_eq!(
+            authorize(&listing("read:cases"), Some(ISSUER), asked),
+            Err(R::ScopeBeyondClient),
+            "{asked:?}"
+        );
+        assert_eq!(
+            authorize(&listing("mandate:admin"), Some(ISSUER), asked).unwrap().terms.scopes,
+            scopes("mandate:admin"),
+            "{asked:?}"
+        );
     }
 }
 
@@ -54,10 +71,22 @@ fn our_own_administration_is_for_clients_whose_entry_lists_it() {
 fn a_client_is_given_only_scopes_that_its_entry_lists() {
     let case = listing("read:cases send:mail");
     for resource in [None, Some(CRM)] {
-        assert_eq!(authorize(&case, resource, None).unwrap().terms.scopes, scopes("read:cases"), "{resource:?}");
+        assert_eq!(
+            authorize(&case, resource, None).unwrap().terms.scopes,
+            scopes("read:cases"),
+            "{resource:?}"
+        );
         let both = Some("read:cases write:case_comments");
-        assert_eq!(authorize(&case, resource, both).unwrap().terms.scopes, scopes("read:cases"), "{resource:?}");
-        assert_eq!(authorize(&case, resource, Some("write:case_comments")), Err(R::ScopeBeyondClient), "{resource:?}");
+        assert_eq!(
+            authorize(&case, resource, both).unwrap().terms.scopes,
+            scopes("read:cases"),
+            "{resource:?}"
+        );
+        assert_eq!(
+            authorize(&case, resource, Some("write:case_comments")),
+            Err(R::ScopeBeyondClient),
+            "{resource:?}"
+        );
         assert_eq!(authorize(&case, resource, Some("send:mail")), Err(R::ScopeBeyondPerson), "{resource:?}");
     }
     for resource in [None, Some(CRM)] {
@@ -69,7 +98,11 @@ fn a_client_is_given_only_scopes_that_its_entry_lists() {
 fn what_is_not_known_is_left_out_and_nothing_else_is_a_mistake() {
     let case = Case::new();
     for resource in [None, Some(CRM)] {
-        assert_eq!(authorize(&case, resource, Some("openid read:cases")).unwrap().terms.scopes, scopes("read:cases"), "{resource:?}");
+        assert_eq!(
+            authorize(&case, resource, Some("openid read:cases")).unwrap().terms.scopes,
+            scopes("read:cases"),
+            "{resource:?}"
+        );
         assert_eq!(authorize(&case, resource, Some("openid")), Err(R::ScopeUnknown), "{resource:?}");
     }
 }
@@ -78,7 +111,11 @@ fn what_is_not_known_is_left_out_and_nothing_else_is_a_mistake() {
 fn a_login_refuses_what_the_person_has_not() {
     let mut case = Case::new();
     assert_eq!(authorize(&case, Some("http://127.0.0.1:9199"), None), Err(R::ResourceUnknown));
-    assert_eq!(authorize(&case, None, Some("mandate:admin")), Err(R::ScopeUnknown), "administration is asked for by name and alone");
+    assert_eq!(
+        authorize(&case, None, Some("mandate:admin")),
+        Err(R::ScopeUnknown),
+        "administration is asked for by name and alone"
+    );
     assert_eq!(authorize(&case, Some(CRM), Some("send:mail")), Err(R::ScopeBeyondPerson));
     case.extra_policy = Some(r#"forbid (principal is Person, action == Action::"delegate", resource);"#);
     assert_eq!(authorize(&case, None, None), Err(R::PolicyDeniesPerson));
@@ -124,9 +161,13 @@ fn what_the_resource_no_longer_has_is_not_given() {
 #[test]
 fn a_policy_takes_away_a_part_of_a_login_and_leaves_exactly_the_rest() {
     let mut case = Case::new();
-    case.extra_policy =
-        Some(r#"forbid (principal is Person, action == Action::"delegate", resource) when { context.scope == "write:case_comments" };"#);
-    assert_eq!(authorize(&case, Some(CRM), None).unwrap().terms.scopes, scopes("read:cases write:opportunities"));
+    case.extra_policy = Some(
+        r#"forbid (principal is Person, action == Action::"delegate", resource) when { context.scope == "write:case_comments" };"#,
+    );
+    assert_eq!(
+        authorize(&case, Some(CRM), None).unwrap().terms.scopes,
+        scopes("read:cases write:opportunities")
+    );
     assert_eq!(authorize(&case, None, None).unwrap().terms.scopes, scopes("read:cases write:opportunities"));
     let by_client = r#"forbid (principal is Person, action == Action::"delegate", resource) when { context.client == "support-app" };"#;
     case.extra_policy = Some(by_client);
@@ -146,7 +187,8 @@ fn policies_that_permitted_are_named_once_and_in_order() {
 #[test]
 fn one_resource_that_policy_denies_does_not_deny_the_others() {
     let mut case = Case::new();
-    case.extra_policy = Some(r#"forbid (principal is Person, action == Action::"delegate", resource == Resource::"crm");"#);
+    case.extra_policy =
+        Some(r#"forbid (principal is Person, action == Action::"delegate", resource == Resource::"crm");"#);
     assert_eq!(authorize(&case, None, None).unwrap().terms.scopes, scopes("read:cases"));
 }
 
@@ -156,7 +198,10 @@ fn the_administration_scope_of_an_ordinary_resource_is_not_ours() {
     case.registry.put(Entry::Resource(resource("crm", CRM, "read:cases mandate:admin", None)));
     case.person(|p| p.may = vec![allow("crm", "read:cases mandate:admin")]);
     assert_eq!(authorize(&case, None, None).unwrap().terms.scopes, scopes("read:cases"));
-    assert_eq!(authorize(&case, None, Some("read:cases mandate:admin")).unwrap().terms.scopes, scopes("read:cases"));
+    assert_eq!(
+        authorize(&case, None, Some("read:cases mandate:admin")).unwrap().terms.scopes,
+        scopes("read:cases")
+    );
     assert_eq!(authorize(&case, None, Some("mandate:admin")), Err(R::ScopeUnknown));
     // At the resource that declares it, it means what that resource says.
     assert_eq!(authorize(&case, Some(CRM), None).unwrap().terms.scopes, scopes("read:cases mandate:admin"));
@@ -191,7 +236,8 @@ fn a_login_here_opens_nothing_for_somebody_of_another_issuer_who_was_given_the_n
 #[test]
 fn a_client_that_authenticates_otherwise_than_it_did_is_given_nothing() {
     let mut case = Case::new();
-    case.registry.put(Entry::Client(Client { authentication: ClientAuthentication::None, ..support_app(&[]) }));
+    case.registry
+        .put(Entry::Client(Client { authentication: ClientAuthentication::None, ..support_app(&[]) }));
     assert_eq!(authorize(&case, None, None), Err(R::ProofOutdated));
 }
 
@@ -208,7 +254,12 @@ fn with_many(resources: usize, scopes_of: impl Fn(usize) -> String) -> Case {
     let mut may = Vec::new();
     for n in 0..resources {
         let (name, text) = (format!("many{n}"), scopes_of(n));
-        case.registry.put(Entry::Resource(resource(&name, &format!("http://127.0.0.1:{}", 9300 + n), &text, None)));
+        case.registry.put(Entry::Resource(resource(
+            &name,
+            &format!("http://127.0.0.1:{}", 9300 + n),
+            &text,
+            None,
+        )));
         may.push(allow(&name, &text));
     }
     case.person(|person| person.may = may);
@@ -220,11 +271,16 @@ fn more_scopes_than_a_token_can_carry_are_refused_and_a_resource_or_some_scopes_
     let numbered = |of: usize| (0..100).map(|n| format!("s{of}:{n}")).collect::<Vec<_>>().join(" ");
     assert_eq!(authorize(&with_many(5, numbered), None, None).unwrap().terms.scopes.len(), 500);
     let case = with_many(6, numbered);
-    assert_eq!(authorize(&case, None, None), Err(R::TooMuchForOneToken), "our own verifier reads no more than 512");
+    assert_eq!(
+        authorize(&case, None, None),
+        Err(R::TooMuchForOneToken),
+        "our own verifier reads no more than 512"
+    );
     assert_eq!(authorize(&case, Some("http://127.0.0.1:9300"), None).unwrap().terms.scopes.len(), 100);
     assert_eq!(authorize(&case, None, Some("s0:1 s5:99")).unwrap().terms.scopes.len(), 2);
 
-    let long = |of: usize| (0..100).map(|n| format!("s{of}:{n}:{}", "x".repeat(80))).collect::<Vec<_>>().join(" ");
+    let long =
+        |of: usize| (0..100).map(|n| format!("s{of}:{n}:{}", "x".repeat(80))).collect::<Vec<_>>().join(" ");
     assert_eq!(authorize(&with_many(2, long), None, None), Err(R::TooMuchForOneToken), "16 KiB");
     assert_eq!(authorize(&with_many(1, long), None, None).unwrap().terms.scopes.len(), 100);
 }

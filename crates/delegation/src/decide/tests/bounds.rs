@@ -49,10 +49,20 @@ fn each_bound_alone_takes_away_what_it_lacks() {
 
 #[test]
 fn a_right_or_ceiling_on_another_resource_gives_nothing_here() {
-    refuses(R::ScopeBeyondPerson, |c| c.person(|p| p.may = vec![allow("helpdesk", "read:cases write:case_comments")]));
-    refuses(R::ScopeBeyondCeiling, |c| c.agent("support-agent", |a| a.ceiling = vec![allow("helpdesk", "read:cases write:case_comments")]));
-    let two = permits(|c| c.person(|p| p.may = vec![allow("crm", "read:cases"), allow("crm", "write:case_comments")]));
-    assert_eq!(two.terms.scopes, scopes("read:cases write:case_comments"), "two permissions on one resource add up");
+    refuses(R::ScopeBeyondPerson, |c| {
+        c.person(|p| p.may = vec![allow("helpdesk", "read:cases write:case_comments")])
+    });
+    refuses(R::ScopeBeyondCeiling, |c| {
+        c.agent("support-agent", |a| a.ceiling = vec![allow("helpdesk", "read:cases write:case_comments")])
+    });
+    let two = permits(|c| {
+        c.person(|p| p.may = vec![allow("crm", "read:cases"), allow("crm", "write:case_comments")])
+    });
+    assert_eq!(
+        two.terms.scopes,
+        scopes("read:cases write:case_comments"),
+        "two permissions on one resource add up"
+    );
 }
 
 #[test]
@@ -74,8 +84,9 @@ fn policy_is_told_the_client_the_depth_the_grant_and_the_time() {
         "context.now == 1800000000",
         r#"context.agent.granted.contains("write:case_comments")"#,
     ] {
-        let source =
-            format!(r#"forbid (principal is Agent, action == Action::"act", resource) when {{ context has agent && {condition} }};"#);
+        let source = format!(
+            r#"forbid (principal is Agent, action == Action::"act", resource) when {{ context has agent && {condition} }};"#
+        );
         let mut case = Case::new();
         chained(&mut case);
         case.extra_policy = Some(&*source.leak());

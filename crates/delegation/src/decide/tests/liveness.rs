@@ -15,7 +15,11 @@ const CASES: u32 = 768;
 type Change = (&'static str, bool, fn(&mut Case));
 
 fn earlier(c: &mut Case, target: CutTarget) {
-    c.revocations.insert(Cut { target, at: NOW.minus(Duration::from_secs(200)), forget: NOW.plus(Duration::from_secs(3600)) });
+    c.revocations.insert(Cut {
+        target,
+        at: NOW.minus(Duration::from_secs(200)),
+        forget: NOW.plus(Duration::from_secs(3600)),
+    });
 }
 
 fn state(c: &mut Case, state: AgentState) {
@@ -64,7 +68,9 @@ const CHANGES: &[Change] = &[
     ("its grant is removed", true, |c| remove(c, Kind::Grant, "g7")),
     ("its client is removed", true, |c| remove(c, Kind::Client, "support-app")),
     ("its first client is removed", true, |c| remove(c, Kind::Client, "portal")),
-    ("its grant ends later", false, |c| inherited(c, |g| g.expires = g.expires.or(Some(NOW.plus(Duration::from_secs(1)))))),
+    ("its grant ends later", false, |c| {
+        inherited(c, |g| g.expires = g.expires.or(Some(NOW.plus(Duration::from_secs(1)))))
+    }),
     ("its grant has no uses left", false, |c| inherited(c, |g| g.max_uses = Some(0))),
     ("its agent was cut before", false, |c| earlier(c, CutTarget::Agent(act("triage").sub))),
     ("its grant was cut before", false, |c| earlier(c, CutTarget::Grant("g7".parse().unwrap()))),
@@ -72,7 +78,9 @@ const CHANGES: &[Change] = &[
     ("its client was cut before", false, |c| earlier(c, CutTarget::Client("support-app".parse().unwrap()))),
     ("another token is cut", false, |c| c.cut(CutTarget::Token("t9".parse().unwrap()))),
     ("another agent is suspended", false, |c| c.agent("fourth", |a| a.state = AgentState::Suspended)),
-    ("an actor of another issuer has the name of an agent that is cut", false, |c| c.cut(CutTarget::Agent("batch".into()))),
+    ("an actor of another issuer has the name of an agent that is cut", false, |c| {
+        c.cut(CutTarget::Agent("batch".into()))
+    }),
 ];
 
 /// A token of the second hop, with a history of every kind.
@@ -80,8 +88,11 @@ fn token_with_a_history() -> Case {
     let mut case = Case::new();
     let abroad = Actor { sub: "batch".into(), iss: LOGIN.parse().unwrap(), sub_profile: None };
     case.subject.terms.chain = ActorChain::new(vec![act("triage"), abroad]).unwrap();
-    case.subject.terms.lineage =
-        Lineage { parents: vec!["root".parse().unwrap()], grants: vec!["g7".parse().unwrap()], clients: vec!["portal".parse().unwrap()] };
+    case.subject.terms.lineage = Lineage {
+        parents: vec!["root".parse().unwrap()],
+        grants: vec!["g7".parse().unwrap()],
+        clients: vec!["portal".parse().unwrap()],
+    };
     case.registry.put(Entry::Grant(grant("g7", "triage", "crm", "read:cases")));
     case.registry.put(Entry::Client(Client { id: "portal".parse().unwrap(), ..support_app(&[]) }));
     case

@@ -18,7 +18,10 @@ fn a_foreign_subject_must_be_addressed_as_configured_and_its_scopes_bound_unless
         c.scopes = None;
     });
     assert_eq!(view.terms.scopes, scopes("read:cases"));
-    assert_eq!(permits(foreign(SubjectScope::IdentityOnly)).terms.scopes, scopes("read:cases write:case_comments"));
+    assert_eq!(
+        permits(foreign(SubjectScope::IdentityOnly)).terms.scopes,
+        scopes("read:cases write:case_comments")
+    );
     refuses(R::SubjectNotForPresenter, |c| {
         foreign(SubjectScope::IdentityOnly)(c);
         c.subject.terms.audience = audience(&[ISSUER]);
@@ -32,7 +35,8 @@ fn a_foreign_subject_must_be_addressed_as_configured_and_its_scopes_bound_unless
         foreign(SubjectScope::IdentityOnly)(c);
         c.subject.terms.audience = audience(&["account", AUDIENCE, "https://login.acme.example/userinfo"]);
         let other_audiences = named.iter().map(|aud| (*aud).to_owned()).collect();
-        let issuer = TrustedIssuer { other_audiences, ..trusted_issuer(AUDIENCE, SubjectScope::IdentityOnly) };
+        let issuer =
+            TrustedIssuer { other_audiences, ..trusted_issuer(AUDIENCE, SubjectScope::IdentityOnly) };
         c.registry.put(Entry::Issuer(issuer));
     };
     refuses(R::SubjectNotForPresenter, |c| with_others(c, &[]));
@@ -57,7 +61,8 @@ fn what_the_registry_says_of_an_issuer_now_is_what_counts() {
     permits(|c| changed(c, AUDIENCE, SubjectScope::IdentityOnly));
     refuses(R::ProofOutdated, |c| {
         c.foreign(SubjectScope::Token);
-        let issuer = TrustedIssuer { ca: Some("another".into()), ..trusted_issuer(AUDIENCE, SubjectScope::Token) };
+        let issuer =
+            TrustedIssuer { ca: Some("another".into()), ..trusted_issuer(AUDIENCE, SubjectScope::Token) };
         c.registry.put(Entry::Issuer(issuer));
     });
 }
@@ -87,7 +92,8 @@ fn may_act_entitles_whom_it_names_to_a_token_of_ours_only() {
     let named = |c: &mut Case, iss: Option<&str>| {
         c.subject.terms.client = OTHER_APP.parse().unwrap();
         c.subject.terms.audience = audience(&[CRM]);
-        c.subject.may_act = Some(MayAct { sub: act("support-agent").sub, iss: iss.map(|iss| iss.parse().unwrap()) });
+        c.subject.may_act =
+            Some(MayAct { sub: act("support-agent").sub, iss: iss.map(|iss| iss.parse().unwrap()) });
     };
     permits(|c| named(c, Some(ISSUER)));
     permits(|c| named(c, None));
@@ -122,7 +128,8 @@ fn another_issuer_cannot_say_that_our_agents_have_acted() {
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![act("triage")]));
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![abroad.clone(), act("triage")]));
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![act("support-agent")]));
-    let third = Actor { sub: "batch".into(), iss: "https://third.example".parse().unwrap(), sub_profile: None };
+    let third =
+        Actor { sub: "batch".into(), iss: "https://third.example".parse().unwrap(), sub_profile: None };
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![third.clone()]));
     refuses(R::ChainNotTheirs, |c| foreign(c, vec![abroad.clone(), third.clone()]));
     // In a token of ours an actor from elsewhere is history that we wrote down ourselves.
@@ -137,7 +144,12 @@ fn another_issuer_cannot_name_its_actors_as_ours_are_named() {
         c.subject.terms.chain = ActorChain::new(chain).unwrap();
     };
     let ours = act("triage").sub;
-    for sub in [ours.as_str(), "spiffe://acme.example/agent/nobody", "SPIFFE://ACME.example/agent/triage", "spiffe://acme.example"] {
+    for sub in [
+        ours.as_str(),
+        "spiffe://acme.example/agent/nobody",
+        "SPIFFE://ACME.example/agent/triage",
+        "spiffe://acme.example",
+    ] {
         refuses(R::ChainNotTheirs, |c| foreign(c, vec![named(sub)]));
         refuses(R::ChainNotTheirs, |c| foreign(c, vec![named("batch"), named(sub)]));
     }

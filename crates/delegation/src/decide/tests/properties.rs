@@ -13,8 +13,14 @@ const CASES: u32 = 768;
 
 /// What policies may take away: the text and the one scope.
 const POLICIES: [(&str, &str); 3] = [
-    (r#"forbid (principal is Agent, action == Action::"act", resource) when { context.scope == "send:mail" };"#, "send:mail"),
-    (r#"forbid (principal is Person, action == Action::"delegate", resource) when { context.scope == "read:cases" };"#, "read:cases"),
+    (
+        r#"forbid (principal is Agent, action == Action::"act", resource) when { context.scope == "send:mail" };"#,
+        "send:mail",
+    ),
+    (
+        r#"forbid (principal is Person, action == Action::"delegate", resource) when { context.scope == "read:cases" };"#,
+        "read:cases",
+    ),
     ("permit (principal, action, resource);", ""),
 ];
 
@@ -42,7 +48,8 @@ fn some_words(least: usize) -> impl Strategy<Value = BTreeSet<&'static str>> {
     proptest::sample::subsequence(WORDS.to_vec(), least..=4).prop_map(|list| list.into_iter().collect())
 }
 
-/// Mostly all scopes of a core that the others have too, so that they have something in common; sometimes any scopes.
+/// Mostly all scopes of a core that the others have too, so that they have something in common; sometimes any
+/// scopes.
 fn around(core: &BTreeSet<&'static str>) -> impl Strategy<Value = BTreeSet<&'static str>> + use<> {
     let core = core.clone();
     prop_oneof![9 => some_words(0).prop_map(move |more| &core | &more), 1 => some_words(0)]
@@ -54,11 +61,19 @@ fn seconds() -> impl Strategy<Value = Option<u64>> {
 
 fn bounds() -> impl Strategy<Value = Bounds> {
     let scopes = some_words(1).prop_flat_map(|core| {
-        (around(&core), around(&core), around(&core), around(&core), proptest::option::of(prop_oneof![4 => Just(core), 1 => some_words(0)]))
+        (
+            around(&core),
+            around(&core),
+            around(&core),
+            around(&core),
+            proptest::option::of(prop_oneof![4 => Just(core), 1 => some_words(0)]),
+        )
     });
-    let origin = prop_oneof![Just(None), Just(Some(SubjectScope::Token)), Just(Some(SubjectScope::IdentityOnly))];
+    let origin =
+        prop_oneof![Just(None), Just(Some(SubjectScope::Token)), Just(Some(SubjectScope::IdentityOnly))];
     let policy = proptest::option::of(proptest::sample::select(&POLICIES[..]));
-    let actors = proptest::sample::subsequence(vec!["triage", "third", "fourth", "support-agent"], 0..=3).prop_shuffle();
+    let actors = proptest::sample::subsequence(vec!["triage", "third", "fourth", "support-agent"], 0..=3)
+        .prop_shuffle();
     let depth = prop_oneof![3 => Just(4u8), 1 => 1u8..5];
     let limits = (1u64..5000, seconds(), seconds(), seconds(), seconds());
     (scopes, origin, any::<bool>(), policy, actors, depth, limits).prop_map(
@@ -96,7 +111,11 @@ fn limit(secs: Option<u64>) -> Constraints {
 impl Bounds {
     /// An actor that is in the chain already: ours in a token of ours, theirs in a token of theirs.
     fn actor(&self, name: &str) -> Actor {
-        if self.origin.is_none() { act(name) } else { Actor { sub: name.into(), iss: LOGIN.parse().unwrap(), sub_profile: None } }
+        if self.origin.is_none() {
+            act(name)
+        } else {
+            Actor { sub: name.into(), iss: LOGIN.parse().unwrap(), sub_profile: None }
+        }
     }
 
     fn chain(&self) -> ActorChain {
@@ -117,8 +136,11 @@ impl Bounds {
         case.subject.terms.scopes = set(&self.subject);
         case.subject.terms.chain = self.chain();
         case.subject.terms.expires = NOW.plus(Duration::from_secs(self.subject_left));
-        let on_target =
-            |words: &BTreeSet<&'static str>, limit| Permission { resource: name.parse().unwrap(), scopes: set(words), constraints: limit };
+        let on_target = |words: &BTreeSet<&'static str>, limit| Permission {
+            resource: name.parse().unwrap(),
+            scopes: set(words),
+            constraints: limit,
+        };
         case.person(|p| p.may = vec![on_target(&self.may, limit(self.may_limit))]);
         case.agent("support-agent", |a| {
             a.ceiling = vec![on_target(&self.ceiling, limit(self.ceiling_limit))];
@@ -152,7 +174,11 @@ impl Bounds {
     /// The least of everything that bounds time, in seconds.
     fn seconds(&self) -> u64 {
         let given = [self.ceiling_limit, self.grant_limit].into_iter().flatten().min().unwrap_or(300);
-        [Some(given), Some(900), self.may_limit, self.grant_left, Some(self.subject_left)].into_iter().flatten().min().unwrap()
+        [Some(given), Some(900), self.may_limit, self.grant_left, Some(self.subject_left)]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap()
     }
 }
 
@@ -169,7 +195,13 @@ fn is_bounded(bounds: &Bounds, permits: &Cell<u32>) -> Result<(), TestCaseError>
     prop_assert_eq!(&view.terms.chain.outermost().unwrap().sub, &act("support-agent").sub);
     // The chain only grows, at the outside.
     let before = bounds.chain();
-    let inherited: Vec<&str> = view.terms.chain.iter().skip(view.terms.chain.depth() - before.depth()).map(|a| a.sub.as_str()).collect();
+    let inherited: Vec<&str> = view
+        .terms
+        .chain
+        .iter()
+        .skip(view.terms.chain.depth() - before.depth())
+        .map(|a| a.sub.as_str())
+        .collect();
     prop_assert_eq!(inherited, before.iter().map(|a| a.sub.as_str()).collect::<Vec<_>>());
     Ok(())
 }

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{
-    Connecting, Ended, Expired, Heard, Joining, NotRenewed, REJOIN_PAUSE, RENEWAL_PAUSE, Renewing, Returning, SILENCE, Start, State,
-    Unjoined, Watching,
+    Connecting, Ended, Expired, Heard, Joining, NotRenewed, REJOIN_PAUSE, RENEWAL_PAUSE, Renewing, Returning,
+    SILENCE, Start, State, Unjoined, Watching,
 };
 use crate::credentials::Credentials;
 use crate::dial::Dialer;
@@ -64,7 +64,8 @@ impl World {
 
     /// The node has heard from its server before.
     fn knows_a_state(&self) {
-        let state = NodeState { generation: 1, entries: vec![], jwt_bundle: br#"{"keys":[]}"#.to_vec(), ca: vec![] };
+        let state =
+            NodeState { generation: 1, entries: vec![], jwt_bundle: br#"{"keys":[]}"#.to_vec(), ca: vec![] };
         let state = PushedState::new(state, "acme.example".parse().unwrap()).unwrap();
         self.session.views.send_modify(|view| view.state = Some(Arc::new(state)));
     }
@@ -133,7 +134,8 @@ fn end(next: Next) -> NodeError {
 fn credentials(name: &str) -> Credentials {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
-    params.subject_alt_names = vec![SanType::URI(format!("spiffe://acme.example/node/{name}").try_into().unwrap())];
+    params.subject_alt_names =
+        vec![SanType::URI(format!("spiffe://acme.example/node/{name}").try_into().unwrap())];
     params.not_before = rcgen::date_time_ymd(2026, 1, 1);
     params.not_after = rcgen::date_time_ymd(2026, 1, 11);
     let certificate: CertificateDer<'static> = params.self_signed(&key).unwrap().der().clone();
@@ -173,7 +175,11 @@ fn joining_is_tried_again_with_the_same_key_and_longer_pauses_until_it_cannot_su
     let key = state.request.csr.clone();
     for attempt in 0..10 {
         state = joining(state.answered(Err(Unjoined::Later(reason())), &world.session));
-        assert!(ANY.contains(&state.pause) && (attempt > 0 || FIRST.contains(&state.pause)), "{:?}", state.pause);
+        assert!(
+            ANY.contains(&state.pause) && (attempt > 0 || FIRST.contains(&state.pause)),
+            "{:?}",
+            state.pause
+        );
         assert_eq!(state.request.csr, key);
     }
     assert!(state.pause >= Duration::from_millis(2500));
@@ -240,7 +246,8 @@ async fn a_connection_is_watched_and_the_certificate_renewed_at_half_of_its_life
     let world = World::new();
     let watching = watching(world.connecting(None).answered(Ok("one"), &world.session));
     assert_eq!(watching.connection, "one");
-    let days = watching.renewal.at.since("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap()).as_secs() / 86_400;
+    let days =
+        watching.renewal.at.since("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap()).as_secs() / 86_400;
     assert!((4..=5).contains(&days) && watching.renewal.not_before <= Instant::now());
 }
 
@@ -248,9 +255,14 @@ async fn a_connection_is_watched_and_the_certificate_renewed_at_half_of_its_life
 fn a_fault_while_connecting_is_tried_again_and_what_is_known_stays() {
     for fault in [Ended::Broken, Ended::Untrusted] {
         let world = World::new();
-        let mut state = connecting(world.connecting(Some(token())).answered(Err(fault(reason())), &world.session));
+        let mut state =
+            connecting(world.connecting(Some(token())).answered(Err(fault(reason())), &world.session));
         assert!(FIRST.contains(&state.pause));
-        assert_eq!(world.waiting(), Waiting::Connecting, "a node that has never heard from its server has not lost it");
+        assert_eq!(
+            world.waiting(),
+            Waiting::Connecting,
+            "a node that has never heard from its server has not lost it"
+        );
         world.knows_a_state();
         for _ in 0..9 {
             state = connecting(state.answered(Err(fault(reason())), &world.session));
@@ -284,7 +296,11 @@ async fn a_refused_node_spends_its_token_once_and_goes_on_with_what_it_has() {
     assert!(joins.pause.is_zero() && world.knows_nothing(), "what the server said before is no longer valid");
     let never = Unjoined::Never(NodeError::JoinRefused { reason: reason(), rejoin: String::new() });
     let state = connecting(joins.answered(Err(never), &world.session));
-    assert!(FIRST.contains(&state.pause) && state.member.spare.is_none() && is_node(&state.member.credentials, "1"));
+    assert!(
+        FIRST.contains(&state.pause)
+            && state.member.spare.is_none()
+            && is_node(&state.member.credentials, "1")
+    );
     let state = connecting(state.answered(Err(refused()), &world.session));
     assert!(state.pause > *FIRST.start() && world.waiting() == Waiting::Refused);
     // With a token that is accepted, it has a new certificate.
@@ -315,7 +331,11 @@ async fn a_renewed_certificate_is_used_by_a_new_connection_at_once_and_not_renew
     assert_eq!(due.0.connection, "first");
     let before = world.waiting();
     let renewed = connecting(Ok(due.answered(Ok(credentials("2")), &world.session)));
-    assert!(renewed.pause.is_zero() && is_node(&renewed.member.credentials, "2") && renewed.member.spare.is_some());
+    assert!(
+        renewed.pause.is_zero()
+            && is_node(&renewed.member.credentials, "2")
+            && renewed.member.spare.is_some()
+    );
     assert_eq!(world.waiting(), before, "processes are served all the time");
     let watching = watching(renewed.answered(Ok("second"), &world.session));
     assert!(watching.renewal.not_before >= Instant::now() + RENEWAL_PAUSE - Duration::from_secs(1));
@@ -346,7 +366,11 @@ fn a_certificate_that_expires_while_the_node_runs_is_asked_for_until_it_is_renew
     state = expired(Ok(state.answered(Err(NotRenewed::Closed(reason())), &world.session)));
     assert_eq!(state.pause, REJOIN_PAUSE, "until that has lasted");
     let renewed = connecting(Ok(state.answered(Ok(credentials("2")), &world.session)));
-    assert!(renewed.pause.is_zero() && renewed.member.spare.is_some() && is_node(&renewed.member.credentials, "2"));
+    assert!(
+        renewed.pause.is_zero()
+            && renewed.member.spare.is_some()
+            && is_node(&renewed.member.credentials, "2")
+    );
 }
 
 #[test]
@@ -369,7 +393,9 @@ fn fault(state: State<Connection>, number: u8, session: &Session) -> Next {
         _ => NotRenewed::Refused(reason()),
     };
     match state {
-        State::Joining(joining) if number.is_multiple_of(2) => joining.answered(Err(Unjoined::Later(reason())), session),
+        State::Joining(joining) if number.is_multiple_of(2) => {
+            joining.answered(Err(Unjoined::Later(reason())), session)
+        }
         State::Joining(joining) => joining.answered(Err(Unjoined::Never(NodeError::Key(reason()))), session),
         State::Returning(returning) => returning.answered(Err(not_renewed()), session),
         State::Connecting(connecting) => match number % 5 {
@@ -393,7 +419,9 @@ fn held(state: &State<Connection>) -> (Option<&Credentials>, usize) {
         State::Connecting(Connecting { member, .. })
         | State::Watching(Watching { member, .. })
         | State::Renewing(Renewing(Watching { member, .. }))
-        | State::Expired(Expired { member, .. }) => (Some(&member.credentials), usize::from(member.spare.is_some())),
+        | State::Expired(Expired { member, .. }) => {
+            (Some(&member.credentials), usize::from(member.spare.is_some()))
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! The admin API over TCP: each row of the authorization table, without and with the right, and each answer of its own.
+//! The admin API over TCP: each row of the authorization table, without and with the right, and each answer
+//! of its own.
 
 use mandate_api::admin::{ClientSecretRequest, RevocationRequest, RevocationTarget};
 use mandate_testkit::app::{CLIENT_SECRET, CRM, PASSWORD};
@@ -22,14 +23,20 @@ impl Desk {
     }
 
     fn request(&self, method: Method, path: &str, body: Option<&Value>) -> RequestBuilder {
-        let request = self.stage.server.app.http.request(method, format!("{}{path}", self.stage.server.ready.admin_url));
+        let request = self
+            .stage
+            .server
+            .app
+            .http
+            .request(method, format!("{}{path}", self.stage.server.ready.admin_url));
         match body {
             Some(body) => request.json(body),
             None => request,
         }
     }
 
-    /// As the administrator. `row` is the method and the path as in the table; `path` has the names filled in.
+    /// As the administrator. `row` is the method and the path as in the table; `path` has the names filled
+    /// in.
     async fn ask(&mut self, row: &str, what: &str, path: &str, body: Option<Value>) -> Value {
         let method: Method = row.split(' ').next().unwrap().parse().unwrap();
         let request = self.request(method, path, body.as_ref()).bearer_auth(&self.olga);
@@ -43,13 +50,18 @@ impl Desk {
             ("another content type", "text/plain", "{}"),
             ("a member that does not exist", "application/json", "{\"unknown\":1}"),
         ] {
-            let request = self.request(Method::POST, path, None).header("content-type", content_type).body(body).bearer_auth(&self.olga);
+            let request = self
+                .request(Method::POST, path, None)
+                .header("content-type", content_type)
+                .body(body)
+                .bearer_auth(&self.olga);
             self.stage.log.send(&format!("{row}: {what}"), request).await;
         }
     }
 }
 
-/// Every operation of the document with a path that exists, and a body that would do something if it were read.
+/// Every operation of the document with a path that exists, and a body that would do something if it were
+/// read.
 fn operations() -> Vec<(&'static str, &'static str, Option<Value>)> {
     vec![
         ("POST /v1/apply", "/v1/apply", Some(json!({ "entries": {}, "prune": true }))),
@@ -58,12 +70,28 @@ fn operations() -> Vec<(&'static str, &'static str, Option<Value>)> {
         ("POST /v1/join-tokens", "/v1/join-tokens", Some(json!({}))),
         ("GET /v1/nodes", "/v1/nodes", None),
         ("POST /v1/nodes/{name}/ban", "/v1/nodes/node/ban", None),
-        ("POST /v1/agents/{name}/state", "/v1/agents/support-agent/state", Some(json!({ "state": "suspended" }))),
+        (
+            "POST /v1/agents/{name}/state",
+            "/v1/agents/support-agent/state",
+            Some(json!({ "state": "suspended" })),
+        ),
         ("POST /v1/agents/{name}/release", "/v1/agents/support-agent/release", None),
         ("POST /v1/people/{name}/state", "/v1/people/riley/state", Some(json!({ "disabled": true }))),
-        ("POST /v1/people/{name}/password", "/v1/people/riley/password", Some(json!({ "password": "another password" }))),
-        ("POST /v1/clients/{id}/secret", "/v1/clients/desk-app/secret", Some(json!({ "secret": "another secret of a client" }))),
-        ("POST /v1/revocations", "/v1/revocations", Some(json!({ "target": { "kind": "agent", "id": "support-agent" } }))),
+        (
+            "POST /v1/people/{name}/password",
+            "/v1/people/riley/password",
+            Some(json!({ "password": "another password" })),
+        ),
+        (
+            "POST /v1/clients/{id}/secret",
+            "/v1/clients/desk-app/secret",
+            Some(json!({ "secret": "another secret of a client" })),
+        ),
+        (
+            "POST /v1/revocations",
+            "/v1/revocations",
+            Some(json!({ "target": { "kind": "agent", "id": "support-agent" } })),
+        ),
         ("POST /v1/keys/rotate", "/v1/keys/rotate", Some(json!({}))),
         ("GET /v1/status", "/v1/status", None),
         ("GET /v1/audit/records", "/v1/audit/records", None),
@@ -139,7 +167,14 @@ async fn what_administrators_read() {
     desk.ask("GET /v1/nodes", "a longer page than there is", "/v1/nodes?limit=501", None).await;
 
     let row = "GET /v1/audit/records";
-    let found = desk.ask(row, "what was refused or done to riley", "/v1/audit/records?person=riley&kind=admin&limit=1", None).await;
+    let found = desk
+        .ask(
+            row,
+            "what was refused or done to riley",
+            "/v1/audit/records?person=riley&kind=admin&limit=1",
+            None,
+        )
+        .await;
     desk.ask(row, "another outcome", "/v1/audit/records?outcome=maybe", None).await;
     desk.ask(row, "another kind", "/v1/audit/records?kind=magic", None).await;
     desk.ask(row, "no time", "/v1/audit/records?since=yesterday", None).await;
@@ -149,7 +184,8 @@ async fn what_administrators_read() {
     desk.ask(row, "one record", &format!("/v1/audit/records/{id}"), None).await;
     desk.ask(row, "a record that does not exist", "/v1/audit/records/nothing", None).await;
     let kept = desk.ask("GET /v1/audit/checkpoint", "the checkpoint", "/v1/audit/checkpoint", None).await;
-    let note: String = url::form_urlencoded::byte_serialize(kept["checkpoint"].as_str().unwrap().as_bytes()).collect();
+    let note: String =
+        url::form_urlencoded::byte_serialize(kept["checkpoint"].as_str().unwrap().as_bytes()).collect();
     desk.stage.log.names.fix(kept["checkpoint"].as_str().unwrap(), "<checkpoint>");
     let row = "GET /v1/audit/verify";
     desk.ask(row, "the whole log", "/v1/audit/verify", None).await;
@@ -166,9 +202,21 @@ async fn what_administrators_change_in_the_registry() {
     let row = "POST /v1/apply";
     let casey = |may: Value| json!({ "person": [{ "name": "casey", "may": may }] });
     let crm = json!([{ "resource": "crm", "scopes": ["read:cases"] }]);
-    desk.ask(row, "what would change", "/v1/apply", Some(json!({ "entries": casey(crm.clone()), "dry_run": true }))).await;
+    desk.ask(
+        row,
+        "what would change",
+        "/v1/apply",
+        Some(json!({ "entries": casey(crm.clone()), "dry_run": true })),
+    )
+    .await;
     desk.ask(row, "an entry is created", "/v1/apply", Some(json!({ "entries": casey(crm) }))).await;
-    desk.ask(row, "an entry is changed, and only loses", "/v1/apply", Some(json!({ "entries": casey(json!([])) }))).await;
+    desk.ask(
+        row,
+        "an entry is changed, and only loses",
+        "/v1/apply",
+        Some(json!({ "entries": casey(json!([])) })),
+    )
+    .await;
     desk.ask(row, "nothing changes", "/v1/apply", Some(json!({ "entries": casey(json!([])) }))).await;
     let wrong = json!({ "entries": {
         "agent": [{ "name": "x", "owner": "nobody", "purpose": "", "selectors": [] }],
@@ -180,25 +228,50 @@ async fn what_administrators_change_in_the_registry() {
     desk.unreadable(row, "/v1/apply").await;
 
     let (row, release) = ("POST /v1/agents/{name}/state", "POST /v1/agents/{name}/release");
-    for (what, state) in [("contained", "contained"), ("suspended after that", "suspended"), ("active after that", "active")] {
+    for (what, state) in
+        [("contained", "contained"), ("suspended after that", "suspended"), ("active after that", "active")]
+    {
         desk.ask(row, what, "/v1/agents/support-agent/state", Some(json!({ "state": state }))).await;
     }
     desk.ask(release, "a contained agent", "/v1/agents/support-agent/release", None).await;
     desk.ask(release, "one that is not contained", "/v1/agents/support-agent/release", None).await;
     desk.ask(release, "an agent that does not exist", "/v1/agents/nobody/release", None).await;
     desk.ask(row, "active again", "/v1/agents/support-agent/state", Some(json!({ "state": "active" }))).await;
-    for (what, state) in [("suspended", "suspended"), ("active again", "active"), ("retired", "retired"), ("active after that", "active")] {
+    for (what, state) in [
+        ("suspended", "suspended"),
+        ("active again", "active"),
+        ("retired", "retired"),
+        ("active after that", "active"),
+    ] {
         desk.ask(row, what, "/v1/agents/support-agent/state", Some(json!({ "state": state }))).await;
     }
     desk.ask(release, "a retired agent", "/v1/agents/support-agent/release", None).await;
-    desk.ask(row, "an agent that does not exist", "/v1/agents/nobody/state", Some(json!({ "state": "suspended" }))).await;
-    desk.ask(row, "a state that does not exist", "/v1/agents/ops-agent/state", Some(json!({ "state": "asleep" }))).await;
+    desk.ask(
+        row,
+        "an agent that does not exist",
+        "/v1/agents/nobody/state",
+        Some(json!({ "state": "suspended" })),
+    )
+    .await;
+    desk.ask(
+        row,
+        "a state that does not exist",
+        "/v1/agents/ops-agent/state",
+        Some(json!({ "state": "asleep" })),
+    )
+    .await;
     desk.unreadable(row, "/v1/agents/ops-agent/state").await;
     let row = "POST /v1/people/{name}/state";
     for (what, disabled) in [("disabled", true), ("enabled", false)] {
         desk.ask(row, what, "/v1/people/riley/state", Some(json!({ "disabled": disabled }))).await;
     }
-    desk.ask(row, "a person who does not exist", "/v1/people/nobody/state", Some(json!({ "disabled": true }))).await;
+    desk.ask(
+        row,
+        "a person who does not exist",
+        "/v1/people/nobody/state",
+        Some(json!({ "disabled": true })),
+    )
+    .await;
     desk.unreadable(row, "/v1/people/riley/state").await;
     desk.stage.end("admin_registry").await;
 }
@@ -209,15 +282,40 @@ async fn what_administrators_do_besides() {
     desk.stage.apply("dana is of another issuer, and spa has no secret", "issuer = [{ url = \"https://login.example\", audience = \"x\" }]\nperson = [{ name = \"dana\", issuer = \"https://login.example\" }]").await;
     let row = "POST /v1/people/{name}/password";
     desk.ask(row, "a password", "/v1/people/riley/password", Some(json!({ "password": PASSWORD }))).await;
-    desk.ask(row, "a short password", "/v1/people/riley/password", Some(json!({ "password": "short" }))).await;
-    desk.ask(row, "a person of another issuer", "/v1/people/dana/password", Some(json!({ "password": PASSWORD }))).await;
-    desk.ask(row, "a person who does not exist", "/v1/people/nobody/password", Some(json!({ "password": PASSWORD }))).await;
+    desk.ask(row, "a short password", "/v1/people/riley/password", Some(json!({ "password": "short" })))
+        .await;
+    desk.ask(
+        row,
+        "a person of another issuer",
+        "/v1/people/dana/password",
+        Some(json!({ "password": PASSWORD })),
+    )
+    .await;
+    desk.ask(
+        row,
+        "a person who does not exist",
+        "/v1/people/nobody/password",
+        Some(json!({ "password": PASSWORD })),
+    )
+    .await;
     desk.unreadable(row, "/v1/people/riley/password").await;
     let row = "POST /v1/clients/{id}/secret";
     desk.ask(row, "a secret", "/v1/clients/desk-app/secret", Some(json!({ "secret": CLIENT_SECRET }))).await;
     desk.ask(row, "a short secret", "/v1/clients/desk-app/secret", Some(json!({ "secret": "short" }))).await;
-    desk.ask(row, "a client without a secret", "/v1/clients/support-app/secret", Some(json!({ "secret": CLIENT_SECRET }))).await;
-    desk.ask(row, "a client that does not exist", "/v1/clients/nobody/secret", Some(json!({ "secret": CLIENT_SECRET }))).await;
+    desk.ask(
+        row,
+        "a client without a secret",
+        "/v1/clients/support-app/secret",
+        Some(json!({ "secret": CLIENT_SECRET })),
+    )
+    .await;
+    desk.ask(
+        row,
+        "a client that does not exist",
+        "/v1/clients/nobody/secret",
+        Some(json!({ "secret": CLIENT_SECRET })),
+    )
+    .await;
     desk.unreadable(row, "/v1/clients/desk-app/secret").await;
 
     let row = "POST /v1/join-tokens";
@@ -245,7 +343,13 @@ async fn what_administrators_do_besides() {
         ("person", "riley"),
         ("client", "desk-app"),
     ] {
-        desk.ask(row, &format!("a {kind}"), "/v1/revocations", Some(json!({ "target": { "kind": kind, "id": id } }))).await;
+        desk.ask(
+            row,
+            &format!("a {kind}"),
+            "/v1/revocations",
+            Some(json!({ "target": { "kind": kind, "id": id } })),
+        )
+        .await;
     }
     for kind in ["grant", "agent", "person", "client"] {
         let body = json!({ "target": { "kind": kind, "id": "nobody" } });
@@ -255,8 +359,15 @@ async fn what_administrators_do_besides() {
 
     let row = "POST /v1/keys/rotate";
     desk.ask(row, "one key", "/v1/keys/rotate", Some(json!({ "purpose": "access-token" }))).await;
-    desk.ask(row, "the same key again: too soon", "/v1/keys/rotate", Some(json!({ "purpose": "access-token" }))).await;
-    desk.ask(row, "a purpose that does not exist", "/v1/keys/rotate", Some(json!({ "purpose": "x509" }))).await;
+    desk.ask(
+        row,
+        "the same key again: too soon",
+        "/v1/keys/rotate",
+        Some(json!({ "purpose": "access-token" })),
+    )
+    .await;
+    desk.ask(row, "a purpose that does not exist", "/v1/keys/rotate", Some(json!({ "purpose": "x509" })))
+        .await;
     desk.unreadable(row, "/v1/keys/rotate").await;
     desk.stage.pass(301);
     desk.ask(row, "every key that signs", "/v1/keys/rotate", Some(json!({}))).await;

@@ -12,7 +12,8 @@ impl Stage {
         let url = url::Url::parse_with_params(&self.server.url(AUTHORIZE), query).unwrap().to_string();
         let request = self.server.app.http.get(&url);
         let answer = self.log.send(what, request).await;
-        let csrf = answer.text.split_once("name=\"csrf\" value=\"").and_then(|(_, rest)| rest.split_once('"'));
+        let csrf =
+            answer.text.split_once("name=\"csrf\" value=\"").and_then(|(_, rest)| rest.split_once('"'));
         let csrf = csrf.map_or("", |(value, _)| value).to_owned();
         let cookie = answer.header("set-cookie").split(';').next().unwrap_or_default().to_owned();
         LoginPage { answer, url, csrf, cookie }
@@ -44,7 +45,10 @@ async fn the_refusals_of_an_authorization_request() {
         ("No client: a page", without(good.clone(), "client_id")),
         ("A client that is not registered: a page", with(good.clone(), "client_id", "nobody")),
         ("No redirect_uri: a page", without(good.clone(), "redirect_uri")),
-        ("A redirect_uri that is not registered: a page", with(good.clone(), "redirect_uri", "https://evil.example/callback")),
+        (
+            "A redirect_uri that is not registered: a page",
+            with(good.clone(), "redirect_uri", "https://evil.example/callback"),
+        ),
         ("No response_type: the client is told", without(good.clone(), "response_type")),
         ("Without state", without(without(good.clone(), "response_type"), "state")),
         ("Another response_type", with(good.clone(), "response_type", "token")),
@@ -59,7 +63,11 @@ async fn the_refusals_of_an_authorization_request() {
         ("A scope that does not exist", with(good.clone(), "scope", "read:nothing")),
         (
             "A scope that the client may not ask for",
-            with(with(authorization(Some(&uri("archive")), Some("read:archive")), "client_id", "narrow-app"), "state", "x"),
+            with(
+                with(authorization(Some(&uri("archive")), Some("read:archive")), "client_id", "narrow-app"),
+                "state",
+                "x",
+            ),
         ),
         ("A resource that is no URI", with(good.clone(), "resource", "crm")),
         ("A resource that is not registered", with(good.clone(), "resource", "https://elsewhere.example")),
@@ -81,28 +89,67 @@ async fn the_refusals_of_an_authorization_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_login() {
     let mut stage = Stage::new("Authorization endpoint: the login").await;
-    let page = stage.authorize("The page for one resource", &authorization(Some(CRM), Some("read:cases"))).await;
-    let fields =
-        |csrf: &str, name: &str, password: &str| form(&[("csrf", csrf), ("name", name), ("password", password), ("decision", "allow")]);
+    let page =
+        stage.authorize("The page for one resource", &authorization(Some(CRM), Some("read:cases"))).await;
+    let fields = |csrf: &str, name: &str, password: &str| {
+        form(&[("csrf", csrf), ("name", name), ("password", password), ("decision", "allow")])
+    };
     let right = fields(&page.csrf, "riley", PASSWORD);
     stage.submit("Without the cookie", &page, "", &right).await;
     stage.submit("Without the token of the form", &page, &page.cookie, &without(right.clone(), "csrf")).await;
-    stage.submit("A parameter of the request in the form", &page, &page.cookie, &with(right.clone(), "scope", "send:mail")).await;
-    stage.submit("Neither allowed nor denied", &page, &page.cookie, &with(right.clone(), "decision", "maybe")).await;
-    stage.submit("A wrong password", &page, &page.cookie, &fields(&page.csrf, "riley", "a wrong password")).await;
-    stage.submit("A person who does not exist", &page, &page.cookie, &fields(&page.csrf, "nobody", PASSWORD)).await;
+    stage
+        .submit(
+            "A parameter of the request in the form",
+            &page,
+            &page.cookie,
+            &with(right.clone(), "scope", "send:mail"),
+        )
+        .await;
+    stage
+        .submit("Neither allowed nor denied", &page, &page.cookie, &with(right.clone(), "decision", "maybe"))
+        .await;
+    stage
+        .submit("A wrong password", &page, &page.cookie, &fields(&page.csrf, "riley", "a wrong password"))
+        .await;
+    stage
+        .submit("A person who does not exist", &page, &page.cookie, &fields(&page.csrf, "nobody", PASSWORD))
+        .await;
     stage.submit("Denied", &page, &page.cookie, &form(&[("csrf", &page.csrf), ("decision", "deny")])).await;
     stage.submit("Logged in and allowed", &page, &page.cookie, &right).await;
-    let large =
-        stage.server.app.http.post(&page.url).header("content-type", "application/x-www-form-urlencoded").body(vec![b'a'; 64 * 1024 + 1]);
+    let large = stage
+        .server
+        .app
+        .http
+        .post(&page.url)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(vec![b'a'; 64 * 1024 + 1]);
     stage.log.send("A form that is too large", large).await;
-    let malformed = stage.server.app.http.post(&page.url).header("content-type", "application/x-www-form-urlencoded").body("name=%ZZ");
+    let malformed = stage
+        .server
+        .app
+        .http
+        .post(&page.url)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body("name=%ZZ");
     stage.log.send("A form that cannot be read", malformed).await;
 
-    let page = stage.authorize("The page for everything that the person may delegate", &authorization(None, None)).await;
-    stage.submit("Logged in and allowed, for everything", &page, &page.cookie, &fields(&page.csrf, "olga", PASSWORD)).await;
-    let page = stage.authorize("The page for what the person does not have", &authorization(Some(CRM), Some("send:mail"))).await;
-    stage.submit("Logged in, and not permitted", &page, &page.cookie, &fields(&page.csrf, "olga", PASSWORD)).await;
+    let page = stage
+        .authorize("The page for everything that the person may delegate", &authorization(None, None))
+        .await;
+    stage
+        .submit(
+            "Logged in and allowed, for everything",
+            &page,
+            &page.cookie,
+            &fields(&page.csrf, "olga", PASSWORD),
+        )
+        .await;
+    let page = stage
+        .authorize("The page for what the person does not have", &authorization(Some(CRM), Some("send:mail")))
+        .await;
+    stage
+        .submit("Logged in, and not permitted", &page, &page.cookie, &fields(&page.csrf, "olga", PASSWORD))
+        .await;
     let wrong = fields(&page.csrf, "olga", "a wrong password");
     for _ in 0..5 {
         stage.server.app.submit(&page, &page.cookie, &wrong).await;

@@ -43,7 +43,11 @@ async fn the_redemption_of_a_code() {
     let request = stage.post_as(("desk-app", CLIENT_SECRET), TOKEN, &without(good.clone(), "client_id"));
     stage.log.send("Another client", request).await;
     let svid = stage.svid("support-agent").await;
-    let agent = with(with(without(good.clone(), "client_id"), "client_assertion_type", JWT_SPIFFE), "client_assertion", &svid);
+    let agent = with(
+        with(without(good.clone(), "client_id"), "client_assertion_type", JWT_SPIFFE),
+        "client_assertion",
+        &svid,
+    );
     stage.token("An agent", &agent).await;
     stage.token("After all that, the right client still gets its token", &good).await;
 
@@ -52,16 +56,21 @@ async fn the_redemption_of_a_code() {
     stage.token("A code that is older than a minute", &redemption(&late)).await;
 
     let registry = |more: &str| format!("{}{more}", app::registry(CRM, rustix::process::getuid().as_raw()));
-    stage.apply("casey is registered", "person = [{ name = \"casey\", may = [{ resource = \"crm\", scopes = [\"read:cases\"] }] }]").await;
+    stage
+        .apply(
+            "casey is registered",
+            "person = [{ name = \"casey\", may = [{ resource = \"crm\", scopes = [\"read:cases\"] }] }]",
+        )
+        .await;
     let password = mandate_api::admin::PasswordRequest { password: app::PASSWORD.to_owned() };
     stage.server.admin.set_password("casey", &password).await.unwrap();
 
     let code = stage.code("casey", Some(CRM), None).await;
-    let forbids = "policy = [{ name = \"nobody\", source = \"forbid (principal is Person, action, resource);\" }]";
+    let forbids =
+        "policy = [{ name = \"nobody\", source = \"forbid (principal is Person, action, resource);\" }]";
     stage.apply("a policy forbids everything to people", forbids).await;
     stage.token("A policy came after the login", &redemption(&code)).await;
-    let allows =
-        "policy = [{ name = \"nobody\", source = \"forbid (principal is Person, action, resource) when { context.depth > 99 };\" }]";
+    let allows = "policy = [{ name = \"nobody\", source = \"forbid (principal is Person, action, resource) when { context.depth > 99 };\" }]";
     stage.apply("and is lifted", allows).await;
 
     let code = stage.code("casey", Some(CRM), None).await;

@@ -1,4 +1,5 @@
-//! What the transcripts must contain. Read from the committed files, which the other tests here compare with the server.
+//! What the transcripts must contain. Read from the committed files, which the other tests here compare with
+//! the server.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,7 +26,8 @@ const TOKEN: [&str; 10] = [
     "exchange_foreign_keys",
 ];
 const OTHERS: [&str; 4] = ["introspection", "revocation", "authorize_refused", "authorize_login"];
-const ADMINISTRATION: [&str; 5] = ["admin_refused", "admin_reads", "admin_registry", "admin_acts", "admin_document"];
+const ADMINISTRATION: [&str; 5] =
+    ["admin_refused", "admin_reads", "admin_registry", "admin_acts", "admin_document"];
 
 /// Codes that no transcript has, and why.
 const OUT_OF_REACH: [(&str, &str); 7] = [
@@ -38,8 +40,8 @@ const OUT_OF_REACH: [(&str, &str); 7] = [
     ("chain_actor_not_active", "whatever stops an agent also cuts its tokens, and the cut is found first"),
 ];
 
-/// Reasons that only exchanges have: a code has no subject token, no actor and no grant, and a person's token lives a second or
-/// longer.
+/// Reasons that only exchanges have: a code has no subject token, no actor and no grant, and a person's token
+/// lives a second or longer.
 const OF_EXCHANGES: [R; 23] = [
     R::SubjectExpired,
     R::SubjectNotForPresenter,
@@ -83,7 +85,8 @@ fn said(names: &[&str]) -> Vec<Said> {
         let text = committed(name);
         assert!(text.starts_with("# "), "{name} is not recorded");
         for part in text.split("\n## ").skip(1) {
-            let (request, answer) = part.split_once("\n=> ").unwrap_or_else(|| panic!("{name}: no answer to {part}"));
+            let (request, answer) =
+                part.split_once("\n=> ").unwrap_or_else(|| panic!("{name}: no answer to {part}"));
             let (heading, request) = request.split_once("\n\n").unwrap();
             let (status, answer) = answer.split_once('\n').unwrap();
             all.push(Said {
@@ -103,19 +106,25 @@ fn errors(all: &[Said]) -> BTreeSet<(String, String)> {
         let line = said.answer.lines().find_map(|line| line.strip_prefix(&format!("  \"{name}\": \"")))?;
         Some(line.trim_end_matches(',').trim_end_matches('"').to_owned())
     };
-    let pair = |said: &Said| Some((member(said, "error")?, member(said, "error_description")?.split(':').next()?.to_owned()));
+    let pair = |said: &Said| {
+        Some((member(said, "error")?, member(said, "error_description")?.split(':').next()?.to_owned()))
+    };
     all.iter().filter_map(pair).collect()
 }
 
 /// The codes in redirects and pages.
 fn shown(all: &[Said], code: &str) -> bool {
-    all.iter().any(|said| said.answer.contains(&format!("error_description={code}: ")) || said.answer.contains(&format!(": {code}: ")))
+    all.iter().any(|said| {
+        said.answer.contains(&format!("error_description={code}: "))
+            || said.answer.contains(&format!(": {code}: "))
+    })
 }
 
 /// The codes in the first columns of the tables of the documentation.
 fn documented() -> BTreeSet<&'static str> {
-    let tables =
-        DOCUMENTED.split("## ").filter(|part| part.starts_with("Requests, clients") || part.starts_with("Decisions on an exchange"));
+    let tables = DOCUMENTED
+        .split("## ")
+        .filter(|part| part.starts_with("Requests, clients") || part.starts_with("Decisions on an exchange"));
     let codes = tables.flat_map(str::lines).filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     codes.collect()
 }
@@ -128,13 +137,17 @@ fn every_code_of_the_oauth_endpoints_occurs() {
     let (token, others) = (said(&TOKEN), said(&OTHERS));
     let documented = documented();
     assert!(documented.len() > 80, "{documented:?}");
-    let seen: BTreeSet<String> = errors(&token).into_iter().chain(errors(&others)).map(|(_, code)| code).collect();
+    let seen: BTreeSet<String> =
+        errors(&token).into_iter().chain(errors(&others)).map(|(_, code)| code).collect();
     for code in &documented {
         let occurs = seen.contains(*code) || shown(&others, code);
         let excused = OUT_OF_REACH.iter().any(|(name, _)| name == code);
         assert!(occurs != excused, "{code}: in a transcript: {occurs}, said to be out of reach: {excused}");
     }
-    let unknown: Vec<_> = seen.iter().filter(|code| !documented.contains(code.as_str()) && *code != "body_unreadable").collect();
+    let unknown: Vec<_> = seen
+        .iter()
+        .filter(|code| !documented.contains(code.as_str()) && *code != "body_unreadable")
+        .collect();
     assert!(unknown.is_empty(), "not in docs/src/errors.md: {unknown:?}");
 }
 
@@ -164,7 +177,9 @@ fn every_way_to_a_token_occurs() {
     }
     let token = said(&TOKEN);
     for grant in ["authorization_code", "urn:ietf:params:oauth:grant-type:token-exchange"] {
-        let given = token.iter().filter(|said| said.status == 200 && said.request.contains(&format!("grant_type={grant}\n")));
+        let given = token
+            .iter()
+            .filter(|said| said.status == 200 && said.request.contains(&format!("grant_type={grant}\n")));
         assert!(given.count() >= 3, "{grant}");
     }
 }
@@ -174,7 +189,8 @@ async fn every_row_of_the_authorization_table_occurs_with_every_status_that_its_
     if are_written() {
         return;
     }
-    // A test of the server proves that the document has exactly the rows of the table, and the document itself.
+    // A test of the server proves that the document has exactly the rows of the table, and the document
+    // itself.
     let server = Server::empty().await;
     let document = server.app.get(&format!("{}/openapi.json", server.ready.admin_url)).await.json();
     server.stop().await;
@@ -186,14 +202,20 @@ async fn every_row_of_the_authorization_table_occurs_with_every_status_that_its_
     assert!(seen["GET /openapi.json"].contains(&200));
     let mut rows = 1;
     for (path, item) in document["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap().iter().filter(|(_, operation)| operation.get("responses").is_some()) {
+        for (method, operation) in
+            item.as_object().unwrap().iter().filter(|(_, operation)| operation.get("responses").is_some())
+        {
             let row = format!("{} {path}", method.to_uppercase());
             let seen = seen.get(&row).unwrap_or_else(|| panic!("{row} does not occur"));
-            let named = operation["responses"].as_object().unwrap().keys().map(|status| status.parse().unwrap());
+            let named =
+                operation["responses"].as_object().unwrap().keys().map(|status| status.parse().unwrap());
             // 500 and 503 need a log that was tampered with, or a disk that fails.
             for status in named.filter(|status| *status < 500) {
                 let never = NEVER_GIVEN.contains(&(row.as_str(), status));
-                assert!(seen.contains(&status) != never, "{row}: {status}, said never to be given: {never}; {seen:?} occur");
+                assert!(
+                    seen.contains(&status) != never,
+                    "{row}: {status}, said never to be given: {never}; {seen:?} occur"
+                );
             }
             for status in [401, 403] {
                 assert!(seen.contains(&status), "{row}: {status}");
@@ -202,6 +224,11 @@ async fn every_row_of_the_authorization_table_occurs_with_every_status_that_its_
             rows += 1;
         }
     }
-    assert_eq!(seen.keys().filter(|row| row.contains(" /")).count(), rows, "a row that does not exist: {:?}", seen.keys());
+    assert_eq!(
+        seen.keys().filter(|row| row.contains(" /")).count(),
+        rows,
+        "a row that does not exist: {:?}",
+        seen.keys()
+    );
     assert!(document["paths"]["/v1/status"]["get"]["responses"].get("401").is_some_and(Value::is_object));
 }

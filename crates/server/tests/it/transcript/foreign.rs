@@ -41,7 +41,9 @@ impl Abroad {
             person("erin", "user-8", ", disabled = true"),
             granted(&format!("dana-of-{name}"), "support-agent", "crm", "read:cases", ""),
         );
-        stage.apply(&format!("<{name}> is trusted, and names dana and erin, who is disabled"), &registry).await;
+        stage
+            .apply(&format!("<{name}> is trusted, and names dana and erin, who is disabled"), &registry)
+            .await;
         Self { idp, audience }
     }
 
@@ -63,7 +65,10 @@ impl Abroad {
         let mut claims = mandate_testkit::app::claims(&self.token(stage));
         change(&mut claims);
         let key = self.idp.key();
-        key.sign_raw(&json!({ "alg": "ES256", "typ": "at+jwt", "kid": key.key_id() }).to_string(), &claims.to_string())
+        key.sign_raw(
+            &json!({ "alg": "ES256", "typ": "at+jwt", "kid": key.key_id() }).to_string(),
+            &claims.to_string(),
+        )
     }
 }
 
@@ -81,7 +86,8 @@ async fn tokens_of_another_issuer() {
     let abroad = Abroad::trusted(&mut stage, "idp").await;
     let svid = stage.svid("support-agent").await;
     stage.token("A person of another issuer", &at_the_crm(&svid, &abroad.token(&stage))).await;
-    let acted = Terms { chain: actor("their-agent".to_owned(), &abroad.idp.issuer()), ..abroad.terms(&stage) };
+    let acted =
+        Terms { chain: actor("their-agent".to_owned(), &abroad.idp.issuer()), ..abroad.terms(&stage) };
     stage.token("Somebody else's agent has acted before", &at_the_crm(&svid, &abroad.idp.sign(&acted))).await;
     let ours = stage.server.issuer().to_owned();
     let naming = |name: &str| {
@@ -112,9 +118,14 @@ async fn tokens_of_another_issuer() {
         ),
         (
             "A token that is bound to a key",
-            abroad.changed(&stage, |claims| claims["cnf"] = json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" })),
+            abroad.changed(&stage, |claims| {
+                claims["cnf"] = json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" })
+            }),
         ),
-        ("A token without an id", abroad.changed(&stage, |claims| drop(claims.as_object_mut().unwrap().remove("jti")))),
+        (
+            "A token without an id",
+            abroad.changed(&stage, |claims| drop(claims.as_object_mut().unwrap().remove("jti"))),
+        ),
         ("Its own agent by a name of ours", {
             let chain = actor(spiffe_id("ops-agent"), &abroad.idp.issuer());
             abroad.idp.sign(&Terms { chain, ..abroad.terms(&stage) })
@@ -130,15 +141,26 @@ async fn tokens_of_another_issuer() {
     }
     let key = abroad.idp.key();
     let claims = mandate_testkit::app::claims(&abroad.token(&stage)).to_string();
-    let typed = key.sign_raw(&json!({ "alg": "ES256", "typ": "JWT", "kid": key.key_id() }).to_string(), &claims);
+    let typed =
+        key.sign_raw(&json!({ "alg": "ES256", "typ": "JWT", "kid": key.key_id() }).to_string(), &claims);
     stage.token("An ID token", &at_the_crm(&svid, &typed)).await;
-    stage.token("Sent as a token of ours", &with(at_the_crm(&svid, &abroad.token(&stage)), "subject_token_type", ACCESS_TOKEN)).await;
+    stage
+        .token(
+            "Sent as a token of ours",
+            &with(at_the_crm(&svid, &abroad.token(&stage)), "subject_token_type", ACCESS_TOKEN),
+        )
+        .await;
     let stranger = HostileIssuer::start();
     stage.log.names.fix(stranger.issuer().as_str(), "<stranger>");
     let token = stranger.token(stage.server.issuer(), "read:cases", stage.server.clock.now());
     stage.token("An issuer that is not trusted", &at_the_crm(&svid, &token)).await;
     abroad.idp.rotate();
-    stage.token("A key that is newer than the keys that were fetched", &at_the_crm(&svid, &abroad.token(&stage))).await;
+    stage
+        .token(
+            "A key that is newer than the keys that were fetched",
+            &at_the_crm(&svid, &abroad.token(&stage)),
+        )
+        .await;
     stage.end("exchange_foreign").await;
 }
 
@@ -167,7 +189,10 @@ async fn keys_of_another_issuer_that_do_not_come() {
     let admin = &stage.server.admin;
     let replaced = async {
         slow.idp.asked_for_keys(1).await;
-        admin.set_client_secret("desk-app", &ClientSecretRequest { secret: SECRET.to_owned() }).await.unwrap();
+        admin
+            .set_client_secret("desk-app", &ClientSecretRequest { secret: SECRET.to_owned() })
+            .await
+            .unwrap();
         slow.idp.let_go();
     };
     stage.log.send_while("The client's secret is replaced meanwhile", request, replaced).await;

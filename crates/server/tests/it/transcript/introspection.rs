@@ -1,6 +1,8 @@
 //! Introspection (RFC 7662).
 
-use mandate_api::admin::{AgentStateRequest, ClientSecretRequest, PersonStateRequest, RevocationRequest, RevocationTarget};
+use mandate_api::admin::{
+    AgentStateRequest, ClientSecretRequest, PersonStateRequest, RevocationRequest, RevocationTarget,
+};
 use mandate_core::registry::AgentState;
 use mandate_testkit::app::{CLIENT_SECRET, CRM, Form, JWT_SPIFFE, claims, exchange, form};
 
@@ -41,7 +43,12 @@ async fn what_introspection_says() {
         "client = [{{ id = \"crm-api\", authentication = \"client_secret_basic\" }}]\nresource = [{{ name = \"crm\", uri = \"{CRM}\", scopes = [\"read:cases\", \"write:case_comments\", \"send:mail\"], client = \"crm-api\" }}]"
     );
     stage.apply("the CRM asks as crm-api", &served).await;
-    stage.server.admin.set_client_secret("crm-api", &ClientSecretRequest { secret: SECRET.to_owned() }).await.unwrap();
+    stage
+        .server
+        .admin
+        .set_client_secret("crm-api", &ClientSecretRequest { secret: SECRET.to_owned() })
+        .await
+        .unwrap();
     let (svid, research) = (stage.svid("support-agent").await, stage.svid("research-agent").await);
     let mandate = stage.mandate_for(&svid, "riley", CRM, "read:cases").await;
     let crm = ("crm-api", SECRET);
@@ -73,7 +80,8 @@ async fn what_introspection_says() {
     stage.introspect_as("Refused: a wrong secret", ("crm-api", "a wrong secret of a client"), &mandate).await;
     let request = stage.post_as(crm, "/introspect?token=x", &anonymous);
     stage.log.send("Refused: a parameter in the query", request).await;
-    let request = stage.server.app.http.post(stage.server.url(INTROSPECT)).json(&serde_json::json!({ "token": "x" }));
+    let request =
+        stage.server.app.http.post(stage.server.url(INTROSPECT)).json(&serde_json::json!({ "token": "x" }));
     stage.log.send("Refused: JSON", request).await;
     let request = stage.server.app.http.get(stage.server.url(INTROSPECT));
     stage.log.send("Refused: another method", request).await;
@@ -81,13 +89,23 @@ async fn what_introspection_says() {
     let grant = claims(&mandate)["lineage"]["grants"][0].as_str().unwrap().parse().unwrap();
     stage.server.admin.revoke(&RevocationRequest { target: RevocationTarget::Grant(grant) }).await.unwrap();
     stage.introspect_as("Inactive: its grant is revoked", crm, &mandate).await;
-    stage.server.admin.set_agent_state("support-agent", &AgentStateRequest { state: AgentState::Suspended }).await.unwrap();
+    stage
+        .server
+        .admin
+        .set_agent_state("support-agent", &AgentStateRequest { state: AgentState::Suspended })
+        .await
+        .unwrap();
     stage.introspect("Inactive: its agent is suspended", &by_agent(&research, &at_research)).await;
     stage.introspect("Refused: an agent that is suspended", &by_agent(&svid, &at_research)).await;
     let again = stage.server.app.person_token("riley", Some(CRM), Some("read:cases")).await;
     stage.server.admin.set_person_state("riley", &PersonStateRequest { disabled: true }).await.unwrap();
     stage.introspect_as("Inactive: its person is disabled", crm, &again).await;
-    let olga = stage.server.app.token(&redemption(&stage.code("olga", Some(CRM), None).await)).await.member("access_token");
+    let olga = stage
+        .server
+        .app
+        .token(&redemption(&stage.code("olga", Some(CRM), None).await))
+        .await
+        .member("access_token");
     stage.pass(3601);
     stage.introspect_as("Inactive: it has expired", crm, &olga).await;
     stage.end("introspection").await;

@@ -14,7 +14,10 @@ async fn what_the_public_listener_publishes() {
         ("The keys of JWT-SVIDs: the trust bundle", "/spiffe-bundle.json"),
         ("Whether it serves", "/healthz"),
         ("The issuer's own address", "/"),
-        ("Protected resource metadata: the server is no protected resource here", "/.well-known/oauth-protected-resource"),
+        (
+            "Protected resource metadata: the server is no protected resource here",
+            "/.well-known/oauth-protected-resource",
+        ),
         ("OpenID Connect discovery: it is none", "/.well-known/openid-configuration"),
         ("An address that does not exist", "/nothing"),
         ("Administration, which is elsewhere", "/v1/status"),
@@ -32,9 +35,11 @@ async fn what_the_public_listener_publishes() {
         stage.log.send(what, request).await;
     }
     let preflight = stage.server.app.http.request(Method::OPTIONS, stage.server.url("/jwks.json"));
-    let preflight = preflight.header("origin", "https://spa.example").header("access-control-request-method", "GET");
+    let preflight =
+        preflight.header("origin", "https://spa.example").header("access-control-request-method", "GET");
     stage.log.send("What a browser asks before a script's request", preflight).await;
-    for (what, host) in [("Another server's host", "evil.example"), ("A host with a user", "user@127.0.0.1")] {
+    for (what, host) in [("Another server's host", "evil.example"), ("A host with a user", "user@127.0.0.1")]
+    {
         let request = stage.server.app.http.get(stage.server.url("/jwks.json")).header("host", host);
         stage.log.send(what, request).await;
     }

@@ -25,8 +25,8 @@ const REPLACED: [(&str, &str); 10] = [
     ("version", "<version>"),
 ];
 
-/// Numbers that are not the same in every run: how many records a log has, because nodes write some at times of their own, and the
-/// space of the disk.
+/// Numbers that are not the same in every run: how many records a log has, because nodes write some at times
+/// of their own, and the space of the disk.
 const NUMBERS: [&str; 5] = ["audit_size", "size", "index", "free", "total"];
 
 /// A time that is further away is an example in a text.
@@ -76,7 +76,8 @@ impl Names {
     }
 
     fn time(&self, at: Timestamp) -> String {
-        let (sign, distance) = if at >= self.start { ('+', at.since(self.start)) } else { ('-', self.start.since(at)) };
+        let (sign, distance) =
+            if at >= self.start { ('+', at.since(self.start)) } else { ('-', self.start.since(at)) };
         let (seconds, millis) = (distance.as_secs(), distance.subsec_millis());
         let fraction = if millis == 0 { String::new() } else { format!(".{millis:03}") };
         if at == self.start { "<time 0 s>".to_owned() } else { format!("<time {sign}{seconds}{fraction} s>") }
@@ -106,7 +107,9 @@ impl Names {
     }
 
     fn member(&mut self, kind: &str, key: &str, value: &Value) -> Value {
-        if let Some((_, placeholder)) = REPLACED.iter().find(|(name, _)| *name == key).filter(|_| !value.is_null()) {
+        if let Some((_, placeholder)) =
+            REPLACED.iter().find(|(name, _)| *name == key).filter(|_| !value.is_null())
+        {
             return Value::from(*placeholder);
         }
         if let (true, Some(seconds)) = (SECONDS.contains(&key), value.as_u64()) {
@@ -117,13 +120,19 @@ impl Names {
         }
         match (key, value) {
             ("jti", Value::String(id)) => drop(self.name("jti", id)),
-            ("parents", Value::Array(ids)) => ids.iter().filter_map(Value::as_str).for_each(|id| drop(self.name("jti", id))),
+            ("parents", Value::Array(ids)) => {
+                ids.iter().filter_map(Value::as_str).for_each(|id| drop(self.name("jti", id)))
+            }
             ("kid", Value::String(id)) => drop(self.name("kid", id)),
-            ("id", Value::String(id)) if is_uuid(id) => drop(self.name(if kind == "token" { "jti" } else { "record" }, id)),
+            ("id", Value::String(id)) if is_uuid(id) => {
+                drop(self.name(if kind == "token" { "jti" } else { "record" }, id))
+            }
             ("record", Value::String(id)) => drop(self.name("record", id)),
             ("origin", Value::String(origin)) if origin.contains("/audit/") => return "<log>".into(),
             ("key", Value::String(key)) if key.contains('+') => return "<checkpoint key>".into(),
-            ("token", Value::String(token)) if token.len() > 16 && jwt(token).is_none() => drop(self.name("join token", token)),
+            ("token", Value::String(token)) if token.len() > 16 && jwt(token).is_none() => {
+                drop(self.name("join token", token))
+            }
             _ => {}
         }
         self.replaced(value)
@@ -146,7 +155,9 @@ impl Names {
         if let Some(known) = self.order.iter().find(|known| text.starts_with(known.as_str())) {
             return Some((known.len(), self.known[known].clone()));
         }
-        let word = &text[..text.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.:+".contains(c))).unwrap_or(text.len())];
+        let word = &text[..text
+            .find(|c: char| !(c.is_ascii_alphanumeric() || "-_.:+".contains(c)))
+            .unwrap_or(text.len())];
         let token = &word[..word.find([':', '+']).unwrap_or(word.len())];
         if let Some((header, claims)) = jwt(token) {
             return Some((token.len(), self.token(token, &header, &claims)));
@@ -156,7 +167,10 @@ impl Names {
         }
         let time = &word[..word.find('Z').map_or(0, |at| at + 1)];
         let is_time = time.len() >= 20 && time.as_bytes()[4] == b'-' && time.as_bytes()[10] == b'T';
-        let at = time.parse().ok().filter(|at| is_time && self.start.since(*at).max(at.since(self.start)) < NEAR)?;
+        let at = time
+            .parse()
+            .ok()
+            .filter(|at| is_time && self.start.since(*at).max(at.since(self.start)) < NEAR)?;
         Some((time.len(), self.time(at)))
     }
 
@@ -177,13 +191,17 @@ impl Names {
 }
 
 fn is_uuid(text: &str) -> bool {
-    let is_place = |(at, byte): (usize, u8)| if [8, 13, 18, 23].contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() };
+    let is_place = |(at, byte): (usize, u8)| {
+        if [8, 13, 18, 23].contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() }
+    };
     text.len() == 36 && text.bytes().enumerate().all(is_place)
 }
 
 /// The header and claims of a JWT.
 fn jwt(text: &str) -> Option<(Value, Value)> {
     let [header, claims, _] = text.split('.').collect::<Vec<_>>().try_into().ok()?;
-    let part = |part: &str| serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).ok()?).ok().filter(Value::is_object);
+    let part = |part: &str| {
+        serde_json::from_slice::<Value>(&URL_SAFE_NO_PAD.decode(part).ok()?).ok().filter(Value::is_object)
+    };
     Some((part(header)?, part(claims)?))
 }

@@ -36,7 +36,12 @@ impl Recorder {
     }
 
     /// The same, while something else happens.
-    pub(crate) async fn send_while(&mut self, what: &str, request: RequestBuilder, meanwhile: impl Future<Output = ()>) -> Answer {
+    pub(crate) async fn send_while(
+        &mut self,
+        what: &str,
+        request: RequestBuilder,
+        meanwhile: impl Future<Output = ()>,
+    ) -> Answer {
         let request = request.build().unwrap();
         self.asked(what, &request);
         let (response, ()) = tokio::join!(self.http.execute(request), meanwhile);
@@ -64,9 +69,13 @@ impl Recorder {
             self.line(&format!("  ? {line}"));
         }
         self.headers(request.headers());
-        let Some(body) = request.body().and_then(reqwest::Body::as_bytes).filter(|body| !body.is_empty()) else { return self.decoded() };
+        let Some(body) = request.body().and_then(reqwest::Body::as_bytes).filter(|body| !body.is_empty())
+        else {
+            return self.decoded();
+        };
         self.text.push('\n');
-        let content_type = request.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let content_type =
+            request.headers().get("content-type").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let readable = std::str::from_utf8(body).ok().filter(|body| body.len() <= 16 * 1024);
         match (content_type, readable) {
             (_, None) => self.line(&format!("({} bytes)", body.len())),
@@ -83,7 +92,8 @@ impl Recorder {
 
     fn answered(&mut self, answer: &Answer) {
         self.line(&format!("\n=> {}", answer.status));
-        let form = answer.text.split_once("name=\"csrf\" value=\"").and_then(|(_, rest)| rest.split_once('"'));
+        let form =
+            answer.text.split_once("name=\"csrf\" value=\"").and_then(|(_, rest)| rest.split_once('"'));
         if let Some((csrf, _)) = form {
             self.names.name("csrf token", csrf);
         }
@@ -97,8 +107,16 @@ impl Recorder {
 
     fn parameter(&mut self, name: &str, value: &str) -> String {
         // Codes are 32 random bytes; whatever else is sent as one is shown.
-        let shown = if name == "code" && value.len() == 43 { self.names.name("code", value) } else { self.names.text(value) };
-        if value.len() > 256 && shown == value { format!("{name}=({} bytes)", value.len()) } else { format!("{name}={shown}") }
+        let shown = if name == "code" && value.len() == 43 {
+            self.names.name("code", value)
+        } else {
+            self.names.text(value)
+        };
+        if value.len() > 256 && shown == value {
+            format!("{name}=({} bytes)", value.len())
+        } else {
+            format!("{name}={shown}")
+        }
     }
 
     fn headers(&mut self, headers: &HeaderMap) {
@@ -143,7 +161,8 @@ impl Recorder {
                 && name.starts_with("mandate-")
                 && !value.is_empty()
             {
-                self.names.name(if name == "mandate-login" { "login cookie" } else { "browser cookie" }, value);
+                self.names
+                    .name(if name == "mandate-login" { "login cookie" } else { "browser cookie" }, value);
             }
         }
         let shown = self.names.text(value);
@@ -181,7 +200,10 @@ impl Recorder {
 
     /// The content of a page, without the style.
     fn page(&mut self, text: &str) -> String {
-        let main = text.split_once("<main>").and_then(|(_, rest)| rest.split_once("</main>")).map_or(text, |(main, _)| main);
+        let main = text
+            .split_once("<main>")
+            .and_then(|(_, rest)| rest.split_once("</main>"))
+            .map_or(text, |(main, _)| main);
         // The address of the form is in HTML, where an ampersand is written in another way.
         self.names.text(&main.replace("><", ">\n<").replace("&amp;", "\n  & "))
     }
@@ -195,8 +217,9 @@ impl Recorder {
 
 /// Whether a form is what a form encoder writes, so that it can be shown decoded.
 fn is_plain_form(text: &str) -> bool {
-    let written: String =
-        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(url::form_urlencoded::parse(text.as_bytes())).finish();
+    let written: String = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(url::form_urlencoded::parse(text.as_bytes()))
+        .finish();
     written == text
 }
 

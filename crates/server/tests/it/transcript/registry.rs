@@ -12,11 +12,16 @@ pub(crate) fn uri(name: &str) -> String {
 }
 
 /// The resources at which `support-agent` may read, each with something about its grant.
-const READABLE: [&str; 9] = ["research", "desk", "shallow", "ungranted", "closed", "ended", "once", "policed", "rightless"];
+const READABLE: [&str; 9] =
+    ["research", "desk", "shallow", "ungranted", "closed", "ended", "once", "policed", "rightless"];
 
 /// The scope of one of them. Where a chain goes on, it is the same all along.
 fn scope(name: &str) -> String {
-    if ["research", "desk", "shallow"].contains(&name) { "read:cases".to_owned() } else { format!("read:{name}") }
+    if ["research", "desk", "shallow"].contains(&name) {
+        "read:cases".to_owned()
+    } else {
+        format!("read:{name}")
+    }
 }
 
 /// Everything that exchanges need. `uid`: the user whose processes are the agents.
@@ -29,10 +34,21 @@ pub(crate) fn of_exchanges(uid: u32) -> String {
     };
     let resources: Vec<String> = READABLE
         .iter()
-        .map(|name| format!("{{ name = \"{name}\", uri = \"{}\", scopes = [\"{}\"]{} }}", uri(name), scope(name), serving(name)))
+        .map(|name| {
+            format!(
+                "{{ name = \"{name}\", uri = \"{}\", scopes = [\"{}\"]{} }}",
+                uri(name),
+                scope(name),
+                serving(name)
+            )
+        })
         .collect();
     let permissions = |names: &[&str]| {
-        names.iter().map(|name| format!("{{ resource = \"{name}\", scopes = [\"{}\"] }}", scope(name))).collect::<Vec<_>>().join(", ")
+        names
+            .iter()
+            .map(|name| format!("{{ resource = \"{name}\", scopes = [\"{}\"] }}", scope(name)))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let rights: Vec<&str> = READABLE.into_iter().filter(|name| *name != "rightless").collect();
     let grant = |name: &str| match name {
@@ -81,7 +97,11 @@ ceiling = [
             "research-agent",
             "ceiling = [{ resource = \"crm\", scopes = [\"read:cases\"] }, { resource = \"desk\", scopes = [\"read:cases\"] }]"
         ),
-        agent(uid, "shallow-agent", "ceiling = [{ resource = \"crm\", scopes = [\"read:cases\"] }]\nchain_depth = 1"),
+        agent(
+            uid,
+            "shallow-agent",
+            "ceiling = [{ resource = \"crm\", scopes = [\"read:cases\"] }]\nchain_depth = 1"
+        ),
         agent(uid, "paused-agent", ""),
         agent(uid, "renamed-agent", ""),
         granted("riley", "research-agent", "crm", "read:cases", ""),
@@ -99,7 +119,9 @@ fn of(resource: &str, agent: &str, more: &str) -> String {
 /// A grant. `more` are further members, each after a comma.
 pub(crate) fn granted(person: &str, agent: &str, resource: &str, scope: &str, more: &str) -> String {
     let more = more.replace(", ", "\n");
-    format!("[[grant]]\nperson = \"{person}\"\nagent = \"{agent}\"\nresource = \"{resource}\"\nscopes = [\"{scope}\"]{more}\n")
+    format!(
+        "[[grant]]\nperson = \"{person}\"\nagent = \"{agent}\"\nresource = \"{resource}\"\nscopes = [\"{scope}\"]{more}\n"
+    )
 }
 
 /// An agent of Riley's with further lines.
@@ -111,5 +133,11 @@ pub(crate) fn agent(uid: u32, name: &str, more: &str) -> String {
 
 /// A grant that ends at `end`.
 pub(crate) fn ending(resource: &str, end: Timestamp) -> String {
-    granted("riley", "support-agent", resource, &format!("read:{resource}"), &format!(", expires = \"{end}\", name = \"ending\""))
+    granted(
+        "riley",
+        "support-agent",
+        resource,
+        &format!("read:{resource}"),
+        &format!(", expires = \"{end}\", name = \"ending\""),
+    )
 }

@@ -21,11 +21,18 @@ async fn what_revocation_answers() {
     let mandate = stage
         .server
         .app
-        .token(&mandate_testkit::app::exchange(&svid, &stage.server.app.person_token("riley", None, None).await, CRM, "read:cases"))
+        .token(&mandate_testkit::app::exchange(
+            &svid,
+            &stage.server.app.person_token("riley", None, None).await,
+            CRM,
+            "read:cases",
+        ))
         .await;
     let mandate = mandate.member("access_token");
     let own = stage.server.app.person_token("riley", None, Some("read:cases")).await;
-    let by_agent = |token: &str| form(&[("token", token), ("client_assertion_type", JWT_SPIFFE), ("client_assertion", &svid)]);
+    let by_agent = |token: &str| {
+        form(&[("token", token), ("client_assertion_type", JWT_SPIFFE), ("client_assertion", &svid)])
+    };
     let anonymous = form(&[("token", &mandate)]);
     for (what, form) in [
         ("Nobody", anonymous.clone()),
@@ -43,17 +50,24 @@ async fn what_revocation_answers() {
     stage.log.send("A wrong secret", request).await;
     let request = stage.post("/revoke?token=x", &by_agent(&mandate));
     stage.log.send("A parameter in the query", request).await;
-    let request = stage.server.app.http.post(stage.server.url(REVOKE)).json(&serde_json::json!({ "token": "x" }));
+    let request =
+        stage.server.app.http.post(stage.server.url(REVOKE)).json(&serde_json::json!({ "token": "x" }));
     stage.log.send("JSON", request).await;
     for method in [Method::GET, Method::OPTIONS] {
         let request = stage.server.app.http.request(method.clone(), stage.server.url(REVOKE));
         stage.log.send(&format!("The method {method}"), request).await;
     }
 
-    stage.revoke("An agent and its own token", &with(by_agent(&mandate), "token_type_hint", "access_token")).await;
+    stage
+        .revoke("An agent and its own token", &with(by_agent(&mandate), "token_type_hint", "access_token"))
+        .await;
     stage.revoke("The same token again", &by_agent(&mandate)).await;
     stage.revoke("What is no token: there is nothing to revoke", &by_agent("x")).await;
-    stage.revoke("A public client and its own token", &form(&[("token", &own), ("client_id", "support-app")])).await;
-    stage.revoke("A public client and no token", &form(&[("token", "x"), ("client_id", "support-app")])).await;
+    stage
+        .revoke("A public client and its own token", &form(&[("token", &own), ("client_id", "support-app")]))
+        .await;
+    stage
+        .revoke("A public client and no token", &form(&[("token", "x"), ("client_id", "support-app")]))
+        .await;
     stage.end("revocation").await;
 }

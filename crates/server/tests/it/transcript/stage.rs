@@ -5,7 +5,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mandate_core::{Clock as _, SystemClock, Timestamp};
-use mandate_testkit::app::{Answer, CALLBACK, CODE_VERIFIER, Form, PASSWORD, authorization, fetch_svid, form};
+use mandate_testkit::app::{
+    Answer, CALLBACK, CODE_VERIFIER, Form, PASSWORD, authorization, fetch_svid, form,
+};
 use reqwest::RequestBuilder;
 
 use super::compare;

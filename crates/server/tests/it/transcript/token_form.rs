@@ -35,12 +35,19 @@ async fn the_form_of_a_token_request() {
         ("A refresh token", FORM, b"grant_type=refresh_token&refresh_token=x&client_id=support-app"),
     ];
     for (what, content_type, body) in unread {
-        let request = stage.server.app.http.post(stage.server.url(TOKEN)).header("content-type", content_type).body(body.to_vec());
+        let request = stage
+            .server
+            .app
+            .http
+            .post(stage.server.url(TOKEN))
+            .header("content-type", content_type)
+            .body(body.to_vec());
         stage.log.send(what, request).await;
     }
     let long_name = vec![b'a'; 64 * 1024];
     for (what, bytes) in [("A long name", long_name), ("More than is read", vec![b'a'; 64 * 1024 + 1])] {
-        let request = stage.server.app.http.post(stage.server.url(TOKEN)).header("content-type", FORM).body(bytes);
+        let request =
+            stage.server.app.http.post(stage.server.url(TOKEN)).header("content-type", FORM).body(bytes);
         stage.log.send(what, request).await;
     }
     let request = stage.post("/token?scope=send%3Amail", &redemption("made-up"));
@@ -50,7 +57,8 @@ async fn the_form_of_a_token_request() {
         stage.log.send(&format!("The method {method}"), request).await;
     }
     let preflight = stage.server.app.http.request(Method::OPTIONS, stage.server.url(TOKEN));
-    let preflight = preflight.header("origin", "https://spa.example").header("access-control-request-method", "POST");
+    let preflight =
+        preflight.header("origin", "https://spa.example").header("access-control-request-method", "POST");
     stage.log.send("What a browser asks before a script's request", preflight).await;
     stage.end("token_form").await;
 }
@@ -84,9 +92,16 @@ impl Assertions {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_client_of_a_token_request() {
     let mut stage = Stage::new("Token endpoint: who the client is").await;
-    let client = format!("client = [{{ id = \"post-app\", redirect_uris = [\"{CALLBACK}\"], authentication = \"client_secret_post\" }}]");
+    let client = format!(
+        "client = [{{ id = \"post-app\", redirect_uris = [\"{CALLBACK}\"], authentication = \"client_secret_post\" }}]"
+    );
     stage.apply("post-app is registered", &client).await;
-    stage.server.admin.set_client_secret("post-app", &mandate_api::admin::ClientSecretRequest { secret: SECRET.to_owned() }).await.unwrap();
+    stage
+        .server
+        .admin
+        .set_client_secret("post-app", &mandate_api::admin::ClientSecretRequest { secret: SECRET.to_owned() })
+        .await
+        .unwrap();
 
     let anonymous = without(redemption("made-up"), "client_id");
     for (what, form) in [
@@ -98,13 +113,27 @@ async fn the_client_of_a_token_request() {
         ("A type without an assertion", with(anonymous.clone(), "client_assertion_type", JWT_BEARER)),
         (
             "A type that is not offered",
-            with(with(anonymous.clone(), "client_assertion", "e30.e30.AAAA"), "client_assertion_type", "urn:other"),
+            with(
+                with(anonymous.clone(), "client_assertion", "e30.e30.AAAA"),
+                "client_assertion_type",
+                "urn:other",
+            ),
         ),
-        ("A secret and an assertion", with(with(redemption("made-up"), "client_secret", SECRET), "client_assertion", "e30.e30.AAAA")),
-        ("The right secret in the body", with(with(anonymous.clone(), "client_id", "post-app"), "client_secret", SECRET)),
+        (
+            "A secret and an assertion",
+            with(with(redemption("made-up"), "client_secret", SECRET), "client_assertion", "e30.e30.AAAA"),
+        ),
+        (
+            "The right secret in the body",
+            with(with(anonymous.clone(), "client_id", "post-app"), "client_secret", SECRET),
+        ),
         (
             "A wrong secret in the body",
-            with(with(anonymous.clone(), "client_id", "post-app"), "client_secret", "a wrong secret of a client"),
+            with(
+                with(anonymous.clone(), "client_id", "post-app"),
+                "client_secret",
+                "a wrong secret of a client",
+            ),
         ),
         (
             "The secret of a client of the header in the body",
@@ -129,9 +158,13 @@ async fn the_client_of_a_token_request() {
     let right = basic("desk-app", CLIENT_SECRET);
     let twice = stage.post(TOKEN, &anonymous).header("authorization", &right).header("authorization", &right);
     stage.log.send("The header twice", twice).await;
-    let both = stage.post(TOKEN, &with(anonymous.clone(), "client_secret", CLIENT_SECRET)).header("authorization", &right);
+    let both = stage
+        .post(TOKEN, &with(anonymous.clone(), "client_secret", CLIENT_SECRET))
+        .header("authorization", &right);
     stage.log.send("A header and a secret in the body", both).await;
-    let other = stage.post(TOKEN, &with(anonymous.clone(), "client_id", "support-app")).header("authorization", &right);
+    let other = stage
+        .post(TOKEN, &with(anonymous.clone(), "client_id", "support-app"))
+        .header("authorization", &right);
     stage.log.send("Another client_id beside the credential", other).await;
     stage.end("token_client").await;
 }
@@ -175,11 +208,23 @@ async fn the_assertion_of_a_client() {
     let stranger = TestKey::generate();
     let claims = assertions.claims().to_string();
     let header = json!({ "alg": "ES256", "typ": "JWT", "kid": assertions.key.key_id() }).to_string();
-    stage.token("An assertion that somebody else signed", &Assertions::form(&stranger.sign_raw(&header, &claims))).await;
+    stage
+        .token(
+            "An assertion that somebody else signed",
+            &Assertions::form(&stranger.sign_raw(&header, &claims)),
+        )
+        .await;
     let header = json!({ "alg": "ES256", "typ": "JWT", "kid": stranger.key_id() }).to_string();
-    stage.token("An assertion with a key that is not registered", &Assertions::form(&stranger.sign_raw(&header, &claims))).await;
+    stage
+        .token(
+            "An assertion with a key that is not registered",
+            &Assertions::form(&stranger.sign_raw(&header, &claims)),
+        )
+        .await;
     let header = json!({ "alg": "none", "typ": "JWT" }).to_string();
-    stage.token("An assertion with no algorithm", &Assertions::form(&stranger.sign_raw(&header, &claims))).await;
+    stage
+        .token("An assertion with no algorithm", &Assertions::form(&stranger.sign_raw(&header, &claims)))
+        .await;
     stage.token("No assertion at all", &Assertions::form("x")).await;
     let spiffe = form(&[
         ("grant_type", "authorization_code"),

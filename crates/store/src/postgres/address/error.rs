@@ -7,8 +7,7 @@ use mandate_files::FileError;
 use mandate_files::text::TextError;
 
 /// What to write instead of an `sslmode` that is refused.
-const INSTEAD: &str =
-    "leave sslmode out, or write sslmode=verify-full, with sslrootcert=FILE if the authority is not one that this machine trusts";
+const INSTEAD: &str = "leave sslmode out, or write sslmode=verify-full, with sslrootcert=FILE if the authority is not one that this machine trusts";
 
 /// Why an address of a database is not used.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +22,9 @@ pub enum AddressError {
     )]
     Password,
     /// More than one `@`, or one behind the host.
-    #[error("it has an @ that does not stand between the user and the host: write an @ that belongs to a name as %40")]
+    #[error(
+        "it has an @ that does not stand between the user and the host: write an @ that belongs to a name as %40"
+    )]
     StrayAt,
     /// A character or an escape that has no place in a URL.
     #[error("its {part} is malformed: {why}")]
@@ -34,7 +35,9 @@ pub enum AddressError {
         why: &'static str,
     },
     /// Several hosts. A log has one database.
-    #[error("it names several hosts: name one, and let its name or a proxy lead to the server that takes writes")]
+    #[error(
+        "it names several hosts: name one, and let its name or a proxy lead to the server that takes writes"
+    )]
     SeveralHosts,
     /// A part that is needed.
     #[error("the {part} is missing: write postgres://USER@HOST:PORT/DATABASE")]
@@ -51,7 +54,9 @@ pub enum AddressError {
         name: String,
     },
     /// A key of the service file that is not understood.
-    #[error("there is no key {name} here: host, port, dbname, user, password, sslmode, sslrootcert, sslcert and sslkey are understood")]
+    #[error(
+        "there is no key {name} here: host, port, dbname, user, password, sslmode, sslrootcert, sslcert and sslkey are understood"
+    )]
     UnknownKey {
         /// Its name.
         name: String,
@@ -63,7 +68,9 @@ pub enum AddressError {
         name: &'static str,
     },
     /// A file of passwords for many servers.
-    #[error("passfile is not read: put the password alone into a file, and name the file with --store-password-file")]
+    #[error(
+        "passfile is not read: put the password alone into a file, and name the file with --store-password-file"
+    )]
     Passfile,
     /// TLS that somebody in between can take away, or take part in.
     #[error("sslmode={mode} {why}: {INSTEAD}")]
@@ -110,7 +117,9 @@ pub enum AddressError {
     #[error(transparent)]
     SocketPath(#[from] SocketPathTooLong),
     /// A service is named, and nobody says in which file.
-    #[error("it names a service, and there is no service file: set PGSERVICEFILE, or make ~/.pg_service.conf")]
+    #[error(
+        "it names a service, and there is no service file: set PGSERVICEFILE, or make ~/.pg_service.conf"
+    )]
     NoServiceFile,
     /// The service file has no such section.
     #[error("{path} has no section [{name}]")]
@@ -157,7 +166,9 @@ pub enum AddressError {
         what: &'static str,
     },
     /// Client certificate and key.
-    #[error("the certificate of sslcert and the key of sslkey do not belong together, or the key is of an unsupported kind")]
+    #[error(
+        "the certificate of sslcert and the key of sslkey do not belong together, or the key is of an unsupported kind"
+    )]
     Pair(#[source] rustls::Error),
     /// The TLS library refuses the configuration.
     #[error("the TLS library refuses the configuration")]

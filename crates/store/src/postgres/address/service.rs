@@ -38,7 +38,8 @@ pub(super) fn read(path: &Path, name: &str) -> Result<Settings, AddressError> {
             set(key, value, settings).map_err(at)?;
         }
     }
-    let settings = found.ok_or_else(|| AddressError::NoService { path: path.to_owned(), name: name.to_owned() })?;
+    let settings =
+        found.ok_or_else(|| AddressError::NoService { path: path.to_owned(), name: name.to_owned() })?;
     match exposed {
         Some(exposed) if settings.password.is_some() => Err(exposed.into()),
         _ => Ok(settings),
@@ -56,7 +57,9 @@ fn set(key: &str, value: &str, settings: &mut Settings) -> Result<(), AddressErr
         "passfile" => Err(AddressError::Passfile),
         _ if settings.set_tls(key, value)? => Ok(()),
         // A line that lacks its key can begin with anything, a password too.
-        _ if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => Err(AddressError::ServiceLine),
+        _ if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
+            Err(AddressError::ServiceLine)
+        }
         _ => Err(AddressError::UnknownKey { name: key.to_owned() }),
     }
 }

@@ -72,7 +72,10 @@ impl Settings {
 
     pub(super) fn set_service(&mut self, service: String) -> Result<(), AddressError> {
         if service.is_empty() || service.contains(['[', ']']) || service.chars().any(char::is_control) {
-            return Err(AddressError::Malformed { part: "service", why: "write the name of a section of the service file" });
+            return Err(AddressError::Malformed {
+                part: "service",
+                why: "write the name of a section of the service file",
+            });
         }
         once(&mut self.service, "service", service)
     }
@@ -84,8 +87,11 @@ impl Settings {
     /// These, and for what they do not say the `other` ones.
     pub(super) fn or(self, other: Self) -> Self {
         // A client certificate and its key are of one place.
-        let pair =
-            if self.certificate.is_some() || self.key.is_some() { (self.certificate, self.key) } else { (other.certificate, other.key) };
+        let pair = if self.certificate.is_some() || self.key.is_some() {
+            (self.certificate, self.key)
+        } else {
+            (other.certificate, other.key)
+        };
         Self {
             host: self.host.or(other.host),
             port: self.port.or(other.port),
@@ -122,7 +128,11 @@ fn name(name: String, part: &'static str) -> Result<String, AddressError> {
 }
 
 fn path(value: &str) -> Result<PathBuf, AddressError> {
-    if value.is_empty() { Err(AddressError::Malformed { part: "file name", why: "it is empty" }) } else { Ok(value.into()) }
+    if value.is_empty() {
+        Err(AddressError::Malformed { part: "file name", why: "it is empty" })
+    } else {
+        Ok(value.into())
+    }
 }
 
 fn mode(value: &str) -> Result<Mode, AddressError> {
@@ -131,9 +141,14 @@ fn mode(value: &str) -> Result<Mode, AddressError> {
         "disable" => Ok(Mode::Clear),
         "verify-full" => Ok(Mode::VerifyFull),
         "allow" => weak("allow", "begins without TLS, so the password and the data can be read on the way"),
-        "prefer" => weak("prefer", "goes on without TLS if somebody in between says that the server has none"),
+        "prefer" => {
+            weak("prefer", "goes on without TLS if somebody in between says that the server has none")
+        }
         "require" => weak("require", "accepts every certificate, so also that of somebody in between"),
-        "verify-ca" => weak("verify-ca", "does not look for whom a certificate is, so it accepts that of any server of the same authority"),
+        "verify-ca" => weak(
+            "verify-ca",
+            "does not look for whom a certificate is, so it accepts that of any server of the same authority",
+        ),
         _ => Err(AddressError::UnknownMode),
     }
 }

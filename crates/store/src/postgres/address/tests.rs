@@ -32,11 +32,21 @@ fn an_address_names_host_port_user_and_database() {
         ("postgres://mandate@[2001:db8::7]:6432/log", "2001:db8::7", 6432, "mandate", "log"),
         ("postgres://m%40corp@db.example/my%20log%2F1", "db.example", 5432, "m@corp", "my log/1"),
         ("postgres://mandate@db.example/log?", "db.example", 5432, "mandate", "log"),
-        ("postgres://mandate@db.example/log?sslmode=verify-full&sslrootcert=ca.pem", "db.example", 5432, "mandate", "log"),
+        (
+            "postgres://mandate@db.example/log?sslmode=verify-full&sslrootcert=ca.pem",
+            "db.example",
+            5432,
+            "mandate",
+            "log",
+        ),
     ] {
         let config = read(url).unwrap().config();
         assert_eq!(config.get_hosts(), [Host::Tcp(host.to_owned())], "{url}");
-        assert_eq!((config.get_ports(), config.get_user(), config.get_dbname()), (&[port][..], Some(user), Some(database)), "{url}");
+        assert_eq!(
+            (config.get_ports(), config.get_user(), config.get_dbname()),
+            (&[port][..], Some(user), Some(database)),
+            "{url}"
+        );
         assert_eq!(config.get_ssl_mode(), SslMode::Require, "over a network there is always TLS: {url}");
         assert_eq!(config.get_password(), None);
     }
@@ -44,8 +54,10 @@ fn an_address_names_host_port_user_and_database() {
 
 #[test]
 fn a_folder_as_host_is_that_of_a_unix_socket_and_has_no_tls() {
-    for url in ["postgres://mandate@%2Fvar%2Frun%2Fpostgresql/log", "postgres://mandate@%2fvar%2frun%2fpostgresql:5432/log?sslmode=disable"]
-    {
+    for url in [
+        "postgres://mandate@%2Fvar%2Frun%2Fpostgresql/log",
+        "postgres://mandate@%2fvar%2frun%2fpostgresql:5432/log?sslmode=disable",
+    ] {
         let config = read(url).unwrap().config();
         assert_eq!(config.get_hosts(), [Host::Unix("/var/run/postgresql".into())]);
         assert_eq!(config.get_ssl_mode(), SslMode::Disable);
@@ -66,9 +78,14 @@ fn tls_is_left_out_only_where_nothing_leaves_the_machine() {
         let by_default = read(&format!("postgres://mandate@{host}/log")).unwrap().config();
         assert_eq!(by_default.get_ssl_mode(), SslMode::Require, "{host}");
     }
-    for host in ["db.example", "192.0.2.7", "[2001:db8::7]", "localhost.example", "0.0.0.0", "127.0.0.1.example"] {
+    for host in
+        ["db.example", "192.0.2.7", "[2001:db8::7]", "localhost.example", "0.0.0.0", "127.0.0.1.example"]
+    {
         let said = refused(&format!("postgres://mandate@{host}/log?sslmode=disable"));
-        assert!(said.contains("loopback address alone") && said.contains(host.trim_matches(['[', ']'])), "{host}: {said}");
+        assert!(
+            said.contains("loopback address alone") && said.contains(host.trim_matches(['[', ']'])),
+            "{host}: {said}"
+        );
     }
     let said = refused("postgres://mandate@127.0.0.1/log?sslmode=disable&sslrootcert=ca.pem");
     assert!(said.contains("sslrootcert has no effect with sslmode=disable"), "{said}");
@@ -78,7 +95,10 @@ fn tls_is_left_out_only_where_nothing_leaves_the_machine() {
 fn in_clear_localhost_is_this_machine_whatever_a_name_server_says() {
     let config = read("postgres://mandate@localhost/log?sslmode=disable").unwrap().config();
     assert_eq!(config.get_hostaddrs(), ["127.0.0.1".parse::<std::net::IpAddr>().unwrap()]);
-    assert!(read("postgres://mandate@localhost/log").unwrap().config().get_hostaddrs().is_empty(), "its certificate is checked");
+    assert!(
+        read("postgres://mandate@localhost/log").unwrap().config().get_hostaddrs().is_empty(),
+        "its certificate is checked"
+    );
 }
 
 #[test]
@@ -112,7 +132,10 @@ fn a_password_in_the_url_is_refused_and_not_repeated() {
         "postgres://mandate@db.example/log?sslmode=verify-full&password=hunter2",
     ] {
         let said = refused(url);
-        assert!(said.contains("--store-password-file") && said.contains("list of processes"), "{url}: {said}");
+        assert!(
+            said.contains("--store-password-file") && said.contains("list of processes"),
+            "{url}: {said}"
+        );
     }
     // What is misplaced may be a password too.
     for url in [
@@ -172,7 +195,10 @@ fn what_is_incomplete_or_malformed_is_refused_with_what_to_write() {
         ("postgres://db.example/log?sslrootcert=a@b", "%40"),
         ("postgres://mandate@db.example/log#x", "%23"),
         (&too_long, "at most 63 bytes"),
-        ("postgres://mandate@db.example/log?sslmode=verify-full&sslmode=verify-full", "sslmode is given twice"),
+        (
+            "postgres://mandate@db.example/log?sslmode=verify-full&sslmode=verify-full",
+            "sslmode is given twice",
+        ),
         ("postgres://mandate@db.example/log?sslrootcert=", "it is empty"),
         ("postgres://mandate@db.example/log?sslcert=c.pem", "sslkey is missing"),
         ("postgres://mandate@db.example/log?sslkey=k.pem", "sslcert is missing"),
@@ -183,11 +209,25 @@ fn what_is_incomplete_or_malformed_is_refused_with_what_to_write() {
         let said = refused(url);
         assert!(said.contains(says), "{url}: {said}");
     }
-    for name in ["host", "user", "dbname", "port", "options", "channel_binding", "connect_timeout", "target_session_attrs"] {
+    for name in [
+        "host",
+        "user",
+        "dbname",
+        "port",
+        "options",
+        "channel_binding",
+        "connect_timeout",
+        "target_session_attrs",
+    ] {
         let said = refused(&format!("postgres://mandate@db.example/log?{name}=x"));
         assert!(said.contains(&format!("no parameter {name}:")), "{said}");
     }
-    assert!(read("postgres://mandate@db.example/log?service=x").unwrap_err().to_string().contains("PGSERVICEFILE"));
+    assert!(
+        read("postgres://mandate@db.example/log?service=x")
+            .unwrap_err()
+            .to_string()
+            .contains("PGSERVICEFILE")
+    );
 }
 
 /// A folder with files for one test.
@@ -207,7 +247,10 @@ impl Files {
 }
 
 fn with_password(path: &Path) -> Result<PostgresAddress, AddressError> {
-    PostgresAddress::read("postgres://mandate@db.example/log", AddressFiles { password: Some(path), services: None })
+    PostgresAddress::read(
+        "postgres://mandate@db.example/log",
+        AddressFiles { password: Some(path), services: None },
+    )
 }
 
 #[test]
@@ -223,9 +266,16 @@ fn the_password_is_the_first_line_of_a_file_that_nobody_else_may_read() {
         assert!(said.contains("chmod 600") && !said.contains(SECRET), "{mode:o}: {said}");
     }
     for text in ["", "\nhunter2"] {
-        assert!(with_password(&files.write("password", 0o600, text)).unwrap_err().to_string().contains("it is empty"));
+        assert!(
+            with_password(&files.write("password", 0o600, text))
+                .unwrap_err()
+                .to_string()
+                .contains("it is empty")
+        );
     }
-    assert!(matches!(with_password(&files.0.path().join("missing")), Err(AddressError::File(error)) if error.is_not_found()));
+    assert!(
+        matches!(with_password(&files.0.path().join("missing")), Err(AddressError::File(error)) if error.is_not_found())
+    );
 }
 
 const SERVICES: &str = "\
@@ -261,7 +311,10 @@ fn a_service_says_what_the_url_does_not() {
     assert_eq!(shown("postgres:///?service=log"), "postgres://mandate@db.example:6432/log");
     assert_eq!(shown("postgres://?service=log"), "postgres://mandate@db.example:6432/log");
     assert_eq!(shown("postgres://me@/other?service=log"), "postgres://me@db.example:6432/other");
-    assert_eq!(service("postgres://?service=open", &services).unwrap().config().get_ssl_mode(), SslMode::Disable);
+    assert_eq!(
+        service("postgres://?service=open", &services).unwrap().config().get_ssl_mode(),
+        SslMode::Disable
+    );
     // The rules are those of a URL.
     let said = service("postgres://me@db.example/log?service=open", &services).unwrap_err().to_string();
     assert!(said.contains("loopback address alone"), "{said}");
@@ -275,7 +328,8 @@ fn a_service_says_what_the_url_does_not() {
 fn a_password_is_not_given_to_a_port_that_any_user_may_listen_on() {
     let files = Files::new();
     let password = files.write("password", 0o600, "a-secret");
-    let read = |url: &str| PostgresAddress::read(url, AddressFiles { password: Some(&password), services: None });
+    let read =
+        |url: &str| PostgresAddress::read(url, AddressFiles { password: Some(&password), services: None });
     for host in ["localhost", "127.0.0.1", "[::1]"] {
         let said = read(&format!("postgres://mandate@{host}/log?sslmode=disable")).unwrap_err().to_string();
         assert!(said.contains("any user of this machine") && !said.contains("a-secret"), "{said}");

@@ -1,4 +1,5 @@
-//! TLS to a database: the certificate is always verified, and the login is bound to it where the server can do that.
+//! TLS to a database: the certificate is always verified, and the login is bound to it where the server can
+//! do that.
 
 use std::fmt;
 use std::future::Future;
@@ -26,7 +27,8 @@ use super::error::AddressError;
 /// The largest file of certificates or keys that is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
-/// PostgreSQL's name in ALPN (RFC 7301): a certificate of the same host that another protocol uses does not serve here.
+/// PostgreSQL's name in ALPN (RFC 7301): a certificate of the same host that another protocol uses does not
+/// serve here.
 const PROTOCOL: &[u8] = b"postgresql";
 
 /// The files of TLS.
@@ -47,9 +49,9 @@ impl Files {
             None => builder.with_platform_verifier().map_err(AddressError::Tls)?,
         };
         let mut config = match &self.pair {
-            Some((certificate, key)) => {
-                builder.with_client_auth_cert(certificates(certificate)?, private_key(key)?).map_err(AddressError::Pair)?
-            }
+            Some((certificate, key)) => builder
+                .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
+                .map_err(AddressError::Pair)?,
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
@@ -69,7 +71,9 @@ fn roots(path: &Path) -> Result<RootCertStore, AddressError> {
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, AddressError> {
     let none = || AddressError::Pem { path: path.to_owned(), what: "certificate" };
     let pem = mandate_files::read_trusted(path, LARGEST)?;
-    let found: Vec<_> = CertificateDer::pem_slice_iter(text::without_mark(&pem)).collect::<Result<_, _>>().map_err(|_| none())?;
+    let found: Vec<_> = CertificateDer::pem_slice_iter(text::without_mark(&pem))
+        .collect::<Result<_, _>>()
+        .map_err(|_| none())?;
     if found.is_empty() { Err(none()) } else { Ok(found) }
 }
 
@@ -182,13 +186,21 @@ fn of_hash(hash: &oid::Oid<'_>) -> Option<&'static Algorithm> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Protected<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Protected<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(context, bytes)
     }
 

@@ -1,6 +1,7 @@
 //! The address as a URL.
 //!
-//! A parser of our own: what other parsers repair or ignore is refused, and no error repeats a part that could be a password.
+//! A parser of our own: what other parsers repair or ignore is refused, and no error repeats a part that
+//! could be a password.
 
 use percent_encoding::percent_decode_str;
 
@@ -9,7 +10,10 @@ use super::settings::Settings;
 
 /// Reads a URL. Nothing is known yet about whether it is complete.
 pub(super) fn parse(url: &str) -> Result<Settings, AddressError> {
-    let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://")).ok_or(AddressError::Scheme)?;
+    let rest = url
+        .strip_prefix("postgres://")
+        .or_else(|| url.strip_prefix("postgresql://"))
+        .ok_or(AddressError::Scheme)?;
     let mut settings = Settings::default();
     let host_on = match rest.split_once('@') {
         None => rest,
@@ -29,7 +33,10 @@ pub(super) fn parse(url: &str) -> Result<Settings, AddressError> {
     let (authority, database) = before.split_once('/').unwrap_or((before, ""));
     host_and_port(authority, &mut settings)?;
     if database.contains('/') {
-        return Err(AddressError::Malformed { part: "database", why: "write a / that belongs to its name as %2F" });
+        return Err(AddressError::Malformed {
+            part: "database",
+            why: "write a / that belongs to its name as %2F",
+        });
     }
     if !database.is_empty() {
         settings.set_database(decoded(database, "database")?)?;
@@ -47,16 +54,23 @@ fn host_and_port(authority: &str, settings: &mut Settings) -> Result<(), Address
     let (host, port) = match authority.strip_prefix('[') {
         // RFC 3986 §3.2.2: an IPv6 address is in brackets.
         Some(bracketed) => {
-            let (host, behind) = bracketed.split_once(']').ok_or(AddressError::Malformed { part: "host", why: "the ] is missing" })?;
+            let (host, behind) = bracketed
+                .split_once(']')
+                .ok_or(AddressError::Malformed { part: "host", why: "the ] is missing" })?;
             match behind.strip_prefix(':') {
                 Some(port) => (host, Some(port)),
                 None if behind.is_empty() => (host, None),
-                None => return Err(AddressError::Malformed { part: "host", why: "write :PORT behind the ]" }),
+                None => {
+                    return Err(AddressError::Malformed { part: "host", why: "write :PORT behind the ]" });
+                }
             }
         }
         None => match authority.split_once(':') {
             Some((_, port)) if port.contains(':') => {
-                return Err(AddressError::Malformed { part: "host", why: "write an IPv6 address in brackets, as [::1]" });
+                return Err(AddressError::Malformed {
+                    part: "host",
+                    why: "write an IPv6 address in brackets, as [::1]",
+                });
             }
             Some((host, port)) => (host, Some(port)),
             None => (authority, None),
@@ -75,8 +89,14 @@ fn set(parameter: &str, settings: &mut Settings) -> Result<(), AddressError> {
         "passfile" => return Err(AddressError::Passfile),
         "service" => return settings.set_service(decoded(value, "service")?),
         // What is not shaped as a name may be the rest of a password with a ? in it.
-        _ if name.is_empty() || name.len() > 32 || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') => {
-            return Err(AddressError::Malformed { part: "list of parameters", why: "write ?NAME=VALUE, with & before each further one" });
+        _ if name.is_empty()
+            || name.len() > 32
+            || !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') =>
+        {
+            return Err(AddressError::Malformed {
+                part: "list of parameters",
+                why: "write ?NAME=VALUE, with & before each further one",
+            });
         }
         _ => {}
     }
@@ -93,9 +113,16 @@ fn decoded(text: &str, part: &'static str) -> Result<String, AddressError> {
         return Err(malformed("it contains a space or a control character"));
     }
     let escapes = text.split('%').skip(1);
-    if !escapes.map(str::as_bytes).all(|after| matches!(after, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit())) {
+    if !escapes
+        .map(str::as_bytes)
+        .all(|after| matches!(after, [a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit()))
+    {
         return Err(malformed("write a % that belongs to it as %25"));
     }
     let decoded = percent_decode_str(text).decode_utf8().map_err(|_| malformed("it is not UTF-8"))?;
-    if decoded.chars().any(char::is_control) { Err(malformed("it contains a control character")) } else { Ok(decoded.into_owned()) }
+    if decoded.chars().any(char::is_control) {
+        Err(malformed("it contains a control character"))
+    } else {
+        Ok(decoded.into_owned())
+    }
 }

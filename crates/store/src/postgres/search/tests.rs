@@ -10,7 +10,9 @@ use mandate_testkit::postgres::Cluster;
 use mandate_testkit::skipped;
 use tempfile::TempDir;
 
-use crate::search_rows::tests::{ORIGIN, append, eventually, ids, indexed, numbered, of_person1, settle, verify};
+use crate::search_rows::tests::{
+    ORIGIN, append, eventually, ids, indexed, numbered, of_person1, settle, verify,
+};
 use crate::{Store, StoreError, records};
 
 fn connect(dir: &Path, address: &str) -> Store {
@@ -18,7 +20,9 @@ fn connect(dir: &Path, address: &str) -> Store {
     loop {
         match Store::connect_blocking(dir, &address.parse().unwrap(), Arc::new(SeededEntropy::new(1))) {
             // A process that another test starts holds the lock until it executes its own program.
-            Err(StoreError::Directory { why, .. }) if why.contains("another process") && begun.elapsed() < Duration::from_secs(5) => {
+            Err(StoreError::Directory { why, .. })
+                if why.contains("another process") && begun.elapsed() < Duration::from_secs(5) =>
+            {
                 thread::sleep(Duration::from_millis(10));
             }
             connected => return connected.unwrap(),
@@ -83,7 +87,10 @@ fn an_index_that_is_dropped_under_a_running_store_costs_no_answer_and_is_built_a
 
 #[test]
 fn a_schema_of_another_program_is_left_alone_and_every_record_is_read() {
-    let Some(world) = World::with("CREATE SCHEMA search; CREATE TABLE search.names (product TEXT)", 40) else { return };
+    let Some(world) = World::with("CREATE SCHEMA search; CREATE TABLE search.names (product TEXT)", 40)
+    else {
+        return;
+    };
     let (query, newest) = of_person1();
     assert_eq!(ids(&world.store, &query), newest);
     assert_eq!(verify(&world.store).unwrap(), 40);

@@ -3,8 +3,8 @@ use mandate_testkit::clock::SeededEntropy;
 use proptest::prelude::*;
 
 use super::{
-    any_query, any_record, append, append_to, edit, eventually, ids, indexed, indexed_of, log_of, numbered, open, settle, settle_log,
-    signer,
+    any_query, any_record, append, append_to, edit, eventually, ids, indexed, indexed_of, log_of, numbered,
+    open, settle, settle_log, signer,
 };
 use crate::Store;
 use crate::records::{self, Found, LogError};
@@ -20,7 +20,8 @@ fn second() -> CheckpointSigner {
     CheckpointSigner::generate("second", &SeededEntropy::new(2)).unwrap().0
 }
 
-/// The records of several logs in the order of a query: those of each log as they are there, otherwise by time.
+/// The records of several logs in the order of a query: those of each log as they are there, otherwise by
+/// time.
 fn merged(mut logs: Vec<Vec<Found>>) -> Vec<Found> {
     let mut all = Vec::new();
     loop {
@@ -78,10 +79,15 @@ fn an_index_that_hides_a_record_of_the_second_log_is_named_and_built_anew_and_th
     assert_eq!(records::verify_blocking(&store, signer().verifier(), &[], |_, _| {}).unwrap().len(), 2);
     edit(dir.path(), &format!("DELETE FROM search.names WHERE name = {}", Part::ID.digest("r103")));
     match records::verify_blocking(&store, signer().verifier(), &[], |_, _| {}) {
-        Err(LogError::TamperedLog { origin, source: Tampered::Index { index: 3, column: "id" } }) => assert_eq!(origin, "second"),
+        Err(LogError::TamperedLog { origin, source: Tampered::Index { index: 3, column: "id" } }) => {
+            assert_eq!(origin, "second")
+        }
         other => panic!("{other:?}"),
     }
-    eventually(|| records::verify_blocking(&store, signer().verifier(), &[], |_, _| {}).is_ok() && indexed_of(&store, "second") == 32);
+    eventually(|| {
+        records::verify_blocking(&store, signer().verifier(), &[], |_, _| {}).is_ok()
+            && indexed_of(&store, "second") == 32
+    });
     assert_eq!(indexed(&store), 32);
 }
 

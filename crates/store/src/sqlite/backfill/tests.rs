@@ -97,7 +97,10 @@ fn after_a_failure_and_behind_a_reader_the_next_attempt_is_soon() {
         assert_eq!(growth.wait(later()), Some(LONG));
         assert!(begun.elapsed() > Duration::from_millis(500), "and not at once");
     }
-    assert!(Next::after(LONG, Moved { all: true }).at_latest.is_none(), "with nothing to do the thread sleeps");
+    assert!(
+        Next::after(LONG, Moved { all: true }).at_latest.is_none(),
+        "with nothing to do the thread sleeps"
+    );
 }
 
 #[test]
@@ -117,7 +120,8 @@ fn if_nothing_can_be_moved_commits_go_on() {
     let dir = tempfile::tempdir().unwrap();
     let mut conn = database(dir.path());
     conn.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
-    let unable = Connection::open_with_flags(dir.path().join("a.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let unable =
+        Connection::open_with_flags(dir.path().join("a.db"), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     let gate = Arc::default();
     write(&conn, &gate, 20);
     assert!(move_pages(&unable, "PASSIVE").is_err(), "or this test shows nothing");
@@ -128,7 +132,10 @@ fn if_nothing_can_be_moved_commits_go_on() {
     backfill.end();
     let able = mover(dir.path());
     assert!(move_pages(&able, "RESTART").unwrap().all, "and nothing is lost");
-    assert_eq!(conn.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, u32>(0)).unwrap(), 2 + 3 * LONG / 10);
+    assert_eq!(
+        conn.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, u32>(0)).unwrap(),
+        2 + 3 * LONG / 10
+    );
 }
 
 #[test]

@@ -68,10 +68,15 @@ fn a_missing_damaged_or_foreign_sealing_key_is_refused_and_never_replaced() {
     let mut other = right.clone();
     other[0] ^= 1;
     let too_long = [right.as_slice(), b"\n"].concat();
-    for (bytes, says) in [(&right[..31], "damaged"), (&too_long, "damaged"), (&[], "damaged"), (&other, "not the sealing key")] {
+    for (bytes, says) in
+        [(&right[..31], "damaged"), (&too_long, "damaged"), (&[], "damaged"), (&other, "not the sealing key")]
+    {
         fs::write(&key, bytes).unwrap();
         chmod(&key, 0o600);
-        assert!(matches!(open(dir.path()), Err(StoreError::SealKey { why, .. }) if why.contains(says)), "{says}");
+        assert!(
+            matches!(open(dir.path()), Err(StoreError::SealKey { why, .. }) if why.contains(says)),
+            "{says}"
+        );
     }
     fs::write(&key, &right).unwrap();
     assert!(open(dir.path()).is_ok());
@@ -96,14 +101,21 @@ fn a_database_that_is_lost_is_not_replaced_while_its_sealing_key_is_there() {
         lose(&database);
         for _ in 0..2 {
             let refused = open(dir.path()).unwrap_err().to_string();
-            assert!(refused.contains("mandate.db") && refused.contains("restore it from a backup"), "{refused}");
+            assert!(
+                refused.contains("mandate.db") && refused.contains("restore it from a backup"),
+                "{refused}"
+            );
         }
-        assert!(fs::metadata(&database).map_or(true, |meta| meta.len() == 0), "nothing was made up in its place");
+        assert!(
+            fs::metadata(&database).map_or(true, |meta| meta.len() == 0),
+            "nothing was made up in its place"
+        );
         assert_eq!(fs::read(dir.path().join("seal.key")).unwrap(), key);
     }
 }
 
-/// A first start, interrupted at each point where something of it is on disk: the next start continues it or begins again.
+/// A first start, interrupted at each point where something of it is on disk: the next start continues it or
+/// begins again.
 #[test]
 fn a_first_start_that_was_cut_short_anywhere_is_made_good_by_the_next() {
     let whole = tempfile::tempdir().unwrap();
@@ -117,11 +129,17 @@ fn a_first_start_that_was_cut_short_anywhere_is_made_good_by_the_next() {
     let only_a_header = {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("header.db");
-        let _journal: String =
-            rusqlite::Connection::open(&path).unwrap().query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0)).unwrap();
+        let _journal: String = rusqlite::Connection::open(&path)
+            .unwrap()
+            .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+            .unwrap();
         fs::read(path).unwrap()
     };
-    assert_eq!((only_a_header[18], only_a_header[19]), (2, 2), "it says that there is a write-ahead log, and there is none yet");
+    assert_eq!(
+        (only_a_header[18], only_a_header[19]),
+        (2, 2),
+        "it says that there is a write-ahead log, and there is none yet"
+    );
     // The sealing key, then the empty database, then its format, then its tables; the key gets its name last.
     for (key, database) in [
         (&key[..0], None),
@@ -141,7 +159,10 @@ fn a_first_start_that_was_cut_short_anywhere_is_made_good_by_the_next() {
         drop(store);
         assert!(!dir.path().join("seal.key.new").exists());
         let store = open(dir.path()).unwrap();
-        assert_eq!(store.read_blocking("read", |tx| crate::meta::get(tx, "x")).unwrap().as_deref(), Some("y"));
+        assert_eq!(
+            store.read_blocking("read", |tx| crate::meta::get(tx, "x")).unwrap().as_deref(),
+            Some("y")
+        );
     }
     // Without the key there is no first start to carry on.
     let dir = tempfile::tempdir().unwrap();

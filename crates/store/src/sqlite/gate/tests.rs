@@ -69,7 +69,11 @@ fn a_process_that_holds_the_database_is_waited_for_once() {
     };
     assert_eq!(patience(busy()), PATIENCE);
     assert_eq!(patience(busy()), Duration::ZERO, "the next one tries, and does not wait");
-    assert_eq!(patience(Err(StoreError::Full("no room".into()))), Duration::ZERO, "that says nothing of the lock");
+    assert_eq!(
+        patience(Err(StoreError::Full("no room".into()))),
+        Duration::ZERO,
+        "that says nothing of the lock"
+    );
     assert_eq!(patience(Ok(())), Duration::ZERO);
     assert_eq!(patience(Ok(())), PATIENCE, "it has let go");
     assert!(PATIENCE * 4 < Duration::from_secs(2), "a request waits four times at most");

@@ -22,7 +22,8 @@ fn write(store: &Store, value: &str) {
 
 /// Every file of a directory with its bytes.
 fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
-    let entry = |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
+    let entry =
+        |entry: fs::DirEntry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap());
     fs::read_dir(dir).unwrap().map(|each| entry(each.unwrap())).collect()
 }
 
@@ -55,7 +56,11 @@ fn a_database_copied_without_its_write_ahead_log_is_refused_and_stays_refused() 
     let mut after = content(alone.path());
     after.remove("mandate.lock");
     assert_eq!(after, before, "nothing is made that would let the next start pass");
-    assert_eq!(x(&Inspection::of_directory_without_journal(alone.path()).unwrap()), None, "it can be looked at all the same");
+    assert_eq!(
+        x(&Inspection::of_directory_without_journal(alone.path()).unwrap()),
+        None,
+        "it can be looked at all the same"
+    );
     // With the write-ahead log it is what a killed server leaves.
     let whole = killed(&store, dir.path(), &["mandate.db", "mandate.db-wal", "seal.key"]);
     assert_eq!(x(&Inspection::of_directory(whole.path()).unwrap()).as_deref(), Some("newest"));
@@ -87,7 +92,8 @@ fn a_database_with_nothing_in_it_beside_its_sealing_key_is_refused() {
     let conn = rusqlite::Connection::open(dir.path().join("mandate.db")).unwrap();
     conn.pragma_update(None, "journal_mode", "WAL").unwrap();
     drop(conn);
-    fs::set_permissions(dir.path().join("mandate.db"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::set_permissions(dir.path().join("mandate.db"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
     for _ in 0..2 {
         assert!(matches!(open(dir.path()), Err(StoreError::JournalMissing(_))));
     }
@@ -169,7 +175,10 @@ fn damage_and_other_databases_are_told() {
     let mut newer = right;
     newer[60..64].copy_from_slice(&99u32.to_be_bytes());
     fs::write(&database, &newer).unwrap();
-    assert!(matches!(Inspection::of_directory(dir.path()).unwrap().schema(), Err(StoreError::Newer { found: 99, known: 4 })));
+    assert!(matches!(
+        Inspection::of_directory(dir.path()).unwrap().schema(),
+        Err(StoreError::Newer { found: 99, known: 4 })
+    ));
     fs::write(&database, vec![b'x'; 8192]).unwrap();
     let found = Inspection::of_directory(dir.path()).and_then(|inspection| inspection.schema());
     assert!(matches!(found, Err(StoreError::Foreign)), "{found:?}");
@@ -179,7 +188,9 @@ fn damage_and_other_databases_are_told() {
 fn a_statement_ends_when_it_is_asked_to_and_only_then() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
-    store.transact_blocking("write", |tx| (0..2000).try_for_each(|n| meta::put(tx, &format!("{n}"), "v"))).unwrap();
+    store
+        .transact_blocking("write", |tx| (0..2000).try_for_each(|n| meta::put(tx, &format!("{n}"), "v")))
+        .unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let inspection = Inspection::of_directory(dir.path()).unwrap().until(&stop).unwrap();
     assert_eq!(inspection.faults().unwrap(), Vec::<String>::new());
@@ -200,7 +211,8 @@ fn a_copy_is_written_where_it_was_asked_for_also_if_that_is_not_utf_8() {
     let copy = folder.join(name);
     Inspection::of_directory(&dir).unwrap().copy_to(&copy).unwrap();
     assert_eq!(x(&Inspection::of_file(&copy).unwrap()).as_deref(), Some("newest"));
-    let names = |dir: &Path| fs::read_dir(dir).unwrap().map(|each| each.unwrap().file_name()).collect::<Vec<_>>();
+    let names =
+        |dir: &Path| fs::read_dir(dir).unwrap().map(|each| each.unwrap().file_name()).collect::<Vec<_>>();
     assert_eq!(names(&folder), [name]);
     let mut both = names(root.path());
     both.sort();

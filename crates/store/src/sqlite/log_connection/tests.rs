@@ -14,7 +14,13 @@ use crate::tx::Tx;
 use crate::{AppendError, AuditBackend, Effect, Store, StoreError, records, secrets};
 
 fn record(n: u64) -> Record {
-    let head = Record::new(format!("r{n}").parse().unwrap(), Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok");
+    let head = Record::new(
+        format!("r{n}").parse().unwrap(),
+        Timestamp::from_secs(n),
+        Kind::Exchange,
+        Outcome::Permitted,
+        "ok",
+    );
     Record { detail: Some("x".repeat(3000)), ..head }
 }
 
@@ -42,9 +48,14 @@ impl Backend for Filling {
 
     fn begin(&mut self) -> Result<(), StoreError> {
         // The setting belongs to the connection, not to the transaction.
-        let used: u32 = self.inner.log().sqlite().unwrap().query_row("PRAGMA page_count", [], |row| row.get(0))?;
+        let used: u32 =
+            self.inner.log().sqlite().unwrap().query_row("PRAGMA page_count", [], |row| row.get(0))?;
         let most = if self.full.load(Ordering::SeqCst) { used } else { u32::MAX - 1 };
-        self.inner.log().sqlite().unwrap().query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(()))?;
+        self.inner.log().sqlite().unwrap().query_row(
+            &format!("PRAGMA max_page_count = {most}"),
+            [],
+            |_| Ok(()),
+        )?;
         self.inner.begin()
     }
 
@@ -66,7 +77,9 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
     let (signer, _) = CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap();
-    store.transact_blocking("found", |tx| records::found(tx, signer.origin(), &signer.found().unwrap())).unwrap();
+    store
+        .transact_blocking("found", |tx| records::found(tx, signer.origin(), &signer.found().unwrap()))
+        .unwrap();
     let full = Arc::new(AtomicBool::new(false));
     let backend = Filling { inner: store.audit_backend(signer.origin()).unwrap(), full: Arc::clone(&full) };
     let (log, _thread) = Log::start(backend, signer.clone()).unwrap();
@@ -104,10 +117,16 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     assert_eq!(receipt.index(), written, "no restart was needed");
     let verified = records::verify_blocking(&store, signer.verifier(), &[], |_, _| {}).unwrap();
     assert_eq!(verified[0].summary.size, written + 1);
-    assert!(store.read_blocking("password", |tx| secrets::password(tx, &"olga".parse().unwrap())).unwrap().is_some());
+    assert!(
+        store
+            .read_blocking("password", |tx| secrets::password(tx, &"olga".parse().unwrap()))
+            .unwrap()
+            .is_some()
+    );
 }
 
-/// `SQLite` itself rolls back a whole transaction, for example when memory runs out. A trigger simulates that.
+/// `SQLite` itself rolls back a whole transaction, for example when memory runs out. A trigger simulates
+/// that.
 #[test]
 fn an_entry_that_undoes_the_whole_transaction_refuses_the_whole_batch() {
     let dir = tempfile::tempdir().unwrap();
@@ -116,7 +135,9 @@ fn an_entry_that_undoes_the_whole_transaction_refuses_the_whole_batch() {
     let mut backend = store.audit_backend(signer.origin()).unwrap();
     let trigger = "CREATE TRIGGER undo BEFORE INSERT ON records WHEN NEW.idx = 1 BEGIN SELECT RAISE(ROLLBACK, 'undone'); END";
     backend.log().sqlite().unwrap().execute_batch(trigger).unwrap();
-    store.transact_blocking("found", |tx| records::found(tx, signer.origin(), &signer.found().unwrap())).unwrap();
+    store
+        .transact_blocking("found", |tx| records::found(tx, signer.origin(), &signer.found().unwrap()))
+        .unwrap();
     let stage = |backend: &mut AuditBackend, index: u64| {
         let (record, hash) = (record(index), mandate_audit::Hash([0; 32]));
         let bytes = record.to_leaf().unwrap();
@@ -153,7 +174,9 @@ fn a_checkpoint_is_replaced_only_by_the_writer_that_read_it() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
     let put = |log, last: &'static [u8], next: &'static [u8]| {
-        store.transact_blocking("swap", |tx| logs::swap_checkpoint(tx, log, last, next, Timestamp::from_millis(5)))
+        store.transact_blocking("swap", |tx| {
+            logs::swap_checkpoint(tx, log, last, next, Timestamp::from_millis(5))
+        })
     };
     let (one, other) = (LogNumber(1), LogNumber(2));
     assert!(matches!(put(one, b"", b"one"), Err(StoreError::OtherWriter)), "there is none yet");

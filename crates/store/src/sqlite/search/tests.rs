@@ -12,7 +12,9 @@ use rusqlite::Connection;
 use super::is_spoiled;
 use crate::error::StoreError;
 use crate::records;
-use crate::search_rows::tests::{ORIGIN, append, ids, indexed, log_of, numbered, of_person1, open, settle, signer, verify};
+use crate::search_rows::tests::{
+    ORIGIN, append, ids, indexed, log_of, numbered, of_person1, open, settle, signer, verify,
+};
 
 #[test]
 fn a_file_that_is_missing_or_damaged_is_built_anew() {
@@ -26,8 +28,7 @@ fn a_file_that_is_missing_or_damaged_is_built_anew() {
         // As version 4 was.
         |path| {
             std::fs::write(path, "").unwrap();
-            let old =
-                "PRAGMA user_version = 4; CREATE TABLE state (one INTEGER, upto INTEGER, last BLOB); CREATE TABLE chunks (first INTEGER)";
+            let old = "PRAGMA user_version = 4; CREATE TABLE state (one INTEGER, upto INTEGER, last BLOB); CREATE TABLE chunks (first INTEGER)";
             Connection::open(path).unwrap().execute_batch(old).unwrap();
         },
     ] {
@@ -82,7 +83,9 @@ fn an_index_that_is_deleted_under_a_running_store_costs_no_read_and_no_answer_an
     // More reads at once than connections are kept: some are new.
     thread::scope(|scope| {
         for _ in 0..16 {
-            scope.spawn(|| assert_eq!(store.read_blocking("size", |tx| records::size(tx, ORIGIN)).unwrap(), 40));
+            scope.spawn(|| {
+                assert_eq!(store.read_blocking("size", |tx| records::size(tx, ORIGIN)).unwrap(), 40)
+            });
         }
     });
     let (query, newest) = of_person1();
@@ -136,6 +139,8 @@ fn an_export_to_a_slow_reader_does_not_keep_the_write_ahead_log() {
     let dir = log_of(40);
     let store = open(dir.path());
     let log = Connection::open(dir.path().join("mandate.db")).unwrap();
-    let slow = records::export_blocking(&store, signer().verifier(), Slow { log: &log, writes: 0 }, |_, _| {}).unwrap();
+    let slow =
+        records::export_blocking(&store, signer().verifier(), Slow { log: &log, writes: 0 }, |_, _| {})
+            .unwrap();
     assert_eq!(slow.writes, 41);
 }

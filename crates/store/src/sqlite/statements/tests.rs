@@ -13,7 +13,8 @@ fn answer(sql: &str, values: &[Value<'_>]) -> Result<Option<(i64, String)>, Stor
 
 #[test]
 fn a_parameter_is_bound_by_its_number_wherever_and_however_often_it_occurs() {
-    for sql in ["SELECT $1, $2", "SELECT $1, $2 WHERE $2 = $2", "SELECT a, b FROM (SELECT $2 AS b, $1 AS a)"] {
+    for sql in ["SELECT $1, $2", "SELECT $1, $2 WHERE $2 = $2", "SELECT a, b FROM (SELECT $2 AS b, $1 AS a)"]
+    {
         assert_eq!(answer(sql, values![7i64, "seven"]).unwrap(), Some((7, "seven".to_owned())), "{sql}");
     }
     let many = "SELECT $11, $10 || $9 || $8 || $7 || $6 || $5 || $4 || $3 || $2 || $1";
@@ -44,7 +45,13 @@ fn values_of_all_types_come_back_as_they_were_given() {
     let given = values![Option::<i64>::None, i64::MIN, "r\u{ee}ley", &bytes, u64::MAX];
     let read = |row: &Row<'_>| {
         let null: Option<u64> = row.get(0)?;
-        Ok((null, row.get::<i64>(1)?, row.get::<String>(2)?, row.get::<Vec<u8>>(3)?, row.get::<Option<u64>>(4)?))
+        Ok((
+            null,
+            row.get::<i64>(1)?,
+            row.get::<String>(2)?,
+            row.get::<Vec<u8>>(3)?,
+            row.get::<Option<u64>>(4)?,
+        ))
     };
     let found = tx.first("SELECT $1, $2, $3, $4, $5", given, read).unwrap().unwrap();
     assert_eq!(found, (None, i64::MIN, "r\u{ee}ley".to_owned(), bytes, Some(i64::MAX.unsigned_abs())));
@@ -58,11 +65,16 @@ fn a_column_of_another_type_is_named_with_its_statement() {
     let text = refused.to_string();
     assert!(matches!(refused, StoreError::Corrupt(_)));
     assert!(text.contains("column `age` of `SELECT 'text' AS age` must be a count, and is text"), "{text}");
-    for sql in ["SELECT -1 AS age", "SELECT 1.5 AS age", "SELECT NULL AS age", "SELECT CAST(x'ff' AS TEXT) AS age"] {
+    for sql in
+        ["SELECT -1 AS age", "SELECT 1.5 AS age", "SELECT NULL AS age", "SELECT CAST(x'ff' AS TEXT) AS age"]
+    {
         let refused = Tx::without_key(&conn).first(sql, &[], |row| row.get::<u64>(0));
         assert!(matches!(refused, Err(StoreError::Corrupt(why)) if why.contains("`age`")), "{sql}");
     }
-    assert!(Tx::without_key(&conn).first(sql, &[], |row| row.get::<String>(1)).is_err(), "there is no such column");
+    assert!(
+        Tx::without_key(&conn).first(sql, &[], |row| row.get::<String>(1)).is_err(),
+        "there is no such column"
+    );
 }
 
 #[test]

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use aws_lc_rs::digest;
 use mandate_testkit::postgres::Cluster;
 use mandate_testkit::skipped;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_ED25519};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P384_SHA384,
+    PKCS_ED25519,
+};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -58,13 +61,17 @@ fn tls(parameters: &str) -> Result<PostgresTls, AddressError> {
 /// A server with the certificate, which wants one of `clients` if that is given.
 fn acceptor(certificate: &rcgen::Certificate, key: &KeyPair, clients: Option<&Authority>) -> TlsAcceptor {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .unwrap();
     let builder = match clients {
         None => builder.with_no_client_auth(),
         Some(authority) => {
             let mut roots = RootCertStore::empty();
             roots.add(authority.der().clone()).unwrap();
-            builder.with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap())
+            builder.with_client_cert_verifier(
+                WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap(),
+            )
         }
     };
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
@@ -73,7 +80,8 @@ fn acceptor(certificate: &rcgen::Certificate, key: &KeyPair, clients: Option<&Au
     TlsAcceptor::from(Arc::new(config))
 }
 
-/// Shakes hands as `host`, and sends a byte to and fro: only then a client knows whether its certificate was taken.
+/// Shakes hands as `host`, and sends a byte to and fro: only then a client knows whether its certificate was
+/// taken.
 async fn shake(mut tls: PostgresTls, host: &str, acceptor: &TlsAcceptor) -> std::io::Result<Vec<u8>> {
     let (near, far) = tokio::io::duplex(16 * 1024);
     let server = acceptor.accept(far);
@@ -94,7 +102,8 @@ async fn shake(mut tls: PostgresTls, host: &str, acceptor: &TlsAcceptor) -> std:
 
 #[tokio::test]
 async fn a_server_is_trusted_by_the_named_authority_and_for_the_named_host() {
-    let (ours, other, same_name, files) = (authority("ours"), authority("other"), authority("ours"), Files::new());
+    let (ours, other, same_name, files) =
+        (authority("ours"), authority("other"), authority("ours"), Files::new());
     let roots = files.write("ca.pem", &ours.pem());
     let trusting = || tls(&format!("sslrootcert={roots}")).unwrap();
     let (certificate, key) = pair(&ours, "db.example");
@@ -103,13 +112,18 @@ async fn a_server_is_trusted_by_the_named_authority_and_for_the_named_host() {
     let (by_address, its_key) = pair(&ours, "192.0.2.7");
     shake(trusting(), "192.0.2.7", &acceptor(&by_address, &its_key, None)).await.unwrap();
 
-    let error = shake(trusting(), "db2.example", &acceptor(&certificate, &key, None)).await.unwrap_err().to_string();
+    let error =
+        shake(trusting(), "db2.example", &acceptor(&certificate, &key, None)).await.unwrap_err().to_string();
     assert!(error.contains("not valid for name"), "{error}");
-    let error = shake(trusting(), "192.0.2.8", &acceptor(&by_address, &its_key, None)).await.unwrap_err().to_string();
+    let error =
+        shake(trusting(), "192.0.2.8", &acceptor(&by_address, &its_key, None)).await.unwrap_err().to_string();
     assert!(error.contains("not valid for name"), "{error}");
     for (authority, why) in [(&other, "UnknownIssuer"), (&same_name, "BadSignature")] {
         let (certificate, key) = pair(authority, "db.example");
-        let error = shake(trusting(), "db.example", &acceptor(&certificate, &key, None)).await.unwrap_err().to_string();
+        let error = shake(trusting(), "db.example", &acceptor(&certificate, &key, None))
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(why), "{error}");
     }
 }
@@ -119,7 +133,9 @@ async fn without_a_file_the_authorities_of_the_machine_are_trusted_and_no_other(
     let ours = authority("ours");
     let (certificate, key) = pair(&ours, "db.example");
     for parameters in ["", "sslmode=verify-full", "sslrootcert=system"] {
-        let error = shake(tls(parameters).unwrap(), "db.example", &acceptor(&certificate, &key, None)).await.unwrap_err();
+        let error = shake(tls(parameters).unwrap(), "db.example", &acceptor(&certificate, &key, None))
+            .await
+            .unwrap_err();
         assert!(error.to_string().contains("UnknownIssuer"), "{parameters}: {error}");
     }
 }
@@ -131,7 +147,8 @@ async fn a_client_certificate_is_shown_to_a_server_that_wants_one() {
     let wanting = acceptor(&certificate, &key, Some(&clients));
     let (own, own_key) = pair(&clients, "mandate");
     let roots = files.write("ca.pem", &ours.pem());
-    let (own, own_key) = (files.write("own.pem", &own.pem()), files.write("own.key", &own_key.serialize_pem()));
+    let (own, own_key) =
+        (files.write("own.pem", &own.pem()), files.write("own.key", &own_key.serialize_pem()));
     let with = tls(&format!("sslrootcert={roots}&sslcert={own}&sslkey={own_key}")).unwrap();
     shake(with, "db.example", &wanting).await.unwrap();
     assert!(shake(tls(&format!("sslrootcert={roots}")).unwrap(), "db.example", &wanting).await.is_err());
@@ -141,7 +158,8 @@ async fn a_client_certificate_is_shown_to_a_server_that_wants_one() {
 async fn an_address_without_tls_never_shakes_hands() {
     let address: PostgresAddress = "postgres://mandate@127.0.0.1/log?sslmode=disable".parse().unwrap();
     let (near, _far) = tokio::io::duplex(1024);
-    let connect = MakeTlsConnect::<DuplexStream>::make_tls_connect(&mut address.tls().unwrap(), "127.0.0.1").unwrap();
+    let connect =
+        MakeTlsConnect::<DuplexStream>::make_tls_connect(&mut address.tls().unwrap(), "127.0.0.1").unwrap();
     assert!(connect.connect(near).await.is_err());
 }
 
@@ -149,10 +167,13 @@ async fn an_address_without_tls_never_shakes_hands() {
 fn a_file_that_cannot_be_used_is_refused_by_its_name() {
     let (ours, files) = (authority("ours"), Files::new());
     let (certificate, key) = pair(&ours, "mandate");
-    let (own, own_key) = (files.write("own.pem", &certificate.pem()), files.write("own.key", &key.serialize_pem()));
+    let (own, own_key) =
+        (files.write("own.pem", &certificate.pem()), files.write("own.key", &key.serialize_pem()));
     let other_key = files.write("other.key", &KeyPair::generate().unwrap().serialize_pem());
-    let (empty, text) =
-        (files.write("empty.pem", ""), files.write("text.pem", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"));
+    let (empty, text) = (
+        files.write("empty.pem", ""),
+        files.write("text.pem", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"),
+    );
     let missing = files.0.path().join("missing.pem").to_str().unwrap().to_owned();
     for (parameters, says) in [
         (format!("sslrootcert={missing}"), "missing.pem"),
@@ -178,7 +199,12 @@ fn a_file_that_cannot_be_used_is_refused_by_its_name() {
 fn the_binding_of_a_login_has_the_hash_of_the_certificates_signature() {
     let signed_with = |algorithm| {
         let key = KeyPair::generate_for(algorithm).unwrap();
-        CertificateParams::new(vec!["db.example".to_owned()]).unwrap().self_signed(&key).unwrap().der().to_vec()
+        CertificateParams::new(vec!["db.example".to_owned()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap()
+            .der()
+            .to_vec()
     };
     let certificate = signed_with(&PKCS_ECDSA_P384_SHA384);
     assert_eq!(end_point(&certificate).unwrap(), digest::digest(&digest::SHA384, &certificate).as_ref());
@@ -191,7 +217,8 @@ fn with_tls(cluster: &mut Cluster, authority: &Authority, login: &str) -> TempDi
     let (certificate, key) = pair(authority, ADDRESS);
     let data = cluster.data_dir();
     let hba = format!("local all all trust\nhostssl all all 127.0.0.0/8 {login}\n");
-    let files = [("server.pem", certificate.pem()), ("server.key", key.serialize_pem()), ("pg_hba.conf", hba)];
+    let files =
+        [("server.pem", certificate.pem()), ("server.key", key.serialize_pem()), ("pg_hba.conf", hba)];
     for (name, text) in files {
         let path: PathBuf = data.join(name);
         fs::write(&path, text).unwrap();
@@ -199,7 +226,12 @@ fn with_tls(cluster: &mut Cluster, authority: &Authority, login: &str) -> TempDi
         // The server's user owns its files.
         let _ = std::process::Command::new("chown").arg("--reference").arg(&data).arg(&path).status();
     }
-    for setting in [&format!("listen_addresses={ADDRESS}"), "ssl_cert_file=server.pem", "ssl_key_file=server.key", "ssl=on"] {
+    for setting in [
+        &format!("listen_addresses={ADDRESS}"),
+        "ssl_cert_file=server.pem",
+        "ssl_key_file=server.key",
+        "ssl=on",
+    ] {
         cluster.restart_with(setting);
     }
     let files = tempfile::tempdir().unwrap();
@@ -222,7 +254,10 @@ async fn a_real_server_is_reached_over_tls_with_a_login_that_is_bound_to_its_cer
     fs::set_permissions(&password, Permissions::from_mode(0o600)).unwrap();
     let roots = files.path().join("ca.pem");
     let url = format!("postgres://mandate@{ADDRESS}/{database}?sslrootcert={}", roots.display());
-    let read = |url: &str| PostgresAddress::read(url, super::super::AddressFiles { password: Some(&password), services: None }).unwrap();
+    let read = |url: &str| {
+        PostgresAddress::read(url, super::super::AddressFiles { password: Some(&password), services: None })
+            .unwrap()
+    };
 
     let address = read(&url);
     let mut config = address.config();
@@ -241,13 +276,17 @@ async fn a_real_server_is_reached_over_tls_with_a_login_that_is_bound_to_its_cer
     let stranger = read(&format!("postgres://mandate@{ADDRESS}/{database}?sslrootcert={}", other.display()));
     let error = stranger.config().connect(stranger.tls().unwrap()).await.map(drop).unwrap_err();
     assert!(format!("{error:?}").contains("UnknownIssuer"), "{error:?}");
-    let clear: PostgresAddress = format!("postgres://mandate@{ADDRESS}/{database}?sslmode=disable").parse().unwrap();
+    let clear: PostgresAddress =
+        format!("postgres://mandate@{ADDRESS}/{database}?sslmode=disable").parse().unwrap();
     let error = clear.config().connect(clear.tls().unwrap()).await.map(drop).unwrap_err();
     assert!(format!("{error:?}").contains("no encryption"), "{error:?}");
 
     cluster.restart_with("ssl=off");
     let error = address.config().connect(address.tls().unwrap()).await.map(drop).unwrap_err();
-    assert!(format!("{error:?}").contains("does not support TLS"), "no password goes out in clear: {error:?}");
+    assert!(
+        format!("{error:?}").contains("does not support TLS"),
+        "no password goes out in clear: {error:?}"
+    );
     let socket: PostgresAddress = cluster.url(&database).parse().unwrap();
     let (client, connection) = socket.config().connect(socket.tls().unwrap()).await.unwrap();
     let connection = tokio::spawn(connection);
