@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use mandate_core::{Person, Role, Timestamp};
+use mandate_core::{Role, Subject, Timestamp};
 use mandate_live::Live;
 use mandate_token::access_token::AccessToken;
 
@@ -38,7 +38,7 @@ impl Operator {
     }
 
     /// The person, if it is one.
-    pub fn person(&self) -> Option<&Person> {
+    pub fn person(&self) -> Option<&Subject> {
         match &self.0 {
             Proof::Local { .. } => None,
             Proof::Person { token } => Some(&token.terms.subject),

@@ -19,7 +19,7 @@ mod tests {
     use super::of as roles;
 
     fn with(resource: &str, scopes: &str) -> Person {
-        let id = mandate_core::Person { iss: "https://m.example".parse().unwrap(), sub: "olga".into() };
+        let id = mandate_core::Subject { iss: "https://m.example".parse().unwrap(), sub: "olga".into() };
         let permission = Permission {
             resource: resource.parse().unwrap(),
             scopes: scopes.parse().unwrap(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use mandate_core::{Issuer, Person, Timestamp, TokenId};
+use mandate_core::{Issuer, Subject, Timestamp, TokenId};
 
 use crate::record::{Kind, Outcome, Record};
 use crate::touched::Touched;
@@ -109,7 +109,7 @@ impl Query {
         let has = |list: fn(&Touched) -> &Vec<String>, name: &str| {
             touched.is_some_and(|touched| list(touched).iter().any(|one| one == name))
         };
-        let is_person = |person: &Person| {
+        let is_person = |person: &Subject| {
             is(self.person.as_ref(), Some(&person.sub)) && is(self.person_issuer.as_ref(), Some(&person.iss))
         };
         let people = said.sub.into_iter().chain(touched.into_iter().flat_map(|touched| &touched.people));

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use mandate_core::Person;
+use mandate_core::Subject;
 use serde::{Deserialize, Serialize};
 
 /// The most bytes of names that a record keeps: a registry file may change a hundred thousand entries.
@@ -18,7 +18,7 @@ pub struct Touched {
     pub agents: Vec<String>,
     /// People.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub people: Vec<Person>,
+    pub people: Vec<Subject>,
     /// Resources: names and URIs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<String>,
@@ -42,7 +42,7 @@ pub enum Touch<'a> {
     /// An agent.
     Agent(&'a str),
     /// A person.
-    Person(&'a Person),
+    Person(&'a Subject),
     /// A resource.
     Resource(&'a str),
     /// A client.
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn it_is_read_as_it_was_written() {
-        let person = mandate_core::Person { iss: "https://m.example".parse().unwrap(), sub: "riley".into() };
+        let person = mandate_core::Subject { iss: "https://m.example".parse().unwrap(), sub: "riley".into() };
         let touched = Touched::of([Touch::Person(&person), Touch::Token("j1")]);
         assert_eq!(
             serde_json::from_str::<Touched>(&serde_json::to_string(&touched).unwrap()).unwrap(),

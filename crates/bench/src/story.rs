@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mandate_audit::{Asked, Kind, Outcome, Record, Touched};
 use mandate_core::digest::sha256;
 use mandate_core::{
-    Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, Person, RecordId, SystemEntropy, Timestamp,
+    Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, RecordId, Subject, SystemEntropy, Timestamp,
     TokenId,
 };
 
@@ -132,7 +132,7 @@ impl Story {
         let about = self.random.below(100);
         let refused = self.random.below(20) == 0;
         let mut known = KnownTerms::default();
-        let sub = Some(Person { iss: self.people.clone(), sub: person(person_of) });
+        let sub = Some(Subject { iss: self.people.clone(), sub: person(person_of) });
         let client: Arc<str> = format!("client-{}", self.random.ranked(CLIENTS)).into();
         let kind = if about < EXCHANGES {
             let mut agents = vec![agent_of];

@@ -46,7 +46,7 @@ pub use secret::Secret;
 pub use selector::{Selector, UnixSelector};
 pub use socket_path::{SocketPathTooLong, check_socket_path};
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
-pub use subject::{Act, ActRef, Actor, ActorChain, InvalidActorChain, Person, SubjectProfile};
+pub use subject::{Act, ActRef, Actor, ActorChain, InvalidActorChain, Subject, SubjectProfile};
 pub use system::{SystemClock, SystemEntropy};
 pub use terms::{Audience, Confirmation, Details, KnownTerms, Said, Term, Terms};
 pub use time::{Clock, Entropy, Lifetime, Timestamp};

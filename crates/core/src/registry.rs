@@ -19,7 +19,7 @@ use crate::names::ClientMethod;
 use crate::scope::{Scope, ScopeSet};
 use crate::selector::Selector;
 use crate::spiffe::SpiffeId;
-use crate::subject::Person as PersonId;
+use crate::subject::Subject;
 use crate::time::{Lifetime, Timestamp};
 use crate::uri::{Issuer, ResourceUri, other_spelling, same};
 
@@ -129,7 +129,7 @@ pub struct Person {
     /// The name in the registry.
     pub name: PersonName,
     /// Issuer and subject. For the embedded directory: our own issuer and the name.
-    pub id: PersonId,
+    pub id: Subject,
     /// What the person may do. They cannot delegate more than that.
     pub may: Vec<Permission>,
     /// A disabled person cannot log in, and no agent can act for them.
@@ -357,7 +357,7 @@ pub struct Registry {
     resources: HashMap<ResourceName, Arc<Resource>>,
     resources_by_uri: HashMap<ResourceUri, Arc<Resource>>,
     people: HashMap<PersonName, Arc<Person>>,
-    people_by_id: HashMap<PersonId, Arc<Person>>,
+    people_by_id: HashMap<Subject, Arc<Person>>,
     agents: HashMap<AgentName, Arc<Agent>>,
     agents_by_id: HashMap<SpiffeId, Arc<Agent>>,
     clients: HashMap<ClientId, Arc<Client>>,
@@ -503,7 +503,7 @@ impl Registry {
     }
 
     /// The person with that issuer and subject.
-    pub fn person_by_id(&self, id: &PersonId) -> Option<&Arc<Person>> {
+    pub fn person_by_id(&self, id: &Subject) -> Option<&Arc<Person>> {
         self.people_by_id.get(id)
     }
 
@@ -635,10 +635,10 @@ fn forget_index<K: Hash + Eq, V>(index: &mut HashMap<K, Arc<V>>, key: &K, old: &
 #[cfg(test)]
 mod tests {
     use super::{Entry, Kind, Person, Registry, Resource};
-    use crate::{Person as PersonId, ScopeSet};
+    use crate::{ScopeSet, Subject};
 
     fn person(name: &str, sub: &str) -> Person {
-        let id = PersonId { iss: "https://m.example".parse().unwrap(), sub: sub.into() };
+        let id = Subject { iss: "https://m.example".parse().unwrap(), sub: sub.into() };
         Person { name: name.parse().unwrap(), id, may: Vec::new(), disabled: false }
     }
 

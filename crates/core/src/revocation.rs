@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ClientId, GrantId, TokenId};
 use crate::lifetimes::CLOCK_SKEW;
 use crate::lineage::Lineage;
-use crate::subject::{ActorChain, Person};
+use crate::subject::{ActorChain, Subject};
 use crate::time::Timestamp;
 use crate::uri::Issuer;
 
@@ -22,7 +22,7 @@ pub enum CutTarget {
     /// Every token whose chain contains the agent (by its SPIFFE ID, as our issuer names it) at any place.
     Agent(String),
     /// Every token whose subject is the person.
-    Person(Person),
+    Person(Subject),
     /// Every token that we issued to the client, and every token derived from one.
     Client(ClientId),
 }
@@ -52,7 +52,7 @@ pub struct TokenFacts<'a> {
     /// Its `iat`.
     pub iat: Timestamp,
     /// Its subject.
-    pub subject: &'a Person,
+    pub subject: &'a Subject,
     /// Its `client_id`.
     pub client: &'a ClientId,
     /// Its actors.

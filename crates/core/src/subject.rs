@@ -17,14 +17,14 @@ pub const MAX_SUBJECT_LEN: usize = 2048;
 /// A human subject, named by issuer and subject of an identity provider. Two issuers never name the same
 /// person.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Person {
+pub struct Subject {
     /// The identity provider that names the person.
     pub iss: Issuer,
     /// The person's `sub` at that provider.
     pub sub: String,
 }
 
-impl fmt::Display for Person {
+impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} of {}", self.sub, self.iss)
     }

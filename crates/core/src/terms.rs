@@ -20,7 +20,7 @@ use crate::id::{ClientId, TokenId};
 use crate::lineage::Lineage;
 use crate::revocation::TokenFacts;
 use crate::scope::ScopeSet;
-use crate::subject::{ActorChain, Person};
+use crate::subject::{ActorChain, Subject};
 use crate::time::Timestamp;
 use crate::uri::Issuer;
 
@@ -37,7 +37,7 @@ pub struct Terms {
     /// Who issues the token: `iss`.
     pub issuer: Issuer,
     /// On whose behalf: `sub`, and `sub_id` if the person belongs to another issuer.
-    pub subject: Person,
+    pub subject: Subject,
     /// Who acts, outermost first: `act`. Empty for a person's own token.
     pub chain: ActorChain,
     /// Where: `aud`. A mandate has exactly one resource.
@@ -130,7 +130,7 @@ impl Terms {
     /// absent. `times`: when it is issued and when it expires.
     pub fn new(
         issuer: Issuer,
-        subject: Person,
+        subject: Subject,
         client: ClientId,
         audience: Audience,
         scopes: ScopeSet,

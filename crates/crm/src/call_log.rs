@@ -5,7 +5,7 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
-use mandate_verifier::{Person, Refusal};
+use mandate_verifier::{Refusal, Subject};
 use rusqlite::{Transaction, params};
 
 use crate::caller::Caller;
@@ -23,7 +23,7 @@ struct Entry {
     status: u16,
     decision: &'static str,
     reason: &'static str,
-    sub: Option<Person>,
+    sub: Option<Subject>,
     act: Option<String>,
     jti: Option<String>,
 }

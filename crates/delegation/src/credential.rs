@@ -10,7 +10,7 @@ use std::time::Duration;
 use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::registry::{Client, Registry, SubjectScope, TrustedIssuer};
 use mandate_core::{
-    ActorChain, ClientId, CutTarget, Lineage, Person, PersonName, RevocationSet, SpiffeId, Terms, Timestamp,
+    ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SpiffeId, Subject, Terms, Timestamp,
     TokenId,
 };
 use mandate_token::access_token::{AccessToken, MayAct};
@@ -57,7 +57,7 @@ impl VerifiedSubject {
     }
 
     /// The person for whom the exchange is made.
-    pub fn person(&self) -> &Person {
+    pub fn person(&self) -> &Subject {
         &self.terms.subject
     }
 

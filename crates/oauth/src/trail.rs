@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mandate_audit::{Asked, Kind, Outcome, Receipt, Record};
 use mandate_core::names::Parameter;
-use mandate_core::{ActorChain, KnownTerms, Person, RequestSource, Timestamp};
+use mandate_core::{ActorChain, KnownTerms, RequestSource, Subject, Timestamp};
 use mandate_delegation::MandateView;
 use mandate_store::{AppendError, Effect, Log};
 
@@ -23,7 +23,7 @@ pub(crate) struct Trail {
     /// Where the request came from, until the requester has proven who they are.
     pub(crate) stranger: Option<RequestSource>,
     pub(crate) client: Option<Arc<str>>,
-    pub(crate) sub: Option<Person>,
+    pub(crate) sub: Option<Subject>,
     pub(crate) act: ActorChain,
     pub(crate) aud: Option<String>,
     pub(crate) asked: Asked,

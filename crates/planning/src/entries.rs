@@ -12,7 +12,7 @@ use mandate_core::registry::{
     Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person,
     Policy, Registry, Resource, Tool, TrustedIssuer,
 };
-use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Person as PersonId};
+use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Subject};
 use mandate_core::{
     AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, Scope, ScopeSet, Timestamp, TrustDomain,
 };
@@ -238,7 +238,7 @@ fn person(item: &PersonItem, current: &Registry, defaults: &Defaults) -> Result<
     let disabled =
         item.disabled.unwrap_or_else(|| current.person(&item.name).is_some_and(|before| before.disabled));
     let may = permissions(&item.may, "/may")?;
-    Ok(Entry::Person(Person { name: item.name.clone(), id: PersonId { iss, sub }, may, disabled }))
+    Ok(Entry::Person(Person { name: item.name.clone(), id: Subject { iss, sub }, may, disabled }))
 }
 
 fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<Entry, Finding> {

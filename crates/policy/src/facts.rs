@@ -389,7 +389,7 @@ mod tests {
         let iss = "https://mandate.example".parse().unwrap();
         let person = Person {
             name: "riley".parse().unwrap(),
-            id: subject::Person { iss, sub: "riley".to_owned() },
+            id: subject::Subject { iss, sub: "riley".to_owned() },
             may: vec![],
             disabled: false,
         };

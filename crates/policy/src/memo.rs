@@ -87,7 +87,7 @@ mod tests {
             }];
             let person = Person {
                 name: name.parse().unwrap(),
-                id: subject::Person { iss: iss.clone(), sub: name.to_owned() },
+                id: subject::Subject { iss: iss.clone(), sub: name.to_owned() },
                 may,
                 disabled: false,
             };

@@ -24,7 +24,7 @@ use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::{
-    Actor, ActorChain, Audience, Cut, CutTarget, Issuer, Lineage, Person, ScopeSet, SubjectProfile, Terms,
+    Actor, ActorChain, Audience, Cut, CutTarget, Issuer, Lineage, ScopeSet, Subject, SubjectProfile, Terms,
     Timestamp,
 };
 use mandate_token::access_token;
@@ -305,7 +305,7 @@ impl HostileIssuer {
         let mut desk = self.desk.lock();
         desk.jti += 1;
         let iss = self.issuer();
-        let subject = Person { iss: iss.clone(), sub: "riley".into() };
+        let subject = Subject { iss: iss.clone(), sub: "riley".into() };
         let client = "spiffe://acme.example/agent/support-agent".parse().expect("a client id");
         let scopes = if scope.is_empty() { ScopeSet::new() } else { scope.parse().expect("scopes") };
         let jti = format!("token-{}", desk.jti).parse().expect("a token id");

@@ -72,7 +72,7 @@ pub fn person(name: &str, may: Vec<Permission>) -> Person {
     let iss = ISSUER.parse().expect("an issuer");
     Person {
         name: name.parse().expect("a name"),
-        id: mandate_core::Person { iss, sub: name.to_owned() },
+        id: mandate_core::Subject { iss, sub: name.to_owned() },
         may,
         disabled: false,
     }

@@ -14,7 +14,7 @@ use mandate_core::digest::sha256;
 use mandate_core::lifetimes::CLOCK_SKEW;
 use mandate_core::registry::{SubjectScope, TrustedIssuer};
 use mandate_core::{
-    Audience, Confirmation, Details, Issuer, Lineage, Person, ScopeSet, Terms, Timestamp, TokenId,
+    Audience, Confirmation, Details, Issuer, Lineage, ScopeSet, Subject, Terms, Timestamp, TokenId,
 };
 use serde_json::{Map, Value};
 
@@ -276,7 +276,7 @@ fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenEr
             (jti, subject::person(claims, &iss)?, lineage(claims)?, details(claims)?)
         }
         Profile::Foreign | Profile::ForeignIdentity => {
-            let person = Person { iss: iss.clone(), sub: sub.to_owned() };
+            let person = Subject { iss: iss.clone(), sub: sub.to_owned() };
             (foreign_token_id(&iss, jti)?, person, Lineage::default(), Details::default())
         }
     };

@@ -105,7 +105,7 @@ mod verifier;
 
 pub use mandate_core::{
     Actor, ActorChain, Audience, ClientId, Clock, Confirmation, Details, Entropy, GrantId, InvalidScope,
-    InvalidUri, Issuer, Lineage, Person, ResourceUri, Scope, ScopeSet, SubjectProfile, Terms, Timestamp,
+    InvalidUri, Issuer, Lineage, ResourceUri, Scope, ScopeSet, Subject, SubjectProfile, Terms, Timestamp,
     TokenId,
 };
 

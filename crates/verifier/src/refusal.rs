@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use mandate_core::names::ErrorCode;
-use mandate_core::{Actor, ClientId, Person, Scope, ScopeSet, Terms, TokenId};
+use mandate_core::{Actor, ClientId, Scope, ScopeSet, Subject, Terms, TokenId};
 
 /// Why a request is refused, grouped by the party at fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl Answer {
 #[non_exhaustive]
 pub struct Attempt {
     /// The person for whom the request was made.
-    pub subject: Person,
+    pub subject: Subject,
     /// The current actor that made it; `None`: the person by a client of their own.
     pub actor: Option<Actor>,
     /// The token's id.

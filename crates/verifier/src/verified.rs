@@ -3,7 +3,7 @@
 use std::fmt;
 
 use mandate_core::{
-    Actor, ActorChain, ClientId, Issuer, Lineage, Person, ResourceUri, Scope, ScopeSet, Terms, Timestamp,
+    Actor, ActorChain, ClientId, Issuer, Lineage, ResourceUri, Scope, ScopeSet, Subject, Terms, Timestamp,
     TokenId,
 };
 
@@ -31,7 +31,7 @@ impl Verified {
     }
 
     /// The person for whom this is done: issuer and `sub`. Two issuers never name the same person.
-    pub fn subject(&self) -> &Person {
+    pub fn subject(&self) -> &Subject {
         &self.terms.subject
     }
 

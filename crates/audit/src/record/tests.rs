@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mandate_core::{
-    Actor, ActorChain, Audience, Confirmation, Issuer, KnownTerms, Lineage, Person, SubjectProfile, Terms,
+    Actor, ActorChain, Audience, Confirmation, Issuer, KnownTerms, Lineage, Subject, SubjectProfile, Terms,
     Timestamp,
 };
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ fn record() -> Record {
     let iss: mandate_core::Issuer = "https://m.example".parse().unwrap();
     let actor = Actor { sub: "spiffe://td/agent/a".into(), iss: iss.clone(), sub_profile: None };
     let known = KnownTerms {
-        sub: Some(Person { iss, sub: "riley".into() }),
+        sub: Some(Subject { iss, sub: "riley".into() }),
         act: ActorChain::new(vec![actor]).unwrap(),
         aud: Some("https://crm.example".into()),
         scope: "read:cases write:case_comments".parse().unwrap(),
@@ -68,7 +68,7 @@ fn terms() -> Terms {
     let iss: Issuer = "http://127.0.0.1:39667".parse().unwrap();
     let agent = "spiffe://acme.example/agent/support-agent";
     let actor = Actor { sub: agent.into(), iss: iss.clone(), sub_profile: Some(SubjectProfile::AiAgent) };
-    let subject = Person { iss: iss.clone(), sub: "riley".into() };
+    let subject = Subject { iss: iss.clone(), sub: "riley".into() };
     let (audience, scopes) =
         (Audience::one("http://127.0.0.1:42721".into()), "read:cases write:case_comments".parse().unwrap());
     let jti = "01a222ec-bd04-78cb-852d-4582a1ac3ec2".parse().unwrap();

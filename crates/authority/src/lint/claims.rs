@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::lifetimes::{JWT_SVID_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME};
 use mandate_core::{
-    ActorChain, ClientId, Confirmation, Details, GrantId, Issuer, Lineage, Person, SubjectProfile, Terms,
+    ActorChain, ClientId, Confirmation, Details, GrantId, Issuer, Lineage, Subject, SubjectProfile, Terms,
     Timestamp, TokenId,
 };
 use mandate_token::access_token::subject_claim;
@@ -226,7 +226,7 @@ fn same_lineage(claimed: &LineageClaim<'_>, decided: &Lineage) -> bool {
 
 /// Whether `sub` and `sub_id` name this person. A person of ours has their name as `sub`; any other person
 /// has a `sub` that no person of ours can have.
-fn same_person(claims: &AccessTokenClaims<'_>, person: &Person, issuer: &Issuer) -> bool {
+fn same_person(claims: &AccessTokenClaims<'_>, person: &Subject, issuer: &Issuer) -> bool {
     if claims.sub.is_empty() || claims.sub != subject_claim(person, issuer) {
         return false;
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mandate_audit::{About, Kind, Outcome, Record};
 use mandate_authority::{CertificateError, MintError, Mismatch, ProvenKey};
 use mandate_core::{
-    Actor, ActorChain, Audience, Confirmation, KnownTerms, Lineage, Person, ScopeSet, Term, Terms, Timestamp,
+    Actor, ActorChain, Audience, Confirmation, KnownTerms, Lineage, ScopeSet, Subject, Term, Terms, Timestamp,
 };
 use mandate_token::jwt_svid;
 
@@ -152,7 +152,7 @@ fn no_svid_is_signed_from_a_receipt_that_says_anything_else() {
     type Change = fn(&mut KnownTerms);
     let changes: [(Term, Change); 9] = [
         (Term::Jti, |k| k.jti = None),
-        (Term::Subject, |k| k.sub = Some(Person { iss: issuer(), sub: "riley".to_owned() })),
+        (Term::Subject, |k| k.sub = Some(Subject { iss: issuer(), sub: "riley".to_owned() })),
         (Term::Chain, |k| k.act = ActorChain::empty()),
         (Term::Audience, |k| k.aud = Some(CRM.to_owned())),
         (Term::Audience, |k| k.aud = None),

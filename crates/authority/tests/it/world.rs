@@ -71,7 +71,7 @@ fn registry() -> Registry {
         }),
         Entry::Person(Person {
             name: "riley".parse().unwrap(),
-            id: mandate_core::Person { iss: issuer(), sub: "riley".to_owned() },
+            id: mandate_core::Subject { iss: issuer(), sub: "riley".to_owned() },
             may: allow("read:cases write:cases"),
             disabled: false,
         }),

@@ -63,7 +63,7 @@ impl Entry {
 mod tests {
     use super::super::{Agent, Entry, Grant, Person, Resource};
     use super::{AgentState, Halt};
-    use crate::{Person as PersonId, ScopeSet};
+    use crate::{ScopeSet, Subject};
 
     const STATES: [AgentState; 4] =
         [AgentState::Active, AgentState::Suspended, AgentState::Contained, AgentState::Retired];
@@ -82,7 +82,7 @@ mod tests {
     }
 
     fn person(disabled: bool) -> Entry {
-        let id = PersonId { iss: "https://m.example".parse().unwrap(), sub: "olga".into() };
+        let id = Subject { iss: "https://m.example".parse().unwrap(), sub: "olga".into() };
         Entry::Person(Person { name: "olga".parse().unwrap(), id, may: Vec::new(), disabled })
     }
 

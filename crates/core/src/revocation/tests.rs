@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{Cut, CutTarget, RevocationSet, TokenFacts};
 use crate::lifetimes::CLOCK_SKEW;
-use crate::{Actor, ActorChain, ClientId, Entropy, Lineage, Person, Timestamp, TokenId};
+use crate::{Actor, ActorChain, ClientId, Entropy, Lineage, Subject, Timestamp, TokenId};
 
 struct Zeros;
 
@@ -20,7 +20,7 @@ impl Entropy for Zeros {
 struct Token {
     jti: TokenId,
     iat: Timestamp,
-    subject: Person,
+    subject: Subject,
     client: ClientId,
     chain: ActorChain,
     lineage: Lineage,
@@ -34,7 +34,7 @@ impl Token {
             jti,
             iat,
             chain: ActorChain::new(vec![actor("spiffe://td/c"), actor("spiffe://td/b")]).unwrap(),
-            subject: Person { iss, sub: "riley".into() },
+            subject: Subject { iss, sub: "riley".into() },
             client: "app".parse().unwrap(),
             lineage: Lineage {
                 parents: vec!["p1".parse().unwrap(), "p2".parse().unwrap()],
@@ -93,7 +93,7 @@ fn each_kind_of_cut_refuses_its_descendants_and_nothing_else() {
     for target in hits {
         assert!(token.is_below(&only(cut(target.clone(), 100_000))), "{target:?}");
     }
-    let other = Person { sub: "sam".into(), ..token.subject.clone() };
+    let other = Subject { sub: "sam".into(), ..token.subject.clone() };
     for target in [
         CutTarget::Token("p3".parse().unwrap()),
         CutTarget::Grant("g2".parse().unwrap()),

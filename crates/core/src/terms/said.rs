@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::id::TokenId;
 use crate::lineage::Lineage;
 use crate::scope::{ScopeSet, ScopeText};
-use crate::subject::{Act, ActRef, ActorChain, Person};
+use crate::subject::{Act, ActRef, ActorChain, Subject};
 use crate::time::Timestamp;
 use crate::uri::Issuer;
 
@@ -19,7 +19,7 @@ use super::{Confirmation, Details, Term};
 #[serde(try_from = "Wire")]
 pub struct KnownTerms {
     /// For whom: a verified person.
-    pub sub: Option<Person>,
+    pub sub: Option<Subject>,
     /// Who acted: verified actors, outermost first.
     pub act: ActorChain,
     /// The one resource the decision is about.
@@ -77,7 +77,7 @@ impl KnownTerms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Said<'a> {
     /// [`KnownTerms::sub`].
-    pub sub: Option<&'a Person>,
+    pub sub: Option<&'a Subject>,
     /// [`KnownTerms::act`].
     pub act: &'a ActorChain,
     /// [`KnownTerms::aud`].
@@ -233,7 +233,7 @@ impl TryFrom<Wire> for KnownTerms {
             amr,
         } = wire;
         let sub = match (sub, sub_iss) {
-            (Some(sub), Some(iss)) => Some(Person { iss, sub }),
+            (Some(sub), Some(iss)) => Some(Subject { iss, sub }),
             (None, None) => None,
             _ => return Err("sub and sub_iss must be given together or not at all"),
         };

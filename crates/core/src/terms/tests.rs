@@ -2,13 +2,13 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{Audience, Confirmation, Term, Terms};
-use crate::subject::{Actor, ActorChain, Person};
+use crate::subject::{Actor, ActorChain, Subject};
 use crate::time::Timestamp;
 
 fn terms() -> Terms {
     let issuer: crate::Issuer = "https://m.example".parse().unwrap();
     let actor = Actor { sub: "spiffe://td/agent/a".into(), iss: issuer.clone(), sub_profile: None };
-    let subject = Person { iss: issuer.clone(), sub: "riley".into() };
+    let subject = Subject { iss: issuer.clone(), sub: "riley".into() };
     let (client, jti, scopes) =
         ("app".parse().unwrap(), "t1".parse().unwrap(), "read:cases".parse().unwrap());
     let times = (Timestamp::from_millis(1_500), Timestamp::from_secs(301));

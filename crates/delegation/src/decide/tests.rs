@@ -144,7 +144,7 @@ impl Case {
         let issuer: Issuer = ISSUER.parse().unwrap();
         let riley = Person {
             name: "riley".parse().unwrap(),
-            id: mandate_core::Person { iss: issuer.clone(), sub: "riley".into() },
+            id: mandate_core::Subject { iss: issuer.clone(), sub: "riley".into() },
             may: vec![
                 allow("crm", "read:cases write:case_comments write:opportunities"),
                 allow("helpdesk", "read:cases"),

@@ -39,7 +39,7 @@ fn agent() -> Agent {
 }
 
 fn person() -> Person {
-    let id = mandate_core::Person { iss: "https://m.example".parse().unwrap(), sub: "riley".into() };
+    let id = mandate_core::Subject { iss: "https://m.example".parse().unwrap(), sub: "riley".into() };
     Person {
         name: "riley".parse().unwrap(),
         id,

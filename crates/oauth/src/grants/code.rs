@@ -6,7 +6,7 @@ use mandate_audit::Kind;
 use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::names::{GrantType, Parameter};
 use mandate_core::uri::same;
-use mandate_core::{ClientId, CutTarget, Issuer, Person, RequestSource, ResourceUri, Timestamp};
+use mandate_core::{ClientId, CutTarget, Issuer, RequestSource, ResourceUri, Subject, Timestamp};
 use mandate_delegation::revocation::{cut, cut_token};
 use mandate_delegation::{Authorization, LoggedInPerson, Mandate};
 use mandate_store::Effect;
@@ -167,7 +167,7 @@ impl CodeGrant {
         };
         let cause = Cause::Codes(person.clone());
         // Only people of the embedded directory get codes: their `sub` is their name.
-        let person = Person { iss: self.basis.issuer().clone(), sub: person.as_str().to_owned() };
+        let person = Subject { iss: self.basis.issuer().clone(), sub: person.as_str().to_owned() };
         let issued = token.made_at().unwrap_or(now);
         let snapshot = self.basis.snapshot();
         let cuts = &snapshot.revocations;

@@ -42,7 +42,7 @@ async fn a_person_who_was_revoked_after_the_clock_was_set_back_has_no_old_token(
         let (subject, svid) =
             (world.person_token("riley", None, None).await, world.svid("support-agent").await);
         world.clock.set(world.clock.now().minus(back));
-        world.cut(CutTarget::Person(mandate_core::Person {
+        world.cut(CutTarget::Person(mandate_core::Subject {
             iss: story::ISSUER.parse().unwrap(),
             sub: "riley".into(),
         }));

@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use mandate_core::registry::{Entry, Kind, SubjectScope, TrustedIssuer};
-use mandate_core::{Clock as _, CutTarget, Person, Terms};
+use mandate_core::{Clock as _, CutTarget, Subject, Terms};
 use mandate_testkit::hostile_issuer::HostileIssuer;
 use mandate_testkit::story::{self, CRM, ISSUER, RESEARCH};
 use mandate_testkit::tls_front::PrivateCa;
@@ -27,7 +27,7 @@ impl Abroad {
         let idp = HostileIssuer::start();
         let mut dana =
             story::person("dana", vec![story::permission("crm", "read:cases write:case_comments")]);
-        dana.id = Person { iss: idp.issuer(), sub: "user-7".to_owned() };
+        dana.id = Subject { iss: idp.issuer(), sub: "user-7".to_owned() };
         let world = World::with_entries(vec![
             Entry::Issuer(story::trusted_issuer(idp.issuer(), scope)),
             Entry::Person(dana),
@@ -436,7 +436,7 @@ async fn a_cut_on_a_person_of_another_issuer_holds_for_as_long_as_their_token_is
     let mut terms = abroad.terms();
     terms.expires = terms.issued.plus(Duration::from_hours(24));
     let token = abroad.idp.sign(&terms);
-    abroad.world.cut(CutTarget::Person(Person { iss: abroad.idp.issuer(), sub: "user-7".to_owned() }));
+    abroad.world.cut(CutTarget::Person(Subject { iss: abroad.idp.issuer(), sub: "user-7".to_owned() }));
     let mut answers = Vec::new();
     for minutes in [0, 30, 29, 2, 10] {
         abroad.world.clock.advance(Duration::from_mins(minutes));
@@ -523,7 +523,7 @@ async fn a_token_lives_whose_history_has_an_actor_that_only_another_issuer_knows
 async fn the_same_sub_at_two_issuers_is_two_people_for_every_reader_of_our_tokens() {
     let idp = HostileIssuer::start();
     let mut namesake = story::person("riley-abroad", vec![story::permission("crm", "read:cases")]);
-    namesake.id = Person { iss: idp.issuer(), sub: "riley".to_owned() };
+    namesake.id = Subject { iss: idp.issuer(), sub: "riley".to_owned() };
     let world = World::with_entries(vec![
         Entry::Issuer(story::trusted_issuer(idp.issuer(), SubjectScope::Token)),
         Entry::Person(namesake.clone()),
@@ -558,7 +558,7 @@ async fn the_same_sub_at_two_issuers_is_two_people_for_every_reader_of_our_token
     abroad.world.clock.advance(Duration::from_secs(120));
     abroad.svid = abroad.world.svid("support-agent").await;
     let later = exposed(&abroad.world.token(&abroad.form(&signed(&abroad)), None).await.unwrap());
-    abroad.world.cut(CutTarget::Person(Person { iss: ISSUER.parse().unwrap(), sub: "riley".to_owned() }));
+    abroad.world.cut(CutTarget::Person(Subject { iss: ISSUER.parse().unwrap(), sub: "riley".to_owned() }));
     assert!(abroad.world.engine.living_token(&later).is_some());
     assert!(abroad.world.engine.living_token(&ours).is_none());
 }
@@ -570,7 +570,7 @@ async fn an_actor_that_another_issuer_names_like_our_client_does_not_hide_the_cl
         "dana",
         vec![story::permission("crm", "read:cases"), story::permission("research", "read:cases")],
     );
-    dana.id = Person { iss: idp.issuer(), sub: "user-7".to_owned() };
+    dana.id = Subject { iss: idp.issuer(), sub: "user-7".to_owned() };
     let world = World::with_entries(vec![
         Entry::Issuer(story::trusted_issuer(idp.issuer(), SubjectScope::Token)),
         Entry::Person(dana),
@@ -617,7 +617,7 @@ async fn an_issuer_with_an_authority_of_its_own_is_reached_with_that_alone() {
         let idp = HostileIssuer::start();
         let name = ca.in_front_of(&idp).await;
         let mut dana = story::person("dana", vec![story::permission("crm", "read:cases")]);
-        dana.id = Person { iss: name.clone(), sub: "user-7".to_owned() };
+        dana.id = Subject { iss: name.clone(), sub: "user-7".to_owned() };
         let issuer =
             TrustedIssuer { ca: trusted, ..story::trusted_issuer(name.clone(), SubjectScope::Token) };
         let world = World::with_entries(vec![

@@ -6,7 +6,7 @@ use mandate_audit::Outcome;
 use mandate_core::registry::{
     Agent, AgentState, ClientAuthentication, Entry, Grant, Kind, SubjectScope, TrustedIssuer,
 };
-use mandate_core::{Clock as _, CutTarget, Person, RequestSource, Secret};
+use mandate_core::{Clock as _, CutTarget, RequestSource, Secret, Subject};
 use mandate_delegation::revocation::cut;
 use mandate_oauth::{LoginRefusal, password};
 use mandate_store::{cuts, secrets};
@@ -29,7 +29,7 @@ impl Waiting {
     async fn new() -> Self {
         let idp = HostileIssuer::start();
         let mut dana = story::person("dana", vec![story::permission("crm", "read:cases")]);
-        dana.id = Person { iss: idp.issuer(), sub: "user-7".to_owned() };
+        dana.id = Subject { iss: idp.issuer(), sub: "user-7".to_owned() };
         let world = World::with_entries(vec![
             Entry::Issuer(story::trusted_issuer(idp.issuer(), SubjectScope::Token)),
             Entry::Person(dana),
@@ -99,7 +99,7 @@ fn set_secret(world: &World, id: &str, secret: &str) {
 
 fn set_password(world: &World, name: &str, password: &str) {
     let phc = Secret::new(password::hash(&Secret::new(password), &mandate_core::SystemEntropy).unwrap());
-    let target = CutTarget::Person(Person { iss: ISSUER.parse().unwrap(), sub: name.to_owned() });
+    let target = CutTarget::Person(Subject { iss: ISSUER.parse().unwrap(), sub: name.to_owned() });
     let made = cut(target.clone(), world.clock.now());
     let write = |tx: &mandate_store::Tx<'_>| {
         secrets::set_password(tx, &name.parse().unwrap(), &phc)?;

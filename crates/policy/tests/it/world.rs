@@ -40,7 +40,7 @@ impl World {
         Self {
             person: Person {
                 name: "riley".parse().unwrap(),
-                id: subject::Person { iss, sub: "riley".to_owned() },
+                id: subject::Subject { iss, sub: "riley".to_owned() },
                 may: vec![permission("crm", may)],
                 disabled: false,
             },

@@ -8,7 +8,7 @@ use mandate_audit::query::Before;
 use mandate_audit::tree::{Frontier, leaf_hash};
 use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Outcome, Query, Record, Tampered, Touched};
 use mandate_core::{
-    Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, Person, RecordId, Secret, Timestamp, TokenId,
+    Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, RecordId, Secret, Subject, Timestamp, TokenId,
 };
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::database::{self, literal};
@@ -89,7 +89,7 @@ prop_compose! {
     ) -> Touched {
         Touched {
             agents,
-            people: people.into_iter().map(|(iss, sub)| Person { iss, sub }).collect(),
+            people: people.into_iter().map(|(iss, sub)| Subject { iss, sub }).collect(),
             resources: resources.into_iter().map(str::to_owned).collect(),
             clients,
             grants: grants.into_iter().map(|n| grant(n).to_string()).collect(),
@@ -115,7 +115,7 @@ prop_compose! {
     ) -> Record {
         let actors = actors.into_iter().map(|(sub, iss)| Actor { sub, iss, sub_profile: None }).collect();
         let known = KnownTerms {
-            sub: person.map(|(iss, sub)| Person { iss, sub }),
+            sub: person.map(|(iss, sub)| Subject { iss, sub }),
             act: ActorChain::new(actors).unwrap_or_default(),
             aud: aud.map(str::to_owned),
             jti: jti_of.map(jti),
@@ -276,7 +276,7 @@ pub(crate) fn numbered(n: u64) -> Record {
     let iss: Issuer = "https://a.example".parse().unwrap();
     let actor = Actor { sub: format!("agent{}", n % 3), iss: iss.clone(), sub_profile: None };
     let known = KnownTerms {
-        sub: Some(Person { iss, sub: format!("person{}", n % 4) }),
+        sub: Some(Subject { iss, sub: format!("person{}", n % 4) }),
         act: ActorChain::new(vec![actor]).unwrap(),
         aud: Some("https://crm.example".into()),
         jti: Some(format!("t{n}").parse().unwrap()),

@@ -1,7 +1,7 @@
 //! Identifiers are compared exactly, and "which person's request caused this?" is one query.
 
 use mandate_audit::{Kind, Outcome, Query, Record};
-use mandate_core::{KnownTerms, Person, Timestamp};
+use mandate_core::{KnownTerms, Subject, Timestamp};
 use mandate_store::records;
 
 use crate::world::World;
@@ -12,7 +12,7 @@ const NAMES: [&str; 4] = ["riley", "Riley", "rîley", "riley "];
 fn identifiers_compare_bytewise() {
     let world = World::new();
     for (n, name) in NAMES.iter().enumerate() {
-        let sub = Some(Person { iss: "https://a.example".parse().unwrap(), sub: (*name).to_owned() });
+        let sub = Some(Subject { iss: "https://a.example".parse().unwrap(), sub: (*name).to_owned() });
         let record = Record {
             about: KnownTerms { sub, ..KnownTerms::default() }.into(),
             ..Record::new(

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mandate_audit::{
     Backend, CheckpointSigner, CheckpointVerifier, Kind, Outcome, Receipt, Record, StartError, Summary,
 };
-use mandate_core::{Actor, ActorChain, KnownTerms, Person, Timestamp};
+use mandate_core::{Actor, ActorChain, KnownTerms, Subject, Timestamp};
 use mandate_store::records::LogError;
 use mandate_store::{AppendError, Effect, Log, Store, StoreError, records};
 use mandate_testkit::clock::SeededEntropy;
@@ -158,7 +158,7 @@ pub(crate) fn record(n: u64) -> Record {
     };
     let chain = vec![actor(format!("a{}", n % 3)), actor(format!("b{}", n % 2))];
     let known = KnownTerms {
-        sub: Some(Person { iss: iss.clone(), sub: format!("person{}", n % 4) }),
+        sub: Some(Subject { iss: iss.clone(), sub: format!("person{}", n % 4) }),
         act: ActorChain::new(chain).unwrap(),
         aud: Some(format!("https://api{}.example", n % 2)),
         scope: "read:cases".parse().unwrap(),

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
-use mandate_core::{Issuer, Person};
+use mandate_core::{Issuer, Subject};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 
@@ -38,7 +38,7 @@ const FORMAT: &str = "iss_sub";
 ///   base64url.
 ///
 /// All forms are a `StringOrURI` (RFC 7519 §2): what has a `:` is a URI.
-pub fn subject_claim<'p>(person: &'p Person, ours: &Issuer) -> Cow<'p, str> {
+pub fn subject_claim<'p>(person: &'p Subject, ours: &Issuer) -> Cow<'p, str> {
     if person.iss == *ours {
         return Cow::Borrowed(&person.sub);
     }
@@ -69,13 +69,13 @@ pub(super) struct SubjectId<'p> {
 
 impl<'p> SubjectId<'p> {
     /// Absent for a person of our own directory.
-    pub(super) fn of(person: &'p Person, ours: &Issuer) -> Option<Self> {
+    pub(super) fn of(person: &'p Subject, ours: &Issuer) -> Option<Self> {
         (person.iss != *ours).then_some(Self { format: FORMAT, iss: &person.iss, sub: &person.sub })
     }
 }
 
 /// The person that a token of `ours` names.
-pub(super) fn person(claims: &Object<'_>, ours: &Issuer) -> Result<Person, TokenError> {
+pub(super) fn person(claims: &Object<'_>, ours: &Issuer) -> Result<Subject, TokenError> {
     // An earlier form had the bare `sub` and, separately, the issuer: read as today's form it would name
     // another person.
     if claims.contains("sub_iss") {
@@ -88,7 +88,7 @@ pub(super) fn person(claims: &Object<'_>, ours: &Issuer) -> Result<Person, Token
             why: "it is of another issuer's person, but sub_id is missing",
         };
         return if may_be_local(sub) {
-            Ok(Person { iss: ours.clone(), sub: sub.to_owned() })
+            Ok(Subject { iss: ours.clone(), sub: sub.to_owned() })
         } else {
             Err(fault)
         };
@@ -101,7 +101,7 @@ pub(super) fn person(claims: &Object<'_>, ours: &Issuer) -> Result<Person, Token
     Ok(person)
 }
 
-fn identified(id: &Json<'_>) -> Result<Person, TokenError> {
+fn identified(id: &Json<'_>) -> Result<Subject, TokenError> {
     let fault = |why| TokenError::Claim { claim: "sub_id", why };
     let Json::Object(members) = id else { return Err(fault("not an object")) };
     let (mut format, mut iss, mut sub) = (None, None, None);
@@ -117,7 +117,7 @@ fn identified(id: &Json<'_>) -> Result<Person, TokenError> {
         }
     }
     match (format, iss, sub) {
-        (Some(FORMAT), Some(iss), Some(sub)) => Ok(Person { iss, sub }),
+        (Some(FORMAT), Some(iss), Some(sub)) => Ok(Subject { iss, sub }),
         _ => Err(fault("not a subject identifier of the format iss_sub")),
     }
 }
@@ -126,7 +126,7 @@ fn identified(id: &Json<'_>) -> Result<Person, TokenError> {
 mod tests {
     use std::collections::HashMap;
 
-    use mandate_core::{Issuer, Person, PersonName};
+    use mandate_core::{Issuer, PersonName, Subject};
     use proptest::prelude::*;
 
     use super::{MAX_QUALIFIED_LEN, may_be_local, subject_claim};
@@ -134,7 +134,7 @@ mod tests {
     const OURS: &str = "https://m.example";
 
     fn named(iss: &str, sub: &str) -> String {
-        let person = Person { iss: iss.parse().unwrap(), sub: sub.to_owned() };
+        let person = Subject { iss: iss.parse().unwrap(), sub: sub.to_owned() };
         subject_claim(&person, &OURS.parse().unwrap()).into_owned()
     }
 
@@ -182,13 +182,13 @@ mod tests {
         #[test]
         fn two_people_never_share_a_sub(all in prop::collection::vec((issuers(), "[a-c#%:/ é]{1,4}|[a]{240,260}"), 2..40)) {
             let ours: Issuer = OURS.parse().unwrap();
-            let mut seen: HashMap<String, Person> = HashMap::new();
+            let mut seen: HashMap<String, Subject> = HashMap::new();
             for (iss, sub) in all {
                 // Our own directory has names only.
                 if iss == OURS && sub.parse::<PersonName>().is_err() {
                     continue;
                 }
-                let person = Person { iss: iss.parse().unwrap(), sub };
+                let person = Subject { iss: iss.parse().unwrap(), sub };
                 let claim = subject_claim(&person, &ours).into_owned();
                 prop_assert!(claim.len() <= MAX_QUALIFIED_LEN && claim.is_ascii());
                 prop_assert_eq!(may_be_local(&claim), person.iss == ours);

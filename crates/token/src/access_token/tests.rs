@@ -4,8 +4,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::scope::MAX_SCOPES;
 use mandate_core::{
-    Actor, ActorChain, Audience, Confirmation, Details, InvalidActorChain, Issuer, Lineage, Person, ScopeSet,
-    SubjectProfile, Terms, Timestamp,
+    Actor, ActorChain, Audience, Confirmation, Details, InvalidActorChain, Issuer, Lineage, ScopeSet,
+    Subject, SubjectProfile, Terms, Timestamp,
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -65,7 +65,7 @@ fn foreign(changes: &Value) -> Result<AccessToken, TokenError> {
 fn full_terms() -> Terms {
     let actor =
         |sub: &str| Actor { sub: sub.into(), iss: ours(), sub_profile: Some(SubjectProfile::AiAgent) };
-    let subject = Person { iss: "https://login.acme.example".parse().unwrap(), sub: "riley@acme".into() };
+    let subject = Subject { iss: "https://login.acme.example".parse().unwrap(), sub: "riley@acme".into() };
     let client = "spiffe://acme.example/agent/b".parse().unwrap();
     let (scopes, jti) = ("read:cases".parse().unwrap(), "t2".parse().unwrap());
     Terms {
@@ -99,7 +99,7 @@ fn full_terms() -> Terms {
 /// Only what every token says.
 fn plain_terms() -> Terms {
     let Terms { client, audience, jti, .. } = full_terms();
-    let subject = Person { iss: ours(), sub: "riley".into() };
+    let subject = Subject { iss: ours(), sub: "riley".into() };
     Terms::new(ours(), subject, client, audience, ScopeSet::new(), jti, (at(NOW), at(NOW + 300)))
 }
 
@@ -156,7 +156,7 @@ fn claims_that_the_verifier_would_refuse_are_not_signed() {
     let two = |t: &mut Terms| t.audience = Audience::several(CRM.into(), vec!["https://mail.example".into()]);
     assert_eq!(refused(two), bad("aud is not exactly one"));
     for sub in ["", "a\nb", &"x".repeat(2049)] {
-        let terms = Terms { subject: Person { iss: ours(), sub: sub.into() }, ..full_terms() };
+        let terms = Terms { subject: Subject { iss: ours(), sub: sub.into() }, ..full_terms() };
         assert_eq!(build(&terms, &*KEY), Err(bad("sub is empty, oversized or has a control character")));
     }
     let why = bad(
@@ -492,7 +492,7 @@ fn foreign_tokens_cannot_speak_our_private_claims() {
             .unwrap();
     assert_eq!(
         token.terms.subject,
-        Person { iss: ours(), sub: "riley".into() },
+        Subject { iss: ours(), sub: "riley".into() },
         "the person is the issuer's own"
     );
     assert!(token.terms.lineage.is_empty());
@@ -513,7 +513,7 @@ fn foreign_tokens_cannot_speak_our_private_claims() {
 
 #[test]
 fn a_person_of_another_issuer_is_named_by_sub_and_sub_id_together() {
-    let other = Person { iss: "https://other.example".parse().unwrap(), sub: "riley".into() };
+    let other = Subject { iss: "https://other.example".parse().unwrap(), sub: "riley".into() };
     let id = |iss: &str, sub: &str| json!({"format": "iss_sub", "iss": iss, "sub": sub});
     let qualified = "https://other.example#riley";
     let named = own(&json!({"sub": qualified, "sub_id": id("https://other.example", "riley")})).unwrap();
@@ -537,7 +537,7 @@ fn a_person_of_another_issuer_is_named_by_sub_and_sub_id_together() {
     ] {
         assert!(matches!(own(&bad).unwrap_err(), TokenError::Claim { .. }), "{bad}");
     }
-    let wrong = Person { iss: ours(), sub: qualified.into() };
+    let wrong = Subject { iss: ours(), sub: qualified.into() };
     let terms = Terms { subject: wrong, ..full_terms() };
     assert!(matches!(build(&terms, &*KEY), Err(SignError::Claims(_))), "no person of ours is ever named so");
 }
@@ -759,11 +759,11 @@ fn any_id<T: std::str::FromStr<Err: std::fmt::Debug> + std::fmt::Debug>() -> imp
 }
 
 prop_compose! {
-    fn any_subject()(ours_is in any::<bool>(), iss in any_issuer(), sub in any_text()) -> Person {
+    fn any_subject()(ours_is in any::<bool>(), iss in any_issuer(), sub in any_text()) -> Subject {
         let iss = if ours_is { ours() } else { iss };
         // A name of our own directory has no colon.
         let sub = if iss == ours() { sub.replace(':', "-") } else { sub };
-        Person { iss, sub }
+        Subject { iss, sub }
     }
 }
 

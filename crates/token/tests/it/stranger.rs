@@ -4,7 +4,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
-use mandate_core::{Audience, Issuer, Person, ScopeSet, Terms, Timestamp};
+use mandate_core::{Audience, Issuer, ScopeSet, Subject, Terms, Timestamp};
 use mandate_token::access_token::{self, Expect, Profile};
 use mandate_token::{Algorithm, KeySet, KeyUse, PublicJwk, SignError, Signer, jwks_json, jwt_svid};
 use serde_json::{Value, json};
@@ -63,7 +63,7 @@ fn a_stranger_reads_our_tokens_with_our_published_keys() {
     let issuer: Issuer = "https://m.example".parse().unwrap();
     let (key, svid_key) = (Key::new(KeyUse::Signature), Key::new(KeyUse::JwtSvid));
     let jwks = jwks_json(std::slice::from_ref(&key.jwk));
-    let subject = Person { iss: issuer.clone(), sub: "riley".into() };
+    let subject = Subject { iss: issuer.clone(), sub: "riley".into() };
     let scopes: ScopeSet = "read:cases".parse().unwrap();
     // Half of all raw signatures have the larger s; 32 tokens leave no doubt that normalizing keeps them
     // valid.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_core::{Clock as _, CutTarget, Person};
+use mandate_core::{Clock as _, CutTarget, Subject};
 use mandate_testkit::hostile_issuer::chain;
 use mandate_verifier::{Freshness, Route};
 
@@ -23,7 +23,7 @@ async fn each_kind_of_cut_refuses_the_token_and_its_neighbour_goes_on() {
         CutTarget::Token("parent-1".parse().unwrap()),
         CutTarget::Grant("grant-1".parse().unwrap()),
         CutTarget::Agent("spiffe://acme.example/agent/support-agent".into()),
-        CutTarget::Person(Person { iss: iss.clone(), sub: "riley".into() }),
+        CutTarget::Person(Subject { iss: iss.clone(), sub: "riley".into() }),
         CutTarget::Client("spiffe://acme.example/agent/support-agent".parse().unwrap()),
     ];
     for target in targets {
@@ -37,7 +37,7 @@ async fn each_kind_of_cut_refuses_the_token_and_its_neighbour_goes_on() {
         let other = world.issuer.sign(&other);
         assert_eq!(world.outcome(&token).await, "ok");
         let target = match target {
-            CutTarget::Person(person) => CutTarget::Person(Person { iss: world.issuer.issuer(), ..person }),
+            CutTarget::Person(person) => CutTarget::Person(Subject { iss: world.issuer.issuer(), ..person }),
             target => target,
         };
         world.issuer.cut(target.clone(), now);

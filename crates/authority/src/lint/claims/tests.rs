@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_core::{Actor, ActorChain, Audience, Confirmation, Lineage, Person, Terms, Timestamp};
+use mandate_core::{Actor, ActorChain, Audience, Confirmation, Lineage, Subject, Terms, Timestamp};
 use serde_json::{Value, json};
 
 use super::{ClaimsLint as L, check_access_token, check_jwt_svid};
@@ -15,7 +15,7 @@ fn terms() -> Terms {
     let iss: mandate_core::Issuer = "https://mandate.example".parse().unwrap();
     let agent =
         Actor { sub: "spiffe://acme.example/agent/a".to_owned(), iss: iss.clone(), sub_profile: None };
-    let subject = Person { iss: iss.clone(), sub: "riley".to_owned() };
+    let subject = Subject { iss: iss.clone(), sub: "riley".to_owned() };
     let audience = Audience::one("https://crm.example".to_owned());
     let scopes = "read:cases write:cases".parse().unwrap();
     let times = (Timestamp::from_millis(1_000_500), Timestamp::from_secs(1300));

@@ -137,7 +137,7 @@ fn texts(list: &Value) -> Vec<String> {
     list.as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
 }
 
-fn named(value: &Value) -> mandate_core::Person {
+fn named(value: &Value) -> mandate_core::Subject {
     serde_json::from_value(value.clone()).unwrap()
 }
 
@@ -148,7 +148,7 @@ fn the_canonical_form_is_that_of_the_vectors() {
     assert!(requests.len() >= 3);
     for vector in requests {
         let chain = vector["chain"].as_array().unwrap().iter().map(|actor| {
-            let mandate_core::Person { iss, sub } = named(actor);
+            let mandate_core::Subject { iss, sub } = named(actor);
             Actor { sub, iss, sub_profile: None }
         });
         let view = permits(|_| {});

@@ -229,7 +229,7 @@ fn a_login_from_before_a_cut_on_the_person_or_client_opens_nothing() {
 #[test]
 fn a_login_here_opens_nothing_for_somebody_of_another_issuer_who_was_given_the_name() {
     let mut case = Case::new();
-    case.person(|p| p.id = mandate_core::Person { iss: LOGIN.parse().unwrap(), sub: "riley".into() });
+    case.person(|p| p.id = mandate_core::Subject { iss: LOGIN.parse().unwrap(), sub: "riley".into() });
     assert_eq!(authorize(&case, None, None), Err(R::SubjectRevoked));
 }
 
