@@ -2,7 +2,7 @@
 
 use mandate_api::registry_file::Finding;
 use mandate_core::Role;
-use mandate_core::registry::Kind;
+use mandate_core::registry::EntryKind;
 use mandate_identity::IdentityError;
 use mandate_planning::states::StateRefusal;
 use mandate_stops::StopError;
@@ -44,7 +44,7 @@ pub enum AdministrationError {
     /// No such entry.
     NotFound {
         /// Of which kind.
-        kind: Kind,
+        kind: EntryKind,
         /// Its name.
         name: String,
     },
@@ -55,7 +55,7 @@ pub enum AdministrationError {
     /// The entry is in a state in which this cannot be done.
     State {
         /// Of which kind.
-        kind: Kind,
+        kind: EntryKind,
         /// Its name.
         name: String,
         /// Why not.

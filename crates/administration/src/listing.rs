@@ -2,7 +2,7 @@
 
 use mandate_api::admin::{RegistryEntry, RegistryItem};
 use mandate_core::MeterId;
-use mandate_core::registry::{Entry, Kind};
+use mandate_core::registry::{Entry, EntryKind};
 use mandate_planning::is_administration;
 
 use crate::administration::Administration;
@@ -12,7 +12,7 @@ use crate::pages::{Listed, Page};
 
 impl Administration {
     /// Entries of a kind, by key.
-    pub fn list(&self, _: &Permit<act::ReadRegistry>, kind: Kind, page: &Page) -> Listed<RegistryEntry> {
+    pub fn list(&self, _: &Permit<act::ReadRegistry>, kind: EntryKind, page: &Page) -> Listed<RegistryEntry> {
         let found = self.snapshot().registry.page(kind, page.after(), page.one_more());
         page.listed(found, Entry::key).map(|entry| self.described(&entry))
     }
@@ -21,7 +21,7 @@ impl Administration {
     pub fn entry(
         &self,
         _: &Permit<act::ReadRegistry>,
-        kind: Kind,
+        kind: EntryKind,
         name: &str,
     ) -> Result<RegistryEntry, AdministrationError> {
         let found = self.snapshot().registry.get(kind, name);

@@ -14,7 +14,7 @@ use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, ApplyResponse, kind_name};
 use mandate_api::registry_file::Finding;
 use mandate_audit::{Kind, Record, Touch};
-use mandate_core::registry::{Agent, AgentState, Entry, Kind as EntryKind, Person, Registry};
+use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Person, Registry};
 use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
 use mandate_delegation::revocation::cuts_for_change;
 use mandate_live::{Claim, Edition, Snapshot};

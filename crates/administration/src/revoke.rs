@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_api::admin::{RevocationResponse, RevocationTarget};
 use mandate_audit::Kind;
-use mandate_core::registry::{Entry, Grant, Kind as EntryKind};
+use mandate_core::registry::{Entry, EntryKind, Grant};
 use mandate_core::{Clock as _, CutTarget, KnownTerms};
 use mandate_delegation::revocation::cut;
 use mandate_planning::states::{GrantAct, GrantState, State as _};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_audit::{Kind, Record, Touch};
-use mandate_core::registry::Kind as EntryKind;
+use mandate_core::registry::EntryKind;
 use mandate_core::{Clock as _, Cut, CutTarget, KnownTerms, Secret};
 use mandate_delegation::revocation::cut;
 use mandate_live::Snapshot;

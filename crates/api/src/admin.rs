@@ -4,7 +4,7 @@
 mod audit;
 mod status;
 
-use mandate_core::registry::{AgentState, Kind};
+use mandate_core::registry::{AgentState, EntryKind};
 use mandate_core::{AgentName, ClientId, Cut, GrantId, Lifetime, PersonName, RecordId, TokenId};
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::RefOr;
@@ -55,28 +55,28 @@ pub mod path {
 }
 
 /// The name of a kind, as in `GET /v1/registry/{kind}` and in the registry file.
-pub fn kind_name(kind: Kind) -> &'static str {
+pub fn kind_name(kind: EntryKind) -> &'static str {
     match kind {
-        Kind::Resource => "resource",
-        Kind::Person => "person",
-        Kind::Agent => "agent",
-        Kind::Client => "client",
-        Kind::Issuer => "issuer",
-        Kind::Grant => "grant",
-        Kind::Policy => "policy",
+        EntryKind::Resource => "resource",
+        EntryKind::Person => "person",
+        EntryKind::Agent => "agent",
+        EntryKind::Client => "client",
+        EntryKind::Issuer => "issuer",
+        EntryKind::Grant => "grant",
+        EntryKind::Policy => "policy",
     }
 }
 
 /// The kind of that name, singular or plural.
-pub fn parse_kind(text: &str) -> Option<Kind> {
+pub fn parse_kind(text: &str) -> Option<EntryKind> {
     Some(match text {
-        "resource" | "resources" => Kind::Resource,
-        "person" | "people" | "persons" => Kind::Person,
-        "agent" | "agents" => Kind::Agent,
-        "client" | "clients" => Kind::Client,
-        "issuer" | "issuers" => Kind::Issuer,
-        "grant" | "grants" => Kind::Grant,
-        "policy" | "policies" => Kind::Policy,
+        "resource" | "resources" => EntryKind::Resource,
+        "person" | "people" | "persons" => EntryKind::Person,
+        "agent" | "agents" => EntryKind::Agent,
+        "client" | "clients" => EntryKind::Client,
+        "issuer" | "issuers" => EntryKind::Issuer,
+        "grant" | "grants" => EntryKind::Grant,
+        "policy" | "policies" => EntryKind::Policy,
         _ => return None,
     })
 }
@@ -411,7 +411,7 @@ mod tests {
         ClientSecretRequest, JoinTokenResponse, PasswordRequest, RegistryEntry, RevocationRequest, kind_name,
         parse_kind,
     };
-    use mandate_core::registry::Kind;
+    use mandate_core::registry::EntryKind;
 
     #[test]
     fn bodies_that_carry_secrets_do_not_print_them() {
@@ -426,12 +426,18 @@ mod tests {
 
     #[test]
     fn kinds_have_one_name_and_a_plural() {
-        for kind in
-            [Kind::Resource, Kind::Person, Kind::Agent, Kind::Client, Kind::Issuer, Kind::Grant, Kind::Policy]
-        {
+        for kind in [
+            EntryKind::Resource,
+            EntryKind::Person,
+            EntryKind::Agent,
+            EntryKind::Client,
+            EntryKind::Issuer,
+            EntryKind::Grant,
+            EntryKind::Policy,
+        ] {
             assert_eq!(parse_kind(kind_name(kind)), Some(kind));
         }
-        assert_eq!(parse_kind("people"), Some(Kind::Person));
+        assert_eq!(parse_kind("people"), Some(EntryKind::Person));
         assert_eq!(parse_kind("Agent"), None);
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use mandate_core::registry::Kind;
+use mandate_core::registry::EntryKind;
 use mandate_core::{Issuer, Secret};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -130,12 +130,12 @@ impl AdminClient {
 
     /// All entries of a kind, page by page. What changes meanwhile may be missing, but nothing is there
     /// twice.
-    pub async fn list(&self, kind: Kind) -> Result<Vec<RegistryEntry>, ClientError> {
+    pub async fn list(&self, kind: EntryKind) -> Result<Vec<RegistryEntry>, ClientError> {
         self.pages(&format!("{}/{}", path::REGISTRY, kind_name(kind))).await
     }
 
     /// One entry.
-    pub async fn entry(&self, kind: Kind, key: &str) -> Result<RegistryEntry, ClientError> {
+    pub async fn entry(&self, kind: EntryKind, key: &str) -> Result<RegistryEntry, ClientError> {
         self.get(&format!("{}/{}/{}", path::REGISTRY, kind_name(kind), escape(key))).await
     }
 

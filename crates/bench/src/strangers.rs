@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mandate_api::admin::{ApplyRequest, RegistryItem, RevocationRequest, RevocationTarget};
 use mandate_api::{AdminClient, RegistryFile};
-use mandate_core::registry::{AgentState, Kind};
+use mandate_core::registry::{AgentState, EntryKind};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
@@ -270,7 +270,7 @@ async fn suspensions(admin: &AdminClient, count: usize) -> Result<Spread, BenchE
     let mut all = Vec::with_capacity(count);
     for n in 0..count {
         let began = Instant::now();
-        let mut item = admin.entry(Kind::Agent, &name).await.map_err(failed())?.item;
+        let mut item = admin.entry(EntryKind::Agent, &name).await.map_err(failed())?.item;
         if let RegistryItem::Agent(agent) = &mut item {
             agent.state = Some(if n % 2 == 0 { AgentState::Suspended } else { AgentState::Active });
         }

@@ -286,7 +286,7 @@ pub struct Policy {
 /// The kinds of entries, as in `mandate get KIND`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum EntryKind {
     /// [`Resource`]
     Resource,
     /// [`Person`]
@@ -325,15 +325,15 @@ pub enum Entry {
 
 impl Entry {
     /// The kind of the entry.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> EntryKind {
         match self {
-            Self::Resource(_) => Kind::Resource,
-            Self::Person(_) => Kind::Person,
-            Self::Agent(_) => Kind::Agent,
-            Self::Client(_) => Kind::Client,
-            Self::Issuer(_) => Kind::Issuer,
-            Self::Grant(_) => Kind::Grant,
-            Self::Policy(_) => Kind::Policy,
+            Self::Resource(_) => EntryKind::Resource,
+            Self::Person(_) => EntryKind::Person,
+            Self::Agent(_) => EntryKind::Agent,
+            Self::Client(_) => EntryKind::Client,
+            Self::Issuer(_) => EntryKind::Issuer,
+            Self::Grant(_) => EntryKind::Grant,
+            Self::Policy(_) => EntryKind::Policy,
         }
     }
 
@@ -417,34 +417,34 @@ impl Registry {
     }
 
     /// Removes an entry, if it is there.
-    pub fn remove(&mut self, kind: Kind, key: &str) {
+    pub fn remove(&mut self, kind: EntryKind, key: &str) {
         match kind {
-            Kind::Resource => {
+            EntryKind::Resource => {
                 if let Some(old) = key.parse().ok().and_then(|k: ResourceName| self.resources.remove(&k)) {
                     forget_index(&mut self.resources_by_uri, &old.uri, &old);
                 }
             }
-            Kind::Person => {
+            EntryKind::Person => {
                 if let Some(old) = key.parse().ok().and_then(|k: PersonName| self.people.remove(&k)) {
                     forget_index(&mut self.people_by_id, &old.id, &old);
                 }
             }
-            Kind::Agent => {
+            EntryKind::Agent => {
                 if let Some(old) = key.parse().ok().and_then(|k: AgentName| self.agents.remove(&k)) {
                     forget_index(&mut self.agents_by_id, &old.spiffe_id, &old);
                 }
             }
-            Kind::Client => {
+            EntryKind::Client => {
                 if let Ok(key) = key.parse::<ClientId>() {
                     self.clients.remove(&key);
                 }
             }
-            Kind::Issuer => {
+            EntryKind::Issuer => {
                 if let Ok(key) = key.parse::<Issuer>() {
                     self.issuers.remove(&key);
                 }
             }
-            Kind::Grant => {
+            EntryKind::Grant => {
                 if let Some(old) = key.parse().ok().and_then(|k: GrantId| self.grants.remove(&k)) {
                     let parties = (old.person.clone(), old.agent.clone(), old.resource.clone());
                     if let Some(list) = self.grants_by_parties.get_mut(&parties) {
@@ -455,7 +455,7 @@ impl Registry {
                     }
                 }
             }
-            Kind::Policy => {
+            EntryKind::Policy => {
                 if let Ok(key) = key.parse::<PolicyName>() {
                     self.policies.remove(&key);
                 }
@@ -464,15 +464,15 @@ impl Registry {
     }
 
     /// The entry of that kind and key.
-    pub fn get(&self, kind: Kind, key: &str) -> Option<Entry> {
+    pub fn get(&self, kind: EntryKind, key: &str) -> Option<Entry> {
         Some(match kind {
-            Kind::Resource => Entry::Resource(Resource::clone(self.resource(&key.parse().ok()?)?)),
-            Kind::Person => Entry::Person(Person::clone(self.person(&key.parse().ok()?)?)),
-            Kind::Agent => Entry::Agent(Agent::clone(self.agent(&key.parse().ok()?)?)),
-            Kind::Client => Entry::Client(Client::clone(self.client(&key.parse().ok()?)?)),
-            Kind::Issuer => Entry::Issuer(TrustedIssuer::clone(self.issuer(key)?)),
-            Kind::Grant => Entry::Grant(Grant::clone(self.grant(&key.parse().ok()?)?)),
-            Kind::Policy => Entry::Policy(Policy::clone(self.policies.get(&key.parse().ok()?)?)),
+            EntryKind::Resource => Entry::Resource(Resource::clone(self.resource(&key.parse().ok()?)?)),
+            EntryKind::Person => Entry::Person(Person::clone(self.person(&key.parse().ok()?)?)),
+            EntryKind::Agent => Entry::Agent(Agent::clone(self.agent(&key.parse().ok()?)?)),
+            EntryKind::Client => Entry::Client(Client::clone(self.client(&key.parse().ok()?)?)),
+            EntryKind::Issuer => Entry::Issuer(TrustedIssuer::clone(self.issuer(key)?)),
+            EntryKind::Grant => Entry::Grant(Grant::clone(self.grant(&key.parse().ok()?)?)),
+            EntryKind::Policy => Entry::Policy(Policy::clone(self.policies.get(&key.parse().ok()?)?)),
         })
     }
 
@@ -586,7 +586,7 @@ impl Registry {
 
     /// The first `most` entries of a kind whose key is greater than `after`, ordered by key, bytewise. An
     /// empty `after` is before every key.
-    pub fn page(&self, kind: Kind, after: &str, most: usize) -> Vec<Entry> {
+    pub fn page(&self, kind: EntryKind, after: &str, most: usize) -> Vec<Entry> {
         let mut keys = self.keys(kind);
         keys.retain(|key| *key > after);
         if most < keys.len() {
@@ -597,15 +597,15 @@ impl Registry {
         keys.into_iter().filter_map(|key| self.get(kind, key)).collect()
     }
 
-    fn keys(&self, kind: Kind) -> Vec<&str> {
+    fn keys(&self, kind: EntryKind) -> Vec<&str> {
         match kind {
-            Kind::Resource => self.resources.keys().map(ResourceName::as_str).collect(),
-            Kind::Person => self.people.keys().map(PersonName::as_str).collect(),
-            Kind::Agent => self.agents.keys().map(AgentName::as_str).collect(),
-            Kind::Client => self.clients.keys().map(ClientId::as_str).collect(),
-            Kind::Issuer => self.issuers.keys().map(Issuer::as_str).collect(),
-            Kind::Grant => self.grants.keys().map(GrantId::as_str).collect(),
-            Kind::Policy => self.policies.keys().map(PolicyName::as_str).collect(),
+            EntryKind::Resource => self.resources.keys().map(ResourceName::as_str).collect(),
+            EntryKind::Person => self.people.keys().map(PersonName::as_str).collect(),
+            EntryKind::Agent => self.agents.keys().map(AgentName::as_str).collect(),
+            EntryKind::Client => self.clients.keys().map(ClientId::as_str).collect(),
+            EntryKind::Issuer => self.issuers.keys().map(Issuer::as_str).collect(),
+            EntryKind::Grant => self.grants.keys().map(GrantId::as_str).collect(),
+            EntryKind::Policy => self.policies.keys().map(PolicyName::as_str).collect(),
         }
     }
 
@@ -634,7 +634,7 @@ fn forget_index<K: Hash + Eq, V>(index: &mut HashMap<K, Arc<V>>, key: &K, old: &
 
 #[cfg(test)]
 mod tests {
-    use super::{Entry, Kind, Person, Registry, Resource};
+    use super::{Entry, EntryKind, Person, Registry, Resource};
     use crate::{ScopeSet, Subject};
 
     fn person(name: &str, sub: &str) -> Person {
@@ -656,7 +656,7 @@ mod tests {
         for most in 1..=8 {
             let (mut got, mut after) = (Vec::new(), String::new());
             loop {
-                let page = registry.page(Kind::Person, &after, most);
+                let page = registry.page(EntryKind::Person, &after, most);
                 assert!(page.len() <= most);
                 let Some(last) = page.last() else { break };
                 after = last.key().to_owned();
@@ -664,8 +664,8 @@ mod tests {
             }
             assert_eq!(got, sorted, "{most}");
         }
-        assert!(registry.page(Kind::Agent, "", 10).is_empty(), "of that kind alone");
-        assert!(registry.page(Kind::Person, "", 0).is_empty());
+        assert!(registry.page(EntryKind::Agent, "", 10).is_empty(), "of that kind alone");
+        assert!(registry.page(EntryKind::Person, "", 0).is_empty());
     }
 
     #[test]
@@ -687,7 +687,7 @@ mod tests {
         for (name, uri) in [("crm", two), ("desk", one)] {
             assert_eq!(registry.resource_by_uri(&uri.parse().unwrap()).unwrap().name.as_str(), name);
         }
-        registry.remove(Kind::Person, "riley");
+        registry.remove(EntryKind::Person, "riley");
         assert!(registry.person_by_id(&person("riley", "2").id).is_none(), "and not when they are gone");
     }
 }

@@ -6,7 +6,7 @@ use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyResponse, Change, ChangeItem, Difference, Recorded, RegistryItem, kind_name};
 use mandate_api::registry_file::Finding;
 use mandate_core::Issuer;
-use mandate_core::registry::{Entry, Kind, Registry};
+use mandate_core::registry::{Entry, EntryKind, Registry};
 
 use crate::built_in::is_administration;
 use crate::entries::{self, Defaults};
@@ -24,7 +24,7 @@ pub struct PlannedChange {
 
 impl PlannedChange {
     /// The kind of the entry.
-    pub fn kind(&self) -> Option<Kind> {
+    pub fn kind(&self) -> Option<EntryKind> {
         self.after.as_ref().or(self.before.as_ref()).map(Entry::kind)
     }
 
@@ -165,7 +165,8 @@ pub fn plan_and_findings(
     let (declared, mut notes) = entries::declare(file, current, defaults, &mut findings);
     let mut removals = Vec::new();
     if prune {
-        let kept: HashSet<(Kind, &str)> = declared.iter().map(|d| (d.entry.kind(), d.entry.key())).collect();
+        let kept: HashSet<(EntryKind, &str)> =
+            declared.iter().map(|d| (d.entry.kind(), d.entry.key())).collect();
         for entry in current.entries() {
             if kept.contains(&(entry.kind(), entry.key())) || is_administration(&entry, &defaults.issuer) {
                 continue;
@@ -188,7 +189,7 @@ pub fn plan_and_findings(
 
     let mut plan = Plan { notes, ..Plan::default() };
     let mut puts = Vec::new();
-    let existing: HashMap<(Kind, String), Entry> = declared
+    let existing: HashMap<(EntryKind, String), Entry> = declared
         .iter()
         .filter_map(|d| find(current, &d.entry))
         .map(|e| ((e.kind(), e.key().to_owned()), e))

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use mandate_api::admin::kind_name;
 use mandate_api::registry_file::{Finding, nearest};
 use mandate_core::registry::{
-    Agent, Client, Entry, Grant, Kind, Permission, Person, Registry, Resource, TrustedIssuer,
+    Agent, Client, Entry, EntryKind, Grant, Permission, Person, Registry, Resource, TrustedIssuer,
 };
 use mandate_core::uri::other_spelling;
 use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet};
@@ -16,8 +16,8 @@ use crate::removal::is_history;
 
 /// The registry as it will be: the declared entries replace existing ones, and removed entries are left out.
 struct After<'a> {
-    declared: HashMap<(Kind, &'a str), &'a Entry>,
-    removed: HashSet<(Kind, &'a str)>,
+    declared: HashMap<(EntryKind, &'a str), &'a Entry>,
+    removed: HashSet<(EntryKind, &'a str)>,
     current: &'a Registry,
     /// The scopes of all its resources, after their first use.
     scopes: OnceCell<ScopeSet>,
@@ -26,9 +26,9 @@ struct After<'a> {
 macro_rules! lookup {
     ($name:ident, $key:ty, $kind:ident, $value:ty) => {
         fn $name(&self, key: &$key) -> Option<&$value> {
-            match self.declared.get(&(Kind::$kind, key.as_str())) {
+            match self.declared.get(&(EntryKind::$kind, key.as_str())) {
                 Some(Entry::$kind(found)) => Some(found),
-                _ if self.removed.contains(&(Kind::$kind, key.as_str())) => None,
+                _ if self.removed.contains(&(EntryKind::$kind, key.as_str())) => None,
                 _ => self.current.$name(key).map(|found| &**found),
             }
         }
@@ -52,7 +52,7 @@ impl After<'_> {
             let stays = self
                 .current
                 .resources()
-                .filter(|resource| self.untouched(Kind::Resource, resource.name.as_str()));
+                .filter(|resource| self.untouched(EntryKind::Resource, resource.name.as_str()));
             declared
                 .chain(stays.map(|resource| &**resource))
                 .flat_map(|resource| resource.scopes.iter().cloned())
@@ -61,11 +61,11 @@ impl After<'_> {
     }
 
     /// Whether the entry of that kind and key is left as it was.
-    fn untouched(&self, kind: Kind, key: &str) -> bool {
+    fn untouched(&self, kind: EntryKind, key: &str) -> bool {
         !self.declared.contains_key(&(kind, key)) && !self.removed.contains(&(kind, key))
     }
 
-    fn unknown(&self, kind: Kind, word: &str, key: &str) -> String {
+    fn unknown(&self, kind: EntryKind, word: &str, key: &str) -> String {
         let declared = self.declared.keys().filter(|(k, _)| *k == kind).map(|(_, key)| *key);
         match nearest(key, declared) {
             Some(meant) => format!("{word} `{key}` is not declared; did you mean `{meant}`?"),
@@ -125,27 +125,39 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
     match entry {
         Entry::Resource(x) => {
             if let Some(agent) = x.agent.as_ref().filter(|name| after.agent(name).is_none()) {
-                found.push(("/agent".to_owned(), after.unknown(Kind::Agent, "agent", agent.as_str())));
+                found.push(("/agent".to_owned(), after.unknown(EntryKind::Agent, "agent", agent.as_str())));
             }
             if let Some(client) = x.client.as_ref().filter(|id| after.client(id).is_none()) {
-                found.push(("/client".to_owned(), after.unknown(Kind::Client, "client", client.as_str())));
+                found.push((
+                    "/client".to_owned(),
+                    after.unknown(EntryKind::Client, "client", client.as_str()),
+                ));
             }
         }
         Entry::Person(x) => {
             if x.id.iss != defaults.issuer && after.issuer(&x.id.iss).is_none() {
-                found.push(("/issuer".to_owned(), after.unknown(Kind::Issuer, "issuer", x.id.iss.as_str())));
+                found.push((
+                    "/issuer".to_owned(),
+                    after.unknown(EntryKind::Issuer, "issuer", x.id.iss.as_str()),
+                ));
             }
             found.extend(permissions(&x.may, "/may", after));
         }
         Entry::Agent(x) => {
             if after.person(&x.owner).is_none() {
-                found.push(("/owner".to_owned(), after.unknown(Kind::Person, "person", x.owner.as_str())));
+                found.push((
+                    "/owner".to_owned(),
+                    after.unknown(EntryKind::Person, "person", x.owner.as_str()),
+                ));
             }
             found.extend(permissions(&x.ceiling, "/ceiling", after));
         }
         Entry::Client(x) => {
             for (at, agent) in x.agents.iter().enumerate().filter(|(_, name)| after.agent(name).is_none()) {
-                found.push((format!("/agents/{at}"), after.unknown(Kind::Agent, "agent", agent.as_str())));
+                found.push((
+                    format!("/agents/{at}"),
+                    after.unknown(EntryKind::Agent, "agent", agent.as_str()),
+                ));
             }
             for scope in
                 x.scopes.iter().flat_map(ScopeSet::iter).filter(|scope| !after.scopes().contains(scope))
@@ -160,10 +172,13 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
         }
         Entry::Grant(x) => {
             if after.person(&x.person).is_none() {
-                found.push(("/person".to_owned(), after.unknown(Kind::Person, "person", x.person.as_str())));
+                found.push((
+                    "/person".to_owned(),
+                    after.unknown(EntryKind::Person, "person", x.person.as_str()),
+                ));
             }
             if after.agent(&x.agent).is_none() {
-                found.push(("/agent".to_owned(), after.unknown(Kind::Agent, "agent", x.agent.as_str())));
+                found.push(("/agent".to_owned(), after.unknown(EntryKind::Agent, "agent", x.agent.as_str())));
             }
             found.extend(on_resource(&x.resource, &x.scopes, "", after));
         }
@@ -188,7 +203,7 @@ fn on_resource(
     let Some(resource) = after.resource(name) else {
         return vec![(
             format!("{pointer}/resource"),
-            after.unknown(Kind::Resource, "resource", name.as_str()),
+            after.unknown(EntryKind::Resource, "resource", name.as_str()),
         )];
     };
     let missing = scopes.iter().filter(|scope| !resource.scopes.contains(scope));
@@ -209,7 +224,7 @@ fn on_resource(
 /// Two entries of one kind that claim the same identifier on the wire.
 fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut claimed: HashMap<(Kind, String), &str> = HashMap::new();
+    let mut claimed: HashMap<(EntryKind, String), &str> = HashMap::new();
     for item in declared {
         let (member, id, holder) = match &item.entry {
             Entry::Resource(x) => {
@@ -248,8 +263,9 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
 /// Notes about what is allowed but probably a mistake: a grant of scopes that can never be used, or a grant
 /// that has ended.
 pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
-    let of =
-        |kind: Kind, key: &str| declared.iter().position(|d| d.entry.kind() == kind && d.entry.key() == key);
+    let of = |kind: EntryKind, key: &str| {
+        declared.iter().position(|d| d.entry.kind() == kind && d.entry.key() == key)
+    };
     // Only for files that a person can have written, because the search is quadratic.
     if declared.len() > 1000 {
         return Vec::new();
@@ -263,12 +279,12 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
             notes.push(format!("{} ended at {end}: nothing will be given by it", parties(grant)));
         }
         if let Some(Entry::Agent(agent)) =
-            of(Kind::Agent, grant.agent.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry)
+            of(EntryKind::Agent, grant.agent.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry)
         {
             notes.extend(unused(grant, &agent.ceiling, &format!("the ceiling of `{}`", agent.name)));
         }
         if let Some(Entry::Person(person)) =
-            of(Kind::Person, grant.person.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry)
+            of(EntryKind::Person, grant.person.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry)
         {
             notes.extend(unused(grant, &person.may, &format!("what `{}` may do", person.name)));
         }

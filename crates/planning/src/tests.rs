@@ -1,7 +1,7 @@
 use mandate_api::RegistryFile;
 use mandate_api::admin::{Change, RegistryItem};
 use mandate_api::registry_file::{Expiry, Finding, locate, parse};
-use mandate_core::registry::{AgentState, Entry, Kind, Registry};
+use mandate_core::registry::{AgentState, Entry, EntryKind, Registry};
 use mandate_core::{Lifetime, Timestamp};
 
 use crate::entries::grant_id;
@@ -571,7 +571,7 @@ fn a_file_cannot_let_a_contained_or_retired_agent_act_again() {
         plan(&state(AgentState::Contained), "", true).unwrap_err()[0].detail.contains("cannot be removed")
     );
     let kept = plan(&state(AgentState::Retired), "", true).unwrap();
-    let removed = |change: &PlannedChange| change.after.is_none() && change.kind() == Some(Kind::Agent);
+    let removed = |change: &PlannedChange| change.after.is_none() && change.kind() == Some(EntryKind::Agent);
     assert!(!kept.changes.iter().any(removed), "the name is never free again");
     let other = "[[person]]\nname = \"p\"\n[[agent]]\nname = \"b\"\nowner = \"p\"\npurpose = \"x\"\nspiffe_id = \"spiffe://acme.example/agent/support-agent\"\n";
     assert!(plan(&state(AgentState::Retired), other, true).unwrap_err()[0].detail.contains("already"));
@@ -589,7 +589,11 @@ fn a_revoked_grant_is_not_revived_by_its_file() {
     let revived = EXAMPLE.replace("max_uses = 500", "revoked = false");
     assert!(refused(&current, &revived, false).0.contains("stays revoked"));
     assert!(
-        plan(&current, "", true).unwrap().changes.iter().all(|change| change.kind() != Some(Kind::Grant))
+        plan(&current, "", true)
+            .unwrap()
+            .changes
+            .iter()
+            .all(|change| change.kind() != Some(EntryKind::Grant))
     );
 }
 

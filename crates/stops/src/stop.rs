@@ -2,7 +2,7 @@
 
 use mandate_audit::Record;
 use mandate_core::Cut;
-use mandate_core::registry::{Entry, Halt, Kind, Registry, RegistryVersion};
+use mandate_core::registry::{Entry, EntryKind, Halt, Registry, RegistryVersion};
 use mandate_delegation::revocation::{only_stops, only_takes};
 use mandate_live::{Edition, Snapshot};
 use mandate_store::Effect;
@@ -18,7 +18,7 @@ pub struct Stop {
     record: Record,
     /// Entries of which only the state changes, and how far each is stopped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    halted: Vec<(Kind, String, Halt)>,
+    halted: Vec<(EntryKind, String, Halt)>,
     /// Entries that get less, as they were and as they were to be. Whatever they are when this is made, they
     /// get no more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -28,7 +28,7 @@ pub struct Stop {
     #[serde(default, skip_serializing)]
     put: Vec<Entry>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    removed: Vec<(Kind, String)>,
+    removed: Vec<(EntryKind, String)>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     cuts: Vec<Cut>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,7 +100,7 @@ impl Stop {
     /// does not matter. Nor does a policy that came so: the stop was in force before it.
     pub(crate) fn only_takes(&self) -> bool {
         self.narrowed.iter().all(|(from, to)| only_takes(from, Some(to), false))
-            && self.removed.iter().all(|(kind, _)| *kind != Kind::Policy)
+            && self.removed.iter().all(|(kind, _)| *kind != EntryKind::Policy)
     }
 
     /// Its record.
@@ -128,7 +128,7 @@ impl Stop {
 
     /// Whether it removes entries that others may mention. No entry mentions a grant.
     pub(crate) fn removes_what_others_mention(&self) -> bool {
-        self.removed.iter().any(|(kind, _)| *kind != Kind::Grant)
+        self.removed.iter().any(|(kind, _)| *kind != EntryKind::Grant)
     }
 
     pub(crate) fn planned(&self) -> Option<Edition> {

@@ -1,6 +1,6 @@
 //! Every change that is written with its audit record, in the record's transaction, or not at all.
 
-use mandate_core::registry::{Entry, Halt, Kind, RegistryVersion};
+use mandate_core::registry::{Entry, EntryKind, Halt, RegistryVersion};
 use mandate_core::{ClientId, Cut, NodeState, PersonName, RecordId, Reservation, Secret, Timestamp, TokenId};
 
 use crate::codes::{self, CodeHash, Redemption};
@@ -91,7 +91,7 @@ pub enum Effect {
     /// An entry of the registry is stopped at least this far. An entry that was removed is stopped.
     HaltEntry {
         /// Its kind.
-        kind: Kind,
+        kind: EntryKind,
         /// Its key.
         key: String,
         /// How far.
@@ -100,7 +100,7 @@ pub enum Effect {
     /// An entry is removed from the registry, and with a person or client their secret.
     RemoveEntry {
         /// Its kind.
-        kind: Kind,
+        kind: EntryKind,
         /// Its key.
         key: String,
     },

@@ -1,6 +1,6 @@
 //! The registry.
 
-use mandate_core::registry::{Entry, Kind, RegistryVersion};
+use mandate_core::registry::{Entry, EntryKind, RegistryVersion};
 
 use crate::error::StoreError;
 use crate::refusal::EffectRefusal;
@@ -35,15 +35,15 @@ pub(crate) fn still_at(tx: &Tx<'_>, at: RegistryVersion) -> Result<(), StoreErro
     if same == 1 { Ok(()) } else { Err(EffectRefusal::RegistryChanged.into()) }
 }
 
-fn kind_name(kind: Kind) -> &'static str {
+fn kind_name(kind: EntryKind) -> &'static str {
     match kind {
-        Kind::Resource => "resource",
-        Kind::Person => "person",
-        Kind::Agent => "agent",
-        Kind::Client => "client",
-        Kind::Issuer => "issuer",
-        Kind::Grant => "grant",
-        Kind::Policy => "policy",
+        EntryKind::Resource => "resource",
+        EntryKind::Person => "person",
+        EntryKind::Agent => "agent",
+        EntryKind::Client => "client",
+        EntryKind::Issuer => "issuer",
+        EntryKind::Grant => "grant",
+        EntryKind::Policy => "policy",
     }
 }
 
@@ -64,7 +64,7 @@ fn understood(kind: &str, key: &str, body: &str) -> Result<Entry, StoreError> {
 }
 
 /// One entry.
-pub fn get(tx: &Tx<'_>, kind: Kind, key: &str) -> Result<Option<Entry>, StoreError> {
+pub fn get(tx: &Tx<'_>, kind: EntryKind, key: &str) -> Result<Option<Entry>, StoreError> {
     let kind = kind_name(kind);
     let sql = "SELECT body FROM registry WHERE kind = $1 AND key = $2";
     tx.first(sql, values![kind, key], |row| understood(kind, key, row.get(0)?))
@@ -82,11 +82,13 @@ pub fn put(tx: &Tx<'_>, entry: &Entry) -> Result<(), StoreError> {
 
 /// Removes an entry, and with a person or client their secret: a later person or client of that name must not
 /// get it.
-pub fn remove(tx: &Tx<'_>, kind: Kind, key: &str) -> Result<(), StoreError> {
+pub fn remove(tx: &Tx<'_>, kind: EntryKind, key: &str) -> Result<(), StoreError> {
     tx.execute("DELETE FROM registry WHERE kind = $1 AND key = $2", values![kind_name(kind), key])?;
     match kind {
-        Kind::Person => secrets::forget_password(tx, key),
-        Kind::Client => secrets::forget_client_secret(tx, key),
-        Kind::Resource | Kind::Agent | Kind::Issuer | Kind::Grant | Kind::Policy => Ok(()),
+        EntryKind::Person => secrets::forget_password(tx, key),
+        EntryKind::Client => secrets::forget_client_secret(tx, key),
+        EntryKind::Resource | EntryKind::Agent | EntryKind::Issuer | EntryKind::Grant | EntryKind::Policy => {
+            Ok(())
+        }
     }
 }

@@ -21,7 +21,7 @@ use mandate_audit::{Kind, Outcome, Query, Record};
 use mandate_authority::{Authority, JwtSvidGrant};
 use mandate_core::digest::sha256;
 use mandate_core::names::{GrantType, TokenType};
-use mandate_core::registry::{Entry, Kind as RegistryKind, Policy, Registry};
+use mandate_core::registry::{Entry, EntryKind as RegistryKind, Policy, Registry};
 use mandate_core::{
     Clock, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret,
     SystemEntropy, TokenId, TrustDomain,

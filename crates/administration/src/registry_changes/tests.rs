@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use mandate_audit::{Kind as RecordKind, Outcome, Record};
-use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind, Registry};
+use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Halt, Registry};
 use mandate_core::{Clock as _, Entropy, RecordId, SystemEntropy};
 use mandate_files::own_user;
 use mandate_identity::Identity;
@@ -48,12 +48,13 @@ async fn a_change_and_a_stop_of_one_entry_have_the_same_result_in_either_order_a
     let (before, after) = (agent(AgentState::Active, "one"), agent(AgentState::Active, "two"));
     let change = PlannedChange { before: Some(before.clone()), after: Some(after) };
     let halt = Halt::Agent(AgentState::Suspended);
-    let stop = || Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt };
+    let stop = || Effect::HaltEntry { kind: EntryKind::Agent, key: "a".to_owned(), halt };
     for stop_first in [true, false] {
         let mut memory = Registry::from_entries([before.clone()]);
         write(&world, Effect::AddEntry(Box::new(before.clone()))).await;
-        let stopped =
-            |memory: &mut Registry| memory.put(memory.get(Kind::Agent, "a").unwrap().stopped(Some(halt)));
+        let stopped = |memory: &mut Registry| {
+            memory.put(memory.get(EntryKind::Agent, "a").unwrap().stopped(Some(halt)))
+        };
         if stop_first {
             stopped(&mut memory);
             write(&world, stop()).await;
@@ -65,9 +66,9 @@ async fn a_change_and_a_stop_of_one_entry_have_the_same_result_in_either_order_a
             write(&world, stop()).await;
         }
         let expected = Some(agent(AgentState::Suspended, "two"));
-        assert_eq!(memory.get(Kind::Agent, "a"), expected, "{stop_first}");
+        assert_eq!(memory.get(EntryKind::Agent, "a"), expected, "{stop_first}");
         assert_eq!(
-            world.store.read_blocking("result", |tx| registry::get(tx, Kind::Agent, "a")).unwrap(),
+            world.store.read_blocking("result", |tx| registry::get(tx, EntryKind::Agent, "a")).unwrap(),
             expected,
             "{stop_first}"
         );
@@ -193,7 +194,7 @@ impl Round {
         };
         let mut changes = vec![(Some(Entry::Agent(before)), after.map(Entry::Agent))];
         let grant = self.grant();
-        if actor == Actor::Remove && snapshot.registry.get(Kind::Grant, grant.key()).is_some() {
+        if actor == Actor::Remove && snapshot.registry.get(EntryKind::Grant, grant.key()).is_some() {
             changes.push((Some(grant), None));
         }
         let record = self.engine.record(RecordKind::Registry, &self.permit, "a stop".to_owned());
@@ -282,7 +283,7 @@ async fn in_every_order_of_their_steps_changes_and_stops_leave_the_same_in_memor
             };
             let agent = round.agent_in(&database);
             assert_eq!(agent.is_none(), was_done(Remove), "{what}");
-            let has_grant = database.get(Kind::Grant, round.grant().key()).is_some();
+            let has_grant = database.get(EntryKind::Grant, round.grant().key()).is_some();
             assert_eq!(
                 has_grant,
                 was_done(Purpose) && agent.is_some(),

@@ -7,7 +7,7 @@ use mandate_administration::{Administration, AdministrationError as E, act};
 use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, ApplyResponse, RegistryItem};
 use mandate_audit::{Kind as RecordKind, Outcome, Record};
-use mandate_core::registry::{Agent, Entry, Kind, Registry};
+use mandate_core::registry::{Agent, Entry, EntryKind, Registry};
 use mandate_core::{Clock as _, CutTarget, RecordId, Secret, SystemEntropy};
 use mandate_store::{Effect, secrets};
 use mandate_testkit::faulty_backend::{Fault, Point};
@@ -58,7 +58,7 @@ pub(crate) fn operator(
 fn without_the_agent(world: &World, name: &'static str) -> impl Iterator<Item = Entry> + Send + 'static {
     entries(&world.live.snapshot().registry)
         .into_iter()
-        .filter(move |entry| (entry.kind(), entry.key()) != (Kind::Agent, name))
+        .filter(move |entry| (entry.kind(), entry.key()) != (EntryKind::Agent, name))
 }
 
 pub(crate) fn is_held(world: &World) {
@@ -291,16 +291,20 @@ async fn set_client_secret(world: &World, id: &str) -> Result<(), E> {
 async fn a_secret_for_an_entry_that_was_removed_meanwhile_is_refused_and_for_one_that_stays_it_is_kept() {
     let world = World::story();
     let remove = |kind, key: &str| Effect::RemoveEntry { kind, key: key.to_owned() };
-    behind_the_memory(&world, vec![remove(Kind::Person, "casey"), remove(Kind::Client, "desk-app")]).await;
+    behind_the_memory(
+        &world,
+        vec![remove(EntryKind::Person, "casey"), remove(EntryKind::Client, "desk-app")],
+    )
+    .await;
     let refused = set_password(&world, "casey").await;
     assert!(
-        matches!(&refused, Err(E::NotFound { kind: Kind::Person, name }) if name == "casey"),
+        matches!(&refused, Err(E::NotFound { kind: EntryKind::Person, name }) if name == "casey"),
         "{refused:?}"
     );
     behind_the_memory(&world, Vec::new()).await;
     let refused = set_client_secret(&world, "desk-app").await;
     assert!(
-        matches!(&refused, Err(E::NotFound { kind: Kind::Client, name }) if name == "desk-app"),
+        matches!(&refused, Err(E::NotFound { kind: EntryKind::Client, name }) if name == "desk-app"),
         "{refused:?}"
     );
     let left = |tx: &mandate_store::Tx<'_>| {

@@ -5,7 +5,7 @@ use mandate_administration::{Act, AdministrationError as E, Denied, Operator, ac
 use mandate_api::admin::RevocationTarget;
 use mandate_audit::{Kind as RecordKind, Outcome};
 use mandate_core::Role;
-use mandate_core::registry::{ClientAuthentication, Entry, Kind, Permission};
+use mandate_core::registry::{ClientAuthentication, Entry, EntryKind, Permission};
 use mandate_testkit::story::{self, ISSUER};
 use mandate_testkit::world::World;
 
@@ -84,7 +84,7 @@ async fn a_token_gives_no_role_that_the_person_has_lost_and_a_person_none_that_t
     let viewer = with_scope(&world, "mandate:viewer").await;
     // In the snapshot alone: it also holds without the cut that belongs to it.
     let only = |scopes: &'static str| {
-        world.change_without_cuts(Kind::Person, "riley", |entry| {
+        world.change_without_cuts(EntryKind::Person, "riley", |entry| {
             let Entry::Person(person) = entry else { panic!("a person") };
             person.may =
                 vec![Permission { scopes: scopes.parse().unwrap(), ..story::permission("mandate", "x") }];
@@ -104,7 +104,7 @@ async fn a_token_gives_no_role_that_the_person_has_lost_and_a_person_none_that_t
         "it asked for less than it may"
     );
     assert_eq!(permitted::<act::ReadStatus>(&world, &admin).await, Ok(()));
-    world.change_without_cuts(Kind::Person, "riley", |entry| {
+    world.change_without_cuts(EntryKind::Person, "riley", |entry| {
         let Entry::Person(person) = entry else { panic!("a person") };
         person.disabled = true;
     });

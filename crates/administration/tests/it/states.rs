@@ -2,7 +2,7 @@
 
 use mandate_administration::{AdministrationError as E, OnAgent, act};
 use mandate_api::admin::{ApplyResponse, RevocationTarget};
-use mandate_core::registry::{AgentState, Entry, Kind};
+use mandate_core::registry::{AgentState, Entry, EntryKind};
 use mandate_planning::states::StateRefusal;
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::story;
@@ -17,7 +17,7 @@ async fn agent<A: OnAgent>(world: &World) -> Result<ApplyResponse, E> {
 
 fn refusal(answer: Result<ApplyResponse, E>) -> StateRefusal {
     match answer {
-        Err(E::State { kind: Kind::Agent, name, refusal }) if name == AGENT => refusal,
+        Err(E::State { kind: EntryKind::Agent, name, refusal }) if name == AGENT => refusal,
         other => panic!("{other:?}"),
     }
 }
@@ -133,7 +133,7 @@ async fn what_is_not_there_is_named() {
     let permit = world.administration.permit::<act::SuspendAgent>(&World::operator()).await.unwrap();
     let answer = world.administration.change_agent(permit, "nobody".to_owned()).await;
     assert!(
-        matches!(&answer, Err(E::NotFound { kind: Kind::Agent, name }) if name == "nobody"),
+        matches!(&answer, Err(E::NotFound { kind: EntryKind::Agent, name }) if name == "nobody"),
         "{answer:?}"
     );
 }

@@ -385,7 +385,7 @@ fn an_app_presents_only_the_agents_it_is_registered_for() {
     refuses(R::ClientMayNotPresent, |c| {
         c.by_app(&["support-agent"]);
         c.subject.terms.client = "other-app".parse().unwrap();
-        c.registry.remove(mandate_core::registry::Kind::Client, "support-app");
+        c.registry.remove(mandate_core::registry::EntryKind::Client, "support-app");
     });
 }
 
@@ -587,7 +587,7 @@ fn a_refusal_of_scopes_says_what_each_party_allows() {
 
 #[test]
 fn a_grant_by_the_person_or_a_refusal() {
-    refuses(R::NoGrant, |c| c.registry.remove(mandate_core::registry::Kind::Grant, "g1"));
+    refuses(R::NoGrant, |c| c.registry.remove(mandate_core::registry::EntryKind::Grant, "g1"));
     refuses(R::NoGrant, |c| {
         c.client = AuthenticatedClient::Agent(verified("triage"));
         c.actor = None;

@@ -1,7 +1,7 @@
 //! Who is issued a JWT-SVID.
 
 use mandate_audit::{Kind, Outcome};
-use mandate_core::registry::{AgentState, Entry, Kind as EntryKind};
+use mandate_core::registry::{AgentState, Entry, EntryKind};
 use mandate_identity::{IdentityError as E, MAX_SELECTORS, NotIssuable, Presented};
 
 use mandate_testkit::faulty_backend::{Fault, Point};

@@ -1,7 +1,7 @@
 //! `mandate describe`: one entry with everything that belongs to it.
 
 use mandate_api::admin::{RegistryEntry, RegistryItem};
-use mandate_core::registry::Kind;
+use mandate_core::registry::EntryKind;
 use serde::Serialize;
 
 use super::get::{authentication, grant_state, permissions, person_state, rows, scopes, subject_scope, uses};
@@ -25,8 +25,10 @@ pub(crate) fn run(arguments: &Describe, screen: &Screen) -> Result<(), Failure> 
     let (entry, grants) = admin.call(async |client| {
         let entry = client.entry(kind, &arguments.name).await?;
         let grants = match kind {
-            Kind::Agent | Kind::Person | Kind::Resource => Some(client.list(Kind::Grant).await?),
-            Kind::Client | Kind::Issuer | Kind::Grant | Kind::Policy => None,
+            EntryKind::Agent | EntryKind::Person | EntryKind::Resource => {
+                Some(client.list(EntryKind::Grant).await?)
+            }
+            EntryKind::Client | EntryKind::Issuer | EntryKind::Grant | EntryKind::Policy => None,
         };
         Ok((entry, grants))
     })?;

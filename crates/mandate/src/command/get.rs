@@ -12,15 +12,15 @@ use crate::screen::Screen;
 use crate::table::table;
 
 impl Kind {
-    pub(crate) fn of_the_registry(self) -> registry::Kind {
+    pub(crate) fn of_the_registry(self) -> registry::EntryKind {
         match self {
-            Self::Agent => registry::Kind::Agent,
-            Self::Resource => registry::Kind::Resource,
-            Self::Person => registry::Kind::Person,
-            Self::Client => registry::Kind::Client,
-            Self::Issuer => registry::Kind::Issuer,
-            Self::Grant => registry::Kind::Grant,
-            Self::Policy => registry::Kind::Policy,
+            Self::Agent => registry::EntryKind::Agent,
+            Self::Resource => registry::EntryKind::Resource,
+            Self::Person => registry::EntryKind::Person,
+            Self::Client => registry::EntryKind::Client,
+            Self::Issuer => registry::EntryKind::Issuer,
+            Self::Grant => registry::EntryKind::Grant,
+            Self::Policy => registry::EntryKind::Policy,
         }
     }
 }

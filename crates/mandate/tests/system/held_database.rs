@@ -10,7 +10,7 @@ use mandate_api::admin::{
 };
 use mandate_api::registry_file::AgentItem;
 use mandate_api::{ClientError, RegistryFile};
-use mandate_core::registry::{AgentState, Kind};
+use mandate_core::registry::{AgentState, EntryKind};
 use mandate_testkit::app::{Answer, CALLBACK, CODE_VERIFIER, CRM, PASSWORD, authorization, fetch_svid, form};
 use mandate_testkit::held_database::HeldDatabase;
 use reqwest::Method;
@@ -169,14 +169,14 @@ async fn under_way() {
 const TRIES: usize = 20;
 
 async fn agent(server: &Server) -> AgentItem {
-    match server.admin.entry(Kind::Agent, "support-agent").await.unwrap().item {
+    match server.admin.entry(EntryKind::Agent, "support-agent").await.unwrap().item {
         RegistryItem::Agent(agent) => agent,
         other => panic!("{other:?}"),
     }
 }
 
 async fn is_disabled(server: &Server, person: &str) -> bool {
-    match server.admin.entry(Kind::Person, person).await.unwrap().item {
+    match server.admin.entry(EntryKind::Person, person).await.unwrap().item {
         RegistryItem::Person(person) => person.disabled == Some(true),
         other => panic!("{other:?}"),
     }
@@ -275,6 +275,6 @@ async fn an_operator_who_is_disabled_while_an_act_waits_for_the_database_does_no
         }
     }
     assert_eq!(statuses, [401, 401]);
-    assert!(server.admin.entry(Kind::Resource, "wiki").await.is_err(), "nothing came of it");
+    assert!(server.admin.entry(EntryKind::Resource, "wiki").await.is_err(), "nothing came of it");
     server.verify_the_log();
 }

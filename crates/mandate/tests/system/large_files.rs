@@ -32,7 +32,7 @@ async fn no_stop_waits_for_a_large_registry_file() {
     let server = Server::start(&root.path().join("server"));
     server.tell_the_story().await;
     server.admin.apply(&agents(200, "first")).await.unwrap();
-    let grants = server.admin.list(mandate_core::registry::Kind::Grant).await.unwrap();
+    let grants = server.admin.list(mandate_core::registry::EntryKind::Grant).await.unwrap();
     let mut grants = grants.into_iter().filter_map(|entry| match entry.item {
         mandate_api::admin::RegistryItem::Grant(grant) => grant.id,
         _ => None,
@@ -67,8 +67,12 @@ async fn no_stop_waits_for_a_large_registry_file() {
     assert!(stopped > 5, "{stopped} in {whole:?}");
     assert!(longest < whole / 3, "a stop took {longest:?} of {whole:?}");
     for n in 0..stopped {
-        let item =
-            server.admin.entry(mandate_core::registry::Kind::Agent, &format!("a{n}")).await.unwrap().item;
+        let item = server
+            .admin
+            .entry(mandate_core::registry::EntryKind::Agent, &format!("a{n}"))
+            .await
+            .unwrap()
+            .item;
         let mandate_api::admin::RegistryItem::Agent(agent) = item else { panic!("{item:?}") };
         assert_eq!((agent.state, agent.purpose.as_str()), (Some(AgentState::Suspended), "second"), "a{n}");
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mandate_api::admin::{ApplyRequest, AuditQuery, ClientSecretRequest, NodeState, problem_code};
-use mandate_core::registry::Kind;
+use mandate_core::registry::EntryKind;
 use mandate_testkit::app::{Answer, CLIENT_SECRET, CRM, Form, fetch_svid, form, registry};
 use mandate_testkit::held_database::HeldDatabase;
 use rusqlite::Connection;
@@ -186,7 +186,7 @@ async fn killed_before_the_log_had_it_a_stop_is_in_force_before_the_next_start_s
     let refused = server.app.token(&form).await;
     assert_eq!(refused.status, 400, "{refused:?}");
     until_recorded(&server).await;
-    let state = server.admin.entry(Kind::Agent, "support-agent").await.unwrap();
+    let state = server.admin.entry(EntryKind::Agent, "support-agent").await.unwrap();
     assert!(format!("{state:?}").contains("Suspended"), "{state:?}");
     server.verify_the_log();
     drop(server);

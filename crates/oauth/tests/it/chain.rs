@@ -1,6 +1,6 @@
 //! Chains: a person, an agent, and the agents that it calls.
 
-use mandate_core::registry::{AgentState, Entry, Kind};
+use mandate_core::registry::{AgentState, Entry, EntryKind};
 use mandate_testkit::story::{self, ARCHIVE, CRM, ISSUER, RESEARCH};
 use mandate_testkit::world::{World, exposed, payload};
 use serde_json::Value;
@@ -72,13 +72,13 @@ async fn acting_again_changes_nothing_and_loops_are_refused() {
             agent.ceiling.push(story::permission("desk", "read:cases"));
         }
     };
-    world.change(Kind::Agent, "research-agent", widen).await;
+    world.change(EntryKind::Agent, "research-agent", widen).await;
     let widen = |entry: &mut Entry| {
         if let Entry::Person(person) = entry {
             person.may.push(story::permission("desk", "read:cases"));
         }
     };
-    world.change(Kind::Person, "riley", widen).await;
+    world.change(EntryKind::Person, "riley", widen).await;
     let back = hop(&world, "research-agent", &first, "https://desk.acme.example").await;
     let form = world.agent_exchange(&world.svid("support-agent").await, &back, CRM, "read:cases");
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request chain_loop");
@@ -93,7 +93,7 @@ async fn a_chain_that_is_too_deep_is_refused_not_cut() {
             agent.chain_depth = 2;
         }
     };
-    world.change(Kind::Agent, "archive-agent", limit).await;
+    world.change(EntryKind::Agent, "archive-agent", limit).await;
     let person = world.person_token("riley", None, None).await;
     let first = hop(&world, "support-agent", &person, RESEARCH).await;
     let second = hop(&world, "research-agent", &first, ARCHIVE).await;
@@ -112,7 +112,7 @@ async fn an_inner_actor_grants_nothing_to_the_outermost() {
             grant.scopes = "read:cases write:case_comments".parse().unwrap();
         }
     };
-    world.change(Kind::Grant, "riley-research-agent-crm", wide).await;
+    world.change(EntryKind::Grant, "riley-research-agent-crm", wide).await;
     let form = world.agent_exchange(&world.svid("research-agent").await, &first, CRM, "write:case_comments");
     assert!(refused(world.token(&form, None).await).starts_with("400 invalid_scope"));
     // And the inner actors do not bypass a policy on the outermost one.
@@ -139,13 +139,13 @@ async fn a_suspended_inner_agent_stops_the_whole_chain() {
             }
         }
     };
-    world.change(Kind::Agent, "support-agent", set(AgentState::Suspended)).await;
+    world.change(EntryKind::Agent, "support-agent", set(AgentState::Suspended)).await;
     for (agent, subject) in [("research-agent", &first), ("archive-agent", &second)] {
         let form = world.agent_exchange(&world.svid(agent).await, subject, CRM, "read:cases");
         assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_revoked", "{agent}");
     }
     // Active again, it gets new tokens; the old ones stay dead.
-    world.change(Kind::Agent, "support-agent", set(AgentState::Active)).await;
+    world.change(EntryKind::Agent, "support-agent", set(AgentState::Active)).await;
     let form = world.agent_exchange(&world.svid("research-agent").await, &first, CRM, "read:cases");
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request subject_revoked");
 }

@@ -1,6 +1,6 @@
 //! Who may call, and how they prove it.
 
-use mandate_core::registry::{AssertionAudience, Client, ClientAuthentication, Entry, Kind};
+use mandate_core::registry::{AssertionAudience, Client, ClientAuthentication, Entry, EntryKind};
 use mandate_oauth::metadata::TOKEN_PATH;
 use mandate_testkit::hostile_issuer::TestKey;
 use mandate_testkit::story::{self, CLIENT_SECRET, CRM, ISSUER};
@@ -199,7 +199,7 @@ async fn an_assertion_for_the_token_endpoint_is_for_clients_whose_entry_says_so(
         error.description
     );
 
-    world.change_without_cuts(Kind::Client, "batch-app", |entry| {
+    world.change_without_cuts(EntryKind::Client, "batch-app", |entry| {
         if let Entry::Client(Client {
             authentication: ClientAuthentication::PrivateKeyJwt { audience, .. },
             ..

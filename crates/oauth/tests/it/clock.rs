@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_core::registry::{AgentState, Entry, Kind};
+use mandate_core::registry::{AgentState, Entry, EntryKind};
 use mandate_core::{Clock as _, CutTarget};
 use mandate_testkit::story::{self, CRM};
 use mandate_testkit::world::{World, exposed, payload};
@@ -13,7 +13,7 @@ const BACK: [Duration; 3] = [Duration::from_secs(40), Duration::from_mins(10), D
 
 async fn set_state(world: &World, state: AgentState) {
     world
-        .change(Kind::Agent, "support-agent", |entry| {
+        .change(EntryKind::Agent, "support-agent", |entry| {
             if let Entry::Agent(agent) = entry {
                 agent.state = state;
             }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_audit::{Kind as AuditKind, Outcome, Query};
-use mandate_core::registry::{Client, ClientAuthentication, Entry, Kind};
+use mandate_core::registry::{Client, ClientAuthentication, Entry, EntryKind};
 use mandate_core::{CutTarget, RequestSource, Secret};
 use mandate_oauth::{AuthorizeRefusal, LoginRefusal};
 use mandate_testkit::story::{self, CALLBACK, CRM, ISSUER, RESEARCH};
@@ -301,7 +301,7 @@ async fn a_code_lives_sixty_seconds_and_everything_is_checked_again_at_redemptio
             person.disabled = true;
         }
     };
-    world.change(Kind::Person, "riley", disable).await;
+    world.change(EntryKind::Person, "riley", disable).await;
     assert_eq!(
         refused(world.token(&world.redemption("support-app", &code), None).await),
         "400 invalid_grant person_disabled"
@@ -478,7 +478,7 @@ async fn a_client_is_given_no_more_than_its_entry_lists() {
 async fn a_client_that_loses_a_scope_while_a_code_is_out_is_not_given_it() {
     let world = World::with_entries(vec![Entry::Client(administrative("read:cases write:opportunities"))]);
     let code = world.code(&world.authorization("support-app", Some(CRM), None), "riley").await;
-    world.change_without_cuts(Kind::Client, "support-app", |entry| {
+    world.change_without_cuts(EntryKind::Client, "support-app", |entry| {
         if let Entry::Client(client) = entry {
             client.scopes = Some("read:cases".parse().unwrap());
         }
@@ -607,7 +607,7 @@ async fn a_redirect_uri_that_was_taken_off_the_list_gets_no_code_and_its_codes_a
     let code = world.code(&query, "riley").await;
     let request = world.engine.authorize(encode(&query).as_bytes(), RequestSource::Other).await.unwrap();
     world
-        .change(Kind::Client, "support-app", |entry| {
+        .change(EntryKind::Client, "support-app", |entry| {
             let Entry::Client(client) = entry else { panic!("a client") };
             client.redirect_uris = vec!["https://desk.acme.example/callback".to_owned()];
         })
@@ -626,7 +626,7 @@ async fn a_redirect_uri_that_was_taken_off_the_list_gets_no_code_and_its_codes_a
 async fn a_code_is_worth_nothing_once_its_client_authenticates_otherwise() {
     let world = World::story();
     let code = world.code(&world.authorization("support-app", None, None), "riley").await;
-    world.change_without_cuts(Kind::Client, "support-app", |entry| {
+    world.change_without_cuts(EntryKind::Client, "support-app", |entry| {
         let Entry::Client(client) = entry else { panic!("a client") };
         client.authentication = mandate_core::registry::ClientAuthentication::ClientSecretBasic;
     });

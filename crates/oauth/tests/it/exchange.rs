@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_core::registry::{Entry, Kind};
+use mandate_core::registry::{Entry, EntryKind};
 use mandate_core::{CutTarget, MeterId, Reservation, Timestamp};
 use mandate_oauth::metadata::TOKEN_PATH;
 use mandate_testkit::clock::START;
@@ -473,7 +473,7 @@ async fn state_is_checked_at_each_exchange_at_once() {
                 agent.state = state;
             }
         };
-        world.change(Kind::Agent, "support-agent", set).await;
+        world.change(EntryKind::Agent, "support-agent", set).await;
         assert_eq!(refused(world.token(&form, None).await), "400 invalid_request agent_not_active");
     }
     let disable = |entry: &mut Entry| {
@@ -481,7 +481,7 @@ async fn state_is_checked_at_each_exchange_at_once() {
             person.disabled = true;
         }
     };
-    world.change(Kind::Person, "riley", disable).await;
+    world.change(EntryKind::Person, "riley", disable).await;
     assert!(refused(world.token(&form, None).await).starts_with("400 invalid_request"));
 }
 
@@ -495,7 +495,7 @@ async fn a_grant_ends_in_time_in_count_and_by_revocation() {
             grant.max_uses = Some(2);
         }
     };
-    world.change(Kind::Grant, "riley-support-agent-crm", limit).await;
+    world.change(EntryKind::Grant, "riley-support-agent-crm", limit).await;
     assert!(world.token(&form, None).await.is_ok());
     assert!(world.token(&form, None).await.is_ok());
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_exhausted");
@@ -507,7 +507,7 @@ async fn a_grant_ends_in_time_in_count_and_by_revocation() {
             (grant.max_uses, grant.expires) = (None, Some(end));
         }
     };
-    world.change(Kind::Grant, "riley-support-agent-crm", expire).await;
+    world.change(EntryKind::Grant, "riley-support-agent-crm", expire).await;
     assert_eq!(world.token(&form, None).await.unwrap().expires_in(), 60, "not past the grant");
     world.clock.set(end);
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_expired");
@@ -516,7 +516,7 @@ async fn a_grant_ends_in_time_in_count_and_by_revocation() {
             grant.revoked = true;
         }
     };
-    world.change(Kind::Grant, "riley-support-agent-crm", revoke).await;
+    world.change(EntryKind::Grant, "riley-support-agent-crm", revoke).await;
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request grant_revoked");
 }
 
@@ -529,7 +529,7 @@ async fn the_last_use_of_a_grant_is_given_once_however_many_ask() {
             grant.max_uses = Some(1);
         }
     };
-    world.change(Kind::Grant, "riley-support-agent-crm", limit).await;
+    world.change(EntryKind::Grant, "riley-support-agent-crm", limit).await;
     let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
     world.faults.hold();
     let release = async {
@@ -555,7 +555,7 @@ async fn a_use_that_was_recorded_for_a_caller_who_hung_up_is_found_out_and_anoth
             grant.max_uses = Some(1);
         }
     };
-    world.change(Kind::Grant, "riley-support-agent-crm", limit).await;
+    world.change(EntryKind::Grant, "riley-support-agent-crm", limit).await;
     let mut narrower = story::grant("riley", "support-agent", "crm", "read:cases");
     narrower.id = "narrower".parse().unwrap();
     world.apply(Entry::Grant(narrower)).await;

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use mandate_core::registry::{Entry, Kind, SubjectScope, TrustedIssuer};
+use mandate_core::registry::{Entry, EntryKind, SubjectScope, TrustedIssuer};
 use mandate_core::{Clock as _, CutTarget, Subject, Terms};
 use mandate_testkit::hostile_issuer::HostileIssuer;
 use mandate_testkit::story::{self, CRM, ISSUER, RESEARCH};
@@ -203,7 +203,7 @@ async fn what_is_no_access_token_for_us_is_refused() {
 #[tokio::test]
 async fn a_token_with_another_audience_is_refused_with_the_one_that_is_declared() {
     let abroad = Abroad::new(SubjectScope::Token).await;
-    abroad.world.change_without_cuts(Kind::Issuer, abroad.idp.issuer().as_str(), |entry| {
+    abroad.world.change_without_cuts(EntryKind::Issuer, abroad.idp.issuer().as_str(), |entry| {
         let Entry::Issuer(issuer) = entry else { panic!("an issuer") };
         issuer.audience = "api://mandate".to_owned();
     });
@@ -636,7 +636,7 @@ async fn an_issuer_with_an_authority_of_its_own_is_reached_with_that_alone() {
             // The authority is replaced: what the old one vouched for is fetched again, and fails.
             abroad
                 .world
-                .change(Kind::Issuer, name.as_str(), |entry| {
+                .change(EntryKind::Issuer, name.as_str(), |entry| {
                     let Entry::Issuer(issuer) = entry else { panic!("an issuer") };
                     issuer.ca = Some(other.pem());
                 })
@@ -661,7 +661,7 @@ async fn the_proxy_of_an_issuer_is_used_but_never_for_one_on_loopback() {
         let Entry::Issuer(issuer) = entry else { panic!("an issuer") };
         issuer.proxy = Some(url.clone());
     };
-    abroad.world.change(Kind::Issuer, abroad.idp.issuer().as_str(), by_proxy).await;
+    abroad.world.change(EntryKind::Issuer, abroad.idp.issuer().as_str(), by_proxy).await;
     assert_eq!(abroad.ask(&abroad.idp.sign(&abroad.terms())).await, "ok");
     proxy.set_nonblocking(true).unwrap();
     assert_eq!(proxy.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);

@@ -1,7 +1,7 @@
 //! Introspection repeats the signed token to the parties that it concerns.
 
 use mandate_core::CutTarget;
-use mandate_core::registry::{AgentState, Entry, Kind};
+use mandate_core::registry::{AgentState, Entry, EntryKind};
 use mandate_testkit::story::{self, RESEARCH};
 use mandate_testkit::world::{Pairs, World, pairs, payload, with};
 use serde_json::{Value, json};
@@ -37,7 +37,7 @@ async fn the_answer_is_the_signed_token_claim_for_claim() {
             agent.purpose = "another purpose".to_owned();
         }
     };
-    world.change(Kind::Agent, "support-agent", widen).await;
+    world.change(EntryKind::Agent, "support-agent", widen).await;
     assert_eq!(world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap(), expected);
 }
 
@@ -92,18 +92,18 @@ type Change = fn(&mut Entry);
 #[tokio::test]
 async fn a_stopped_agent_person_or_grant_makes_its_tokens_inactive() {
     let inactive = json!({"active": false});
-    let stop: [(Kind, &str, Change); 3] = [
-        (Kind::Agent, "support-agent", |entry| {
+    let stop: [(EntryKind, &str, Change); 3] = [
+        (EntryKind::Agent, "support-agent", |entry| {
             if let Entry::Agent(agent) = entry {
                 agent.state = AgentState::Suspended;
             }
         }),
-        (Kind::Person, "riley", |entry| {
+        (EntryKind::Person, "riley", |entry| {
             if let Entry::Person(person) = entry {
                 person.disabled = true;
             }
         }),
-        (Kind::Grant, "riley-support-agent-crm", |entry| {
+        (EntryKind::Grant, "riley-support-agent-crm", |entry| {
             if let Entry::Grant(grant) = entry {
                 grant.revoked = true;
             }
@@ -146,7 +146,7 @@ async fn a_stopped_agent_learns_nothing() {
             agent.state = AgentState::Suspended;
         }
     };
-    world.change(Kind::Agent, "research-agent", set).await;
+    world.change(EntryKind::Agent, "research-agent", set).await;
     let form =
         with(of(&token), "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe");
     let error = world.introspect(&with(form, "client_assertion", &svid), None).await.unwrap_err();

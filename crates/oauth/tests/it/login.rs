@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mandate_audit::{Kind as RecordKind, Outcome, Query};
-use mandate_core::registry::{Entry, Kind, SubjectScope};
+use mandate_core::registry::{Entry, EntryKind, SubjectScope};
 use mandate_core::{RequestSource, Secret};
 use mandate_oauth::{AuthorizationRequest, LoginRefusal, Visitor};
 use mandate_testkit::story::{self, CRM, ISSUER, PASSWORD};
@@ -182,7 +182,7 @@ async fn a_person_without_the_right_gets_no_code() {
             person.disabled = true;
         }
     };
-    world.change(Kind::Person, "riley", disable).await;
+    world.change(EntryKind::Person, "riley", disable).await;
     assert!(matches!(
         world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await,
         Err(LoginRefusal::Wrong(_))

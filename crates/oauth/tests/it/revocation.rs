@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_audit::{Kind as AuditKind, Outcome, Record};
-use mandate_core::registry::{Entry, Kind};
+use mandate_core::registry::{Entry, EntryKind};
 use mandate_core::{Clock as _, CutTarget, HybridClock, RecordId, SystemEntropy, Timestamp, TokenId};
 use mandate_delegation::revocation::cut;
 use mandate_stops::{By, Recorded, Stop};
@@ -278,7 +278,7 @@ async fn a_narrowed_ceiling_kills_what_is_out_and_an_exchange_right_after_it_is_
     let world = World::story();
     let subject = world.person_token("riley", None, None).await;
     let before = hop(&world, "support-agent", &subject, CRM).await;
-    world.change(Kind::Agent, "support-agent", narrow).await;
+    world.change(EntryKind::Agent, "support-agent", narrow).await;
     world.clock.advance(MOMENT);
     let after = hop(&world, "support-agent", &subject, CRM).await;
     assert_eq!(payload(&before)["iat"], payload(&after)["iat"], "within one second");

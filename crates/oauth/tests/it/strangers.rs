@@ -117,7 +117,7 @@ async fn a_stopped_agent_is_a_stranger_again_and_cannot_fill_the_log() {
             agent.state = AgentState::Suspended;
         }
     };
-    world.change(mandate_core::registry::Kind::Agent, "support-agent", suspend).await;
+    world.change(mandate_core::registry::EntryKind::Agent, "support-agent", suspend).await;
     for sent in 0.. {
         if world.log.strangers().summed() > 0 {
             break;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mandate_audit::Outcome;
 use mandate_core::registry::{
-    Agent, AgentState, ClientAuthentication, Entry, Grant, Kind, SubjectScope, TrustedIssuer,
+    Agent, AgentState, ClientAuthentication, Entry, EntryKind, Grant, SubjectScope, TrustedIssuer,
 };
 use mandate_core::{Clock as _, CutTarget, RequestSource, Secret, Subject};
 use mandate_delegation::revocation::cut;
@@ -144,11 +144,11 @@ async fn the_clients_keys_are_replaced() {
         };
     };
     let waiting = Waiting::new().await;
-    let change = async |world: &World| world.change(Kind::Client, "batch-app", replaced).await;
+    let change = async |world: &World| world.change(EntryKind::Client, "batch-app", replaced).await;
     assert_eq!(waiting.meanwhile(&waiting.by_batch(), None, change).await, OUTDATED);
     // What the registry says is enough by itself.
     let waiting = Waiting::new().await;
-    let change = async |world: &World| world.change_without_cuts(Kind::Client, "batch-app", replaced);
+    let change = async |world: &World| world.change_without_cuts(EntryKind::Client, "batch-app", replaced);
     assert_eq!(waiting.meanwhile(&waiting.by_batch(), None, change).await, OUTDATED);
 }
 
@@ -174,9 +174,9 @@ async fn the_agent_is_suspended_and_becomes_active_again() {
     };
     let waiting = Waiting::new().await;
     let change = async |world: &World| {
-        world.change(Kind::Agent, "support-agent", state(AgentState::Suspended)).await;
+        world.change(EntryKind::Agent, "support-agent", state(AgentState::Suspended)).await;
         world.clock.advance(Duration::from_millis(1));
-        world.change(Kind::Agent, "support-agent", state(AgentState::Active)).await;
+        world.change(EntryKind::Agent, "support-agent", state(AgentState::Active)).await;
     };
     assert_eq!(waiting.meanwhile(&waiting.by_agent(), None, change).await, OUTDATED);
 }
@@ -197,7 +197,7 @@ async fn the_jwt_svid_expires() {
 async fn after_a_change_of_the_issuer(waiting: &Waiting, change: impl FnOnce(&mut TrustedIssuer)) -> String {
     let issuer = waiting.idp.issuer();
     let change = async |world: &World| {
-        world.change_without_cuts(Kind::Issuer, issuer.as_str(), |entry| {
+        world.change_without_cuts(EntryKind::Issuer, issuer.as_str(), |entry| {
             let Entry::Issuer(issuer) = entry else { panic!("an issuer") };
             change(issuer);
         });
@@ -209,7 +209,7 @@ async fn after_a_change_of_the_issuer(waiting: &Waiting, change: impl FnOnce(&mu
 async fn the_issuer_is_removed() {
     let waiting = Waiting::new().await;
     let issuer = waiting.idp.issuer();
-    let change = async |world: &World| world.remove_without_cuts(Kind::Issuer, issuer.as_str());
+    let change = async |world: &World| world.remove_without_cuts(EntryKind::Issuer, issuer.as_str());
     assert_eq!(
         waiting.meanwhile(&waiting.by_agent(), None, change).await,
         "400 invalid_request subject_revoked"
@@ -257,7 +257,7 @@ async fn the_issuers_tokens_must_be_addressed_otherwise() {
         let waiting = addressed_to_both(Waiting::new().await);
         waiting
             .world
-            .change(Kind::Issuer, waiting.idp.issuer().as_str(), |entry| {
+            .change(EntryKind::Issuer, waiting.idp.issuer().as_str(), |entry| {
                 let Entry::Issuer(issuer) = entry else { panic!("an issuer") };
                 both(issuer);
             })
@@ -276,7 +276,7 @@ async fn the_issuers_scopes_come_to_bound_the_result() {
     let waiting = Waiting::new().await;
     waiting
         .world
-        .change(Kind::Issuer, waiting.idp.issuer().as_str(), |entry| {
+        .change(EntryKind::Issuer, waiting.idp.issuer().as_str(), |entry| {
             let Entry::Issuer(issuer) = entry else { panic!("an issuer") };
             issuer.subject_scope = SubjectScope::IdentityOnly;
         })
@@ -335,56 +335,64 @@ async fn the_person_the_grant_the_agent_or_the_resource_is_taken_away() {
     let changes: [Change; 12] = [
         (
             "disabled",
-            |world| world.change_without_cuts(Kind::Person, "dana", person(|dana| dana.disabled = true)),
+            |world| world.change_without_cuts(EntryKind::Person, "dana", person(|dana| dana.disabled = true)),
             "person_disabled",
         ),
-        ("no person", |world| world.remove_without_cuts(Kind::Person, "dana"), "person_unknown"),
+        ("no person", |world| world.remove_without_cuts(EntryKind::Person, "dana"), "person_unknown"),
         (
             "no right",
-            |world| world.change_without_cuts(Kind::Person, "dana", person(|dana| dana.may.clear())),
+            |world| world.change_without_cuts(EntryKind::Person, "dana", person(|dana| dana.may.clear())),
             "scope_beyond_person",
         ),
         (
             "revoked",
-            |world| world.change_without_cuts(Kind::Grant, GRANT, grant(|grant| grant.revoked = true)),
+            |world| world.change_without_cuts(EntryKind::Grant, GRANT, grant(|grant| grant.revoked = true)),
             "grant_revoked",
         ),
-        ("no grant", |world| world.remove_without_cuts(Kind::Grant, GRANT), "no_grant"),
+        ("no grant", |world| world.remove_without_cuts(EntryKind::Grant, GRANT), "no_grant"),
         (
             "suspended",
             |world| {
                 world.change_without_cuts(
-                    Kind::Agent,
+                    EntryKind::Agent,
                     "support-agent",
                     agent(|agent| agent.state = AgentState::Suspended),
                 )
             },
             "agent_not_active",
         ),
-        ("no agent", |world| world.remove_without_cuts(Kind::Agent, "support-agent"), "actor_unknown"),
+        ("no agent", |world| world.remove_without_cuts(EntryKind::Agent, "support-agent"), "actor_unknown"),
         (
             "no ceiling",
             |world| {
-                world.change_without_cuts(Kind::Agent, "support-agent", agent(|agent| agent.ceiling.clear()))
+                world.change_without_cuts(
+                    EntryKind::Agent,
+                    "support-agent",
+                    agent(|agent| agent.ceiling.clear()),
+                )
             },
             "scope_beyond_ceiling",
         ),
-        ("no resource", |world| world.remove_without_cuts(Kind::Resource, "crm"), "resource_unknown"),
+        ("no resource", |world| world.remove_without_cuts(EntryKind::Resource, "crm"), "resource_unknown"),
         (
             "no such scope",
             |world| {
-                world.change_without_cuts(Kind::Resource, "crm", |entry| {
+                world.change_without_cuts(EntryKind::Resource, "crm", |entry| {
                     let Entry::Resource(crm) = entry else { panic!("a resource") };
                     crm.scopes = "send:mail".parse().unwrap();
                 });
             },
             "scope_unknown",
         ),
-        ("no client", |world| world.remove_without_cuts(Kind::Client, "desk-app"), "client_may_not_present"),
+        (
+            "no client",
+            |world| world.remove_without_cuts(EntryKind::Client, "desk-app"),
+            "client_may_not_present",
+        ),
         (
             "not its agent",
             |world| {
-                world.change_without_cuts(Kind::Client, "desk-app", |entry| {
+                world.change_without_cuts(EntryKind::Client, "desk-app", |entry| {
                     let Entry::Client(client) = entry else { panic!("a client") };
                     client.agents.clear();
                 });

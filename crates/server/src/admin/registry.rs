@@ -11,7 +11,7 @@ use mandate_api::Problem;
 use mandate_api::admin::{
     AgentStateRequest, ApplyRequest, ApplyResponse, PersonStateRequest, RegistryEntry, parse_kind,
 };
-use mandate_core::registry::{AgentState, Kind};
+use mandate_core::registry::{AgentState, EntryKind};
 
 use super::authentication::{Caller, Permitted};
 use super::pages::{Asked, answer};
@@ -139,6 +139,6 @@ pub(super) async fn entry(
     Ok(Json(admin.administration.entry(&permit, known(&kind)?, &name)?))
 }
 
-fn known(kind: &str) -> Result<Kind, AdministrationError> {
+fn known(kind: &str) -> Result<EntryKind, AdministrationError> {
     parse_kind(kind).ok_or_else(|| AdministrationError::BadRequest(format!("there is no kind `{kind}`")))
 }

@@ -5,7 +5,7 @@ use mandate_api::admin::{
     PasswordRequest, PersonStateRequest, RegistryItem, RevocationRequest, RevocationTarget,
 };
 use mandate_api::{AdminClient, ClientError, Endpoint, registry_file};
-use mandate_core::registry::{AgentState, Kind};
+use mandate_core::registry::{AgentState, EntryKind};
 use mandate_core::{Role, Secret};
 use mandate_testkit::app::{self, Answer, exchange};
 use reqwest::Method;
@@ -74,7 +74,7 @@ async fn without_credentials_no_listener_does_anything_and_each_refusal_is_recor
     let server = Server::story().await;
     let admin = server.ready.admin_url.clone();
     let operations = operations(&server, &admin).await;
-    let before = server.admin.list(Kind::Agent).await.unwrap().len();
+    let before = server.admin.list(EntryKind::Agent).await.unwrap().len();
     for operation in &operations {
         let size = server.audit_size().await;
         let answer = call(&server, &admin, operation, &[]).await;
@@ -90,7 +90,7 @@ async fn without_credentials_no_listener_does_anything_and_each_refusal_is_recor
         let answer = call(&server, server.issuer(), operation, &[]).await;
         assert!([401, 403].contains(&answer.status), "{operation:?}: {answer:?}");
     }
-    assert_eq!(server.admin.list(Kind::Agent).await.unwrap().len(), before);
+    assert_eq!(server.admin.list(EntryKind::Agent).await.unwrap().len(), before);
     assert_eq!(server.admin.status().await.unwrap().cuts, 0);
     server.stop().await;
 }
@@ -492,10 +492,10 @@ async fn a_policy_that_is_wrong_is_named_at_its_place_in_the_file() {
 #[tokio::test]
 async fn the_resource_that_nobody_declared_is_marked() {
     let server = Server::story().await;
-    let resources = server.admin.list(Kind::Resource).await.unwrap();
+    let resources = server.admin.list(EntryKind::Resource).await.unwrap();
     let built_in: Vec<bool> = resources.iter().map(|entry| entry.built_in).collect();
     assert_eq!(built_in.iter().filter(|built_in| **built_in).count(), 1, "{resources:?}");
-    assert!(server.admin.entry(Kind::Resource, "mandate").await.unwrap().built_in);
+    assert!(server.admin.entry(EntryKind::Resource, "mandate").await.unwrap().built_in);
     server.stop().await;
 }
 
@@ -612,7 +612,7 @@ async fn each_role_may_call_what_its_acts_are_for_and_is_told_which_role_it_lack
         let (client, token) = with_role(&server, role.as_str(), role).await;
         client.status().await.unwrap();
         client.nodes().await.unwrap();
-        client.list(Kind::Agent).await.unwrap();
+        client.list(EntryKind::Agent).await.unwrap();
         client.audit_records(&AuditQuery::default()).await.unwrap();
         client.audit_verify().await.unwrap();
 
@@ -670,7 +670,7 @@ async fn each_role_may_call_what_its_acts_are_for_and_is_told_which_role_it_lack
             "RFC 6750 §3.1: {challenge}"
         );
     }
-    let agent = server.admin.entry(Kind::Agent, agent).await.unwrap();
+    let agent = server.admin.entry(EntryKind::Agent, agent).await.unwrap();
     assert!(
         matches!(&agent.item, RegistryItem::Agent(agent) if agent.state == Some(AgentState::Suspended)),
         "{agent:?}"
@@ -683,7 +683,7 @@ async fn lists_come_in_pages_and_one_that_fits_looks_as_if_there_were_none() {
     let server = Server::story().await;
     let people: Vec<String> = (0..501).map(|n| format!("[[person]]\nname = \"p{n}\"\n")).collect();
     server.apply(&people.concat()).await;
-    assert_eq!(server.admin.list(Kind::Person).await.unwrap().len(), 503, "a client reads all pages");
+    assert_eq!(server.admin.list(EntryKind::Person).await.unwrap().len(), 503, "a client reads all pages");
     let head = async |query: &str| {
         let answer = over_socket(
             &server,

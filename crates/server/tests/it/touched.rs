@@ -56,7 +56,7 @@ async fn revocations_and_secrets_are_found_by_whom_they_touch() {
     assert!(found(&server, client("desk-app")).await[0].starts_with("set the secret of client desk-app"));
     assert!(!found(&server, client("support-app")).await[0].contains("desk-app"));
 
-    let grants = server.admin.list(mandate_core::registry::Kind::Grant).await.unwrap();
+    let grants = server.admin.list(mandate_core::registry::EntryKind::Grant).await.unwrap();
     let grant = grants.iter().find_map(|entry| match &entry.item {
         mandate_api::admin::RegistryItem::Grant(grant) if grant.agent.as_str() == "support-agent" => {
             grant.id.clone()

@@ -67,7 +67,7 @@ async fn a_client_key_set_that_no_assertion_could_fit_is_refused_at_its_place() 
         assert_eq!(pointer, "/client/1/jwks", "{detail}");
         assert!(detail.contains("`batch`") && detail.contains(why), "{why}: {detail}");
     }
-    let clients = server.admin.list(mandate_core::registry::Kind::Client).await.unwrap();
+    let clients = server.admin.list(mandate_core::registry::EntryKind::Client).await.unwrap();
     assert!(clients.is_empty(), "all or nothing");
     let notes = apply(&server, &client(&set(json!([good, okp])))).await.unwrap();
     assert!(

@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind, Policy};
+use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Halt, Policy};
 use mandate_core::{Clock as _, CutTarget, RevocationSet, Timestamp};
 use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_files::Dir;
@@ -78,7 +78,7 @@ async fn what_is_in_the_log_is_not_put_in_force_again() {
     // As after a crash before the wiped frame reached the disk; meanwhile an operator has let the agent act
     // again.
     world
-        .change(mandate_core::registry::Kind::Agent, AGENT, |entry| {
+        .change(mandate_core::registry::EntryKind::Agent, AGENT, |entry| {
             if let Entry::Agent(agent) = entry {
                 agent.state = AgentState::Active;
             }
@@ -199,7 +199,7 @@ async fn a_narrowing_in_the_reserve_beside_a_change_that_is_durable_keeps_no_ser
         (vec![change(wider.clone())], Some(Agent { chain_depth: 0, ..wider })),
         (vec![change(less.clone())], Some(Agent { chain_depth: 0, ..less })),
         (vec![Effect::AddEntry(Box::new(Entry::Policy(policy)))], Some(Agent { chain_depth: 0, ..before })),
-        (vec![Effect::RemoveEntry { kind: Kind::Agent, key: AGENT.to_owned() }], None),
+        (vec![Effect::RemoveEntry { kind: EntryKind::Agent, key: AGENT.to_owned() }], None),
     ];
     for (effects, expected) in beside {
         let world = World::story();
@@ -260,9 +260,12 @@ async fn a_narrowing_that_an_earlier_version_left_lifts_no_halt_and_makes_no_ent
     let agents = [Some(AgentState::Contained), None];
     for state in agents {
         let world = narrowed_by_an_earlier_version().await;
-        let halt =
-            |state| Effect::HaltEntry { kind: Kind::Agent, key: AGENT.to_owned(), halt: Halt::Agent(state) };
-        let remove = || Effect::RemoveEntry { kind: Kind::Agent, key: AGENT.to_owned() };
+        let halt = |state| Effect::HaltEntry {
+            kind: EntryKind::Agent,
+            key: AGENT.to_owned(),
+            halt: Halt::Agent(state),
+        };
+        let remove = || Effect::RemoveEntry { kind: EntryKind::Agent, key: AGENT.to_owned() };
         let effects = vec![Effect::AdvanceRegistry { planned_from: None }, state.map_or_else(remove, halt)];
         world.log.append(record(&world, mandate_audit::Kind::Admin, "a change"), effects).await.unwrap();
         let (live, _) = restarted(&world);
@@ -300,7 +303,7 @@ async fn what_an_earlier_version_left_gives_nothing_and_no_other_form_is_passed_
 async fn a_forged_state_in_the_reserve_lifts_no_stop() {
     let world = World::story();
     let suspend = |entry: &mut Entry| entry.stop(Halt::Agent(AgentState::Suspended));
-    world.change(mandate_core::registry::Kind::Agent, AGENT, suspend).await;
+    world.change(mandate_core::registry::EntryKind::Agent, AGENT, suspend).await;
     world.faults.break_down(Point::Commit);
     take(&world, changed(&world, |agent| agent.state = AgentState::Contained).unwrap()).await;
     forge(&world, |content| content["stop"]["halted"][0][2] = serde_json::json!({"agent": "active"}));

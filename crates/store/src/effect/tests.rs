@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{Agent, AgentState, Entry, Halt, Kind, RegistryVersion};
+use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Halt, RegistryVersion};
 use mandate_core::{CutTarget, MeterId, NodeState, Reservation, Secret, Timestamp};
 use mandate_testkit::clock::SeededEntropy;
 use tempfile::TempDir;
@@ -38,7 +38,7 @@ impl World {
         assert_eq!(refused.unwrap_err().refusal(), Some(with), "{effect:?}");
     }
 
-    fn entry(&self, kind: Kind, key: &str) -> Option<Entry> {
+    fn entry(&self, kind: EntryKind, key: &str) -> Option<Entry> {
         self.store.read_blocking("entry", |tx| registry::get(tx, kind, key)).unwrap()
     }
 
@@ -171,15 +171,16 @@ fn a_change_keeps_a_stop_that_came_after_its_plan_and_a_narrowed_entry_stays_sto
         entry: Box::new(agent(state, "changed")),
         planned_from: Some(Halt::Agent(planned_from)),
     };
-    let halt = |state| Effect::HaltEntry { kind: Kind::Agent, key: "a".to_owned(), halt: Halt::Agent(state) };
+    let halt =
+        |state| Effect::HaltEntry { kind: EntryKind::Agent, key: "a".to_owned(), halt: Halt::Agent(state) };
     world.makes(&halt(AgentState::Suspended));
-    assert_eq!(world.entry(Kind::Agent, "a"), None, "an entry that was removed is stopped");
+    assert_eq!(world.entry(EntryKind::Agent, "a"), None, "an entry that was removed is stopped");
     world.makes(&Effect::AddEntry(Box::new(agent(AgentState::Active, "new"))));
     world.makes(&change(AgentState::Active, AgentState::Active));
-    assert_eq!(world.entry(Kind::Agent, "a"), Some(agent(AgentState::Active, "changed")));
+    assert_eq!(world.entry(EntryKind::Agent, "a"), Some(agent(AgentState::Active, "changed")));
     world.makes(&halt(AgentState::Suspended));
     world.makes(&change(AgentState::Active, AgentState::Active));
-    assert_eq!(world.entry(Kind::Agent, "a"), Some(agent(AgentState::Suspended, "changed")));
+    assert_eq!(world.entry(EntryKind::Agent, "a"), Some(agent(AgentState::Suspended, "changed")));
     let deep = |depth, state| match agent(state, "changed") {
         Entry::Agent(agent) => Entry::Agent(Agent { chain_depth: depth, ..agent }),
         other => other,
@@ -189,19 +190,19 @@ fn a_change_keeps_a_stop_that_came_after_its_plan_and_a_narrowed_entry_stays_sto
         || Effect::NarrowEntry { from: Box::new(agent(active, "before")), to: Box::new(deep(0, active)) };
     world.makes(&narrow());
     assert_eq!(
-        world.entry(Kind::Agent, "a"),
+        world.entry(EntryKind::Agent, "a"),
         Some(deep(0, AgentState::Suspended)),
         "what was changed since stays, and it stays stopped"
     );
     world.makes(&change(AgentState::Active, AgentState::Suspended));
     assert_eq!(
-        world.entry(Kind::Agent, "a"),
+        world.entry(EntryKind::Agent, "a"),
         Some(agent(AgentState::Active, "changed")),
         "it was planned to be active again"
     );
-    world.makes(&Effect::RemoveEntry { kind: Kind::Agent, key: "a".to_owned() });
+    world.makes(&Effect::RemoveEntry { kind: EntryKind::Agent, key: "a".to_owned() });
     world.makes(&narrow());
-    assert_eq!(world.entry(Kind::Agent, "a"), None, "what was removed does not come back");
+    assert_eq!(world.entry(EntryKind::Agent, "a"), None, "what was removed does not come back");
 }
 
 #[test]
@@ -220,7 +221,7 @@ fn of_two_changes_that_were_planned_from_one_version_the_second_is_refused_and_a
     assert_eq!(version(), first.next().next().next());
     world.refuses(&advance(Some(first.next().next())), Refusal::RegistryChanged);
     let suspended = Effect::HaltEntry {
-        kind: Kind::Agent,
+        kind: EntryKind::Agent,
         key: "a".to_owned(),
         halt: Halt::Agent(AgentState::Suspended),
     };
@@ -242,7 +243,7 @@ fn a_person_that_is_removed_takes_the_password_along() {
         planned_from: RegistryVersion::default(),
     });
     assert!(has_password());
-    world.makes(&Effect::RemoveEntry { kind: Kind::Person, key: "olga".to_owned() });
+    world.makes(&Effect::RemoveEntry { kind: EntryKind::Person, key: "olga".to_owned() });
     assert!(!has_password());
     let set = |planned_from| Effect::SetClientSecret {
         client: "app".parse().unwrap(),

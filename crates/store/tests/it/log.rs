@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use mandate_audit::sequencer::MAX_BATCH;
-use mandate_core::registry::{AgentState, Halt, Kind, RegistryVersion};
+use mandate_core::registry::{AgentState, EntryKind, Halt, RegistryVersion};
 use mandate_core::{MeterId, Reservation, Secret, Timestamp};
 use mandate_store::{
     AppendError, Effect, EffectRefusal, StoreError, codes, meta, meters, records, replay, secrets,
@@ -140,7 +140,7 @@ fn a_fault_of_one_entry_is_its_own_and_its_detail_stays_private() {
     let row = "INSERT INTO registry (kind, key, body) VALUES ('agent', 'a', 'the content of a row')";
     database::edit(world.dir.path(), row, row);
     let broken = Effect::HaltEntry {
-        kind: Kind::Agent,
+        kind: EntryKind::Agent,
         key: "a".to_owned(),
         halt: Halt::Agent(AgentState::Suspended),
     };

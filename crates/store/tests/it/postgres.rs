@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mandate_audit::{Backend, Leaf, StagedBy};
-use mandate_core::registry::{AgentState, Halt, Kind};
+use mandate_core::registry::{AgentState, EntryKind, Halt};
 use mandate_store::{
     AppendError, Effect, EffectRefusal, PostgresAddress, Store, StoreError, WriteTrouble, meta,
 };
@@ -367,7 +367,7 @@ fn a_batch_that_another_transaction_overtakes_is_written_again() {
         move || drop(cluster.sql(&database, &uses))
     };
     let halts = Effect::HaltEntry {
-        kind: Kind::Agent,
+        kind: EntryKind::Agent,
         key: "a".to_owned(),
         halt: Halt::Agent(AgentState::Suspended),
     };
@@ -521,7 +521,7 @@ fn a_database_that_does_not_fit_or_may_not_be_used_says_what_to_do() {
 fn text_that_the_server_cannot_hold_is_the_fault_of_its_own_entry() {
     let Some(world) = World::new(&[]) else { return };
     let halts = Effect::HaltEntry {
-        kind: Kind::Agent,
+        kind: EntryKind::Agent,
         key: "a\0b".to_owned(),
         halt: Halt::Agent(AgentState::Suspended),
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mandate_core::registry::{
-    AgentState, AssertionAudience, Client, ClientAuthentication, Entry, Kind, Policy,
+    AgentState, AssertionAudience, Client, ClientAuthentication, Entry, EntryKind, Policy,
 };
 use mandate_core::{Cut, CutTarget, MeterId, NodeState, Reservation, Secret, Timestamp};
 use mandate_store::codes::Redemption;
@@ -64,7 +64,7 @@ fn the_registry_comes_back_as_it_was_put_after_a_restart() {
     let entries = [agent("a"), agent("b"), client("App"), client("app"), policy("p", "permit;")];
     store.transact_blocking("put", |tx| entries.iter().try_for_each(|e| registry::put(tx, e))).unwrap();
     store.transact_blocking("replace", |tx| registry::put(tx, &policy("p", "forbid;"))).unwrap();
-    store.transact_blocking("remove", |tx| registry::remove(tx, Kind::Agent, "b")).unwrap();
+    store.transact_blocking("remove", |tx| registry::remove(tx, EntryKind::Agent, "b")).unwrap();
     drop(store);
     let found = open(dir.path()).read_blocking("load", registry::load).unwrap();
     assert_eq!(found, [agent("a"), client("App"), client("app"), policy("p", "forbid;")]);
@@ -114,7 +114,7 @@ fn a_grant_is_used_up_at_its_limit_and_keeps_its_count_when_added_anew() {
     use_it(2).unwrap();
     use_it(2).unwrap();
     refused(use_it(2), exhausted());
-    store.transact_blocking("remove", |tx| registry::remove(tx, Kind::Grant, "g1")).unwrap();
+    store.transact_blocking("remove", |tx| registry::remove(tx, EntryKind::Grant, "g1")).unwrap();
     refused(use_it(2), exhausted());
     refused(use_it(1), exhausted());
     use_it(3).unwrap();
@@ -140,11 +140,11 @@ fn secrets_are_sealed_and_leave_with_their_owner() {
     set("$argon2id$first-phc");
     set("$argon2id$second-phc");
     assert_eq!(password(), Some(Secret::new("$argon2id$second-phc")));
-    store.transact_blocking("remove", |tx| registry::remove(tx, Kind::Person, "riley")).unwrap();
+    store.transact_blocking("remove", |tx| registry::remove(tx, EntryKind::Person, "riley")).unwrap();
     assert_eq!(password(), None, "the next riley starts without a password");
     let secret = || store.read_blocking("get", |tx| secrets::client_secret(tx, &id)).unwrap();
     assert!(secret().is_some());
-    store.transact_blocking("remove", |tx| registry::remove(tx, Kind::Client, "app")).unwrap();
+    store.transact_blocking("remove", |tx| registry::remove(tx, EntryKind::Client, "app")).unwrap();
     assert_eq!(secret(), None);
     set("$argon2id$third-phc");
     drop(store);

@@ -48,7 +48,7 @@ fn an_approval_is_not_asked_for_what_is_refused_anyway() {
         });
     };
     with(everything, R::ScopeBeyondCeiling, |c| c.scopes = Some(scopes("write:opportunities")));
-    with(everything, R::NoGrant, |c| c.registry.remove(mandate_core::registry::Kind::Grant, "g1"));
+    with(everything, R::NoGrant, |c| c.registry.remove(mandate_core::registry::EntryKind::Grant, "g1"));
     with(everything, R::NoLifetime, |c| c.subject.terms.expires = NOW.plus(Duration::from_millis(1)));
     with(everything, R::LineageTooLong, |c| {
         c.subject.terms.lineage.parents =
@@ -86,7 +86,7 @@ fn whatever_is_approved_is_in_the_hash() {
         |c| {
             let g1 = c.registry.grant(&"g1".parse().unwrap()).unwrap();
             let g2 = Grant { id: "g2".parse().unwrap(), ..Grant::clone(g1) };
-            c.registry.remove(mandate_core::registry::Kind::Grant, "g1");
+            c.registry.remove(mandate_core::registry::EntryKind::Grant, "g1");
             c.registry.put(Entry::Grant(g2));
         },
         |c| {

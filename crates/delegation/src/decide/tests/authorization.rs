@@ -121,7 +121,7 @@ fn a_login_refuses_what_the_person_has_not() {
     assert_eq!(authorize(&case, None, None), Err(R::PolicyDeniesPerson));
     case.person(|p| p.disabled = true);
     assert_eq!(authorize(&case, None, None), Err(R::PersonDisabled));
-    case.registry.remove(mandate_core::registry::Kind::Person, "riley");
+    case.registry.remove(mandate_core::registry::EntryKind::Person, "riley");
     assert_eq!(authorize(&case, None, None), Err(R::PersonUnknown));
 }
 
@@ -244,7 +244,7 @@ fn a_client_that_authenticates_otherwise_than_it_did_is_given_nothing() {
 #[test]
 fn a_client_that_is_gone_is_given_nothing() {
     let mut case = Case::new();
-    case.registry.remove(mandate_core::registry::Kind::Client, "support-app");
+    case.registry.remove(mandate_core::registry::EntryKind::Client, "support-app");
     assert_eq!(authorize(&case, None, None), Err(R::SubjectRevoked));
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use mandate_core::registry::Kind;
+use mandate_core::registry::EntryKind;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
@@ -36,7 +36,7 @@ fn inherited(c: &mut Case, change: impl FnOnce(&mut Grant)) {
     }
 }
 
-fn remove(c: &mut Case, kind: Kind, key: &str) {
+fn remove(c: &mut Case, kind: EntryKind, key: &str) {
     c.registry.remove(kind, key);
 }
 
@@ -58,16 +58,16 @@ const CHANGES: &[Change] = &[
             c.person(|p| p.disabled = true);
         }
     }),
-    ("its person is removed", true, |c| remove(c, Kind::Person, "riley")),
+    ("its person is removed", true, |c| remove(c, EntryKind::Person, "riley")),
     ("its agent is suspended", true, |c| state(c, AgentState::Suspended)),
     ("its agent is contained", true, |c| state(c, AgentState::Contained)),
     ("its agent is retired", true, |c| state(c, AgentState::Retired)),
-    ("its agent is removed", true, |c| remove(c, Kind::Agent, "triage")),
+    ("its agent is removed", true, |c| remove(c, EntryKind::Agent, "triage")),
     ("its grant is revoked", true, |c| inherited(c, |g| g.revoked = true)),
     ("its grant has expired", true, |c| inherited(c, |g| g.expires = Some(NOW))),
-    ("its grant is removed", true, |c| remove(c, Kind::Grant, "g7")),
-    ("its client is removed", true, |c| remove(c, Kind::Client, "support-app")),
-    ("its first client is removed", true, |c| remove(c, Kind::Client, "portal")),
+    ("its grant is removed", true, |c| remove(c, EntryKind::Grant, "g7")),
+    ("its client is removed", true, |c| remove(c, EntryKind::Client, "support-app")),
+    ("its first client is removed", true, |c| remove(c, EntryKind::Client, "portal")),
     ("its grant ends later", false, |c| {
         inherited(c, |g| g.expires = g.expires.or(Some(NOW.plus(Duration::from_secs(1)))))
     }),

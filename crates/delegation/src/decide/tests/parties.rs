@@ -49,7 +49,7 @@ fn what_the_registry_says_of_an_issuer_now_is_what_counts() {
     // The keys were fetched for an issuer that has been removed, narrowed or given another audience since.
     refuses(R::SubjectRevoked, |c| {
         c.foreign(SubjectScope::Token);
-        c.registry.remove(mandate_core::registry::Kind::Issuer, LOGIN);
+        c.registry.remove(mandate_core::registry::EntryKind::Issuer, LOGIN);
     });
     let changed = |c: &mut Case, audience: &str, subject_scope| {
         c.foreign(SubjectScope::IdentityOnly);

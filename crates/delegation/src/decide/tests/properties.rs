@@ -146,7 +146,7 @@ impl Bounds {
             a.ceiling = vec![on_target(&self.ceiling, limit(self.ceiling_limit))];
             a.chain_depth = self.depth;
         });
-        case.registry.remove(mandate_core::registry::Kind::Grant, "g1");
+        case.registry.remove(mandate_core::registry::EntryKind::Grant, "g1");
         let mut granted = grant("g1", "support-agent", name, "read:cases");
         granted.scopes = set(&self.granted);
         granted.constraints = limit(self.grant_limit);

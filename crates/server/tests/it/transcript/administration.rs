@@ -333,7 +333,7 @@ async fn what_administrators_do_besides() {
     let row = "POST /v1/revocations";
     let secret = ClientSecretRequest { secret: CLIENT_SECRET.to_owned() };
     desk.stage.server.admin.set_client_secret("desk-app", &secret).await.unwrap();
-    let grants = desk.stage.server.admin.list(mandate_core::registry::Kind::Grant).await.unwrap();
+    let grants = desk.stage.server.admin.list(mandate_core::registry::EntryKind::Grant).await.unwrap();
     let mandate_api::admin::RegistryItem::Grant(grant) = &grants[0].item else { panic!("a grant") };
     let grant = grant.id.clone().unwrap();
     for (kind, id) in [
