@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_api::admin::Recorded;
-use mandate_audit::{Kind, Outcome, Record};
+use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_authority::Authority;
 use mandate_core::{Clock as _, Cut, Entropy, HybridClock, RecordId, RequestSource, TrustDomain};
 use mandate_identity::Identity;
@@ -109,7 +109,7 @@ impl Administration {
         let mut record = Record::new(
             RecordId::generate(now, self.entropy.as_ref()),
             now,
-            Kind::Admin,
+            RecordKind::Admin,
             Outcome::Refused,
             reason,
         );

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_api::admin::{KeyItem, KeyRotationResponse};
-use mandate_audit::Kind;
+use mandate_audit::RecordKind;
 use mandate_authority::{Purpose, RotateError};
 use mandate_core::Clock as _;
 
@@ -50,7 +50,7 @@ impl Administration {
         }
         for purpose in &purposes {
             self.confirm(permit).await?;
-            let record = self.record(Kind::Admin, permit, format!("rotate the {purpose} key"));
+            let record = self.record(RecordKind::Admin, permit, format!("rotate the {purpose} key"));
             self.append(permit, record, Vec::new()).await?;
             let (authority, purpose) = (Arc::clone(&self.authority), *purpose);
             // Another rotation may have come between.

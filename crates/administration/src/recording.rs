@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{Kind, Outcome, Receipt, Record};
+use mandate_audit::{Outcome, Receipt, Record, RecordKind};
 use mandate_core::{Clock as _, RecordId};
 use mandate_live::Claim;
 use mandate_store::{AppendError, Effect};
@@ -12,7 +12,7 @@ use crate::authorization::{IsAct, Permit};
 use crate::error::{AdministrationError, OPERATOR_REVOKED};
 
 impl Administration {
-    pub(crate) fn record<A: IsAct>(&self, kind: Kind, permit: &Permit<A>, detail: String) -> Record {
+    pub(crate) fn record<A: IsAct>(&self, kind: RecordKind, permit: &Permit<A>, detail: String) -> Record {
         let now = self.clock.now();
         let mut record =
             Record::new(RecordId::generate(now, self.entropy.as_ref()), now, kind, Outcome::Permitted, "ok");

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, ApplyResponse, kind_name};
 use mandate_api::registry_file::Finding;
-use mandate_audit::{Kind, Record, Touch};
+use mandate_audit::{Record, RecordKind, Touch};
 use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Person, Registry};
 use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
 use mandate_delegation::revocation::cuts_for_change;
@@ -328,7 +328,8 @@ impl Administration {
         permit: &Permit<A>,
         Planned { plan, registry, .. }: &Planned,
     ) -> Record {
-        let mut record = self.record(Kind::Registry, permit, summary(&plan.changes, self.live.issuer()));
+        let mut record =
+            self.record(RecordKind::Registry, permit, summary(&plan.changes, self.live.issuer()));
         let entries = || plan.changes.iter().flat_map(|change| change.after.iter().chain(&change.before));
         let issuers: HashSet<&Issuer> = entries()
             .filter_map(|entry| if let Entry::Issuer(x) = entry { Some(&x.url) } else { None })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_api::admin::{RevocationResponse, RevocationTarget};
-use mandate_audit::Kind;
+use mandate_audit::RecordKind;
 use mandate_core::registry::{Entry, EntryKind, Grant};
 use mandate_core::{Clock as _, CutTarget, KnownTerms};
 use mandate_delegation::revocation::cut;
@@ -68,7 +68,7 @@ impl Administration {
             }
         };
         let cut = cut(target, now);
-        let mut record = self.record(Kind::Revoke, permit, format!("revoked {}", name_of(&cut.target)));
+        let mut record = self.record(RecordKind::Revoke, permit, format!("revoked {}", name_of(&cut.target)));
         record.about = KnownTerms { sub: subject, ..KnownTerms::default() }.into();
         record.touched = touched(touches_of_cut(&cut.target, registry));
         let id = record.id.clone();

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{Kind, Record, Touch};
+use mandate_audit::{Record, RecordKind, Touch};
 use mandate_core::registry::EntryKind;
 use mandate_core::{Clock as _, Cut, CutTarget, KnownTerms, Secret};
 use mandate_delegation::revocation::cut;
@@ -66,7 +66,7 @@ impl Administration {
             .then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now()))
             .into_iter()
             .collect();
-        let mut record = self.record(Kind::Admin, permit, format!("set the password of {name}"));
+        let mut record = self.record(RecordKind::Admin, permit, format!("set the password of {name}"));
         record.about = KnownTerms { sub: Some(person.id.clone()), ..KnownTerms::default() }.into();
         // If the person is removed meanwhile, the password must not stay behind for the next one with that
         // name.
@@ -127,7 +127,7 @@ impl Administration {
             .then(|| cut(CutTarget::Client(client.id.clone()), self.clock.now()))
             .into_iter()
             .collect();
-        let mut record = self.record(Kind::Admin, permit, format!("set the secret of client {id}"));
+        let mut record = self.record(RecordKind::Admin, permit, format!("set the secret of client {id}"));
         record.touched = touched([Touch::Client(id)]);
         let set = Effect::SetClientSecret {
             client: client.id.clone(),

@@ -25,7 +25,7 @@ pub use checkpoint::{Checkpoint, CheckpointError, CheckpointSigner, CheckpointVe
 pub use effect_names::EffectNames;
 pub use inclusion::InclusionProof;
 pub use query::Query;
-pub use record::{About, Asked, Kind, LeafKeys, Outcome, Record, Sum};
+pub use record::{About, Asked, LeafKeys, Outcome, Record, RecordKind, Sum};
 pub use sequencer::{AppendError, Guard, Log, Receipt, StartError};
 pub use strangers::Strangers;
 pub use touched::{Touch, Touched};

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use mandate_core::{Issuer, Subject, Timestamp, TokenId};
 
-use crate::record::{Kind, Outcome, Record};
+use crate::record::{Outcome, Record, RecordKind};
 use crate::touched::Touched;
 
 /// A filter over records. Every member that is given must match; none given matches all.
@@ -40,7 +40,7 @@ pub struct Query {
     /// How it went.
     pub outcome: Option<Outcome>,
     /// What it was about.
-    pub kind: Option<Kind>,
+    pub kind: Option<RecordKind>,
     /// At most so many.
     pub limit: Option<u32>,
     /// Only records before this place: where an earlier answer ended.

@@ -21,7 +21,7 @@ pub const MAX_STRANGERS_ASKED_LEN: usize = 128;
 /// What kind of decision or change a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum RecordKind {
     /// A token exchange (RFC 8693).
     Exchange,
     /// A person logged in, or an authorization code was issued.
@@ -40,7 +40,7 @@ pub enum Kind {
     Admin,
 }
 
-impl Kind {
+impl RecordKind {
     /// Its name in queries and on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -209,7 +209,7 @@ pub struct Record {
     /// When the decision was made.
     pub time: Timestamp,
     /// What it was about.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// How it went.
     pub outcome: Outcome,
     /// A machine token: `ok`, or the code of the refusal.
@@ -250,7 +250,7 @@ impl Record {
     pub fn new(
         id: RecordId,
         time: Timestamp,
-        kind: Kind,
+        kind: RecordKind,
         outcome: Outcome,
         reason: impl Into<String>,
     ) -> Self {
@@ -259,12 +259,19 @@ impl Record {
 
     /// The record of a mandate: it says everything that the token will say. Its time is that of the token's
     /// issue.
-    pub fn of_mandate(id: RecordId, kind: Kind, terms: Arc<Terms>) -> Self {
+    pub fn of_mandate(id: RecordId, kind: RecordKind, terms: Arc<Terms>) -> Self {
         let time = terms.issued;
         Self::of(About::Mandate(terms), id, time, kind, Outcome::Permitted, "ok".to_owned())
     }
 
-    fn of(about: About, id: RecordId, time: Timestamp, kind: Kind, outcome: Outcome, reason: String) -> Self {
+    fn of(
+        about: About,
+        id: RecordId,
+        time: Timestamp,
+        kind: RecordKind,
+        outcome: Outcome,
+        reason: String,
+    ) -> Self {
         Self {
             id,
             time,
@@ -320,7 +327,7 @@ pub struct LeafKeys<'a> {
     /// [`Record::time`].
     pub time: Timestamp,
     /// [`Record::kind`].
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// [`Record::outcome`].
     pub outcome: Outcome,
     /// The person's subject.
@@ -389,7 +396,7 @@ impl Serialize for Record {
         struct BorrowedWire<'a> {
             id: &'a RecordId,
             time: Timestamp,
-            kind: Kind,
+            kind: RecordKind,
             outcome: Outcome,
             reason: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -435,7 +442,7 @@ impl Serialize for Record {
 struct OwnedWire {
     id: RecordId,
     time: Timestamp,
-    kind: Kind,
+    kind: RecordKind,
     outcome: Outcome,
     reason: String,
     #[serde(default)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use mandate_core::{RequestSource, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::record::{Kind, Record, Sum};
+use crate::record::{Record, RecordKind, Sum};
 
 /// How many bytes one source may write at once; the same number is added each hour.
 pub const SOURCE_BYTES: u64 = 64 * 1024;
@@ -82,7 +82,7 @@ impl Bucket {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Counted {
     source: RequestSource,
-    kind: Kind,
+    kind: RecordKind,
     reason: String,
 }
 
@@ -92,7 +92,7 @@ pub struct Refusals {
     /// Where they came from.
     pub source: RequestSource,
     /// What was refused.
-    pub kind: Kind,
+    pub kind: RecordKind,
     /// Why: the code of the refusal.
     pub reason: String,
     /// How many, and from when to when.
@@ -160,7 +160,7 @@ impl Strangers {
     }
 
     /// Counts a refusal that has no record of its own.
-    pub(crate) fn count(&self, source: RequestSource, kind: Kind, reason: &str, now: Timestamp) {
+    pub(crate) fn count(&self, source: RequestSource, kind: RecordKind, reason: &str, now: Timestamp) {
         let once = Sum { count: 1, first: now, last: now };
         let mut state = self.lock();
         state.summed = state.summed.saturating_add(1);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mandate_audit::{Kind, Outcome, Receipt, Record};
+use mandate_audit::{Outcome, Receipt, Record, RecordKind};
 use mandate_core::Terms;
 use mandate_delegation::Mandate;
 use mandate_token::access_token;
@@ -36,7 +36,7 @@ impl fmt::Debug for AccessTokenString {
 
 /// Whether the record says that this mandate was permitted, with all of its content.
 pub(crate) fn matches(terms: &Terms, record: &Record) -> Result<(), Mismatch> {
-    if !matches!(record.kind, Kind::Exchange | Kind::Token) {
+    if !matches!(record.kind, RecordKind::Exchange | RecordKind::Token) {
         return Err(Mismatch::Kind);
     }
     if record.outcome != Outcome::Permitted {

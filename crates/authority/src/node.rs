@@ -1,6 +1,6 @@
 //! The grant for which a node's certificate is signed.
 
-use mandate_audit::{Kind, Outcome, Record};
+use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::lifetimes::X509_SVID_LIFETIME;
 use mandate_core::{Actor, ActorChain, Issuer, KnownTerms, SpiffeId, SubjectProfile, Timestamp, TrustDomain};
 
@@ -53,7 +53,7 @@ impl NodeGrant {
 
     /// Whether `record` says that exactly this was permitted.
     pub(crate) fn matches(&self, issuer: &Issuer, record: &Record) -> Result<(), Mismatch> {
-        if record.kind != Kind::Node {
+        if record.kind != RecordKind::Node {
             return Err(Mismatch::Kind);
         }
         if record.outcome != Outcome::Permitted {

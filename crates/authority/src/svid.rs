@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_audit::{Kind, Outcome, Record};
+use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::hybrid_clock::shortened;
 use mandate_core::lifetimes::JWT_SVID_LIFETIME;
 use mandate_core::{
@@ -104,7 +104,7 @@ impl JwtSvidGrant {
 
     /// Whether `record` says that exactly this was permitted.
     pub(crate) fn matches(&self, issuer: &Issuer, record: &Record) -> Result<(), Mismatch> {
-        if record.kind != Kind::Identity {
+        if record.kind != RecordKind::Identity {
             return Err(Mismatch::Kind);
         }
         if record.outcome != Outcome::Permitted {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{Asked, Kind, Outcome, Record, Touched};
+use mandate_audit::{Asked, Outcome, Record, RecordKind, Touched};
 use mandate_core::digest::sha256;
 use mandate_core::{
     Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, RecordId, Subject, SystemEntropy, Timestamp,
@@ -151,27 +151,27 @@ impl Story {
             known.lineage = Lineage { grants, ..Lineage::default() };
             known.aud = Some(resource(resource_of));
             known.sub = sub;
-            Kind::Exchange
+            RecordKind::Exchange
         } else if about < EXCHANGES + TOKENS + LOGINS {
             known.client = Some(client);
             known.aud = Some(resource(resource_of));
             known.sub = sub;
-            if about < EXCHANGES + TOKENS { Kind::Token } else { Kind::Authorize }
+            if about < EXCHANGES + TOKENS { RecordKind::Token } else { RecordKind::Authorize }
         } else if about < EXCHANGES + TOKENS + LOGINS + IDENTITIES {
             known.act = ActorChain::new(vec![self.actor(agent_of)])
                 .map_err(BenchError::during("a chain of actors"))?;
-            Kind::Identity
+            RecordKind::Identity
         } else {
-            Kind::Registry
+            RecordKind::Registry
         };
         let outcome = if refused { Outcome::Refused } else { Outcome::Permitted };
-        if !refused && matches!(kind, Kind::Exchange | Kind::Token) {
+        if !refused && matches!(kind, RecordKind::Exchange | RecordKind::Token) {
             known.jti = Some(TokenId::generate(time, &self.entropy));
             known.exp = Some(time.plus(std::time::Duration::from_secs(300)));
             known.scope = "read:cases write:case_comments".parse().map_err(BenchError::during("scopes"))?;
         }
         let asked = Asked::new(known.aud.as_deref(), Some("read:cases write:case_comments"), None);
-        let operator = kind == Kind::Registry;
+        let operator = kind == RecordKind::Registry;
         let touched =
             Touched { agents: vec![format!("agent-{agent_of}"), agent(agent_of)], ..Touched::default() };
         let reason = if refused { "scope_not_granted" } else { "ok" };

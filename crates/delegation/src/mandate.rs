@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{Asked, Kind, Record};
+use mandate_audit::{Asked, Record, RecordKind};
 use mandate_core::{RecordId, Reservation, Terms};
 use mandate_token::access_token::{self, Payload};
 
@@ -67,7 +67,7 @@ impl Mandate {
 impl MandateView {
     /// The audit record that must be durable before the token is minted. It says everything the token will
     /// say.
-    pub fn record(&self, id: RecordId, kind: Kind, asked: Asked) -> Record {
+    pub fn record(&self, id: RecordId, kind: RecordKind, asked: Asked) -> Record {
         Record {
             asked,
             policies: Arc::clone(&self.policies),

@@ -1,6 +1,6 @@
 //! What a node is told, and what is issued to its processes.
 
-use mandate_audit::{Kind, Outcome};
+use mandate_audit::{Outcome, RecordKind};
 use mandate_authority::{ClaimsLint, JwtSvidGrant};
 use mandate_core::selector::shows_all;
 use mandate_core::{
@@ -78,7 +78,7 @@ impl Identity {
         audiences: Vec<String>,
     ) -> Result<IssuedSvid, IdentityError> {
         let now = self.clock.now();
-        let mut record = self.record(Kind::Identity, Outcome::Permitted, "ok", now);
+        let mut record = self.record(RecordKind::Identity, Outcome::Permitted, "ok", now);
         // The node that attested the process.
         let client = Some(node.spiffe_id.shared());
         record.about = KnownTerms { client: client.clone(), ..KnownTerms::default() }.into();

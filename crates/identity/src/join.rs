@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_audit::{Kind, Outcome};
+use mandate_audit::{Outcome, RecordKind};
 use mandate_authority::{NodeGrant, ProvenKey};
 use mandate_core::digest::sha256;
 use mandate_core::lifetimes::{JOIN_TOKEN_LIFETIME, MAX_JOIN_TOKEN_LIFETIME};
@@ -108,7 +108,7 @@ impl Identity {
         let mut random = [0u8; 32];
         self.entropy.fill(&mut random);
         let text = Secret::new(format!("{}.{}", URL_SAFE_NO_PAD.encode(random), self.authority.ca_pin()));
-        let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
+        let mut record = self.record(RecordKind::Node, Outcome::Permitted, "ok", now);
         record.by = Some(by.to_owned());
         record.detail = Some(format!("made a join token that can be used until {expires}"));
         let keep = Effect::KeepJoinToken { hash: hash(&text), by: by.to_owned(), expires };
@@ -130,7 +130,7 @@ impl Identity {
         source: RequestSource,
     ) -> Result<NodeCertificate, IdentityError> {
         let now = self.clock.now();
-        let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
+        let mut record = self.record(RecordKind::Node, Outcome::Permitted, "ok", now);
         let key = match ProvenKey::from_request(request) {
             Ok(key) => key,
             Err(error) => {
@@ -156,7 +156,7 @@ impl Identity {
         let receipt = match self.append(record, vec![spend]).await {
             Ok(receipt) => receipt,
             Err(AppendError::EffectRefused(why)) => {
-                let refused = self.record(Kind::Node, Outcome::Refused, "", now);
+                let refused = self.record(RecordKind::Node, Outcome::Refused, "", now);
                 let detail = format!("a node tried to join: {why}");
                 return self.refuse(refused, Some(source), detail, IdentityError::JoinToken(why)).await;
             }
@@ -179,7 +179,7 @@ impl Identity {
     /// [`Identity::with_rejoin_grace`].
     pub async fn renew(&self, shown: &Presented, request: &[u8]) -> Result<NodeCertificate, IdentityError> {
         let now = self.clock.now();
-        let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
+        let mut record = self.record(RecordKind::Node, Outcome::Permitted, "ok", now);
         let what = format!("{} asked for a new certificate", shown.spiffe_id);
         let Renewable { mut node, what: done, newest } = match self.renewable(shown).await {
             Ok(renewable) => renewable,
@@ -202,7 +202,7 @@ impl Identity {
         let receipt = match self.append(record, vec![put]).await {
             Ok(receipt) => receipt,
             Err(AppendError::EffectRefused(why)) => {
-                let refused = self.record(Kind::Node, Outcome::Refused, "", now);
+                let refused = self.record(RecordKind::Node, Outcome::Refused, "", now);
                 let newer = why == EffectRefusal::NodeCertificateExpired;
                 let why = if newer { IdentityError::NodeExpired } else { IdentityError::NodeBanned };
                 return self.refuse(refused, None, what, why).await;
@@ -243,7 +243,7 @@ impl Identity {
             return Err(IdentityError::NodeUnknown);
         }
         let now = self.clock.now();
-        let mut record = self.record(Kind::Node, Outcome::Permitted, "ok", now);
+        let mut record = self.record(RecordKind::Node, Outcome::Permitted, "ok", now);
         record.by = Some(by.to_owned());
         record.detail = Some(format!("banned node {name}"));
         let banned = self.stops.take(Stop::of_node(record, name.to_owned()), By::Operator).await;

@@ -16,7 +16,7 @@ mod validity;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_audit::{Kind, Outcome, Receipt, Record};
+use mandate_audit::{Outcome, Receipt, Record, RecordKind};
 use mandate_authority::Authority;
 use mandate_core::{Entropy, HybridClock, RecordId, RequestSource, SpiffeId, Timestamp};
 use mandate_live::Live;
@@ -91,7 +91,7 @@ impl Identity {
         }
     }
 
-    fn record(&self, kind: Kind, outcome: Outcome, reason: &str, now: Timestamp) -> Record {
+    fn record(&self, kind: RecordKind, outcome: Outcome, reason: &str, now: Timestamp) -> Record {
         Record::new(RecordId::generate(now, self.entropy.as_ref()), now, kind, outcome, reason)
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{Asked, Kind};
+use mandate_audit::{Asked, RecordKind};
 use mandate_core::names::{ErrorCode, Parameter};
 use mandate_core::registry::{Client, Registry, Resource};
 use mandate_core::uri::same;
@@ -150,7 +150,7 @@ impl Engine {
         query: &[u8],
         source: RequestSource,
     ) -> Result<AuthorizationRequest, AuthorizeRefusal> {
-        let mut trail = Trail::new(Kind::Authorize, self.basis.now(), source);
+        let mut trail = Trail::new(RecordKind::Authorize, self.basis.now(), source);
         let snapshot = self.basis.snapshot();
         let form = match Form::parse(query) {
             Ok(form) => form,

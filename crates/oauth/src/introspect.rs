@@ -1,6 +1,6 @@
 //! Introspection (RFC 7662): the claims of a token, for the parties that it concerns.
 
-use mandate_audit::Kind;
+use mandate_audit::RecordKind;
 use mandate_core::Timestamp;
 use mandate_core::names::Parameter;
 use mandate_core::registry::Registry;
@@ -47,7 +47,7 @@ impl Engine {
     /// Answers an introspection request. A caller that fails to authenticate is refused, and the refusal is
     /// recorded. An answer to an authenticated caller is not a decision, and is not recorded.
     pub async fn introspect(&self, request: Request<'_>) -> Result<Introspection, OAuthError> {
-        let mut trail = Trail::new(Kind::Admin, self.basis.now(), request.source);
+        let mut trail = Trail::new(RecordKind::Admin, self.basis.now(), request.source);
         match self.try_introspect(&request, &mut trail).await {
             Ok(answer) => Ok(answer),
             Err(refusal) => {

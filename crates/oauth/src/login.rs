@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_audit::Kind;
+use mandate_audit::RecordKind;
 use mandate_core::names::Parameter;
 use mandate_core::{Secret, Timestamp};
 use mandate_delegation::{Authorization, LoggedInPerson, MandateView, ProvenClient};
@@ -140,7 +140,7 @@ impl Engine {
     }
 
     fn login_trail(&self, request: &AuthorizationRequest, now: Timestamp) -> Trail {
-        let mut trail = Trail::new(Kind::Authorize, now, request.source);
+        let mut trail = Trail::new(RecordKind::Authorize, now, request.source);
         let scope = request.scopes().map(ToString::to_string);
         trail.asked = mandate_audit::Asked::new(
             request.resource().map(mandate_core::ResourceUri::as_str),

@@ -1,6 +1,6 @@
 //! Revocation (RFC 7009): one cut, and everything that descends from the token is below it.
 
-use mandate_audit::Kind;
+use mandate_audit::RecordKind;
 use mandate_core::names::Parameter;
 use mandate_core::{Cut, TokenId};
 use mandate_delegation::revocation::cut_token;
@@ -21,7 +21,7 @@ impl Engine {
     /// Answers a revocation request. `Ok` is 200 with an empty body: the token is revoked, or there was
     /// nothing to revoke (RFC 7009 §2.2).
     pub async fn revoke(&self, request: Request<'_>) -> Result<(), OAuthError> {
-        let mut trail = Trail::new(Kind::Revoke, self.basis.now(), request.source);
+        let mut trail = Trail::new(RecordKind::Revoke, self.basis.now(), request.source);
         match self.try_revoke(&request, &mut trail).await {
             Ok(Some((cut, jti, counted))) => {
                 self.cuts.make(trail, cut, jti, Some(counted)).await.map_err(|refusal| refusal.to_error())

@@ -1,6 +1,6 @@
 //! The token endpoint (RFC 6749 §3.2).
 
-use mandate_audit::Kind;
+use mandate_audit::RecordKind;
 
 use crate::conclusion::TokenResponse;
 use crate::engine::Engine;
@@ -13,7 +13,7 @@ impl Engine {
     /// Answers a request to the token endpoint. The outcome is durable in the audit log when this returns.
     pub async fn token(&self, request: Request<'_>) -> Result<TokenResponse, OAuthError> {
         let now = self.basis.now();
-        let mut trail = Trail::new(Kind::Token, now, request.source);
+        let mut trail = Trail::new(RecordKind::Token, now, request.source);
         let form = match request.form() {
             Ok(form) => form,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{Asked, Kind, Outcome, Receipt, Record};
+use mandate_audit::{Asked, Outcome, Receipt, Record, RecordKind};
 use mandate_core::names::Parameter;
 use mandate_core::{ActorChain, KnownTerms, RequestSource, Subject, Timestamp};
 use mandate_delegation::MandateView;
@@ -18,7 +18,7 @@ use crate::wire::OAuthError;
 /// unverified texts of the request are in `asked`. There is one exception: a refused login has in `sub` the
 /// existing person whose name was used.
 pub(crate) struct Trail {
-    pub(crate) kind: Kind,
+    pub(crate) kind: RecordKind,
     pub(crate) now: Timestamp,
     /// Where the request came from, until the requester has proven who they are.
     pub(crate) stranger: Option<RequestSource>,
@@ -34,7 +34,7 @@ pub(crate) struct Trail {
 
 impl Trail {
     /// The trail of a request from `source`, whose requester is a stranger until [`Trail::known`] is called.
-    pub(crate) fn new(kind: Kind, now: Timestamp, source: RequestSource) -> Self {
+    pub(crate) fn new(kind: RecordKind, now: Timestamp, source: RequestSource) -> Self {
         Self {
             kind,
             now,

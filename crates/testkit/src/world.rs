@@ -17,11 +17,11 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use mandate_administration::{Administration, Operator, Permit, act};
 use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, RegistryItem};
-use mandate_audit::{Kind, Outcome, Query, Record};
+use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_authority::{Authority, JwtSvidGrant};
 use mandate_core::digest::sha256;
 use mandate_core::names::{GrantType, TokenType};
-use mandate_core::registry::{Entry, EntryKind as RegistryKind, Policy, Registry};
+use mandate_core::registry::{Entry, EntryKind, Policy, Registry};
 use mandate_core::{
     Clock, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret,
     SystemEntropy, TokenId, TrustDomain,
@@ -305,13 +305,13 @@ impl World {
     }
 
     /// Changes one entry of the registry in place.
-    pub async fn change(&self, kind: RegistryKind, key: &str, change: impl FnOnce(&mut Entry)) {
+    pub async fn change(&self, kind: EntryKind, key: &str, change: impl FnOnce(&mut Entry)) {
         self.apply(self.changed(kind, key, change)).await;
     }
 
     /// As [`World::change`], in the snapshot alone and without the cuts that belong to it: the registry alone
     /// must be enough.
-    pub fn change_without_cuts(&self, kind: RegistryKind, key: &str, change: impl FnOnce(&mut Entry)) {
+    pub fn change_without_cuts(&self, kind: EntryKind, key: &str, change: impl FnOnce(&mut Entry)) {
         let entry = self.changed(kind, key, change);
         let (mut registry, policies) = loaded(&self.store);
         registry.put(entry);
@@ -319,13 +319,13 @@ impl World {
     }
 
     /// Removes an entry in the snapshot alone, as [`World::change_without_cuts`] changes one.
-    pub fn remove_without_cuts(&self, kind: RegistryKind, key: &str) {
+    pub fn remove_without_cuts(&self, kind: EntryKind, key: &str) {
         let (mut registry, policies) = loaded(&self.store);
         registry.remove(kind, key);
         self.live.change_registry(Some(policies), |current| *current = registry);
     }
 
-    fn changed(&self, kind: RegistryKind, key: &str, change: impl FnOnce(&mut Entry)) -> Entry {
+    fn changed(&self, kind: EntryKind, key: &str, change: impl FnOnce(&mut Entry)) -> Entry {
         let (registry, _) = loaded(&self.store);
         let mut entry = registry
             .entries()
@@ -408,7 +408,7 @@ impl World {
         let mut record = Record::new(
             RecordId::generate(now, &SystemEntropy),
             now,
-            Kind::Identity,
+            RecordKind::Identity,
             Outcome::Permitted,
             "ok",
         );

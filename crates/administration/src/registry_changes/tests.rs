@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{Kind as RecordKind, Outcome, Record};
+use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Halt, Registry};
 use mandate_core::{Clock as _, Entropy, RecordId, SystemEntropy};
 use mandate_files::own_user;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mandate_administration::{Administration, AdministrationError as E, act};
 use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, ApplyResponse, RegistryItem};
-use mandate_audit::{Kind as RecordKind, Outcome, Record};
+use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::registry::{Agent, Entry, EntryKind, Registry};
 use mandate_core::{Clock as _, CutTarget, RecordId, Secret, SystemEntropy};
 use mandate_store::{Effect, secrets};

@@ -3,7 +3,7 @@
 use mandate_administration::authorization::IsAct;
 use mandate_administration::{Act, AdministrationError as E, Denied, Operator, act};
 use mandate_api::admin::RevocationTarget;
-use mandate_audit::{Kind as RecordKind, Outcome};
+use mandate_audit::{Outcome, RecordKind};
 use mandate_core::Role;
 use mandate_core::registry::{ClientAuthentication, Entry, EntryKind, Permission};
 use mandate_testkit::story::{self, ISSUER};

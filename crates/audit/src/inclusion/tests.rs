@@ -3,7 +3,7 @@ use mandate_testkit::clock::SeededEntropy;
 
 use super::{InclusionError, InclusionProof, StoredHashes};
 use crate::checkpoint::CheckpointSigner;
-use crate::record::{Kind, Outcome, Record};
+use crate::record::{Outcome, Record, RecordKind};
 use crate::tree::{Frontier, Hash, leaf_hash, location_of};
 
 struct Rows(Vec<Vec<Hash>>);
@@ -19,7 +19,7 @@ fn leaf(n: u64) -> Vec<u8> {
     Record::new(
         format!("r{n}").parse().unwrap(),
         Timestamp::from_secs(n),
-        Kind::Admin,
+        RecordKind::Admin,
         Outcome::Permitted,
         "ok",
     )

@@ -3,7 +3,7 @@ use mandate_testkit::clock::SeededEntropy;
 
 use super::{BundleError, BundleWriter, Known, verify_bundle};
 use crate::checkpoint::{Checkpoint, CheckpointSigner};
-use crate::record::{Kind, Outcome, Record};
+use crate::record::{Outcome, Record, RecordKind};
 use crate::tree::{Frontier, Hash, leaf_hash};
 use crate::verification::{Tampered, TreeVerification};
 
@@ -13,7 +13,7 @@ fn signer(seed: u64) -> CheckpointSigner {
 
 fn leaf(n: u64) -> Vec<u8> {
     let id = format!("r{n}").parse().unwrap();
-    Record::new(id, Timestamp::from_secs(n), Kind::Exchange, Outcome::Permitted, "ok \"quoted\" \u{e9}")
+    Record::new(id, Timestamp::from_secs(n), RecordKind::Exchange, Outcome::Permitted, "ok \"quoted\" \u{e9}")
         .to_leaf()
         .unwrap()
 }

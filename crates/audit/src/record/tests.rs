@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    Asked, EffectNames, Kind, LeafError, MAX_ASKED_LEN, MAX_LEAF_LEN, MAX_STRANGERS_ASKED_LEN, Outcome,
-    Record, cut_encoded,
+    Asked, EffectNames, LeafError, MAX_ASKED_LEN, MAX_LEAF_LEN, MAX_STRANGERS_ASKED_LEN, Outcome, Record,
+    RecordKind, cut_encoded,
 };
 
 fn record() -> Record {
@@ -33,7 +33,7 @@ fn record() -> Record {
         ..Record::new(
             "r1".parse().unwrap(),
             Timestamp::from_secs(1),
-            Kind::Exchange,
+            RecordKind::Exchange,
             Outcome::Permitted,
             "ok",
         )
@@ -96,7 +96,7 @@ fn of_mandate(terms: Terms) -> Record {
         effects: EffectNames::of(["use_grant"].into_iter()),
         ..Record::of_mandate(
             "01a222ec-bd04-733e-8513-100d64ed3dcf".parse().unwrap(),
-            Kind::Exchange,
+            RecordKind::Exchange,
             Arc::new(terms),
         )
     }
@@ -157,7 +157,7 @@ fn the_members_that_scripts_rely_on_are_there_even_when_empty() {
     let bare = Record::new(
         "r1".parse().unwrap(),
         Timestamp::from_secs(1),
-        Kind::Exchange,
+        RecordKind::Exchange,
         Outcome::Refused,
         "expired",
     );

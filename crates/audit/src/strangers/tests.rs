@@ -7,7 +7,7 @@ use super::{
     ALL_BYTES, MAX_BYTES_A_DAY, MAX_SOURCES, MAX_STRANGER_LEAF, MAX_SUM_LEAF, MAX_SUMS, OVERHEAD,
     SOURCE_BYTES, SUM_INTERVAL, Strangers, shorten,
 };
-use crate::record::{Asked, Kind, MAX_STRANGERS_ASKED_LEN, Outcome, Record, Sum};
+use crate::record::{Asked, MAX_STRANGERS_ASKED_LEN, Outcome, Record, RecordKind, Sum};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -90,14 +90,14 @@ fn what_is_too_long_is_summed() {
 fn refusals_beyond_the_quota_are_counted_by_source_kind_and_reason_from_when_to_when() {
     let strangers = Strangers::default();
     for (n, secs) in [(1, 10), (1, 5), (1, 30), (2, 20)] {
-        strangers.count(host(n), Kind::Exchange, "client_authentication_failed", at(secs));
+        strangers.count(host(n), RecordKind::Exchange, "client_authentication_failed", at(secs));
     }
-    strangers.count(host(1), Kind::Admin, "no_credentials", at(1));
+    strangers.count(host(1), RecordKind::Admin, "no_credentials", at(1));
     let sums = strangers.take();
     assert_eq!(sums.len(), 3);
     assert_eq!(
         (sums[0].source, sums[0].kind, sums[0].reason.as_str()),
-        (host(1), Kind::Exchange, "client_authentication_failed")
+        (host(1), RecordKind::Exchange, "client_authentication_failed")
     );
     assert_eq!(sums[0].sum, Sum { count: 3, first: at(5), last: at(30) });
     assert_eq!(strangers.summed(), 5);
@@ -110,7 +110,7 @@ fn the_largest_counts_come_first_and_none_is_lost() {
     let many = u32::try_from(MAX_SUMS).unwrap() * 20;
     for n in 0..many {
         for _ in 0..=(n % 7) {
-            strangers.count(host(n), Kind::Token, "parameter_missing", at(n.into()));
+            strangers.count(host(n), RecordKind::Token, "parameter_missing", at(n.into()));
         }
     }
     let expected: u64 = (0..many).map(|n| u64::from(n % 7) + 1).sum();
@@ -132,9 +132,9 @@ fn the_largest_counts_come_first_and_none_is_lost() {
 #[test]
 fn what_could_not_be_recorded_goes_on_being_counted() {
     let strangers = Strangers::default();
-    strangers.count(host(1), Kind::Node, "join_token_refused", at(5));
+    strangers.count(host(1), RecordKind::Node, "join_token_refused", at(5));
     let taken = strangers.take().pop().unwrap();
-    strangers.count(host(1), Kind::Node, "join_token_refused", at(9));
+    strangers.count(host(1), RecordKind::Node, "join_token_refused", at(9));
     strangers.put_back(taken);
     assert_eq!(strangers.take()[0].sum, Sum { count: 2, first: at(5), last: at(9) });
 }
@@ -145,7 +145,7 @@ fn the_longest_record_of_a_stranger_fits_and_says_where_it_came_from() {
     let mut record = Record::new(
         RecordId::generate(at(0), &SystemEntropy),
         at(0),
-        Kind::Exchange,
+        RecordKind::Exchange,
         Outcome::Refused,
         "parameter_missing",
     );
@@ -165,7 +165,7 @@ fn the_longest_sum_is_as_long_as_the_bound_of_a_day_takes_it_to_be() {
     let mut record = Record::new(
         RecordId::generate(at(0), &SystemEntropy),
         at(0),
-        Kind::Authorize,
+        RecordKind::Authorize,
         Outcome::Refused,
         "x".repeat(64),
     );
@@ -185,7 +185,7 @@ fn the_worst_flood_comes_to_the_bound_of_a_day_and_not_beyond_it() {
         let now = at(look * SUM_INTERVAL.as_secs());
         for n in next..next + most {
             written += flood(&strangers, host(n), 500, now);
-            strangers.count(host(n), Kind::Token, "parameter_missing", now);
+            strangers.count(host(n), RecordKind::Token, "parameter_missing", now);
         }
         next += most;
         written += strangers.take().len() as u64 * (MAX_SUM_LEAF + OVERHEAD);
@@ -210,7 +210,7 @@ proptest! {
         for (secs, first, leaf, sources) in bursts {
             for n in first..first + sources {
                 written += flood(&strangers, host(n), leaf, at(secs));
-                strangers.count(host(n), Kind::Token, "parameter_missing", at(secs));
+                strangers.count(host(n), RecordKind::Token, "parameter_missing", at(secs));
             }
         }
         prop_assert!(written <= 25 * ALL_BYTES, "{written}");

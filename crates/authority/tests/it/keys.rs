@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_audit::Kind;
+use mandate_audit::RecordKind;
 use mandate_authority::{Authority, OpenError, PUBLISH_BEFORE_USE, Purpose, RotateError};
 use mandate_core::{Clock, Entropy};
 use mandate_testkit::clock::{SeededEntropy, SteppedClock};
@@ -22,7 +22,7 @@ fn kids(json: &str) -> BTreeSet<String> {
 
 fn token(world: &World) -> String {
     let mandate = world.login();
-    let receipt = world.receipt(world.record(mandate.view(), Kind::Token));
+    let receipt = world.receipt(world.record(mandate.view(), RecordKind::Token));
     world.authority.mint(mandate, receipt).unwrap().into_exposed_token()
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{About, Kind, Outcome, Record};
+use mandate_audit::{About, Outcome, Record, RecordKind};
 use mandate_authority::{CertificateError, MintError, Mismatch, ProvenKey};
 use mandate_core::{
     Actor, ActorChain, Audience, Confirmation, KnownTerms, Lineage, ScopeSet, Subject, Term, Terms, Timestamp,
@@ -17,7 +17,7 @@ fn the_story_s_token_says_who_for_whom_where_and_what() {
     let subject = world.subject_token();
     let parent = subject.terms.jti.clone();
     let mandate = world.exchange(subject);
-    let receipt = world.receipt(world.record(mandate.view(), Kind::Exchange));
+    let receipt = world.receipt(world.record(mandate.view(), RecordKind::Exchange));
     let text = world.authority.mint(mandate, receipt).unwrap();
     assert_eq!(format!("{text:?}"), "AccessTokenString(redacted)");
 
@@ -37,8 +37,8 @@ fn nothing_is_minted_from_a_receipt_that_says_anything_else() {
     type Change = fn(&mut Record);
     type TermChange = fn(&mut Terms);
     let changes: [(Mismatch, Change); 6] = [
-        (Mismatch::Kind, |r| r.kind = Kind::Admin),
-        (Mismatch::Kind, |r| r.kind = Kind::Authorize),
+        (Mismatch::Kind, |r| r.kind = RecordKind::Admin),
+        (Mismatch::Kind, |r| r.kind = RecordKind::Authorize),
         (Mismatch::Outcome, |r| r.outcome = Outcome::Refused),
         (Mismatch::Time, |r| r.time = Timestamp::from_secs(1)),
         (Mismatch::NoMandate, |r| r.about = KnownTerms::default().into()),
@@ -65,7 +65,7 @@ fn nothing_is_minted_from_a_receipt_that_says_anything_else() {
     let world = World::new();
     let refused = |change: &dyn Fn(&mut Record)| {
         let mandate = world.exchange(world.subject_token());
-        let mut record = world.record(mandate.view(), Kind::Exchange);
+        let mut record = world.record(mandate.view(), RecordKind::Exchange);
         change(&mut record);
         world.authority.mint(mandate, world.receipt(record)).err()
     };
@@ -86,7 +86,7 @@ fn nothing_is_minted_from_a_receipt_that_says_anything_else() {
 fn the_record_of_a_mandate_says_in_the_log_what_its_token_says() {
     let world = World::new();
     let mandate = world.exchange(world.subject_token());
-    let record = world.record(mandate.view(), Kind::Exchange);
+    let record = world.record(mandate.view(), RecordKind::Exchange);
     let written: serde_json::Value = serde_json::from_slice(&record.to_leaf().unwrap()).unwrap();
     assert_eq!(
         Record::from_leaf(&record.to_leaf().unwrap()).unwrap(),
@@ -113,7 +113,7 @@ fn the_record_of_a_mandate_says_in_the_log_what_its_token_says() {
 fn a_receipt_does_not_serve_for_another_mandate() {
     let world = World::new();
     let (one, two) = (world.exchange(world.subject_token()), world.exchange(world.subject_token()));
-    let receipt = world.receipt(world.record(one.view(), Kind::Exchange));
+    let receipt = world.receipt(world.record(one.view(), RecordKind::Exchange));
     assert_eq!(world.authority.mint(two, receipt).err(), Some(MintError::Receipt(Mismatch::Term(Term::Jti))));
 }
 
@@ -121,7 +121,7 @@ fn a_receipt_does_not_serve_for_another_mandate() {
 fn an_actor_more_in_the_record_than_in_the_mandate_is_not_signed() {
     let world = World::new();
     let mandate = world.exchange(world.subject_token());
-    let mut record = world.record(mandate.view(), Kind::Exchange);
+    let mut record = world.record(mandate.view(), RecordKind::Exchange);
     let other =
         Actor { sub: "spiffe://acme.example/agent/other".to_owned(), iss: issuer(), sub_profile: None };
     let terms = record.mandate().unwrap().clone();
@@ -171,7 +171,7 @@ fn no_svid_is_signed_from_a_receipt_that_says_anything_else() {
         assert_eq!(world.authority.sign_jwt_svid(&grant, world.receipt(record)).err(), refused);
     }
     let grant = world.svid_grant(ISSUER);
-    let other_kind = Record { kind: Kind::Exchange, ..world.svid_record(&grant) };
+    let other_kind = Record { kind: RecordKind::Exchange, ..world.svid_record(&grant) };
     assert_eq!(
         world.authority.sign_jwt_svid(&grant, world.receipt(other_kind)).err(),
         Some(MintError::Receipt(Mismatch::Kind))
@@ -201,20 +201,20 @@ fn no_node_certificate_is_signed_from_a_receipt_that_says_anything_else() {
     };
     let issue = |record| world.authority.issue_node_certificate(&grant, &proven, world.receipt(record));
 
-    let issued = issue(record(Kind::Node, Outcome::Permitted)).unwrap();
+    let issued = issue(record(RecordKind::Node, Outcome::Permitted)).unwrap();
     assert_eq!(issued.chain[1], world.authority.ca_certificates_der()[0]);
     assert_eq!(
-        issue(record(Kind::Admin, Outcome::Permitted)).err(),
+        issue(record(RecordKind::Admin, Outcome::Permitted)).err(),
         Some(CertificateError::Receipt(Mismatch::Kind))
     );
     assert_eq!(
-        issue(record(Kind::Node, Outcome::Refused)).err(),
+        issue(record(RecordKind::Node, Outcome::Refused)).err(),
         Some(CertificateError::Receipt(Mismatch::Outcome))
     );
-    let mut other = record(Kind::Node, Outcome::Permitted);
+    let mut other = record(RecordKind::Node, Outcome::Permitted);
     other.about = world.node_grant("n2").known(&issuer()).into();
     assert_eq!(issue(other).err(), Some(CertificateError::Receipt(Mismatch::Term(Term::Chain))));
-    let mut longer = record(Kind::Node, Outcome::Permitted);
+    let mut longer = record(RecordKind::Node, Outcome::Permitted);
     longer.about = KnownTerms { exp: None, ..grant.known(&issuer()) }.into();
     assert_eq!(issue(longer).err(), Some(CertificateError::Receipt(Mismatch::Term(Term::Expires))));
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use mandate_audit::{Asked, Kind, Outcome, Receipt, Record};
+use mandate_audit::{Asked, Outcome, Receipt, Record, RecordKind};
 use mandate_authority::{Authority, JwtSvidGrant, NodeGrant};
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
@@ -205,7 +205,7 @@ impl World {
     /// Riley's token, minted and verified.
     pub(crate) fn subject_token(&self) -> AccessToken {
         let mandate = self.login();
-        let receipt = self.receipt(self.record(mandate.view(), Kind::Token));
+        let receipt = self.receipt(self.record(mandate.view(), RecordKind::Token));
         self.verify(self.authority.mint(mandate, receipt).unwrap().expose_token()).unwrap()
     }
 
@@ -218,7 +218,7 @@ impl World {
     }
 
     /// The record that says all of a mandate.
-    pub(crate) fn record(&self, mandate: &MandateView, kind: Kind) -> Record {
+    pub(crate) fn record(&self, mandate: &MandateView, kind: RecordKind) -> Record {
         mandate.record(
             RecordId::generate(self.now(), self.entropy.as_ref()),
             kind,
@@ -226,7 +226,7 @@ impl World {
         )
     }
 
-    pub(crate) fn blank(&self, kind: Kind, outcome: Outcome, reason: &str) -> Record {
+    pub(crate) fn blank(&self, kind: RecordKind, outcome: Outcome, reason: &str) -> Record {
         Record::new(RecordId::generate(self.now(), self.entropy.as_ref()), self.now(), kind, outcome, reason)
     }
 
@@ -246,7 +246,7 @@ impl World {
     }
 
     pub(crate) fn svid_record(&self, grant: &JwtSvidGrant) -> Record {
-        let mut record = self.blank(Kind::Identity, Outcome::Permitted, "ok");
+        let mut record = self.blank(RecordKind::Identity, Outcome::Permitted, "ok");
         record.about = grant.known(&issuer()).into();
         record
     }

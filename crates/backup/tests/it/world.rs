@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use mandate_audit::{CheckpointSigner, Kind, Log, Outcome, Record};
+use mandate_audit::{CheckpointSigner, Log, Outcome, Record, RecordKind};
 use mandate_backup::{Archive, BackupError, Created, Keys, Plan, Restored, Restoring, create};
 use mandate_core::{KnownTerms, Secret, SystemEntropy, Timestamp};
 use mandate_files::Replace;
@@ -131,7 +131,7 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
 fn record(n: u64) -> Record {
     let (id, at) = (format!("r{n}").parse().unwrap(), NOW.plus(Duration::from_millis(n)));
     let known = KnownTerms { scope: "read:cases".parse().unwrap(), ..KnownTerms::default() };
-    Record { about: known.into(), ..Record::new(id, at, Kind::Exchange, Outcome::Permitted, "ok") }
+    Record { about: known.into(), ..Record::new(id, at, RecordKind::Exchange, Outcome::Permitted, "ok") }
 }
 
 fn signer(store: &Store) -> CheckpointSigner {

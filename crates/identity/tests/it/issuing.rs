@@ -1,6 +1,6 @@
 //! Who is issued a JWT-SVID.
 
-use mandate_audit::{Kind, Outcome};
+use mandate_audit::{Outcome, RecordKind};
 use mandate_core::registry::{AgentState, Entry, EntryKind};
 use mandate_identity::{IdentityError as E, MAX_SELECTORS, NotIssuable, Presented};
 
@@ -42,7 +42,7 @@ async fn an_entitled_process_gets_a_verifiable_svid_whose_record_comes_first() {
     assert_eq!(svid.spiffe_id, agent());
     assert_eq!(svid.exp.secs(), now.secs() + 300);
     let record = office.world.last_record();
-    assert_eq!((record.kind, record.outcome), (Kind::Identity, Outcome::Permitted));
+    assert_eq!((record.kind, record.outcome), (RecordKind::Identity, Outcome::Permitted));
     assert_eq!(record.said().jti.map(ToString::to_string), svid.jti);
     assert_eq!(record.said().client, Some(node.spiffe_id.as_str()), "which node vouched for the process");
 }

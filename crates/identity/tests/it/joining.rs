@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_audit::{Kind, Outcome};
+use mandate_audit::{Outcome, RecordKind};
 use mandate_core::lifetimes::{JOIN_TOKEN_LIFETIME, MAX_JOIN_TOKEN_LIFETIME};
 use mandate_core::{Clock as _, RequestSource, Secret, Timestamp};
 use mandate_identity::{IdentityError as E, Presented};
@@ -40,7 +40,7 @@ async fn a_join_token_buys_one_certificate_whose_name_is_ours_to_give() {
         "the request's own name counts for nothing"
     );
     let record = office.world.last_record();
-    assert_eq!((record.kind, record.outcome), (Kind::Node, Outcome::Permitted));
+    assert_eq!((record.kind, record.outcome), (RecordKind::Node, Outcome::Permitted));
     assert_eq!(record.said().act.outermost().unwrap().sub, joined.spiffe_id.as_str());
 }
 
@@ -52,7 +52,7 @@ async fn the_second_use_of_a_join_token_is_refused_and_on_record() {
     let second = office.identity.join(token.text(), &request(""), RequestSource::Other).await;
     assert_eq!(second, Err(E::JoinToken(EffectRefusal::JoinTokenUsed)));
     let record = office.last_refusal();
-    assert_eq!((record.kind, record.reason.as_str()), (Kind::Node, "join_token_refused"));
+    assert_eq!((record.kind, record.reason.as_str()), (RecordKind::Node, "join_token_refused"));
     assert!(record.detail.unwrap().contains("join_token_used"));
 }
 
@@ -317,7 +317,7 @@ async fn within_the_grace_a_node_joins_again_with_its_newest_certificate_once_an
     let again = office.identity.renew(&shown(&node), &request("")).await.unwrap();
     assert_eq!(again.spiffe_id, node.spiffe_id);
     let record = office.world.last_record();
-    assert_eq!((record.kind, record.outcome), (Kind::Node, Outcome::Permitted));
+    assert_eq!((record.kind, record.outcome), (RecordKind::Node, Outcome::Permitted));
     assert!(
         record
             .detail

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_audit::strangers::{ALL_BYTES, SOURCE_BYTES};
-use mandate_audit::{Kind, Outcome, Query, Record};
+use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_core::{Clock as _, RequestSource, Secret, SystemEntropy};
 use mandate_identity::IdentityError as E;
 use mandate_store::EffectRefusal;
@@ -55,7 +55,7 @@ async fn a_flood_of_bad_join_tokens_is_recorded_within_a_quota_and_then_in_one_s
     let sum = office.last_refusal();
     assert_eq!(
         (sum.kind, sum.reason.as_str(), sum.source.as_deref()),
-        (Kind::Node, "join_token_refused", Some("192.0.2.1"))
+        (RecordKind::Node, "join_token_refused", Some("192.0.2.1"))
     );
     assert_eq!(sum.sum.unwrap().count, 2000 - single.len() as u64);
 }
@@ -111,7 +111,7 @@ async fn every_refusal_of_a_node_that_has_joined_is_a_record_although_strangers_
         office.identity.issue_jwt_svid(&shown(&node), &agent(), &[], vec!["x".to_owned()]).await.err(),
         Some(E::NotEntitled)
     );
-    assert_eq!(office.last_refusal().kind, Kind::Identity);
+    assert_eq!(office.last_refusal().kind, RecordKind::Identity);
 }
 
 #[tokio::test]

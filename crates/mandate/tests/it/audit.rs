@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use mandate_audit::offline::BundleWriter;
 use mandate_audit::tree::{Frontier, leaf_hash};
-use mandate_audit::{CheckpointSigner, Kind, Outcome, Record};
+use mandate_audit::{CheckpointSigner, Outcome, Record, RecordKind};
 use mandate_core::{SystemEntropy, Timestamp};
 use serde_json::Value;
 
@@ -440,7 +440,7 @@ fn small_bundle() -> (String, String, String) {
         let record = Record::new(
             format!("r{n}").parse().unwrap(),
             Timestamp::from_secs(n),
-            Kind::Exchange,
+            RecordKind::Exchange,
             Outcome::Permitted,
             "ok",
         );

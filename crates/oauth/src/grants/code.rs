@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mandate_audit::Kind;
+use mandate_audit::RecordKind;
 use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::names::{GrantType, Parameter};
 use mandate_core::uri::same;
@@ -68,7 +68,7 @@ impl Run for CodeGrant {
 
 impl CodeGrant {
     async fn redeem(&self, Call { request, form, now }: Call<'_>) -> Result<TokenResponse, OAuthError> {
-        let mut trail = Trail::new(Kind::Token, now, request.source);
+        let mut trail = Trail::new(RecordKind::Token, now, request.source);
         trail.asks(form, None);
         let (mandate, hash) = match self.decide(request, form, &mut trail).await {
             Ok(decided) => decided,
@@ -178,7 +178,7 @@ impl CodeGrant {
         {
             return Refusal::CodeReused;
         }
-        let mut trail = Trail::new(Kind::Revoke, now, RequestSource::Other);
+        let mut trail = Trail::new(RecordKind::Revoke, now, RequestSource::Other);
         trail.sub = Some(person);
         // What is stored of the code does not say when its token ends: at the latest so long after it was
         // issued.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mandate_audit::Kind;
+use mandate_audit::RecordKind;
 use mandate_core::names::{GrantType, Parameter, TokenType};
 use mandate_core::registry::Registry;
 use mandate_core::{Actor, ResourceUri, ScopeSet, SubjectProfile};
@@ -91,7 +91,7 @@ impl Run for ExchangeGrant {
 
 impl ExchangeGrant {
     async fn exchange(&self, Call { request, form, now }: Call<'_>) -> Result<TokenResponse, OAuthError> {
-        let mut trail = Trail::new(Kind::Exchange, now, request.source);
+        let mut trail = Trail::new(RecordKind::Exchange, now, request.source);
         trail.asks(form, None);
         let mandate = match self.decide(request, form, &mut trail).await {
             Ok(mandate) => mandate,

@@ -1,6 +1,6 @@
 //! Every outcome has a durable record before the caller gets the answer.
 
-use mandate_audit::{Kind, Outcome, Query};
+use mandate_audit::{Outcome, Query, RecordKind};
 use mandate_core::RequestSource;
 use mandate_oauth::metadata::TOKEN_PATH;
 use mandate_testkit::faulty_backend::{Fault, Point};
@@ -16,7 +16,7 @@ async fn a_mandate_is_recorded_with_everything_the_token_says() {
     let record = world.last_record();
     assert_eq!(
         (record.kind, record.outcome, record.reason.as_str()),
-        (Kind::Exchange, Outcome::Permitted, "ok")
+        (RecordKind::Exchange, Outcome::Permitted, "ok")
     );
     assert_eq!(record.said().sub.unwrap().sub, "riley");
     let actors: Vec<_> = record.said().act.iter().map(|actor| actor.sub.as_str()).collect();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_audit::{Kind as AuditKind, Outcome, Query};
+use mandate_audit::{Outcome, Query, RecordKind};
 use mandate_core::registry::{Client, ClientAuthentication, Entry, EntryKind};
 use mandate_core::{CutTarget, RequestSource, Secret};
 use mandate_oauth::{AuthorizeRefusal, LoginRefusal};
@@ -227,7 +227,7 @@ async fn a_person_who_uses_codes_twice_again_and_again_makes_few_cuts_and_every_
     let next = world.person_token("riley", None, None).await;
     assert!(world.engine.living_token(&next).is_some(), "a new login works");
     let record = world
-        .records(&Query { kind: Some(AuditKind::Revoke), limit: Some(1), ..Query::default() })
+        .records(&Query { kind: Some(RecordKind::Revoke), limit: Some(1), ..Query::default() })
         .pop()
         .unwrap();
     assert_eq!(record.said().sub, Some(&person));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_audit::{Kind as RecordKind, Outcome, Query};
+use mandate_audit::{Outcome, Query, RecordKind};
 use mandate_core::registry::{Entry, EntryKind, SubjectScope};
 use mandate_core::{RequestSource, Secret};
 use mandate_oauth::{AuthorizationRequest, LoginRefusal, Visitor};

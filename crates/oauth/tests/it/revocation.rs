@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_audit::{Kind as AuditKind, Outcome, Record};
+use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::registry::{Entry, EntryKind};
 use mandate_core::{Clock as _, CutTarget, HybridClock, RecordId, SystemEntropy, Timestamp, TokenId};
 use mandate_delegation::revocation::cut;
@@ -59,7 +59,10 @@ async fn one_cut_reaches_every_descendant() {
     // Its ancestor lives on.
     assert!(!hop(&world, "support-agent", &person, CRM).await.is_empty());
     let record = world
-        .records(&mandate_audit::Query { kind: Some(mandate_audit::Kind::Revoke), ..Default::default() })
+        .records(&mandate_audit::Query {
+            kind: Some(mandate_audit::RecordKind::Revoke),
+            ..Default::default()
+        })
         .pop()
         .unwrap();
     assert_eq!(record.said().jti.unwrap().as_str(), payload(&first)["jti"].as_str().unwrap());
@@ -104,7 +107,7 @@ async fn a_public_client_revokes_the_tokens_that_were_issued_to_it_and_no_others
         "its descendant too"
     );
     let record = world.last_record();
-    assert_eq!((record.kind, record.said().client), (mandate_audit::Kind::Revoke, Some("support-app")));
+    assert_eq!((record.kind, record.said().client), (mandate_audit::RecordKind::Revoke, Some("support-app")));
 }
 
 #[tokio::test]
@@ -160,7 +163,8 @@ async fn a_revoked_token_is_remembered_no_longer_than_it_would_have_lived_and_is
         world.revoke(&form, None).await.unwrap();
     }
     assert_eq!(durable_cuts(&world), 1);
-    let revocations = mandate_audit::Query { kind: Some(mandate_audit::Kind::Revoke), ..Default::default() };
+    let revocations =
+        mandate_audit::Query { kind: Some(mandate_audit::RecordKind::Revoke), ..Default::default() };
     assert_eq!(world.records(&revocations).len(), 4, "each is recorded");
 }
 
@@ -250,7 +254,7 @@ async fn use_up_the_reserve(world: &World) {
             let mut record = Record::new(
                 RecordId::generate(now, &SystemEntropy),
                 now,
-                AuditKind::Revoke,
+                RecordKind::Revoke,
                 Outcome::Permitted,
                 "ok",
             );

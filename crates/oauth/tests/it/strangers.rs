@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_audit::strangers::{ALL_BYTES, MAX_SUMS, SOURCE_BYTES};
-use mandate_audit::{Kind, Outcome, Query, Record};
+use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_core::registry::{AgentState, Entry};
 use mandate_core::{Clock as _, RequestSource, Secret, SystemEntropy};
 use mandate_oauth::OAuthError;
@@ -211,7 +211,7 @@ async fn a_flood_at_the_authorization_endpoint_is_recorded_within_a_quota_and_th
         assert!(single.iter().all(|record| record.reason == reason && record.sum.is_none()), "{what}");
         let [sum] = &of(sums(&world).await, n)[..] else { panic!("{what}: one sum") };
         let counted = sum.sum.unwrap();
-        assert_eq!((sum.kind, sum.reason.as_str()), (Kind::Authorize, reason), "{what}");
+        assert_eq!((sum.kind, sum.reason.as_str()), (RecordKind::Authorize, reason), "{what}");
         assert_eq!(counted.count, 1000 - single.len() as u64, "{what}");
         assert!(
             first < counted.first && counted.first < counted.last && counted.last == last,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_api::admin::{AuditQuery, JoinTokenRequest};
-use mandate_audit::{Kind, Outcome, Record};
+use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::{Clock as _, Cut, CutTarget, RecordId, SystemEntropy, Timestamp};
 use mandate_delegation::revocation::cut;
 use mandate_files::Dir;
@@ -18,8 +18,13 @@ use crate::world::{Server, spiffe_id};
 
 /// Puts a stop that was made at `time` into the reserve of the server whose log has the key `log`.
 fn leave_a_stop(config: &Config, log: &str, time: Timestamp, cuts: Vec<Cut>) {
-    let record =
-        Record::new(RecordId::generate(time, &SystemEntropy), time, Kind::Revoke, Outcome::Permitted, "ok");
+    let record = Record::new(
+        RecordId::generate(time, &SystemEntropy),
+        time,
+        RecordKind::Revoke,
+        Outcome::Permitted,
+        "ok",
+    );
     let content = json!({"log": log, "by": "operator", "stop": Stop::of_cuts(record, cuts)});
     let (mut reserve, _) = Reserve::open(&Dir::open(&config.dir).unwrap()).unwrap();
     reserve.write(&serde_json::to_vec(&content).unwrap()).unwrap();

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use mandate_audit::Kind;
+use mandate_audit::RecordKind;
 use mandate_core::CutTarget;
 use mandate_core::registry::AgentState;
 use mandate_stops::reserve::{self, SIZE};
@@ -245,7 +245,8 @@ async fn a_node_is_banned_before_it_is_recorded() {
     let bans = world.stops.subscribe_bans();
     world.faults.break_down(Point::Stage);
     let taken =
-        take(&world, Stop::of_node(record(&world, Kind::Node, "banned node n1"), "n1".to_owned())).await;
+        take(&world, Stop::of_node(record(&world, RecordKind::Node, "banned node n1"), "n1".to_owned()))
+            .await;
     assert_eq!(taken.recorded, Recorded::Reserve);
     assert!(world.stops.has_banned("n1") && !world.stops.has_banned("n2"));
     assert!(bans.has_changed().unwrap());

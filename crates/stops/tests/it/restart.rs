@@ -209,7 +209,11 @@ async fn a_narrowing_in_the_reserve_beside_a_change_that_is_durable_keeps_no_ser
         world.faults.mend();
         let effects =
             std::iter::once(Effect::AdvanceRegistry { planned_from: None }).chain(effects).collect();
-        world.log.append(record(&world, mandate_audit::Kind::Admin, "a change"), effects).await.unwrap();
+        world
+            .log
+            .append(record(&world, mandate_audit::RecordKind::Admin, "a change"), effects)
+            .await
+            .unwrap();
 
         let (live, stops) = restarted(&world);
         let in_memory = |live: &Live| {
@@ -267,7 +271,11 @@ async fn a_narrowing_that_an_earlier_version_left_lifts_no_halt_and_makes_no_ent
         };
         let remove = || Effect::RemoveEntry { kind: EntryKind::Agent, key: AGENT.to_owned() };
         let effects = vec![Effect::AdvanceRegistry { planned_from: None }, state.map_or_else(remove, halt)];
-        world.log.append(record(&world, mandate_audit::Kind::Admin, "a change"), effects).await.unwrap();
+        world
+            .log
+            .append(record(&world, mandate_audit::RecordKind::Admin, "a change"), effects)
+            .await
+            .unwrap();
         let (live, _) = restarted(&world);
         let found = live
             .snapshot()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{Kind, Outcome, Query, Record};
+use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_core::registry::{Agent, AgentState, Entry};
 use mandate_core::{Clock as _, CutTarget, RecordId, SystemEntropy, TokenId};
 use mandate_delegation::revocation::{cut, cuts_for_change};
@@ -12,7 +12,7 @@ use mandate_testkit::world::World;
 
 pub(crate) const AGENT: &str = "support-agent";
 
-pub(crate) fn record(world: &World, kind: Kind, detail: &str) -> Record {
+pub(crate) fn record(world: &World, kind: RecordKind, detail: &str) -> Record {
     let now = world.hybrid.now();
     let mut record =
         Record::new(RecordId::generate(now, &SystemEntropy), now, kind, Outcome::Permitted, "ok");
@@ -33,7 +33,7 @@ pub(crate) fn changed(world: &World, change: impl FnOnce(&mut Agent)) -> Option<
     let (before, after) = (Entry::Agent(before), Entry::Agent(after));
     let cuts = cuts_for_change(&before, Some(&after), world.hybrid.now());
     Stop::of_changes(
-        record(world, Kind::Registry, "a change"),
+        record(world, RecordKind::Registry, "a change"),
         [(Some(&before), Some(&after))],
         cuts,
         &world.live.snapshot(),
@@ -48,7 +48,7 @@ pub(crate) fn suspended(world: &World) -> Stop {
 pub(crate) fn cut_token(world: &World, bytes: usize) -> Stop {
     let now = world.hybrid.now();
     let target = CutTarget::Token(TokenId::generate(now, &SystemEntropy));
-    Stop::of_cuts(record(world, Kind::Revoke, &"x".repeat(bytes)), vec![cut(target, now)])
+    Stop::of_cuts(record(world, RecordKind::Revoke, &"x".repeat(bytes)), vec![cut(target, now)])
 }
 
 pub(crate) async fn take(world: &World, stop: Stop) -> Taken {
@@ -69,7 +69,7 @@ pub(crate) async fn use_up_the_reserve(world: &World, stops: &Arc<Stops>, by: By
 pub(crate) fn recorded(world: &World) -> Vec<RecordId> {
     let of = |kind| world.records(&Query { kind: Some(kind), ..Query::default() });
     let mut found: Vec<Record> =
-        [Kind::Registry, Kind::Revoke, Kind::Node].into_iter().flat_map(of).collect();
+        [RecordKind::Registry, RecordKind::Revoke, RecordKind::Node].into_iter().flat_map(of).collect();
     found.sort_by(|a, b| a.id.cmp(&b.id));
     found.into_iter().map(|record| record.id).collect()
 }

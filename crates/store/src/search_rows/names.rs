@@ -119,7 +119,7 @@ impl Filter {
             (Part::SUBJECT_ISSUER, query.person_issuer.as_ref().map(mandate_core::Issuer::as_str)),
             (Part::AUDIENCE, query.resource.as_deref()),
             (Part::OUTCOME, outcome.map(Outcome::as_str)),
-            (Part::KIND, query.kind.map(mandate_audit::Kind::as_str)),
+            (Part::KIND, query.kind.map(mandate_audit::RecordKind::as_str)),
             (Part::CLIENT, query.client.as_deref()),
             (Part::GRANT, query.grant.as_deref()),
             (Part::OPERATOR, query.by.as_deref()),

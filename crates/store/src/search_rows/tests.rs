@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mandate_audit::offline::{Known, verify_bundle};
 use mandate_audit::query::Before;
 use mandate_audit::tree::{Frontier, leaf_hash};
-use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Outcome, Query, Record, Tampered, Touched};
+use mandate_audit::{Backend, CheckpointSigner, Leaf, Outcome, Query, Record, RecordKind, Tampered, Touched};
 use mandate_core::{
     Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, RecordId, Secret, Subject, Timestamp, TokenId,
 };
@@ -28,15 +28,15 @@ mod several_logs;
 const NAMES: [&str; 5] = ["riley", "Riley", "rîley", "riley ", "\"\\\n\u{7f}/"];
 const ISSUERS: [&str; 2] = ["https://a.example", "https://b.example"];
 const RESOURCES: [&str; 3] = ["https://crm.example", "https://crm.example/", "https://crm.example/A"];
-const KINDS: [Kind; 8] = [
-    Kind::Exchange,
-    Kind::Authorize,
-    Kind::Token,
-    Kind::Identity,
-    Kind::Revoke,
-    Kind::Registry,
-    Kind::Node,
-    Kind::Admin,
+const KINDS: [RecordKind; 8] = [
+    RecordKind::Exchange,
+    RecordKind::Authorize,
+    RecordKind::Token,
+    RecordKind::Identity,
+    RecordKind::Revoke,
+    RecordKind::Registry,
+    RecordKind::Node,
+    RecordKind::Admin,
 ];
 
 fn issuer() -> impl Strategy<Value = Issuer> {
@@ -285,7 +285,7 @@ pub(crate) fn numbered(n: u64) -> Record {
     let head = Record::new(
         format!("r{n}").parse().unwrap(),
         Timestamp::from_secs(n),
-        Kind::Exchange,
+        RecordKind::Exchange,
         Outcome::Permitted,
         "ok",
     );

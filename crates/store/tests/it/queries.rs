@@ -1,6 +1,6 @@
 //! Identifiers are compared exactly, and "which person's request caused this?" is one query.
 
-use mandate_audit::{Kind, Outcome, Query, Record};
+use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_core::{KnownTerms, Subject, Timestamp};
 use mandate_store::records;
 
@@ -18,7 +18,7 @@ fn identifiers_compare_bytewise() {
             ..Record::new(
                 format!("r{n}").parse().unwrap(),
                 Timestamp::from_secs(1),
-                Kind::Authorize,
+                RecordKind::Authorize,
                 Outcome::Permitted,
                 "ok",
             )

@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mandate_audit::{
-    Backend, CheckpointSigner, CheckpointVerifier, Kind, Outcome, Receipt, Record, StartError, Summary,
+    Backend, CheckpointSigner, CheckpointVerifier, Outcome, Receipt, Record, RecordKind, StartError, Summary,
 };
 use mandate_core::{Actor, ActorChain, KnownTerms, Subject, Timestamp};
 use mandate_store::records::LogError;
@@ -168,7 +168,7 @@ pub(crate) fn record(n: u64) -> Record {
     let head = Record::new(
         format!("r{n}").parse().unwrap(),
         Timestamp::from_secs(1000 + n),
-        Kind::Exchange,
+        RecordKind::Exchange,
         Outcome::Permitted,
         "ok",
     );

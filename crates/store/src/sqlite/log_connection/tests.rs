@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mandate_audit::{Backend, CheckpointSigner, Kind, Leaf, Loaded, Log, Outcome, Record, StagedBy};
+use mandate_audit::{Backend, CheckpointSigner, Leaf, Loaded, Log, Outcome, Record, RecordKind, StagedBy};
 use mandate_core::registry::RegistryVersion;
 use mandate_core::{Secret, Timestamp};
 use mandate_testkit::clock::SeededEntropy;
@@ -17,7 +17,7 @@ fn record(n: u64) -> Record {
     let head = Record::new(
         format!("r{n}").parse().unwrap(),
         Timestamp::from_secs(n),
-        Kind::Exchange,
+        RecordKind::Exchange,
         Outcome::Permitted,
         "ok",
     );
