@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::archive::{self, Archive, Source};
 use crate::error::BackupError;
 use crate::manifest::{AuditHead, Facts, KeyPlace, Manifest, MemberEntry};
-use crate::members::{DATABASE, Kind, MEMBERS, REMEMBERED, SEAL_KEY, SEALED_KEY};
+use crate::members::{DATABASE, MEMBERS, MemberKind, REMEMBERED, SEAL_KEY, SEALED_KEY};
 use crate::sealed_key;
 use crate::stopping::{Until, until};
 
@@ -82,9 +82,9 @@ fn make(
     let dir = Dir::open(plan.dir)?;
     let sealing_key =
         Inspection::seal_key(plan.dir)?.ok_or_else(|| BackupError::NoSealingKey(dir.entry(SEAL_KEY)))?;
-    // Before the database: see `Kind::File`.
+    // Before the database: see `MemberKind::File`.
     let mut content: Vec<(&'static str, Vec<u8>)> = Vec::new();
-    for member in MEMBERS.iter().filter(|member| member.kind == Kind::File) {
+    for member in MEMBERS.iter().filter(|member| member.kind == MemberKind::File) {
         content.extend(dir.read(member.name, member.largest)?.map(|bytes| (member.name, bytes)));
     }
     let copy = copy_database(plan, scratch)?;

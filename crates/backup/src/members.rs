@@ -21,12 +21,12 @@ pub(crate) struct Member {
     /// The most bytes that it may have.
     pub(crate) largest: u64,
     /// Where it comes from, and where it goes.
-    pub(crate) kind: Kind,
+    pub(crate) kind: MemberKind,
 }
 
 /// Where a member comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MemberKind {
     /// A file of the directory. It is copied before the database is copied: if a server moves data from such
     /// a file into the database meanwhile, the data is in at least one of the two copies. The file may be
     /// missing.
@@ -40,11 +40,11 @@ pub(crate) enum Kind {
 /// Every possible member, in the order of the archive. Every file of the directory that a restore must bring
 /// back is in this list.
 pub(crate) const MEMBERS: &[Member] = &[
-    Member { name: REMEMBERED, largest: 64 * 1024, kind: Kind::File },
+    Member { name: REMEMBERED, largest: 64 * 1024, kind: MemberKind::File },
     // What was stopped and is not yet in the log.
-    Member { name: "stops.reserve", largest: 64 * 1024 * 1024, kind: Kind::File },
-    Member { name: SEALED_KEY, largest: 4 * 1024, kind: Kind::SealedKey },
-    Member { name: DATABASE, largest: u64::MAX, kind: Kind::Database },
+    Member { name: "stops.reserve", largest: 64 * 1024 * 1024, kind: MemberKind::File },
+    Member { name: SEALED_KEY, largest: 4 * 1024, kind: MemberKind::SealedKey },
+    Member { name: DATABASE, largest: u64::MAX, kind: MemberKind::Database },
 ];
 
 /// The member of that name.

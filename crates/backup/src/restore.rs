@@ -13,7 +13,7 @@ use crate::archive::Archive;
 use crate::create::Whose;
 use crate::error::BackupError;
 use crate::manifest::{AuditHead, KeyPlace, Manifest};
-use crate::members::{DATABASE, Kind, REMEMBERED, SEAL_KEY, named};
+use crate::members::{DATABASE, MemberKind, REMEMBERED, SEAL_KEY, named};
 use crate::sealed_key;
 use crate::stopping::until;
 
@@ -92,7 +92,7 @@ fn extract<R: Read>(archive: Archive<R>, dir: &Dir) -> Result<(Manifest, Vec<u8>
     let mut sealed = Vec::new();
     let manifest = archive.each(|entry, source| {
         let member = named(&entry.name).ok_or(BackupError::NotABackup)?;
-        if member.kind == Kind::SealedKey {
+        if member.kind == MemberKind::SealedKey {
             source.read_to_end(&mut sealed).map_err(BackupError::reading)?;
             return Ok(());
         }

@@ -238,7 +238,7 @@ impl Apply {
 
 /// The kinds of entries, as clap sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
+pub(crate) enum KindArgument {
     #[value(aliases = ["agents", "bot", "bots"])]
     Agent,
     #[value(aliases = ["resources", "api", "apis", "server", "servers"])]
@@ -261,7 +261,7 @@ pub(crate) struct Get {
     pub(crate) connection: Connection,
     /// What kind of entry; the plural is understood too
     #[arg(value_enum, value_name = "KIND")]
-    pub(crate) kind: Kind,
+    pub(crate) kind: KindArgument,
     /// Which one, by its name, id or url; all of them if absent
     #[arg(value_name = "NAME", add = name_completion::of_the_named_kind())]
     pub(crate) name: Option<String>,
@@ -273,7 +273,7 @@ pub(crate) struct Describe {
     pub(crate) connection: Connection,
     /// What kind of entry
     #[arg(value_enum, value_name = "KIND")]
-    pub(crate) kind: Kind,
+    pub(crate) kind: KindArgument,
     /// Which one, by its name, id or url
     #[arg(value_name = "NAME", add = name_completion::of_the_named_kind())]
     pub(crate) name: String,
@@ -308,7 +308,7 @@ pub(crate) struct SetPassword {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// The person's name
-    #[arg(value_name = "NAME", add = name_completion::of(Kind::Person))]
+    #[arg(value_name = "NAME", add = name_completion::of(KindArgument::Person))]
     pub(crate) name: PersonName,
 }
 
@@ -326,7 +326,7 @@ pub(crate) struct SetSecret {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// The client's id
-    #[arg(value_name = "ID", add = name_completion::of(Kind::Client))]
+    #[arg(value_name = "ID", add = name_completion::of(KindArgument::Client))]
     pub(crate) id: ClientId,
 }
 
@@ -353,7 +353,7 @@ pub(crate) struct AgentState {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// The agent's name
-    #[arg(value_name = "NAME", add = name_completion::of(Kind::Agent))]
+    #[arg(value_name = "NAME", add = name_completion::of(KindArgument::Agent))]
     pub(crate) name: AgentName,
 }
 
@@ -394,7 +394,7 @@ pub(crate) struct RevokeGrant {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// The grant's id, as `mandate get grants` prints it
-    #[arg(value_name = "ID", add = name_completion::of(Kind::Grant))]
+    #[arg(value_name = "ID", add = name_completion::of(KindArgument::Grant))]
     pub(crate) id: GrantId,
 }
 

@@ -13,7 +13,7 @@ use clap_complete::env::{CompleteEnv, Shells};
 use mandate_api::admin::{NodeItem, RegistryEntry, RegistryItem};
 use mandate_api::{AdminClient, Endpoint};
 
-use crate::arguments::{Arguments, Kind};
+use crate::arguments::{Arguments, KindArgument};
 use crate::connection::runtime;
 
 /// The variable by which a completion script asks this program. Not the usual `COMPLETE`, which may be set
@@ -45,7 +45,7 @@ pub(crate) fn script(shell: &str) -> Option<String> {
 }
 
 /// Completes the names of entries of this kind.
-pub(crate) fn of(kind: Kind) -> ArgValueCompleter {
+pub(crate) fn of(kind: KindArgument) -> ArgValueCompleter {
     ArgValueCompleter::new(move |typed: &OsStr| offered(&line(), typed, Wanted::Entry(kind)))
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn of_nodes() -> ArgValueCompleter {
 
 #[derive(Clone, Copy)]
 enum Wanted {
-    Entry(Kind),
+    Entry(KindArgument),
     Node,
 }
 
@@ -74,8 +74,8 @@ fn line() -> Vec<OsString> {
 }
 
 /// The kind that follows the command. The name of the command itself may also be a kind.
-fn named_kind(line: &[OsString]) -> Option<Kind> {
-    line.iter().skip(2).find_map(|word| Kind::from_str(word.to_str()?, true).ok())
+fn named_kind(line: &[OsString]) -> Option<KindArgument> {
+    line.iter().skip(2).find_map(|word| KindArgument::from_str(word.to_str()?, true).ok())
 }
 
 /// The value of an option, in either form.
@@ -158,7 +158,7 @@ mod tests {
     use std::path::Path;
 
     use super::{given, is_plain, named_kind, script, socket};
-    use crate::arguments::Kind;
+    use crate::arguments::KindArgument;
 
     fn line(text: &str) -> Vec<OsString> {
         text.split(' ').map(OsString::from).collect()
@@ -183,8 +183,8 @@ mod tests {
 
     #[test]
     fn the_kind_stands_behind_the_command() {
-        assert_eq!(named_kind(&line("mandate get agents ")), Some(Kind::Agent));
-        assert_eq!(named_kind(&line("mandate describe --json person r")), Some(Kind::Person));
+        assert_eq!(named_kind(&line("mandate get agents ")), Some(KindArgument::Agent));
+        assert_eq!(named_kind(&line("mandate describe --json person r")), Some(KindArgument::Person));
         assert_eq!(named_kind(&line("mandate get")), None);
     }
 

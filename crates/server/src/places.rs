@@ -50,7 +50,7 @@ impl Holder {
 
 /// The kind of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum PlaceKind {
     /// The place of a connection that has shown nothing yet.
     Stranger,
     /// The place of a connection whose holder is known.
@@ -205,11 +205,11 @@ struct Inner {
 }
 
 impl Inner {
-    fn room(&mut self, kind: Kind) -> &mut Room {
+    fn room(&mut self, kind: PlaceKind) -> &mut Room {
         match kind {
-            Kind::Stranger => &mut self.strangers,
-            Kind::Known => &mut self.known,
-            Kind::Staying => &mut self.staying,
+            PlaceKind::Stranger => &mut self.strangers,
+            PlaceKind::Known => &mut self.known,
+            PlaceKind::Staying => &mut self.staying,
         }
     }
 }
@@ -232,7 +232,7 @@ pub(crate) struct Guest {
     number: u64,
     network: RequestSource,
     activity: Arc<Activity>,
-    at: Mutex<(Kind, Holder)>,
+    at: Mutex<(PlaceKind, Holder)>,
     /// Whether it is known; a copy, so that no lock is needed.
     known: AtomicBool,
 }
@@ -325,7 +325,7 @@ impl Places {
         inner.strangers.insert(holder.clone(), Seat { number, activity: Arc::clone(&activity), _stay: stay });
         drop(inner);
         self.turned_away(told_to_go);
-        let (places, at) = (Arc::clone(self), Mutex::new((Kind::Stranger, holder)));
+        let (places, at) = (Arc::clone(self), Mutex::new((PlaceKind::Stranger, holder)));
         Some((Guest { places, number, network, activity, at, known: AtomicBool::new(false) }, ended))
     }
 
@@ -370,7 +370,9 @@ impl Guest {
     /// It has proven to be `who`, and takes one of the places of known holders. If all of these are taken,
     /// and no holder has more places than `who`, it stays where it is.
     pub(crate) fn is_known(&self, who: &Arc<str>) {
-        if !self.known.load(Ordering::Relaxed) && self.move_to(Kind::Known, Holder::Known(Arc::clone(who))) {
+        if !self.known.load(Ordering::Relaxed)
+            && self.move_to(PlaceKind::Known, Holder::Known(Arc::clone(who)))
+        {
             self.known.store(true, Ordering::Relaxed);
         }
     }
@@ -383,7 +385,7 @@ impl Guest {
     /// Takes one of the places for connections that stay, unless it has a place of known holders, which it
     /// keeps. False: there is none.
     pub(crate) fn stays(&self) -> bool {
-        let stays = self.has_known_place() || self.move_to(Kind::Staying, Holder::Network(self.network));
+        let stays = self.has_known_place() || self.move_to(PlaceKind::Staying, Holder::Network(self.network));
         self.activity.staying.store(stays, Ordering::Relaxed);
         stays
     }
@@ -407,7 +409,7 @@ impl Guest {
         }
     }
 
-    fn move_to(&self, kind: Kind, holder: Holder) -> bool {
+    fn move_to(&self, kind: PlaceKind, holder: Holder) -> bool {
         let mut at = self.at.lock();
         if at.0 == kind {
             return true;
@@ -426,7 +428,7 @@ impl Guest {
         let room = inner.room(kind).make_room(&holder);
         // A known party that finds no place of the known stays where it is, and one that gives way is no
         // stranger.
-        let turned_away = if kind == Kind::Staying { room.unwrap_or(1) } else { 0 };
+        let turned_away = if kind == PlaceKind::Staying { room.unwrap_or(1) } else { 0 };
         let Some(told_to_go) = room else {
             drop(inner);
             self.places.turned_away(turned_away);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use mandate_core::TokenId;
 
-use super::Kind;
+use super::KindArgument;
 use crate::command::since::Moment;
 use crate::connection::Connection;
 use crate::name_completion;
@@ -94,13 +94,13 @@ pub(crate) struct AuditQuery {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// About this agent: it acted, or it was changed or revoked. Its name or SPIFFE ID
-    #[arg(long, value_name = "NAME", add = name_completion::of(Kind::Agent))]
+    #[arg(long, value_name = "NAME", add = name_completion::of(KindArgument::Agent))]
     pub(crate) agent: Option<String>,
     /// About this person: the name, or the sub
-    #[arg(long, value_name = "NAME", add = name_completion::of(Kind::Person))]
+    #[arg(long, value_name = "NAME", add = name_completion::of(KindArgument::Person))]
     pub(crate) person: Option<String>,
     /// About this resource: its name or URI
-    #[arg(long, value_name = "NAME", add = name_completion::of(Kind::Resource))]
+    #[arg(long, value_name = "NAME", add = name_completion::of(KindArgument::Resource))]
     pub(crate) resource: Option<String>,
     /// About this token, or one that descends from it
     #[arg(long, value_name = "JTI")]
@@ -112,10 +112,10 @@ pub(crate) struct AuditQuery {
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<Moment>,
     /// About this client: it asked, or it was changed
-    #[arg(long, value_name = "ID", add = name_completion::of(Kind::Client))]
+    #[arg(long, value_name = "ID", add = name_completion::of(KindArgument::Client))]
     pub(crate) client: Option<String>,
     /// About this grant: a token depends on it, or it was changed
-    #[arg(long, value_name = "ID", add = name_completion::of(Kind::Grant))]
+    #[arg(long, value_name = "ID", add = name_completion::of(KindArgument::Grant))]
     pub(crate) grant: Option<String>,
     /// By this operator: a person's name, or uid:NUMBER as the record has it
     #[arg(long, value_name = "OPERATOR")]

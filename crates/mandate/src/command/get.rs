@@ -6,12 +6,12 @@ use mandate_core::names::ClientMethod;
 use mandate_core::registry;
 use mandate_core::{AgentName, Scope};
 
-use crate::arguments::{Get, Kind};
+use crate::arguments::{Get, KindArgument};
 use crate::failure::Failure;
 use crate::screen::Screen;
 use crate::table::table;
 
-impl Kind {
+impl KindArgument {
     pub(crate) fn of_the_registry(self) -> registry::EntryKind {
         match self {
             Self::Agent => registry::EntryKind::Agent,
