@@ -36,7 +36,7 @@ pub const MAX_LINEAGE: usize = 16;
     clippy::large_enum_variant,
     reason = "a request is made once and moved once; a box would cost an allocation on the hot path"
 )]
-pub enum Request {
+pub enum DecisionRequest {
     /// A token exchange (RFC 8693).
     Exchange(Exchange),
     /// A person's own access token, by the authorization code grant (RFC 6749 §4.1).
@@ -99,10 +99,10 @@ pub struct Facts<'a> {
 /// A [`Refusal`] with the first reason found. Only scopes can be permitted in part: they are intersected.
 /// Every other check passes or refuses the whole request. Or [`NeedsApproval`], if nothing refuses and a
 /// policy demands that a person approves it.
-pub fn decide(request: Request, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Withheld> {
+pub fn decide(request: DecisionRequest, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Withheld> {
     match request {
-        Request::Exchange(exchange) => decide_exchange(exchange, facts, now),
-        Request::Authorization(authorization) => decide_authorization(authorization, facts, now),
+        DecisionRequest::Exchange(exchange) => decide_exchange(exchange, facts, now),
+        DecisionRequest::Authorization(authorization) => decide_authorization(authorization, facts, now),
     }
 }
 

@@ -18,6 +18,6 @@ pub use approval::{NeedsApproval, RequestHash, Withheld};
 pub use credential::{
     AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject,
 };
-pub use decide::{Authorization, Exchange, Facts, MAX_LINEAGE, Request, decide};
+pub use decide::{Authorization, DecisionRequest, Exchange, Facts, MAX_LINEAGE, decide};
 pub use mandate::{Mandate, MandateView};
 pub use refusal::{Refusal, RefusalReason, ScopeBounds};

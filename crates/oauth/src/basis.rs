@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_core::{Clock as _, Entropy, HybridClock, Issuer, RecordId, Timestamp, TokenId};
-use mandate_delegation::{Mandate, Request, Withheld, decide};
+use mandate_delegation::{DecisionRequest, Mandate, Withheld, decide};
 use mandate_live::{Live, Snapshot};
 
 /// The snapshot in force, the time, and randomness. Clones share them.
@@ -47,7 +47,7 @@ impl Basis {
     /// Decides on `snapshot` at `now`.
     pub(crate) fn decide(
         &self,
-        request: Request,
+        request: DecisionRequest,
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<Mandate, Withheld> {

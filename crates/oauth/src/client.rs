@@ -18,7 +18,7 @@ use crate::metadata;
 use crate::own_tokens::OwnTokens;
 use crate::password::Checker;
 use crate::refusal::Refusal;
-use crate::request::Request;
+use crate::request::FormRequest;
 use crate::trail::Trail;
 
 use credential::Credential;
@@ -95,7 +95,7 @@ impl Clients {
     /// Authenticates the caller of a form endpoint.
     pub(crate) async fn authenticate(
         &self,
-        request: &Request<'_>,
+        request: &FormRequest<'_>,
         form: &Form<'_>,
         snapshot: &Snapshot,
         trail: &mut Trail,
@@ -158,7 +158,7 @@ impl Clients {
     /// Authenticates a caller that must not be anonymous; an agent must also be a registered, active one.
     pub(crate) async fn authenticate_confidential(
         &self,
-        request: &Request<'_>,
+        request: &FormRequest<'_>,
         form: &Form<'_>,
         snapshot: &Snapshot,
         trail: &mut Trail,
@@ -174,7 +174,7 @@ impl Clients {
     /// nothing.
     pub(crate) async fn authenticate_active(
         &self,
-        request: &Request<'_>,
+        request: &FormRequest<'_>,
         form: &Form<'_>,
         snapshot: &Snapshot,
         trail: &mut Trail,

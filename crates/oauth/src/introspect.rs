@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use crate::engine::Engine;
 use crate::parameter::Required;
 use crate::refusal::Refusal;
-use crate::request::Request;
+use crate::request::FormRequest;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
 
@@ -46,7 +46,7 @@ impl Introspection {
 impl Engine {
     /// Answers an introspection request. A caller that fails to authenticate is refused, and the refusal is
     /// recorded. An answer to an authenticated caller is not a decision, and is not recorded.
-    pub async fn introspect(&self, request: Request<'_>) -> Result<Introspection, OAuthError> {
+    pub async fn introspect(&self, request: FormRequest<'_>) -> Result<Introspection, OAuthError> {
         let mut trail = Trail::new(RecordKind::Admin, self.basis.now(), request.source);
         match self.try_introspect(&request, &mut trail).await {
             Ok(answer) => Ok(answer),
@@ -63,7 +63,7 @@ impl Engine {
 
     async fn try_introspect(
         &self,
-        request: &Request<'_>,
+        request: &FormRequest<'_>,
         trail: &mut Trail,
     ) -> Result<Introspection, Refusal> {
         let form = request.form()?;

@@ -66,5 +66,5 @@ pub use introspect::Introspection;
 pub use login::{LoginRefusal, Redirect};
 pub use password_login::Visitor;
 pub use refusal::{Presented, Quota, Refusal, RefusalClass, Unsupported};
-pub use request::{Headers, Repeated, Request};
+pub use request::{FormRequest, Headers, Repeated};
 pub use wire::{Fault, OAuthError};

@@ -176,7 +176,7 @@ impl Engine {
     ) -> Result<MandateView, Refusal> {
         let snapshot = self.basis.snapshot();
         trail.sub = snapshot.registry.person(person.name()).map(|person| person.id.clone());
-        let authorization = mandate_delegation::Request::Authorization(Authorization {
+        let authorization = mandate_delegation::DecisionRequest::Authorization(Authorization {
             client: ProvenClient::assertion(std::sync::Arc::clone(&request.back.client), now),
             person: person.clone(),
             resource: request.resource.clone(),

@@ -9,7 +9,7 @@ use crate::refusal::Refusal;
 
 /// A request to one of the form endpoints, as it came over the wire.
 #[derive(Clone, Copy)]
-pub struct Request<'a> {
+pub struct FormRequest<'a> {
     /// Where it came from.
     pub source: RequestSource,
     /// The method, such as `POST`.
@@ -25,7 +25,7 @@ pub struct Request<'a> {
     pub proven: Option<&'a OnceLock<Arc<str>>>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> FormRequest<'a> {
     /// The query of the URL.
     pub fn query(&self) -> Option<&'a str> {
         self.url.split_once('?').map(|(_, query)| query)
@@ -47,11 +47,11 @@ impl<'a> Request<'a> {
     }
 }
 
-impl std::fmt::Debug for Request<'_> {
+impl std::fmt::Debug for FormRequest<'_> {
     /// Neither query, header values nor body: all of them can hold credentials.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (path, headers, bytes) = (self.url.split('?').next(), &self.headers, self.body.len());
-        f.debug_struct("Request")
+        f.debug_struct("FormRequest")
             .field("method", &self.method)
             .field("url", &path)
             .field("headers", headers)
@@ -102,14 +102,14 @@ impl std::fmt::Debug for Headers<'_> {
 mod tests {
     use mandate_core::RequestSource;
 
-    use super::{Headers, Repeated, Request};
+    use super::{FormRequest, Headers, Repeated};
 
     const HEADERS: &[(&str, &str)] =
         &[("content-type", "text/plain"), ("dpop", "a"), ("authorization", "Basic eA=="), ("dpop", "a")];
 
-    fn request(url: &str) -> Request<'_> {
+    fn request(url: &str) -> FormRequest<'_> {
         let source = RequestSource::Other;
-        Request {
+        FormRequest {
             source,
             method: "POST",
             url,

@@ -10,7 +10,7 @@ use crate::cuts::Counted;
 use crate::engine::Engine;
 use crate::parameter::Required;
 use crate::refusal::Refusal;
-use crate::request::Request;
+use crate::request::FormRequest;
 use crate::revokers::Cause;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
@@ -20,7 +20,7 @@ const TOKEN: Required = Required(Parameter::Token);
 impl Engine {
     /// Answers a revocation request. `Ok` is 200 with an empty body: the token is revoked, or there was
     /// nothing to revoke (RFC 7009 §2.2).
-    pub async fn revoke(&self, request: Request<'_>) -> Result<(), OAuthError> {
+    pub async fn revoke(&self, request: FormRequest<'_>) -> Result<(), OAuthError> {
         let mut trail = Trail::new(RecordKind::Revoke, self.basis.now(), request.source);
         match self.try_revoke(&request, &mut trail).await {
             Ok(Some((cut, jti, counted))) => {
@@ -41,7 +41,7 @@ impl Engine {
 
     async fn try_revoke(
         &self,
-        request: &Request<'_>,
+        request: &FormRequest<'_>,
         trail: &mut Trail,
     ) -> Result<Option<(Cut, TokenId, Counted)>, Refusal> {
         let form = request.form()?;

@@ -5,13 +5,13 @@ use mandate_audit::RecordKind;
 use crate::conclusion::TokenResponse;
 use crate::engine::Engine;
 use crate::grants::Call;
-use crate::request::Request;
+use crate::request::FormRequest;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
 
 impl Engine {
     /// Answers a request to the token endpoint. The outcome is durable in the audit log when this returns.
-    pub async fn token(&self, request: Request<'_>) -> Result<TokenResponse, OAuthError> {
+    pub async fn token(&self, request: FormRequest<'_>) -> Result<TokenResponse, OAuthError> {
         let now = self.basis.now();
         let mut trail = Trail::new(RecordKind::Token, now, request.source);
         let form = match request.form() {

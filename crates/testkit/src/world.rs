@@ -30,7 +30,7 @@ use mandate_delegation::revocation::cut;
 use mandate_files::{Dir, own_user};
 use mandate_identity::Identity;
 use mandate_live::{Edition, Live, Snapshot};
-use mandate_oauth::{Engine, Headers, OAuthError, Parts, Request, TokenResponse, metadata, password};
+use mandate_oauth::{Engine, FormRequest, Headers, OAuthError, Parts, TokenResponse, metadata, password};
 use mandate_policy::Policies;
 use mandate_stops::Stops;
 use mandate_store::{Log, Store, records, registry, secrets};
@@ -114,9 +114,9 @@ impl<'a> Post<'a> {
     }
 
     /// The request.
-    pub fn request(&self) -> Request<'_> {
+    pub fn request(&self) -> FormRequest<'_> {
         let headers = Headers::new(&self.headers);
-        Request {
+        FormRequest {
             source: self.source,
             method: "POST",
             url: &self.url,

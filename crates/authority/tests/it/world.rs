@@ -13,8 +13,8 @@ use mandate_core::{
     Clock, Entropy, Issuer, MeterId, RecordId, RevocationSet, ScopeSet, Timestamp, TokenId, TrustDomain,
 };
 use mandate_delegation::{
-    AuthenticatedClient, Authorization, Exchange, Facts, LoggedInPerson, Mandate, MandateView, ProvenClient,
-    Request, VerifiedActor, VerifiedSubject, decide,
+    AuthenticatedClient, Authorization, DecisionRequest, Exchange, Facts, LoggedInPerson, Mandate,
+    MandateView, ProvenClient, VerifiedActor, VerifiedSubject, decide,
 };
 use mandate_policy::Policies;
 use mandate_store::Log;
@@ -161,7 +161,7 @@ impl World {
         TokenId::generate(self.now(), self.entropy.as_ref())
     }
 
-    fn decide(&self, request: Request) -> Mandate {
+    fn decide(&self, request: DecisionRequest) -> Mandate {
         let revocations = RevocationSet::new();
         let used = |_: &MeterId| 0;
         let issuer = issuer();
@@ -178,7 +178,7 @@ impl World {
 
     /// Riley logs in.
     pub(crate) fn login(&self) -> Mandate {
-        self.decide(Request::Authorization(Authorization {
+        self.decide(DecisionRequest::Authorization(Authorization {
             client: ProvenClient::assertion(Arc::new(app()), self.now()),
             person: LoggedInPerson::assertion("riley".parse().unwrap(), self.now()),
             resource: None,
@@ -192,7 +192,7 @@ impl World {
         let svid = self.svid(ISSUER);
         let svid = jwt_svid::verify(&svid, &self.authority.jwt_bundle(), &domain(), ISSUER, self.now(), None)
             .unwrap();
-        self.decide(Request::Exchange(Exchange {
+        self.decide(DecisionRequest::Exchange(Exchange {
             client: AuthenticatedClient::App(ProvenClient::assertion(Arc::new(app()), self.now())),
             subject: VerifiedSubject::own(subject),
             actor: Some(VerifiedActor::from_svid(svid, self.now())),

@@ -23,7 +23,7 @@ use mandate_core::{
 use mandate_policy::Policies;
 use mandate_token::access_token::MayAct;
 
-use super::{Exchange, Facts, MAX_LINEAGE, Request, decide};
+use super::{DecisionRequest, Exchange, Facts, MAX_LINEAGE, decide};
 use crate::approval::Withheld;
 use crate::credential::{AuthenticatedClient, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject};
 use crate::mandate::MandateView;
@@ -255,7 +255,7 @@ impl Case {
     }
 
     fn decided(&self) -> Result<MandateView, Withheld> {
-        let request = Request::Exchange(Exchange {
+        let request = DecisionRequest::Exchange(Exchange {
             client: self.client.clone(),
             subject: self.subject.clone(),
             actor: self.actor.clone(),

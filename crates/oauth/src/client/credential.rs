@@ -11,7 +11,7 @@ use crate::claimed;
 use crate::form::{Form, decode_alone};
 use crate::parameter::Required;
 use crate::refusal::Refusal;
-use crate::request::{Repeated, Request};
+use crate::request::{FormRequest, Repeated};
 
 /// The credential with which a request proves its client.
 pub(crate) enum Credential<'f> {
@@ -23,7 +23,7 @@ pub(crate) enum Credential<'f> {
 }
 
 impl<'f> Credential<'f> {
-    pub(crate) fn read(request: &Request<'_>, form: &'f Form<'_>) -> Result<Self, Refusal> {
+    pub(crate) fn read(request: &FormRequest<'_>, form: &'f Form<'_>) -> Result<Self, Refusal> {
         let by_assertion = form.has(Parameter::ClientAssertion) || form.has(Parameter::ClientAssertionType);
         let header = request
             .headers
@@ -97,7 +97,7 @@ mod tests {
     use super::Credential;
     use crate::form::Form;
     use crate::refusal::Refusal;
-    use crate::request::{Headers, Request};
+    use crate::request::{FormRequest, Headers};
 
     const JWT_BEARER: AssertionType = AssertionType::JwtBearer;
     const JWT_SPIFFE: AssertionType = AssertionType::JwtSpiffe;
@@ -106,7 +106,8 @@ mod tests {
         let source = mandate_core::RequestSource::Other;
         let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
         let (url, headers) = ("https://m.example/token", Headers::new(&headers));
-        let request = Request { source, method: "POST", url, headers, body: body.as_bytes(), proven: None };
+        let request =
+            FormRequest { source, method: "POST", url, headers, body: body.as_bytes(), proven: None };
         let form = Form::parse(body.as_bytes()).unwrap();
         Credential::read(&request, &form).map(|credential| match credential {
             Credential::Basic { id, secret } => format!("basic {id} {}", secret.expose_secret_str().unwrap()),

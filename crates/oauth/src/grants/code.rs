@@ -22,7 +22,7 @@ use crate::form::Form;
 use crate::parameter::{Optional, Required};
 use crate::redirect::is_registered;
 use crate::refusal::{Refusal, of_authorization};
-use crate::request::Request;
+use crate::request::FormRequest;
 use crate::revokers::Cause;
 use crate::trail::{Recorder, Trail};
 use crate::wire::OAuthError;
@@ -90,7 +90,7 @@ impl CodeGrant {
 
     async fn decide(
         &self,
-        request: &Request<'_>,
+        request: &FormRequest<'_>,
         form: &Form<'_>,
         trail: &mut Trail,
     ) -> Result<(Mandate, CodeHash), Refusal> {
@@ -120,7 +120,7 @@ impl CodeGrant {
         trail.sub = registered.map(|person| person.id.clone());
         trail.aud = payload.resource.as_ref().map(|resource| resource.as_str().to_owned());
 
-        let authorization = mandate_delegation::Request::Authorization(Authorization {
+        let authorization = mandate_delegation::DecisionRequest::Authorization(Authorization {
             client,
             person: LoggedInPerson::assertion(payload.person, payload.logged_in),
             resource: payload.resource,

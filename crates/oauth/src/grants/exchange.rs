@@ -16,7 +16,7 @@ use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::Optional;
 use crate::refusal::{Presented, Refusal};
-use crate::request::Request;
+use crate::request::FormRequest;
 use crate::subject_token::{SubjectToken, SubjectTokens};
 use crate::trail::{Recorder, Trail};
 use crate::wire::OAuthError;
@@ -109,7 +109,7 @@ impl ExchangeGrant {
 
     async fn decide(
         &self,
-        request: &Request<'_>,
+        request: &FormRequest<'_>,
         form: &Form<'_>,
         trail: &mut Trail,
     ) -> Result<Mandate, Refusal> {
@@ -133,8 +133,14 @@ impl ExchangeGrant {
         let (now, snapshot) = (trail.now, self.basis.snapshot());
         let jti = self.basis.token_id(now);
         let (proven, place) = (proven_actor(&client, actor.as_ref()).cloned(), resource.clone());
-        let exchange =
-            mandate_delegation::Request::Exchange(Exchange { client, subject, actor, resource, scopes, jti });
+        let exchange = mandate_delegation::DecisionRequest::Exchange(Exchange {
+            client,
+            subject,
+            actor,
+            resource,
+            scopes,
+            jti,
+        });
         self.basis.decide(exchange, &snapshot, now).map_err(|withheld| {
             // The record of a mandate takes all this from the mandate.
             if let Some(proven) = proven {

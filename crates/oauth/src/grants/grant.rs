@@ -13,7 +13,7 @@ use crate::cuts::Cuts;
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Elsewhere, Row};
-use crate::request::Request;
+use crate::request::FormRequest;
 use crate::trail::Recorder;
 use crate::wire::OAuthError;
 
@@ -69,7 +69,7 @@ pub(crate) struct Parts {
 /// A request to the token endpoint whose grant type is known.
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'c> {
-    pub(crate) request: &'c Request<'c>,
+    pub(crate) request: &'c FormRequest<'c>,
     pub(crate) form: &'c Form<'c>,
     pub(crate) now: Timestamp,
 }

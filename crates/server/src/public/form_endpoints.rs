@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use mandate_core::RequestSource;
 use mandate_core::names::ErrorCode;
-use mandate_oauth::{Headers, OAuthError, Request};
+use mandate_oauth::{FormRequest, Headers, OAuthError};
 
 use super::cross_origin;
 use super::parts::Public;
@@ -76,8 +76,8 @@ impl Posted {
             .collect()
     }
 
-    fn request<'r>(&'r self, headers: &'r [(&'r str, &'r str)]) -> Request<'r> {
-        Request {
+    fn request<'r>(&'r self, headers: &'r [(&'r str, &'r str)]) -> FormRequest<'r> {
+        FormRequest {
             source: self.source,
             method: self.method.as_str(),
             url: &self.url,

@@ -20,8 +20,8 @@ fn authorize_since(
     case.facts(|facts| decide(request, facts, NOW)).map(|m| m.view().clone()).map_err(reason)
 }
 
-pub(super) fn login_for(login: Timestamp, resource: Option<&str>, asked: Option<&str>) -> Request {
-    Request::Authorization(Authorization {
+pub(super) fn login_for(login: Timestamp, resource: Option<&str>, asked: Option<&str>) -> DecisionRequest {
+    DecisionRequest::Authorization(Authorization {
         client: ProvenClient::assertion(Arc::new(support_app(&[])), NOW.plus(Duration::from_secs(1))),
         person: LoggedInPerson::assertion("riley".parse().unwrap(), login),
         resource: resource.map(|uri| uri.parse().unwrap()),
