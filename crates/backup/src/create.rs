@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use crate::archive::{self, Archive, Source};
 use crate::error::BackupError;
-use crate::manifest::{AuditHead, Facts, KeyPlace, Manifest, MemberEntry};
+use crate::manifest::{AuditHead, KeyPlace, Manifest, ManifestFacts, MemberEntry};
 use crate::members::{DATABASE, MEMBERS, MemberKind, REMEMBERED, SEAL_KEY, SEALED_KEY};
 use crate::sealed_key;
 use crate::stopping::{Until, until};
@@ -142,7 +142,7 @@ fn facts<'a>(
     sealing_key: &Secret,
     content: &[(&'static str, Vec<u8>)],
     progress: impl FnMut(u64, u64),
-) -> Result<Facts<'a>, BackupError> {
+) -> Result<ManifestFacts<'a>, BackupError> {
     let schema = copy.schema()?;
     let faults = copy.faults()?;
     if !faults.is_empty() {
@@ -163,5 +163,13 @@ fn facts<'a>(
         (None, None) => return Err(BackupError::Nameless(dir.entry(DATABASE))),
     };
     let (audit, more_audit) = AuditHead::of_all(copy, progress)?;
-    Ok(Facts { version: plan.version, created: plan.now, issuer, trust_domain, schema, audit, more_audit })
+    Ok(ManifestFacts {
+        version: plan.version,
+        created: plan.now,
+        issuer,
+        trust_domain,
+        schema,
+        audit,
+        more_audit,
+    })
 }

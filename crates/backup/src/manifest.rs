@@ -96,7 +96,7 @@ struct Format {
 }
 
 /// The facts from which a manifest is made.
-pub(crate) struct Facts<'a> {
+pub(crate) struct ManifestFacts<'a> {
     pub(crate) version: &'a str,
     pub(crate) created: Timestamp,
     pub(crate) issuer: Issuer,
@@ -107,8 +107,8 @@ pub(crate) struct Facts<'a> {
 }
 
 impl Manifest {
-    pub(crate) fn new(facts: Facts<'_>, sealing_key: KeyPlace, members: Vec<MemberEntry>) -> Self {
-        let Facts { version, created, issuer, trust_domain, schema, audit, more_audit } = facts;
+    pub(crate) fn new(facts: ManifestFacts<'_>, sealing_key: KeyPlace, members: Vec<MemberEntry>) -> Self {
+        let ManifestFacts { version, created, issuer, trust_domain, schema, audit, more_audit } = facts;
         let (format, version) = (FORMAT.to_owned(), version.to_owned());
         Self {
             format,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cedar_policy::{AuthorizationError, Context, Decision, EntityUid, PolicyId, Request};
 
 use crate::compile::Policies;
-use crate::facts::{Facts, InternalError, Question, Terms};
+use crate::facts::{CedarQuestion, InternalError, Question, QuestionFacts};
 use ruling::Ruling;
 
 /// Which of the two questions was denied.
@@ -58,7 +58,7 @@ impl Policies {
             policies: Vec::new(),
             errors: vec![format!("built-in: {message}")],
         };
-        let facts = Facts::gather(&self.mentioned, question);
+        let facts = QuestionFacts::gather(&self.mentioned, question);
         let fingerprint = facts.fingerprint();
         if let Some(ruling) = self.memo.get(&fingerprint) {
             return Ok(ruling);
@@ -68,7 +68,7 @@ impl Policies {
         Ok(ruling)
     }
 
-    fn rule(&self, facts: &Facts<'_>, mut terms: Terms) -> Result<Ruling, Denial> {
+    fn rule(&self, facts: &QuestionFacts<'_>, mut terms: CedarQuestion) -> Result<Ruling, Denial> {
         let mut permitted = BTreeSet::new();
         let mut forbidden_person = BTreeSet::new();
         let mut forbidden_agent = BTreeSet::new();
@@ -105,7 +105,7 @@ impl Policies {
 
     fn ask(
         &self,
-        terms: &Terms,
+        terms: &CedarQuestion,
         principal: &EntityUid,
         context: Context,
         who: Denied,

@@ -180,7 +180,7 @@ impl<'a> Attributes<'a> {
 /// Everything that Cedar is told about a question, before it is converted into Cedar's form. The same facts
 /// have the same answer.
 #[derive(Debug)]
-pub(crate) struct Facts<'a> {
+pub(crate) struct QuestionFacts<'a> {
     mentioned: &'a Mentioned,
     person: (&'a str, Attributes<'a>),
     agent: Option<(&'a str, Attributes<'a>)>,
@@ -189,7 +189,7 @@ pub(crate) struct Facts<'a> {
     scopes: Vec<(&'a Scope, Attributes<'a>)>,
 }
 
-impl<'a> Facts<'a> {
+impl<'a> QuestionFacts<'a> {
     pub(crate) fn gather(mentioned: &'a Mentioned, question: &Question<'a>) -> Self {
         let on = &question.resource.name;
         let person = Attributes::new(mentioned)
@@ -269,7 +269,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The facts in Cedar's terms.
-    pub(crate) fn in_cedar(&self, words: &Vocabulary) -> Result<Terms, InternalError> {
+    pub(crate) fn in_cedar(&self, words: &Vocabulary) -> Result<CedarQuestion, InternalError> {
         let uid = |kind: &EntityTypeName, name: &str| {
             EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(name))
         };
@@ -293,12 +293,12 @@ impl<'a> Facts<'a> {
             let pairs = shared.iter().cloned().chain(own.in_cedar());
             contexts.push(Context::from_pairs(pairs).map_err(InternalError::of)?);
         }
-        Ok(Terms { person, agent, resource, entities, contexts })
+        Ok(CedarQuestion { person, agent, resource, entities, contexts })
     }
 }
 
 /// A question in Cedar's terms.
-pub(crate) struct Terms {
+pub(crate) struct CedarQuestion {
     pub(crate) person: EntityUid,
     pub(crate) agent: Option<EntityUid>,
     pub(crate) resource: EntityUid,
@@ -377,7 +377,7 @@ mod tests {
     use mandate_core::registry::{Agent, AgentState, Person, Resource};
     use mandate_core::subject;
 
-    use super::{Facts, Mentioned, Question, Vocabulary};
+    use super::{Mentioned, Question, QuestionFacts, Vocabulary};
     use crate::actions::Actions;
 
     /// Requests are built without a schema on the hot path; here the same values are held against it.
@@ -423,7 +423,7 @@ mod tests {
                 depth: 1,
                 now: mandate_core::Timestamp::from_secs(1),
             };
-            let terms = Facts::gather(&all, &question).in_cedar(&words).unwrap();
+            let terms = QuestionFacts::gather(&all, &question).in_cedar(&words).unwrap();
             Entities::from_entities(terms.entities.iter().cloned(), Some(&schema)).unwrap();
             let actions = Actions::new(&schema).unwrap();
             let asked = [
