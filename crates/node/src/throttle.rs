@@ -16,9 +16,9 @@ const MOST: usize = 256;
 const MOST_OF_ONE: usize = 16;
 
 /// When each message was logged, and how often it was left out since. A message has an owner, mostly a user.
-pub(crate) struct Throttle<O, K>(Mutex<Said<O, K>>);
+pub(crate) struct Throttle<O, K>(Mutex<LoggedMessages<O, K>>);
 
-struct Said<O, K> {
+struct LoggedMessages<O, K> {
     messages: HashMap<O, HashMap<K, (Instant, u64)>>,
     /// How many messages had no room since that was last logged, and when it was.
     without_room: u64,
@@ -37,7 +37,7 @@ enum Judged {
 
 impl<O, K> Default for Throttle<O, K> {
     fn default() -> Self {
-        Self(Mutex::new(Said { messages: HashMap::new(), without_room: 0, noted: None }))
+        Self(Mutex::new(LoggedMessages { messages: HashMap::new(), without_room: 0, noted: None }))
     }
 }
 
@@ -57,7 +57,7 @@ impl<O: Copy + Debug + Eq + Hash, K: Eq + Hash> Throttle<O, K> {
     }
 }
 
-impl<O: Eq + Hash, K: Eq + Hash> Said<O, K> {
+impl<O: Eq + Hash, K: Eq + Hash> LoggedMessages<O, K> {
     fn judge(&mut self, owner: O, key: K, now: Instant) -> Judged {
         if let Some((at, left_out)) = self.messages.get_mut(&owner).and_then(|own| own.get_mut(&key)) {
             if now.duration_since(*at) < PAUSE {
