@@ -17,6 +17,6 @@ mod limits;
 mod memo;
 
 pub use compile::{MAX_POLICY_LEN, Policies, PolicyError};
-pub use evaluate::ruling::{Demand, Permit, Ruling};
+pub use evaluate::ruling::{Demand, PolicyPermit, Ruling};
 pub use evaluate::{Denial, Denied};
 pub use facts::Question;

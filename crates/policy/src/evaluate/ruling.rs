@@ -8,13 +8,14 @@ use mandate_core::ScopeSet;
 /// Proof that policy permitted some of the scopes asked for. Only
 /// [`Policies::evaluate`](crate::Policies::evaluate) makes one.
 #[derive(Debug)]
-pub struct Permit {
+pub struct PolicyPermit {
     scopes: ScopeSet,
     policies: Arc<[String]>,
 }
 
 /// Policy permits some of the scopes asked for, once a person has approved that. Only
-/// [`Policies::evaluate`](crate::Policies::evaluate) makes one. It is no [`Permit`], and cannot be made into one.
+/// [`Policies::evaluate`](crate::Policies::evaluate) makes one. It is no [`PolicyPermit`], and cannot be
+/// made into one.
 #[derive(Debug)]
 pub struct Demand {
     scopes: ScopeSet,
@@ -33,7 +34,7 @@ impl Demand {
 #[derive(Debug)]
 pub enum Ruling {
     /// Permitted.
-    Permitted(Permit),
+    Permitted(PolicyPermit),
     /// Permitted as a whole once a person has approved it. If one scope needs an approval, no scope is
     /// permitted without it: the request is never narrowed to the scopes that need none, because then no
     /// person would be asked.
@@ -47,7 +48,7 @@ impl Ruling {
         let by: Arc<[String]> = permitted.intersection(demanding).cloned().collect();
         let policies = permitted.into_iter().collect();
         if by.is_empty() {
-            Self::Permitted(Permit { scopes, policies })
+            Self::Permitted(PolicyPermit { scopes, policies })
         } else {
             Self::NeedsApproval(Demand { scopes, policies, by })
         }
@@ -57,14 +58,16 @@ impl Ruling {
     /// never more than was asked for.
     pub fn scopes(&self) -> &ScopeSet {
         match self {
-            Self::Permitted(Permit { scopes, .. }) | Self::NeedsApproval(Demand { scopes, .. }) => scopes,
+            Self::Permitted(PolicyPermit { scopes, .. }) | Self::NeedsApproval(Demand { scopes, .. }) => {
+                scopes
+            }
         }
     }
 
     /// The names of the policies that permitted, sorted.
     pub fn policies(&self) -> &Arc<[String]> {
         match self {
-            Self::Permitted(Permit { policies, .. }) | Self::NeedsApproval(Demand { policies, .. }) => {
+            Self::Permitted(PolicyPermit { policies, .. }) | Self::NeedsApproval(Demand { policies, .. }) => {
                 policies
             }
         }
