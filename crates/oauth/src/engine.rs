@@ -77,7 +77,7 @@ impl Engine {
         let cuts = Arc::new(Cuts::new(recorder.clone(), stops));
         let conclusion = Arc::new(Conclusion { recorder: recorder.clone(), authority });
         let passwords = Passwords { basis: basis.clone(), store: store.clone(), checker, attempts };
-        let grants = Grants::new(&grants::Parts {
+        let grants = Grants::new(&grants::GrantParts {
             basis: basis.clone(),
             recorder: recorder.clone(),
             clients: Arc::clone(&clients),

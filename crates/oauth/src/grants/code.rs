@@ -12,7 +12,7 @@ use mandate_delegation::{Authorization, LoggedInPerson, Mandate};
 use mandate_store::Effect;
 use mandate_store::codes::CodeHash;
 
-use super::grant::{Answer, Call, Grant, Run};
+use super::grant::{Call, GrantAnswer, GrantHandler, Run};
 use crate::basis::Basis;
 use crate::client::{Caller, Clients};
 use crate::codes::{self, CodePayload, Codes, Stored};
@@ -36,7 +36,7 @@ const RESOURCE: Optional = Optional(Parameter::Resource);
 /// A person consents to a code for their client, not for an actor: an actor token here would be ignored, or
 /// would change what the person consented to. This grant has no parameters for the parties of an exchange, so
 /// they are refused.
-pub(super) static GRANT: Grant = Grant {
+pub(super) static GRANT: GrantHandler = GrantHandler {
     name: GrantType::AuthorizationCode,
     parameters: &[&[CODE.row(), REDIRECT_URI.row(), CODE_VERIFIER.row(), RESOURCE.row()]],
     with: |parts| {
@@ -61,7 +61,7 @@ struct CodeGrant {
 }
 
 impl Run for CodeGrant {
-    fn run<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
+    fn run<'c>(&'c self, call: Call<'c>) -> GrantAnswer<'c> {
         Box::pin(self.redeem(call))
     }
 }

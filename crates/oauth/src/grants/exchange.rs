@@ -8,7 +8,7 @@ use mandate_core::registry::Registry;
 use mandate_core::{Actor, ResourceUri, ScopeSet, SubjectProfile};
 use mandate_delegation::{AuthenticatedClient, Exchange, Mandate, RefusalReason, VerifiedActor, Withheld};
 
-use super::grant::{Answer, Call, Grant, Run};
+use super::grant::{Call, GrantAnswer, GrantHandler, Run};
 use crate::basis::Basis;
 use crate::client::Clients;
 use crate::conclusion::{Conclusion, TokenResponse};
@@ -24,7 +24,7 @@ use crate::{actor_token, resource, scope, subject_token};
 
 const REQUESTED_TOKEN_TYPE: Optional = Optional(Parameter::RequestedTokenType);
 
-pub(super) static GRANT: Grant = Grant {
+pub(super) static GRANT: GrantHandler = GrantHandler {
     name: GrantType::TokenExchange,
     parameters: &[
         subject_token::PARAMETERS,
@@ -84,7 +84,7 @@ fn requested_token_type(form: &Form<'_>) -> Result<(), Refusal> {
 }
 
 impl Run for ExchangeGrant {
-    fn run<'c>(&'c self, call: Call<'c>) -> Answer<'c> {
+    fn run<'c>(&'c self, call: Call<'c>) -> GrantAnswer<'c> {
         Box::pin(self.exchange(call))
     }
 }

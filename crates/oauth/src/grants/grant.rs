@@ -18,16 +18,16 @@ use crate::trail::Recorder;
 use crate::wire::OAuthError;
 
 /// A grant type.
-pub struct Grant {
+pub struct GrantHandler {
     /// The value of `grant_type`.
     pub(super) name: GrantType,
     /// Its parameters, beside `grant_type` and those of client authentication.
     pub(super) parameters: &'static [&'static [Row]],
     /// Makes the value that runs it, from the parts that it needs.
-    pub(super) with: fn(&Parts) -> Box<dyn Run>,
+    pub(super) with: fn(&GrantParts) -> Box<dyn Run>,
 }
 
-impl Grant {
+impl GrantHandler {
     /// The value of `grant_type`.
     pub const fn name(&self) -> GrantType {
         self.name
@@ -49,14 +49,14 @@ impl Grant {
     }
 }
 
-impl std::fmt::Debug for Grant {
+impl std::fmt::Debug for GrantHandler {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Grant").field(&self.name).finish()
+        f.debug_tuple("GrantHandler").field(&self.name).finish()
     }
 }
 
 /// The parts that grants share. A part that only one grant needs is not here.
-pub(crate) struct Parts {
+pub(crate) struct GrantParts {
     pub(crate) basis: Basis,
     pub(crate) recorder: Recorder,
     pub(crate) clients: Arc<Clients>,
@@ -75,10 +75,11 @@ pub(crate) struct Call<'c> {
 }
 
 /// The answer to a [`Call`], in the future.
-pub(crate) type Answer<'c> = Pin<Box<dyn Future<Output = Result<TokenResponse, OAuthError>> + Send + 'c>>;
+pub(crate) type GrantAnswer<'c> =
+    Pin<Box<dyn Future<Output = Result<TokenResponse, OAuthError>> + Send + 'c>>;
 
 /// Runs a grant.
 pub(crate) trait Run: Send + Sync {
     /// Answers a request. The outcome is durable in the audit log when the answer is there.
-    fn run<'c>(&'c self, call: Call<'c>) -> Answer<'c>;
+    fn run<'c>(&'c self, call: Call<'c>) -> GrantAnswer<'c>;
 }

@@ -11,11 +11,11 @@ use crate::form::Form;
 use crate::parameter::Required;
 use crate::refusal::Refusal;
 
-pub use grant::Grant;
-pub(crate) use grant::{Call, Parts, Run};
+pub use grant::GrantHandler;
+pub(crate) use grant::{Call, GrantParts, Run};
 
 /// The grant types that are offered.
-pub static TABLE: [&Grant; 2] = [&code::GRANT, &exchange::GRANT];
+pub static TABLE: [&GrantHandler; 2] = [&code::GRANT, &exchange::GRANT];
 
 /// Their names.
 pub fn names() -> impl Iterator<Item = GrantType> {
@@ -23,10 +23,10 @@ pub fn names() -> impl Iterator<Item = GrantType> {
 }
 
 /// The grants, with the parts that they need.
-pub(crate) struct Grants([(&'static Grant, Box<dyn Run>); TABLE.len()]);
+pub(crate) struct Grants([(&'static GrantHandler, Box<dyn Run>); TABLE.len()]);
 
 impl Grants {
-    pub(crate) fn new(parts: &Parts) -> Self {
+    pub(crate) fn new(parts: &GrantParts) -> Self {
         Self(TABLE.map(|grant| (grant, (grant.with)(parts))))
     }
 
@@ -41,7 +41,7 @@ impl Grants {
 }
 
 /// The first parameter of the form that belongs to another grant and must not be ignored.
-fn misplaced(grant: &Grant, form: &Form<'_>) -> Option<Parameter> {
+fn misplaced(grant: &GrantHandler, form: &Form<'_>) -> Option<Parameter> {
     let others = TABLE.iter().filter(|other| other.name() != grant.name());
     let refused = others.flat_map(|other| other.refused_elsewhere());
     refused.filter(|parameter| !grant.has(*parameter) && form.has(parameter)).min()

@@ -1,14 +1,14 @@
 //! What the table of grants says of each parameter is what the token endpoint does.
 
 use mandate_core::names::{GrantType, Parameter};
-use mandate_oauth::grants::{Grant, TABLE};
+use mandate_oauth::grants::{GrantHandler, TABLE};
 use mandate_oauth::parameter::{Elsewhere, Presence};
 use mandate_testkit::story::CRM;
 use mandate_testkit::world::{ACCESS_TOKEN, Pairs, World, pairs, with, without};
 
 /// A request of this grant with each of its parameters, and the header of its client. It is answered with a
 /// token.
-async fn complete(world: &World, grant: &Grant) -> (Pairs, Option<String>) {
+async fn complete(world: &World, grant: &GrantHandler) -> (Pairs, Option<String>) {
     match grant.name() {
         GrantType::AuthorizationCode => {
             let code = world.code(&world.authorization("support-app", Some(CRM), None), "riley").await;
@@ -24,7 +24,7 @@ async fn complete(world: &World, grant: &Grant) -> (Pairs, Option<String>) {
 }
 
 /// What is said when the request comes without a parameter; nothing: a token was issued.
-async fn said_without(world: &World, grant: &Grant, parameter: Parameter) -> Option<String> {
+async fn said_without(world: &World, grant: &GrantHandler, parameter: Parameter) -> Option<String> {
     let (form, header) = complete(world, grant).await;
     let answer = world.token(&without(form, parameter.as_str()), header.as_deref()).await;
     answer.err().map(|error| error.description.split_once(": ").unwrap().1.to_owned())
