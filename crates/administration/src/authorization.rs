@@ -17,7 +17,7 @@ use crate::operator::Operator;
 /// A type that stands for one act. Only the table makes them.
 pub trait IsAct: sealed::Sealed + Send + Sync + 'static {
     /// Its row.
-    const ACT: Act;
+    const ACT: OperatorAct;
 }
 
 mod sealed {
@@ -28,11 +28,11 @@ macro_rules! acts {
     ($($(#[$about:meta])+ $name:ident $code:literal $least:ident $doing:literal;)+) => {
         /// Everything that an operator can do.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Act {
+        pub enum OperatorAct {
             $($(#[$about])+ $name,)+
         }
 
-        impl Act {
+        impl OperatorAct {
             /// Every act, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
@@ -68,7 +68,7 @@ macro_rules! acts {
                 impl super::sealed::Sealed for $name {}
 
                 impl super::IsAct for $name {
-                    const ACT: super::Act = super::Act::$name;
+                    const ACT: super::OperatorAct = super::OperatorAct::$name;
                 }
             )+
         }
@@ -171,7 +171,7 @@ impl Administration {
 
     /// Whether the operator may do at least one of these acts now. The refusal is not recorded: the caller
     /// knows more.
-    pub fn may_any(&self, by: &Operator, acts: &[Act]) -> Result<(), Denied> {
+    pub fn may_any(&self, by: &Operator, acts: &[OperatorAct]) -> Result<(), Denied> {
         let mut refusal = None;
         for act in acts {
             match self.may(by, act.least()) {
@@ -191,7 +191,7 @@ impl Administration {
 
     async fn confirm_act(
         &self,
-        act: Act,
+        act: OperatorAct,
         by: &Operator,
         quota: Option<RequestSource>,
     ) -> Result<(), AdministrationError> {
@@ -211,7 +211,7 @@ mod tests {
 
     use mandate_core::Role;
 
-    use super::Act;
+    use super::OperatorAct;
 
     #[test]
     fn the_whole_matrix_is_the_committed_one() {
@@ -221,7 +221,7 @@ mod tests {
             writeln!(matrix, "{act:20}{viewer:10}{operator:10}{approver:10}{admin}").unwrap();
         };
         line("act", Role::ALL.map(Role::as_str));
-        for act in Act::ALL {
+        for act in OperatorAct::ALL {
             line(act.code(), Role::ALL.map(|role| if role.includes(act.least()) { "may" } else { "-" }));
         }
         let committed = include_str!("../roles.txt");
@@ -230,19 +230,19 @@ mod tests {
 
     #[test]
     fn only_admin_does_what_may_give_authority() {
-        let gives = |act: &Act| {
+        let gives = |act: &OperatorAct| {
             matches!(
                 act,
-                Act::ActivateAgent
-                    | Act::EnablePerson
-                    | Act::ApplyRegistry
-                    | Act::SetPassword
-                    | Act::SetClientSecret
-                    | Act::MakeJoinToken
-                    | Act::RotateKeys
+                OperatorAct::ActivateAgent
+                    | OperatorAct::EnablePerson
+                    | OperatorAct::ApplyRegistry
+                    | OperatorAct::SetPassword
+                    | OperatorAct::SetClientSecret
+                    | OperatorAct::MakeJoinToken
+                    | OperatorAct::RotateKeys
             )
         };
-        for act in Act::ALL.iter().filter(|act| gives(act)) {
+        for act in OperatorAct::ALL.iter().filter(|act| gives(act)) {
             for role in [Role::Viewer, Role::Operator, Role::Approver] {
                 assert!(!role.includes(act.least()), "{act:?} {role:?}");
             }

@@ -26,7 +26,7 @@ mod touches;
 mod usable;
 
 pub use administration::{Administration, Parts};
-pub use authorization::{Act, Permit, act};
+pub use authorization::{OperatorAct, Permit, act};
 pub use error::{AdministrationError, Denied};
 pub use loading::load_registry;
 pub use operator::Operator;

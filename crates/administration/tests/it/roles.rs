@@ -1,7 +1,7 @@
 //! Who may do what, by the token that they show.
 
 use mandate_administration::authorization::IsAct;
-use mandate_administration::{Act, AdministrationError as E, Denied, Operator, act};
+use mandate_administration::{AdministrationError as E, Denied, Operator, OperatorAct, act};
 use mandate_api::admin::RevocationTarget;
 use mandate_audit::{Outcome, RecordKind};
 use mandate_core::Role;
@@ -64,13 +64,13 @@ async fn each_role_does_what_its_row_says_and_a_refusal_is_recorded() {
         assert_eq!(permitted::<act::BanNode>(&world, &by).await, expected(Role::Operator), "{role:?}");
         assert_eq!(permitted::<act::ActivateAgent>(&world, &by).await, expected(Role::Admin), "{role:?}");
         assert_eq!(permitted::<act::ApplyRegistry>(&world, &by).await, expected(Role::Admin), "{role:?}");
-        for act in Act::ALL {
+        for act in OperatorAct::ALL {
             assert_eq!(world.administration.may_any(&by, &[*act]), expected(act.least()), "{role:?} {act:?}");
         }
     }
     let operator = with_scope(&world, Role::Operator.scope()).await;
     assert_eq!(
-        world.administration.may_any(&operator, &[Act::SuspendAgent, Act::ActivateAgent]),
+        world.administration.may_any(&operator, &[OperatorAct::SuspendAgent, OperatorAct::ActivateAgent]),
         Ok(()),
         "one of them is enough"
     );

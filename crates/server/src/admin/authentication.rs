@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use mandate_administration::authorization::IsAct;
-use mandate_administration::{Act, Denied, Operator, Permit};
+use mandate_administration::{Denied, Operator, OperatorAct, Permit};
 use mandate_core::RequestSource;
 
 use super::authorization::{Need, need};
@@ -67,7 +67,7 @@ fn source(refused: Unauthorized, peer: Option<Peer>) -> RequestSource {
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     operator: Operator,
-    acts: &'static [Act],
+    acts: &'static [OperatorAct],
 }
 
 impl Caller {
@@ -103,7 +103,7 @@ fn caller(
     admin: &Admin,
     peer: Option<Peer>,
     headers: &HeaderMap,
-    acts: &'static [Act],
+    acts: &'static [OperatorAct],
 ) -> Result<Caller, Refused> {
     let operator = match peer {
         Some(Peer::Unix { uid }) => {

@@ -2,43 +2,52 @@
 //! act is in the table of the crate `administration`.
 
 use axum::http::Method;
-use mandate_administration::Act;
+use mandate_administration::OperatorAct;
 use mandate_api::admin::path;
 
 /// What a route needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
     /// A proven operator who may do at least one of these acts, the one that needs the least first.
-    Act(&'static [Act]),
+    Act(&'static [OperatorAct]),
     /// No particular caller: the document contains nothing about this installation.
     Anybody,
 }
 
 /// Every route of the admin API.
 pub(crate) const ROWS: &[(Method, &str, Need)] = &[
-    (Method::POST, path::APPLY, Need::Act(&[Act::ApplyRegistry])),
-    (Method::GET, "/v1/registry/{kind}", Need::Act(&[Act::ReadRegistry])),
-    (Method::GET, "/v1/registry/{kind}/{name}", Need::Act(&[Act::ReadRegistry])),
-    (Method::POST, path::JOIN_TOKENS, Need::Act(&[Act::MakeJoinToken])),
-    (Method::GET, path::NODES, Need::Act(&[Act::ReadNodes])),
-    (Method::POST, "/v1/nodes/{name}/ban", Need::Act(&[Act::BanNode])),
+    (Method::POST, path::APPLY, Need::Act(&[OperatorAct::ApplyRegistry])),
+    (Method::GET, "/v1/registry/{kind}", Need::Act(&[OperatorAct::ReadRegistry])),
+    (Method::GET, "/v1/registry/{kind}/{name}", Need::Act(&[OperatorAct::ReadRegistry])),
+    (Method::POST, path::JOIN_TOKENS, Need::Act(&[OperatorAct::MakeJoinToken])),
+    (Method::GET, path::NODES, Need::Act(&[OperatorAct::ReadNodes])),
+    (Method::POST, "/v1/nodes/{name}/ban", Need::Act(&[OperatorAct::BanNode])),
     (
         Method::POST,
         "/v1/agents/{name}/state",
-        Need::Act(&[Act::SuspendAgent, Act::ContainAgent, Act::ActivateAgent, Act::RetireAgent]),
+        Need::Act(&[
+            OperatorAct::SuspendAgent,
+            OperatorAct::ContainAgent,
+            OperatorAct::ActivateAgent,
+            OperatorAct::RetireAgent,
+        ]),
     ),
-    (Method::POST, "/v1/agents/{name}/release", Need::Act(&[Act::ReleaseAgent])),
-    (Method::POST, "/v1/people/{name}/state", Need::Act(&[Act::DisablePerson, Act::EnablePerson])),
-    (Method::POST, "/v1/people/{name}/password", Need::Act(&[Act::SetPassword])),
-    (Method::POST, "/v1/clients/{id}/secret", Need::Act(&[Act::SetClientSecret])),
-    (Method::POST, path::REVOCATIONS, Need::Act(&[Act::Revoke])),
-    (Method::POST, path::KEYS_ROTATE, Need::Act(&[Act::RotateKeys])),
-    (Method::GET, path::STATUS, Need::Act(&[Act::ReadStatus])),
-    (Method::GET, path::AUDIT_RECORDS, Need::Act(&[Act::ReadAudit])),
-    (Method::GET, "/v1/audit/records/{id}", Need::Act(&[Act::ReadAudit])),
-    (Method::GET, path::AUDIT_VERIFY, Need::Act(&[Act::ReadAudit])),
-    (Method::GET, path::AUDIT_CHECKPOINT, Need::Act(&[Act::ReadAudit])),
-    (Method::GET, path::AUDIT_EXPORT, Need::Act(&[Act::ReadAudit])),
+    (Method::POST, "/v1/agents/{name}/release", Need::Act(&[OperatorAct::ReleaseAgent])),
+    (
+        Method::POST,
+        "/v1/people/{name}/state",
+        Need::Act(&[OperatorAct::DisablePerson, OperatorAct::EnablePerson]),
+    ),
+    (Method::POST, "/v1/people/{name}/password", Need::Act(&[OperatorAct::SetPassword])),
+    (Method::POST, "/v1/clients/{id}/secret", Need::Act(&[OperatorAct::SetClientSecret])),
+    (Method::POST, path::REVOCATIONS, Need::Act(&[OperatorAct::Revoke])),
+    (Method::POST, path::KEYS_ROTATE, Need::Act(&[OperatorAct::RotateKeys])),
+    (Method::GET, path::STATUS, Need::Act(&[OperatorAct::ReadStatus])),
+    (Method::GET, path::AUDIT_RECORDS, Need::Act(&[OperatorAct::ReadAudit])),
+    (Method::GET, "/v1/audit/records/{id}", Need::Act(&[OperatorAct::ReadAudit])),
+    (Method::GET, path::AUDIT_VERIFY, Need::Act(&[OperatorAct::ReadAudit])),
+    (Method::GET, path::AUDIT_CHECKPOINT, Need::Act(&[OperatorAct::ReadAudit])),
+    (Method::GET, path::AUDIT_EXPORT, Need::Act(&[OperatorAct::ReadAudit])),
     (Method::GET, path::OPENAPI, Need::Anybody),
 ];
 
@@ -52,7 +61,7 @@ pub(crate) fn need(method: &Method, route: &str) -> Option<Need> {
 #[cfg(test)]
 mod tests {
     use axum::http::Method;
-    use mandate_administration::Act;
+    use mandate_administration::OperatorAct;
     use mandate_core::Role;
 
     use super::{Need, ROWS, need};
@@ -81,7 +90,7 @@ mod tests {
     fn what_has_no_row_is_not_allowed() {
         assert_eq!(need(&Method::DELETE, "/v1/apply"), None);
         assert_eq!(need(&Method::GET, "/v1/secret"), None);
-        assert_eq!(need(&Method::HEAD, "/v1/status"), Some(Need::Act(&[Act::ReadStatus])));
+        assert_eq!(need(&Method::HEAD, "/v1/status"), Some(Need::Act(&[OperatorAct::ReadStatus])));
     }
 
     #[test]
@@ -90,7 +99,7 @@ mod tests {
             Need::Act(acts) => *acts,
             Need::Anybody => &[],
         };
-        for act in Act::ALL {
+        for act in OperatorAct::ALL {
             assert!(ROWS.iter().any(|(.., need)| acts(need).contains(act)), "{act:?}");
         }
         for (method, path, need) in ROWS {
