@@ -8,7 +8,7 @@ use mandate_audit::{Checkpoint, CheckpointError, CheckpointVerifier, Tampered};
 use mandate_core::Timestamp;
 use mandate_core::time::InvalidTimestamp;
 use mandate_store::Store;
-use mandate_store::records::{self, Answer, Found, LogError, Verified};
+use mandate_store::records::{self, FoundRecord, LogError, RecordPage, Verified};
 
 use crate::administration::{Administration, blocking};
 use crate::authorization::{Permit, act};
@@ -31,7 +31,7 @@ impl Administration {
         // To write out thousands of records must not keep the threads that serve requests either.
         blocking(move || {
             let answer = store.search_blocking("query the audit log", |tx| records::query(tx, &query))?;
-            let Answer { found, next } =
+            let RecordPage { found, next } =
                 answer.ok_or_else(|| AdministrationError::BadRequest(format!("before: {InvalidBefore}")))?;
             let items = found.iter().map(text).collect::<Result<_, _>>()?;
             Ok(Listed { items, next: next.map(|before| before.to_string()) })
@@ -190,7 +190,7 @@ impl Administration {
     }
 }
 
-fn text(found: &Found) -> Result<AuditRecord, AdministrationError> {
+fn text(found: &FoundRecord) -> Result<AuditRecord, AdministrationError> {
     let record: Result<AuditRecord, _> = serde_json::to_value(&found.record).and_then(serde_json::from_value);
     let record = record.map_err(AdministrationError::internal)?;
     Ok(AuditRecord { origin: Some(found.origin.to_string()), index: Some(found.index), ..record })

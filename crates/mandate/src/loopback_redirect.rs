@@ -29,7 +29,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the issuer sent back.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum AuthorizationResponse {
     /// The authorization code.
     Code(String),
     /// The request was refused, and why (RFC 6749 §4.1.2.1).
@@ -60,7 +60,7 @@ pub(crate) struct Expected {
 
 impl Expected {
     /// Reads the query of a redirect.
-    pub(crate) fn read(&self, query: &str) -> Result<Answer, NotTheAnswer> {
+    pub(crate) fn read(&self, query: &str) -> Result<AuthorizationResponse, NotTheAnswer> {
         let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
         // A parameter that appears twice has no single value (RFC 6749 §3.1).
         let one = |name: &str| {
@@ -81,16 +81,17 @@ impl Expected {
             _ => {}
         }
         match (one("code"), one("error")) {
-            (_, Some(error)) => {
-                Ok(Answer::Refused(OAuthError { error, error_description: one("error_description") }))
-            }
-            (Some(code), None) if !code.is_empty() => Ok(Answer::Code(code)),
+            (_, Some(error)) => Ok(AuthorizationResponse::Refused(OAuthError {
+                error,
+                error_description: one("error_description"),
+            })),
+            (Some(code), None) if !code.is_empty() => Ok(AuthorizationResponse::Code(code)),
             _ => Err(NotTheAnswer::Incomplete),
         }
     }
 
     /// Reads what a person pasted: the whole address, or its query alone.
-    pub(crate) fn read_pasted(&self, text: &str) -> Result<Answer, NotTheAnswer> {
+    pub(crate) fn read_pasted(&self, text: &str) -> Result<AuthorizationResponse, NotTheAnswer> {
         let text = text.trim().trim_matches(['"', '\'']);
         let query = text.split_once('?').map_or(text, |(_, query)| query);
         self.read(query.split('#').next().unwrap_or_default())
@@ -104,8 +105,8 @@ pub(crate) struct Receiver {
     connections: JoinSet<()>,
     /// What a connection found, and where it is read: a connection lives longer than one call that waits for
     /// it.
-    found: mpsc::Sender<Answer>,
-    answers: mpsc::Receiver<Answer>,
+    found: mpsc::Sender<AuthorizationResponse>,
+    answers: mpsc::Receiver<AuthorizationResponse>,
 }
 
 impl Receiver {
@@ -130,7 +131,7 @@ impl Receiver {
 
     /// The issuer's answer. Other requests are answered and ignored: any program on this machine can send
     /// some. A caller may stop waiting and wait again: no connection is lost by that.
-    pub(crate) async fn answer(&mut self, expected: &Expected) -> std::io::Result<Answer> {
+    pub(crate) async fn answer(&mut self, expected: &Expected) -> std::io::Result<AuthorizationResponse> {
         loop {
             let stream = tokio::select! {
                 biased;
@@ -180,7 +181,7 @@ fn respond(
     request: &Request<Incoming>,
     path: &str,
     expected: &Expected,
-    found: &mpsc::Sender<Answer>,
+    found: &mpsc::Sender<AuthorizationResponse>,
 ) -> Response<Full<Bytes>> {
     if request.uri().path() != path || request.method() != Method::GET {
         return page(StatusCode::NOT_FOUND, "There is nothing here.");
@@ -188,8 +189,10 @@ fn respond(
     match expected.read(request.uri().query().unwrap_or_default()) {
         Ok(answer) => {
             let text = match &answer {
-                Answer::Code(_) => "You are logged in. Close this window and go back to the terminal.",
-                Answer::Refused(_) => "You are not logged in. The terminal says why.",
+                AuthorizationResponse::Code(_) => {
+                    "You are logged in. Close this window and go back to the terminal."
+                }
+                AuthorizationResponse::Refused(_) => "You are not logged in. The terminal says why.",
             };
             // A second answer finds the channel full; the first one counts.
             let _ = found.try_send(answer);
@@ -230,7 +233,7 @@ mod tests {
     use tokio::io::AsyncWriteExt as _;
     use tokio::net::TcpStream;
 
-    use super::{Answer, Expected, NotTheAnswer, Receiver};
+    use super::{AuthorizationResponse, Expected, NotTheAnswer, Receiver};
 
     fn expected() -> Expected {
         Expected {
@@ -240,10 +243,10 @@ mod tests {
         }
     }
 
-    fn code(read: Result<Answer, NotTheAnswer>) -> Result<String, NotTheAnswer> {
+    fn code(read: Result<AuthorizationResponse, NotTheAnswer>) -> Result<String, NotTheAnswer> {
         read.map(|answer| match answer {
-            Answer::Code(code) => code,
-            Answer::Refused(error) => format!("refused {}", error.error),
+            AuthorizationResponse::Code(code) => code,
+            AuthorizationResponse::Refused(error) => format!("refused {}", error.error),
         })
     }
 
@@ -297,7 +300,7 @@ mod tests {
         browser.write_all(request.as_bytes()).await.unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(20), receiver.answer(&expected())).await;
         let answer = answer.expect("the answer is lost").unwrap();
-        assert!(matches!(&answer, Answer::Code(code) if code == "c"), "{answer:?}");
+        assert!(matches!(&answer, AuthorizationResponse::Code(code) if code == "c"), "{answer:?}");
     }
 
     #[tokio::test]

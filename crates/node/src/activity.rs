@@ -249,12 +249,12 @@ impl<B: Body + Unpin> Body for Asked<B> {
 }
 
 /// The body of an answer, which keeps its call open until it has been read.
-pub(crate) struct Answer<B> {
+pub(crate) struct AnswerBody<B> {
     body: B,
     call: Arc<Call>,
 }
 
-impl<B> Answer<B> {
+impl<B> AnswerBody<B> {
     /// An answer that the client has not read yet.
     pub(crate) fn new(body: B, call: Arc<Call>) -> Self {
         call.answered(Some(Instant::now()));
@@ -262,7 +262,7 @@ impl<B> Answer<B> {
     }
 }
 
-impl<B: Body + Unpin> Body for Answer<B> {
+impl<B: Body + Unpin> Body for AnswerBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -287,7 +287,7 @@ impl<B: Body + Unpin> Body for Answer<B> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Activity, Answer, Asked, Call, Patience, Use, Watch};
+    use super::{Activity, AnswerBody, Asked, Call, Patience, Use, Watch};
     use http_body::{Body as _, Frame};
     use std::convert::Infallible;
     use std::future::poll_fn;
@@ -394,7 +394,7 @@ mod tests {
         let _ = poll_fn(|cx| Pin::new(&mut asked).poll_frame(cx)).await;
         assert_eq!(activity.used().0, Use::Works);
         drop(asked);
-        let mut answer = Answer::new(Frames(1), call);
+        let mut answer = AnswerBody::new(Frames(1), call);
         assert_eq!(activity.used().0, Use::Stalls);
         ask(&mut answer).await;
         ask(&mut answer).await;
@@ -423,7 +423,7 @@ mod tests {
         }
     }
 
-    async fn ask(answer: &mut Answer<Frames>) {
+    async fn ask(answer: &mut AnswerBody<Frames>) {
         let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut *answer).poll_frame(cx).is_ready())).await;
     }
 
@@ -433,7 +433,7 @@ mod tests {
         for (frames, taken, stalls) in [(2, 0, true), (2, 1, true), (1, 2, false)] {
             let activity = Arc::new(Activity::new());
             let mut watch = watch(&activity, patience(|p| p.stalled = BRIEF));
-            let mut answer = Answer::new(Frames(frames), open(&activity));
+            let mut answer = AnswerBody::new(Frames(frames), open(&activity));
             for _ in 0..taken {
                 ask(&mut answer).await;
             }

@@ -16,7 +16,7 @@ use tonic::body::Body;
 use tonic::transport::server::Connected;
 use tower::{Layer, Service};
 
-use crate::activity::{Activity, Answer, Asked, Patience, Watch};
+use crate::activity::{Activity, AnswerBody, Asked, Patience, Watch};
 use crate::arrivals::Arrivals;
 use crate::authority::Rewritten;
 use crate::caller::Caller;
@@ -242,7 +242,7 @@ where
             };
             let answer = ready.call(request).await?;
             Ok(answer.map(|body| match call {
-                Some(call) => Body::new(Answer::new(body, call)),
+                Some(call) => Body::new(AnswerBody::new(body, call)),
                 None => Body::new(body),
             }))
         }

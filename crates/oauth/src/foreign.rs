@@ -32,7 +32,7 @@ const MAX_ISSUERS: usize = 256;
 
 /// A key set of an issuer.
 #[derive(Clone, Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundKeys {
     pub(crate) keys: Arc<KeySet>,
     /// When they may be fetched again because they lack a key; `None` if they were fetched while the caller
     /// waited, so that there is nothing newer.
@@ -93,7 +93,11 @@ enum Wanted {
 
 impl ForeignKeys {
     /// The keys of `issuer`, from the cache or fetched.
-    pub(crate) async fn keys(&self, issuer: &TrustedIssuer, now: Timestamp) -> Result<Found, Unavailable> {
+    pub(crate) async fn keys(
+        &self,
+        issuer: &TrustedIssuer,
+        now: Timestamp,
+    ) -> Result<FoundKeys, Unavailable> {
         self.obtain(issuer, Wanted::Cached, now).await
     }
 
@@ -102,7 +106,7 @@ impl ForeignKeys {
         &self,
         issuer: &TrustedIssuer,
         now: Timestamp,
-    ) -> Result<Found, Unavailable> {
+    ) -> Result<FoundKeys, Unavailable> {
         self.obtain(issuer, Wanted::Fresh, now).await
     }
 
@@ -111,7 +115,7 @@ impl ForeignKeys {
         issuer: &TrustedIssuer,
         wanted: Wanted,
         now: Timestamp,
-    ) -> Result<Found, Unavailable> {
+    ) -> Result<FoundKeys, Unavailable> {
         let (slot, way) = (self.slot(&issuer.url), Way::of(issuer));
         let settled = || {
             let mut state = slot.lock();
@@ -144,7 +148,7 @@ impl ForeignKeys {
         match flight {
             Ok(flight) => {
                 let outcome = flight.landed().await.unwrap_or(Err(FetchError::Aborted));
-                outcome.map(|keys| Found { keys, again: None }).map_err(failed_now)
+                outcome.map(|keys| FoundKeys { keys, again: None }).map_err(failed_now)
             }
             Err(settled) => settled,
         }
@@ -167,7 +171,7 @@ fn failed_now(error: FetchError) -> Unavailable {
 }
 
 /// What the cache answers without a fetch.
-fn settled(state: &State, wanted: Wanted, now: Timestamp) -> Option<Result<Found, Unavailable>> {
+fn settled(state: &State, wanted: Wanted, now: Timestamp) -> Option<Result<FoundKeys, Unavailable>> {
     let limit = if wanted == Wanted::Cached { TTL } else { REFETCH_PAUSE };
     // A time in the future was read before the clock was set back, so the age of that entry is unknown.
     let left = |at: Timestamp, limit: Duration| {
@@ -177,7 +181,7 @@ fn settled(state: &State, wanted: Wanted, now: Timestamp) -> Option<Result<Found
         && left(*fetched, limit).is_some()
     {
         let again = Some(left(*fetched, REFETCH_PAUSE).unwrap_or_default());
-        return Some(Ok(Found { keys: Arc::clone(keys), again }));
+        return Some(Ok(FoundKeys { keys: Arc::clone(keys), again }));
     }
     let (error, at) = state.failed.as_ref()?;
     left(*at, FAILURE_TTL).map(|retry_after| Err(Unavailable { error: error.clone(), retry_after }))

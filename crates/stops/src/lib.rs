@@ -21,5 +21,6 @@ pub use looks::Looks;
 pub use reserve::ReserveError;
 pub use stop::Stop;
 pub use stops::{
-    Found, Loaded, Parts, Pending, RETRY, Recorded, Standing, StartError, StopError, Stops, Taken, held,
+    FoundReserve, Loaded, Parts, Pending, RETRY, Recorded, Standing, StartError, StopError, Stops, Taken,
+    held,
 };

@@ -134,7 +134,7 @@ struct Content<S> {
 }
 
 /// The reserve of a directory, before the engine exists.
-pub struct Found {
+pub struct FoundReserve {
     dir: Dir,
     log: Arc<str>,
     reserve: Option<Reserve>,
@@ -142,7 +142,7 @@ pub struct Found {
     stops: Vec<(Stop, By, Kept)>,
 }
 
-impl Found {
+impl FoundReserve {
     /// The latest time of a stop that was found: the clock must not show an earlier time. `known` is the
     /// latest time of the audit log and of the machine's clock.
     pub fn newest(&self, known: Timestamp) -> Result<Timestamp, ReserveError> {
@@ -194,7 +194,7 @@ impl Stops {
     /// If there is no reserve and none can be made, as on a full disk, the server starts anyway, and
     /// [`Standing`] says so. If there is a reserve that cannot be read, it may hold stops, so this is an
     /// error.
-    pub fn look(dir: Dir, log: &str) -> Result<Found, ReserveError> {
+    pub fn look(dir: Dir, log: &str) -> Result<FoundReserve, ReserveError> {
         let log: Arc<str> = log.into();
         let (reserve, frames) = match Reserve::open(&dir) {
             Ok((reserve, frames)) => (reserve.allocate(&dir).map(|()| reserve), frames),
@@ -210,12 +210,12 @@ impl Stops {
             tracing::error!(%error, "there is no reserve for stops; one that cannot be recorded lasts only as long as this process");
             error.to_string()
         });
-        Ok(Found { dir, log, reserve: reserve.ok(), broken, stops })
+        Ok(FoundReserve { dir, log, reserve: reserve.ok(), broken, stops })
     }
 
     /// The engine. Stops that an earlier process left in the reserve are in force again, except those that
     /// the database knows as recorded: these may have been lifted since.
-    pub fn start(parts: Parts, found: Found) -> Result<Self, StartError> {
+    pub fn start(parts: Parts, found: FoundReserve) -> Result<Self, StartError> {
         let Parts { live, log, store, clock } = parts;
         let ids: Vec<RecordId> = found.stops.iter().map(|(stop, ..)| stop.record().id.clone()).collect();
         let recorded: Vec<bool> = store.read_blocking("which stops are recorded", |tx| {
@@ -569,7 +569,7 @@ pub enum StartError {
 }
 
 /// How many stops the bytes of a reserve hold for the audit log with that verifier key. `known`: as for
-/// [`Found::newest`].
+/// [`FoundReserve::newest`].
 pub fn held(bytes: &[u8], log: &str, known: Timestamp, path: &Path) -> Result<usize, ReserveError> {
     let frames = reserve::frames(bytes);
     frames.iter().try_for_each(|frame| {

@@ -34,7 +34,7 @@ const AHEAD: usize = 3;
 
 /// A record and its place: which log, and where in it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct FoundRecord {
     /// The origin of the log.
     pub origin: Arc<str>,
     /// How many records came before it in that log.
@@ -45,9 +45,9 @@ pub struct Found {
 
 /// The records that match a query.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct RecordPage {
     /// The newest first.
-    pub found: Vec<Found>,
+    pub found: Vec<FoundRecord>,
     /// What to ask for next, if the answer has as many records as were wanted, and there are several logs.
     /// With one log it is the index of the last record.
     pub next: Option<Before>,
@@ -91,10 +91,10 @@ fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Place>, StoreError> {
 }
 
 /// The record with that id.
-pub fn get(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Found>, StoreError> {
+pub fn get(tx: &Tx<'_>, id: &RecordId) -> Result<Option<FoundRecord>, StoreError> {
     find(tx, id)?
         .map(|place| {
-            Ok(Found { origin: place.origin.into(), index: place.index, record: record(&place.leaf)? })
+            Ok(FoundRecord { origin: place.origin.into(), index: place.index, record: record(&place.leaf)? })
         })
         .transpose()
 }
@@ -149,7 +149,7 @@ impl Matching {
 ///
 /// In each log the order is that of the indexes. Between logs, the record with the latest time comes first,
 /// and of two with one time that of the log which was added last.
-pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Option<Answer>, StoreError> {
+pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Option<RecordPage>, StoreError> {
     let limit = query.limit.unwrap_or(MAX_LIMIT).min(MAX_LIMIT) as usize;
     let logs = logs::all(tx)?;
     let several = logs.len() > 1;
@@ -178,11 +178,11 @@ pub fn query(tx: &Tx<'_>, query: &Query) -> Result<Option<Answer>, StoreError> {
             break;
         };
         each.given = index;
-        found.push(Found { origin: Arc::clone(&each.origin), index, record });
+        found.push(FoundRecord { origin: Arc::clone(&each.origin), index, record });
     }
     let more = several && limit > 0 && found.len() == limit;
     let next = more.then(|| Before::Places(all.iter().map(|each| (each.log.0, each.given)).collect()));
-    Ok(Some(Answer { found, next }))
+    Ok(Some(RecordPage { found, next }))
 }
 
 /// For each log, the index before which its records are wanted. None if `before` is no place in these logs.

@@ -18,7 +18,7 @@ use crate::arguments::Login;
 use crate::connection::runtime;
 use crate::failure::{Failure, Fault};
 use crate::issuer_client::{IssuerClient, Metadata, TokenAnswer};
-use crate::loopback_redirect::{Answer, Expected, Receiver};
+use crate::loopback_redirect::{AuthorizationResponse, Expected, Receiver};
 use crate::output;
 use crate::screen::{Screen, one_line};
 use crate::secret_input;
@@ -171,8 +171,8 @@ impl Request {
             receiver.finish().await;
         }
         match answer? {
-            Answer::Code(code) => Ok(code),
-            Answer::Refused(error) => Err(error.into_failure()),
+            AuthorizationResponse::Code(code) => Ok(code),
+            AuthorizationResponse::Refused(error) => Err(error.into_failure()),
         }
     }
 }
@@ -184,7 +184,7 @@ fn random() -> String {
 }
 
 /// If a pasted line is not an answer, this is reported, and another line is read.
-fn pasted(expected: &Expected, line: &str, screen: &Screen) -> Option<Answer> {
+fn pasted(expected: &Expected, line: &str, screen: &Screen) -> Option<AuthorizationResponse> {
     if line.trim().is_empty() {
         return None;
     }

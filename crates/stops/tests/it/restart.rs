@@ -12,14 +12,14 @@ use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_files::Dir;
 use mandate_live::{Edition, Live, Snapshot};
 use mandate_stops::reserve::{BLOCK, FILE, MAGIC, Reserve, SIZE, frames};
-use mandate_stops::{Found, Parts, Recorded, ReserveError, StartError, Stops, held};
+use mandate_stops::{FoundReserve, Parts, Recorded, ReserveError, StartError, Stops, held};
 use mandate_store::Effect;
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::world::World;
 
 use crate::world::{AGENT, agent, changed, cut_token, record, recorded, reserve, suspended, take};
 
-fn look(world: &World) -> Result<Found, ReserveError> {
+fn look(world: &World) -> Result<FoundReserve, ReserveError> {
     Stops::look(Dir::open(&world.state_dir()).unwrap(), world.authority.checkpoint_vkey())
 }
 

@@ -19,7 +19,7 @@ use super::names::Part;
 use super::{CHUNK, take_chunk};
 use crate::error::StoreError;
 use crate::keys::{self, StoredKey};
-use crate::records::{self, Found, LogError};
+use crate::records::{self, FoundRecord, LogError};
 use crate::{Store, sqlite};
 
 mod several_logs;
@@ -347,12 +347,12 @@ proptest! {
                 _ => size,
             };
             let numbered: Vec<(u64, &Record)> = (0..).zip(&all).collect();
-            let naive: Vec<Found> = numbered
+            let naive: Vec<FoundRecord> = numbered
                 .into_iter()
                 .rev()
                 .filter(|(index, record)| *index < before && query.matches(record))
                 .take(limit)
-                .map(|(index, record)| Found { origin: ORIGIN.into(), index, record: record.clone() })
+                .map(|(index, record)| FoundRecord { origin: ORIGIN.into(), index, record: record.clone() })
                 .collect();
             let found = store.search_blocking("query", |tx| records::query(tx, &query)).unwrap().unwrap().found;
             prop_assert_eq!(found, naive, "{:?}", query);

@@ -9,7 +9,7 @@ use mandate_audit::query::Before;
 use mandate_audit::{CheckpointSigner, Query, Record, StartError, Tampered};
 use mandate_core::Timestamp;
 use mandate_store::keys::{self, KeyState, StoredKey};
-use mandate_store::records::{self, Answer, LogError};
+use mandate_store::records::{self, LogError, RecordPage};
 use mandate_store::{Inspection, Log, Store};
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::database;
@@ -93,7 +93,7 @@ fn sizes(store: &Store, own: &str) -> Result<Vec<(String, u64)>, LogError> {
     Ok(verified.into_iter().map(|log| (log.summary.origin, log.summary.size)).collect())
 }
 
-fn ask(store: &Store, query: &Query) -> Option<Answer> {
+fn ask(store: &Store, query: &Query) -> Option<RecordPage> {
     store.search_blocking("query", |tx| records::query(tx, query)).unwrap()
 }
 
@@ -103,7 +103,7 @@ fn paged(store: &Store, limit: u32, query: &Query, mut between: impl FnMut()) ->
     let mut query = Query { limit: Some(limit), ..query.clone() };
     let mut all = Vec::new();
     loop {
-        let Answer { found, next } = ask(store, &query).unwrap();
+        let RecordPage { found, next } = ask(store, &query).unwrap();
         assert!(found.len() <= limit as usize);
         all.extend(found.iter().map(|found| (found.origin.to_string(), found.index)));
         let Some(next) = next else { return all };
@@ -255,7 +255,11 @@ fn with_one_log_there_are_no_places_but_its_indexes() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let query = Query { limit: Some(2), ..Query::default() };
-    assert_eq!(ask(&store, &query), Some(Answer { found: Vec::new(), next: None }), "there is no log yet");
+    assert_eq!(
+        ask(&store, &query),
+        Some(RecordPage { found: Vec::new(), next: None }),
+        "there is no log yet"
+    );
     let writer = Writer::of(&store, &add(&store, ONE));
     (0..5).for_each(|n| {
         writer.append(record(n));

@@ -7,7 +7,7 @@ use super::{
     open, settle, settle_log, signer,
 };
 use crate::Store;
-use crate::records::{self, Found, LogError};
+use crate::records::{self, FoundRecord, LogError};
 use crate::search_rows::names::Part;
 
 /// Appends records to the log of a signer, and waits until all whole chunks of it are in the index.
@@ -22,7 +22,7 @@ fn second() -> CheckpointSigner {
 
 /// The records of several logs in the order of a query: those of each log as they are there, otherwise by
 /// time.
-fn merged(mut logs: Vec<Vec<Found>>) -> Vec<Found> {
+fn merged(mut logs: Vec<Vec<FoundRecord>>) -> Vec<FoundRecord> {
     let mut all = Vec::new();
     loop {
         let newest = logs.iter_mut().filter(|log| !log.is_empty()).max_by_key(|log| log[0].record.time);
@@ -48,9 +48,14 @@ proptest! {
             fill(&store, signer, log);
         }
         for query in queries {
-            let matching = |(log, signer): (&Vec<Record>, &CheckpointSigner)| -> Vec<Found> {
+            let matching = |(log, signer): (&Vec<Record>, &CheckpointSigner)| -> Vec<FoundRecord> {
                 let found = log.iter().enumerate().rev().filter(|(_, record)| query.matches(record));
-                found.map(|(index, record)| Found { origin: signer.origin().into(), index: index as u64, record: record.clone() }).collect()
+                let with_place = |(index, record): (usize, &Record)| FoundRecord {
+                    origin: signer.origin().into(),
+                    index: index as u64,
+                    record: record.clone(),
+                };
+                found.map(with_place).collect()
             };
             let expected = merged(all.iter().zip(&signers).map(matching).collect());
             let (mut found, mut before) = (Vec::new(), None);
