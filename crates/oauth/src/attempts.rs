@@ -55,7 +55,7 @@ impl Count {
         self.attempts == 0 || now.since(self.last) > QUIET
     }
 
-    fn begin(&mut self, now: Timestamp) -> Result<Attempt, TooMany> {
+    fn begin(&mut self, now: Timestamp) -> Result<CountedAttempt, TooMany> {
         // A clock that was set back must not make a pause longer than it is.
         self.last = self.last.min(now);
         let until = self.until();
@@ -68,10 +68,10 @@ impl Count {
         let before = self.last;
         self.attempts = self.attempts.saturating_add(1);
         self.last = now;
-        Ok(Attempt { before, at: now })
+        Ok(CountedAttempt { before, at: now })
     }
 
-    fn withdraw(&mut self, attempt: Attempt) {
+    fn withdraw(&mut self, attempt: CountedAttempt) {
         self.attempts = self.attempts.saturating_sub(1);
         // Only if there was no later attempt: then the pause belongs to that one.
         if self.last == attempt.at {
@@ -105,7 +105,7 @@ pub struct Attempts {
 
 /// An attempt that was counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attempt {
+pub struct CountedAttempt {
     before: Timestamp,
     at: Timestamp,
 }
@@ -176,7 +176,7 @@ impl Attempts {
     }
 
     /// Counts one attempt before it is made, so that parallel attempts do not all pass.
-    pub fn begin(&self, source: Source<'_>, now: Timestamp) -> Result<Attempt, TooMany> {
+    pub fn begin(&self, source: Source<'_>, now: Timestamp) -> Result<CountedAttempt, TooMany> {
         let key = self.key(source);
         let mut counts = self.lock();
         if let Some(own) = counts.own.get_mut(&key) {
@@ -194,7 +194,7 @@ impl Attempts {
     }
 
     /// The attempt was not made after all: it does not count.
-    pub fn withdrawn(&self, source: Source<'_>, attempt: Attempt) {
+    pub fn withdrawn(&self, source: Source<'_>, attempt: CountedAttempt) {
         let key = self.key(source);
         let mut counts = self.lock();
         if let Some(count) = counts.find(&key) {
