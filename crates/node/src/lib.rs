@@ -91,7 +91,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// The configuration of a node.
 #[derive(Clone, Debug)]
-pub struct Config {
+pub struct NodeConfig {
     /// Where the node keeps its key, its certificate and its server's CA. Made with mode 0711 if it does not
     /// exist; the files are 0600.
     pub dir: PathBuf,
@@ -118,7 +118,7 @@ pub struct Ready {
 /// The socket listens from the start. It answers `Unavailable` until the node has received a state from its
 /// server; the first time, `ready` is called. The node waits for a server that cannot be reached.
 pub async fn run<R, S>(
-    config: Config,
+    config: NodeConfig,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     ready: R,
@@ -215,8 +215,8 @@ fn start(
 }
 
 /// The commands with which an operator lets this node join. Everything except the token's file is filled in.
-fn rejoin(config: &Config) -> String {
-    let Config { dir, server, socket, .. } = config;
+fn rejoin(config: &NodeConfig) -> String {
+    let NodeConfig { dir, server, socket, .. } = config;
     format!(
         "run `mandate node join-token` on the server, put the token into a file FILE, then run `mandate node run --dir {} --server {server} --join-token-file FILE --socket {}`",
         quoted(dir),
@@ -233,12 +233,12 @@ fn quoted(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Config, quoted, rejoin};
+    use super::{NodeConfig, quoted, rejoin};
     use std::path::Path;
 
     #[test]
     fn the_command_to_join_again_can_be_pasted() {
-        let config = Config {
+        let config = NodeConfig {
             dir: "/var/lib/my node".into(),
             server: "mandate.acme.example:8081".into(),
             join_token: None,

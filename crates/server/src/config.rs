@@ -102,8 +102,8 @@ pub fn store_kind(dir: &Path) -> Result<Option<StoreKind>, ConfigError> {
 
 /// The options of `serve`.
 #[derive(Clone, Debug)]
-pub struct Config {
-    /// Where everything is kept, except what is in another [`Config::store`].
+pub struct ServeConfig {
+    /// Where everything is kept, except what is in another [`ServeConfig::store`].
     pub dir: PathBuf,
     /// The database.
     pub store: StoreAddress,
@@ -240,7 +240,7 @@ const FILE: &str = "serve.json";
 /// A larger file is not one of ours.
 const MAX_FILE: u64 = 64 * 1024;
 
-impl Config {
+impl ServeConfig {
     /// Where the admin API listens besides TCP.
     pub(crate) fn admin_socket(&self) -> PathBuf {
         self.dir.join("admin.sock")
@@ -399,7 +399,7 @@ impl Remembered {
     pub(crate) fn known(
         file: Option<Self>,
         database: Option<Installation>,
-        config: &Config,
+        config: &ServeConfig,
     ) -> Result<Option<Self>, ConfigError> {
         let (Some(file), Some(database)) = (&file, &database) else {
             return Ok(file.or(database.map(|database| Self::of(database, config.store.kind()))));
@@ -446,11 +446,11 @@ mod tests {
 
     use mandate_core::SystemEntropy;
 
-    use super::{Config, ConfigError, Remembered, StoreAddress, StoreKind, Transport, store_kind};
+    use super::{ConfigError, Remembered, ServeConfig, StoreAddress, StoreKind, Transport, store_kind};
 
-    fn config(listen: &str, transport: Transport) -> Config {
+    fn config(listen: &str, transport: Transport) -> ServeConfig {
         let loopback = "127.0.0.1:0".parse().unwrap();
-        Config {
+        ServeConfig {
             dir: "/nowhere".into(),
             store: StoreAddress::Embedded,
             listen: listen.parse().unwrap(),
@@ -466,7 +466,7 @@ mod tests {
 
     #[test]
     fn a_node_cannot_come_back_after_more_than_a_week() {
-        let with = |hours| Config {
+        let with = |hours| ServeConfig {
             node_rejoin_grace: Duration::from_hours(hours),
             ..config("127.0.0.1:1", Transport::LoopbackHttp)
         };
@@ -497,7 +497,7 @@ mod tests {
 
     #[test]
     fn a_directory_whose_admin_socket_nobody_could_reach_is_refused_with_the_length() {
-        let at = |length: usize| Config {
+        let at = |length: usize| ServeConfig {
             dir: format!("/{}", "d".repeat(length - "//admin.sock".len())).into(),
             ..config("127.0.0.1:1", Transport::LoopbackHttp)
         };
@@ -596,7 +596,7 @@ mod tests {
     #[test]
     fn a_directory_keeps_its_kind_of_store() {
         let dir = tempfile::tempdir().unwrap();
-        let at = |store| Config {
+        let at = |store| ServeConfig {
             dir: dir.path().to_owned(),
             store,
             ..config("127.0.0.1:0", Transport::LoopbackHttp)
@@ -633,7 +633,7 @@ mod tests {
 
     #[test]
     fn a_database_of_another_server_is_named_without_its_password() {
-        let other = Config { store: postgres(), ..config("127.0.0.1:0", Transport::LoopbackHttp) };
+        let other = ServeConfig { store: postgres(), ..config("127.0.0.1:0", Transport::LoopbackHttp) };
         let (file, database) =
             (remembered("http://127.0.0.1:1"), remembered("http://127.0.0.1:2").installation());
         let error = Remembered::known(Some(file), Some(database.clone()), &other).unwrap_err().to_string();
@@ -642,7 +642,7 @@ mod tests {
         assert_eq!(known.store, StoreKind::Postgres, "serve.json is written again with the kind");
     }
 
-    fn tls(listen: &str) -> Config {
+    fn tls(listen: &str) -> ServeConfig {
         config(listen, Transport::Tls { cert: "c".into(), key: "k".into() })
     }
 
@@ -667,7 +667,7 @@ mod tests {
             );
             let before = remembered("https://mandate.acme.example");
             assert!(tls(listen).check(Some(&before)).is_ok(), "the directory remembers it");
-            let told = Config { issuer: Some(before.issuer), ..tls(listen) };
+            let told = ServeConfig { issuer: Some(before.issuer), ..tls(listen) };
             assert!(told.check(None).is_ok());
         }
         assert!(tls("192.0.2.1:443").check(None).is_ok());

@@ -11,7 +11,7 @@ use mandate_files::{Dir, Exposure, FileError};
 use mandate_store::{Holder, Inspection, StoreError};
 use serde::Serialize;
 
-use crate::config::{Config, ConfigError, Remembered, StoreAddress};
+use crate::config::{ConfigError, Remembered, ServeConfig, StoreAddress};
 
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -70,7 +70,7 @@ const OTHER_FILES: &[&str] = &["serve.json", "mandate.lock"];
 
 /// What the checks share.
 struct Examination<'a> {
-    config: &'a Config,
+    config: &'a ServeConfig,
     /// The directory as a command takes it.
     shown: String,
     now: Timestamp,
@@ -83,7 +83,7 @@ struct Examination<'a> {
 /// Checks everything that a start with `config` needs. `progress` is told how many of how many audit records
 /// are verified.
 pub fn examine(
-    config: &Config,
+    config: &ServeConfig,
     now: Timestamp,
     entropy: Arc<dyn Entropy>,
     progress: impl FnMut(u64, u64),

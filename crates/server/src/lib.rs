@@ -52,7 +52,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
-pub use config::{Config, ConfigError, DEFAULT_TRUST_DOMAIN, StoreAddress, StoreKind, Transport, store_kind};
+pub use config::{
+    ConfigError, DEFAULT_TRUST_DOMAIN, ServeConfig, StoreAddress, StoreKind, Transport, store_kind,
+};
 pub use descriptors::TooFewFiles;
 pub use error::ServerError;
 pub use tls::{Standing, TlsError, Validity, check as check_tls};
@@ -216,7 +218,7 @@ fn load_live(
 
 /// Compares the values of this start with those that the directory remembers, and stores them.
 fn remember(
-    config: &Config,
+    config: &ServeConfig,
     before: Option<&Remembered>,
     public_at: SocketAddr,
     node_at: SocketAddr,
@@ -243,7 +245,7 @@ fn remember(
 async fn whose(
     store: &Store,
     file: Option<Remembered>,
-    config: &Config,
+    config: &ServeConfig,
 ) -> Result<Option<Remembered>, ServerError> {
     let said = store.read("read whose data it is", |tx| {
         Ok((installation::load(tx)?, installation::trust_domain_of_the_log(tx)?))
@@ -281,7 +283,7 @@ fn load_certificate(transport: &Transport, clock: &dyn Clock) -> Result<Option<t
 /// Opens the store that the options name. Refuses a directory that was used before and whose database is
 /// missing.
 async fn open_store(
-    config: &Config,
+    config: &ServeConfig,
     before: Option<&Remembered>,
     entropy: &Arc<dyn Entropy>,
 ) -> Result<Store, ServerError> {
@@ -307,7 +309,7 @@ async fn open_store(
     reason = "the composition root: a few lines for each part, in the order in which they need each other"
 )]
 pub async fn run(
-    config: Config,
+    config: ServeConfig,
     wall: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     ready: impl FnOnce(&Ready),
@@ -512,7 +514,8 @@ mod tests {
     use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
     use super::{
-        Config, ConfigError, Remembered, ServerError, StoreAddress, StoreKind, Transport, supervise, whose,
+        ConfigError, Remembered, ServeConfig, ServerError, StoreAddress, StoreKind, Transport, supervise,
+        whose,
     };
 
     /// A task that ends when it is told to, as listeners do, and what tells it.
@@ -541,7 +544,7 @@ mod tests {
             private: Secret::new("key"),
         };
         let any = "127.0.0.1:0".parse().unwrap();
-        let config = |trust_domain: Option<&str>| Config {
+        let config = |trust_domain: Option<&str>| ServeConfig {
             dir: dir.path().to_owned(),
             store: StoreAddress::Embedded,
             listen: any,

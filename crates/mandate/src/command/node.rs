@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mandate_api::admin::{JoinTokenRequest, NodeItem, NodeState};
 use mandate_core::{SystemClock, SystemEntropy};
-use mandate_node::{Config, NodeError};
+use mandate_node::{NodeConfig, NodeError};
 use serde::Serialize;
 
 use super::recorded;
@@ -112,7 +112,7 @@ pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
         .as_deref()
         .map(|file| secret_input::from_file(file, "join token"))
         .transpose()?;
-    let config = Config { dir, server: arguments.server, join_token, socket: socket.clone() };
+    let config = NodeConfig { dir, server: arguments.server, join_token, socket: socket.clone() };
     let ready = |ready: mandate_node::Ready| {
         let started = Started {
             ready: true,

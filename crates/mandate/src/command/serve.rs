@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mandate_core::{SystemClock, SystemEntropy};
 use mandate_files::FileError;
-use mandate_server::{Config, ConfigError, Ready, ServerError, StoreAddress, TlsError, Transport};
+use mandate_server::{ConfigError, Ready, ServeConfig, ServerError, StoreAddress, TlsError, Transport};
 use serde::Serialize;
 
 use crate::arguments::{Serve, Unread};
@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
 }
 
 /// What the options say.
-pub(crate) fn config(arguments: Serve) -> Result<Config, Failure> {
+pub(crate) fn config(arguments: Serve) -> Result<ServeConfig, Failure> {
     let transport = match (arguments.tls_cert, arguments.tls_key, arguments.behind_tls_proxy) {
         (Some(cert), Some(key), _) => Transport::Tls { cert, key },
         (_, _, true) => Transport::DangerousBehindTlsProxy,
@@ -63,7 +63,7 @@ pub(crate) fn config(arguments: Serve) -> Result<Config, Failure> {
         Some(Unread(url)) => store(url, arguments.store_password_file.as_deref())?,
         None => StoreAddress::Embedded,
     };
-    Ok(Config {
+    Ok(ServeConfig {
         dir: arguments.directory.path()?,
         store,
         listen: arguments.listen,

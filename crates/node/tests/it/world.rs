@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use mandate_api::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use mandate_core::{Clock, Secret, SystemClock, SystemEntropy};
-use mandate_node::{Config, NodeError, Ready};
+use mandate_node::{NodeConfig, NodeError, Ready};
 use mandate_testkit::clock::SteppedClock;
 use spiffe::WorkloadApiClient;
 use tempfile::TempDir;
@@ -55,8 +55,8 @@ impl Place {
         self.dir.path().join("run/api.sock")
     }
 
-    pub(crate) fn config(&self, server: &Server, join_token: Option<String>) -> Config {
-        Config {
+    pub(crate) fn config(&self, server: &Server, join_token: Option<String>) -> NodeConfig {
+        NodeConfig {
             dir: self.dir(),
             server: server.address.to_string(),
             join_token: join_token.map(Secret::new),
@@ -73,7 +73,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(config: Config, clock: Arc<SteppedClock>) -> Self {
+    pub(crate) fn start(config: NodeConfig, clock: Arc<SteppedClock>) -> Self {
         let (is_ready, ready) = oneshot::channel();
         let (shutdown, stopped) = oneshot::channel();
         let ready_now = move |found: Ready| drop(is_ready.send(found));

@@ -9,7 +9,7 @@ use mandate_core::{Clock as _, Cut, CutTarget, RecordId, SystemEntropy, Timestam
 use mandate_delegation::revocation::cut;
 use mandate_files::Dir;
 use mandate_server::doctor::{State, examine};
-use mandate_server::{Config, ServerError};
+use mandate_server::{ServeConfig, ServerError};
 use mandate_stops::Stop;
 use mandate_stops::reserve::{FILE, Reserve};
 use serde_json::json;
@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::world::{Server, spiffe_id};
 
 /// Puts a stop that was made at `time` into the reserve of the server whose log has the key `log`.
-fn leave_a_stop(config: &Config, log: &str, time: Timestamp, cuts: Vec<Cut>) {
+fn leave_a_stop(config: &ServeConfig, log: &str, time: Timestamp, cuts: Vec<Cut>) {
     let record = Record::new(
         RecordId::generate(time, &SystemEntropy),
         time,

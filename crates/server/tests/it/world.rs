@@ -10,7 +10,7 @@ use mandate_api::admin::{
 use mandate_api::{AdminClient, Endpoint, registry_file};
 use mandate_core::{Clock as _, Secret, SystemClock, SystemEntropy, Timestamp};
 use mandate_node::NodeError;
-use mandate_server::{Config, Ready, ServerError, StoreAddress, Transport};
+use mandate_server::{Ready, ServeConfig, ServerError, StoreAddress, Transport};
 use mandate_testkit::app::{self, App, CLIENT_SECRET, CRM, PASSWORD, exchange};
 use mandate_testkit::clock::SteppedClock;
 use mandate_testkit::database;
@@ -53,9 +53,9 @@ impl Server {
     }
 
     /// The options of a server in `dir`.
-    pub(crate) fn config(dir: &TempDir) -> Config {
+    pub(crate) fn config(dir: &TempDir) -> ServeConfig {
         let loopback = "127.0.0.1:0".parse().unwrap();
-        Config {
+        ServeConfig {
             dir: dir.path().join("server"),
             store: if database::is_postgres() {
                 StoreAddress::Postgres(Box::new(
@@ -76,7 +76,7 @@ impl Server {
     }
 
     /// An empty one with other options than those of [`Server::config`].
-    pub(crate) async fn empty_with(change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn empty_with(change: impl FnOnce(&mut ServeConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Self::config(&dir);
         change(&mut config);
@@ -89,7 +89,7 @@ impl Server {
     }
 
     async fn start_as(
-        config: Config,
+        config: ServeConfig,
         dir: TempDir,
         clock: Arc<SteppedClock>,
     ) -> Result<Self, (TempDir, ServerError)> {
@@ -187,7 +187,7 @@ impl Server {
     ) -> Result<Node, NodeError> {
         let dir = self.node_dir(name);
         let socket = dir.join("run/api.sock");
-        let config = mandate_node::Config {
+        let config = mandate_node::NodeConfig {
             dir,
             server: self.ready.node_server.to_string(),
             join_token: join_token.map(Secret::new),
