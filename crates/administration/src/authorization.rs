@@ -11,7 +11,7 @@ use mandate_core::{Clock as _, RequestSource, Role};
 use mandate_token::access_token::{self, Expect, Profile};
 
 use crate::administration::Administration;
-use crate::error::{AdministrationError, Denied};
+use crate::error::{AccessDenied, AdministrationError};
 use crate::operator::Operator;
 
 /// A type that stands for one act. Only the table makes them.
@@ -145,7 +145,7 @@ impl<A: IsAct> fmt::Debug for Permit<A> {
 
 impl Administration {
     /// The person whose access token of ours this is.
-    pub fn operator(&self, token: &str) -> Result<Operator, Denied> {
+    pub fn operator(&self, token: &str) -> Result<Operator, AccessDenied> {
         let keys = self.authority.access_token_jwks();
         let expect = Expect {
             issuer: self.live.issuer(),
@@ -154,10 +154,10 @@ impl Administration {
             profile: Profile::Own,
             memo: None,
         };
-        access_token::verify(token, &expect).map(Operator::of_token).map_err(|_| Denied::Token)
+        access_token::verify(token, &expect).map(Operator::of_token).map_err(|_| AccessDenied::Token)
     }
 
-    fn may(&self, by: &Operator, least: Role) -> Result<(), Denied> {
+    fn may(&self, by: &Operator, least: Role) -> Result<(), AccessDenied> {
         by.may(least, &self.live, self.clock.now())
     }
 
@@ -171,7 +171,7 @@ impl Administration {
 
     /// Whether the operator may do at least one of these acts now. The refusal is not recorded: the caller
     /// knows more.
-    pub fn may_any(&self, by: &Operator, acts: &[OperatorAct]) -> Result<(), Denied> {
+    pub fn may_any(&self, by: &Operator, acts: &[OperatorAct]) -> Result<(), AccessDenied> {
         let mut refusal = None;
         for act in acts {
             match self.may(by, act.least()) {
@@ -180,7 +180,7 @@ impl Administration {
                 Err(why) => refusal = refusal.or(Some(why)),
             }
         }
-        Err(refusal.unwrap_or(Denied::Role(Role::Admin)))
+        Err(refusal.unwrap_or(AccessDenied::Role(Role::Admin)))
     }
 
     /// The last check before an act that is in force at once, and before the work of one that is recorded

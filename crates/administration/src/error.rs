@@ -11,7 +11,7 @@ use mandate_store::{AppendError, EffectRefusal, StoreError};
 
 /// Why a caller may not do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum AccessDenied {
     /// The token is not one of ours, or is not valid now, or is not for us.
     Token,
     /// The token does not have a scope that includes this role, or the person no longer has the role, or an
@@ -21,7 +21,7 @@ pub enum Denied {
     Uid,
 }
 
-impl Denied {
+impl AccessDenied {
     /// The reason in the audit record.
     pub const fn code(self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ impl Denied {
 #[derive(Debug)]
 pub enum AdministrationError {
     /// The caller may not do it, or no longer.
-    NotPermitted(Denied),
+    NotPermitted(AccessDenied),
     /// The registry file cannot be applied.
     InvalidRegistry(Vec<Finding>),
     /// The request is not valid; the text is public.

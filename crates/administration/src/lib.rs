@@ -27,7 +27,7 @@ mod usable;
 
 pub use administration::{Administration, Parts};
 pub use authorization::{OperatorAct, Permit, act};
-pub use error::{AdministrationError, Denied};
+pub use error::{AccessDenied, AdministrationError};
 pub use loading::load_registry;
 pub use operator::Operator;
 pub use pages::{Listed, MAX_PAGE, Page};

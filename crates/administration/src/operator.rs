@@ -7,7 +7,7 @@ use mandate_core::{Role, Subject, Timestamp};
 use mandate_live::Live;
 use mandate_token::access_token::AccessToken;
 
-use crate::error::Denied;
+use crate::error::AccessDenied;
 use crate::roles;
 
 /// A caller whose identity is proven. What it may do is asked for each act.
@@ -27,9 +27,9 @@ impl Operator {
     /// other user can administer by uid.
     ///
     /// `uid`: what the kernel says of the peer.
-    pub fn of_user(uid: u32) -> Result<Self, Denied> {
+    pub fn of_user(uid: u32) -> Result<Self, AccessDenied> {
         let is_own = uid == 0 || mandate_files::own_user() == Some(uid);
-        if is_own { Ok(Self(Proof::Local { uid })) } else { Err(Denied::Uid) }
+        if is_own { Ok(Self(Proof::Local { uid })) } else { Err(AccessDenied::Uid) }
     }
 
     /// The person to whom a token of ours was issued, which is verified.
@@ -46,7 +46,7 @@ impl Operator {
     }
 
     /// Whether they may do, now, what needs this role.
-    pub(crate) fn may(&self, least: Role, live: &Live, now: Timestamp) -> Result<(), Denied> {
+    pub(crate) fn may(&self, least: Role, live: &Live, now: Timestamp) -> Result<(), AccessDenied> {
         match &self.0 {
             Proof::Local { .. } => Ok(()),
             Proof::Person { token } => permits(token, least, live, now),
@@ -64,16 +64,18 @@ impl fmt::Display for Operator {
 }
 
 /// Whether a verified token permits, with the present state, what needs this role.
-fn permits(token: &AccessToken, least: Role, live: &Live, now: Timestamp) -> Result<(), Denied> {
-    token.require_audience(live.issuer().as_str()).map_err(|_| Denied::Token)?;
+fn permits(token: &AccessToken, least: Role, live: &Live, now: Timestamp) -> Result<(), AccessDenied> {
+    token.require_audience(live.issuer().as_str()).map_err(|_| AccessDenied::Token)?;
     let (token, snapshot) = (&token.terms, live.snapshot());
     let alive = now < token.expires && snapshot.revocations.find(&token.facts(live.issuer())).is_none();
     let person = snapshot.registry.person_by_id(&token.subject).filter(|person| !person.disabled);
-    let Some(person) = person.filter(|_| alive && token.cnf.is_none()) else { return Err(Denied::Token) };
+    let Some(person) = person.filter(|_| alive && token.cnf.is_none()) else {
+        return Err(AccessDenied::Token);
+    };
     // The scope in the token is a name that any resource may declare: the right must be one on our
     // administration.
     let named = |role: &Role| token.scopes.iter().any(|scope| scope.as_str() == role.scope());
     // An agent never administrates, no matter which scopes its token names.
     let has_role = token.chain.is_empty() && roles::of(person).filter(named).any(|role| role.includes(least));
-    if has_role { Ok(()) } else { Err(Denied::Role(least)) }
+    if has_role { Ok(()) } else { Err(AccessDenied::Role(least)) }
 }

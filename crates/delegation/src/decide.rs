@@ -18,7 +18,7 @@ use mandate_core::{
     Actor, Audience, ClientId, CutTarget, Issuer, Lineage, MeterId, Reservation, ResourceName, ResourceUri,
     RevocationSet, ScopeSet, SubjectProfile, Terms, Timestamp, TokenId,
 };
-use mandate_policy::{Denied, Policies, Question, Ruling};
+use mandate_policy::{DeniedParty, Policies, Question, Ruling};
 
 use crate::VerifiedActor;
 use crate::approval::{NeedsApproval, Withheld};
@@ -150,8 +150,8 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     };
     let ruling = facts.policies.evaluate(&question).map_err(|denial| Refusal {
         reason: match denial.who {
-            Denied::Person => RefusalReason::PolicyDeniesPerson,
-            Denied::Agent => RefusalReason::PolicyDeniesAgent,
+            DeniedParty::Person => RefusalReason::PolicyDeniesPerson,
+            DeniedParty::Agent => RefusalReason::PolicyDeniesAgent,
         },
         policies: denial.policies,
         bounds: None,

@@ -14,14 +14,14 @@ use ruling::Ruling;
 
 /// Which of the two questions was denied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denied {
+pub enum DeniedParty {
     /// The person is not permitted any of the scopes.
     Person,
     /// The agent is not permitted any of the scopes that the person is permitted.
     Agent,
 }
 
-impl fmt::Display for Denied {
+impl fmt::Display for DeniedParty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Person => "the person",
@@ -35,7 +35,7 @@ impl fmt::Display for Denied {
 #[error("policy denies {who}: forbidden by [{}], failed [{}]", .policies.join(", "), .errors.join("; "))]
 pub struct Denial {
     /// Which of the two questions was denied.
-    pub who: Denied,
+    pub who: DeniedParty,
     /// The names of the policies that forbade, sorted. Empty if nothing permitted.
     pub policies: Vec<String>,
     /// Policies that could not be evaluated, each as `name: message`. A single one denies everything that was
@@ -54,7 +54,7 @@ impl Policies {
     /// A [`Denial`] if no scope is permitted to both, or if any policy failed to evaluate.
     pub fn evaluate(&self, question: &Question<'_>) -> Result<Arc<Ruling>, Denial> {
         let internal = |InternalError(message)| Denial {
-            who: Denied::Person,
+            who: DeniedParty::Person,
             policies: Vec::new(),
             errors: vec![format!("built-in: {message}")],
         };
@@ -75,14 +75,14 @@ impl Policies {
         let mut person_ever = false;
         let mut scopes = Vec::new();
         for (scope, context) in facts.scopes().zip(std::mem::take(&mut terms.contexts)) {
-            let person = self.ask(&terms, &terms.person, context.clone(), Denied::Person)?;
+            let person = self.ask(&terms, &terms.person, context.clone(), DeniedParty::Person)?;
             if !person.permitted {
                 forbidden_person.extend(person.policies);
                 continue;
             }
             person_ever = true;
             if let Some(agent) = &terms.agent {
-                let agent = self.ask(&terms, agent, context, Denied::Agent)?;
+                let agent = self.ask(&terms, agent, context, DeniedParty::Agent)?;
                 if !agent.permitted {
                     forbidden_agent.extend(agent.policies);
                     continue;
@@ -94,9 +94,9 @@ impl Policies {
         }
         if scopes.is_empty() {
             let (who, policies) = if person_ever {
-                (Denied::Agent, forbidden_agent)
+                (DeniedParty::Agent, forbidden_agent)
             } else {
-                (Denied::Person, forbidden_person)
+                (DeniedParty::Person, forbidden_person)
             };
             return Err(Denial { who, policies: policies.into_iter().collect(), errors: Vec::new() });
         }
@@ -108,11 +108,11 @@ impl Policies {
         terms: &CedarQuestion,
         principal: &EntityUid,
         context: Context,
-        who: Denied,
+        who: DeniedParty,
     ) -> Result<Answer, Denial> {
         let policies = match who {
-            Denied::Person => &self.actions.delegate,
-            Denied::Agent => &self.actions.act,
+            DeniedParty::Person => &self.actions.delegate,
+            DeniedParty::Agent => &self.actions.act,
         };
         let failed = |errors: Vec<String>| Denial { who, policies: Vec::new(), errors };
         let request =

@@ -18,5 +18,5 @@ mod memo;
 
 pub use compile::{MAX_POLICY_LEN, Policies, PolicyError};
 pub use evaluate::ruling::{Demand, PolicyPermit, Ruling};
-pub use evaluate::{Denial, Denied};
+pub use evaluate::{Denial, DeniedParty};
 pub use facts::Question;

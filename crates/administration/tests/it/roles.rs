@@ -1,7 +1,7 @@
 //! Who may do what, by the token that they show.
 
 use mandate_administration::authorization::IsAct;
-use mandate_administration::{AdministrationError as E, Denied, Operator, OperatorAct, act};
+use mandate_administration::{AccessDenied, AdministrationError as E, Operator, OperatorAct, act};
 use mandate_api::admin::RevocationTarget;
 use mandate_audit::{Outcome, RecordKind};
 use mandate_core::Role;
@@ -34,7 +34,7 @@ async fn with_scope(world: &World, scope: &str) -> Operator {
 
 /// Whether the operator is permitted an act, or which role they lack. A refusal has one record, with this
 /// reason.
-async fn permitted<A: IsAct>(world: &World, by: &Operator) -> Result<(), Denied> {
+async fn permitted<A: IsAct>(world: &World, by: &Operator) -> Result<(), AccessDenied> {
     let before = world.last_record().id;
     match world.administration.permit::<A>(by).await {
         Ok(permit) => {
@@ -58,7 +58,8 @@ async fn each_role_does_what_its_row_says_and_a_refusal_is_recorded() {
     let world = world();
     for role in Role::ALL {
         let by = with_scope(&world, role.scope()).await;
-        let expected = |least: Role| if role.includes(least) { Ok(()) } else { Err(Denied::Role(least)) };
+        let expected =
+            |least: Role| if role.includes(least) { Ok(()) } else { Err(AccessDenied::Role(least)) };
         assert_eq!(permitted::<act::ReadAudit>(&world, &by).await, Ok(()), "{role:?}");
         assert_eq!(permitted::<act::SuspendAgent>(&world, &by).await, expected(Role::Operator), "{role:?}");
         assert_eq!(permitted::<act::BanNode>(&world, &by).await, expected(Role::Operator), "{role:?}");
@@ -93,14 +94,14 @@ async fn a_token_gives_no_role_that_the_person_has_lost_and_a_person_none_that_t
     only("mandate:viewer");
     assert_eq!(
         permitted::<act::ReadStatus>(&world, &admin).await,
-        Err(Denied::Role(Role::Viewer)),
+        Err(AccessDenied::Role(Role::Viewer)),
         "the token names only admin"
     );
     assert_eq!(permitted::<act::ReadStatus>(&world, &viewer).await, Ok(()));
     only("mandate:admin");
     assert_eq!(
         permitted::<act::ReadStatus>(&world, &viewer).await,
-        Err(Denied::Role(Role::Viewer)),
+        Err(AccessDenied::Role(Role::Viewer)),
         "it asked for less than it may"
     );
     assert_eq!(permitted::<act::ReadStatus>(&world, &admin).await, Ok(()));
@@ -108,7 +109,7 @@ async fn a_token_gives_no_role_that_the_person_has_lost_and_a_person_none_that_t
         let Entry::Person(person) = entry else { panic!("a person") };
         person.disabled = true;
     });
-    assert_eq!(permitted::<act::ReadStatus>(&world, &admin).await, Err(Denied::Token));
+    assert_eq!(permitted::<act::ReadStatus>(&world, &admin).await, Err(AccessDenied::Token));
 }
 
 #[tokio::test]
@@ -116,21 +117,24 @@ async fn a_token_for_others_and_a_mandate_of_an_agent_have_no_role() {
     let world = world();
     let at_the_crm = world.person_token("riley", Some(story::CRM), None).await;
     let of = |token: &str| world.administration.operator(token).unwrap();
-    assert_eq!(permitted::<act::ReadStatus>(&world, &of(&at_the_crm)).await, Err(Denied::Token));
+    assert_eq!(permitted::<act::ReadStatus>(&world, &of(&at_the_crm)).await, Err(AccessDenied::Token));
     let to_exchange = world.person_token("riley", None, None).await;
     assert_eq!(
         permitted::<act::ReadStatus>(&world, &of(&to_exchange)).await,
-        Err(Denied::Role(Role::Viewer))
+        Err(AccessDenied::Role(Role::Viewer))
     );
-    assert_eq!(world.administration.operator("no token").unwrap_err(), Denied::Token);
-    assert_eq!(world.administration.operator(&world.svid("support-agent").await).unwrap_err(), Denied::Token);
+    assert_eq!(world.administration.operator("no token").unwrap_err(), AccessDenied::Token);
+    assert_eq!(
+        world.administration.operator(&world.svid("support-agent").await).unwrap_err(),
+        AccessDenied::Token
+    );
 }
 
 #[tokio::test]
 async fn only_root_and_the_servers_own_user_are_operators_by_uid() {
     let own = mandate_files::own_user().unwrap();
     assert!(Operator::of_user(own).is_ok() && Operator::of_user(0).is_ok());
-    assert_eq!(Operator::of_user(own + 1).unwrap_err(), Denied::Uid);
+    assert_eq!(Operator::of_user(own + 1).unwrap_err(), AccessDenied::Uid);
 }
 
 #[tokio::test]
@@ -143,9 +147,12 @@ async fn a_permit_that_was_given_before_the_right_was_lost_does_nothing() {
     world.administration.change_person(mine, "riley".to_owned()).await.unwrap();
     let cuts = world.live.snapshot().revocations.len();
     let target = RevocationTarget::Agent("support-agent".parse().unwrap());
-    assert!(matches!(world.administration.revoke(revoke, target).await, Err(E::NotPermitted(Denied::Token))));
+    assert!(matches!(
+        world.administration.revoke(revoke, target).await,
+        Err(E::NotPermitted(AccessDenied::Token))
+    ));
     let suspended = world.administration.change_agent(suspend, "support-agent".to_owned()).await;
-    assert!(matches!(suspended, Err(E::NotPermitted(Denied::Token))), "{suspended:?}");
+    assert!(matches!(suspended, Err(E::NotPermitted(AccessDenied::Token))), "{suspended:?}");
     assert_eq!(world.live.snapshot().revocations.len(), cuts);
     assert_eq!(world.last_record().outcome, Outcome::Refused);
 }

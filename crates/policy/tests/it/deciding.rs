@@ -2,11 +2,11 @@
 
 use mandate_core::Timestamp;
 use mandate_core::registry::AgentState;
-use mandate_policy::{Denial, Denied, Policies, Question};
+use mandate_policy::{Denial, DeniedParty, Policies, Question};
 
 use crate::world::{NOW, World, built_in, permission, scopes, with};
 
-fn denied_by(result: Result<std::sync::Arc<mandate_policy::Ruling>, Denial>, who: Denied, policy: &str) {
+fn denied_by(result: Result<std::sync::Arc<mandate_policy::Ruling>, Denial>, who: DeniedParty, policy: &str) {
     let denial = result.expect_err("must be denied");
     assert_eq!(denial.who, who, "{denial}");
     assert_eq!(denial.errors, Vec::<String>::new());
@@ -35,29 +35,29 @@ fn only_the_scopes_that_both_may_remain() {
 #[test]
 fn what_the_person_may_not_the_agent_may_not_for_them() {
     let world = World::new("read", "close", "close");
-    denied_by(world.ask(&built_in(), "close"), Denied::Person, "built-in/beyond-the-persons-rights");
+    denied_by(world.ask(&built_in(), "close"), DeniedParty::Person, "built-in/beyond-the-persons-rights");
 }
 
 #[test]
 fn what_the_ceiling_lacks_is_denied_whatever_was_granted() {
     let world = World::new("read close", "read", "read close");
-    denied_by(world.ask(&built_in(), "close"), Denied::Agent, "built-in/beyond-the-agents-ceiling");
+    denied_by(world.ask(&built_in(), "close"), DeniedParty::Agent, "built-in/beyond-the-agents-ceiling");
 }
 
 #[test]
 fn what_was_not_granted_is_denied_whatever_the_ceiling() {
     let world = World::new("read close", "read close", "read");
-    denied_by(world.ask(&built_in(), "close"), Denied::Agent, "built-in/beyond-the-grant");
+    denied_by(world.ask(&built_in(), "close"), DeniedParty::Agent, "built-in/beyond-the-grant");
 }
 
 #[test]
 fn rights_and_ceilings_on_another_resource_count_for_nothing() {
     let mut world = World::open();
     world.person.may = vec![permission("billing", "read")];
-    denied_by(world.ask(&built_in(), "read"), Denied::Person, "built-in/beyond-the-persons-rights");
+    denied_by(world.ask(&built_in(), "read"), DeniedParty::Person, "built-in/beyond-the-persons-rights");
     let mut world = World::open();
     world.agent.ceiling = vec![permission("billing", "read")];
-    denied_by(world.ask(&built_in(), "read"), Denied::Agent, "built-in/beyond-the-agents-ceiling");
+    denied_by(world.ask(&built_in(), "read"), DeniedParty::Agent, "built-in/beyond-the-agents-ceiling");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn several_permissions_on_one_resource_add_up() {
 fn a_disabled_person_cannot_be_acted_for() {
     let mut world = World::open();
     world.person.disabled = true;
-    denied_by(world.ask(&built_in(), "read"), Denied::Person, "built-in/person-is-disabled");
+    denied_by(world.ask(&built_in(), "read"), DeniedParty::Person, "built-in/person-is-disabled");
 }
 
 #[test]
@@ -80,20 +80,20 @@ fn a_suspended_contained_or_retired_agent_cannot_act() {
     for state in [AgentState::Suspended, AgentState::Contained, AgentState::Retired] {
         let mut world = World::open();
         world.agent.state = state;
-        denied_by(world.ask(&built_in(), "read"), Denied::Agent, "built-in/agent-is-not-active");
+        denied_by(world.ask(&built_in(), "read"), DeniedParty::Agent, "built-in/agent-is-not-active");
     }
 }
 
 #[test]
 fn nothing_configured_is_nothing() {
     let empty = World::new("", "", "");
-    denied_by(empty.ask(&built_in(), "read"), Denied::Person, "built-in/beyond-the-persons-rights");
+    denied_by(empty.ask(&built_in(), "read"), DeniedParty::Person, "built-in/beyond-the-persons-rights");
     let mut no_ceiling = World::open();
     no_ceiling.agent.ceiling.clear();
-    denied_by(no_ceiling.ask(&built_in(), "read"), Denied::Agent, "built-in/beyond-the-agents-ceiling");
+    denied_by(no_ceiling.ask(&built_in(), "read"), DeniedParty::Agent, "built-in/beyond-the-agents-ceiling");
     let mut no_rights = World::open();
     no_rights.person.may.clear();
-    denied_by(no_rights.ask(&built_in(), "read"), Denied::Person, "built-in/beyond-the-persons-rights");
+    denied_by(no_rights.ask(&built_in(), "read"), DeniedParty::Person, "built-in/beyond-the-persons-rights");
 }
 
 #[test]
@@ -101,13 +101,13 @@ fn no_grant_is_no_permission() {
     let world = World::open();
     let asked = scopes("read");
     let question = Question { grant: None, scopes: &asked, ..world.question() };
-    denied_by(built_in().evaluate(&question), Denied::Agent, "built-in/beyond-the-grant");
+    denied_by(built_in().evaluate(&question), DeniedParty::Agent, "built-in/beyond-the-grant");
 }
 
 #[test]
 fn asking_for_nothing_is_denied() {
     let denial = World::open().ask(&built_in(), "").unwrap_err();
-    assert_eq!(denial, Denial { who: Denied::Person, policies: vec![], errors: vec![] });
+    assert_eq!(denial, Denial { who: DeniedParty::Person, policies: vec![], errors: vec![] });
 }
 
 #[test]
@@ -123,7 +123,7 @@ fn a_grant_between_others_revoked_or_expired_counts_as_none() {
     for change in changes {
         let mut world = World::open();
         change(&mut world);
-        denied_by(world.ask(&built_in(), "read"), Denied::Agent, "built-in/beyond-the-grant");
+        denied_by(world.ask(&built_in(), "read"), DeniedParty::Agent, "built-in/beyond-the-grant");
     }
     let mut world = World::open();
     world.grant.expires = Some(Timestamp::from_millis(NOW.millis() + 1));
@@ -138,14 +138,14 @@ fn without_an_agent_only_the_person_is_asked() {
     assert_eq!(built_in().evaluate(&question).unwrap().scopes(), &scopes("read"));
     let asked = scopes("close");
     let question = Question { agent: None, grant: None, depth: 0, scopes: &asked, ..world.question() };
-    denied_by(built_in().evaluate(&question), Denied::Person, "built-in/beyond-the-persons-rights");
+    denied_by(built_in().evaluate(&question), DeniedParty::Person, "built-in/beyond-the-persons-rights");
 }
 
 #[test]
 fn an_extra_forbid_wins_and_is_named() {
     let policies =
         with("forbid (principal, action, resource == Resource::\"crm\") when { context.scope == \"mail\" };");
-    denied_by(World::open().ask(&policies, "mail"), Denied::Person, "extra");
+    denied_by(World::open().ask(&policies, "mail"), DeniedParty::Person, "extra");
     assert_eq!(World::open().ask(&policies, "read mail").unwrap().scopes(), &scopes("read"));
 }
 
@@ -153,7 +153,7 @@ fn an_extra_forbid_wins_and_is_named() {
 fn an_extra_forbid_may_be_about_the_agent_alone() {
     let policies =
         with("forbid (principal == Agent::\"support-agent\", action == Action::\"act\", resource);");
-    denied_by(World::open().ask(&policies, "read"), Denied::Agent, "extra");
+    denied_by(World::open().ask(&policies, "read"), DeniedParty::Agent, "extra");
     let mut other = World::open();
     other.agent.name = "other-agent".parse().unwrap();
     other.grant.agent = "other-agent".parse().unwrap();
@@ -166,8 +166,8 @@ fn statements_of_a_longer_policy_are_told_apart() {
         "forbid (principal, action, resource) when { context.scope == \"read\" };
          @id(\"no-mail\") forbid (principal, action, resource) when { context.scope == \"mail\" };",
     );
-    denied_by(World::open().ask(&policies, "read"), Denied::Person, "extra#1");
-    denied_by(World::open().ask(&policies, "mail"), Denied::Person, "extra#no-mail");
+    denied_by(World::open().ask(&policies, "read"), DeniedParty::Person, "extra#1");
+    denied_by(World::open().ask(&policies, "mail"), DeniedParty::Person, "extra#no-mail");
 }
 
 #[test]
@@ -175,25 +175,25 @@ fn an_extra_permit_lifts_no_limit() {
     let policies = with("permit (principal, action, resource);");
     denied_by(
         World::new("", "read", "read").ask(&policies, "read"),
-        Denied::Person,
+        DeniedParty::Person,
         "built-in/beyond-the-persons-rights",
     );
     denied_by(
         World::new("read", "", "read").ask(&policies, "read"),
-        Denied::Agent,
+        DeniedParty::Agent,
         "built-in/beyond-the-agents-ceiling",
     );
     denied_by(
         World::new("read", "read", "").ask(&policies, "read"),
-        Denied::Agent,
+        DeniedParty::Agent,
         "built-in/beyond-the-grant",
     );
     let mut world = World::open();
     world.person.disabled = true;
-    denied_by(world.ask(&policies, "read"), Denied::Person, "built-in/person-is-disabled");
+    denied_by(world.ask(&policies, "read"), DeniedParty::Person, "built-in/person-is-disabled");
     let mut world = World::open();
     world.agent.state = AgentState::Suspended;
-    denied_by(world.ask(&policies, "read"), Denied::Agent, "built-in/agent-is-not-active");
+    denied_by(world.ask(&policies, "read"), DeniedParty::Agent, "built-in/agent-is-not-active");
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_forbid_that_fails_to_evaluate_is_a_denial_that_names_it() {
         "forbid (principal, action == Action::\"act\", resource) when { context.now * 9223372036854775807 > 0 };",
     );
     let denial = World::open().ask(&policies, "read").unwrap_err();
-    assert_eq!((denial.who, denial.policies.len(), denial.errors.len()), (Denied::Agent, 0, 1));
+    assert_eq!((denial.who, denial.policies.len(), denial.errors.len()), (DeniedParty::Agent, 0, 1));
     assert!(denial.errors[0].starts_with("extra: "), "{denial}");
     assert!(denial.errors[0].contains("overflow"), "{denial}");
 }
@@ -213,7 +213,7 @@ fn a_permit_that_fails_to_evaluate_is_a_denial_too() {
     let policies =
         with("permit (principal, action, resource) when { context.now * 9223372036854775807 > 0 };");
     let denial = World::open().ask(&policies, "read").unwrap_err();
-    assert_eq!(denial.who, Denied::Person);
+    assert_eq!(denial.who, DeniedParty::Person);
     assert!(denial.errors[0].starts_with("extra: "), "{denial}");
 }
 
@@ -308,7 +308,7 @@ fn a_permit_can_demand_an_approval_of_the_whole_request_and_widens_nothing() {
         "nor when it is remembered"
     );
     let narrower = World::new("read close", "read", "read close");
-    denied_by(narrower.ask(&policies, "close"), Denied::Agent, "built-in/beyond-the-agents-ceiling");
+    denied_by(narrower.ask(&policies, "close"), DeniedParty::Agent, "built-in/beyond-the-agents-ceiling");
     assert_eq!(
         demanded(&narrower.ask(&policies, "read close").unwrap()),
         None,
@@ -319,7 +319,7 @@ fn a_permit_can_demand_an_approval_of_the_whole_request_and_widens_nothing() {
 #[test]
 fn a_forbid_wins_over_a_demand() {
     let source = r#"@approval("required") permit (principal, action, resource); forbid (principal is Agent, action, resource);"#;
-    denied_by(World::open().ask(&with(source), "read"), Denied::Agent, "extra#2");
+    denied_by(World::open().ask(&with(source), "read"), DeniedParty::Agent, "extra#2");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use mandate_administration::authorization::IsAct;
-use mandate_administration::{Denied, Operator, OperatorAct, Permit};
+use mandate_administration::{AccessDenied, Operator, OperatorAct, Permit};
 use mandate_core::RequestSource;
 
 use super::authorization::{Need, need};
@@ -55,9 +55,9 @@ type Refused = (Unauthorized, Option<String>);
 /// their own, so that strangers cannot hide what they tried.
 fn source(refused: Unauthorized, peer: Option<Peer>) -> RequestSource {
     match refused {
-        Unauthorized::Denied(Denied::Role(_)) => RequestSource::Known,
+        Unauthorized::Denied(AccessDenied::Role(_)) => RequestSource::Known,
         Unauthorized::NoCredentials
-        | Unauthorized::Denied(Denied::Token | Denied::Uid)
+        | Unauthorized::Denied(AccessDenied::Token | AccessDenied::Uid)
         | Unauthorized::Elsewhere
         | Unauthorized::NoRow => peer.map_or(RequestSource::Other, Peer::source),
     }
@@ -121,7 +121,7 @@ fn person(admin: &Admin, headers: &HeaderMap) -> Result<Operator, Unauthorized> 
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Unauthorized::NoCredentials)?;
     if values.next().is_some() {
-        return Err(Denied::Token.into());
+        return Err(AccessDenied::Token.into());
     }
     let (scheme, token) =
         value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Unauthorized::NoCredentials)?;

@@ -7,7 +7,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use mandate_administration::{AdministrationError, Denied};
+use mandate_administration::{AccessDenied, AdministrationError};
 use mandate_api::Problem;
 use mandate_api::admin::kind_name;
 use mandate_api::problem::{ADMINISTRATION_ELSEWHERE, PROBLEM_JSON};
@@ -24,11 +24,11 @@ pub(crate) enum Unauthorized {
     /// Only people and agents are served at this address.
     Elsewhere,
     /// The credentials are not enough.
-    Denied(Denied),
+    Denied(AccessDenied),
 }
 
-impl From<Denied> for Unauthorized {
-    fn from(denied: Denied) -> Self {
+impl From<AccessDenied> for Unauthorized {
+    fn from(denied: AccessDenied) -> Self {
         Self::Denied(denied)
     }
 }
@@ -72,15 +72,15 @@ pub(crate) fn unauthorized(why: Unauthorized) -> Response {
                 .with_detail("It has an address of its own, and a unix socket in the server's directory. No credentials count here."),
             Some("Bearer realm=\"mandate\"".to_owned()),
         ),
-        Unauthorized::Denied(Denied::Token) => (
+        Unauthorized::Denied(AccessDenied::Token) => (
             Problem::new(401, "unauthorized", "The access token is not accepted here"),
             Some("Bearer realm=\"mandate\", error=\"invalid_token\"".to_owned()),
         ),
-        Unauthorized::Denied(Denied::Role(role)) => (
+        Unauthorized::Denied(AccessDenied::Role(role)) => (
             Problem::new(403, "forbidden", "The access token does not permit administration"),
             Some(format!("Bearer realm=\"mandate\", error=\"insufficient_scope\", scope=\"{}\"", role.scope())),
         ),
-        Unauthorized::Denied(Denied::Uid) => {
+        Unauthorized::Denied(AccessDenied::Uid) => {
             (Problem::new(403, "forbidden", "Only root and the server's own user administrate by this socket"), None)
         }
     };
