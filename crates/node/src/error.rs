@@ -12,7 +12,7 @@ pub(crate) const NOT_TLS: &str = "this address speaks HTTP or something else, no
 
 /// Whose fault it is that a node does not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum NodeFault {
     /// The command is not valid: a malformed address or join token, or nothing to join with.
     Usage,
     /// The server refused this node, or this node refused the server.
@@ -127,18 +127,18 @@ pub enum NodeError {
 
 impl NodeError {
     /// Whose fault it is, for the exit code.
-    pub fn fault(&self) -> Fault {
+    pub fn fault(&self) -> NodeFault {
         match self {
             Self::JoinToken(_)
             | Self::Address { .. }
             | Self::NotJoined { .. }
             | Self::NotForNodes { .. }
-            | Self::SocketPath(_) => Fault::Usage,
+            | Self::SocketPath(_) => NodeFault::Usage,
             // A directory with unsafe owners or modes stays so until an operator acts. An error of the
             // system, such as a full disk, may end by itself.
-            Self::Unsafe(error) if error.io().is_none() => Fault::Usage,
+            Self::Unsafe(error) if error.io().is_none() => NodeFault::Usage,
             Self::CertificateExpired { .. } | Self::JoinRefused { .. } | Self::ServerNotTrusted { .. } => {
-                Fault::Refused
+                NodeFault::Refused
             }
             Self::File { .. }
             | Self::Unsafe(_)
@@ -147,7 +147,7 @@ impl NodeError {
             | Self::Occupied { .. }
             | Self::ProcessNamespace
             | Self::Key(_)
-            | Self::Listener(_) => Fault::Local,
+            | Self::Listener(_) => NodeFault::Local,
         }
     }
 }

@@ -53,7 +53,7 @@ use tonic::transport::Server;
 
 #[doc(hidden)] // For fuzzing.
 pub use authority::Rewriter;
-pub use error::{Fault, NodeError};
+pub use error::{NodeError, NodeFault};
 pub use join_token::InvalidJoinToken;
 
 use dial::Dialer;

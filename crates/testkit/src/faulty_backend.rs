@@ -28,7 +28,7 @@ impl Point {
 
 /// How it fails. Of the first two the caller sees the same error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum InjectedFault {
     /// Nothing was done.
     Lost,
     /// It was done nevertheless: the answer was lost, not the work.
@@ -40,7 +40,7 @@ pub enum Fault {
 #[derive(Debug, Default)]
 struct State {
     calls: HashMap<Point, u64>,
-    faults: HashMap<(Point, u64), Fault>,
+    faults: HashMap<(Point, u64), InjectedFault>,
     broken: Option<Point>,
     held: Option<Point>,
     standing: bool,
@@ -58,7 +58,7 @@ impl Faults {
     }
 
     /// Fails the call to `point` that comes after `skip` more.
-    pub fn fail(&self, point: Point, skip: u64, fault: Fault) {
+    pub fn fail(&self, point: Point, skip: u64, fault: InjectedFault) {
         let mut state = self.state();
         let at = state.calls.get(&point).copied().unwrap_or(0) + skip;
         state.faults.insert((point, at), fault);
@@ -114,12 +114,12 @@ impl Faults {
         state.standing = false;
     }
 
-    fn next(&self, point: Point) -> Option<Fault> {
+    fn next(&self, point: Point) -> Option<InjectedFault> {
         let mut state = self.state();
         let count = state.calls.entry(point).or_insert(0);
         let at = *count;
         *count += 1;
-        let lost = (state.broken == Some(point)).then_some(Fault::Lost);
+        let lost = (state.broken == Some(point)).then_some(InjectedFault::Lost);
         state.faults.remove(&(point, at)).or(lost)
     }
 
@@ -127,9 +127,9 @@ impl Faults {
         self.wait_while_held(point);
         match self.next(point) {
             None => work().map_err(Faulty::Real),
-            Some(Fault::Lost) => Err(Faulty::Injected(point)),
-            Some(Fault::Conflict) => Err(Faulty::Conflict(point)),
-            Some(Fault::Kept) => {
+            Some(InjectedFault::Lost) => Err(Faulty::Injected(point)),
+            Some(InjectedFault::Conflict) => Err(Faulty::Conflict(point)),
+            Some(InjectedFault::Kept) => {
                 work().map_err(Faulty::Real)?;
                 Err(Faulty::Injected(point))
             }

@@ -10,7 +10,7 @@ use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::registry::{Agent, Entry, EntryKind, Registry};
 use mandate_core::{Clock as _, CutTarget, RecordId, Secret, SystemEntropy};
 use mandate_store::{Effect, secrets};
-use mandate_testkit::faulty_backend::{Fault, Point};
+use mandate_testkit::faulty_backend::{InjectedFault, Point};
 use mandate_testkit::story;
 use mandate_testkit::world::World;
 
@@ -239,7 +239,7 @@ async fn a_change_whose_answer_was_lost_comes_into_force_with_its_cuts_as_soon_a
     let before = agent(&world, "support-agent").unwrap();
     let target = CutTarget::Agent(before.spiffe_id.as_str().to_owned());
     let made = world.hybrid.now();
-    world.faults.fail(Point::Commit, 0, Fault::Kept);
+    world.faults.fail(Point::Commit, 0, InjectedFault::Kept);
     let changed =
         Entry::Agent(Agent { purpose: "another purpose".to_owned(), ceiling: Vec::new(), ..before });
     let answer = apply(&world.administration, [changed], false).await;
@@ -249,7 +249,7 @@ async fn a_change_whose_answer_was_lost_comes_into_force_with_its_cuts_as_soon_a
         .await;
     memory_is_the_database(&world);
     // What really was lost is not in force, and is in nobody's way.
-    world.faults.fail(Point::Commit, 0, Fault::Lost);
+    world.faults.fail(Point::Commit, 0, InjectedFault::Lost);
     let new = || [Entry::Agent(story::agent("new-agent", Vec::new()))];
     assert!(matches!(apply(&world.administration, new(), false).await, Err(E::AuditUnavailable(_))));
     assert!(agent(&world, "new-agent").is_none());

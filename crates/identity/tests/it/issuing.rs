@@ -4,7 +4,7 @@ use mandate_audit::{Outcome, RecordKind};
 use mandate_core::registry::{AgentState, Entry, EntryKind};
 use mandate_identity::{IdentityError as E, MAX_SELECTORS, NotIssuable, Presented};
 
-use mandate_testkit::faulty_backend::{Fault, Point};
+use mandate_testkit::faulty_backend::{InjectedFault, Point};
 
 use crate::world::{Office, agent, shown as shown_by};
 
@@ -154,7 +154,7 @@ async fn without_a_durable_record_nothing_is_signed() {
     let office = Office::open();
     let node = shown_by(&office.node().await);
     let shown = selectors(&["unix:uid:1000"]);
-    office.world.faults.fail(Point::Commit, 0, Fault::Lost);
+    office.world.faults.fail(Point::Commit, 0, InjectedFault::Lost);
     let refused = office.identity.issue_jwt_svid(&node, &agent(), &shown, vec![AUDIENCE.into()]).await;
     assert!(matches!(refused.unwrap_err(), E::AuditUnavailable(_)));
     office.identity.issue_jwt_svid(&node, &agent(), &shown, vec![AUDIENCE.into()]).await.unwrap();

@@ -161,9 +161,9 @@ pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
 
 fn failure(error: &NodeError) -> Failure {
     let fault = match error.fault() {
-        mandate_node::Fault::Usage => Fault::Usage,
-        mandate_node::Fault::Refused => Fault::Refused,
-        mandate_node::Fault::Local => Fault::Failed,
+        mandate_node::NodeFault::Usage => Fault::Usage,
+        mandate_node::NodeFault::Refused => Fault::Refused,
+        mandate_node::NodeFault::Local => Fault::Failed,
     };
     Failure::caused(fault, "the node cannot run", error)
 }

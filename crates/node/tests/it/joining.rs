@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use mandate_core::Clock as _;
-use mandate_node::{Fault, NodeError, Ready};
+use mandate_node::{NodeError, NodeFault, Ready};
 use mandate_testkit::clock::SteppedClock;
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ async fn a_server_of_another_ca_is_refused_and_never_sees_the_token() {
         matches!(&error, NodeError::ServerNotTrusted { reason, .. } if reason.contains("pins")),
         "{error}"
     );
-    assert_eq!(error.fault(), Fault::Refused);
+    assert_eq!(error.fault(), NodeFault::Refused);
     assert_eq!(theirs.book().joins, 0);
     assert!(!place.dir().join("node.pem").exists());
 }
@@ -100,7 +100,7 @@ async fn without_credentials_or_token_it_says_how_to_join() {
     let (clock, server, place) = world();
     let error = refused(&place, &server, None, clock.clone()).await;
     assert!(matches!(error, NodeError::NotJoined { .. }), "{error}");
-    assert_eq!(error.fault(), Fault::Usage);
+    assert_eq!(error.fault(), NodeFault::Usage);
     let error = refused(&place, &server, Some("nonsense".to_owned()), clock).await;
     assert!(matches!(error, NodeError::JoinToken(_)), "{error}");
     assert_eq!(server.book().joins, 0);
@@ -365,6 +365,6 @@ async fn an_address_that_speaks_http_is_called_that_and_not_tried_for_ever() {
     });
     let error = Running::start(config, clock).failure().await;
     assert!(matches!(error, NodeError::NotForNodes { .. }), "{error}");
-    assert_eq!(error.fault(), Fault::Usage);
+    assert_eq!(error.fault(), NodeFault::Usage);
     assert!(error.to_string().contains("`mandate serve` prints as `nodes`"), "{error}");
 }

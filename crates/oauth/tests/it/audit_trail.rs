@@ -3,7 +3,7 @@
 use mandate_audit::{Outcome, Query, RecordKind};
 use mandate_core::RequestSource;
 use mandate_oauth::metadata::TOKEN_PATH;
-use mandate_testkit::faulty_backend::{Fault, Point};
+use mandate_testkit::faulty_backend::{InjectedFault, Point};
 use mandate_testkit::story::{self, CRM};
 use mandate_testkit::world::{JWT, Post, World, exposed, payload, with};
 
@@ -89,16 +89,16 @@ async fn without_a_record_there_is_no_token_no_code_and_no_refusal_either() {
     let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
     let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
     for point in Point::WRITES {
-        world.faults.fail(point, 0, Fault::Lost);
+        world.faults.fail(point, 0, InjectedFault::Lost);
         assert_eq!(refused(world.token(&form, None).await), "503 temporarily_unavailable audit_unavailable");
-        world.faults.fail(point, 0, Fault::Lost);
+        world.faults.fail(point, 0, InjectedFault::Lost);
         let denied = with(form.clone(), "scope", "send:mail");
         assert_eq!(
             refused(world.token(&denied, None).await),
             "503 temporarily_unavailable audit_unavailable"
         );
     }
-    world.faults.fail(Point::Commit, 0, Fault::Lost);
+    world.faults.fail(Point::Commit, 0, InjectedFault::Lost);
     let error = world.engine.authorize(b"client_id=nobody", RequestSource::Other).await.unwrap_err();
     assert_eq!(shown(error.error()), "503 temporarily_unavailable audit_unavailable");
     assert!(world.token(&form, None).await.is_ok(), "it recovers by itself");

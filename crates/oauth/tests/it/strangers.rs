@@ -9,7 +9,7 @@ use mandate_core::registry::{AgentState, Entry};
 use mandate_core::{Clock as _, RequestSource, Secret, SystemEntropy};
 use mandate_oauth::OAuthError;
 use mandate_oauth::metadata::TOKEN_PATH;
-use mandate_testkit::faulty_backend::{Fault, Point};
+use mandate_testkit::faulty_backend::{InjectedFault, Point};
 use mandate_testkit::story::{CRM, PASSWORD, spiffe_id};
 use mandate_testkit::world::{Post, World, basic, encode, pairs, with};
 use tokio::task::JoinSet;
@@ -70,7 +70,7 @@ async fn a_flood_of_one_stranger_is_recorded_within_a_quota_and_then_in_one_sum(
 async fn beyond_the_quota_a_stranger_is_refused_without_the_disk() {
     let world = World::story();
     until_summed(&world, host(1), 1).await;
-    world.faults.fail(Point::Commit, 0, Fault::Lost);
+    world.faults.fail(Point::Commit, 0, InjectedFault::Lost);
     assert_eq!(stranger(&world, host(1)).await, 401, "nothing is written, so nothing can fail");
     assert_eq!(stranger(&world, host(2)).await, 503, "within the quota a refusal is a record first");
 }
@@ -79,7 +79,7 @@ async fn beyond_the_quota_a_stranger_is_refused_without_the_disk() {
 async fn sums_that_cannot_be_recorded_are_recorded_later_and_count_on() {
     let world = World::story();
     until_summed(&world, host(1), 3).await;
-    world.faults.fail(Point::Commit, 0, Fault::Lost);
+    world.faults.fail(Point::Commit, 0, InjectedFault::Lost);
     assert!(world.log.record_sums(world.hybrid.now(), &SystemEntropy).await.is_err());
     stranger(&world, host(1)).await;
     world.log.record_sums(world.hybrid.now(), &SystemEntropy).await.unwrap();
@@ -131,7 +131,7 @@ async fn a_stopped_agent_is_a_stranger_again_and_cannot_fill_the_log() {
         single.iter().all(|record| record.said().client == Some(spiffe_id("support-agent").as_str())),
         "each names it"
     );
-    world.faults.fail(Point::Commit, 0, Fault::Lost);
+    world.faults.fail(Point::Commit, 0, InjectedFault::Lost);
     assert_eq!(
         refused(world.token(&form, None).await),
         "400 invalid_request agent_not_active",

@@ -7,7 +7,7 @@ use mandate_api::ClientError;
 use mandate_api::admin::{AuditQuery, JoinTokenRequest, NodeState, Recorded};
 use mandate_api::proto::node::{RenewRequest, WatchRequest};
 use mandate_core::{Clock as _, SystemClock};
-use mandate_node::{Fault, NodeError};
+use mandate_node::{NodeError, NodeFault};
 use mandate_testkit::app::{CRM, exchange};
 use mandate_testkit::clock::SteppedClock;
 use mandate_verifier::{Route, Verifier};
@@ -23,7 +23,7 @@ async fn a_join_token_joins_one_node_once() {
     let node = server.node_in("first", Some(token.clone())).await.unwrap();
     let thief = server.node_in("second", Some(token.clone())).await.err().expect("refused");
     assert!(matches!(thief, NodeError::JoinRefused { .. }), "{thief}");
-    assert_eq!(thief.fault(), Fault::Refused);
+    assert_eq!(thief.fault(), NodeFault::Refused);
     assert!(!thief.to_string().contains(&token), "a secret is in no error");
     let record = server.newest_record().await;
     assert_eq!((record.kind.as_str(), record.outcome.as_str()), ("node", "refused"));

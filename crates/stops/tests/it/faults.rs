@@ -9,7 +9,7 @@ use mandate_core::CutTarget;
 use mandate_core::registry::AgentState;
 use mandate_stops::reserve::{self, SIZE};
 use mandate_stops::{By, Recorded, Stop, StopError};
-use mandate_testkit::faulty_backend::{Fault, Point};
+use mandate_testkit::faulty_backend::{InjectedFault, Point};
 use mandate_testkit::world::World;
 
 use crate::world::{agent, changed, cut_token, record, recorded, suspended, take, use_up_the_reserve};
@@ -62,7 +62,7 @@ async fn a_stop_is_in_force_and_on_the_feed_wherever_the_log_fails_and_is_record
 async fn a_record_whose_answer_was_lost_is_not_written_twice() {
     let world = World::story();
     for stop in [suspended(&world), cut_token(&world, 10)] {
-        world.faults.fail(Point::Commit, 0, Fault::Kept);
+        world.faults.fail(Point::Commit, 0, InjectedFault::Kept);
         assert_eq!(take(&world, stop).await.recorded, Recorded::Reserve);
         world.stops.retry().await;
         assert_eq!(world.stops.standing().reserved, 0);
@@ -138,7 +138,7 @@ async fn a_try_that_is_given_up_leaves_no_place_in_the_reserve_behind() {
     assert_eq!(world.stops.standing().unrecorded, 1);
     // The log takes one, which gives back its place.
     world.faults.mend();
-    world.faults.fail(Point::Begin, 1, Fault::Lost);
+    world.faults.fail(Point::Begin, 1, InjectedFault::Lost);
     world.stops.retry().await;
     assert_eq!(recorded(&world).len(), 1);
     world.faults.break_down(Point::Begin);
@@ -173,7 +173,7 @@ async fn an_operators_stop_goes_into_the_reserve_later_before_those_of_clients()
     // The log takes one, which gives back its place: room for some of them.
     world.faults.mend();
     for later in 1..1_000 {
-        world.faults.fail(Point::Begin, later, Fault::Lost);
+        world.faults.fail(Point::Begin, later, InjectedFault::Lost);
     }
     world.stops.retry().await;
     assert_eq!(recorded(&world).len(), 1);

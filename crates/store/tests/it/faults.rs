@@ -5,7 +5,7 @@ use mandate_audit::StartError;
 use mandate_core::Secret;
 use mandate_core::registry::RegistryVersion;
 use mandate_store::{AppendError, Effect, secrets};
-use mandate_testkit::faulty_backend::{Fault, FaultyBackend, Point};
+use mandate_testkit::faulty_backend::{FaultyBackend, InjectedFault, Point};
 
 use crate::world::{ORIGIN, World, open, record, start};
 
@@ -18,7 +18,7 @@ fn unavailable<T: std::fmt::Debug>(answer: Result<T, AppendError>, point: Point)
 
 /// What a failed append leaves: nothing, or, if only the answer of a commit was lost, the record and its
 /// effect together.
-fn check(point: Point, fault: Fault, at: u64) {
+fn check(point: Point, fault: InjectedFault, at: u64) {
     let world = World::new();
     for n in 0..at {
         world.append(n).unwrap();
@@ -31,7 +31,7 @@ fn check(point: Point, fault: Fault, at: u64) {
     };
     world.faults.fail(point, 0, fault);
     unavailable(world.log.append_blocking(record(at), vec![effect]), point);
-    let kept = point == Point::Commit && fault == Fault::Kept;
+    let kept = point == Point::Commit && fault == InjectedFault::Kept;
     let durable = at + u64::from(kept);
     let whole = |world: &World, size: u64| {
         assert_eq!(world.verify().unwrap().size, size, "{point:?} {fault:?} at {at}");
@@ -57,7 +57,7 @@ fn check(point: Point, fault: Fault, at: u64) {
 fn a_fault_at_any_write_point_refuses_and_the_next_append_works() {
     for at in [0, 1, 2, 3, 7] {
         for point in Point::WRITES {
-            for fault in [Fault::Lost, Fault::Kept] {
+            for fault in [InjectedFault::Lost, InjectedFault::Kept] {
                 check(point, fault, at);
             }
         }
@@ -68,11 +68,11 @@ fn a_fault_at_any_write_point_refuses_and_the_next_append_works() {
 fn a_batch_that_conflicts_with_another_transaction_is_tried_again_and_not_for_ever() {
     for point in Point::WRITES {
         let world = World::new();
-        world.faults.fail(point, 0, Fault::Conflict);
-        world.faults.fail(point, 1, Fault::Conflict);
+        world.faults.fail(point, 0, InjectedFault::Conflict);
+        world.faults.fail(point, 1, InjectedFault::Conflict);
         assert_eq!(world.append(0).unwrap().index(), 0, "{point:?}");
         for skip in 0..20 {
-            world.faults.fail(point, skip, Fault::Conflict);
+            world.faults.fail(point, skip, InjectedFault::Conflict);
         }
         let refused = world.append(1).unwrap_err();
         assert_eq!(refused, AppendError::Unavailable(format!("conflict injected at {point:?}")));
@@ -90,14 +90,14 @@ fn a_fault_amid_a_batch_refuses_every_waiter_of_it() {
     for (point, skip) in
         [(Point::Begin, 0), (Point::Stage, 0), (Point::Stage, 1), (Point::Stage, 2), (Point::Commit, 0)]
     {
-        for fault in [Fault::Lost, Fault::Kept] {
+        for fault in [InjectedFault::Lost, InjectedFault::Kept] {
             let world = World::new();
             let batch = vec![(1, Vec::new()), (2, Vec::new()), (3, Vec::new())];
             // The record before them has passed its hold, but has not begun: its calls come first.
             for answer in world.in_one_batch_after(batch, || world.faults.fail(point, skip + 1, fault)) {
                 unavailable(answer, point);
             }
-            let kept = if point == Point::Commit && fault == Fault::Kept { 3 } else { 0 };
+            let kept = if point == Point::Commit && fault == InjectedFault::Kept { 3 } else { 0 };
             assert_eq!(world.verify().unwrap().size, 1 + kept, "{point:?}+{skip} {fault:?}");
             assert_eq!(world.append(9).unwrap().index(), 1 + kept);
             let world = world.restart();
@@ -110,9 +110,9 @@ fn a_fault_amid_a_batch_refuses_every_waiter_of_it() {
 fn when_reading_back_fails_too_the_log_stays_closed_until_it_can_be_read() {
     let world = World::new();
     world.append(0).unwrap();
-    world.faults.fail(Point::Commit, 0, Fault::Kept);
+    world.faults.fail(Point::Commit, 0, InjectedFault::Kept);
     unavailable(world.append(1), Point::Commit);
-    for fault in [Fault::Lost, Fault::Kept] {
+    for fault in [InjectedFault::Lost, InjectedFault::Kept] {
         world.faults.fail(Point::Load, 0, fault);
         assert!(matches!(world.append(2), Err(AppendError::Unavailable(_))));
     }
@@ -123,8 +123,10 @@ fn when_reading_back_fails_too_the_log_stays_closed_until_it_can_be_read() {
 #[test]
 fn faults_without_end_never_break_the_log() {
     // Every pair of faults on two appends in a row.
-    let plans: Vec<_> =
-        Point::WRITES.into_iter().flat_map(|p| [(p, Fault::Lost), (p, Fault::Kept)]).collect();
+    let plans: Vec<_> = Point::WRITES
+        .into_iter()
+        .flat_map(|p| [(p, InjectedFault::Lost), (p, InjectedFault::Kept)])
+        .collect();
     for first in &plans {
         for second in &plans {
             let world = World::new();
@@ -145,6 +147,6 @@ fn a_log_that_cannot_be_read_does_not_start() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let (backend, faults) = FaultyBackend::new(store.audit_backend(ORIGIN).unwrap());
-    faults.fail(Point::Load, 0, Fault::Lost);
+    faults.fail(Point::Load, 0, InjectedFault::Lost);
     assert!(matches!(start(backend), Err(StartError::Backend(_))));
 }
