@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mandate_api::admin::{BanResponse, JoinTokenResponse, NodeItem, NodeState};
 use mandate_core::NodeState as StoredState;
-use mandate_planning::states::{NodeAct, State as _};
+use mandate_planning::states::{NodeAct, StateMachine as _};
 use mandate_store::nodes::{self, Node};
 
 use crate::administration::{Administration, recorded, to_the_end};

@@ -18,7 +18,7 @@ use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Person, Regist
 use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
 use mandate_delegation::revocation::cuts_for_change;
 use mandate_live::{Claim, Edition, Snapshot};
-use mandate_planning::states::{AgentAct, PersonAct, PersonState, State as _, StateRefusal};
+use mandate_planning::states::{AgentAct, PersonAct, PersonState, StateMachine as _, StateRefusal};
 use mandate_planning::{ADMINISTRATION, Defaults, Plan, PlannedChange, is_administration, plan_and_findings};
 use mandate_policy::{Policies, PolicyError};
 use mandate_stops::Stop;

@@ -7,7 +7,7 @@ use mandate_audit::RecordKind;
 use mandate_core::registry::{Entry, EntryKind, Grant};
 use mandate_core::{Clock as _, CutTarget, KnownTerms};
 use mandate_delegation::revocation::cut;
-use mandate_planning::states::{GrantAct, GrantState, State as _};
+use mandate_planning::states::{GrantAct, GrantState, StateMachine as _};
 use mandate_stops::Stop;
 
 use crate::administration::{Administration, recorded, to_the_end};

@@ -7,7 +7,7 @@ use mandate_core::registry::EntryKind;
 use mandate_core::{Clock as _, Cut, CutTarget, KnownTerms, Secret};
 use mandate_delegation::revocation::cut;
 use mandate_live::Snapshot;
-use mandate_planning::states::{ClientAct, ClientState, State as _};
+use mandate_planning::states::{ClientAct, ClientState, StateMachine as _};
 use mandate_store::{Effect, secrets};
 
 use crate::administration::{Administration, blocking, to_the_end, with_cuts};

@@ -18,7 +18,7 @@ use mandate_core::{
 };
 
 use crate::mending::{self, Made, every_finding};
-use crate::states::{AgentAct, GrantAct, GrantState, State as _};
+use crate::states::{AgentAct, GrantAct, GrantState, StateMachine as _};
 use crate::{redirect_uri, selectors};
 
 /// The most scopes in one list of the file.

@@ -2,7 +2,9 @@
 
 use mandate_core::registry::Entry;
 
-use crate::states::{AgentAct, GrantAct, GrantState, PersonAct, PersonState, State as _, StateRefusal};
+use crate::states::{
+    AgentAct, GrantAct, GrantState, PersonAct, PersonState, StateMachine as _, StateRefusal,
+};
 
 /// Whether an entry may be removed.
 pub(crate) fn removal(entry: &Entry) -> Result<(), StateRefusal> {

@@ -1,9 +1,9 @@
 //! The states of agents, people, grants, clients and nodes, and the state after each act: a table for each
 //! kind, without I/O.
 //!
-//! Every change of a state goes through [`State::after`]: by a registry file, by a call for one entry, and by
-//! a revocation. `states.txt` beside the crate shows the whole table. Resources, issuers and policies have no
-//! states: they exist or not.
+//! Every change of a state goes through [`StateMachine::after`]: by a registry file, by a call for one entry,
+//! and by a revocation. `states.txt` beside the crate shows the whole table. Resources, issuers and policies
+//! have no states: they exist or not.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use mandate_core::NodeState;
 use mandate_core::registry::{AgentState, Client, Grant, Person};
 
 /// A state, as an operator changes it.
-pub trait State: Copy + 'static {
+pub trait StateMachine: Copy + 'static {
     /// The acts that an operator can ask for.
     type Act: Copy + 'static;
 
@@ -77,7 +77,7 @@ impl AgentAct {
     }
 }
 
-impl State for AgentState {
+impl StateMachine for AgentState {
     type Act = AgentAct;
 
     fn after(self, act: AgentAct) -> Result<Option<Self>, StateRefusal> {
@@ -128,7 +128,7 @@ pub enum PersonAct {
     Remove,
 }
 
-impl State for PersonState {
+impl StateMachine for PersonState {
     type Act = PersonAct;
 
     fn after(self, act: PersonAct) -> Result<Option<Self>, StateRefusal> {
@@ -167,7 +167,7 @@ pub enum GrantAct {
     Remove,
 }
 
-impl State for GrantState {
+impl StateMachine for GrantState {
     type Act = GrantAct;
 
     fn after(self, act: GrantAct) -> Result<Option<Self>, StateRefusal> {
@@ -211,7 +211,7 @@ pub enum ClientAct {
     Remove,
 }
 
-impl State for ClientState {
+impl StateMachine for ClientState {
     type Act = ClientAct;
 
     fn after(self, act: ClientAct) -> Result<Option<Self>, StateRefusal> {
@@ -230,7 +230,7 @@ pub enum NodeAct {
     Ban,
 }
 
-impl State for NodeState {
+impl StateMachine for NodeState {
     type Act = NodeAct;
 
     fn after(self, act: NodeAct) -> Result<Option<Self>, StateRefusal> {

@@ -4,7 +4,7 @@ use mandate_core::NodeState;
 use mandate_core::registry::AgentState;
 
 use super::{
-    AgentAct, ClientAct, ClientState, GrantAct, GrantState, NodeAct, PersonAct, PersonState, State,
+    AgentAct, ClientAct, ClientState, GrantAct, GrantState, NodeAct, PersonAct, PersonState, StateMachine,
     StateRefusal,
 };
 
@@ -22,7 +22,7 @@ const ON_AGENTS: [AgentAct; 6] = [
 /// Acts that give nothing.
 const TAKING: [AgentAct; 4] = [AgentAct::Suspend, AgentAct::Contain, AgentAct::Retire, AgentAct::Remove];
 
-fn rows<S: State + Debug>(table: &mut String, kind: &str, states: &[S], acts: &[S::Act])
+fn rows<S: StateMachine + Debug>(table: &mut String, kind: &str, states: &[S], acts: &[S::Act])
 where
     S::Act: Debug,
 {
