@@ -39,7 +39,7 @@ pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 pub const JWT_SPIFFE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe";
 
 /// Form parameters, in order.
-pub type Form = Vec<(String, String)>;
+pub type FormPairs = Vec<(String, String)>;
 
 /// A registry file: `riley` and her `support-agent` at the CRM at `crm`, and `olga`, who administers the
 /// server, with an `ops-agent` to which she granted even that. Every process of the user `uid` is both
@@ -129,12 +129,12 @@ pub fn claims(token: &str) -> Value {
 }
 
 /// Owned form parameters from literals.
-pub fn form(list: &[(&str, &str)]) -> Form {
+pub fn form(list: &[(&str, &str)]) -> FormPairs {
     list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 /// The query of an authorization request of `support-app`, with S256 and a state.
-pub fn authorization(resource: Option<&str>, scope: Option<&str>) -> Form {
+pub fn authorization(resource: Option<&str>, scope: Option<&str>) -> FormPairs {
     let challenge = URL_SAFE_NO_PAD.encode(sha256(CODE_VERIFIER.as_bytes()));
     let mut query = form(&[
         ("response_type", "code"),
@@ -150,7 +150,7 @@ pub fn authorization(resource: Option<&str>, scope: Option<&str>) -> Form {
 }
 
 /// The exchange of an agent that authenticates with its JWT-SVID.
-pub fn exchange(svid: &str, subject: &str, resource: &str, scope: &str) -> Form {
+pub fn exchange(svid: &str, subject: &str, resource: &str, scope: &str) -> FormPairs {
     form(&[
         ("grant_type", EXCHANGE),
         ("client_assertion_type", JWT_SPIFFE),
@@ -198,7 +198,7 @@ impl App {
     }
 
     /// Opens the login page.
-    pub async fn open(&self, query: &Form) -> LoginPage {
+    pub async fn open(&self, query: &FormPairs) -> LoginPage {
         let url = url::Url::parse_with_params(&format!("{}/authorize", self.issuer), query)
             .expect("a URL")
             .to_string();
@@ -211,7 +211,7 @@ impl App {
     }
 
     /// Sends its form.
-    pub async fn submit(&self, page: &LoginPage, cookie: &str, fields: &Form) -> Answer {
+    pub async fn submit(&self, page: &LoginPage, cookie: &str, fields: &FormPairs) -> Answer {
         let mut request = self.http.post(&page.url).form(fields);
         if !cookie.is_empty() {
             request = request.header("cookie", cookie);
@@ -246,7 +246,7 @@ impl App {
     }
 
     /// Calls the token endpoint.
-    pub async fn token(&self, form: &Form) -> Answer {
+    pub async fn token(&self, form: &FormPairs) -> Answer {
         self.try_token(form).await.expect("an answer")
     }
 
@@ -254,7 +254,7 @@ impl App {
     ///
     /// # Errors
     /// There was no complete answer.
-    pub async fn try_token(&self, form: &Form) -> reqwest::Result<Answer> {
+    pub async fn try_token(&self, form: &FormPairs) -> reqwest::Result<Answer> {
         let response = self.http.post(format!("{}/token", self.issuer)).form(form).send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Answer { status, headers, text: response.text().await? })

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
-use mandate_testkit::app::{Answer, CLIENT_SECRET, Form, PASSWORD, exchange, form};
+use mandate_testkit::app::{Answer, CLIENT_SECRET, FormPairs, PASSWORD, exchange, form};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -100,7 +100,7 @@ impl Clocked {
 
     /// Whether the CRM would be told that the token is valid.
     async fn is_active(&self, token: &str) -> bool {
-        let body: Form = form(&[("token", token)]);
+        let body: FormPairs = form(&[("token", token)]);
         let app = self.server.app();
         let asked = app.http.post(format!("{}/introspect", app.issuer)).basic_auth(
             "crm-api",

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use mandate_core::{ActorChain, Clock as _, Issuer, Lineage, SystemClock};
-use mandate_testkit::app::{Answer, CRM, Form, registry};
+use mandate_testkit::app::{Answer, CRM, FormPairs, registry};
 use mandate_testkit::hostile_issuer::HostileIssuer;
 use mandate_testkit::tls_front::PrivateCa;
 use serde_json::Value;
@@ -68,7 +68,7 @@ scopes = ["read:cases"]
     }
 
     /// What the agent of `exchange` gets for the token of the company's person.
-    pub(crate) async fn exchange(&self, server: &Server, exchange: &Form) -> Answer {
+    pub(crate) async fn exchange(&self, server: &Server, exchange: &FormPairs) -> Answer {
         let mut terms = self.issuer.terms(&server.app.issuer, "read:cases", SystemClock.now());
         terms.issuer = self.name.clone();
         terms.subject.iss = self.name.clone();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use mandate_core::{Clock as _, SystemClock};
-use mandate_testkit::app::{Answer, App, CRM, Form, PASSWORD, claims, form};
+use mandate_testkit::app::{Answer, App, CRM, FormPairs, PASSWORD, claims, form};
 use mandate_testkit::hostile_issuer::{HostileIssuer, Trouble};
 use serde_json::{Value, json};
 
@@ -70,7 +70,7 @@ impl Login {
     }
 
     pub(crate) async fn decide_as(&self, name: &str, app: &App, decision: &str) -> String {
-        let query: Form = self.url.query_pairs().into_owned().collect();
+        let query: FormPairs = self.url.query_pairs().into_owned().collect();
         let page = app.open(&query).await;
         assert_eq!(page.answer.status, 200, "{:?}", page.answer);
         let fields =

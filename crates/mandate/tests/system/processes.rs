@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use mandate_api::admin::{ApplyRequest, JoinTokenRequest, PasswordRequest};
 use mandate_api::{AdminClient, Endpoint, registry_file};
-use mandate_testkit::app::{App, CRM, Form, PASSWORD, exchange, fetch_svid, registry};
+use mandate_testkit::app::{App, CRM, FormPairs, PASSWORD, exchange, fetch_svid, registry};
 use mandate_testkit::database;
 use serde_json::Value;
 
@@ -313,7 +313,7 @@ impl Server {
 
     /// An exchange that may be sent any number of times: Riley's token, her agent's SVID. The node runs only
     /// until this is done.
-    pub(crate) async fn an_exchange(&self, dir: &Path) -> Form {
+    pub(crate) async fn an_exchange(&self, dir: &Path) -> FormPairs {
         let (_node, socket) = self.node(dir).await;
         let svid =
             fetch_svid(&socket, "spiffe://acme.example/agent/support-agent", &self.app.issuer).await.unwrap();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use mandate_api::admin::{ApplyRequest, AuditQuery, ClientSecretRequest, NodeState, problem_code};
 use mandate_core::registry::EntryKind;
-use mandate_testkit::app::{Answer, CLIENT_SECRET, CRM, Form, fetch_svid, form, registry};
+use mandate_testkit::app::{Answer, CLIENT_SECRET, CRM, FormPairs, fetch_svid, form, registry};
 use mandate_testkit::held_database::HeldDatabase;
 use rusqlite::Connection;
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
@@ -17,7 +17,7 @@ use crate::processes::{Ran, Role, Server, keeps_files, run, run_into, unwritable
 use crate::strangers::percent;
 
 /// The story, and an exchange of `support-agent` that succeeds.
-async fn story(server: &Server, root: &Path) -> Form {
+async fn story(server: &Server, root: &Path) -> FormPairs {
     server.tell_the_story().await;
     let form = server.an_exchange(&root.join("node")).await;
     assert_eq!(server.app.token(&form).await.status, 200);
@@ -65,7 +65,7 @@ fn lift(server: &Server) {
 }
 
 /// Exchanges until the log has no room left.
-async fn until_nothing_fits(server: &Server, form: &Form) {
+async fn until_nothing_fits(server: &Server, form: &FormPairs) {
     for _ in 0..5_000 {
         if server.app.token(form).await.status == 503 {
             return;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use mandate_core::{Clock as _, SystemClock};
 use mandate_server::Transport;
-use mandate_testkit::app::{CALLBACK, CODE_VERIFIER, Form, PASSWORD, authorization, form};
+use mandate_testkit::app::{CALLBACK, CODE_VERIFIER, FormPairs, PASSWORD, authorization, form};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -224,7 +224,7 @@ async fn the_issuers_own_address_says_what_it_is_and_what_is_nowhere_says_that()
 }
 
 /// The token in the form that a browser with this cookie is shown at `server`.
-async fn form_token(server: &Server, query: &Form, cookie: &str) -> String {
+async fn form_token(server: &Server, query: &FormPairs, cookie: &str) -> String {
     let url = url::Url::parse_with_params(&server.url("/authorize"), query).unwrap();
     let answer = server.app.http.get(url).header("cookie", cookie).send().await.unwrap();
     let again = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_testkit::app::{Answer, CALLBACK, CRM, Form, PASSWORD, authorization, form};
+use mandate_testkit::app::{Answer, CALLBACK, CRM, FormPairs, PASSWORD, authorization, form};
 
 use crate::world::Server;
 
@@ -22,7 +22,7 @@ fn is_a_safe_page(what: &str, answer: &Answer) {
     assert!(!answer.text.contains("<script"), "{what}");
 }
 
-fn with(mut form: Form, name: &str, value: &str) -> Form {
+fn with(mut form: FormPairs, name: &str, value: &str) -> FormPairs {
     match form.iter_mut().find(|(n, _)| n == name) {
         Some(pair) => value.clone_into(&mut pair.1),
         None => form.push((name.to_owned(), value.to_owned())),

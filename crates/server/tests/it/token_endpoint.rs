@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mandate_testkit::app::{
-    ACCESS_TOKEN, Answer, CALLBACK, CLIENT_SECRET, CODE_VERIFIER, CRM, EXCHANGE, Form, claims, exchange, form,
+    ACCESS_TOKEN, Answer, CALLBACK, CLIENT_SECRET, CODE_VERIFIER, CRM, EXCHANGE, FormPairs, claims, exchange,
+    form,
 };
 use mandate_testkit::hostile_issuer::TestKey;
 use mandate_token::Signer as _;
@@ -39,7 +40,7 @@ async fn post(
     Answer::of(request.send().await.unwrap()).await
 }
 
-async fn as_desk_app(server: &Server, path: &str, form: &Form) -> Answer {
+async fn as_desk_app(server: &Server, path: &str, form: &FormPairs) -> Answer {
     let encoded: String = url::form_urlencoded::byte_serialize(CLIENT_SECRET.as_bytes()).collect();
     let basic = format!("Basic {}", STANDARD.encode(format!("desk-app:{encoded}")));
     Answer::of(
@@ -56,7 +57,7 @@ async fn as_desk_app(server: &Server, path: &str, form: &Form) -> Answer {
     .await
 }
 
-fn with(mut form: Form, name: &str, value: &str) -> Form {
+fn with(mut form: FormPairs, name: &str, value: &str) -> FormPairs {
     match form.iter_mut().find(|(n, _)| n == name) {
         Some(pair) => value.clone_into(&mut pair.1),
         None => form.push((name.to_owned(), value.to_owned())),
@@ -338,7 +339,7 @@ async fn one_resource_that_is_registered_byte_for_byte() {
     two.push(("resource".to_owned(), server.issuer().to_owned()));
     let answer = server.app.token(&two).await;
     assert_eq!(answer.error(), "400 invalid_target", "two resources");
-    let without: Form = good.into_iter().filter(|(name, _)| name != "resource").collect();
+    let without: FormPairs = good.into_iter().filter(|(name, _)| name != "resource").collect();
     assert_eq!(server.app.token(&without).await.error(), "400 invalid_target", "no resource");
     node.stop().await;
     server.stop().await;

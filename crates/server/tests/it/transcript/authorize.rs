@@ -1,6 +1,6 @@
 //! The authorization endpoint: the login page, its answers, and the redirects and pages of every refusal.
 
-use mandate_testkit::app::{CALLBACK, CRM, Form, LoginPage, PASSWORD, authorization, form};
+use mandate_testkit::app::{CALLBACK, CRM, FormPairs, LoginPage, PASSWORD, authorization, form};
 
 use super::registry::uri;
 use super::stage::{Stage, with, without};
@@ -8,7 +8,7 @@ use super::stage::{Stage, with, without};
 const AUTHORIZE: &str = "/authorize";
 
 impl Stage {
-    async fn authorize(&mut self, what: &str, query: &Form) -> LoginPage {
+    async fn authorize(&mut self, what: &str, query: &FormPairs) -> LoginPage {
         let url = url::Url::parse_with_params(&self.server.url(AUTHORIZE), query).unwrap().to_string();
         let request = self.server.app.http.get(&url);
         let answer = self.log.send(what, request).await;
@@ -19,7 +19,7 @@ impl Stage {
         LoginPage { answer, url, csrf, cookie }
     }
 
-    async fn submit(&mut self, what: &str, page: &LoginPage, cookie: &str, fields: &Form) {
+    async fn submit(&mut self, what: &str, page: &LoginPage, cookie: &str, fields: &FormPairs) {
         let mut request = self.server.app.http.post(&page.url).form(fields);
         if !cookie.is_empty() {
             request = request.header("cookie", cookie);
@@ -39,7 +39,7 @@ async fn the_refusals_of_an_authorization_request() {
     let good = authorization(Some(CRM), Some("read:cases"));
     let two = [good.clone(), form(&[("resource", &uri("archive"))])].concat();
     let twice = [good.clone(), form(&[("state", "another")])].concat();
-    let refused: [(&str, Form); 23] = [
+    let refused: [(&str, FormPairs); 23] = [
         ("Nothing: a page", Vec::new()),
         ("A parameter twice: a page", twice),
         ("No client: a page", without(good.clone(), "client_id")),

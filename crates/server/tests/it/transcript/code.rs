@@ -2,7 +2,7 @@
 
 use mandate_api::admin::{ApplyRequest, RevocationRequest, RevocationTarget};
 use mandate_api::registry_file;
-use mandate_testkit::app::{self, ACCESS_TOKEN, CLIENT_SECRET, CRM, Form, JWT_SPIFFE};
+use mandate_testkit::app::{self, ACCESS_TOKEN, CLIENT_SECRET, CRM, FormPairs, JWT_SPIFFE};
 
 use super::stage::{Stage, TOKEN, redemption, with, without};
 
@@ -22,7 +22,7 @@ async fn the_redemption_of_a_code() {
     let code = stage.code("riley", Some(CRM), None).await;
     let good = redemption(&code);
     let verifier = "a".repeat(43);
-    let refused: [(&str, Form); 13] = [
+    let refused: [(&str, FormPairs); 13] = [
         ("No code", without(good.clone(), "code")),
         ("A code that was never issued", with(good.clone(), "code", "made-up")),
         ("No redirect_uri", without(good.clone(), "redirect_uri")),

@@ -7,7 +7,7 @@ use mandate_api::admin::{AgentStateRequest, RevocationRequest, RevocationTarget}
 use mandate_core::Clock as _;
 use mandate_core::registry::AgentState;
 use mandate_testkit::app::{
-    ACCESS_TOKEN, CALLBACK, CLIENT_SECRET, CRM, EXCHANGE, Form, claims, exchange, form,
+    ACCESS_TOKEN, CALLBACK, CLIENT_SECRET, CRM, EXCHANGE, FormPairs, claims, exchange, form,
 };
 
 use super::registry::{self, SECRET, agent, ending, granted, uri};
@@ -17,7 +17,7 @@ use crate::world::spiffe_id;
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// An exchange by an app, without an actor.
-fn bare(subject: &str, resource: &str, scope: &str) -> Form {
+fn bare(subject: &str, resource: &str, scope: &str) -> FormPairs {
     form(&[
         ("grant_type", EXCHANGE),
         ("subject_token", subject),
@@ -27,7 +27,7 @@ fn bare(subject: &str, resource: &str, scope: &str) -> Form {
     ])
 }
 
-fn by(actor: &str, form: Form) -> Form {
+fn by(actor: &str, form: FormPairs) -> FormPairs {
     with(with(form, "actor_token", actor), "actor_token_type", JWT)
 }
 
@@ -79,7 +79,7 @@ async fn the_parameters_of_an_exchange() {
 
     let two = [good.clone(), form(&[("resource", &uri("archive"))])].concat();
     let refresh = "urn:ietf:params:oauth:token-type:refresh_token";
-    let refused: [(&str, Form); 21] = [
+    let refused: [(&str, FormPairs); 21] = [
         ("No subject token", without(good.clone(), "subject_token")),
         ("No type of the subject token", without(good.clone(), "subject_token_type")),
         ("Another type of subject token", with(good.clone(), "subject_token_type", refresh)),

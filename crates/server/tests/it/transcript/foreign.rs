@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mandate_api::admin::ClientSecretRequest;
 use mandate_core::{Actor, ActorChain, Clock as _, Lineage, Terms};
-use mandate_testkit::app::{ACCESS_TOKEN, CLIENT_SECRET, CRM, EXCHANGE, Form, exchange, form};
+use mandate_testkit::app::{ACCESS_TOKEN, CLIENT_SECRET, CRM, EXCHANGE, FormPairs, exchange, form};
 use mandate_testkit::hostile_issuer::HostileIssuer;
 use mandate_token::Signer as _;
 use serde_json::{Value, json};
@@ -72,7 +72,7 @@ impl Abroad {
     }
 }
 
-fn at_the_crm(svid: &str, subject: &str) -> Form {
+fn at_the_crm(svid: &str, subject: &str) -> FormPairs {
     with(exchange(svid, subject, CRM, "read:cases"), "subject_token_type", JWT)
 }
 

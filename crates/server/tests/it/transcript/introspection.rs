@@ -4,19 +4,19 @@ use mandate_api::admin::{
     AgentStateRequest, ClientSecretRequest, PersonStateRequest, RevocationRequest, RevocationTarget,
 };
 use mandate_core::registry::AgentState;
-use mandate_testkit::app::{CLIENT_SECRET, CRM, Form, JWT_SPIFFE, claims, exchange, form};
+use mandate_testkit::app::{CLIENT_SECRET, CRM, FormPairs, JWT_SPIFFE, claims, exchange, form};
 
 use super::registry::{SECRET, of_exchanges, uri};
 use super::stage::{Stage, redemption, with};
 
 const INTROSPECT: &str = "/introspect";
 
-fn by_agent(svid: &str, token: &str) -> Form {
+fn by_agent(svid: &str, token: &str) -> FormPairs {
     form(&[("token", token), ("client_assertion_type", JWT_SPIFFE), ("client_assertion", svid)])
 }
 
 impl Stage {
-    async fn introspect(&mut self, what: &str, form: &Form) {
+    async fn introspect(&mut self, what: &str, form: &FormPairs) {
         let request = self.post(INTROSPECT, form);
         self.log.send(what, request).await;
     }

@@ -1,6 +1,6 @@
 //! Revocation (RFC 7009), and the feed of what is revoked.
 
-use mandate_testkit::app::{CLIENT_SECRET, CRM, Form, JWT_SPIFFE, form};
+use mandate_testkit::app::{CLIENT_SECRET, CRM, FormPairs, JWT_SPIFFE, form};
 use reqwest::Method;
 
 use super::stage::{Stage, with};
@@ -8,7 +8,7 @@ use super::stage::{Stage, with};
 const REVOKE: &str = "/revoke";
 
 impl Stage {
-    async fn revoke(&mut self, what: &str, form: &Form) {
+    async fn revoke(&mut self, what: &str, form: &FormPairs) {
         let request = self.post(REVOKE, form);
         self.log.send(what, request).await;
     }

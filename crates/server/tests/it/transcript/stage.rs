@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mandate_core::{Clock as _, SystemClock, Timestamp};
 use mandate_testkit::app::{
-    Answer, CALLBACK, CODE_VERIFIER, Form, PASSWORD, authorization, fetch_svid, form,
+    Answer, CALLBACK, CODE_VERIFIER, FormPairs, PASSWORD, authorization, fetch_svid, form,
 };
 use reqwest::RequestBuilder;
 
@@ -77,17 +77,17 @@ impl Stage {
     }
 
     /// A form to an endpoint.
-    pub(crate) fn post(&self, path: &str, form: &Form) -> RequestBuilder {
+    pub(crate) fn post(&self, path: &str, form: &FormPairs) -> RequestBuilder {
         self.server.app.http.post(self.server.url(path)).form(form)
     }
 
     /// A form with a client's secret in the header.
-    pub(crate) fn post_as(&self, (id, secret): (&str, &str), path: &str, form: &Form) -> RequestBuilder {
+    pub(crate) fn post_as(&self, (id, secret): (&str, &str), path: &str, form: &FormPairs) -> RequestBuilder {
         self.post(path, form).header("authorization", basic(id, secret))
     }
 
     /// Asks for a token and records it.
-    pub(crate) async fn token(&mut self, what: &str, form: &Form) -> Answer {
+    pub(crate) async fn token(&mut self, what: &str, form: &FormPairs) -> Answer {
         let request = self.post(TOKEN, form);
         self.log.send(what, request).await
     }
@@ -130,7 +130,7 @@ pub(crate) fn basic(id: &str, secret: &str) -> String {
 }
 
 /// A form with a parameter replaced, or added.
-pub(crate) fn with(mut form: Form, name: &str, value: &str) -> Form {
+pub(crate) fn with(mut form: FormPairs, name: &str, value: &str) -> FormPairs {
     match form.iter_mut().find(|(n, _)| n == name) {
         Some(pair) => value.clone_into(&mut pair.1),
         None => form.push((name.to_owned(), value.to_owned())),
@@ -139,13 +139,13 @@ pub(crate) fn with(mut form: Form, name: &str, value: &str) -> Form {
 }
 
 /// A form without a parameter.
-pub(crate) fn without(mut form: Form, name: &str) -> Form {
+pub(crate) fn without(mut form: FormPairs, name: &str) -> FormPairs {
     form.retain(|(n, _)| n != name);
     form
 }
 
 /// The redemption of a code by `support-app`.
-pub(crate) fn redemption(code: &str) -> Form {
+pub(crate) fn redemption(code: &str) -> FormPairs {
     form(&[
         ("grant_type", "authorization_code"),
         ("client_id", "support-app"),

@@ -1,7 +1,7 @@
 //! The token endpoint before any grant: the form, and who the client is.
 
 use mandate_core::{Clock as _, Timestamp};
-use mandate_testkit::app::{CALLBACK, CLIENT_SECRET, Form, JWT_SPIFFE, form};
+use mandate_testkit::app::{CALLBACK, CLIENT_SECRET, FormPairs, JWT_SPIFFE, form};
 use mandate_testkit::hostile_issuer::TestKey;
 use mandate_token::Signer as _;
 use reqwest::Method;
@@ -83,7 +83,7 @@ impl Assertions {
         self.key.sign_raw(&header.to_string(), &claims.to_string())
     }
 
-    fn form(assertion: &str) -> Form {
+    fn form(assertion: &str) -> FormPairs {
         let form = with(without(redemption("made-up"), "client_id"), "client_assertion_type", JWT_BEARER);
         with(form, "client_assertion", assertion)
     }
