@@ -6,7 +6,7 @@ use std::time::Duration;
 use mandate_core::Issuer;
 use mandate_core::registry::{Entry, Registry, RegistryVersion};
 use mandate_live::{Claim, Edition};
-use mandate_stops::Loaded;
+use mandate_stops::StoredSnapshot;
 use mandate_store::{StoreError, Tx, cuts, registry};
 use tokio::time::{sleep, timeout};
 
@@ -54,7 +54,7 @@ impl Administration {
             let read = move |tx: &Tx<'_>| Ok((load_registry(tx, &issuer)?, cuts::load(tx)?));
             let ((version, registry), cuts) = self.store.read("read the registry again", read).await?;
             let policies = compile(&registry).map_err(AdministrationError::internal)?;
-            Ok::<_, AdministrationError>(Loaded { version, registry, policies, cuts })
+            Ok::<_, AdministrationError>(StoredSnapshot { version, registry, policies, cuts })
         };
         self.stops.catch_up(load).await.map(drop)
     }

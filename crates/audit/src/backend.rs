@@ -8,7 +8,7 @@ use crate::tree::Hash;
 
 /// What a backend holds durably.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Loaded {
+pub struct StoredLog {
     /// How many leaves: one more than the highest index.
     pub size: u64,
     /// The stored hashes at [`crate::tree::frontier_indexes`] of `size`, in that order.
@@ -69,7 +69,7 @@ pub trait Backend: Sized + Send + 'static {
     fn is_over(error: &Self::Error) -> bool;
 
     /// Reads what is durable.
-    fn load(&mut self) -> Result<Loaded, Self::Error>;
+    fn load(&mut self) -> Result<StoredLog, Self::Error>;
 
     /// Opens a transaction that no other writer can interrupt.
     fn begin(&mut self) -> Result<(), Self::Error>;

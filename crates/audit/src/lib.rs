@@ -20,7 +20,7 @@ pub mod touched;
 pub mod tree;
 pub mod verification;
 
-pub use backend::{Backend, Effect, Leaf, Loaded, Staged, StagedBy};
+pub use backend::{Backend, Effect, Leaf, Staged, StagedBy, StoredLog};
 pub use checkpoint::{Checkpoint, CheckpointError, CheckpointSigner, CheckpointVerifier};
 pub use effect_names::EffectNames;
 pub use inclusion::InclusionProof;

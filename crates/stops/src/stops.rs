@@ -100,7 +100,7 @@ pub enum StopError {
 }
 
 /// What the database has of the registry, read in one transaction.
-pub struct Loaded {
+pub struct StoredSnapshot {
     /// Its version.
     pub version: RegistryVersion,
     /// Its entries, and those that are built in.
@@ -403,9 +403,12 @@ impl Stops {
     /// are not recorded. That is so when the answer to a change was lost. Returns whether it was newer.
     ///
     /// `load` reads the database; it is polled when no stop of entries is being recorded.
-    pub async fn catch_up<E>(&self, load: impl Future<Output = Result<Loaded, E>>) -> Result<bool, E> {
+    pub async fn catch_up<E>(
+        &self,
+        load: impl Future<Output = Result<StoredSnapshot, E>>,
+    ) -> Result<bool, E> {
         let _none_is_recorded = self.recording.lock().await;
-        let Loaded { version, mut registry, policies, cuts } = load.await?;
+        let StoredSnapshot { version, mut registry, policies, cuts } = load.await?;
         let waiting = self.waiting();
         waiting.iter().for_each(|(_, waiting)| waiting.stop.change(&mut registry));
         let newer = self.live.replace(version, registry, policies);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use mandate_audit::{Backend, Leaf, Loaded, Staged, StagedBy};
+use mandate_audit::{Backend, Leaf, Staged, StagedBy, StoredLog};
 use mandate_core::Timestamp;
 
 use crate::driver::LogSession;
@@ -95,7 +95,7 @@ impl Backend for AuditBackend {
         matches!(error, StoreError::Superseded)
     }
 
-    fn load(&mut self) -> Result<Loaded, StoreError> {
+    fn load(&mut self) -> Result<StoredLog, StoreError> {
         self.log.begin_reading()?;
         let tx = self.tx();
         let loaded = logs::number(&tx, &self.origin)

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use mandate_audit::tree::{frontier_indexes, location_of};
-use mandate_audit::{Hash, Leaf, Loaded, Tampered};
+use mandate_audit::{Hash, Leaf, StoredLog, Tampered};
 
 use crate::error::{LogError, StoreError};
 use crate::log_number::LogNumber;
@@ -65,12 +65,12 @@ pub(crate) fn insert(tx: &Tx<'_>, log: LogNumber, mut rows: &[NewRow]) -> Result
 }
 
 /// The right edge of a log. One that is not there has neither records nor a checkpoint.
-pub(crate) fn load(tx: &Tx<'_>, log: Option<LogNumber>) -> Result<Loaded, StoreError> {
-    let Some(log) = log else { return Ok(Loaded { size: 0, frontier: Vec::new(), checkpoint: None }) };
+pub(crate) fn load(tx: &Tx<'_>, log: Option<LogNumber>) -> Result<StoredLog, StoreError> {
+    let Some(log) = log else { return Ok(StoredLog { size: 0, frontier: Vec::new(), checkpoint: None }) };
     let size = size_of(tx, log)?;
     let frontier =
         frontier_indexes(size).into_iter().map(|at| stored_hash(tx, log, at)).collect::<Result<_, _>>()?;
-    Ok(Loaded { size, frontier, checkpoint: logs::note(tx, log)? })
+    Ok(StoredLog { size, frontier, checkpoint: logs::note(tx, log)? })
 }
 
 fn stored_hash(tx: &Tx<'_>, log: LogNumber, stored_index: u64) -> Result<Hash, StoreError> {

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
-use mandate_audit::{Backend, Leaf, Loaded, StagedBy};
+use mandate_audit::{Backend, Leaf, StagedBy, StoredLog};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// Where a backend can fail.
@@ -195,7 +195,7 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         matches!(error, Faulty::Real(error) if B::is_over(error))
     }
 
-    fn load(&mut self) -> Result<Loaded, Self::Error> {
+    fn load(&mut self) -> Result<StoredLog, Self::Error> {
         self.faults.run(Point::Load, || self.inner.load())
     }
 

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use mandate_audit::{Backend, Effect, Hash, Leaf, Loaded, Record, Staged, StagedBy};
+use mandate_audit::{Backend, Effect, Hash, Leaf, Record, Staged, StagedBy, StoredLog};
 
 /// A backend around another one. Its transactions are rolled back when they should end, made again, and kept
 /// then.
@@ -51,7 +51,7 @@ impl<B: Backend<Effect: Clone>> Backend for RepeatingBackend<B> {
         B::is_over(error)
     }
 
-    fn load(&mut self) -> Result<Loaded, Self::Error> {
+    fn load(&mut self) -> Result<StoredLog, Self::Error> {
         self.inner.load()
     }
 

@@ -323,7 +323,7 @@ impl<B: Backend> Backend for Overtaken<B> {
         B::is_over(error)
     }
 
-    fn load(&mut self) -> Result<mandate_audit::Loaded, B::Error> {
+    fn load(&mut self) -> Result<mandate_audit::StoredLog, B::Error> {
         self.inner.load()
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mandate_audit::{Backend, CheckpointSigner, Leaf, Loaded, Log, Outcome, Record, RecordKind, StagedBy};
+use mandate_audit::{Backend, CheckpointSigner, Leaf, Log, Outcome, Record, RecordKind, StagedBy, StoredLog};
 use mandate_core::registry::RegistryVersion;
 use mandate_core::{Secret, Timestamp};
 use mandate_testkit::clock::SeededEntropy;
@@ -42,7 +42,7 @@ impl Backend for Filling {
         AuditBackend::is_over(error)
     }
 
-    fn load(&mut self) -> Result<Loaded, StoreError> {
+    fn load(&mut self) -> Result<StoredLog, StoreError> {
         self.inner.load()
     }
 
