@@ -17,7 +17,7 @@ use crate::error::AdministrationError;
 const LOOKS: usize = 4;
 
 /// The parts that operators act on.
-pub struct Parts {
+pub struct AdministrationParts {
     /// What decisions read.
     pub live: Arc<Live>,
     /// The database.
@@ -67,8 +67,18 @@ impl std::fmt::Debug for Administration {
 
 impl Administration {
     /// An engine of these parts.
-    pub fn new(parts: Parts) -> Self {
-        let Parts { live, store, log, stops, authority, identity, trust_domain, clock, entropy } = parts;
+    pub fn new(parts: AdministrationParts) -> Self {
+        let AdministrationParts {
+            live,
+            store,
+            log,
+            stops,
+            authority,
+            identity,
+            trust_domain,
+            clock,
+            entropy,
+        } = parts;
         let looks = Looks::new(LOOKS);
         Self {
             live,

@@ -25,7 +25,7 @@ mod status;
 mod touches;
 mod usable;
 
-pub use administration::{Administration, Parts};
+pub use administration::{Administration, AdministrationParts};
 pub use authorization::{OperatorAct, Permit, act};
 pub use error::{AccessDenied, AdministrationError};
 pub use loading::load_registry;

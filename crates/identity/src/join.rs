@@ -302,10 +302,10 @@ mod tests {
     use mandate_stops::Recorded;
     use mandate_testkit::world::World;
 
-    use crate::{Identity, IdentityError, Parts};
+    use crate::{Identity, IdentityError, IdentityParts};
 
     fn identity(world: &World) -> Identity {
-        Identity::new(Parts {
+        Identity::new(IdentityParts {
             authority: Arc::clone(&world.authority),
             log: world.log.clone(),
             stops: Arc::clone(&world.stops),

@@ -35,7 +35,7 @@ pub use validity::{Moment, has_expired};
 const LOOKS: usize = 4;
 
 /// What the engine is made of.
-pub struct Parts {
+pub struct IdentityParts {
     /// Signs certificates and JWT-SVIDs.
     pub authority: Arc<Authority>,
     /// The audit log, in which everything is recorded.
@@ -76,8 +76,8 @@ impl std::fmt::Debug for Identity {
 
 impl Identity {
     /// An engine of these parts.
-    pub fn new(parts: Parts) -> Self {
-        let Parts { authority, log, stops, live, store, clock, entropy } = parts;
+    pub fn new(parts: IdentityParts) -> Self {
+        let IdentityParts { authority, log, stops, live, store, clock, entropy } = parts;
         Self {
             authority,
             log,

@@ -22,7 +22,7 @@ use crate::password_login::Passwords;
 use crate::trail::Recorder;
 
 /// The parts of an engine.
-pub struct Parts {
+pub struct EngineParts {
     /// The snapshot in force: registry, policies, cuts. It also has our issuer.
     pub live: Arc<Live>,
     /// The trust domain of our agents.
@@ -60,8 +60,8 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     /// An engine of these parts. Fails only if argon2id cannot be set up.
-    pub fn new(parts: Parts) -> Result<Self, PasswordError> {
-        let Parts { live, trust_domain, authority, log, stops, store, clock, entropy } = parts;
+    pub fn new(parts: EngineParts) -> Result<Self, PasswordError> {
+        let EngineParts { live, trust_domain, authority, log, stops, store, clock, entropy } = parts;
         let checker = Arc::new(Checker::new(entropy.as_ref())?);
         let attempts = Attempts::new(entropy.as_ref());
         let basis = Basis { live, clock, entropy };

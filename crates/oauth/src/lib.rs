@@ -61,7 +61,7 @@ pub mod wire;
 
 pub use authorize::{AuthorizationRequest, AuthorizeRefusal};
 pub use conclusion::TokenResponse;
-pub use engine::{Engine, Parts};
+pub use engine::{Engine, EngineParts};
 pub use introspect::Introspection;
 pub use login::{LoginRefusal, Redirect};
 pub use password_login::Visitor;

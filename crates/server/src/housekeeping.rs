@@ -35,7 +35,7 @@ pub(crate) struct Housekeeping {
 
 impl Housekeeping {
     /// Uses the same parts as the identity engine.
-    pub(crate) fn of(parts: &mandate_identity::Parts) -> Self {
+    pub(crate) fn of(parts: &mandate_identity::IdentityParts) -> Self {
         Self {
             store: parts.store.clone(),
             authority: Arc::clone(&parts.authority),

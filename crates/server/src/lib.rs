@@ -45,7 +45,7 @@ use mandate_core::{Clock, Entropy, HybridClock, Issuer, RevocationSet, TrustDoma
 use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
 use mandate_live::{Edition, Live, Snapshot};
-use mandate_oauth::{Engine, Parts};
+use mandate_oauth::{Engine, EngineParts};
 use mandate_stops::Stops;
 use mandate_store::{Effect, Installation, Store, cuts, installation, meters, records};
 use tokio::net::TcpListener;
@@ -179,7 +179,7 @@ impl Opened {
         let signer = authority.checkpoint_signer();
         let (log, sequencer) = Log::start(store.audit_backend(signer.origin())?, signer)?;
         let live = Arc::new(load_live(store, issuer, &clock, entropy.as_ref())?);
-        let parts = mandate_stops::Parts {
+        let parts = mandate_stops::StopsParts {
             live: Arc::clone(&live),
             log: log.clone(),
             store: store.clone(),
@@ -341,7 +341,7 @@ pub async fn run(
     let sequencer = tokio::task::spawn_blocking(move || sequencer.join());
     let Remembered { issuer, trust_domain, .. } = now;
     stops.retry().await;
-    let parts = mandate_identity::Parts {
+    let parts = mandate_identity::IdentityParts {
         authority: Arc::clone(&authority),
         log: log.clone(),
         stops: Arc::clone(&stops),
@@ -352,7 +352,7 @@ pub async fn run(
     };
     let upkeep = Housekeeping::of(&parts);
     let identity = Arc::new(Identity::new(parts).with_rejoin_grace(config.node_rejoin_grace));
-    let engine = Engine::new(Parts {
+    let engine = Engine::new(EngineParts {
         live: Arc::clone(&live),
         trust_domain: trust_domain.clone(),
         authority: Arc::clone(&authority),
@@ -378,7 +378,7 @@ pub async fn run(
         ["public", "admin", "nodes'"].map(|listener| Crowd::watched(&health, listener, &counting));
     let checks_full = health::crowd::checks_full(&health, &counting);
     let (stop, stopping) = watch::channel(false);
-    let administration = Arc::new(Administration::new(mandate_administration::Parts {
+    let administration = Arc::new(Administration::new(mandate_administration::AdministrationParts {
         live: Arc::clone(&live),
         store,
         log,

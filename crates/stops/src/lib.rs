@@ -21,6 +21,6 @@ pub use looks::Looks;
 pub use reserve::ReserveError;
 pub use stop::Stop;
 pub use stops::{
-    FoundReserve, Parts, Pending, RETRY, Recorded, Standing, StartError, StopError, Stops, StoredSnapshot,
-    Taken, held,
+    FoundReserve, Pending, RETRY, Recorded, Standing, StartError, StopError, Stops, StopsParts,
+    StoredSnapshot, Taken, held,
 };

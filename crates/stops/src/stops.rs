@@ -50,7 +50,7 @@ const BELATED: usize = 64;
 const MAX_AHEAD: Duration = Duration::from_hours(30 * 24);
 
 /// What the engine is made of.
-pub struct Parts {
+pub struct StopsParts {
     /// The snapshot in force, which decisions read.
     pub live: Arc<Live>,
     /// The audit log, in which every stop is recorded in the end.
@@ -215,8 +215,8 @@ impl Stops {
 
     /// The engine. Stops that an earlier process left in the reserve are in force again, except those that
     /// the database knows as recorded: these may have been lifted since.
-    pub fn start(parts: Parts, found: FoundReserve) -> Result<Self, StartError> {
-        let Parts { live, log, store, clock } = parts;
+    pub fn start(parts: StopsParts, found: FoundReserve) -> Result<Self, StartError> {
+        let StopsParts { live, log, store, clock } = parts;
         let ids: Vec<RecordId> = found.stops.iter().map(|(stop, ..)| stop.record().id.clone()).collect();
         let recorded: Vec<bool> = store.read_blocking("which stops are recorded", |tx| {
             ids.iter().map(|id| stops::is_recorded(tx, id)).collect()

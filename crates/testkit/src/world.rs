@@ -30,7 +30,9 @@ use mandate_delegation::revocation::cut;
 use mandate_files::{Dir, own_user};
 use mandate_identity::Identity;
 use mandate_live::{Edition, Live, Snapshot};
-use mandate_oauth::{Engine, FormRequest, Headers, OAuthError, Parts, TokenResponse, metadata, password};
+use mandate_oauth::{
+    Engine, EngineParts, FormRequest, Headers, OAuthError, TokenResponse, metadata, password,
+};
 use mandate_policy::Policies;
 use mandate_stops::Stops;
 use mandate_store::{Log, Store, records, registry, secrets};
@@ -216,14 +218,14 @@ impl World {
         let live = Arc::new(Live::new(issuer, snapshot, HashMap::new(), 0));
         let reserve = Dir::open(&dir.path().join("state")).expect("a directory");
         let found = Stops::look(reserve, authority.checkpoint_vkey()).expect("a reserve");
-        let parts = mandate_stops::Parts {
+        let parts = mandate_stops::StopsParts {
             live: Arc::clone(&live),
             log: log.clone(),
             store: store.clone(),
             clock: Arc::clone(&hybrid),
         };
         let stops = Arc::new(Stops::start(parts, found).expect("the stops"));
-        let identity = Arc::new(Identity::new(mandate_identity::Parts {
+        let identity = Arc::new(Identity::new(mandate_identity::IdentityParts {
             authority: Arc::clone(&authority),
             log: log.clone(),
             stops: Arc::clone(&stops),
@@ -232,7 +234,7 @@ impl World {
             clock: Arc::clone(&hybrid),
             entropy: Arc::clone(&entropy),
         }));
-        let administration = Arc::new(Administration::new(mandate_administration::Parts {
+        let administration = Arc::new(Administration::new(mandate_administration::AdministrationParts {
             live: Arc::clone(&live),
             store: store.clone(),
             log: log.clone(),
@@ -243,7 +245,7 @@ impl World {
             clock: Arc::clone(&hybrid),
             entropy: Arc::clone(&entropy),
         }));
-        let engine = Engine::new(Parts {
+        let engine = Engine::new(EngineParts {
             live: Arc::clone(&live),
             trust_domain,
             authority: Arc::clone(&authority),

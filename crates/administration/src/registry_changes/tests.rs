@@ -15,7 +15,7 @@ use mandate_testkit::story::{self, TRUST_DOMAIN};
 use mandate_testkit::world::World;
 
 use super::{PlannedChange, Written, effect_of, make};
-use crate::administration::{Administration, Parts};
+use crate::administration::{Administration, AdministrationParts};
 use crate::authorization::{Permit, act};
 use crate::error::AdministrationError;
 use crate::operator::Operator;
@@ -81,7 +81,7 @@ fn engine(world: &World) -> Arc<Administration> {
     let (live, store, log) = (Arc::clone(&world.live), world.store.clone(), world.log.clone());
     let (stops, authority, clock) =
         (Arc::clone(&world.stops), Arc::clone(&world.authority), Arc::clone(&world.hybrid));
-    let identity = Arc::new(Identity::new(mandate_identity::Parts {
+    let identity = Arc::new(Identity::new(mandate_identity::IdentityParts {
         authority: Arc::clone(&authority),
         log: log.clone(),
         stops: Arc::clone(&stops),
@@ -91,7 +91,7 @@ fn engine(world: &World) -> Arc<Administration> {
         entropy: Arc::clone(&entropy),
     }));
     let trust_domain = TRUST_DOMAIN.parse().unwrap();
-    Arc::new(Administration::new(Parts {
+    Arc::new(Administration::new(AdministrationParts {
         live,
         store,
         log,

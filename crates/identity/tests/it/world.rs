@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_audit::{Outcome, Query, Record};
 use mandate_core::{RequestSource, SpiffeId, SystemEntropy};
-use mandate_identity::{Identity, JoinToken, NodeCertificate, Parts, Presented};
+use mandate_identity::{Identity, IdentityParts, JoinToken, NodeCertificate, Presented};
 use mandate_testkit::world::World;
 
 pub(crate) struct Office {
@@ -35,7 +35,7 @@ pub(crate) fn agent() -> SpiffeId {
 impl Office {
     pub(crate) fn open() -> Self {
         let world = World::story();
-        let identity = Identity::new(Parts {
+        let identity = Identity::new(IdentityParts {
             authority: Arc::clone(&world.authority),
             log: world.log.clone(),
             stops: Arc::clone(&world.stops),

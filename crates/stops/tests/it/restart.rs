@@ -12,7 +12,7 @@ use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_files::Dir;
 use mandate_live::{Edition, Live, Snapshot};
 use mandate_stops::reserve::{BLOCK, FILE, MAGIC, Reserve, SIZE, frames};
-use mandate_stops::{FoundReserve, Parts, Recorded, ReserveError, StartError, Stops, held};
+use mandate_stops::{FoundReserve, Recorded, ReserveError, StartError, Stops, StopsParts, held};
 use mandate_store::Effect;
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::world::World;
@@ -35,7 +35,7 @@ fn restarted(world: &World) -> (Arc<Live>, Arc<Stops>) {
         edition: Edition::of(version),
     };
     let live = Arc::new(Live::new(world.live.issuer().clone(), snapshot, HashMap::new(), 0));
-    let parts = Parts {
+    let parts = StopsParts {
         live: Arc::clone(&live),
         log: world.log.clone(),
         store: world.store.clone(),
@@ -141,7 +141,7 @@ fn forge(world: &World, change: impl FnOnce(&mut serde_json::Value)) {
 
 fn start_error(world: &World) -> StartError {
     let found = look(world).unwrap();
-    let parts = Parts {
+    let parts = StopsParts {
         live: Arc::clone(&world.live),
         log: world.log.clone(),
         store: world.store.clone(),
