@@ -27,7 +27,7 @@ pub enum Keys {
 }
 
 /// What is to be backed up.
-pub struct Plan<'a> {
+pub struct BackupPlan<'a> {
     /// The server's directory.
     pub dir: &'a Path,
     /// Where the sealing key goes.
@@ -65,7 +65,7 @@ pub(crate) struct Whose {
 ///
 /// The backup contains the state of one moment, whether or not a server uses the directory.
 pub fn create(
-    plan: &Plan<'_>,
+    plan: &BackupPlan<'_>,
     out: &mut NewFile,
     scratch: &mut NewFile,
     progress: impl FnMut(u64, u64),
@@ -74,7 +74,7 @@ pub fn create(
 }
 
 fn make(
-    plan: &Plan<'_>,
+    plan: &BackupPlan<'_>,
     out: &mut NewFile,
     scratch: &mut NewFile,
     progress: impl FnMut(u64, u64),
@@ -122,7 +122,7 @@ fn make(
     Ok(Created { manifest, sealing_key })
 }
 
-fn copy_database(plan: &Plan<'_>, scratch: &NewFile) -> Result<Inspection, BackupError> {
+fn copy_database(plan: &BackupPlan<'_>, scratch: &NewFile) -> Result<Inspection, BackupError> {
     let database = if plan.without_journal {
         Inspection::of_directory_without_journal(plan.dir)?
     } else {
@@ -136,7 +136,7 @@ fn copy_database(plan: &Plan<'_>, scratch: &NewFile) -> Result<Inspection, Backu
 
 /// The facts about the copy, after it was verified.
 fn facts<'a>(
-    plan: &Plan<'a>,
+    plan: &BackupPlan<'a>,
     dir: &Dir,
     copy: &Inspection,
     sealing_key: &Secret,

@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mandate_audit::{CheckpointSigner, Log, Outcome, Record, RecordKind};
-use mandate_backup::{Archive, BackupError, Created, Keys, Plan, Restored, Restoring, create};
+use mandate_backup::{Archive, BackupError, BackupPlan, Created, Keys, Restored, Restoring, create};
 use mandate_core::{KnownTerms, Secret, SystemEntropy, Timestamp};
 use mandate_files::Replace;
 use mandate_store::keys::{KeyState, StoredKey};
@@ -71,13 +71,13 @@ impl World {
         keys: Keys,
         without_journal: bool,
     ) -> Result<Created, BackupError> {
-        let plan = Plan { without_journal, ..plan(dir, keys) };
+        let plan = BackupPlan { without_journal, ..plan(dir, keys) };
         self.backup_as(&plan, name, |_, _| ())
     }
 
     pub(crate) fn backup_as(
         &self,
-        plan: &Plan<'_>,
+        plan: &BackupPlan<'_>,
         name: &str,
         progress: impl FnMut(u64, u64),
     ) -> Result<Created, BackupError> {
@@ -99,9 +99,9 @@ impl World {
 }
 
 /// How a directory is backed up, unless told otherwise.
-pub(crate) fn plan(dir: &Path, keys: Keys) -> Plan<'_> {
+pub(crate) fn plan(dir: &Path, keys: Keys) -> BackupPlan<'_> {
     let (entropy, stop) = (Arc::new(SystemEntropy), Arc::new(AtomicBool::new(false)));
-    Plan { dir, keys, without_journal: false, version: "0.0.0", now: NOW, entropy, stop }
+    BackupPlan { dir, keys, without_journal: false, version: "0.0.0", now: NOW, entropy, stop }
 }
 
 pub(crate) enum Opens {

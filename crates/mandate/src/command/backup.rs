@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mandate_backup::{
-    Archive, AuditHead, BackupError, KeyPlace, Keys, Manifest, Plan, Restoring, check_passphrase, create,
+    Archive, AuditHead, BackupError, BackupPlan, KeyPlace, Keys, Manifest, Restoring, check_passphrase,
+    create,
 };
 use mandate_core::{Clock as _, Secret, SystemClock, SystemEntropy};
 use mandate_files::{Exposure, FileError, NewFile};
@@ -79,7 +80,7 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
         apart(&file, keys_file)?;
     }
     let mut scratch = output::begin(&beside(&arguments.file), true, &again)?;
-    let plan = Plan {
+    let plan = BackupPlan {
         dir: &dir,
         keys,
         without_journal: arguments.accept_missing_journal,
