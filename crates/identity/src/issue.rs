@@ -11,7 +11,7 @@ use crate::Identity;
 use crate::changes::Changes;
 use crate::entitlement::{issuable, shown};
 use crate::error::IdentityError;
-use crate::join::Presented;
+use crate::join::PresentedCertificate;
 
 /// One identity and what a process must show to be given it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,7 +49,10 @@ impl Identity {
     ///
     /// Selectors name local facts (a user, a program) and no node, so every node is told of every agent that
     /// has some.
-    pub async fn entries_for_node(&self, node: &Presented) -> Result<Vec<NodeEntry>, IdentityError> {
+    pub async fn entries_for_node(
+        &self,
+        node: &PresentedCertificate,
+    ) -> Result<Vec<NodeEntry>, IdentityError> {
         self.joined_node(node).await?;
         let snapshot = self.live.snapshot();
         let own = self.authority.trust_domain();
@@ -72,7 +75,7 @@ impl Identity {
     /// signature.
     pub async fn issue_jwt_svid(
         &self,
-        node: &Presented,
+        node: &PresentedCertificate,
         agent: &SpiffeId,
         selectors: &[String],
         audiences: Vec<String>,

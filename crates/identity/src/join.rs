@@ -66,7 +66,7 @@ pub struct NodeCertificate {
 ///
 /// A connection may outlive the certificate, so the certificate is checked again at every call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Presented {
+pub struct PresentedCertificate {
     /// The SPIFFE ID that it names.
     pub spiffe_id: SpiffeId,
     /// Its `notAfter`: the first moment at which it is no longer valid.
@@ -177,7 +177,11 @@ impl Identity {
     /// A new certificate for a node that has joined and is not banned; for one whose certificate has expired,
     /// see
     /// [`Identity::with_rejoin_grace`].
-    pub async fn renew(&self, shown: &Presented, request: &[u8]) -> Result<NodeCertificate, IdentityError> {
+    pub async fn renew(
+        &self,
+        shown: &PresentedCertificate,
+        request: &[u8],
+    ) -> Result<NodeCertificate, IdentityError> {
         let now = self.clock.now();
         let mut record = self.record(RecordKind::Node, Outcome::Permitted, "ok", now);
         let what = format!("{} asked for a new certificate", shown.spiffe_id);
@@ -253,7 +257,7 @@ impl Identity {
     /// The node that a verified certificate names, if the certificate has not expired since it was verified.
     /// One that has by the server's own clock counts only as the newest of its node, whose time of issue is
     /// known.
-    pub(crate) async fn joined_node(&self, shown: &Presented) -> Result<Node, IdentityError> {
+    pub(crate) async fn joined_node(&self, shown: &PresentedCertificate) -> Result<Node, IdentityError> {
         let at = Moment::of(&self.clock);
         if at.wall >= shown.expires {
             return Err(IdentityError::NodeExpired);

@@ -27,7 +27,7 @@ pub use changes::Changes;
 pub use entitlement::{MAX_SELECTORS, NotIssuable, TooManySelectors};
 pub use error::IdentityError;
 pub use issue::{IssuedSvid, NodeEntry};
-pub use join::{JoinToken, NodeCertificate, Presented};
+pub use join::{JoinToken, NodeCertificate, PresentedCertificate};
 pub use rejoin::MAX_REJOIN_GRACE;
 pub use validity::{Moment, has_expired};
 

@@ -8,7 +8,7 @@ use mandate_store::nodes::Node;
 
 use crate::Identity;
 use crate::error::IdentityError;
-use crate::join::Presented;
+use crate::join::PresentedCertificate;
 use crate::validity::{Moment, ends};
 
 /// The longest time after its certificate has expired in which a node can be let in again.
@@ -37,7 +37,7 @@ impl Identity {
     /// An expired certificate counts only if it is the newest that was issued to the node. An older one is a
     /// copy from a backup or a stolen one. After a node has joined again, its certificate from before is an
     /// older one too.
-    pub(crate) async fn renewable(&self, shown: &Presented) -> Result<Renewable, IdentityError> {
+    pub(crate) async fn renewable(&self, shown: &PresentedCertificate) -> Result<Renewable, IdentityError> {
         match self.joined_node(shown).await {
             Ok(node) => {
                 let what = format!("node {} renewed its certificate", node.id);

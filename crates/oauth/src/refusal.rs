@@ -176,7 +176,7 @@ pub enum Refusal {
     Authorization(RefusalReason),
     /// A policy demands that a person approves the request, of which this is the hash.
     #[error("refused: a policy demands an approval of the request {1}")]
-    ApprovalRequired(Presented, String),
+    ApprovalRequired(CredentialKind, String),
     // The server.
     /// The record of the outcome could not be written, so there is no outcome.
     #[error("the audit log is not available")]
@@ -220,7 +220,7 @@ pub enum RefusalClass {
     /// The client is authenticated, but may not do this.
     ClientNotAllowed,
     /// What is presented to obtain authority is not acceptable.
-    Credential(Presented),
+    Credential(CredentialKind),
     /// The target is missing, malformed or unknown.
     Target,
     /// The scope is malformed, or exceeds what can be given.
@@ -228,7 +228,7 @@ pub enum RefusalClass {
     /// The person declined, or is not authenticated.
     Person,
     /// The decision is a refusal, for another reason than target or scope.
-    Decision(Presented),
+    Decision(CredentialKind),
     /// A limit is reached at the moment.
     Quota(Quota),
     /// The server, or something that it needs, failed.
@@ -240,7 +240,7 @@ pub enum RefusalClass {
 
 /// What is presented to obtain authority. The standards have different errors for these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presented {
+pub enum CredentialKind {
     /// The tokens of an exchange (RFC 8693 §2.2.2).
     Tokens,
     /// A code, a login, or a token to be revoked (RFC 6749 §5.2).
@@ -306,12 +306,12 @@ impl Refusal {
             | Self::SubjectElsewhere(_)
             | Self::SubjectProvenance(_)
             | Self::Actor(_)
-            | Self::ActorAudience(_) => C::Credential(Presented::Tokens),
+            | Self::ActorAudience(_) => C::Credential(CredentialKind::Tokens),
             Self::CodeUnknown
             | Self::CodeReused
             | Self::CodeOtherClient
             | Self::CodeRedirect
-            | Self::NotYourToken => C::Credential(Presented::Grant),
+            | Self::NotYourToken => C::Credential(CredentialKind::Grant),
             Self::ResourceMissing
             | Self::ResourceMalformed(_)
             | Self::ResourceRepeated
@@ -321,9 +321,11 @@ impl Refusal {
             | Self::ResourceNotAuthorized => C::Target,
             Self::ScopeMalformed(_) => C::Scope,
             Self::Declined | Self::LoginFailed(_) => C::Person,
-            Self::SubjectAudience(_) => C::Decision(Presented::Tokens),
-            Self::Exchange(reason) | Self::ExchangeScopes(reason, _) => decision(*reason, Presented::Tokens),
-            Self::Authorization(reason) => decision(*reason, Presented::Grant),
+            Self::SubjectAudience(_) => C::Decision(CredentialKind::Tokens),
+            Self::Exchange(reason) | Self::ExchangeScopes(reason, _) => {
+                decision(*reason, CredentialKind::Tokens)
+            }
+            Self::Authorization(reason) => decision(*reason, CredentialKind::Grant),
             Self::ApprovalRequired(presented, _) => C::Decision(*presented),
             Self::LoginPaused(_) => C::Quota(Quota::Logins),
             Self::Busy => C::Quota(Quota::Checks),
@@ -343,12 +345,12 @@ fn pkce(error: PkceError) -> RefusalClass {
         | PkceError::Method
         | PkceError::ChallengeForm
         | PkceError::VerifierMissing => RefusalClass::Request,
-        PkceError::VerifierForm | PkceError::Mismatch => RefusalClass::Credential(Presented::Grant),
+        PkceError::VerifierForm | PkceError::Mismatch => RefusalClass::Credential(CredentialKind::Grant),
     }
 }
 
 /// A decision's reason may concern the client, the target or the scope. Otherwise it is the decision's own.
-fn decision(reason: RefusalReason, presented: Presented) -> RefusalClass {
+fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
     use RefusalReason as R;
     match reason {
         R::ProofOutdated => RefusalClass::Client,
@@ -362,9 +364,9 @@ fn decision(reason: RefusalReason, presented: Presented) -> RefusalClass {
         | R::NothingInCommon
         | R::TooMuchForOneToken => RefusalClass::Scope,
         R::ClientMayNotPresent => match presented {
-            Presented::Tokens => RefusalClass::ClientNotAllowed,
+            CredentialKind::Tokens => RefusalClass::ClientNotAllowed,
             // Nothing is presented for an agent at a login.
-            Presented::Grant => RefusalClass::Decision(presented),
+            CredentialKind::Grant => RefusalClass::Decision(presented),
         },
         R::PersonUnknown
         | R::PersonDisabled
@@ -396,9 +398,10 @@ fn decision(reason: RefusalReason, presented: Presented) -> RefusalClass {
 pub(crate) fn of_authorization(withheld: Withheld) -> (Refusal, Arc<[String]>) {
     match withheld {
         Withheld::Refusal(refused) => (Refusal::Authorization(refused.reason), refused.policies.into()),
-        Withheld::NeedsApproval(needs) => {
-            (Refusal::ApprovalRequired(Presented::Grant, needs.request().to_string()), Arc::clone(needs.by()))
-        }
+        Withheld::NeedsApproval(needs) => (
+            Refusal::ApprovalRequired(CredentialKind::Grant, needs.request().to_string()),
+            Arc::clone(needs.by()),
+        ),
     }
 }
 

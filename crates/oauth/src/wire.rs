@@ -7,7 +7,7 @@ mod sentences;
 use mandate_core::names::ErrorCode;
 use serde::Serialize;
 
-use crate::refusal::{Presented, Quota, Refusal, RefusalClass, Unsupported};
+use crate::refusal::{CredentialKind, Quota, Refusal, RefusalClass, Unsupported};
 
 /// The answer to a caller that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,10 +86,10 @@ impl Answer {
         match class {
             // RFC 8693 §2.2.2: a subject or actor token that is invalid for any reason, or unacceptable by
             // policy, is invalid_request.
-            C::Request | C::Credential(Presented::Tokens) | C::Decision(Presented::Tokens) => {
+            C::Request | C::Credential(CredentialKind::Tokens) | C::Decision(CredentialKind::Tokens) => {
                 Self::refused(400, E::InvalidRequest)
             }
-            C::Credential(Presented::Grant) | C::Decision(Presented::Grant) => {
+            C::Credential(CredentialKind::Grant) | C::Decision(CredentialKind::Grant) => {
                 Self::refused(400, E::InvalidGrant)
             }
             C::Unsupported(Unsupported::GrantType) => Self::refused(400, E::UnsupportedGrantType),

@@ -2,7 +2,7 @@
 
 use mandate_audit::{Outcome, RecordKind};
 use mandate_core::registry::{AgentState, Entry, EntryKind};
-use mandate_identity::{IdentityError as E, MAX_SELECTORS, NotIssuable, Presented};
+use mandate_identity::{IdentityError as E, MAX_SELECTORS, NotIssuable, PresentedCertificate};
 
 use mandate_testkit::faulty_backend::{InjectedFault, Point};
 
@@ -113,7 +113,7 @@ async fn strangers_unknown_agents_and_reserved_identities_get_nothing() {
     let office = Office::open();
     let node = shown_by(&office.node().await);
     let shown = selectors(&["unix:uid:1000"]);
-    let stranger = Presented {
+    let stranger = PresentedCertificate {
         spiffe_id: "spiffe://acme.example/node/ffffffffffffffff".parse().unwrap(),
         ..node.clone()
     };

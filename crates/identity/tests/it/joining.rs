@@ -5,7 +5,7 @@ use std::time::Duration;
 use mandate_audit::{Outcome, RecordKind};
 use mandate_core::lifetimes::{JOIN_TOKEN_LIFETIME, MAX_JOIN_TOKEN_LIFETIME};
 use mandate_core::{Clock as _, RequestSource, Secret, Timestamp};
-use mandate_identity::{IdentityError as E, Presented};
+use mandate_identity::{IdentityError as E, PresentedCertificate};
 use mandate_stops::Recorded;
 use mandate_store::EffectRefusal;
 use mandate_testkit::clock::START;
@@ -148,7 +148,7 @@ async fn nobody_but_a_joined_node_renews() {
         "spiffe://acme.example/agent/support-agent",
         "spiffe://other.example/node/1",
     ] {
-        let stranger = Presented {
+        let stranger = PresentedCertificate {
             spiffe_id: stranger.parse().unwrap(),
             expires: Timestamp::from_secs(u64::MAX / 1000),
         };

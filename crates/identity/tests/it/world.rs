@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_audit::{Outcome, Query, Record};
 use mandate_core::{RequestSource, SpiffeId, SystemEntropy};
-use mandate_identity::{Identity, IdentityParts, JoinToken, NodeCertificate, Presented};
+use mandate_identity::{Identity, IdentityParts, JoinToken, NodeCertificate, PresentedCertificate};
 use mandate_testkit::world::World;
 
 pub(crate) struct Office {
@@ -23,8 +23,8 @@ pub(crate) fn request(name: &str) -> Vec<u8> {
 }
 
 /// What the holder of that certificate shows at each call.
-pub(crate) fn shown(certificate: &NodeCertificate) -> Presented {
-    Presented { spiffe_id: certificate.spiffe_id.clone(), expires: certificate.expires }
+pub(crate) fn shown(certificate: &NodeCertificate) -> PresentedCertificate {
+    PresentedCertificate { spiffe_id: certificate.spiffe_id.clone(), expires: certificate.expires }
 }
 
 /// The agent of the story.

@@ -15,7 +15,7 @@ use crate::conclusion::{Conclusion, TokenResponse};
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::Optional;
-use crate::refusal::{Presented, Refusal};
+use crate::refusal::{CredentialKind, Refusal};
 use crate::request::FormRequest;
 use crate::subject_token::{SubjectToken, SubjectTokens};
 use crate::trail::{Recorder, Trail};
@@ -152,7 +152,7 @@ impl ExchangeGrant {
                 Withheld::Refusal(refused) => refused,
                 Withheld::NeedsApproval(needs) => {
                     trail.policies = Arc::clone(needs.by());
-                    return Refusal::ApprovalRequired(Presented::Tokens, needs.request().to_string());
+                    return Refusal::ApprovalRequired(CredentialKind::Tokens, needs.request().to_string());
                 }
             };
             trail.policies = refused.policies.into();

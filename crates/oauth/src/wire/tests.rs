@@ -8,7 +8,7 @@ use mandate_token::TokenError;
 use crate::foreign::FetchError;
 use crate::form::FormError;
 use crate::pkce::PkceError;
-use crate::refusal::{Presented, Refusal};
+use crate::refusal::{CredentialKind, Refusal};
 use crate::wire::{Fault, OAuthError};
 
 /// Compiles only while it names every variant.
@@ -120,8 +120,8 @@ fn every() -> Vec<Refusal> {
         R::LoginFailed("x"),
         R::LoginPaused(Duration::from_secs(1)),
         R::NotYourToken,
-        R::ApprovalRequired(Presented::Tokens, "cL4".into()),
-        R::ApprovalRequired(Presented::Grant, "cL4".into()),
+        R::ApprovalRequired(CredentialKind::Tokens, "cL4".into()),
+        R::ApprovalRequired(CredentialKind::Grant, "cL4".into()),
         R::AuditUnavailable,
         R::Busy,
         R::TooManyRevocations,
@@ -314,7 +314,10 @@ fn every_refusal_is_in_the_documentation_with_its_status_and_error() {
             .any(|rest| rest.split('|').next().is_some_and(|cell| cell.contains(&format!("`{error}`"))));
         // What is said below the tables: a decision on a person's own token is an invalid_grant.
         let of_person = error == ErrorCode::InvalidGrant
-            && matches!(refusal, Refusal::Authorization(_) | Refusal::ApprovalRequired(Presented::Grant, _))
+            && matches!(
+                refusal,
+                Refusal::Authorization(_) | Refusal::ApprovalRequired(CredentialKind::Grant, _)
+            )
             && rows.iter().any(|row| row.starts_with(&format!("| `{code}` |")));
         assert!(found || of_person, "{code} {status} {error}");
     }

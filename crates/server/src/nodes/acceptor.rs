@@ -15,7 +15,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use mandate_authority::{Authority, ServerName};
 use mandate_core::{RequestSource, SpiffeId, Timestamp, TrustDomain};
-use mandate_identity::Presented;
+use mandate_identity::PresentedCertificate;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
@@ -51,10 +51,10 @@ pub(crate) enum NodePeer {
     /// A client without certificate, at this address.
     Stranger(IpAddr),
     /// The holder of a certificate that our authority signed, and that was valid at the handshake.
-    Holder(Presented),
+    Holder(PresentedCertificate),
     /// The holder of an expired certificate, which the operator lets nodes renew. It counts as a stranger
     /// until it has renewed it.
-    Late(Presented),
+    Late(PresentedCertificate),
 }
 
 /// A connection, as calls see it.
@@ -216,7 +216,7 @@ fn config(authority: &Authority, address: IpAddr, grace: Duration) -> Result<Ser
 
 /// The SPIFFE ID in a verified client certificate (exactly one URI name, in our trust domain, with a path:
 /// X509-SVID §5.2), and its `notAfter`.
-fn identity(der: &CertificateDer<'_>, trust_domain: &TrustDomain) -> Option<Presented> {
+fn identity(der: &CertificateDer<'_>, trust_domain: &TrustDomain) -> Option<PresentedCertificate> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let names = certificate.subject_alternative_name().ok()??;
     let mut uris = names.value.general_names.iter().filter_map(|name| match name {
@@ -227,7 +227,7 @@ fn identity(der: &CertificateDer<'_>, trust_domain: &TrustDomain) -> Option<Pres
     let spiffe_id =
         uri.parse::<SpiffeId>().ok().filter(|id| id.is_member_of(trust_domain) && !id.path().is_empty())?;
     let expires = Timestamp::from_secs(u64::try_from(certificate.validity().not_after.timestamp()).ok()?);
-    Some(Presented { spiffe_id, expires })
+    Some(PresentedCertificate { spiffe_id, expires })
 }
 
 fn peer<I>(io: &TlsStream<I>, address: IpAddr, trust_domain: &TrustDomain) -> Option<NodePeer> {
@@ -240,7 +240,7 @@ fn peer<I>(io: &TlsStream<I>, address: IpAddr, trust_domain: &TrustDomain) -> Op
 }
 
 /// The kind of peer that a certificate gives at this time, which is the time that TLS uses.
-fn of(shown: Presented, now: UnixTime) -> NodePeer {
+fn of(shown: PresentedCertificate, now: UnixTime) -> NodePeer {
     if now.as_secs() < shown.expires.secs() { NodePeer::Holder(shown) } else { NodePeer::Late(shown) }
 }
 
@@ -315,8 +315,9 @@ mod tests {
     use tokio_rustls::TlsConnector;
 
     use super::{
-        Authority, Bounds, CertificateDer, NodePeer, NodeStream, Presented, RequestSource, RootCertStore,
-        TcpListener, TcpStream, Timestamp, UnixTime, WRITE_TIMEOUT, accept, mpsc, of, provider,
+        Authority, Bounds, CertificateDer, NodePeer, NodeStream, PresentedCertificate, RequestSource,
+        RootCertStore, TcpListener, TcpStream, Timestamp, UnixTime, WRITE_TIMEOUT, accept, mpsc, of,
+        provider,
     };
     use crate::places::Places;
 
@@ -339,7 +340,7 @@ mod tests {
 
     fn holder() -> NodePeer {
         let spiffe_id = "spiffe://acme.example/node/1".parse().unwrap();
-        NodePeer::Holder(Presented { spiffe_id, expires: Timestamp::from_secs(2_000_000_000) })
+        NodePeer::Holder(PresentedCertificate { spiffe_id, expires: Timestamp::from_secs(2_000_000_000) })
     }
 
     #[tokio::test]
@@ -381,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_peer_with_an_expired_certificate_is_no_node_yet() {
-        let shown = || Presented {
+        let shown = || PresentedCertificate {
             spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(),
             expires: Timestamp::from_secs(100),
         };
@@ -394,7 +395,7 @@ mod tests {
     async fn a_node_that_is_late_has_a_strangers_place() {
         let places = Places::for_nodes(2, 1, 1);
         let spiffe_id = "spiffe://acme.example/node/1".parse().unwrap();
-        let late = NodePeer::Late(Presented { spiffe_id, expires: Timestamp::from_secs(1) });
+        let late = NodePeer::Late(PresentedCertificate { spiffe_id, expires: Timestamp::from_secs(1) });
         let (mut late, _peer) = connect(&places, late, LONG).await.unwrap();
         let _stranger = connect(&places, stranger(), LONG).await.expect("a newcomer gets in");
         let error = late.read_u8().await.unwrap_err();

@@ -17,7 +17,7 @@ use mandate_api::proto::node::{
 };
 use mandate_authority::Authority;
 use mandate_core::{RequestSource, SpiffeId};
-use mandate_identity::{Identity, IdentityError, Presented};
+use mandate_identity::{Identity, IdentityError, PresentedCertificate};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -59,7 +59,7 @@ fn peer<T>(request: &Request<T>) -> Option<&NodePeer> {
 }
 
 /// The certificate that the client has proven to hold. Every call except `Join` needs one.
-fn node<T>(request: &Request<T>) -> Result<Presented, Status> {
+fn node<T>(request: &Request<T>) -> Result<PresentedCertificate, Status> {
     match peer(request) {
         Some(NodePeer::Holder(shown)) => Ok(shown.clone()),
         Some(NodePeer::Late(_)) => Err(status::of(&IdentityError::NodeExpired)),
@@ -71,7 +71,7 @@ fn node<T>(request: &Request<T>) -> Result<Presented, Status> {
 
 /// The same for `Renew`, which a node may call with a certificate that has expired: `identity` decides
 /// whether it counts.
-fn renewing_node<T>(request: &Request<T>) -> Result<Presented, Status> {
+fn renewing_node<T>(request: &Request<T>) -> Result<PresentedCertificate, Status> {
     match peer(request) {
         Some(NodePeer::Late(shown)) => Ok(shown.clone()),
         _ => node(request),
@@ -246,7 +246,7 @@ pub(crate) async fn serve(
 #[cfg(test)]
 mod tests {
     use mandate_core::Timestamp;
-    use mandate_identity::Presented;
+    use mandate_identity::PresentedCertificate;
     use tonic::{Code, Request};
 
     use std::time::Duration;
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn an_expired_certificate_is_heard_for_renewal_and_for_nothing_else() {
-        let shown = || Presented {
+        let shown = || PresentedCertificate {
             spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(),
             expires: Timestamp::from_secs(1),
         };
