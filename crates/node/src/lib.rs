@@ -106,7 +106,7 @@ pub struct NodeConfig {
 
 /// A node that has received a state from its server: from now on it serves SVIDs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ready {
+pub struct NodeReady {
     /// The node's own SPIFFE ID.
     pub spiffe_id: SpiffeId,
     /// The trust domain it has joined.
@@ -125,7 +125,7 @@ pub async fn run<R, S>(
     shutdown: S,
 ) -> Result<(), NodeError>
 where
-    R: FnOnce(Ready) + Send,
+    R: FnOnce(NodeReady) + Send,
     S: Future<Output = ()> + Send,
 {
     let dialer = Dialer::new(&config.server, Arc::clone(&clock))?;

@@ -70,7 +70,7 @@ use listener::Defaults;
 
 /// Where a server that accepts requests can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ready {
+pub struct ServerReady {
     /// The issuer identifier.
     pub issuer: Issuer,
     /// The trust domain.
@@ -85,7 +85,7 @@ pub struct Ready {
     pub node_server: SocketAddr,
 }
 
-impl Ready {
+impl ServerReady {
     fn log_start(&self, dir: &Path) {
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
@@ -312,7 +312,7 @@ pub async fn run(
     config: ServeConfig,
     wall: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    ready: impl FnOnce(&Ready),
+    ready: impl FnOnce(&ServerReady),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let budget = Budget::of(descriptors::raise())?;
@@ -454,7 +454,7 @@ pub async fn run(
     tasks.spawn(hangup::heed(certificate, wall, stopping.clone()));
     tasks.spawn(upkeep.run(stopping));
 
-    let announced = Ready {
+    let announced = ServerReady {
         issuer,
         trust_domain,
         public: public_at,

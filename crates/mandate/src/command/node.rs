@@ -113,7 +113,7 @@ pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
         .map(|file| secret_input::from_file(file, "join token"))
         .transpose()?;
     let config = NodeConfig { dir, server: arguments.server, join_token, socket: socket.clone() };
-    let ready = |ready: mandate_node::Ready| {
+    let ready = |ready: mandate_node::NodeReady| {
         let started = Started {
             ready: true,
             spiffe_id: ready.spiffe_id.as_str(),

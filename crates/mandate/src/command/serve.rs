@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use mandate_core::{SystemClock, SystemEntropy};
 use mandate_files::FileError;
-use mandate_server::{ConfigError, Ready, ServeConfig, ServerError, StoreAddress, TlsError, Transport};
+use mandate_server::{ConfigError, ServeConfig, ServerError, ServerReady, StoreAddress, TlsError, Transport};
 use serde::Serialize;
 
 use crate::arguments::{Serve, Unread};
@@ -38,7 +38,7 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
     let dir = config.dir.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
-    let ready = |ready: &Ready| announce(ready, &dir, screen);
+    let ready = |ready: &ServerReady| announce(ready, &dir, screen);
     let served = runtime.block_on(async {
         mandate_server::run(
             config,
@@ -86,7 +86,7 @@ pub(crate) fn store(url: &str, password_file: Option<&Path>) -> Result<StoreAddr
         .map_err(|error| Failure::caused(Fault::Usage, "the server cannot run", &error))
 }
 
-fn announce(ready: &Ready, dir: &Path, screen: &Screen) {
+fn announce(ready: &ServerReady, dir: &Path, screen: &Screen) {
     let started = Started {
         ready: true,
         issuer: ready.issuer.as_str(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use mandate_core::Timestamp;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::Ready;
+use crate::NodeReady;
 use crate::error::NodeError;
 use calls::{Connection, ended};
 use state::{Connecting, Ended, Expired, Heard, Joining, Next, Renewing, Returning, State, Watching};
@@ -28,7 +28,7 @@ const GLANCE: Duration = Duration::from_secs(30);
 impl Session {
     /// Joins if necessary, then stays connected. Ends only when the node cannot continue without its
     /// operator. `ready` is called when the first state of the server is in use.
-    pub(crate) async fn keep<R: FnOnce(Ready) + Send>(
+    pub(crate) async fn keep<R: FnOnce(NodeReady) + Send>(
         &self,
         start: Start,
         ready: R,
@@ -68,7 +68,7 @@ impl Session {
         connecting.answered(answer, self)
     }
 
-    async fn watch<R: FnOnce(Ready)>(
+    async fn watch<R: FnOnce(NodeReady)>(
         &self,
         mut watching: Watching<Connection>,
         ready: &mut Option<R>,
@@ -78,7 +78,7 @@ impl Session {
             && let Some(ready) = ready.take()
         {
             let credentials = &watching.member.credentials;
-            ready(Ready {
+            ready(NodeReady {
                 spiffe_id: credentials.spiffe_id().clone(),
                 trust_domain: credentials.trust_domain(),
             });

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use mandate_core::Clock as _;
-use mandate_node::{NodeError, NodeFault, Ready};
+use mandate_node::{NodeError, NodeFault, NodeReady};
 use mandate_testkit::clock::SteppedClock;
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ async fn a_node_joins_and_restarts_without_a_token() {
     let ready = node.ready().await;
     assert_eq!(
         ready,
-        Ready {
+        NodeReady {
             spiffe_id: "spiffe://acme.example/node/1".parse().unwrap(),
             trust_domain: "acme.example".parse().unwrap()
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use mandate_api::proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use mandate_core::{Clock, Secret, SystemClock, SystemEntropy};
-use mandate_node::{NodeConfig, NodeError, Ready};
+use mandate_node::{NodeConfig, NodeError, NodeReady};
 use mandate_testkit::clock::SteppedClock;
 use spiffe::WorkloadApiClient;
 use tempfile::TempDir;
@@ -67,7 +67,7 @@ impl Place {
 
 /// A running node.
 pub(crate) struct Running {
-    ready: oneshot::Receiver<Ready>,
+    ready: oneshot::Receiver<NodeReady>,
     shutdown: oneshot::Sender<()>,
     task: JoinHandle<Result<(), NodeError>>,
 }
@@ -76,7 +76,7 @@ impl Running {
     pub(crate) fn start(config: NodeConfig, clock: Arc<SteppedClock>) -> Self {
         let (is_ready, ready) = oneshot::channel();
         let (shutdown, stopped) = oneshot::channel();
-        let ready_now = move |found: Ready| drop(is_ready.send(found));
+        let ready_now = move |found: NodeReady| drop(is_ready.send(found));
         let task =
             tokio::spawn(mandate_node::run(config, clock, Arc::new(SystemEntropy), ready_now, async move {
                 drop(stopped.await)
@@ -85,7 +85,7 @@ impl Running {
     }
 
     /// Waits until it serves.
-    pub(crate) async fn ready(&mut self) -> Ready {
+    pub(crate) async fn ready(&mut self) -> NodeReady {
         tokio::time::timeout(LONG, &mut self.ready)
             .await
             .expect("the node was not ready in time")

@@ -10,7 +10,7 @@ use mandate_api::admin::{
 use mandate_api::{AdminClient, Endpoint, registry_file};
 use mandate_core::{Clock as _, Secret, SystemClock, SystemEntropy, Timestamp};
 use mandate_node::NodeError;
-use mandate_server::{Ready, ServeConfig, ServerError, StoreAddress, Transport};
+use mandate_server::{ServeConfig, ServerError, ServerReady, StoreAddress, Transport};
 use mandate_testkit::app::{self, App, CLIENT_SECRET, CRM, PASSWORD, exchange};
 use mandate_testkit::clock::SteppedClock;
 use mandate_testkit::database;
@@ -29,7 +29,7 @@ pub(crate) fn spiffe_id(agent: &str) -> String {
 /// A running server.
 pub(crate) struct Server {
     pub(crate) clock: Arc<SteppedClock>,
-    pub(crate) ready: Ready,
+    pub(crate) ready: ServerReady,
     pub(crate) admin: AdminClient,
     pub(crate) app: App,
     stop: oneshot::Sender<()>,
@@ -99,7 +99,7 @@ impl Server {
             config,
             clock.clone(),
             Arc::new(SystemEntropy),
-            move |found: &Ready| drop(is_ready.send(found.clone())),
+            move |found: &ServerReady| drop(is_ready.send(found.clone())),
             async move { drop(stopped.await) },
         );
         let task = tokio::spawn(running);
@@ -199,7 +199,7 @@ impl Server {
             config,
             clock,
             Arc::new(SystemEntropy),
-            move |found: mandate_node::Ready| drop(is_ready.send(found)),
+            move |found: mandate_node::NodeReady| drop(is_ready.send(found)),
             async move { drop(stopped.await) },
         );
         let mut task = tokio::spawn(running);
