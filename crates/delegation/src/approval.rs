@@ -14,7 +14,7 @@ use mandate_core::digest::sha256;
 use mandate_token::access_token;
 
 use crate::mandate::MandateView;
-use crate::refusal::{Refusal, RefusalReason};
+use crate::refusal::{DecisionRefusal, RefusalReason};
 
 /// What the bytes that are hashed begin with: no other hash of ours is over such bytes. A change of the form
 /// changes this text.
@@ -62,12 +62,12 @@ impl NeedsApproval {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Withheld {
     /// It is refused.
-    Refusal(Refusal),
+    Refusal(DecisionRefusal),
     /// A person must approve it first.
     NeedsApproval(NeedsApproval),
 }
 
-impl<R: Into<Refusal>> From<R> for Withheld {
+impl<R: Into<DecisionRefusal>> From<R> for Withheld {
     fn from(refusal: R) -> Self {
         Self::Refusal(refusal.into())
     }

@@ -25,7 +25,7 @@ use crate::approval::{NeedsApproval, Withheld};
 use crate::credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedSubject};
 use crate::liveness::{Asker, enabled, living};
 use crate::mandate::{Mandate, MandateView};
-use crate::refusal::{Refusal, RefusalReason, ScopeBounds};
+use crate::refusal::{DecisionRefusal, RefusalReason, ScopeBounds};
 
 /// The most ancestors, grants and clients that a token's lineage may name.
 pub const MAX_LINEAGE: usize = 16;
@@ -96,9 +96,9 @@ pub struct Facts<'a> {
 /// Decides a request at the time `now`.
 ///
 /// # Errors
-/// A [`Refusal`] with the first reason found. Only scopes can be permitted in part: they are intersected.
-/// Every other check passes or refuses the whole request. Or [`NeedsApproval`], if nothing refuses and a
-/// policy demands that a person approves it.
+/// A [`DecisionRefusal`] with the first reason found. Only scopes can be permitted in part: they are
+/// intersected. Every other check passes or refuses the whole request. Or [`NeedsApproval`], if nothing
+/// refuses and a policy demands that a person approves it.
 pub fn decide(request: DecisionRequest, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Withheld> {
     match request {
         DecisionRequest::Exchange(exchange) => decide_exchange(exchange, facts, now),
@@ -148,7 +148,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         depth,
         now,
     };
-    let ruling = facts.policies.evaluate(&question).map_err(|denial| Refusal {
+    let ruling = facts.policies.evaluate(&question).map_err(|denial| DecisionRefusal {
         reason: match denial.who {
             DeniedParty::Person => RefusalReason::PolicyDeniesPerson,
             DeniedParty::Agent => RefusalReason::PolicyDeniesAgent,
@@ -246,7 +246,7 @@ fn decide_authorization(
 
     let mut permitted = ScopeSet::new();
     let mut policies: Vec<String> = Vec::new();
-    let mut denied: Option<Refusal> = None;
+    let mut denied: Option<DecisionRefusal> = None;
     let mut last: Option<Arc<Ruling>> = None;
     for target in &targets {
         let askable = askable(target);
@@ -275,7 +275,7 @@ fn decide_authorization(
                 last = Some(ruling);
             }
             Err(denial) => {
-                denied = Some(Refusal {
+                denied = Some(DecisionRefusal {
                     reason: RefusalReason::PolicyDeniesPerson,
                     policies: denial.policies,
                     bounds: None,
@@ -469,14 +469,18 @@ fn delegable_resource<'a>(uri: &ResourceUri, facts: &Facts<'a>) -> Result<&'a Re
 }
 
 /// The scopes that are asked for must exist and must not exceed the subject token.
-fn asked_is_askable(asked: &ScopeSet, subject: &VerifiedSubject, target: &Resource) -> Result<(), Refusal> {
+fn asked_is_askable(
+    asked: &ScopeSet,
+    subject: &VerifiedSubject,
+    target: &Resource,
+) -> Result<(), DecisionRefusal> {
     if !asked.is_subset(&target.scopes) {
         let bounds = ScopeBounds {
             asked: asked.clone(),
             resource: Some(target.scopes.clone()),
             ..ScopeBounds::default()
         };
-        return Err(Refusal::of_scopes(RefusalReason::ScopeUnknown, bounds));
+        return Err(DecisionRefusal::of_scopes(RefusalReason::ScopeUnknown, bounds));
     }
     if subject.scopes_bound_the_result() && !asked.is_subset(&subject.terms.scopes) {
         let bounds = ScopeBounds {
@@ -484,7 +488,7 @@ fn asked_is_askable(asked: &ScopeSet, subject: &VerifiedSubject, target: &Resour
             subject: Some(subject.terms.scopes.clone()),
             ..ScopeBounds::default()
         };
-        return Err(Refusal::of_scopes(RefusalReason::ScopeExceedsSubject, bounds));
+        return Err(DecisionRefusal::of_scopes(RefusalReason::ScopeExceedsSubject, bounds));
     }
     Ok(())
 }
@@ -546,7 +550,7 @@ fn bounds(
 
 /// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ ceiling ∩ grant ∩ request. An empty result is a
 /// refusal, which says which of them left nothing.
-fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, Refusal> {
+fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, DecisionRefusal> {
     let parties = [
         (&bounds.client, RefusalReason::ScopeBeyondClient),
         (&bounds.person, RefusalReason::ScopeBeyondPerson),
@@ -564,8 +568,8 @@ fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, Refusal> {
         all = all.intersection(allowed);
     }
     match beyond {
-        Some(reason) => Err(Refusal::of_scopes(reason, bounds)),
-        None if all.is_empty() => Err(Refusal::of_scopes(RefusalReason::NothingInCommon, bounds)),
+        Some(reason) => Err(DecisionRefusal::of_scopes(reason, bounds)),
+        None if all.is_empty() => Err(DecisionRefusal::of_scopes(RefusalReason::NothingInCommon, bounds)),
         None => Ok(all),
     }
 }

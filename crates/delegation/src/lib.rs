@@ -2,7 +2,7 @@
 //!
 //! [`decide`] is pure: no I/O, no clock, no async. It takes verified credentials ([`VerifiedSubject`], [`VerifiedActor`],
 //! [`AuthenticatedClient`]), the [`Facts`] of one immutable snapshot, and a time. There are three outcomes: a [`Mandate`], a
-//! [`Refusal`], or [`NeedsApproval`]. Nothing else can build a `Mandate`.
+//! [`DecisionRefusal`], or [`NeedsApproval`]. Nothing else can build a `Mandate`.
 //!
 //! [`liveness`] is the rule by which a token that was issued still counts; [`revocation`] turns changes of the registry into cuts.
 
@@ -20,4 +20,4 @@ pub use credential::{
 };
 pub use decide::{Authorization, DecisionRequest, Exchange, Facts, MAX_LINEAGE, decide};
 pub use mandate::{Mandate, MandateView};
-pub use refusal::{Refusal, RefusalReason, ScopeBounds};
+pub use refusal::{DecisionRefusal, RefusalReason, ScopeBounds};

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use mandate_core::registry::{Ended, Person, Registry};
 use mandate_core::{ClientId, Issuer, RevocationSet, SpiffeId, Terms, Timestamp};
 
-use crate::refusal::{Refusal, RefusalReason};
+use crate::refusal::{DecisionRefusal, RefusalReason};
 
 /// Who asks, and so who checks the key of a bound token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub enum Dead {
     ClientGone,
 }
 
-impl From<Dead> for Refusal {
+impl From<Dead> for DecisionRefusal {
     fn from(dead: Dead) -> Self {
         Self::from(RefusalReason::from(dead))
     }

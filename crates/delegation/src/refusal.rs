@@ -5,7 +5,7 @@ use mandate_core::{InvalidActorChain, ScopeSet};
 /// A refusal of [`crate::decide`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
-pub struct Refusal {
+pub struct DecisionRefusal {
     /// The first reason that was found.
     pub reason: RefusalReason,
     /// The policies that decided, by name.
@@ -34,14 +34,14 @@ pub struct ScopeBounds {
     pub grant: Option<ScopeSet>,
 }
 
-impl Refusal {
+impl DecisionRefusal {
     /// A refusal of scopes, with the sets that it comes from.
     pub(crate) fn of_scopes(reason: RefusalReason, bounds: ScopeBounds) -> Self {
         Self { bounds: Some(Box::new(bounds)), ..Self::from(reason) }
     }
 }
 
-impl From<RefusalReason> for Refusal {
+impl From<RefusalReason> for DecisionRefusal {
     fn from(reason: RefusalReason) -> Self {
         Self { reason, policies: Vec::new(), bounds: None }
     }

@@ -23,7 +23,7 @@ pub(crate) enum Waiting {
 
 /// Why a call of the Workload API is refused. The party at fault decides whether a client tries again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum CallRefusal {
     /// The security header is missing, or not exactly one `true` (SPIFFE Workload Endpoint §3).
     Header,
     /// A mandatory field is missing, malformed or too large (SPIFFE Workload API §4.5).
@@ -46,60 +46,60 @@ pub(crate) enum Refusal {
     Profile(&'static str),
 }
 
-impl From<NotAttested> for Refusal {
+impl From<NotAttested> for CallRefusal {
     fn from(why: NotAttested) -> Self {
         Self::NotAttested(why)
     }
 }
 
-impl From<Refusal> for Status {
-    fn from(refusal: Refusal) -> Self {
+impl From<CallRefusal> for Status {
+    fn from(refusal: CallRefusal) -> Self {
         match refusal {
-            Refusal::Header => {
+            CallRefusal::Header => {
                 Self::invalid_argument("the metadata workload.spiffe.io: true is required, exactly once")
             }
-            Refusal::Argument(what) => Self::invalid_argument(what),
-            Refusal::InvalidSvid(code) => {
+            CallRefusal::Argument(what) => Self::invalid_argument(what),
+            CallRefusal::InvalidSvid(code) => {
                 Self::invalid_argument(format!("the JWT-SVID is not valid: {code}"))
             }
-            Refusal::UnknownTrustDomain => Self::invalid_argument(
+            CallRefusal::UnknownTrustDomain => Self::invalid_argument(
                 "the JWT-SVID belongs to a trust domain whose bundle is not known here",
             ),
             // Clients know SPIRE's wording, and tell "not yet registered" from other refusals by it.
-            Refusal::NoIdentity => {
+            CallRefusal::NoIdentity => {
                 Self::permission_denied("no identity issued: the node's log on this machine says why")
             }
-            Refusal::TooMany => Self::failed_precondition(
+            CallRefusal::TooMany => Self::failed_precondition(
                 "this process is entitled to more than 100 identities; ask for one by its SPIFFE ID",
             ),
-            Refusal::NotAttested(why) => Self::permission_denied(why.to_string()),
-            Refusal::NotReady(Waiting::Joining) => {
+            CallRefusal::NotAttested(why) => Self::permission_denied(why.to_string()),
+            CallRefusal::NotReady(Waiting::Joining) => {
                 Self::unavailable("this node has not joined its server yet; try again")
             }
-            Refusal::NotReady(Waiting::Connecting) => {
+            CallRefusal::NotReady(Waiting::Connecting) => {
                 Self::unavailable("this node has not heard from its server yet; try again")
             }
-            Refusal::NotReady(Waiting::Lost) => Self::unavailable(
+            CallRefusal::NotReady(Waiting::Lost) => Self::unavailable(
                 "this node cannot reach its server, and has neither a valid SVID nor a key for this request; try again",
             ),
-            Refusal::NotReady(Waiting::Refused) => {
+            CallRefusal::NotReady(Waiting::Refused) => {
                 Self::unavailable("the server refuses this node; the node's log says more")
             }
-            Refusal::NotReady(Waiting::Expired) => Self::unavailable(
+            CallRefusal::NotReady(Waiting::Expired) => Self::unavailable(
                 "this node's own certificate has expired, so that it cannot reach its server; the node's log says how to join again",
             ),
-            Refusal::NotReady(Waiting::Stopping) => {
+            CallRefusal::NotReady(Waiting::Stopping) => {
                 Self::unavailable("this node is shutting down; try again")
             }
-            Refusal::NotIssued => Self::unavailable("the server did not issue the SVID; try again"),
-            Refusal::Profile(what) => Self::unimplemented(what),
+            CallRefusal::NotIssued => Self::unavailable("the server did not issue the SVID; try again"),
+            CallRefusal::Profile(what) => Self::unimplemented(what),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Refusal, Waiting};
+    use super::{CallRefusal, Waiting};
     use crate::process::NotAttested;
     use tonic::{Code, Status};
 
@@ -108,27 +108,27 @@ mod tests {
         // SPIFFE Workload Endpoint §6 and Workload API §4.5, §5-6. Java clients give up on PermissionDenied,
         // so nothing that passes by itself may be one.
         let table = [
-            (Refusal::Header, Code::InvalidArgument),
-            (Refusal::Argument("audience"), Code::InvalidArgument),
-            (Refusal::InvalidSvid("expired"), Code::InvalidArgument),
-            (Refusal::UnknownTrustDomain, Code::InvalidArgument),
-            (Refusal::NoIdentity, Code::PermissionDenied),
-            (Refusal::TooMany, Code::FailedPrecondition),
-            (Refusal::NotAttested(NotAttested::Invisible), Code::PermissionDenied),
-            (Refusal::NotAttested(NotAttested::Hidden), Code::PermissionDenied),
-            (Refusal::NotAttested(NotAttested::Unmapped), Code::PermissionDenied),
-            (Refusal::NotAttested(NotAttested::OtherUser), Code::PermissionDenied),
-            (Refusal::NotAttested(NotAttested::Exited), Code::PermissionDenied),
-            (Refusal::NotAttested(NotAttested::Reused), Code::PermissionDenied),
-            (Refusal::NotAttested(NotAttested::Replaced), Code::PermissionDenied),
-            (Refusal::NotReady(Waiting::Joining), Code::Unavailable),
-            (Refusal::NotReady(Waiting::Connecting), Code::Unavailable),
-            (Refusal::NotReady(Waiting::Lost), Code::Unavailable),
-            (Refusal::NotReady(Waiting::Refused), Code::Unavailable),
-            (Refusal::NotReady(Waiting::Expired), Code::Unavailable),
-            (Refusal::NotReady(Waiting::Stopping), Code::Unavailable),
-            (Refusal::NotIssued, Code::Unavailable),
-            (Refusal::Profile("X.509"), Code::Unimplemented),
+            (CallRefusal::Header, Code::InvalidArgument),
+            (CallRefusal::Argument("audience"), Code::InvalidArgument),
+            (CallRefusal::InvalidSvid("expired"), Code::InvalidArgument),
+            (CallRefusal::UnknownTrustDomain, Code::InvalidArgument),
+            (CallRefusal::NoIdentity, Code::PermissionDenied),
+            (CallRefusal::TooMany, Code::FailedPrecondition),
+            (CallRefusal::NotAttested(NotAttested::Invisible), Code::PermissionDenied),
+            (CallRefusal::NotAttested(NotAttested::Hidden), Code::PermissionDenied),
+            (CallRefusal::NotAttested(NotAttested::Unmapped), Code::PermissionDenied),
+            (CallRefusal::NotAttested(NotAttested::OtherUser), Code::PermissionDenied),
+            (CallRefusal::NotAttested(NotAttested::Exited), Code::PermissionDenied),
+            (CallRefusal::NotAttested(NotAttested::Reused), Code::PermissionDenied),
+            (CallRefusal::NotAttested(NotAttested::Replaced), Code::PermissionDenied),
+            (CallRefusal::NotReady(Waiting::Joining), Code::Unavailable),
+            (CallRefusal::NotReady(Waiting::Connecting), Code::Unavailable),
+            (CallRefusal::NotReady(Waiting::Lost), Code::Unavailable),
+            (CallRefusal::NotReady(Waiting::Refused), Code::Unavailable),
+            (CallRefusal::NotReady(Waiting::Expired), Code::Unavailable),
+            (CallRefusal::NotReady(Waiting::Stopping), Code::Unavailable),
+            (CallRefusal::NotIssued, Code::Unavailable),
+            (CallRefusal::Profile("X.509"), Code::Unimplemented),
         ];
         for (refusal, code) in table {
             let status = Status::from(refusal.clone());
@@ -140,10 +140,10 @@ mod tests {
     #[test]
     fn only_a_missing_entitlement_reads_no_identity_issued() {
         assert!(
-            Status::from(Refusal::NoIdentity).message().starts_with("no identity issued: the node's log")
+            Status::from(CallRefusal::NoIdentity).message().starts_with("no identity issued: the node's log")
         );
         assert!(
-            !Status::from(Refusal::NotAttested(NotAttested::Replaced))
+            !Status::from(CallRefusal::NotAttested(NotAttested::Replaced))
                 .message()
                 .contains("no identity issued")
         );

@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use tonic::{Code, Status};
 
 use crate::caller::AttestedProcess;
-use crate::refusal::{Refusal, Waiting};
+use crate::refusal::{CallRefusal, Waiting};
 use crate::svid_cache::{Svid, SvidCache, Wanted};
 use crate::view::{Link, PushedState, Remote, View, settled};
 
@@ -28,7 +28,7 @@ const ROUND: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs
 /// How many SVIDs are renewed at a time.
 const RENEWALS: usize = 8;
 
-type Issued = Result<Arc<Svid>, Refusal>;
+type Issued = Result<Arc<Svid>, CallRefusal>;
 
 /// The content of a request to the server. Processes with different selectors do not share a request: the
 /// server may find one of them entitled and not the other.
@@ -61,7 +61,7 @@ impl Svids {
         self: &Arc<Self>,
         wanted: Wanted,
         holder: &AttestedProcess,
-    ) -> Result<Arc<Svid>, Refusal> {
+    ) -> Result<Arc<Svid>, CallRefusal> {
         let now = self.clock.now();
         let held = self.cache().get(&wanted, holder, now);
         let view = match held {
@@ -71,10 +71,10 @@ impl Svids {
         };
         let issued = match view.link {
             Link::Up(remote) => landed(self.request(wanted, holder, remote)).await,
-            Link::Down(waiting) => Err(Refusal::NotReady(waiting)),
+            Link::Down(waiting) => Err(CallRefusal::NotReady(waiting)),
         };
         match (issued, held) {
-            (Err(Refusal::NotReady(_) | Refusal::NotIssued), Some(held))
+            (Err(CallRefusal::NotReady(_) | CallRefusal::NotIssued), Some(held))
                 if held.is_good(self.clock.now()) =>
             {
                 Ok(held)
@@ -113,7 +113,7 @@ impl Svids {
         mut remote: Remote,
         wanted: &Wanted,
         holder: &AttestedProcess,
-    ) -> Result<Arc<Svid>, Refusal> {
+    ) -> Result<Arc<Svid>, CallRefusal> {
         let request = IssueJwtSvidRequest {
             spiffe_id: wanted.spiffe_id.to_string(),
             audience: wanted.audiences().to_vec(),
@@ -126,14 +126,14 @@ impl Svids {
                 tracing::warn!(spiffe_id = %wanted.spiffe_id, code = ?status.code(), reason = status.message(), "the server did not issue a JWT-SVID");
                 return Err(refusal(&status));
             }
-            Err(_) => return Err(Refusal::NotReady(Waiting::Lost)),
+            Err(_) => return Err(CallRefusal::NotReady(Waiting::Lost)),
         };
         let expires = u64::try_from(response.expires_at).map_or(asked, Timestamp::from_secs);
         // A workload must never be handed something that its own client library then refuses as empty or
         // expired.
         if response.svid.is_empty() || expires <= self.clock.now() {
             tracing::warn!(spiffe_id = %wanted.spiffe_id, %expires, "the server issued a JWT-SVID that is empty or has expired; do the clocks of this machine and the server differ?");
-            return Err(Refusal::NotIssued);
+            return Err(CallRefusal::NotIssued);
         }
         Ok(Arc::new(Svid::new(wanted.spiffe_id.clone(), response.svid, asked, expires)))
     }
@@ -184,16 +184,16 @@ impl Svids {
 }
 
 async fn landed(request: Flight<Issued>) -> Issued {
-    request.landed().await.unwrap_or(Err(Refusal::NotIssued))
+    request.landed().await.unwrap_or(Err(CallRefusal::NotIssued))
 }
 
-fn refusal(status: &Status) -> Refusal {
+fn refusal(status: &Status) -> CallRefusal {
     match status.code() {
-        Code::PermissionDenied | Code::NotFound => Refusal::NoIdentity,
-        Code::InvalidArgument => Refusal::Argument("the server refuses this audience or SPIFFE ID"),
+        Code::PermissionDenied | Code::NotFound => CallRefusal::NoIdentity,
+        Code::InvalidArgument => CallRefusal::Argument("the server refuses this audience or SPIFFE ID"),
         // A failure of the connection carries its cause; an answer of the server does not.
-        _ if std::error::Error::source(status).is_some() => Refusal::NotReady(Waiting::Lost),
-        _ => Refusal::NotIssued,
+        _ if std::error::Error::source(status).is_some() => CallRefusal::NotReady(Waiting::Lost),
+        _ => CallRefusal::NotIssued,
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tonic::transport::Channel;
 
 use crate::entitlement::Entitlements;
-use crate::refusal::{Refusal, Waiting};
+use crate::refusal::{CallRefusal, Waiting};
 
 /// How long a caller may wait for a node that is still getting ready. A client that is told "no" at once may
 /// take it as final (the Java client does); a client that is told "not yet" tries again.
@@ -84,8 +84,8 @@ impl View {
     }
 
     /// The last known state, current or not.
-    pub(crate) fn last_known(&self) -> Result<&Arc<PushedState>, Refusal> {
-        self.state.as_ref().ok_or(Refusal::NotReady(self.waiting()))
+    pub(crate) fn last_known(&self) -> Result<&Arc<PushedState>, CallRefusal> {
+        self.state.as_ref().ok_or(CallRefusal::NotReady(self.waiting()))
     }
 
     /// Why this node cannot give a final answer.

@@ -25,7 +25,7 @@ use crate::caller::{AttestedProcess, Caller};
 use crate::claims;
 use crate::listener::Peer;
 use crate::mismatch::Mismatches;
-use crate::refusal::{Refusal, Waiting};
+use crate::refusal::{CallRefusal, Waiting};
 use crate::svid_cache::Wanted;
 use crate::svids::Svids;
 use crate::throttle::Throttle;
@@ -44,7 +44,7 @@ const NO_X509: &str = "this node serves the JWT profile only; X.509-SVIDs are no
 pub(crate) fn require_header(request: Request<()>) -> Result<Request<()>, Status> {
     let mut values = request.metadata().get_all(WORKLOAD_METADATA_KEY).iter();
     let only = values.next().is_some_and(|value| value == WORKLOAD_METADATA_VALUE) && values.next().is_none();
-    if only { Ok(request) } else { Err(Refusal::Header.into()) }
+    if only { Ok(request) } else { Err(CallRefusal::Header.into()) }
 }
 
 /// The Workload API of this node.
@@ -84,7 +84,7 @@ impl WorkloadApi {
         caller: &Caller,
         state: &PushedState,
         asked: Option<&SpiffeId>,
-    ) -> Result<Entitled, Refusal> {
+    ) -> Result<Entitled, CallRefusal> {
         let attested = self.attestors.attest(caller, &state.entitlements).await?;
         let ids = state
             .entitlements
@@ -100,7 +100,7 @@ impl WorkloadApi {
     ///
     /// Only a node that knows the current state answers "no". A node that does not know it waits briefly,
     /// then answers "not now".
-    async fn entitled(&self, caller: &Caller, asked: Option<&SpiffeId>) -> Result<Entitled, Refusal> {
+    async fn entitled(&self, caller: &Caller, asked: Option<&SpiffeId>) -> Result<Entitled, CallRefusal> {
         let view = settled(&self.views, |view| view.state.is_some()).await;
         let found = self.look(caller, view.last_known()?, asked).await?;
         if !found.ids.is_empty() {
@@ -110,18 +110,18 @@ impl WorkloadApi {
             Some(_) => view,
             None => settled(&self.views, |view| view.current().is_some()).await,
         };
-        let state = current.current().ok_or_else(|| Refusal::NotReady(current.waiting()))?;
+        let state = current.current().ok_or_else(|| CallRefusal::NotReady(current.waiting()))?;
         let found = self.look(caller, state, asked).await?;
         if found.ids.is_empty() {
             self.mismatches.tell(caller, &found.attested, &state.entitlements, asked);
-            return Err(Refusal::NoIdentity);
+            return Err(CallRefusal::NoIdentity);
         }
         Ok(found)
     }
 
-    fn refused(&self, caller: &Caller, call: &'static str, refusal: Refusal) -> Status {
+    fn refused(&self, caller: &Caller, call: &'static str, refusal: CallRefusal) -> Status {
         // For a process without identity, the log already has more.
-        if refusal != Refusal::NoIdentity
+        if refusal != CallRefusal::NoIdentity
             && let Some(left_out) =
                 self.refused.admits(caller.uid(), (call, format!("{refusal:?}")), Instant::now())
         {
@@ -130,17 +130,18 @@ impl WorkloadApi {
         refusal.into()
     }
 
-    async fn fetch(&self, caller: &Caller, request: JwtsvidRequest) -> Result<JwtsvidResponse, Refusal> {
+    async fn fetch(&self, caller: &Caller, request: JwtsvidRequest) -> Result<JwtsvidResponse, CallRefusal> {
         check_audiences(&request.audience)?;
         let asked = match request.spiffe_id.as_str() {
             "" => None,
             text => Some(
-                text.parse::<SpiffeId>().map_err(|_| Refusal::Argument("spiffe_id is not a SPIFFE ID"))?,
+                text.parse::<SpiffeId>()
+                    .map_err(|_| CallRefusal::Argument("spiffe_id is not a SPIFFE ID"))?,
             ),
         };
         let Entitled { attested, ids } = self.entitled(caller, asked.as_ref()).await?;
         if ids.len() > MOST_IDENTITIES {
-            return Err(Refusal::TooMany);
+            return Err(CallRefusal::TooMany);
         }
         let asked_for =
             ids.into_iter().map(|id| self.svids.get(Wanted::new(id, &request.audience), &attested));
@@ -149,7 +150,7 @@ impl WorkloadApi {
             match issued {
                 Ok(svid) => svids.push(svid),
                 // The identity was withdrawn after the pushed state. The other identities are still answered.
-                Err(Refusal::NoIdentity) => {}
+                Err(CallRefusal::NoIdentity) => {}
                 Err(refusal) => return Err(refusal),
             }
         }
@@ -161,7 +162,7 @@ impl WorkloadApi {
         let still = entitlements.of(attested.selectors());
         svids.retain(|svid| still.contains(&&svid.spiffe_id));
         if svids.is_empty() {
-            return Err(Refusal::NoIdentity);
+            return Err(CallRefusal::NoIdentity);
         }
         for svid in &svids {
             let (audience, now) = (request.audience.join(" "), Instant::now());
@@ -186,7 +187,7 @@ impl WorkloadApi {
         &self,
         caller: &Caller,
         to: &mpsc::Sender<Result<JwtBundlesResponse, Status>>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CallRefusal> {
         let mut views = self.views.clone();
         let mut sent: Option<Arc<[u8]>> = None;
         loop {
@@ -201,27 +202,30 @@ impl WorkloadApi {
                 }
             }
             tokio::select! {
-                changed = views.changed() => changed.map_err(|_| Refusal::NotReady(Waiting::Stopping))?,
+                changed = views.changed() => changed.map_err(|_| CallRefusal::NotReady(Waiting::Stopping))?,
                 () = to.closed() => return Ok(()),
             }
             if matches!(views.borrow().link, Link::Down(Waiting::Stopping)) {
-                return Err(Refusal::NotReady(Waiting::Stopping));
+                return Err(CallRefusal::NotReady(Waiting::Stopping));
             }
         }
     }
 
-    async fn validate(&self, request: &ValidateJwtsvidRequest) -> Result<ValidateJwtsvidResponse, Refusal> {
+    async fn validate(
+        &self,
+        request: &ValidateJwtsvidRequest,
+    ) -> Result<ValidateJwtsvidResponse, CallRefusal> {
         if request.audience.is_empty() || request.svid.is_empty() {
-            return Err(Refusal::Argument("audience and svid are required"));
+            return Err(CallRefusal::Argument("audience and svid are required"));
         }
-        let invalid = |error: &TokenError| Refusal::InvalidSvid(error.public_code());
+        let invalid = |error: &TokenError| CallRefusal::InvalidSvid(error.public_code());
         // Workload API §6.3: the bundle is that of the trust domain in `sub`, no matter which key the token
         // names.
         let claimed = jwt_svid::peek_trust_domain(&request.svid).map_err(|error| invalid(&error))?;
         let view = settled(&self.views, |view| view.state.is_some()).await;
         let state = view.last_known()?;
         if claimed != state.trust_domain {
-            return Err(Refusal::UnknownTrustDomain);
+            return Err(CallRefusal::UnknownTrustDomain);
         }
         let check = |state: &PushedState| {
             let (keys, trust_domain) = (&state.keys, &state.trust_domain);
@@ -238,7 +242,7 @@ impl WorkloadApi {
         if checked.as_ref().is_err_and(TokenError::may_be_stale_keys) {
             // As for entitlements: only a node that knows the current keys answers "no".
             let view = settled(&self.views, |view| view.current().is_some()).await;
-            checked = check(view.current().ok_or_else(|| Refusal::NotReady(view.waiting()))?);
+            checked = check(view.current().ok_or_else(|| CallRefusal::NotReady(view.waiting()))?);
         }
         let (svid, claims) = checked.map_err(|error| invalid(&error))?;
         Ok(ValidateJwtsvidResponse {
@@ -248,17 +252,17 @@ impl WorkloadApi {
     }
 }
 
-fn check_audiences(audiences: &[String]) -> Result<(), Refusal> {
+fn check_audiences(audiences: &[String]) -> Result<(), CallRefusal> {
     let (most, longest) = AUDIENCES;
     if audiences.is_empty() {
-        return Err(Refusal::Argument("audience is required: name at least one"));
+        return Err(CallRefusal::Argument("audience is required: name at least one"));
     }
     if audiences.len() > most {
-        return Err(Refusal::Argument("more than 8 audiences"));
+        return Err(CallRefusal::Argument("more than 8 audiences"));
     }
     let printable = |audience: &String| audience.bytes().all(|byte| byte.is_ascii_graphic());
     if !audiences.iter().all(|audience| (1..=longest).contains(&audience.len()) && printable(audience)) {
-        return Err(Refusal::Argument(
+        return Err(CallRefusal::Argument(
             "an audience is 1 to 512 characters of printable ASCII without spaces",
         ));
     }
@@ -282,14 +286,14 @@ impl SpiffeWorkloadApi for WorkloadApi {
         &self,
         _request: Request<X509svidRequest>,
     ) -> Result<Response<Self::FetchX509SVIDStream>, Status> {
-        Err(Refusal::Profile(NO_X509).into())
+        Err(CallRefusal::Profile(NO_X509).into())
     }
 
     async fn fetch_x509_bundles(
         &self,
         _request: Request<X509BundlesRequest>,
     ) -> Result<Response<Self::FetchX509BundlesStream>, Status> {
-        Err(Refusal::Profile(NO_X509).into())
+        Err(CallRefusal::Profile(NO_X509).into())
     }
 
     async fn fetch_jwtsvid(

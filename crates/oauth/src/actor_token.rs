@@ -9,18 +9,18 @@ use crate::client::Caller;
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Optional, Row, With};
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 
 const TOKEN: Optional = Optional(Parameter::ActorToken);
 const TYPE: With = With { parameter: Parameter::ActorTokenType, other: TOKEN };
 pub(crate) const PARAMETERS: &[Row] = &[TOKEN.row().here_only(), TYPE.row().here_only()];
 
 /// The actor token as it was sent, with its type checked. Nothing in it is verified yet.
-pub(crate) fn sent<'f>(form: &'f Form<'_>) -> Result<Option<&'f str>, Refusal> {
+pub(crate) fn sent<'f>(form: &'f Form<'_>) -> Result<Option<&'f str>, RequestRefusal> {
     match TYPE.read(form)? {
         None => Ok(None),
         Some((token, name)) if name == TokenType::Jwt.as_str() => Ok(Some(token)),
-        Some(_) => Err(Refusal::Unacceptable(TYPE.parameter)),
+        Some(_) => Err(RequestRefusal::Unacceptable(TYPE.parameter)),
     }
 }
 
@@ -32,14 +32,14 @@ pub(crate) fn verify(
     tokens: &OwnTokens,
     issuer: &Issuer,
     now: Timestamp,
-) -> Result<VerifiedActor, Refusal> {
+) -> Result<VerifiedActor, RequestRefusal> {
     match caller {
         // The same JWT-SVID as credential and as actor token has been verified for the same audience already.
         Caller::Agent(agent) if form.get(Parameter::ClientAssertion) == Some(token) => Ok(agent.clone()),
         Caller::Agent(_) | Caller::App(_) | Caller::Public(_) => {
             tokens.svid(token, now).map_err(|error| match error {
-                TokenError::Audience => Refusal::ActorAudience(issuer.as_str().to_owned()),
-                error => Refusal::Actor(error),
+                TokenError::Audience => RequestRefusal::ActorAudience(issuer.as_str().to_owned()),
+                error => RequestRefusal::Actor(error),
             })
         }
     }
@@ -56,7 +56,7 @@ mod tests {
 
     use super::sent;
     use crate::form::Form;
-    use crate::refusal::Refusal;
+    use crate::refusal::RequestRefusal;
 
     const ACCESS_TOKEN: TokenType = TokenType::AccessToken;
     const JWT: TokenType = TokenType::Jwt;
@@ -66,13 +66,13 @@ mod tests {
         let read =
             |text: &str| sent(&Form::parse(text.as_bytes()).unwrap()).map(|token| token.map(str::to_owned));
         assert_eq!(read("scope=a"), Ok(None));
-        assert_eq!(read("actor_token=a"), Err(Refusal::Missing(Parameter::ActorTokenType)));
+        assert_eq!(read("actor_token=a"), Err(RequestRefusal::Missing(Parameter::ActorTokenType)));
         assert_eq!(
             read(&format!("actor_token_type={JWT}")),
-            Err(Refusal::Misplaced(Parameter::ActorTokenType))
+            Err(RequestRefusal::Misplaced(Parameter::ActorTokenType))
         );
         let other = format!("actor_token=a&actor_token_type={ACCESS_TOKEN}");
-        assert_eq!(read(&other), Err(Refusal::Unacceptable(Parameter::ActorTokenType)));
+        assert_eq!(read(&other), Err(RequestRefusal::Unacceptable(Parameter::ActorTokenType)));
         assert_eq!(read(&format!("actor_token=a&actor_token_type={JWT}")), Ok(Some("a".to_owned())));
     }
 }

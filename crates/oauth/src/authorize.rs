@@ -19,7 +19,7 @@ use crate::form::Form;
 use crate::parameter::Required;
 use crate::pkce::Challenge;
 use crate::redirect::{is_registered, with_parameters};
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 use crate::resource::{self, is_administration};
 use crate::scope;
 use crate::trail::Trail;
@@ -155,7 +155,9 @@ impl Engine {
         let form = match Form::parse(query) {
             Ok(form) => form,
             Err(error) => {
-                return Err(AuthorizeRefusal::Page(self.recorder.refuse(trail, Refusal::Form(error)).await));
+                return Err(AuthorizeRefusal::Page(
+                    self.recorder.refuse(trail, RequestRefusal::Form(error)).await,
+                ));
             }
         };
         trail.asked = Asked::new(form.get(Parameter::Resource), form.get(Parameter::Scope), None);
@@ -176,16 +178,16 @@ impl Engine {
 }
 
 /// Client and redirect URI. Until both are correct, nothing may be sent to the redirect URI.
-fn way_back(form: &Form<'_>, registry: &Registry) -> Result<Back, Refusal> {
+fn way_back(form: &Form<'_>, registry: &Registry) -> Result<Back, RequestRefusal> {
     let id = Required(Parameter::ClientId).read(form)?;
     let client = id
         .parse()
         .ok()
         .and_then(|id: ClientId| registry.client(&id))
-        .ok_or(Refusal::Unacceptable(Parameter::ClientId))?;
+        .ok_or(RequestRefusal::Unacceptable(Parameter::ClientId))?;
     let redirect_uri = Required(Parameter::RedirectUri).read(form)?;
     if !is_registered(redirect_uri, &client.redirect_uris) {
-        return Err(Refusal::Redirect);
+        return Err(RequestRefusal::Redirect);
     }
     Ok(Back {
         client: Arc::clone(client),
@@ -200,7 +202,7 @@ fn validate(
     source: RequestSource,
     issuer: &Issuer,
     registry: &Registry,
-) -> Result<AuthorizationRequest, Refusal> {
+) -> Result<AuthorizationRequest, RequestRefusal> {
     no_request_object(form)?;
     response_is_code_in_query(form)?;
     let challenge = Challenge::from_parameters(
@@ -214,20 +216,20 @@ fn validate(
 }
 
 /// RFC 9101 §6.1: request objects are not supported, so they are refused, never ignored.
-fn no_request_object(form: &Form<'_>) -> Result<(), Refusal> {
+fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
     if form.has(Parameter::Request) {
-        return Err(Refusal::RequestObject);
+        return Err(RequestRefusal::RequestObject);
     }
-    if form.has(Parameter::RequestUri) { Err(Refusal::RequestUri) } else { Ok(()) }
+    if form.has(Parameter::RequestUri) { Err(RequestRefusal::RequestUri) } else { Ok(()) }
 }
 
-fn response_is_code_in_query(form: &Form<'_>) -> Result<(), Refusal> {
+fn response_is_code_in_query(form: &Form<'_>) -> Result<(), RequestRefusal> {
     if Required(Parameter::ResponseType).read(form)? != "code" {
-        return Err(Refusal::ResponseType);
+        return Err(RequestRefusal::ResponseType);
     }
     match form.get(Parameter::ResponseMode) {
         None | Some("query") => Ok(()),
-        Some(_) => Err(Refusal::Unacceptable(Parameter::ResponseMode)),
+        Some(_) => Err(RequestRefusal::Unacceptable(Parameter::ResponseMode)),
     }
 }
 
@@ -239,11 +241,11 @@ fn known_resource(
     scopes: Option<&ScopeSet>,
     issuer: &Issuer,
     registry: &Registry,
-) -> Result<Option<ResourceUri>, Refusal> {
+) -> Result<Option<ResourceUri>, RequestRefusal> {
     let mut all = form.all(Parameter::Resource);
     let Some(resource) = all.next() else { return Ok(None) };
     if all.next().is_some() {
-        return Err(Refusal::ResourceRepeated);
+        return Err(RequestRefusal::ResourceRepeated);
     }
     let uri = resource::named(resource, registry)?;
     let registered = registry.resource_by_uri(&uri);
@@ -252,7 +254,7 @@ fn known_resource(
             registered.is_some_and(|ours| scopes.is_some_and(|asked| asked.is_subset(&ours.scopes)));
         return Ok(administration.then_some(uri));
     }
-    if registered.is_some() { Ok(Some(uri)) } else { Err(Refusal::ResourceUnknown(None)) }
+    if registered.is_some() { Ok(Some(uri)) } else { Err(RequestRefusal::ResourceUnknown(None)) }
 }
 
 /// The requested scopes that the resource has and that the client may ask for. The `scope` of the answer
@@ -264,7 +266,7 @@ fn narrowed(
     resource: Option<&ResourceUri>,
     issuer: &Issuer,
     registry: &Registry,
-) -> Result<Option<ScopeSet>, Refusal> {
+) -> Result<Option<ScopeSet>, RequestRefusal> {
     let target = resource.and_then(|uri| registry.resource_by_uri(uri));
     // Without a resource the token is for us, to be exchanged; it never carries our own administration.
     let kept = registry
@@ -284,12 +286,12 @@ fn narrowed(
         (None, None) => return Ok(None),
         (None, Some(listed)) => within(listed, &askable),
         (Some(asked), _) if within(asked, &|resource| resource.scopes.clone()).is_empty() => {
-            return Err(Refusal::Authorization(RefusalReason::ScopeUnknown));
+            return Err(RequestRefusal::Authorization(RefusalReason::ScopeUnknown));
         }
         (Some(asked), _) => within(asked, &askable),
     };
     if left.is_empty() {
-        Err(Refusal::Authorization(RefusalReason::ScopeBeyondClient))
+        Err(RequestRefusal::Authorization(RefusalReason::ScopeBeyondClient))
     } else {
         Ok(Some(left))
     }

@@ -17,7 +17,7 @@ use crate::form::Form;
 use crate::metadata;
 use crate::own_tokens::OwnTokens;
 use crate::password::Checker;
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 use crate::request::FormRequest;
 use crate::trail::Trail;
 
@@ -73,11 +73,11 @@ impl Caller {
     }
 
     /// The caller, if it has proven who it is.
-    pub(crate) fn confidential(self, otherwise: &'static str) -> Result<AuthenticatedClient, Refusal> {
+    pub(crate) fn confidential(self, otherwise: &'static str) -> Result<AuthenticatedClient, RequestRefusal> {
         match self {
             Self::Agent(agent) => Ok(AuthenticatedClient::Agent(agent)),
             Self::App(client) => Ok(AuthenticatedClient::App(client)),
-            Self::Public(_) => Err(Refusal::ClientNotAllowed(otherwise)),
+            Self::Public(_) => Err(RequestRefusal::ClientNotAllowed(otherwise)),
         }
     }
 }
@@ -99,7 +99,7 @@ impl Clients {
         form: &Form<'_>,
         snapshot: &Snapshot,
         trail: &mut Trail,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<Caller, RequestRefusal> {
         let credential = Credential::read(request, form)?;
         // The request's time was read before the snapshot. So if a credential in the snapshot is replaced,
         // the time of that change is later than the request's time.
@@ -139,7 +139,7 @@ impl Clients {
         let caller = caller.inspect_err(|_| trail.note = credential.claimed().map(|id| claim_note(&id)))?;
         if form.get(Parameter::ClientId).is_some_and(|id| id != caller.name()) {
             trail.note = Some(claim_note(caller.name()));
-            return Err(Refusal::ClientIdMismatch);
+            return Err(RequestRefusal::ClientIdMismatch);
         }
         if !matches!(caller, Caller::Public(_)) {
             trail.client = Some(caller.shared_name());
@@ -162,12 +162,12 @@ impl Clients {
         form: &Form<'_>,
         snapshot: &Snapshot,
         trail: &mut Trail,
-    ) -> Result<AuthenticatedClient, Refusal> {
+    ) -> Result<AuthenticatedClient, RequestRefusal> {
         // A public client is not authenticated: it only names itself.
         self.authenticate_active(request, form, snapshot, trail)
             .await?
             .confidential("")
-            .map_err(|_| Refusal::ClientMissing)
+            .map_err(|_| RequestRefusal::ClientMissing)
     }
 
     /// Authenticates a caller; an agent must also be a registered, active one. A public client has proven
@@ -178,24 +178,24 @@ impl Clients {
         form: &Form<'_>,
         snapshot: &Snapshot,
         trail: &mut Trail,
-    ) -> Result<Caller, Refusal> {
+    ) -> Result<Caller, RequestRefusal> {
         let caller = self.authenticate(request, form, snapshot, trail).await?;
         let (now, snapshot) = (self.basis.now(), self.basis.snapshot());
         if !caller.still_stands(&snapshot.registry, &snapshot.revocations, now) {
-            return Err(Refusal::ClientFailed(
+            return Err(RequestRefusal::ClientFailed(
                 "its credential was replaced or revoked, or has expired, while it was checked",
             ));
         }
         if caller.is_active(&snapshot.registry) {
             Ok(caller)
         } else {
-            Err(Refusal::ClientFailed("not an active agent"))
+            Err(RequestRefusal::ClientFailed("not an active agent"))
         }
     }
 
     /// `spiffe_jwt`: a JWT-SVID of our trust domain whose only audience is our issuer. It may be shown again
     /// until it expires, as SPIFFE intends.
-    fn by_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, Refusal> {
+    fn by_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, RequestRefusal> {
         self.tokens.svid(token, now).map_err(|error| assertion_refused(error, self.basis.issuer().as_str()))
     }
 
@@ -206,14 +206,15 @@ impl Clients {
         token: &str,
         snapshot: &Snapshot,
         now: Timestamp,
-    ) -> Result<Arc<Client>, Refusal> {
-        let claimed = client_assertion::peek_client_id(token).map_err(Refusal::ClientAssertion)?;
-        let client = snapshot.registry.client(&claimed).ok_or(Refusal::ClientFailed("unknown client"))?;
+    ) -> Result<Arc<Client>, RequestRefusal> {
+        let claimed = client_assertion::peek_client_id(token).map_err(RequestRefusal::ClientAssertion)?;
+        let client =
+            snapshot.registry.client(&claimed).ok_or(RequestRefusal::ClientFailed("unknown client"))?;
         let ClientAuthentication::PrivateKeyJwt { jwks, audience } = &client.authentication else {
-            return Err(Refusal::ClientFailed("not registered for private_key_jwt"));
+            return Err(RequestRefusal::ClientFailed("not registered for private_key_jwt"));
         };
-        let keys =
-            KeySet::from_json(jwks.as_bytes()).map_err(|error| Refusal::Internal(error.to_string()))?;
+        let keys = KeySet::from_json(jwks.as_bytes())
+            .map_err(|error| RequestRefusal::Internal(error.to_string()))?;
         let audience = match audience {
             AssertionAudience::Issuer => self.basis.issuer().as_str().to_owned(),
             AssertionAudience::TokenEndpoint => metadata::endpoint(self.basis.issuer(), metadata::TOKEN_PATH),
@@ -221,7 +222,7 @@ impl Clients {
         let assertion = client_assertion::verify(token, &keys, &audience, now)
             .map_err(|error| assertion_refused(error, &audience))?;
         if assertion.client_id != client.id {
-            return Err(Refusal::ClientFailed("the assertion names another client"));
+            return Err(RequestRefusal::ClientFailed("the assertion names another client"));
         }
         self.first_use(client.id.clone(), assertion.jti, assertion.exp, now).await?;
         Ok(Arc::clone(client))
@@ -234,19 +235,19 @@ impl Clients {
         jti: String,
         exp: Timestamp,
         now: Timestamp,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), RequestRefusal> {
         let remembered = self
             .store
             .transact("client_assertion", move |tx| replay::remember(tx, client.as_str(), &jti, exp, now));
         match remembered.await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(Refusal::ClientAssertionReplayed),
+            Ok(false) => Err(RequestRefusal::ClientAssertionReplayed),
             // If the assertion cannot be stored, records cannot be written either.
             Err(error) if error.is_environment() => {
                 tracing::error!(%error, "a client assertion could not be remembered and is refused");
-                Err(Refusal::AuditUnavailable)
+                Err(RequestRefusal::AuditUnavailable)
             }
-            Err(error) => Err(Refusal::Internal(error.to_string())),
+            Err(error) => Err(RequestRefusal::Internal(error.to_string())),
         }
     }
 
@@ -260,7 +261,7 @@ impl Clients {
         method: &ClientAuthentication,
         snapshot: &Snapshot,
         now: Timestamp,
-    ) -> Result<Arc<Client>, Refusal> {
+    ) -> Result<Arc<Client>, RequestRefusal> {
         let client = id.parse().ok().and_then(|id: ClientId| snapshot.registry.client(&id));
         let client = client.filter(|client| client.authentication.has_secret());
         let stored = match client {
@@ -268,45 +269,45 @@ impl Clients {
                 let owner = client.id.clone();
                 let stored =
                     self.store.read("client_secret", move |tx| secrets::client_secret(tx, &owner)).await;
-                stored.map_err(|error| Refusal::Internal(error.to_string()))?
+                stored.map_err(|error| RequestRefusal::Internal(error.to_string()))?
             }
             None => None,
         };
         let matched = self.checker.check_remembered(id, source, secret.clone(), stored, now).await?;
-        let client =
-            client.ok_or(Refusal::ClientFailed("unknown client, or not registered for a client secret"))?;
+        let client = client
+            .ok_or(RequestRefusal::ClientFailed("unknown client, or not registered for a client secret"))?;
         if !matched {
-            return Err(Refusal::ClientFailed("wrong secret"));
+            return Err(RequestRefusal::ClientFailed("wrong secret"));
         }
         if client.authentication == *method {
             Ok(Arc::clone(client))
         } else {
-            Err(Refusal::ClientMethodOther(client.authentication.method()))
+            Err(RequestRefusal::ClientMethodOther(client.authentication.method()))
         }
     }
 }
 
 /// A public client names itself; that is not authentication.
-fn public(id: &str, snapshot: &Snapshot) -> Result<Arc<Client>, Refusal> {
+fn public(id: &str, snapshot: &Snapshot) -> Result<Arc<Client>, RequestRefusal> {
     let client = id
         .parse()
         .ok()
         .and_then(|id: ClientId| snapshot.registry.client(&id))
-        .ok_or(Refusal::ClientFailed("unknown client"))?;
+        .ok_or(RequestRefusal::ClientFailed("unknown client"))?;
     match client.authentication {
         ClientAuthentication::None => Ok(Arc::clone(client)),
         ClientAuthentication::ClientSecretBasic
         | ClientAuthentication::ClientSecretPost
-        | ClientAuthentication::PrivateKeyJwt { .. } => Err(Refusal::ClientMissing),
+        | ClientAuthentication::PrivateKeyJwt { .. } => Err(RequestRefusal::ClientMissing),
     }
 }
 
 /// The answer to a refused assertion. It names the expected audience, which is public and which a client
 /// cannot guess.
-fn assertion_refused(error: TokenError, audience: &str) -> Refusal {
+fn assertion_refused(error: TokenError, audience: &str) -> RequestRefusal {
     match error {
-        TokenError::Audience => Refusal::ClientAssertionAudience(audience.to_owned()),
-        error => Refusal::ClientAssertion(error),
+        TokenError::Audience => RequestRefusal::ClientAssertionAudience(audience.to_owned()),
+        error => RequestRefusal::ClientAssertion(error),
     }
 }
 

@@ -13,7 +13,7 @@ use mandate_store::{Effect, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::pkce::Challenge;
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 
 /// For how long a second use is noticed: as long as the tokens from the first use may be valid.
 const NOTICED: Duration = mandate_delegation::revocation::CUT_MEMORY;
@@ -52,8 +52,8 @@ pub(crate) fn hash(code: &str) -> CodeHash {
 }
 
 /// Stores a code, in the transaction of its record.
-pub(crate) fn keep(hash: CodeHash, payload: &CodePayload, now: Timestamp) -> Result<Effect, Refusal> {
-    let payload = serde_json::to_vec(payload).map_err(|error| Refusal::Internal(error.to_string()))?;
+pub(crate) fn keep(hash: CodeHash, payload: &CodePayload, now: Timestamp) -> Result<Effect, RequestRefusal> {
+    let payload = serde_json::to_vec(payload).map_err(|error| RequestRefusal::Internal(error.to_string()))?;
     let (expires, forget) = (now.plus(CODE_LIFETIME), now.plus(NOTICED));
     Ok(Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget })
 }
@@ -65,9 +65,9 @@ pub(crate) struct Codes {
 
 impl Codes {
     /// What is stored of a code.
-    pub(crate) async fn look(&self, hash: CodeHash, now: Timestamp) -> Result<Stored, Refusal> {
+    pub(crate) async fn look(&self, hash: CodeHash, now: Timestamp) -> Result<Stored, RequestRefusal> {
         let found = self.store.read("code", move |tx| codes::peek(tx, &hash, now)).await;
-        Ok(match found.map_err(|error| Refusal::Internal(error.to_string()))? {
+        Ok(match found.map_err(|error| RequestRefusal::Internal(error.to_string()))? {
             Redemption::First { payload } => Stored::Unused(opened(&payload)?),
             Redemption::Again { payload, token } => Stored::Used(opened(&payload)?, token),
             Redemption::Expired | Redemption::Unknown => Stored::Gone,
@@ -75,6 +75,7 @@ impl Codes {
     }
 }
 
-fn opened(payload: &Secret) -> Result<CodePayload, Refusal> {
-    serde_json::from_slice(payload.expose_secret()).map_err(|error| Refusal::Internal(error.to_string()))
+fn opened(payload: &Secret) -> Result<CodePayload, RequestRefusal> {
+    serde_json::from_slice(payload.expose_secret())
+        .map_err(|error| RequestRefusal::Internal(error.to_string()))
 }

@@ -9,7 +9,7 @@ use mandate_delegation::{Mandate, MandateView, RefusalReason};
 use mandate_store::{AppendError, Effect, EffectRefusal};
 use serde::Serialize;
 
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 use crate::trail::{Recorder, Trail, unrecorded};
 
 /// A token that was issued (RFC 6749 §5.1, RFC 8693 §2.2.1). To be sent with `Cache-Control: no-store`.
@@ -80,7 +80,7 @@ impl Conclusion {
         mandate: Mandate,
         mut effects: Vec<Effect>,
         issued: Option<TokenType>,
-    ) -> Result<TokenResponse, (Trail, Refusal)> {
+    ) -> Result<TokenResponse, (Trail, RequestRefusal)> {
         let view = mandate.view();
         if !view.reservations.is_empty() {
             effects.push(Effect::Reserve(view.reservations.clone()));
@@ -104,7 +104,7 @@ impl Conclusion {
         self.recorder.basis.live.count(&view.reservations);
         match self.authority.mint(mandate, receipt) {
             Ok(token) => Ok(TokenResponse { token, issued, expires_in, scopes }),
-            Err(error) => Err((again, Refusal::Internal(error.to_string()))),
+            Err(error) => Err((again, RequestRefusal::Internal(error.to_string()))),
         }
     }
 }
@@ -121,13 +121,13 @@ fn refused_after_all(trail: Trail, view: &MandateView) -> Trail {
 }
 
 /// The refusal if the record of a mandate was not written.
-fn effect_refusal(error: &AppendError) -> Refusal {
+fn effect_refusal(error: &AppendError) -> RequestRefusal {
     use EffectRefusal as E;
     let AppendError::EffectRefused(refusal) = error else { return unrecorded(error) };
     match refusal {
-        E::MeterExhausted(MeterId::GrantUses(_)) => Refusal::Exchange(RefusalReason::GrantExhausted),
-        E::CodeUsed => Refusal::CodeReused,
-        E::CodeExpired | E::CodeUnknown => Refusal::CodeUnknown,
+        E::MeterExhausted(MeterId::GrantUses(_)) => RequestRefusal::Exchange(RefusalReason::GrantExhausted),
+        E::CodeUsed => RequestRefusal::CodeReused,
+        E::CodeExpired | E::CodeUnknown => RequestRefusal::CodeUnknown,
         // No effect of a mandate.
         E::JoinTokenUnknown
         | E::JoinTokenUsed

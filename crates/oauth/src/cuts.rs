@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mandate_core::{Cut, Timestamp, TokenId};
 use mandate_stops::{By, Recorded, Stop, StopError, Stops, Taken};
 
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 use crate::revokers::{Cause, Revokers};
 use crate::trail::{Recorder, Trail};
 
@@ -46,7 +46,7 @@ impl Cuts {
         cut: Cut,
         jti: TokenId,
         counted: Option<Counted>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), RequestRefusal> {
         let note = trail.note.clone();
         let record = self.recorder.permitted(trail, |record, known| {
             known.jti = Some(jti);
@@ -55,14 +55,14 @@ impl Cuts {
         match self.stops.take(Stop::of_cuts(record, vec![cut]), By::Client).await {
             Ok(Taken { recorded: Recorded::Log | Recorded::Reserve, .. }) => Ok(()),
             // It is recorded as soon as possible. The caller is told to try again.
-            Ok(Taken { recorded: Recorded::NotYet, .. }) => Err(Refusal::AuditUnavailable),
+            Ok(Taken { recorded: Recorded::NotYet, .. }) => Err(RequestRefusal::AuditUnavailable),
             Err(error) => {
                 if let Some(Counted { cause, token }) = counted {
                     self.revokers.release(&cause, &token);
                 }
                 Err(match error {
-                    StopError::TooManyWait => Refusal::AuditUnavailable,
-                    error => Refusal::Internal(error.to_string()),
+                    StopError::TooManyWait => RequestRefusal::AuditUnavailable,
+                    error => RequestRefusal::Internal(error.to_string()),
                 })
             }
         }

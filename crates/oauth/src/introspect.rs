@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::Engine;
 use crate::parameter::Required;
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 use crate::request::FormRequest;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
@@ -65,7 +65,7 @@ impl Engine {
         &self,
         request: &FormRequest<'_>,
         trail: &mut Trail,
-    ) -> Result<Introspection, Refusal> {
+    ) -> Result<Introspection, RequestRefusal> {
         let form = request.form()?;
         let snapshot = self.basis.snapshot();
         let caller = self.clients.authenticate_confidential(request, &form, &snapshot, trail).await?;

@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::form::Form;
 use crate::password_login::Visitor;
 use crate::redirect::is_registered;
-use crate::refusal::{Refusal, of_authorization};
+use crate::refusal::{RequestRefusal, of_authorization};
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
@@ -90,7 +90,8 @@ impl Engine {
             match self.passwords.check(visitor, request.source, name, password, &mut trail).await {
                 Ok(known) => known,
                 Err(refusal) => {
-                    let pause = if let Refusal::LoginPaused(pause) = refusal { Some(pause) } else { None };
+                    let pause =
+                        if let RequestRefusal::LoginPaused(pause) = refusal { Some(pause) } else { None };
                     let error = self.recorder.refuse(trail, refusal).await;
                     return Err(match pause {
                         // The server's own, or that of the log.
@@ -101,7 +102,7 @@ impl Engine {
                 }
             };
         if !self.may_go_back(request) {
-            let error = self.recorder.refuse(trail, Refusal::Redirect).await;
+            let error = self.recorder.refuse(trail, RequestRefusal::Redirect).await;
             return Err(LoginRefusal::Unavailable(error));
         }
         let view = match self.preview(request, &person, now, &mut trail) {
@@ -129,13 +130,13 @@ impl Engine {
         // Here it is the person's password, and not the parameter of RFC 6749 §4.3.2.
         let Some(name) = form.oauth_parameter_besides(&[Parameter::Password]) else { return Ok(()) };
         let trail = self.login_trail(request, self.basis.now());
-        Err(self.recorder.refuse(trail, Refusal::InLoginForm(name)).await)
+        Err(self.recorder.refuse(trail, RequestRefusal::InLoginForm(name)).await)
     }
 
     /// The person declined: the browser goes back with `access_denied`.
     pub async fn decline(&self, request: &AuthorizationRequest) -> String {
         let trail = self.login_trail(request, self.basis.now());
-        let error = self.recorder.refuse(trail, Refusal::Declined).await;
+        let error = self.recorder.refuse(trail, RequestRefusal::Declined).await;
         request.back.with_error(self.issuer(), &error)
     }
 
@@ -173,7 +174,7 @@ impl Engine {
         person: &LoggedInPerson,
         now: Timestamp,
         trail: &mut Trail,
-    ) -> Result<MandateView, Refusal> {
+    ) -> Result<MandateView, RequestRefusal> {
         let snapshot = self.basis.snapshot();
         trail.sub = snapshot.registry.person(person.name()).map(|person| person.id.clone());
         let authorization = mandate_delegation::DecisionRequest::Authorization(Authorization {

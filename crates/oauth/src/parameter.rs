@@ -3,7 +3,7 @@
 use mandate_core::names::Parameter;
 
 use crate::form::Form;
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 
 /// One parameter of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,8 +58,8 @@ impl Row {
 pub(crate) struct Required(pub(crate) Parameter);
 
 impl Required {
-    pub(crate) fn read<'f>(self, form: &'f Form<'_>) -> Result<&'f str, Refusal> {
-        form.get(self.0).ok_or(Refusal::Missing(self.0))
+    pub(crate) fn read<'f>(self, form: &'f Form<'_>) -> Result<&'f str, RequestRefusal> {
+        form.get(self.0).ok_or(RequestRefusal::Missing(self.0))
     }
 
     pub(crate) const fn row(self) -> Row {
@@ -90,11 +90,11 @@ pub(crate) struct With {
 
 impl With {
     /// The value of the other and its own, or neither.
-    pub(crate) fn read<'f>(self, form: &'f Form<'_>) -> Result<Option<(&'f str, &'f str)>, Refusal> {
+    pub(crate) fn read<'f>(self, form: &'f Form<'_>) -> Result<Option<(&'f str, &'f str)>, RequestRefusal> {
         match (self.other.read(form), form.get(self.parameter)) {
             (None, None) => Ok(None),
-            (Some(_), None) => Err(Refusal::Missing(self.parameter)),
-            (None, Some(_)) => Err(Refusal::Misplaced(self.parameter)),
+            (Some(_), None) => Err(RequestRefusal::Missing(self.parameter)),
+            (None, Some(_)) => Err(RequestRefusal::Misplaced(self.parameter)),
             (Some(other), Some(own)) => Ok(Some((other, own))),
         }
     }

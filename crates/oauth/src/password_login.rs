@@ -12,7 +12,7 @@ use crate::attempts::{Attempts, Source, TooMany};
 use crate::basis::Basis;
 use crate::browser;
 use crate::password::{Checker, PasswordError, Whose};
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 use crate::trail::Trail;
 
 /// What is known of the browser that a login comes from.
@@ -43,8 +43,8 @@ impl Passwords {
         name: &str,
         password: Secret,
         trail: &mut Trail,
-    ) -> Result<(LoggedInPerson, String), Refusal> {
-        let wrong = Refusal::LoginFailed;
+    ) -> Result<(LoggedInPerson, String), RequestRefusal> {
+        let wrong = RequestRefusal::LoginFailed;
         let snapshot = self.basis.snapshot();
         // An over-long name cannot exist: for it, too, an attempt is counted.
         let (typed, counted) = (name, Source::Name(name));
@@ -57,7 +57,7 @@ impl Passwords {
             Some(name) => {
                 let whose = name.clone();
                 let stored = self.store.read("password", move |tx| secrets::password(tx, &whose)).await;
-                stored.map_err(|error| Refusal::Internal(error.to_string()))?
+                stored.map_err(|error| RequestRefusal::Internal(error.to_string()))?
             }
             None => None,
         };
@@ -69,8 +69,10 @@ impl Passwords {
         let source = known
             .zip(name.as_ref())
             .map_or(counted, |(id, name)| Source::Browser { name: name.as_str(), id });
-        let attempt =
-            self.attempts.begin(source, trail.now).map_err(|TooMany(pause)| Refusal::LoginPaused(pause))?;
+        let attempt = self
+            .attempts
+            .begin(source, trail.now)
+            .map_err(|TooMany(pause)| RequestRefusal::LoginPaused(pause))?;
         let whose = match source {
             Source::Browser { name, .. } => Whose::KnownBrowser { name },
             Source::Name(_) => Whose::Person { source: from, name: typed },
@@ -79,7 +81,7 @@ impl Passwords {
             if error == PasswordError::Busy {
                 self.attempts.withdrawn(source, attempt);
             }
-            Refusal::from(error)
+            RequestRefusal::from(error)
         })?;
         let (person, phc) =
             person.zip(stored).ok_or_else(|| wrong("no such person, disabled, or no password set"))?;

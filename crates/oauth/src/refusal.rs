@@ -18,7 +18,7 @@ use crate::pkce::PkceError;
 
 /// A refusal of the engine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum RequestRefusal {
     // The request's form.
     /// The form cannot be read.
     #[error("malformed form: {0}")]
@@ -274,7 +274,7 @@ pub enum Quota {
 /// For `Retry-After`, in seconds: the next try may succeed at once.
 const SOON: u64 = 1;
 
-impl Refusal {
+impl RequestRefusal {
     /// The stage at which it is given.
     pub fn class(&self) -> RefusalClass {
         use RefusalClass as C;
@@ -395,17 +395,19 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
 }
 
 /// Why a person is not given their own token, and the policies that decided.
-pub(crate) fn of_authorization(withheld: Withheld) -> (Refusal, Arc<[String]>) {
+pub(crate) fn of_authorization(withheld: Withheld) -> (RequestRefusal, Arc<[String]>) {
     match withheld {
-        Withheld::Refusal(refused) => (Refusal::Authorization(refused.reason), refused.policies.into()),
+        Withheld::Refusal(refused) => {
+            (RequestRefusal::Authorization(refused.reason), refused.policies.into())
+        }
         Withheld::NeedsApproval(needs) => (
-            Refusal::ApprovalRequired(CredentialKind::Grant, needs.request().to_string()),
+            RequestRefusal::ApprovalRequired(CredentialKind::Grant, needs.request().to_string()),
             Arc::clone(needs.by()),
         ),
     }
 }
 
-impl From<Unavailable> for Refusal {
+impl From<Unavailable> for RequestRefusal {
     fn from(Unavailable { error, retry_after }: Unavailable) -> Self {
         Self::IssuerUnavailable { error, retry_after: whole_seconds(retry_after) }
     }
@@ -416,7 +418,7 @@ pub(crate) fn whole_seconds(span: Duration) -> u64 {
     span.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1)
 }
 
-impl From<PasswordError> for Refusal {
+impl From<PasswordError> for RequestRefusal {
     fn from(error: PasswordError) -> Self {
         match error {
             PasswordError::Busy => Self::Busy,

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use mandate_core::RequestSource;
 
 use crate::form::{Form, FormError, is_form};
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 
 /// A request to one of the form endpoints, as it came over the wire.
 #[derive(Clone, Copy)]
@@ -32,16 +32,16 @@ impl<'a> FormRequest<'a> {
     }
 
     /// The parameters, which belong in the body.
-    pub(crate) fn form(&self) -> Result<Form<'a>, Refusal> {
+    pub(crate) fn form(&self) -> Result<Form<'a>, RequestRefusal> {
         // RFC 6749 §3.2: parameters are sent in the body. A parameter in the query would be ignored, or would
         // be read by another program.
         if let Some(query) = self.query()
             && let Some(name) = Form::parse(query.as_bytes())?.oauth_parameter()
         {
-            return Err(Refusal::InQuery(name));
+            return Err(RequestRefusal::InQuery(name));
         }
         if !is_form(self.headers.first("content-type")) {
-            return Err(Refusal::Form(FormError::ContentType));
+            return Err(RequestRefusal::Form(FormError::ContentType));
         }
         Ok(Form::parse(self.body)?)
     }

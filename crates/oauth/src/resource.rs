@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::form::Form;
 use crate::parameter::{Optional, Row};
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 
 /// One of them must be there.
 pub(crate) const PARAMETERS: &[Row] =
@@ -21,11 +21,11 @@ const MAX_COMPARED: usize = 256;
 
 /// The one resource of an exchange: `resource`, or `audience` where that is the URI of a registered resource;
 /// if both are sent, they must name the same.
-pub(crate) fn of_exchange(form: &Form<'_>, registry: &Registry) -> Result<ResourceUri, Refusal> {
+pub(crate) fn of_exchange(form: &Form<'_>, registry: &Registry) -> Result<ResourceUri, RequestRefusal> {
     let mut resources = form.all(Parameter::Resource);
     let first = resources.next();
     if resources.next().is_some() {
-        return Err(Refusal::ResourceRepeated);
+        return Err(RequestRefusal::ResourceRepeated);
     }
     let named = match (first, form.all(Parameter::Audience).next()) {
         (Some(resource), _) => named(resource, registry)?,
@@ -33,21 +33,21 @@ pub(crate) fn of_exchange(form: &Form<'_>, registry: &Registry) -> Result<Resour
         (None, Some(audience)) => registry
             .resource_uri(audience)
             .cloned()
-            .ok_or_else(|| Refusal::AudienceUnknown(probably_meant(audience, registry)))?,
-        (None, None) => return Err(Refusal::ResourceMissing),
+            .ok_or_else(|| RequestRefusal::AudienceUnknown(probably_meant(audience, registry)))?,
+        (None, None) => return Err(RequestRefusal::ResourceMissing),
     };
     if form.all(Parameter::Audience).any(|audience| !same(audience, named.as_str())) {
-        return Err(Refusal::AudienceDiffers);
+        return Err(RequestRefusal::AudienceDiffers);
     }
     Ok(named)
 }
 
 /// The identifier of the registered resource that `text` names, as it is registered; otherwise `text` itself,
 /// if it could be registered.
-pub(crate) fn named(text: &str, registry: &Registry) -> Result<ResourceUri, Refusal> {
+pub(crate) fn named(text: &str, registry: &Registry) -> Result<ResourceUri, RequestRefusal> {
     // What is registered has been parsed before.
     let registered = registry.resource_uri(text).cloned();
-    registered.map_or_else(|| text.parse().map_err(Refusal::ResourceMalformed), Ok)
+    registered.map_or_else(|| text.parse().map_err(RequestRefusal::ResourceMalformed), Ok)
 }
 
 /// The registered resource that the caller probably meant with an unknown one: the resource with the same
@@ -100,7 +100,7 @@ mod tests {
 
     use super::{of_exchange, probably_meant};
     use crate::form::Form;
-    use crate::refusal::Refusal;
+    use crate::refusal::RequestRefusal;
 
     fn registry(uris: &[&str]) -> Registry {
         Registry::from_entries(uris.iter().enumerate().map(|(at, uri)| {
@@ -116,7 +116,7 @@ mod tests {
         }))
     }
 
-    fn of(targets: &str) -> Result<String, Refusal> {
+    fn of(targets: &str) -> Result<String, RequestRefusal> {
         let registry = registry(&["https://crm.example", "https://hr.example/", "https://desk.example/api"]);
         of_exchange(&Form::parse(targets.as_bytes()).unwrap(), &registry).map(|uri| uri.as_str().to_owned())
     }
@@ -124,20 +124,20 @@ mod tests {
     #[test]
     fn exactly_one_resource_and_no_other_audience() {
         let crm = || Ok("https://crm.example".to_owned());
-        assert_eq!(of(""), Err(Refusal::ResourceMissing));
+        assert_eq!(of(""), Err(RequestRefusal::ResourceMissing));
         assert_eq!(
             of("resource=https://crm.example&resource=https://hr.example"),
-            Err(Refusal::ResourceRepeated)
+            Err(RequestRefusal::ResourceRepeated)
         );
         assert_eq!(
             of("resource=https://crm.example&resource=https://crm.example"),
-            Err(Refusal::ResourceRepeated)
+            Err(RequestRefusal::ResourceRepeated)
         );
         assert_eq!(
             of("resource=https://crm.example&audience=https://hr.example"),
-            Err(Refusal::AudienceDiffers)
+            Err(RequestRefusal::AudienceDiffers)
         );
-        assert_eq!(of("resource=https://crm.example&audience=crm"), Err(Refusal::AudienceDiffers));
+        assert_eq!(of("resource=https://crm.example&audience=crm"), Err(RequestRefusal::AudienceDiffers));
         assert_eq!(of("resource=https://crm.example&audience=https://crm.example"), crm());
         assert_eq!(of("resource=https://crm.example&audience=https://crm.example/"), crm());
         for trick in [
@@ -150,7 +150,7 @@ mod tests {
             "https://crm.example/a/../b",
         ] {
             assert!(
-                matches!(of(&format!("resource={trick}")), Err(Refusal::ResourceMalformed(_))),
+                matches!(of(&format!("resource={trick}")), Err(RequestRefusal::ResourceMalformed(_))),
                 "{trick}"
             );
         }
@@ -179,10 +179,13 @@ mod tests {
         );
         assert_eq!(
             of("audience=https://crm.example&audience=https://hr.example"),
-            Err(Refusal::AudienceDiffers)
+            Err(RequestRefusal::AudienceDiffers)
         );
         for other in ["crm", "r0", "https://elsewhere.example", "https://desk.example/api/"] {
-            assert!(matches!(of(&format!("audience={other}")), Err(Refusal::AudienceUnknown(_))), "{other}");
+            assert!(
+                matches!(of(&format!("audience={other}")), Err(RequestRefusal::AudienceUnknown(_))),
+                "{other}"
+            );
         }
     }
 

@@ -9,7 +9,7 @@ use crate::client::Caller;
 use crate::cuts::Counted;
 use crate::engine::Engine;
 use crate::parameter::Required;
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 use crate::request::FormRequest;
 use crate::revokers::Cause;
 use crate::trail::{Trail, unrecorded};
@@ -43,7 +43,7 @@ impl Engine {
         &self,
         request: &FormRequest<'_>,
         trail: &mut Trail,
-    ) -> Result<Option<(Cut, TokenId, Counted)>, Refusal> {
+    ) -> Result<Option<(Cut, TokenId, Counted)>, RequestRefusal> {
         let form = request.form()?;
         let snapshot = self.basis.snapshot();
         let caller = self.clients.authenticate_active(request, &form, &snapshot, trail).await?;
@@ -55,7 +55,7 @@ impl Engine {
         trail.act = token.chain.clone();
         trail.aud = Some(token.audience.first().to_owned());
         if token.client.as_str() != caller.name() {
-            return Err(Refusal::NotYourToken);
+            return Err(RequestRefusal::NotYourToken);
         }
         // A token below a cut is revoked, with everything that descends from it, until all of them have
         // expired.
@@ -71,8 +71,10 @@ impl Engine {
             Caller::Agent(_) => Cause::Agent(caller.shared_name()),
             Caller::App(_) | Caller::Public(_) => Cause::App(caller.shared_name()),
         };
-        let counted =
-            self.cuts.count(cause, &token.jti, cut.forget, trail.now).ok_or(Refusal::TooManyRevocations)?;
+        let counted = self
+            .cuts
+            .count(cause, &token.jti, cut.forget, trail.now)
+            .ok_or(RequestRefusal::TooManyRevocations)?;
         Ok(Some((cut, token.jti, counted)))
     }
 }

@@ -5,12 +5,12 @@ use mandate_core::names::Parameter;
 
 use crate::form::Form;
 use crate::parameter::{Optional, Row};
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 
 const SCOPE: Optional = Optional(Parameter::Scope);
 pub(crate) const PARAMETERS: &[Row] = &[SCOPE.row()];
 
 /// The scopes that are asked for; `None`: all that can be given.
-pub(crate) fn asked(form: &Form<'_>) -> Result<Option<ScopeSet>, Refusal> {
-    SCOPE.read(form).map(|text| text.parse().map_err(Refusal::ScopeMalformed)).transpose()
+pub(crate) fn asked(form: &Form<'_>) -> Result<Option<ScopeSet>, RequestRefusal> {
+    SCOPE.read(form).map(|text| text.parse().map_err(RequestRefusal::ScopeMalformed)).transpose()
 }

@@ -16,7 +16,7 @@ use crate::foreign::ForeignKeys;
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Required, Row};
-use crate::refusal::{Refusal, whole_seconds};
+use crate::refusal::{RequestRefusal, whole_seconds};
 
 const TOKEN: Required = Required(Parameter::SubjectToken);
 const TYPE: Required = Required(Parameter::SubjectTokenType);
@@ -33,10 +33,10 @@ pub(crate) struct SubjectToken<'f> {
 }
 
 impl<'f> SubjectToken<'f> {
-    pub(crate) fn read(form: &'f Form<'_>) -> Result<Self, Refusal> {
+    pub(crate) fn read(form: &'f Form<'_>) -> Result<Self, RequestRefusal> {
         let token = TOKEN.read(form)?;
-        let kind =
-            TokenType::named(TYPE.read(form)?).ok_or(Refusal::Unacceptable(Parameter::SubjectTokenType))?;
+        let kind = TokenType::named(TYPE.read(form)?)
+            .ok_or(RequestRefusal::Unacceptable(Parameter::SubjectTokenType))?;
         Ok(Self { token, kind })
     }
 }
@@ -60,21 +60,25 @@ impl SubjectTokens {
         sent: SubjectToken<'_>,
         snapshot: &Snapshot,
         now: Timestamp,
-    ) -> Result<VerifiedSubject, Refusal> {
+    ) -> Result<VerifiedSubject, RequestRefusal> {
         let (token, issuer) = (sent.token, self.basis.issuer());
         match sent.kind {
             TokenType::AccessToken => self.own(token, now).map_err(|error| {
                 let elsewhere = claimed::issuer(token).is_some_and(|claimed| claimed != issuer.as_str());
-                if elsewhere { Refusal::SubjectElsewhere(error) } else { Refusal::Subject(error) }
+                if elsewhere {
+                    RequestRefusal::SubjectElsewhere(error)
+                } else {
+                    RequestRefusal::Subject(error)
+                }
             }),
             TokenType::Jwt => {
-                let decoded = Decoded::of(token).map_err(Refusal::Subject)?;
-                let unverified = decoded.read().map_err(Refusal::Subject)?;
-                let claimed = unverified.issuer().map_err(Refusal::Subject)?;
+                let decoded = Decoded::of(token).map_err(RequestRefusal::Subject)?;
+                let unverified = decoded.read().map_err(RequestRefusal::Subject)?;
+                let claimed = unverified.issuer().map_err(RequestRefusal::Subject)?;
                 if claimed == issuer.as_str() {
-                    return self.own(token, now).map_err(Refusal::Subject);
+                    return self.own(token, now).map_err(RequestRefusal::Subject);
                 }
-                let untrusted = Refusal::SubjectProvenance(
+                let untrusted = RequestRefusal::SubjectProvenance(
                     "The iss of the subject token is neither this server nor a trusted issuer.",
                 );
                 let trusted = snapshot.registry.issuer(claimed).ok_or(untrusted)?;
@@ -95,20 +99,20 @@ impl SubjectTokens {
         token: &Unverified<'_>,
         issuer: &TrustedIssuer,
         now: Timestamp,
-    ) -> Result<AccessToken, Refusal> {
+    ) -> Result<AccessToken, RequestRefusal> {
         let verify = |keys: &KeySet| token.verify(issuer, keys, now, Some(self.own.memo()));
         let found = self.foreign.keys(issuer, now).await?;
         let error = match verify(&found.keys) {
             Err(error) if error.may_be_stale_keys() && found.again.is_some() => error,
-            other => return other.map_err(Refusal::Subject),
+            other => return other.map_err(RequestRefusal::Subject),
         };
         tracing::debug!(issuer = %issuer.url, %error, "the keys of a trusted issuer are looked at again");
         let newer = self.foreign.keys_after_rotation(issuer, now).await?;
         verify(&newer.keys).map_err(|error| match newer.again {
             Some(again) if error.may_be_stale_keys() => {
-                Refusal::IssuerKeyUnknown { retry_after: whole_seconds(again) }
+                RequestRefusal::IssuerKeyUnknown { retry_after: whole_seconds(again) }
             }
-            _ => Refusal::Subject(error),
+            _ => RequestRefusal::Subject(error),
         })
     }
 }
@@ -119,9 +123,9 @@ mod tests {
 
     use super::SubjectToken;
     use crate::form::Form;
-    use crate::refusal::Refusal;
+    use crate::refusal::RequestRefusal;
 
-    fn read(text: &str) -> Result<TokenType, Refusal> {
+    fn read(text: &str) -> Result<TokenType, RequestRefusal> {
         SubjectToken::read(&Form::parse(text.as_bytes()).unwrap()).map(|sent| sent.kind)
     }
 
@@ -136,13 +140,13 @@ mod tests {
     fn other_types_are_refused() {
         for kind in ["id_token", "refresh_token", "saml2", "saml1", "id-jag", "txn_token"] {
             let text = format!("subject_token=s&subject_token_type=urn:ietf:params:oauth:token-type:{kind}");
-            assert_eq!(read(&text), Err(Refusal::Unacceptable(Parameter::SubjectTokenType)));
+            assert_eq!(read(&text), Err(RequestRefusal::Unacceptable(Parameter::SubjectTokenType)));
         }
     }
 
     #[test]
     fn missing_parameters_are_named() {
-        assert_eq!(read("subject_token_type=x"), Err(Refusal::Missing(Parameter::SubjectToken)));
-        assert_eq!(read("subject_token=s"), Err(Refusal::Missing(Parameter::SubjectTokenType)));
+        assert_eq!(read("subject_token_type=x"), Err(RequestRefusal::Missing(Parameter::SubjectToken)));
+        assert_eq!(read("subject_token=s"), Err(RequestRefusal::Missing(Parameter::SubjectTokenType)));
     }
 }

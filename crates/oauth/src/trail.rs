@@ -11,7 +11,7 @@ use mandate_store::{AppendError, Effect, Log};
 
 use crate::basis::Basis;
 use crate::form::Form;
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 use crate::wire::OAuthError;
 
 /// What is known about a request so far. Only verified facts are in `sub`, `act`, `aud` and `client`;
@@ -69,7 +69,7 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     /// Records a refusal, then returns the answer for the caller.
-    pub(crate) async fn refuse(&self, trail: Trail, refusal: Refusal) -> OAuthError {
+    pub(crate) async fn refuse(&self, trail: Trail, refusal: RequestRefusal) -> OAuthError {
         let detail = match &trail.note {
             Some(note) => format!("{note}: {refusal}"),
             None => refusal.to_string(),
@@ -133,12 +133,12 @@ impl Recorder {
 }
 
 /// The refusal for an error of the log, for records whose effects cannot be refused.
-pub(crate) fn unrecorded(error: &AppendError) -> Refusal {
+pub(crate) fn unrecorded(error: &AppendError) -> RequestRefusal {
     tracing::error!(%error, "an outcome could not be recorded and is refused");
     match error {
-        AppendError::Unavailable(_) => Refusal::AuditUnavailable,
+        AppendError::Unavailable(_) => RequestRefusal::AuditUnavailable,
         AppendError::EffectRefused(_) | AppendError::GuardFailed | AppendError::Invalid(_) => {
-            Refusal::Internal(error.to_string())
+            RequestRefusal::Internal(error.to_string())
         }
     }
 }

@@ -7,7 +7,7 @@ mod sentences;
 use mandate_core::names::ErrorCode;
 use serde::Serialize;
 
-use crate::refusal::{CredentialKind, Quota, Refusal, RefusalClass, Unsupported};
+use crate::refusal::{CredentialKind, Quota, RefusalClass, RequestRefusal, Unsupported};
 
 /// The answer to a caller that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Answer {
     }
 }
 
-impl Refusal {
+impl RequestRefusal {
     /// The machine-readable token: first in `error_description`, and the `reason` of the audit record.
     pub fn code(&self) -> &'static str {
         sentences::of(self).0

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status};
 
 use super::Svids;
 use crate::caller::AttestedProcess;
-use crate::refusal::{Refusal, Waiting};
+use crate::refusal::{CallRefusal, Waiting};
 use crate::svid_cache::Wanted;
 use crate::view::{Link, PushedState, Remote, View};
 
@@ -112,7 +112,7 @@ impl World {
         Self { clock, issuer, views, svids, wanted }
     }
 
-    async fn get(&self) -> Result<String, Refusal> {
+    async fn get(&self) -> Result<String, CallRefusal> {
         self.svids
             .get(self.wanted.clone(), &AttestedProcess::of_this_process(1000))
             .await
@@ -198,7 +198,7 @@ async fn what_is_withdrawn_while_it_is_issued_is_not_kept() {
 #[tokio::test]
 async fn an_svid_that_is_dead_on_arrival_is_not_handed_out() {
     let world = World::new(Duration::ZERO, 9).await;
-    assert_eq!(world.get().await, Err(Refusal::NotIssued));
+    assert_eq!(world.get().await, Err(CallRefusal::NotIssued));
 }
 
 #[tokio::test]
@@ -210,7 +210,7 @@ async fn without_a_server_the_old_one_serves_until_it_expires() {
     assert_eq!(world.get().await.unwrap(), "token-1");
     world.svids.renew_due().await;
     world.clock.advance(Duration::from_secs(1));
-    assert_eq!(world.get().await, Err(Refusal::NotReady(Waiting::Lost)));
+    assert_eq!(world.get().await, Err(CallRefusal::NotReady(Waiting::Lost)));
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use mandate_core::names::{AssertionType, Parameter};
 use crate::claimed;
 use crate::form::{Form, decode_alone};
 use crate::parameter::Required;
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 use crate::request::{FormRequest, Repeated};
 
 /// The credential with which a request proves its client.
@@ -23,18 +23,18 @@ pub(crate) enum Credential<'f> {
 }
 
 impl<'f> Credential<'f> {
-    pub(crate) fn read(request: &FormRequest<'_>, form: &'f Form<'_>) -> Result<Self, Refusal> {
+    pub(crate) fn read(request: &FormRequest<'_>, form: &'f Form<'_>) -> Result<Self, RequestRefusal> {
         let by_assertion = form.has(Parameter::ClientAssertion) || form.has(Parameter::ClientAssertionType);
         let header = request
             .headers
             .single("authorization")
-            .map_err(|Repeated| Refusal::AuthorizationHeader("it is repeated"))?;
+            .map_err(|Repeated| RequestRefusal::AuthorizationHeader("it is repeated"))?;
         if usize::from(by_assertion)
             + usize::from(form.has(Parameter::ClientSecret))
             + usize::from(header.is_some())
             > 1
         {
-            return Err(Refusal::ClientMethods);
+            return Err(RequestRefusal::ClientMethods);
         }
         if let Some(secret) = form.get(Parameter::ClientSecret) {
             let id = Required(Parameter::ClientId).read(form)?;
@@ -43,16 +43,17 @@ impl<'f> Credential<'f> {
         if by_assertion {
             let assertion = Required(Parameter::ClientAssertion).read(form)?;
             let name = Required(Parameter::ClientAssertionType).read(form)?;
-            return match AssertionType::named(name).ok_or(Refusal::ClientMethodUnsupported)? {
+            return match AssertionType::named(name).ok_or(RequestRefusal::ClientMethodUnsupported)? {
                 AssertionType::JwtSpiffe => Ok(Self::SpiffeJwt(assertion)),
                 AssertionType::JwtBearer => Ok(Self::PrivateKeyJwt(assertion)),
             };
         }
         match header {
             Some(header) => basic(header),
-            None => {
-                form.get(Parameter::ClientId).map(|id| Self::Nothing { id }).ok_or(Refusal::ClientMissing)
-            }
+            None => form
+                .get(Parameter::ClientId)
+                .map(|id| Self::Nothing { id })
+                .ok_or(RequestRefusal::ClientMissing),
         }
     }
 
@@ -67,23 +68,24 @@ impl<'f> Credential<'f> {
 }
 
 /// `client_secret_basic`: both halves are form-encoded before they are joined (RFC 6749 §2.3.1).
-fn basic<'f>(header: &str) -> Result<Credential<'f>, Refusal> {
-    let (scheme, encoded) =
-        header.split_once(' ').ok_or(Refusal::AuthorizationHeader("no credentials after the scheme"))?;
+fn basic<'f>(header: &str) -> Result<Credential<'f>, RequestRefusal> {
+    let (scheme, encoded) = header
+        .split_once(' ')
+        .ok_or(RequestRefusal::AuthorizationHeader("no credentials after the scheme"))?;
     if !scheme.eq_ignore_ascii_case("Basic") {
-        return Err(Refusal::ClientMethodUnsupported);
+        return Err(RequestRefusal::ClientMethodUnsupported);
     }
     let joined = Secret::new(
         STANDARD
             .decode(encoded.trim_start_matches(' '))
-            .map_err(|_| Refusal::AuthorizationHeader("not base64"))?,
+            .map_err(|_| RequestRefusal::AuthorizationHeader("not base64"))?,
     );
     let bytes = joined.expose_secret();
-    let at = bytes.iter().position(|b| *b == b':').ok_or(Refusal::AuthorizationHeader("no colon"))?;
+    let at = bytes.iter().position(|b| *b == b':').ok_or(RequestRefusal::AuthorizationHeader("no colon"))?;
     let part = |bytes: Option<&[u8]>| {
         decode_alone(bytes.unwrap_or_default())
             .map(Cow::into_owned)
-            .map_err(|_| Refusal::AuthorizationHeader("not form-encoded"))
+            .map_err(|_| RequestRefusal::AuthorizationHeader("not form-encoded"))
     };
     Ok(Credential::Basic { id: part(bytes.get(..at))?, secret: Secret::new(part(bytes.get(at + 1..))?) })
 }
@@ -96,13 +98,13 @@ mod tests {
 
     use super::Credential;
     use crate::form::Form;
-    use crate::refusal::Refusal;
+    use crate::refusal::RequestRefusal;
     use crate::request::{FormRequest, Headers};
 
     const JWT_BEARER: AssertionType = AssertionType::JwtBearer;
     const JWT_SPIFFE: AssertionType = AssertionType::JwtSpiffe;
 
-    fn read(authorization: &[&str], body: &str) -> Result<String, Refusal> {
+    fn read(authorization: &[&str], body: &str) -> Result<String, RequestRefusal> {
         let source = mandate_core::RequestSource::Other;
         let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
         let (url, headers) = ("https://m.example/token", Headers::new(&headers));
@@ -146,25 +148,31 @@ mod tests {
     fn exactly_one_method_and_only_those_offered() {
         let both = basic("app:secret");
         let header = |text: &str| read(&[text], "");
-        assert_eq!(read(&[&both], "client_secret=x"), Err(Refusal::ClientMethods));
-        assert_eq!(read(&[&both], "client_assertion=x"), Err(Refusal::ClientMethods));
-        assert_eq!(read(&[], "client_secret=x&client_assertion_type=y"), Err(Refusal::ClientMethods));
-        assert_eq!(read(&[&both, &both], ""), Err(Refusal::AuthorizationHeader("it is repeated")));
-        assert_eq!(read(&[], "client_secret=x"), Err(Refusal::Missing(Parameter::ClientId)));
+        assert_eq!(read(&[&both], "client_secret=x"), Err(RequestRefusal::ClientMethods));
+        assert_eq!(read(&[&both], "client_assertion=x"), Err(RequestRefusal::ClientMethods));
+        assert_eq!(read(&[], "client_secret=x&client_assertion_type=y"), Err(RequestRefusal::ClientMethods));
+        assert_eq!(read(&[&both, &both], ""), Err(RequestRefusal::AuthorizationHeader("it is repeated")));
+        assert_eq!(read(&[], "client_secret=x"), Err(RequestRefusal::Missing(Parameter::ClientId)));
         assert_eq!(
             read(&[], "client_assertion=x&client_assertion_type=urn:other"),
-            Err(Refusal::ClientMethodUnsupported)
+            Err(RequestRefusal::ClientMethodUnsupported)
         );
-        assert_eq!(read(&[], "client_assertion=x"), Err(Refusal::Missing(Parameter::ClientAssertionType)));
+        assert_eq!(
+            read(&[], "client_assertion=x"),
+            Err(RequestRefusal::Missing(Parameter::ClientAssertionType))
+        );
         assert_eq!(
             read(&[], &format!("client_assertion_type={JWT_BEARER}")),
-            Err(Refusal::Missing(Parameter::ClientAssertion))
+            Err(RequestRefusal::Missing(Parameter::ClientAssertion))
         );
-        assert_eq!(read(&[], "grant_type=x"), Err(Refusal::ClientMissing));
-        assert_eq!(header("Bearer abc"), Err(Refusal::ClientMethodUnsupported));
-        assert_eq!(header("Basic"), Err(Refusal::AuthorizationHeader("no credentials after the scheme")));
-        assert_eq!(header("Basic !!"), Err(Refusal::AuthorizationHeader("not base64")));
-        assert_eq!(header(&basic("no colon")), Err(Refusal::AuthorizationHeader("no colon")));
-        assert_eq!(header(&basic("a:%zz")), Err(Refusal::AuthorizationHeader("not form-encoded")));
+        assert_eq!(read(&[], "grant_type=x"), Err(RequestRefusal::ClientMissing));
+        assert_eq!(header("Bearer abc"), Err(RequestRefusal::ClientMethodUnsupported));
+        assert_eq!(
+            header("Basic"),
+            Err(RequestRefusal::AuthorizationHeader("no credentials after the scheme"))
+        );
+        assert_eq!(header("Basic !!"), Err(RequestRefusal::AuthorizationHeader("not base64")));
+        assert_eq!(header(&basic("no colon")), Err(RequestRefusal::AuthorizationHeader("no colon")));
+        assert_eq!(header(&basic("a:%zz")), Err(RequestRefusal::AuthorizationHeader("not form-encoded")));
     }
 }

@@ -21,7 +21,7 @@ use crate::cuts::Cuts;
 use crate::form::Form;
 use crate::parameter::{Optional, Required};
 use crate::redirect::is_registered;
-use crate::refusal::{Refusal, of_authorization};
+use crate::refusal::{RequestRefusal, of_authorization};
 use crate::request::FormRequest;
 use crate::revokers::Cause;
 use crate::trail::{Recorder, Trail};
@@ -80,7 +80,7 @@ impl CodeGrant {
         let redeem = Effect::RedeemCode { hash, token: jti, at: now };
         match self.conclusion.conclude(trail, mandate, vec![redeem], None).await {
             Ok(response) => Ok(response),
-            Err((trail, Refusal::CodeReused)) => {
+            Err((trail, RequestRefusal::CodeReused)) => {
                 let refusal = self.cut_first_use(&hash, now).await;
                 Err(self.recorder.refuse(trail, refusal).await)
             }
@@ -93,13 +93,13 @@ impl CodeGrant {
         request: &FormRequest<'_>,
         form: &Form<'_>,
         trail: &mut Trail,
-    ) -> Result<(Mandate, CodeHash), Refusal> {
+    ) -> Result<(Mandate, CodeHash), RequestRefusal> {
         let now = trail.now;
         let snapshot = self.basis.snapshot();
         let client = match self.clients.authenticate(request, form, &snapshot, trail).await? {
             Caller::App(client) | Caller::Public(client) => client,
             Caller::Agent(_) => {
-                return Err(Refusal::ClientNotAllowed(
+                return Err(RequestRefusal::ClientNotAllowed(
                     "An agent exchanges tokens; codes are for people's clients.",
                 ));
             }
@@ -114,7 +114,7 @@ impl CodeGrant {
         // A redirect URI that was removed from the list since may now belong to someone else.
         let registered = client.confirmed(&snapshot.registry, &snapshot.revocations);
         if registered.is_some_and(|client| !is_registered(&payload.redirect_uri, &client.redirect_uris)) {
-            return Err(Refusal::CodeRedirect);
+            return Err(RequestRefusal::CodeRedirect);
         }
         let registered = snapshot.registry.person(&payload.person);
         trail.sub = registered.map(|person| person.id.clone());
@@ -141,16 +141,16 @@ impl CodeGrant {
         hash: &CodeHash,
         client: &ClientId,
         now: Timestamp,
-    ) -> Result<CodePayload, Refusal> {
+    ) -> Result<CodePayload, RequestRefusal> {
         match self.codes.look(*hash, now).await? {
             // A stranger's attempt does not use the code up: it proves nothing, and would lock the right
             // client out.
-            Stored::Unused(payload) if payload.client != *client => Err(Refusal::CodeOtherClient),
+            Stored::Unused(payload) if payload.client != *client => Err(RequestRefusal::CodeOtherClient),
             Stored::Unused(payload) => Ok(payload),
             // A used code that is presented again counts as stolen, no matter which client presents it (RFC
             // 6749 §4.1.2).
             Stored::Used(..) => Err(self.cut_first_use(hash, now).await),
-            Stored::Gone => Err(Refusal::CodeUnknown),
+            Stored::Gone => Err(RequestRefusal::CodeUnknown),
         }
     }
 
@@ -159,10 +159,12 @@ impl CodeGrant {
     ///
     /// A person who can log in can use codes twice again and again. Beyond the bound on cuts, one cut on the
     /// person replaces one cut for each token: it takes away more, never less.
-    async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> Refusal {
+    async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> RequestRefusal {
         let (CodePayload { person, client, .. }, token) = match self.codes.look(*hash, now).await {
             Ok(Stored::Used(payload, Some(token))) => (payload, token),
-            Ok(Stored::Used(_, None) | Stored::Unused(_) | Stored::Gone) => return Refusal::CodeReused,
+            Ok(Stored::Used(_, None) | Stored::Unused(_) | Stored::Gone) => {
+                return RequestRefusal::CodeReused;
+            }
             Err(refusal) => return refusal,
         };
         let cause = Cause::Codes(person.clone());
@@ -176,7 +178,7 @@ impl CodeGrant {
             || cuts.has_cut_since(&of_person, issued)
             || cuts.has_cut_since(&CutTarget::Client(client), issued)
         {
-            return Refusal::CodeReused;
+            return RequestRefusal::CodeReused;
         }
         let mut trail = Trail::new(RecordKind::Revoke, now, RequestSource::Other);
         trail.sub = Some(person);
@@ -193,20 +195,20 @@ impl CodeGrant {
             )
         };
         trail.note = Some(note.to_owned());
-        self.cuts.make(trail, cut, token, counted).await.err().unwrap_or(Refusal::CodeReused)
+        self.cuts.make(trail, cut, token, counted).await.err().unwrap_or(RequestRefusal::CodeReused)
     }
 }
 
 /// The code is bound to its redirect URI, challenge and resource (RFC 6749 §4.1.3, RFC 7636 §4.6, RFC 8707
 /// §2.2).
-fn bound(payload: &CodePayload, form: &Form<'_>, issuer: &Issuer) -> Result<(), Refusal> {
+fn bound(payload: &CodePayload, form: &Form<'_>, issuer: &Issuer) -> Result<(), RequestRefusal> {
     if REDIRECT_URI.read(form)? != payload.redirect_uri {
-        return Err(Refusal::CodeRedirect);
+        return Err(RequestRefusal::CodeRedirect);
     }
     payload.challenge.check(form.get(CODE_VERIFIER.0))?;
     let authorized = payload.resource.as_ref().map_or(issuer.as_str(), ResourceUri::as_str);
     if form.all(RESOURCE.0).any(|resource| !same(resource, authorized)) {
-        return Err(Refusal::ResourceNotAuthorized);
+        return Err(RequestRefusal::ResourceNotAuthorized);
     }
     Ok(())
 }

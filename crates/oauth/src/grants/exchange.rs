@@ -15,7 +15,7 @@ use crate::conclusion::{Conclusion, TokenResponse};
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::Optional;
-use crate::refusal::{CredentialKind, Refusal};
+use crate::refusal::{CredentialKind, RequestRefusal};
 use crate::request::FormRequest;
 use crate::subject_token::{SubjectToken, SubjectTokens};
 use crate::trail::{Recorder, Trail};
@@ -63,7 +63,7 @@ struct Parameters<'f> {
 }
 
 impl<'f> Parameters<'f> {
-    fn read(form: &'f Form<'_>, registry: &Registry) -> Result<Self, Refusal> {
+    fn read(form: &'f Form<'_>, registry: &Registry) -> Result<Self, RequestRefusal> {
         let subject = SubjectToken::read(form)?;
         let actor = actor_token::sent(form)?;
         requested_token_type(form)?;
@@ -74,10 +74,10 @@ impl<'f> Parameters<'f> {
 }
 
 /// An exchange issues only access tokens; no refresh tokens, no ID tokens.
-fn requested_token_type(form: &Form<'_>) -> Result<(), Refusal> {
+fn requested_token_type(form: &Form<'_>) -> Result<(), RequestRefusal> {
     match REQUESTED_TOKEN_TYPE.read(form) {
         Some(name) if name != TokenType::AccessToken.as_str() => {
-            Err(Refusal::Unacceptable(REQUESTED_TOKEN_TYPE.0))
+            Err(RequestRefusal::Unacceptable(REQUESTED_TOKEN_TYPE.0))
         }
         Some(_) | None => Ok(()),
     }
@@ -112,7 +112,7 @@ impl ExchangeGrant {
         request: &FormRequest<'_>,
         form: &Form<'_>,
         trail: &mut Trail,
-    ) -> Result<Mandate, Refusal> {
+    ) -> Result<Mandate, RequestRefusal> {
         let now = trail.now;
         let snapshot = self.basis.snapshot();
         let caller = self.clients.authenticate(request, form, &snapshot, trail).await?;
@@ -152,20 +152,23 @@ impl ExchangeGrant {
                 Withheld::Refusal(refused) => refused,
                 Withheld::NeedsApproval(needs) => {
                     trail.policies = Arc::clone(needs.by());
-                    return Refusal::ApprovalRequired(CredentialKind::Tokens, needs.request().to_string());
+                    return RequestRefusal::ApprovalRequired(
+                        CredentialKind::Tokens,
+                        needs.request().to_string(),
+                    );
                 }
             };
             trail.policies = refused.policies.into();
             let issuer = issuer.and_then(|url| snapshot.registry.issuer(&url));
             match (refused.reason, issuer, refused.bounds) {
                 (RefusalReason::SubjectNotForPresenter, Some(issuer), _) => {
-                    Refusal::SubjectAudience(issuer.audience.clone())
+                    RequestRefusal::SubjectAudience(issuer.audience.clone())
                 }
-                (RefusalReason::ResourceUnknown, ..) => {
-                    Refusal::ResourceUnknown(resource::probably_meant(place.as_str(), &snapshot.registry))
-                }
-                (reason, _, Some(bounds)) => Refusal::ExchangeScopes(reason, bounds),
-                (reason, _, None) => Refusal::Exchange(reason),
+                (RefusalReason::ResourceUnknown, ..) => RequestRefusal::ResourceUnknown(
+                    resource::probably_meant(place.as_str(), &snapshot.registry),
+                ),
+                (reason, _, Some(bounds)) => RequestRefusal::ExchangeScopes(reason, bounds),
+                (reason, _, None) => RequestRefusal::Exchange(reason),
             }
         })
     }
@@ -205,9 +208,9 @@ mod tests {
 
     use super::Parameters;
     use crate::form::Form;
-    use crate::refusal::Refusal;
+    use crate::refusal::RequestRefusal;
 
-    fn read(extra: &str) -> Result<(), Refusal> {
+    fn read(extra: &str) -> Result<(), RequestRefusal> {
         let kind = TokenType::AccessToken;
         let body = format!("subject_token=s&subject_token_type={kind}&resource=https://crm.example&{extra}");
         Parameters::read(&Form::parse(body.as_bytes()).unwrap(), &Registry::default()).map(|_| ())
@@ -217,14 +220,14 @@ mod tests {
     fn an_access_token_can_be_asked_for_and_nothing_else() {
         for kind in ["id_token", "refresh_token", "saml2", "saml1", "jwt", "id-jag", "txn_token"] {
             let requested = format!("requested_token_type=urn:ietf:params:oauth:token-type:{kind}");
-            assert_eq!(read(&requested), Err(Refusal::Unacceptable(Parameter::RequestedTokenType)));
+            assert_eq!(read(&requested), Err(RequestRefusal::Unacceptable(Parameter::RequestedTokenType)));
         }
         assert_eq!(read(&format!("requested_token_type={}", TokenType::AccessToken)), Ok(()));
     }
 
     #[test]
     fn a_malformed_scope_is_refused() {
-        assert_eq!(read("scope=a++b"), Err(Refusal::ScopeMalformed(InvalidScope::Empty)));
+        assert_eq!(read("scope=a++b"), Err(RequestRefusal::ScopeMalformed(InvalidScope::Empty)));
         assert_eq!(read("scope=a+b"), Ok(()));
     }
 }

@@ -9,7 +9,7 @@ use mandate_core::names::{GrantType, Parameter};
 
 use crate::form::Form;
 use crate::parameter::Required;
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 
 pub use grant::GrantHandler;
 pub(crate) use grant::{Call, GrantParts, Run};
@@ -32,11 +32,11 @@ impl Grants {
 
     /// The grant that a request is for. Refused if there is no such grant, or if a parameter belongs to
     /// another one.
-    pub(crate) fn of(&self, form: &Form<'_>) -> Result<&dyn Run, Refusal> {
+    pub(crate) fn of(&self, form: &Form<'_>) -> Result<&dyn Run, RequestRefusal> {
         let name = Required(Parameter::GrantType).read(form)?;
         let found = self.0.iter().find(|(grant, _)| grant.name().as_str() == name);
-        let (grant, run) = found.ok_or_else(|| Refusal::GrantType(names().collect()))?;
-        misplaced(grant, form).map_or(Ok(run.as_ref()), |parameter| Err(Refusal::Misplaced(parameter)))
+        let (grant, run) = found.ok_or_else(|| RequestRefusal::GrantType(names().collect()))?;
+        misplaced(grant, form).map_or(Ok(run.as_ref()), |parameter| Err(RequestRefusal::Misplaced(parameter)))
     }
 }
 

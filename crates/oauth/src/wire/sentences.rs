@@ -10,7 +10,7 @@ use mandate_token::TokenError;
 use mandate_token::client_assertion::MAX_AHEAD;
 
 use crate::pkce::PkceError;
-use crate::refusal::Refusal;
+use crate::refusal::RequestRefusal;
 use crate::scope_bounds::for_client;
 
 /// A token and its sentence.
@@ -21,8 +21,8 @@ fn said(token: &'static str, sentence: impl Into<Cow<'static, str>>) -> Said {
 }
 
 #[expect(clippy::too_many_lines, reason = "one exhaustive table with a line for each refusal")]
-pub(super) fn of(refusal: &Refusal) -> Said {
-    use Refusal as R;
+pub(super) fn of(refusal: &RequestRefusal) -> Said {
+    use RequestRefusal as R;
     match refusal {
         R::Form(error) => said("malformed_form", format!("The request cannot be read: {error}.")),
         R::InQuery(name) => said(

@@ -8,12 +8,12 @@ use mandate_token::TokenError;
 use crate::foreign::FetchError;
 use crate::form::FormError;
 use crate::pkce::PkceError;
-use crate::refusal::{CredentialKind, Refusal};
+use crate::refusal::{CredentialKind, RequestRefusal};
 use crate::wire::{Fault, OAuthError};
 
 /// Compiles only while it names every variant.
-fn listed(refusal: &Refusal) {
-    use Refusal as R;
+fn listed(refusal: &RequestRefusal) {
+    use RequestRefusal as R;
     match refusal {
         R::Form(_)
         | R::InQuery(_)
@@ -74,8 +74,8 @@ fn listed(refusal: &Refusal) {
 }
 
 /// One of each variant; [`listed`] makes a new one a compile error here.
-fn every() -> Vec<Refusal> {
-    use Refusal as R;
+fn every() -> Vec<RequestRefusal> {
+    use RequestRefusal as R;
     let mut all = vec![
         R::Form(FormError::Repeated("scope".into())),
         R::InQuery(Parameter::Scope),
@@ -202,7 +202,7 @@ fn token_errors() -> Vec<TokenError> {
 
 /// A line for each refusal: what the caller gets, and whose fault it is.
 fn answers() -> String {
-    let line = |refusal: Refusal| {
+    let line = |refusal: RequestRefusal| {
         let OAuthError { status, error, description, www_authenticate, retry_after, fault, .. } =
             refusal.to_error();
         let challenge = www_authenticate.unwrap_or_default();
@@ -253,8 +253,8 @@ fn what_a_crowd_or_a_caller_can_cause_at_will_is_no_fault_of_the_server() {
     for refusal in every() {
         let error = refusal.to_error();
         let expected = match refusal {
-            Refusal::Busy => Fault::Crowd,
-            Refusal::TooManyRevocations => Fault::Caller,
+            RequestRefusal::Busy => Fault::Crowd,
+            RequestRefusal::TooManyRevocations => Fault::Caller,
             _ if error.status < 500 => Fault::Caller,
             _ => Fault::Server,
         };
@@ -265,12 +265,12 @@ fn what_a_crowd_or_a_caller_can_cause_at_will_is_no_fault_of_the_server() {
 #[test]
 fn bad_subject_and_actor_inputs_are_invalid_request() {
     for refusal in [
-        Refusal::Subject(TokenError::Expired),
-        Refusal::Actor(TokenError::Signature),
-        Refusal::Exchange(RefusalReason::MayActMismatch),
-        Refusal::Exchange(RefusalReason::ActorRequired),
-        Refusal::Exchange(RefusalReason::ChainTooDeep),
-        Refusal::Exchange(RefusalReason::SubjectRevoked),
+        RequestRefusal::Subject(TokenError::Expired),
+        RequestRefusal::Actor(TokenError::Signature),
+        RequestRefusal::Exchange(RefusalReason::MayActMismatch),
+        RequestRefusal::Exchange(RefusalReason::ActorRequired),
+        RequestRefusal::Exchange(RefusalReason::ChainTooDeep),
+        RequestRefusal::Exchange(RefusalReason::SubjectRevoked),
     ] {
         assert_eq!(
             refusal.to_error().error,
@@ -283,16 +283,17 @@ fn bad_subject_and_actor_inputs_are_invalid_request() {
 #[test]
 fn an_actor_of_another_trust_domain_is_told_what_an_actor_token_is() {
     assert_eq!(
-        Refusal::Actor(TokenError::TrustDomain).to_error().description,
+        RequestRefusal::Actor(TokenError::TrustDomain).to_error().description,
         "actor_token_refused: The actor token is refused: trust_domain. An actor token is a JWT-SVID of this trust domain."
     );
 }
 
 #[test]
 fn private_detail_stays_private() {
-    let error = Refusal::Internal("secret detail".into()).to_error();
+    let error = RequestRefusal::Internal("secret detail".into()).to_error();
     assert!(!error.to_json().contains("secret detail") && error.private.contains("secret detail"));
-    let (unknown, wrong) = (Refusal::ClientFailed("unknown client"), Refusal::ClientFailed("wrong secret"));
+    let (unknown, wrong) =
+        (RequestRefusal::ClientFailed("unknown client"), RequestRefusal::ClientFailed("wrong secret"));
     assert_eq!(
         unknown.to_error().to_json(),
         wrong.to_error().to_json(),
@@ -316,7 +317,7 @@ fn every_refusal_is_in_the_documentation_with_its_status_and_error() {
         let of_person = error == ErrorCode::InvalidGrant
             && matches!(
                 refusal,
-                Refusal::Authorization(_) | Refusal::ApprovalRequired(CredentialKind::Grant, _)
+                RequestRefusal::Authorization(_) | RequestRefusal::ApprovalRequired(CredentialKind::Grant, _)
             )
             && rows.iter().any(|row| row.starts_with(&format!("| `{code}` |")));
         assert!(found || of_person, "{code} {status} {error}");

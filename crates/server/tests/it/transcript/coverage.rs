@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use mandate_delegation::RefusalReason as R;
-use mandate_oauth::Refusal;
+use mandate_oauth::RequestRefusal;
 use serde_json::Value;
 
 use super::{are_written, committed};
@@ -160,8 +160,8 @@ fn every_decision_occurs_at_the_token_endpoint_with_its_error() {
     assert!(token.iter().all(|said| said.request.contains("<issuer>/token")), "only the token endpoint");
     let seen = errors(&token);
     for reason in R::ALL {
-        let of_exchange = Refusal::Exchange(*reason);
-        let of_code = (!OF_EXCHANGES.contains(reason)).then_some(Refusal::Authorization(*reason));
+        let of_exchange = RequestRefusal::Exchange(*reason);
+        let of_code = (!OF_EXCHANGES.contains(reason)).then_some(RequestRefusal::Authorization(*reason));
         for refusal in [Some(of_exchange), of_code].into_iter().flatten() {
             let pair = (refusal.to_error().error.to_string(), refusal.code().to_owned());
             let excused = OUT_OF_REACH.iter().any(|(code, _)| *code == pair.1);
