@@ -7,7 +7,7 @@ use mandate_audit::strangers;
 use mandate_authority::Authority;
 use mandate_core::{Clock as _, ClockStep, Entropy, HybridClock, Timestamp};
 use mandate_live::Live;
-use mandate_stops::{Standing, Stops};
+use mandate_stops::{Stops, StopsStanding};
 use mandate_store::{Log, Store};
 
 use crate::listener::{Shutdown, stopped};
@@ -77,7 +77,7 @@ impl Housekeeping {
     /// Logs the stops that end with this process.
     async fn record_the_last_stops(&self) {
         let _ = tokio::time::timeout(LAST_SUMS, self.stops.retry()).await;
-        let Standing { unrecorded, reserved, .. } = self.stops.standing();
+        let StopsStanding { unrecorded, reserved, .. } = self.stops.standing();
         if unrecorded > 0 {
             tracing::error!(
                 unrecorded,

@@ -57,7 +57,7 @@ pub use config::{
 };
 pub use descriptors::TooFewFiles;
 pub use error::ServerError;
-pub use tls::{Standing, TlsError, Validity, check as check_tls};
+pub use tls::{CertificateStanding, TlsError, Validity, check as check_tls};
 
 use admin::Admin;
 use admin_thread::AdminThread;

@@ -104,7 +104,7 @@ pub struct Validity {
 
 /// What clients will think of a certificate now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum CertificateStanding {
     /// It is valid.
     Good,
     /// It ends within two weeks.
@@ -128,29 +128,29 @@ impl Validity {
     }
 
     /// Its state at `now`.
-    pub fn standing(&self, now: Timestamp) -> Standing {
+    pub fn standing(&self, now: Timestamp) -> CertificateStanding {
         if now < self.not_before {
-            Standing::NotYet
+            CertificateStanding::NotYet
         } else if now > self.not_after {
-            Standing::Expired
+            CertificateStanding::Expired
         } else if self.not_after < now.plus(SOON) {
-            Standing::EndsSoon
+            CertificateStanding::EndsSoon
         } else {
-            Standing::Good
+            CertificateStanding::Good
         }
     }
 
     fn say(&self, now: Timestamp, path: &Path) {
         let path = path.display();
         match self.standing(now) {
-            Standing::Good => {}
-            Standing::EndsSoon => {
+            CertificateStanding::Good => {}
+            CertificateStanding::EndsSoon => {
                 tracing::warn!(%path, until = %self.not_after, "the TLS certificate ends soon; renew it")
             }
-            Standing::Expired => {
+            CertificateStanding::Expired => {
                 tracing::error!(%path, since = %self.not_after, "the TLS certificate has expired, and clients refuse it; renew it");
             }
-            Standing::NotYet => {
+            CertificateStanding::NotYet => {
                 tracing::error!(%path, from = %self.not_before, "the TLS certificate is not valid yet, and clients refuse it; check it and this machine's clock");
             }
         }
@@ -214,16 +214,16 @@ impl Served {
         let validity = self.validity()?;
         let path = self.files.cert.display();
         let (code, what) = match validity.standing(now) {
-            Standing::Good => return None,
-            Standing::EndsSoon => (
+            CertificateStanding::Good => return None,
+            CertificateStanding::EndsSoon => (
                 problem_code::CERTIFICATE_EXPIRES,
                 format!("the TLS certificate {path} ends at {}", validity.not_after),
             ),
-            Standing::Expired => (
+            CertificateStanding::Expired => (
                 problem_code::CERTIFICATE_EXPIRED,
                 format!("the TLS certificate {path} expired at {}: clients refuse it", validity.not_after),
             ),
-            Standing::NotYet => (
+            CertificateStanding::NotYet => (
                 problem_code::CERTIFICATE_NOT_YET_VALID,
                 format!(
                     "the TLS certificate {path} is valid only from {}: clients refuse it",

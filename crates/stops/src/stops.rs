@@ -113,7 +113,7 @@ pub struct StoredSnapshot {
 
 /// The state of stops and of the reserve.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct StopsStanding {
     /// How many stops are in force and recorded nowhere.
     pub unrecorded: usize,
     /// How many stops are in the reserve and not in the audit log.
@@ -192,7 +192,7 @@ impl Stops {
     /// Reads the reserve of `dir`. `log` is the verifier key of the directory's audit log.
     ///
     /// If there is no reserve and none can be made, as on a full disk, the server starts anyway, and
-    /// [`Standing`] says so. If there is a reserve that cannot be read, it may hold stops, so this is an
+    /// [`StopsStanding`] says so. If there is a reserve that cannot be read, it may hold stops, so this is an
     /// error.
     pub fn look(dir: Dir, log: &str) -> Result<FoundReserve, ReserveError> {
         let log: Arc<str> = log.into();
@@ -501,7 +501,7 @@ impl Stops {
     }
 
     /// The present state. A stop that has just been started does not count.
-    pub fn standing(&self) -> Standing {
+    pub fn standing(&self) -> StopsStanding {
         let waiting = self.waiting();
         let late = waiting
             .iter()
@@ -509,7 +509,7 @@ impl Stops {
             .filter(|w| w.state == State::Failed || w.since.elapsed() > ON_ITS_WAY);
         let late: Vec<&Waiting> = late.collect();
         let reserved = late.iter().filter(|waiting| waiting.kept.is_some()).count();
-        Standing {
+        StopsStanding {
             unrecorded: late.len() - reserved,
             reserved,
             oldest: late.iter().map(|waiting| waiting.stop.record().time).min(),

@@ -7,7 +7,7 @@ use super::{Examination, Finding, port_of};
 use crate::config::{Remembered, Transport};
 use crate::descriptors::{self, Budget};
 use crate::health::{Disk, low_space};
-use crate::tls::{self, Standing};
+use crate::tls::{self, CertificateStanding};
 
 impl Examination<'_> {
     pub(super) fn certificate(&mut self) {
@@ -27,19 +27,19 @@ impl Examination<'_> {
                 format!("openssl x509 -noout -text -in {}", cert.display()),
             ),
             Ok(validity) => match validity.standing(self.now) {
-                Standing::Good => {
+                CertificateStanding::Good => {
                     Finding::ok(CHECK, format!("{} is valid until {}", cert.display(), validity.not_after))
                 }
-                Standing::EndsSoon => Finding::ok(
+                CertificateStanding::EndsSoon => Finding::ok(
                     CHECK,
                     format!("{} ends soon, at {}: renew it", cert.display(), validity.not_after),
                 ),
-                Standing::Expired => Finding::problem(
+                CertificateStanding::Expired => Finding::problem(
                     CHECK,
                     format!("{} has expired at {}: clients refuse it", cert.display(), validity.not_after),
                     renew,
                 ),
-                Standing::NotYet => Finding::problem(
+                CertificateStanding::NotYet => Finding::problem(
                     CHECK,
                     format!(
                         "{} is valid only from {}: clients refuse it",

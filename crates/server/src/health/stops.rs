@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_api::admin::{StatusProblem, problem_code};
 use mandate_stops::reserve::SIZE;
-use mandate_stops::{Standing, Stops};
+use mandate_stops::{Stops, StopsStanding};
 
 use super::{Health, notice, problem};
 
@@ -16,7 +16,7 @@ pub(crate) fn watch(health: &Health, stops: Arc<Stops>) {
 /// What an operator does about a log that cannot be written.
 const NEXT: &str = "look at the server's log for why the audit log cannot be written: free disk space, or end what locks the database";
 
-fn found(standing: &Standing) -> Vec<StatusProblem> {
+fn found(standing: &StopsStanding) -> Vec<StatusProblem> {
     let since = standing.oldest.map(|at| format!(", the oldest from {at}")).unwrap_or_default();
     let mut all = Vec::new();
     if standing.unrecorded > 0 {
@@ -64,17 +64,17 @@ fn found(standing: &Standing) -> Vec<StatusProblem> {
 #[cfg(test)]
 mod tests {
     use mandate_core::Timestamp;
-    use mandate_stops::{ReserveState, Standing};
+    use mandate_stops::{ReserveState, StopsStanding};
 
     use super::found;
 
-    fn codes(standing: &Standing) -> Vec<String> {
+    fn codes(standing: &StopsStanding) -> Vec<String> {
         found(standing).into_iter().map(|problem| problem.code).collect()
     }
 
     #[test]
     fn a_stop_that_is_nowhere_recorded_comes_first_and_says_not_to_restart() {
-        let standing = Standing {
+        let standing = StopsStanding {
             unrecorded: 1,
             reserved: 2,
             oldest: Some(Timestamp::from_secs(1_700_000_000)),
@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn a_reserve_that_is_missing_is_a_problem_before_it_is_needed() {
-        assert!(found(&Standing::default()).is_empty());
+        assert!(found(&StopsStanding::default()).is_empty());
         let broken = ReserveState { used: 0, broken: Some("no space left".to_owned()) };
-        assert_eq!(codes(&Standing { reserve: broken, ..Standing::default() }), ["disk_reserve"]);
+        assert_eq!(codes(&StopsStanding { reserve: broken, ..StopsStanding::default() }), ["disk_reserve"]);
     }
 }
