@@ -82,7 +82,7 @@ impl<R> From<LeafError> for AppendError<R> {
 
 /// Why the log does not open.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum LogStartError {
     /// The database cannot be read.
     #[error("the audit log cannot be read")]
     Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -162,17 +162,17 @@ impl<E: Effect> Log<E> {
     pub fn start<B: Backend<Effect = E>>(
         mut backend: B,
         signer: CheckpointSigner,
-    ) -> Result<(Self, JoinHandle<()>), StartError> {
+    ) -> Result<(Self, JoinHandle<()>), LogStartError> {
         let tree = open_tree(&mut backend, &signer)?;
         let (jobs, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
-        let root = tree.root().map_err(|e| StartError::Tampered(Tampered::from(e)))?;
+        let root = tree.root().map_err(|e| LogStartError::Tampered(Tampered::from(e)))?;
         let heads = vec![(tree.size(), root)];
         let sequencer = Sequencer { backend, signer, tree: Some(tree), waiting: Arc::clone(&waiting), heads };
         let thread = thread::Builder::new()
             .name("audit".to_owned())
             .spawn(move || sequencer.run(&queue))
-            .map_err(StartError::Thread)?;
+            .map_err(LogStartError::Thread)?;
         Ok((Self { jobs, waiting, strangers: Arc::default() }, thread))
     }
 
@@ -451,9 +451,9 @@ enum Verdict<R> {
 type VerdictsOf<B> = Vec<Verdict<<<B as Backend>::Effect as Effect>::Refusal>>;
 
 /// Reads the right edge and checks it against the last checkpoint: cheap, however long the log is.
-fn open_tree<B: Backend>(backend: &mut B, signer: &CheckpointSigner) -> Result<Frontier, StartError> {
-    let loaded = backend.load().map_err(|e| StartError::Backend(Box::new(e)))?;
-    let broken = |e| StartError::Tampered(Tampered::from(e));
+fn open_tree<B: Backend>(backend: &mut B, signer: &CheckpointSigner) -> Result<Frontier, LogStartError> {
+    let loaded = backend.load().map_err(|e| LogStartError::Backend(Box::new(e)))?;
+    let broken = |e| LogStartError::Tampered(Tampered::from(e));
     let tree = Frontier::from_hashes(loaded.size, &loaded.frontier).map_err(broken)?;
     let note = loaded.checkpoint.ok_or(Tampered::NoCheckpoint { size: tree.size() })?;
     let head = signer.verifier().open(&note).map_err(Tampered::from)?;

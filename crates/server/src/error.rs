@@ -20,13 +20,13 @@ pub enum ServerError {
     Authority(#[from] mandate_authority::OpenError),
     /// The audit log.
     #[error("the audit log cannot be opened: {0}")]
-    Audit(#[from] mandate_audit::StartError),
+    Audit(#[from] mandate_audit::LogStartError),
     /// The content of the reserve for stops cannot be read or trusted.
     #[error("the reserve for revocations and suspensions cannot be used: {0}")]
     Reserve(#[from] mandate_stops::ReserveError),
     /// The stops in the reserve cannot be put in force.
     #[error("earlier revocations and suspensions cannot be put in force: {0}")]
-    Stops(#[from] mandate_stops::StartError),
+    Stops(#[from] mandate_stops::StopsStartError),
     /// A policy in the store does not compile.
     #[error("a policy of the registry does not compile: {0}")]
     Policy(#[from] mandate_policy::PolicyError),

@@ -21,6 +21,6 @@ pub use looks::Looks;
 pub use reserve::ReserveError;
 pub use stop::Stop;
 pub use stops::{
-    FoundReserve, Pending, RETRY, Recorded, StartError, StopError, Stops, StopsParts, StopsStanding,
+    FoundReserve, Pending, RETRY, Recorded, StopError, Stops, StopsParts, StopsStanding, StopsStartError,
     StoredSnapshot, Taken, held,
 };

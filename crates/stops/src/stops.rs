@@ -215,13 +215,14 @@ impl Stops {
 
     /// The engine. Stops that an earlier process left in the reserve are in force again, except those that
     /// the database knows as recorded: these may have been lifted since.
-    pub fn start(parts: StopsParts, found: FoundReserve) -> Result<Self, StartError> {
+    pub fn start(parts: StopsParts, found: FoundReserve) -> Result<Self, StopsStartError> {
         let StopsParts { live, log, store, clock } = parts;
         let ids: Vec<RecordId> = found.stops.iter().map(|(stop, ..)| stop.record().id.clone()).collect();
         let recorded: Vec<bool> = store.read_blocking("which stops are recorded", |tx| {
             ids.iter().map(|id| stops::is_recorded(tx, id)).collect()
         })?;
-        let keeper = Keeper::start(found.dir, found.reserve, found.broken).map_err(StartError::Thread)?;
+        let keeper =
+            Keeper::start(found.dir, found.reserve, found.broken).map_err(StopsStartError::Thread)?;
         let engine = Self {
             live,
             log,
@@ -241,7 +242,7 @@ impl Stops {
             }
             let stop = stop.in_this_form(&engine.live.snapshot().registry);
             if !stop.only_takes() {
-                return Err(StartError::Gives(stop.record().id.clone()));
+                return Err(StopsStartError::Gives(stop.record().id.clone()));
             }
             tracing::warn!(record = %stop.record().id, detail = stop.record().detail, "a stop from before the start is in force again and not yet in the audit log");
             let stop = Arc::new(stop);
@@ -553,7 +554,7 @@ impl Pending {
 
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum StopsStartError {
     /// The database cannot say what is recorded.
     #[error("it cannot be read which stops are recorded")]
     Store(#[from] StoreError),

@@ -12,7 +12,7 @@ use mandate_delegation::revocation::CUT_MEMORY;
 use mandate_files::Dir;
 use mandate_live::{Edition, Live, Snapshot};
 use mandate_stops::reserve::{BLOCK, FILE, MAGIC, Reserve, SIZE, frames};
-use mandate_stops::{FoundReserve, Recorded, ReserveError, StartError, Stops, StopsParts, held};
+use mandate_stops::{FoundReserve, Recorded, ReserveError, Stops, StopsParts, StopsStartError, held};
 use mandate_store::Effect;
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::world::World;
@@ -139,7 +139,7 @@ fn forge(world: &World, change: impl FnOnce(&mut serde_json::Value)) {
     file.sync().unwrap();
 }
 
-fn start_error(world: &World) -> StartError {
+fn start_error(world: &World) -> StopsStartError {
     let found = look(world).unwrap();
     let parts = StopsParts {
         live: Arc::clone(&world.live),
@@ -170,7 +170,7 @@ async fn what_the_reserve_holds_gives_nothing_no_matter_who_wrote_it() {
         forge(&world, forgery);
         let before = world.live.snapshot().registry.entries();
         let error = start_error(&world);
-        assert!(matches!(error, StartError::Gives(_)), "{error}");
+        assert!(matches!(error, StopsStartError::Gives(_)), "{error}");
         assert!(error.to_string().contains("stops.reserve does not fit the database"), "{error}");
         assert_eq!(world.live.snapshot().registry.entries().len(), before.len());
     }
@@ -299,7 +299,7 @@ async fn what_an_earlier_version_left_gives_nothing_and_no_other_form_is_passed_
         world.live.change_registry(None, |in_force| *in_force = registry);
         forge(&world, forgery);
         let error = start_error(&world);
-        assert!(matches!(error, StartError::Gives(_)), "{error}");
+        assert!(matches!(error, StopsStartError::Gives(_)), "{error}");
     }
     let world = narrowed_by_an_earlier_version().await;
     forge(&world, |content| content["stop"]["lessened"] = serde_json::json!([]));

@@ -1,7 +1,7 @@
 //! Every write point fails, twice: once so that nothing was done, once so that it was done and only the
 //! answer is lost.
 
-use mandate_audit::StartError;
+use mandate_audit::LogStartError;
 use mandate_core::Secret;
 use mandate_core::registry::RegistryVersion;
 use mandate_store::{AppendError, Effect, secrets};
@@ -148,5 +148,5 @@ fn a_log_that_cannot_be_read_does_not_start() {
     let store = open(dir.path());
     let (backend, faults) = FaultyBackend::new(store.audit_backend(ORIGIN).unwrap());
     faults.fail(Point::Load, 0, InjectedFault::Lost);
-    assert!(matches!(start(backend), Err(StartError::Backend(_))));
+    assert!(matches!(start(backend), Err(LogStartError::Backend(_))));
 }

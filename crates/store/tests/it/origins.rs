@@ -6,7 +6,7 @@ use std::thread::{self, JoinHandle};
 
 use mandate_audit::offline::{Known, verify_bundle};
 use mandate_audit::query::Before;
-use mandate_audit::{CheckpointSigner, Query, Record, StartError, Tampered};
+use mandate_audit::{CheckpointSigner, LogStartError, Query, Record, Tampered};
 use mandate_core::Timestamp;
 use mandate_store::keys::{self, KeyState, StoredKey};
 use mandate_store::records::{self, LogError, RecordPage};
@@ -408,7 +408,10 @@ fn no_log_is_added_beside_one_whose_key_is_lost() {
         let store = open(dir.path());
         let third = add(&store, "log.example/3");
         let refused = Log::start(store.audit_backend(third.origin()).unwrap(), third);
-        assert!(matches!(refused, Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))), "{lost}");
+        assert!(
+            matches!(refused, Err(LogStartError::Tampered(Tampered::NoCheckpoint { size: 0 }))),
+            "{lost}"
+        );
     }
 }
 
@@ -417,9 +420,9 @@ fn a_sequencer_writes_to_no_log_but_its_own() {
     let dir = two_logs();
     let store = open(dir.path());
     let other = Log::start(store.audit_backend(TWO).unwrap(), signer(ONE));
-    assert!(matches!(other, Err(StartError::Tampered(Tampered::Checkpoint(_)))));
+    assert!(matches!(other, Err(LogStartError::Tampered(Tampered::Checkpoint(_)))));
     let missing = Log::start(store.audit_backend("log.example/3").unwrap(), signer("log.example/3"));
-    assert!(matches!(missing, Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
+    assert!(matches!(missing, Err(LogStartError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
 }
 
 #[test]
@@ -565,7 +568,7 @@ fn a_database_from_before_whose_log_was_changed_is_refused_as_it_was_before() {
         let started = Log::start(store.audit_backend(ONE).unwrap(), key);
         let verified = sizes(&store, ONE);
         match (started, verified) {
-            (Err(StartError::Tampered(why)), Err(_)) => why,
+            (Err(LogStartError::Tampered(why)), Err(_)) => why,
             other => panic!("{sql}: {:?}", other.1),
         }
     };
@@ -588,14 +591,14 @@ fn a_database_from_before_whose_log_was_changed_is_refused_as_it_was_before() {
     let store = open(dir.path());
     assert!(sizes(&store, ONE).is_err(), "an origin that is no text");
     let started = Log::start(store.audit_backend(ONE).unwrap(), signer(ONE));
-    assert!(matches!(started, Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
+    assert!(matches!(started, Err(LogStartError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
     // The key is lost and another one is made under another name.
     let dir = old(9, "DELETE FROM keys");
     let store = open(dir.path());
     let key = add(&store, TWO);
     assert!(matches!(
         Log::start(store.audit_backend(TWO).unwrap(), key),
-        Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))
+        Err(LogStartError::Tampered(Tampered::NoCheckpoint { size: 0 }))
     ));
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use mandate_audit::offline::{BundleError, Known, verify_bundle};
-use mandate_audit::{CheckpointSigner, StartError, Tampered};
+use mandate_audit::{CheckpointSigner, LogStartError, Tampered};
 use mandate_store::records::{self, LogError};
 use mandate_store::{Store, StoreError};
 use mandate_testkit::clock::SeededEntropy;
@@ -75,7 +75,7 @@ fn a_truncated_log_is_noticed_at_start_and_by_verification() {
     let store = open(dir.path());
     assert!(matches!(verify(&store), Err(LogError::Tampered(Tampered::Truncated { signed: 9, found: 6 }))));
     let refused = start(store.audit_backend(ORIGIN).unwrap());
-    assert!(matches!(refused, Err(StartError::Tampered(Tampered::Truncated { signed: 9, found: 6 }))));
+    assert!(matches!(refused, Err(LogStartError::Tampered(Tampered::Truncated { signed: 9, found: 6 }))));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_swapped_checkpoint_is_noticed_at_start_and_by_verification() {
         let store = open(dir.path());
         assert!(matches!(verify(&store), Err(LogError::Tampered(_))), "{note:?}");
         assert!(
-            matches!(start(store.audit_backend(ORIGIN).unwrap()), Err(StartError::Tampered(_))),
+            matches!(start(store.audit_backend(ORIGIN).unwrap()), Err(LogStartError::Tampered(_))),
             "{note:?}"
         );
     }
@@ -108,7 +108,7 @@ fn a_log_that_was_emptied_does_not_pass_for_a_new_one() {
         assert!(matches!(verify(&store), Err(LogError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
         assert!(matches!(
             start(store.audit_backend(ORIGIN).unwrap()),
-            Err(StartError::Tampered(Tampered::NoCheckpoint { size: 0 }))
+            Err(LogStartError::Tampered(Tampered::NoCheckpoint { size: 0 }))
         ));
         let exported = records::export_blocking(&store, &verifier(), Vec::new(), |_, _| {});
         assert!(
@@ -126,7 +126,7 @@ fn what_a_lost_key_signed_is_not_signed_anew_by_its_successor() {
     found(&store);
     assert!(matches!(
         start(store.audit_backend(ORIGIN).unwrap()),
-        Err(StartError::Tampered(Tampered::NoCheckpoint { size: 3 }))
+        Err(LogStartError::Tampered(Tampered::NoCheckpoint { size: 3 }))
     ));
     drop(store);
     let emptied = log_of(3);
@@ -134,7 +134,7 @@ fn what_a_lost_key_signed_is_not_signed_anew_by_its_successor() {
     let store = open(emptied.path());
     found(&store);
     let refused = start(store.audit_backend(ORIGIN).unwrap());
-    assert!(matches!(refused, Err(StartError::Tampered(Tampered::Truncated { signed: 3, found: 0 }))));
+    assert!(matches!(refused, Err(LogStartError::Tampered(Tampered::Truncated { signed: 3, found: 0 }))));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_changed_right_edge_is_noticed_at_start() {
     // The eighth record completes four hashes.
     edit(dir.path(), &format!("UPDATE records SET hashes = {} WHERE idx = 7", literal(&[0; 4 * 32])));
     let refused = start(open(dir.path()).audit_backend(ORIGIN).unwrap());
-    assert!(matches!(refused, Err(StartError::Tampered(Tampered::Root { size: 8, .. }))));
+    assert!(matches!(refused, Err(LogStartError::Tampered(Tampered::Root { size: 8, .. }))));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn a_log_of_another_key_does_not_start() {
     let store = open(dir.path());
     let other = CheckpointSigner::generate("log.example/1", &SeededEntropy::new(666)).unwrap().0;
     let refused = mandate_audit::Log::start(store.audit_backend(ORIGIN).unwrap(), other);
-    assert!(matches!(refused, Err(StartError::Tampered(Tampered::Checkpoint(_)))));
+    assert!(matches!(refused, Err(LogStartError::Tampered(Tampered::Checkpoint(_)))));
 }
 
 #[test]

@@ -6,7 +6,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mandate_audit::{
-    Backend, CheckpointSigner, CheckpointVerifier, Outcome, Receipt, Record, RecordKind, StartError, Summary,
+    Backend, CheckpointSigner, CheckpointVerifier, LogStartError, Outcome, Receipt, Record, RecordKind,
+    Summary,
 };
 use mandate_core::{Actor, ActorChain, KnownTerms, Subject, Timestamp};
 use mandate_store::records::LogError;
@@ -139,7 +140,7 @@ impl World {
     }
 }
 
-pub(crate) fn start<B: Backend<Effect = Effect>>(backend: B) -> Result<(Log, JoinHandle<()>), StartError> {
+pub(crate) fn start<B: Backend<Effect = Effect>>(backend: B) -> Result<(Log, JoinHandle<()>), LogStartError> {
     Log::start(backend, signer())
 }
 
