@@ -16,7 +16,7 @@ use crate::feed;
 use crate::issuer::IssuerClient;
 use crate::keys::KeyCache;
 use crate::metadata::ResourceMetadata;
-use crate::shared::{Intervals, Shared, Status};
+use crate::shared::{Intervals, Shared, VerifierStatus};
 use crate::verifier::{Inner, Verifier};
 
 /// Why a verifier cannot be built. Each of these is a mistake in the configuration, and is found before the
@@ -185,7 +185,7 @@ impl Builder {
             None => Restored::default(),
         };
         let (keys, revocations) = restored.into_parts();
-        let status = Status {
+        let status = VerifierStatus {
             keys_fetched: keys.as_ref().map(|keys| keys.fetched),
             feed_synced: false,
             cuts: revocations.forget_before(self.clock.now()),

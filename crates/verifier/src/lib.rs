@@ -118,6 +118,6 @@ pub use layer::{MetadataLayer, Protect, ProtectLayer, WithMetadata};
 pub use metadata::ResourceMetadata;
 pub use refusal::{Attempt, Reason, Refusal};
 pub use route::{DEFAULT_MAX_AGE, Freshness, Route};
-pub use shared::Status;
+pub use shared::VerifierStatus;
 pub use verified::Verified;
 pub use verifier::Verifier;

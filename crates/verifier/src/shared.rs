@@ -15,7 +15,7 @@ use crate::revocations::Revocations;
 /// [`Verifier::status`](crate::Verifier::status).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Status {
+pub struct VerifierStatus {
     /// When the issuer last confirmed its keys. `None`: no keys are known.
     pub keys_fetched: Option<Timestamp>,
     /// Whether the revocation feed is connected and every cut in force is known.
@@ -24,7 +24,7 @@ pub struct Status {
     pub cuts: usize,
 }
 
-impl Status {
+impl VerifierStatus {
     /// Whether keys are known and the feed is up to date.
     pub fn is_ready(&self) -> bool {
         self.keys_fetched.is_some() && self.feed_synced
@@ -49,12 +49,12 @@ pub(crate) struct Shared {
     pub(crate) fetches: SingleFlight<(), bool>,
     pub(crate) revocations: Revocations,
     pub(crate) intervals: Intervals,
-    pub(crate) status: watch::Sender<Status>,
+    pub(crate) status: watch::Sender<VerifierStatus>,
 }
 
 impl Shared {
     /// Changes the status. Wakes waiting tasks only if it did change.
-    pub(crate) fn update(&self, change: impl FnOnce(&mut Status)) {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut VerifierStatus)) {
         self.status.send_if_modified(|status| {
             let before = status.clone();
             change(status);

@@ -17,7 +17,7 @@ use crate::keys::{Keys, Refreshed};
 use crate::metadata::ResourceMetadata;
 use crate::refusal::{Reason, Refusal};
 use crate::route::Route;
-use crate::shared::{Shared, Status};
+use crate::shared::{Shared, VerifierStatus};
 use crate::verified::Verified;
 
 /// Checks requests to one resource. Cheap to clone; all clones share keys, revocations and memory of
@@ -213,7 +213,7 @@ impl Verifier {
     }
 
     /// The state of the verifier's connection to its issuer, and every change of it.
-    pub fn status(&self) -> watch::Receiver<Status> {
+    pub fn status(&self) -> watch::Receiver<VerifierStatus> {
         self.inner.shared.status.subscribe()
     }
 
@@ -222,6 +222,6 @@ impl Verifier {
     pub async fn ready(&self) {
         let mut status = self.status();
         // An error would mean that the sender is gone; it is held by `self`.
-        let _ = status.wait_for(Status::is_ready).await;
+        let _ = status.wait_for(VerifierStatus::is_ready).await;
     }
 }
