@@ -8,7 +8,7 @@ use mandate_audit::{Checkpoint, CheckpointError, CheckpointVerifier, Tampered};
 use mandate_core::Timestamp;
 use mandate_core::time::InvalidTimestamp;
 use mandate_store::Store;
-use mandate_store::records::{self, FoundRecord, LogError, RecordPage, Verified};
+use mandate_store::records::{self, CheckedLog, FoundRecord, LogError, RecordPage};
 
 use crate::administration::{Administration, blocking};
 use crate::authorization::{Permit, act};
@@ -207,8 +207,8 @@ fn why_no_time(text: &str, error: InvalidTimestamp) -> String {
     }
 }
 
-fn verified(log: Verified) -> VerifiedLog {
-    let Verified { summary, checkpoint } = log;
+fn verified(log: CheckedLog) -> VerifiedLog {
+    let CheckedLog { summary, checkpoint } = log;
     VerifiedLog {
         origin: summary.origin,
         size: summary.size,

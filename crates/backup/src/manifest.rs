@@ -3,7 +3,7 @@
 use mandate_audit::Tampered;
 use mandate_core::{Issuer, Timestamp, TrustDomain};
 use mandate_store::Inspection;
-use mandate_store::records::{LogError, Verified};
+use mandate_store::records::{CheckedLog, LogError};
 use serde::{Deserialize, Serialize};
 
 use crate::error::BackupError;
@@ -57,7 +57,7 @@ impl AuditHead {
         progress: impl FnMut(u64, u64),
     ) -> Result<(Self, Vec<Self>), BackupError> {
         let heads = database.verify_logs(progress)?.into_iter();
-        let mut heads = heads.map(|Verified { summary, .. }| Self {
+        let mut heads = heads.map(|CheckedLog { summary, .. }| Self {
             size: summary.size,
             root: summary.root.to_string(),
             key: summary.vkey,

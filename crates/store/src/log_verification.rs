@@ -13,7 +13,7 @@ use crate::tx::Tx;
 
 /// A log that verifies.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Verified {
+pub struct CheckedLog {
     /// What it is.
     pub summary: Summary,
     /// The signed checkpoint.
@@ -112,12 +112,12 @@ impl Verification {
     }
 
     /// After the last record: compares the tree with the checkpoint.
-    pub(crate) fn end(self, tx: &Tx<'_>) -> Result<Verified, LogError> {
+    pub(crate) fn end(self, tx: &Tx<'_>) -> Result<CheckedLog, LogError> {
         let Self { name, head, verifier, tree, comparison, .. } = self;
         let summary = tree.finish(Some(&head.checkpoint), &verifier).map_err(|tampered| name.on(tampered))?;
         if let Some(comparison) = comparison {
             comparison.finish(tx, head.size).map_err(|error| name.in_log(error))?;
         }
-        Ok(Verified { summary, checkpoint: head.checkpoint })
+        Ok(CheckedLog { summary, checkpoint: head.checkpoint })
     }
 }

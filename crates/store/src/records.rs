@@ -14,7 +14,7 @@ pub use crate::error::LogError;
 use crate::error::StoreError;
 use crate::log_number::LogNumber;
 use crate::log_rows::{Hashes, PIECE, head, piece, size_of};
-pub use crate::log_verification::Verified;
+pub use crate::log_verification::CheckedLog;
 use crate::log_verification::{self, Verification};
 use crate::logs;
 pub use crate::logs::{checkpoint, found, newest, verifier};
@@ -253,7 +253,7 @@ pub fn verify_blocking(
     own: &CheckpointVerifier,
     earlier: &[Checkpoint],
     mut progress: impl FnMut(u64, u64),
-) -> Result<Vec<Verified>, LogError> {
+) -> Result<Vec<CheckedLog>, LogError> {
     let mut reader = store.log_reader()?;
     let answer = verify(&mut *reader, own, earlier, &mut progress);
     let is_wrong = match &answer {
@@ -276,7 +276,7 @@ fn verify(
     own: &CheckpointVerifier,
     earlier: &[Checkpoint],
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Vec<Verified>, LogError> {
+) -> Result<Vec<CheckedLog>, LogError> {
     let all = reader.read(|tx| log_verification::begin(tx, Some(own), earlier))?;
     let total = all.iter().map(Verification::size).sum();
     let (mut verified, mut before) = (Vec::with_capacity(all.len()), 0);

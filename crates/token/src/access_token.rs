@@ -20,7 +20,7 @@ use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
 use crate::claim;
-use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck, Verified};
+use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck, VerifiedSignature};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::memo::SignatureMemo;
@@ -222,7 +222,7 @@ fn verify_payload(token: &str, expect: &Expect<'_>) -> Result<(AccessToken, Vec<
     Ok((token, payload))
 }
 
-fn signature(compact: &Compact<'_>, expect: &Expect<'_>) -> Result<Verified, TokenError> {
+fn signature(compact: &Compact<'_>, expect: &Expect<'_>) -> Result<VerifiedSignature, TokenError> {
     let (allowed, form): (&[Algorithm], _) = match expect.profile {
         Profile::Own => (&[Algorithm::Es256], EcdsaForm::LowOnly),
         Profile::Foreign | Profile::ForeignIdentity => (Algorithm::ALL, EcdsaForm::Either),
@@ -237,7 +237,11 @@ fn signature(compact: &Compact<'_>, expect: &Expect<'_>) -> Result<Verified, Tok
     })
 }
 
-fn conclude(verified: Verified, claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
+fn conclude(
+    verified: VerifiedSignature,
+    claims: &Object<'_>,
+    expect: &Expect<'_>,
+) -> Result<AccessToken, TokenError> {
     let token = read(claims, expect)?;
     verified.remember(expect.memo, token.terms.expires);
     Ok(token)

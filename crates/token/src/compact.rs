@@ -72,7 +72,7 @@ impl<'a> Compact<'a> {
 
     /// Checks the signature, or that the memo contains it. The answer says what to remember once every other
     /// check has passed.
-    pub(crate) fn verify(&self, check: &SignatureCheck<'_>) -> Result<Verified, TokenError> {
+    pub(crate) fn verify(&self, check: &SignatureCheck<'_>) -> Result<VerifiedSignature, TokenError> {
         if !check.allowed.contains(&self.algorithm) {
             return Err(TokenError::Algorithm(self.algorithm.name().to_owned()));
         }
@@ -88,10 +88,10 @@ impl<'a> Compact<'a> {
         if let Some((memo, mark)) = &mark
             && memo.contains(mark, check.now)
         {
-            return Ok(Verified { fresh: None });
+            return Ok(VerifiedSignature { fresh: None });
         }
         key.verify(self.signed.as_bytes(), &signature)?;
-        Ok(Verified { fresh: mark.map(|(_, mark)| mark) })
+        Ok(VerifiedSignature { fresh: mark.map(|(_, mark)| mark) })
     }
 }
 
@@ -114,11 +114,11 @@ pub(crate) struct SignatureCheck<'a> {
 }
 
 /// Proof that the signature was checked.
-pub(crate) struct Verified {
+pub(crate) struct VerifiedSignature {
     fresh: Option<Mark>,
 }
 
-impl Verified {
+impl VerifiedSignature {
     /// Remembers the signature until the token ends. Called only after every claim has been accepted.
     pub(crate) fn remember(self, memo: Option<&SignatureMemo>, until: Timestamp) {
         if let (Some(memo), Some(mark)) = (memo, self.fresh) {

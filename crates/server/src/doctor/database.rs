@@ -7,7 +7,7 @@ use mandate_core::{Secret, Timestamp};
 use mandate_files::{Dir, FileError};
 use mandate_stops::reserve::{FILE, SIZE};
 use mandate_stops::{ReserveError, held};
-use mandate_store::records::{LogError, Verified};
+use mandate_store::records::{CheckedLog, LogError};
 use mandate_store::{Inspection, Store, StoreError};
 
 use super::{Examination, Finding, State, error_text, store_text};
@@ -245,7 +245,7 @@ impl Examination<'_> {
                 format!("verifies: {} records, root {}", only.summary.size, only.summary.root),
             ),
             Ok(several) => {
-                let each = several.iter().map(|Verified { summary: log, .. }| {
+                let each = several.iter().map(|CheckedLog { summary: log, .. }| {
                     format!("{}: {} records, root {}", log.origin, log.size, log.root)
                 });
                 Finding::ok(

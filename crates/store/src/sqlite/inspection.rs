@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use crate::directory::{Holder, holder_of, seal_key};
 use crate::error::{LogError, StoreError};
 use crate::installation::{self, Installation};
-use crate::log_verification::{self, Verification, Verified};
+use crate::log_verification::{self, CheckedLog, Verification};
 use crate::logs;
 use crate::meta;
 use crate::seal::Sealer;
@@ -126,7 +126,7 @@ impl Inspection {
     /// Verifies every audit log with the key that the database has for it: every record, the tree, the
     /// checkpoint. The search index is left out. `progress` is told how many of how many records are done.
     /// Returns one for each log, at least one, in the order in which they were added.
-    pub fn verify_logs(&self, mut progress: impl FnMut(u64, u64)) -> Result<Vec<Verified>, LogError> {
+    pub fn verify_logs(&self, mut progress: impl FnMut(u64, u64)) -> Result<Vec<CheckedLog>, LogError> {
         let tx = Tx::without_key(&self.conn);
         let all = {
             let _one_snapshot = self.conn.unchecked_transaction().map_err(StoreError::from)?;
