@@ -125,7 +125,7 @@ impl CheckpointSigner {
         let verifier = CheckpointVerifier::new(vkey)?;
         let signer = Self { signer: Arc::new(signer), verifier };
         // A pair that does not belong together would sign checkpoints that nobody can verify.
-        let probe = signer.found()?;
+        let probe = signer.first_checkpoint()?;
         signer.verifier.open(&probe).map_err(|_| CheckpointError::SigningKey)?;
         Ok(signer)
     }
@@ -142,7 +142,7 @@ impl CheckpointSigner {
 
     /// The first checkpoint, of the log without records. The caller stores it together with the key, so that
     /// every log has a checkpoint: a log whose records were deleted cannot pass for a new one.
-    pub fn found(&self) -> Result<Vec<u8>, CheckpointError> {
+    pub fn first_checkpoint(&self) -> Result<Vec<u8>, CheckpointError> {
         self.sign(0, tlog_tiles::EMPTY_HASH)
     }
 

@@ -156,7 +156,7 @@ impl<E: Effect> Log<E> {
     /// thread.
     ///
     /// The log's origin is the signer's. The code that made the signer's key has also signed the empty log
-    /// ([`CheckpointSigner::found`]): a log without any checkpoint was tampered with.
+    /// ([`CheckpointSigner::first_checkpoint`]): a log without any checkpoint was tampered with.
     ///
     /// The join handle ends once every clone of the log is dropped and all that was queued is answered.
     pub fn start<B: Backend<Effect = E>>(

@@ -169,7 +169,7 @@ fn open_checkpoint(
         let origin = format!("{trust_domain}/audit/{:08x}", u32::from_be_bytes(tag));
         // The key is never rotated: its name is the log's.
         let (signer, private) = CheckpointSigner::generate(&origin, entropy)?;
-        let first = signer.found()?;
+        let first = signer.first_checkpoint()?;
         let row = StoredKey {
             purpose: CHECKPOINT.to_owned(),
             kid: origin.clone(),
@@ -184,7 +184,7 @@ fn open_checkpoint(
                 keys::put(tx, &row)?;
                 // In the transaction of the key, so that a log that has lost its checkpoint is never taken
                 // for a new one.
-                records::found(tx, &origin, &first)?;
+                records::add_log(tx, &origin, &first)?;
             }
             Ok(())
         })?;

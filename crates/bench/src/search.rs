@@ -190,9 +190,9 @@ fn fill(dir: &Path, size: u64) -> Result<Vec<Sort>, BenchError> {
     let store = open(dir)?;
     let (signer, _) =
         CheckpointSigner::generate(ORIGIN, &SystemEntropy).map_err(BenchError::during("a key"))?;
-    let first = signer.found().map_err(BenchError::during("a checkpoint"))?;
+    let first = signer.first_checkpoint().map_err(BenchError::during("a checkpoint"))?;
     store
-        .transact_blocking("found", |tx| records::found(tx, ORIGIN, &first))
+        .transact_blocking("first checkpoint", |tx| records::add_log(tx, ORIGIN, &first))
         .map_err(BenchError::during("a checkpoint"))?;
     let mut backend = store.audit_backend(ORIGIN).map_err(BenchError::during("opening the log"))?;
     backend.load().map_err(BenchError::during("reading the log"))?;

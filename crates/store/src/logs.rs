@@ -97,7 +97,7 @@ pub fn newest(tx: &Tx<'_>) -> Result<Timestamp, StoreError> {
 ///
 /// If there is already a log with that origin, or one whose key is lost, everything is left as it is, and
 /// [`mandate_audit::Log::start`] refuses it.
-pub fn found(tx: &Tx<'_>, origin: &str, note: &[u8]) -> Result<(), StoreError> {
+pub fn add_log(tx: &Tx<'_>, origin: &str, note: &[u8]) -> Result<(), StoreError> {
     let listed = all(tx)?;
     let known = keys::public(tx, keys::CHECKPOINT)?;
     let has_key = |origin: &str| known.iter().any(|(kid, _)| kid == origin);

@@ -17,7 +17,7 @@ use crate::log_rows::{Hashes, PIECE, head, piece, size_of};
 pub use crate::log_verification::CheckedLog;
 use crate::log_verification::{self, Verification};
 use crate::logs;
-pub use crate::logs::{checkpoint, found, newest, verifier};
+pub use crate::logs::{add_log, checkpoint, newest, verifier};
 use crate::record_search::{self, Wanted};
 use crate::store::Store;
 use crate::tx::Tx;

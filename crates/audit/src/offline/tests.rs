@@ -171,8 +171,8 @@ fn an_empty_bundle_needs_the_signature_over_an_empty_log() {
         verify(&line(&of_nine)),
         Err(BundleError::Tampered(Tampered::Truncated { signed: 9, found: 0 }))
     ));
-    let founded = header(Some(String::from_utf8(signer(1).found().unwrap()).unwrap()));
-    assert_eq!(verify(&line(&founded)).unwrap().size, 0);
+    let empty = header(Some(String::from_utf8(signer(1).first_checkpoint().unwrap()).unwrap()));
+    assert_eq!(verify(&line(&empty)).unwrap().size, 0);
 }
 
 fn header_of(count: u64) -> super::Header {

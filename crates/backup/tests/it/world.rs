@@ -139,7 +139,7 @@ fn signer(store: &Store) -> CheckpointSigner {
         return CheckpointSigner::from_secret(&only.private).unwrap();
     }
     let (signer, private) = CheckpointSigner::generate("acme.example/audit/1", &SystemEntropy).unwrap();
-    let first = signer.found().unwrap();
+    let first = signer.first_checkpoint().unwrap();
     let row = StoredKey {
         purpose: "checkpoint".to_owned(),
         kid: signer.origin().to_owned(),
@@ -150,9 +150,9 @@ fn signer(store: &Store) -> CheckpointSigner {
         private,
     };
     store
-        .transact_blocking("found", |tx| {
+        .transact_blocking("first checkpoint", |tx| {
             keys::put(tx, &row)?;
-            records::found(tx, signer.origin(), &first)
+            records::add_log(tx, signer.origin(), &first)
         })
         .unwrap();
     signer

@@ -234,11 +234,11 @@ fn append_to(store: &Store, signer: &CheckpointSigner, records: &[Record]) -> u6
         public: signer.verifier().vkey().as_bytes().to_vec(),
         private: Secret::new("unused"),
     };
-    let first = signer.found().unwrap();
+    let first = signer.first_checkpoint().unwrap();
     store
-        .transact_blocking("found", |tx| {
+        .transact_blocking("first checkpoint", |tx| {
             keys::put(tx, &key)?;
-            records::found(tx, signer.origin(), &first)
+            records::add_log(tx, signer.origin(), &first)
         })
         .unwrap();
     let mut backend = store.audit_backend(signer.origin()).unwrap();
@@ -529,7 +529,11 @@ fn an_index_that_a_newer_record_was_taken_into_meanwhile_is_no_false_alarm() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let all: Vec<Record> = (0..4 * CHUNK).map(numbered).collect();
-    store.transact_blocking("found", |tx| records::found(tx, ORIGIN, &signer().found().unwrap())).unwrap();
+    store
+        .transact_blocking("first checkpoint", |tx| {
+            records::add_log(tx, ORIGIN, &signer().first_checkpoint().unwrap())
+        })
+        .unwrap();
     let (log, _thread) = mandate_audit::Log::start(store.audit_backend(ORIGIN).unwrap(), signer()).unwrap();
     let mut rest = all.into_iter();
     for record in rest.by_ref().take(usize::try_from(CHUNK).unwrap()) {

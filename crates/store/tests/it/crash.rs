@@ -10,7 +10,7 @@ use std::thread;
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::database;
 
-use crate::world::{ORIGIN, World, found, open, record, start, verify};
+use crate::world::{ORIGIN, World, add_log, open, record, start, verify};
 
 const DIR: &str = "MANDATE_TEST_CRASH_DIR";
 
@@ -20,7 +20,7 @@ fn victim() {
     // Only runs when the test below starts it.
     let Some(dir) = std::env::var_os(DIR).map(PathBuf::from) else { return };
     let store = open(&dir);
-    found(&store);
+    add_log(&store);
     let first = store.read_blocking("size", |tx| mandate_store::records::size(tx, ORIGIN)).unwrap();
     let (log, _thread) = start(store.audit_backend(ORIGIN).unwrap()).unwrap();
     thread::scope(|scope| {

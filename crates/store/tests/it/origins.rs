@@ -33,11 +33,11 @@ pub(crate) fn add(store: &Store, origin: &str) -> CheckpointSigner {
         public: signer.verifier().vkey().as_bytes().to_vec(),
         private,
     };
-    let note = signer.found().unwrap();
+    let note = signer.first_checkpoint().unwrap();
     store
         .transact_blocking("add a log", |tx| {
             keys::put(tx, &row)?;
-            records::found(tx, origin, &note)
+            records::add_log(tx, origin, &note)
         })
         .unwrap();
     signer
@@ -378,7 +378,7 @@ fn each_log_is_held_against_the_earlier_checkpoints_of_its_origin() {
     assert_eq!(verify(&store).unwrap().len(), 2);
     drop(store);
     // The second log as a shorter one that its key signed: whole in itself.
-    let emptied = signer(TWO).found().unwrap();
+    let emptied = signer(TWO).first_checkpoint().unwrap();
     edit(dir.path(), &format!("UPDATE logs SET note = {} WHERE log = 2", database::literal(&emptied)));
     edit(dir.path(), "DELETE FROM records WHERE log = 2");
     let store = open(dir.path());

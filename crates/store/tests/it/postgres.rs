@@ -19,7 +19,7 @@ use mandate_testkit::postgres::Cluster;
 use mandate_testkit::skipped;
 use tempfile::TempDir;
 
-use crate::world::{ORIGIN, found, record, start, verify};
+use crate::world::{ORIGIN, add_log, record, start, verify};
 
 fn connect(dir: &Path, address: &str) -> Result<Store, StoreError> {
     let address: PostgresAddress = address.parse().unwrap();
@@ -48,7 +48,7 @@ impl World {
         let database = cluster.create_database();
         let dir = tempfile::tempdir().unwrap();
         let store = connect(dir.path(), &address(&cluster, &database)).unwrap();
-        found(&store);
+        add_log(&store);
         let (log, _thread) = start(store.audit_backend(ORIGIN).unwrap()).unwrap();
         Some(Self { cluster, database, store, log, dir })
     }

@@ -10,7 +10,7 @@ use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::database::{self, literal};
 use tempfile::TempDir;
 
-use crate::world::{ORIGIN, World, found, open, start, try_open, verifier, verify};
+use crate::world::{ORIGIN, World, add_log, open, start, try_open, verifier, verify};
 
 fn log_of(size: u64) -> TempDir {
     let world = World::new();
@@ -123,7 +123,7 @@ fn what_a_lost_key_signed_is_not_signed_anew_by_its_successor() {
     let dir = log_of(3);
     edit(dir.path(), "UPDATE logs SET note = NULL");
     let store = open(dir.path());
-    found(&store);
+    add_log(&store);
     assert!(matches!(
         start(store.audit_backend(ORIGIN).unwrap()),
         Err(LogStartError::Tampered(Tampered::NoCheckpoint { size: 3 }))
@@ -132,7 +132,7 @@ fn what_a_lost_key_signed_is_not_signed_anew_by_its_successor() {
     let emptied = log_of(3);
     edit(emptied.path(), "DELETE FROM records");
     let store = open(emptied.path());
-    found(&store);
+    add_log(&store);
     let refused = start(store.audit_backend(ORIGIN).unwrap());
     assert!(matches!(refused, Err(LogStartError::Tampered(Tampered::Truncated { signed: 3, found: 0 }))));
 }

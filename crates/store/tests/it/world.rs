@@ -52,9 +52,9 @@ pub(crate) fn open(dir: &Path) -> Store {
 }
 
 /// The first checkpoint, as the authority stores it with the log's key.
-pub(crate) fn found(store: &Store) {
-    let note = signer().found().unwrap();
-    store.transact_blocking("found", |tx| records::found(tx, ORIGIN, &note)).unwrap();
+pub(crate) fn add_log(store: &Store) {
+    let note = signer().first_checkpoint().unwrap();
+    store.transact_blocking("first checkpoint", |tx| records::add_log(tx, ORIGIN, &note)).unwrap();
 }
 
 /// A running log over a store in a directory of its own.
@@ -73,7 +73,7 @@ impl World {
 
     /// As [`World::new`], in an empty directory.
     pub(crate) fn in_dir(dir: TempDir) -> Self {
-        found(&open(dir.path()));
+        add_log(&open(dir.path()));
         Self::over(dir)
     }
 

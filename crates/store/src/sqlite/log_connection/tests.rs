@@ -78,7 +78,9 @@ fn a_full_disk_refuses_clearly_loses_nothing_and_is_over_once_there_is_room() {
     let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
     let (signer, _) = CheckpointSigner::generate("log.example", &SeededEntropy::new(2)).unwrap();
     store
-        .transact_blocking("found", |tx| records::found(tx, signer.origin(), &signer.found().unwrap()))
+        .transact_blocking("first checkpoint", |tx| {
+            records::add_log(tx, signer.origin(), &signer.first_checkpoint().unwrap())
+        })
         .unwrap();
     let full = Arc::new(AtomicBool::new(false));
     let backend = Filling { inner: store.audit_backend(signer.origin()).unwrap(), full: Arc::clone(&full) };
@@ -136,7 +138,9 @@ fn an_entry_that_undoes_the_whole_transaction_refuses_the_whole_batch() {
     let trigger = "CREATE TRIGGER undo BEFORE INSERT ON records WHEN NEW.idx = 1 BEGIN SELECT RAISE(ROLLBACK, 'undone'); END";
     backend.log().sqlite().unwrap().execute_batch(trigger).unwrap();
     store
-        .transact_blocking("found", |tx| records::found(tx, signer.origin(), &signer.found().unwrap()))
+        .transact_blocking("first checkpoint", |tx| {
+            records::add_log(tx, signer.origin(), &signer.first_checkpoint().unwrap())
+        })
         .unwrap();
     let stage = |backend: &mut AuditBackend, index: u64| {
         let (record, hash) = (record(index), mandate_audit::Hash([0; 32]));
@@ -180,8 +184,8 @@ fn a_checkpoint_is_replaced_only_by_the_writer_that_read_it() {
     };
     let (one, other) = (LogNumber(1), LogNumber(2));
     assert!(matches!(put(one, b"", b"one"), Err(StoreError::OtherWriter)), "there is none yet");
-    store.transact_blocking("found", |tx| records::found(tx, "a", b"first")).unwrap();
-    store.transact_blocking("found", |tx| records::found(tx, "a", b"second")).unwrap();
+    store.transact_blocking("first checkpoint", |tx| records::add_log(tx, "a", b"first")).unwrap();
+    store.transact_blocking("first checkpoint", |tx| records::add_log(tx, "a", b"second")).unwrap();
     put(one, b"first", b"one").unwrap();
     assert!(matches!(put(one, b"first", b"two"), Err(StoreError::OtherWriter)));
     assert!(matches!(put(other, b"one", b"two"), Err(StoreError::OtherWriter)), "it is another log's");
