@@ -33,4 +33,4 @@ pub use operator::Operator;
 pub use pages::{Listed, MAX_PAGE, Page};
 pub use policies::compile;
 pub use registry_changes::{OnAgent, OnPerson};
-pub use status::{Overview, Stored};
+pub use status::{Overview, StoredStatus};

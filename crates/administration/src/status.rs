@@ -37,7 +37,7 @@ pub struct Overview {
 
 /// What the database says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredStatus {
     /// How many records the server's own audit log has.
     pub audit_size: u64,
     /// Every node that has ever joined.
@@ -70,7 +70,10 @@ impl Administration {
     }
 
     /// What the database says, if it answers within a second.
-    pub async fn stored(self: &Arc<Self>, _: &Permit<act::ReadStatus>) -> Option<Result<Stored, StoreError>> {
+    pub async fn stored(
+        self: &Arc<Self>,
+        _: &Permit<act::ReadStatus>,
+    ) -> Option<Result<StoredStatus, StoreError>> {
         let engine = Arc::clone(self);
         let read = move || {
             let origin = engine.authority.audit_origin();
@@ -80,7 +83,7 @@ impl Administration {
             for node in &mut nodes {
                 node.state = engine.node_state(node);
             }
-            Ok(Stored { audit_size, nodes })
+            Ok(StoredStatus { audit_size, nodes })
         };
         self.looks.look(PATIENCE, read).await
     }

@@ -63,7 +63,7 @@ use places::Limits;
 use refusal::Waiting;
 use session::{Session, Start};
 use socket::Socket;
-use storage::{Storage, Stored};
+use storage::{Storage, StoredCredentials};
 use svids::Svids;
 use view::{Link, View};
 use workload_api::WorkloadApi;
@@ -196,19 +196,19 @@ fn start(
     rejoin: &str,
 ) -> Result<Start, NodeError> {
     match (storage.load()?, token) {
-        (Stored::Credentials(credentials), token) if !credentials.is_expired(clock.now()) => {
+        (StoredCredentials::Credentials(credentials), token) if !credentials.is_expired(clock.now()) => {
             Ok(Start::Joined(Box::new(credentials), token.map(JoinToken::parse).transpose()?))
         }
-        (Stored::Unusable(path, error), Some(token)) => {
+        (StoredCredentials::Unusable(path, error), Some(token)) => {
             tracing::warn!(path = %path.display(), %error, "the stored credentials are not usable; joining again");
             Ok(Start::Join(JoinToken::parse(token)?))
         }
-        (Stored::Nothing, Some(token)) => Ok(Start::Join(JoinToken::parse(token)?)),
-        (Stored::Nothing, None) => Err(NodeError::NotJoined { rejoin: rejoin.to_owned() }),
-        (Stored::Credentials(credentials), token) => {
+        (StoredCredentials::Nothing, Some(token)) => Ok(Start::Join(JoinToken::parse(token)?)),
+        (StoredCredentials::Nothing, None) => Err(NodeError::NotJoined { rejoin: rejoin.to_owned() }),
+        (StoredCredentials::Credentials(credentials), token) => {
             Ok(Start::Expired(Box::new(credentials), token.map(JoinToken::parse).transpose()?))
         }
-        (Stored::Unusable(path, error), None) => {
+        (StoredCredentials::Unusable(path, error), None) => {
             Err(NodeError::Credentials { path, reason: error.to_string(), rejoin: rejoin.to_owned() })
         }
     }

@@ -29,7 +29,7 @@ pub(crate) struct Storage {
 }
 
 /// What a directory holds.
-pub(crate) enum Stored {
+pub(crate) enum StoredCredentials {
     /// Nothing: this node has not joined.
     Nothing,
     /// Credentials.
@@ -55,9 +55,9 @@ impl Storage {
     }
 
     /// Reads the credentials.
-    pub(crate) fn load(&self) -> Result<Stored, NodeError> {
+    pub(crate) fn load(&self) -> Result<StoredCredentials, NodeError> {
         let path = self.dir.entry(NODE);
-        let Some(node) = self.dir.read_secret(NODE, LARGEST)? else { return Ok(Stored::Nothing) };
+        let Some(node) = self.dir.read_secret(NODE, LARGEST)? else { return Ok(StoredCredentials::Nothing) };
         let ca = self.dir.read(CA, LARGEST)?.unwrap_or_default();
         let node = text::without_mark(node.expose_secret());
         let certificates = |pem| CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
@@ -74,8 +74,8 @@ impl Storage {
                 UnusableCredentials("it does not hold a private key and certificates in PEM".to_owned())
             });
         Ok(match parsed.and_then(|(key, chain, ca)| Credentials::new(key, chain, ca)) {
-            Ok(credentials) => Stored::Credentials(credentials),
-            Err(error) => Stored::Unusable(path, error),
+            Ok(credentials) => StoredCredentials::Credentials(credentials),
+            Err(error) => StoredCredentials::Unusable(path, error),
         })
     }
 
@@ -115,7 +115,7 @@ fn pem(out: &mut Vec<u8>, label: &str, der: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::{NODE, Storage, Stored};
+    use super::{NODE, Storage, StoredCredentials};
     use crate::credentials::Credentials;
     use crate::error::NodeError;
     use mandate_core::{Secret, SystemEntropy};
@@ -139,9 +139,9 @@ mod tests {
 
     fn loaded(storage: &Storage) -> Credentials {
         match storage.load().unwrap() {
-            Stored::Credentials(credentials) => credentials,
-            Stored::Nothing => panic!("nothing"),
-            Stored::Unusable(_, error) => panic!("{error}"),
+            StoredCredentials::Credentials(credentials) => credentials,
+            StoredCredentials::Nothing => panic!("nothing"),
+            StoredCredentials::Unusable(_, error) => panic!("{error}"),
         }
     }
 
@@ -150,7 +150,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("deep/node");
         let storage = Storage::open(&path).unwrap();
-        assert!(matches!(storage.load().unwrap(), Stored::Nothing));
+        assert!(matches!(storage.load().unwrap(), StoredCredentials::Nothing));
         for name in ["1", "2"] {
             let credentials = credentials(name);
             storage.save(&credentials, &SystemEntropy).unwrap();
@@ -184,13 +184,13 @@ mod tests {
         let (key, rest) = good.split_at(good.find("-----BEGIN CERT").unwrap());
         for text in ["", "nonsense", key, rest, &good.replacen('M', "*", 1)] {
             fs::write(dir.path().join(NODE), text).unwrap();
-            let Stored::Unusable(path, error) = storage.load().unwrap() else { panic!("{text}") };
+            let StoredCredentials::Unusable(path, error) = storage.load().unwrap() else { panic!("{text}") };
             assert_eq!(path, dir.path().join(NODE));
             assert!(!error.to_string().contains(&key[40..60]), "{error}");
         }
         fs::write(dir.path().join(NODE), &good).unwrap();
         fs::remove_file(dir.path().join("ca.pem")).unwrap();
-        assert!(matches!(storage.load().unwrap(), Stored::Unusable(..)));
+        assert!(matches!(storage.load().unwrap(), StoredCredentials::Unusable(..)));
     }
 
     #[test]
@@ -208,7 +208,7 @@ mod tests {
             assert!(matches!(&error, NodeError::Unsafe(found) if found.path() == path.join(name)), "{error}");
             assert!(error.to_string().contains("run chmod "), "{error}");
             set(&path.join(name), good);
-            assert!(matches!(storage.load().unwrap(), Stored::Credentials(_)), "{name}");
+            assert!(matches!(storage.load().unwrap(), StoredCredentials::Credentials(_)), "{name}");
         }
         drop(storage);
         for (mode, opens) in [(0o777, false), (0o731, false), (0o755, true), (0o700, true)] {

@@ -31,7 +31,7 @@ pub(crate) struct CodePayload {
 }
 
 /// What is stored of a code that was presented.
-pub(crate) enum Stored {
+pub(crate) enum StoredCode {
     /// It is unused.
     Unused(CodePayload),
     /// It was used before, for this token.
@@ -65,12 +65,12 @@ pub(crate) struct Codes {
 
 impl Codes {
     /// What is stored of a code.
-    pub(crate) async fn look(&self, hash: CodeHash, now: Timestamp) -> Result<Stored, RequestRefusal> {
+    pub(crate) async fn look(&self, hash: CodeHash, now: Timestamp) -> Result<StoredCode, RequestRefusal> {
         let found = self.store.read("code", move |tx| codes::peek(tx, &hash, now)).await;
         Ok(match found.map_err(|error| RequestRefusal::Internal(error.to_string()))? {
-            Redemption::First { payload } => Stored::Unused(opened(&payload)?),
-            Redemption::Again { payload, token } => Stored::Used(opened(&payload)?, token),
-            Redemption::Expired | Redemption::Unknown => Stored::Gone,
+            Redemption::First { payload } => StoredCode::Unused(opened(&payload)?),
+            Redemption::Again { payload, token } => StoredCode::Used(opened(&payload)?, token),
+            Redemption::Expired | Redemption::Unknown => StoredCode::Gone,
         })
     }
 }

@@ -95,10 +95,10 @@ pub(crate) fn size_of(tx: &Tx<'_>, log: LogNumber) -> Result<u64, StoreError> {
 }
 
 /// One place of a log: index, leaf bytes and stored hashes.
-pub(crate) type Stored = (u64, Vec<u8>, Vec<Hash>);
+pub(crate) type StoredLeaf = (u64, Vec<u8>, Vec<Hash>);
 
 /// The next rows of a log from `from` on and before `end`, in order; fewer than [`PIECE`] only at the end.
-pub(crate) fn piece(tx: &Tx<'_>, log: LogNumber, from: u64, end: u64) -> Result<Vec<Stored>, LogError> {
+pub(crate) fn piece(tx: &Tx<'_>, log: LogNumber, from: u64, end: u64) -> Result<Vec<StoredLeaf>, LogError> {
     let sql = "SELECT idx, leaf, hashes FROM records WHERE log = $1 AND idx >= $2 AND idx < $3 ORDER BY idx LIMIT $4";
     tx.all(sql, values![log, from, end, PIECE as u64], |row| {
         let index = row.get(0)?;

@@ -15,7 +15,7 @@ use mandate_store::codes::CodeHash;
 use super::grant::{Call, GrantAnswer, GrantHandler, Run};
 use crate::basis::Basis;
 use crate::client::{Caller, Clients};
-use crate::codes::{self, CodePayload, Codes, Stored};
+use crate::codes::{self, CodePayload, Codes, StoredCode};
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::cuts::Cuts;
 use crate::form::Form;
@@ -145,12 +145,12 @@ impl CodeGrant {
         match self.codes.look(*hash, now).await? {
             // A stranger's attempt does not use the code up: it proves nothing, and would lock the right
             // client out.
-            Stored::Unused(payload) if payload.client != *client => Err(RequestRefusal::CodeOtherClient),
-            Stored::Unused(payload) => Ok(payload),
+            StoredCode::Unused(payload) if payload.client != *client => Err(RequestRefusal::CodeOtherClient),
+            StoredCode::Unused(payload) => Ok(payload),
             // A used code that is presented again counts as stolen, no matter which client presents it (RFC
             // 6749 §4.1.2).
-            Stored::Used(..) => Err(self.cut_first_use(hash, now).await),
-            Stored::Gone => Err(RequestRefusal::CodeUnknown),
+            StoredCode::Used(..) => Err(self.cut_first_use(hash, now).await),
+            StoredCode::Gone => Err(RequestRefusal::CodeUnknown),
         }
     }
 
@@ -161,8 +161,8 @@ impl CodeGrant {
     /// person replaces one cut for each token: it takes away more, never less.
     async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> RequestRefusal {
         let (CodePayload { person, client, .. }, token) = match self.codes.look(*hash, now).await {
-            Ok(Stored::Used(payload, Some(token))) => (payload, token),
-            Ok(Stored::Used(_, None) | Stored::Unused(_) | Stored::Gone) => {
+            Ok(StoredCode::Used(payload, Some(token))) => (payload, token),
+            Ok(StoredCode::Used(_, None) | StoredCode::Unused(_) | StoredCode::Gone) => {
                 return RequestRefusal::CodeReused;
             }
             Err(refusal) => return refusal,

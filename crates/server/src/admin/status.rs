@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use mandate_administration::{Overview, Stored, act};
+use mandate_administration::{Overview, StoredStatus, act};
 use mandate_api::Problem;
 use mandate_api::admin::{Status, StatusProblem};
 
@@ -27,7 +27,7 @@ pub(super) async fn status(
     let (stored, checked) = tokio::join!(engine.stored(&permit), checked);
     let mut problems = Vec::new();
     let (audit_size, nodes) = match stored {
-        Some(Ok(Stored { audit_size, nodes })) => (Some(audit_size), Some(nodes)),
+        Some(Ok(StoredStatus { audit_size, nodes })) => (Some(audit_size), Some(nodes)),
         Some(Err(error)) => {
             problems.push(health::database::unreadable(&error));
             (None, None)
