@@ -20,13 +20,13 @@ const PER_IDENTITY: usize = 128;
 
 /// What is asked for: an identity, for a set of audiences.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Wanted {
+pub(crate) struct WantedSvid {
     /// The identity.
     pub(crate) spiffe_id: SpiffeId,
     audiences: Arc<[String]>,
 }
 
-impl Wanted {
+impl WantedSvid {
     /// The order of audiences, and how often each is named, make no difference.
     pub(crate) fn new(spiffe_id: SpiffeId, audiences: &[String]) -> Self {
         let mut audiences = audiences.to_vec();
@@ -106,7 +106,7 @@ struct Slot {
 /// The cached SVIDs.
 #[derive(Default)]
 pub(crate) struct SvidCache {
-    slots: HashMap<Wanted, Slot>,
+    slots: HashMap<WantedSvid, Slot>,
     uses: u64,
 }
 
@@ -115,7 +115,7 @@ impl SvidCache {
     /// again before the SVID is renewed.
     pub(crate) fn get(
         &mut self,
-        wanted: &Wanted,
+        wanted: &WantedSvid,
         holder: &AttestedProcess,
         now: Timestamp,
     ) -> Option<Arc<Svid>> {
@@ -128,7 +128,13 @@ impl SvidCache {
     }
 
     /// Keeps a new SVID.
-    pub(crate) fn put(&mut self, wanted: Wanted, svid: Arc<Svid>, holder: AttestedProcess, now: Timestamp) {
+    pub(crate) fn put(
+        &mut self,
+        wanted: WantedSvid,
+        svid: Arc<Svid>,
+        holder: AttestedProcess,
+        now: Timestamp,
+    ) {
         if !self.slots.contains_key(&wanted) {
             self.slots.retain(|_, slot| slot.svid.is_good(now));
             let of_identity = self.slots.keys().filter(|other| other.spiffe_id == wanted.spiffe_id).count();
@@ -142,7 +148,7 @@ impl SvidCache {
         self.slots.insert(wanted, Slot { svid, last_used: self.uses, used_since_issued: false, holder });
     }
 
-    fn forget_oldest(&mut self, among: impl Fn(&Wanted) -> bool) {
+    fn forget_oldest(&mut self, among: impl Fn(&WantedSvid) -> bool) {
         let oldest = self
             .slots
             .iter()
@@ -169,7 +175,7 @@ impl SvidCache {
 
     /// The SVIDs that should be renewed now: they are past half of their lifetime and were used since they
     /// were issued. Unused SVIDs simply expire.
-    pub(crate) fn due(&self, now: Timestamp) -> Vec<(Wanted, AttestedProcess)> {
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<(WantedSvid, AttestedProcess)> {
         let due = self
             .slots
             .iter()
@@ -187,7 +193,7 @@ impl SvidCache {
     }
 
     /// Marks `wanted` as done for now: it is due again only after it has been used again.
-    pub(crate) fn settle(&mut self, wanted: &Wanted) {
+    pub(crate) fn settle(&mut self, wanted: &WantedSvid) {
         if let Some(slot) = self.slots.get_mut(wanted) {
             slot.used_since_issued = false;
         }

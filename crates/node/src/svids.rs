@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 use crate::caller::AttestedProcess;
 use crate::refusal::{CallRefusal, Waiting};
-use crate::svid_cache::{Svid, SvidCache, Wanted};
+use crate::svid_cache::{Svid, SvidCache, WantedSvid};
 use crate::view::{Link, PushedState, Remote, View, settled};
 
 /// The longest that the server may take to issue.
@@ -32,7 +32,7 @@ type Issued = Result<Arc<Svid>, CallRefusal>;
 
 /// The content of a request to the server. Processes with different selectors do not share a request: the
 /// server may find one of them entitled and not the other.
-type Asked = (Wanted, Vec<Selector>);
+type Asked = (WantedSvid, Vec<Selector>);
 
 /// The SVIDs of this node's workloads.
 pub(crate) struct Svids {
@@ -59,7 +59,7 @@ impl Svids {
     /// the cached one is used until it expires.
     pub(crate) async fn get(
         self: &Arc<Self>,
-        wanted: Wanted,
+        wanted: WantedSvid,
         holder: &AttestedProcess,
     ) -> Result<Arc<Svid>, CallRefusal> {
         let now = self.clock.now();
@@ -84,7 +84,12 @@ impl Svids {
     }
 
     /// Joins the pending request of such a process for `wanted`, or starts one.
-    fn request(self: &Arc<Self>, wanted: Wanted, holder: &AttestedProcess, remote: Remote) -> Flight<Issued> {
+    fn request(
+        self: &Arc<Self>,
+        wanted: WantedSvid,
+        holder: &AttestedProcess,
+        remote: Remote,
+    ) -> Flight<Issued> {
         let asked = (wanted, holder.selectors().to_vec());
         let Ok(flight) = self.requests.join(&asked, || {
             let (this, wanted, holder) = (Arc::clone(self), asked.0.clone(), holder.clone());
@@ -97,7 +102,7 @@ impl Svids {
         flight
     }
 
-    fn keep(&self, wanted: Wanted, holder: AttestedProcess, issued: &Issued) {
+    fn keep(&self, wanted: WantedSvid, holder: AttestedProcess, issued: &Issued) {
         let mut cache = self.cache();
         // A state that withdraws the identity may have been pushed meanwhile. It is published before the
         // cache is purged under this lock, so that one of the two sees the other.
@@ -111,7 +116,7 @@ impl Svids {
     async fn ask(
         &self,
         mut remote: Remote,
-        wanted: &Wanted,
+        wanted: &WantedSvid,
         holder: &AttestedProcess,
     ) -> Result<Arc<Svid>, CallRefusal> {
         let request = IssueJwtSvidRequest {

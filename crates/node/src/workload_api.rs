@@ -26,7 +26,7 @@ use crate::claims;
 use crate::listener::Peer;
 use crate::mismatch::Mismatches;
 use crate::refusal::{CallRefusal, Waiting};
-use crate::svid_cache::Wanted;
+use crate::svid_cache::WantedSvid;
 use crate::svids::Svids;
 use crate::throttle::Throttle;
 use crate::view::{Link, PushedState, View, settled};
@@ -144,7 +144,7 @@ impl WorkloadApi {
             return Err(CallRefusal::TooMany);
         }
         let asked_for =
-            ids.into_iter().map(|id| self.svids.get(Wanted::new(id, &request.audience), &attested));
+            ids.into_iter().map(|id| self.svids.get(WantedSvid::new(id, &request.audience), &attested));
         let mut svids = Vec::new();
         for issued in join_all(asked_for).await {
             match issued {

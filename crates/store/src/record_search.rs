@@ -10,7 +10,7 @@ use crate::value::values;
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Wanted<'q> {
+pub(crate) enum WantedRecords<'q> {
     /// The record with this id.
     Record(&'q RecordId),
     /// The records that match a query.
@@ -32,7 +32,7 @@ pub(crate) trait RecordSearch {
         &self,
         tx: &Tx<'_>,
         log: LogNumber,
-        wanted: Wanted<'_>,
+        wanted: WantedRecords<'_>,
         end: u64,
         each: &mut Each<'_>,
     ) -> Result<(), StoreError>;
@@ -79,7 +79,7 @@ pub(crate) fn every(
 pub(crate) fn candidates(
     tx: &Tx<'_>,
     log: LogNumber,
-    wanted: Wanted<'_>,
+    wanted: WantedRecords<'_>,
     end: u64,
     each: &mut Each<'_>,
 ) -> Result<(), StoreError> {

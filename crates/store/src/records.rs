@@ -18,7 +18,7 @@ pub use crate::log_verification::CheckedLog;
 use crate::log_verification::{self, Verification};
 use crate::logs;
 pub use crate::logs::{add_log, checkpoint, newest, verifier};
-use crate::record_search::{self, Wanted};
+use crate::record_search::{self, WantedRecords};
 use crate::store::Store;
 use crate::tx::Tx;
 
@@ -77,7 +77,7 @@ fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Place>, StoreError> {
     let head = format!("{{\"id\":\"{id}\",");
     for (log, origin) in logs::all(tx)? {
         let mut found = None;
-        record_search::candidates(tx, log, Wanted::Record(id), u64::MAX, &mut |index, leaf| {
+        record_search::candidates(tx, log, WantedRecords::Record(id), u64::MAX, &mut |index, leaf| {
             if leaf.starts_with(head.as_bytes()) {
                 found = Some((index, leaf.to_vec()));
             }
@@ -128,7 +128,7 @@ impl Matching {
         if !waiting.is_empty() || *read == 0 {
             return Ok(());
         }
-        record_search::candidates(tx, *log, Wanted::Query(query), *read, &mut |index, leaf| {
+        record_search::candidates(tx, *log, WantedRecords::Query(query), *read, &mut |index, leaf| {
             if !contains_all(leaf, needles) {
                 return Ok(true);
             }

@@ -20,7 +20,7 @@ use crate::error::{LogError, StoreError};
 use crate::log_number::LogNumber;
 use crate::log_rows::size_of;
 use crate::logs;
-use crate::record_search::{Comparison, Each, RecordSearch, Wanted, every};
+use crate::record_search::{Comparison, Each, RecordSearch, WantedRecords, every};
 use crate::tx::Tx;
 use crate::value::{Value, values};
 
@@ -199,7 +199,7 @@ impl RecordSearch for SearchRows {
         &self,
         tx: &Tx<'_>,
         log: LogNumber,
-        wanted: Wanted<'_>,
+        wanted: WantedRecords<'_>,
         end: u64,
         each: &mut Each<'_>,
     ) -> Result<(), StoreError> {

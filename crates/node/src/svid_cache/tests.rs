@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::Timestamp;
 
-use super::{CAPACITY, PER_IDENTITY, Svid, SvidCache, Wanted, key_id};
+use super::{CAPACITY, PER_IDENTITY, Svid, SvidCache, WantedSvid, key_id};
 use crate::caller::AttestedProcess;
 
 const NOW: Timestamp = Timestamp::from_secs(1_000_000);
@@ -14,9 +14,9 @@ fn at(secs: u64) -> Timestamp {
     NOW.plus(Duration::from_secs(secs))
 }
 
-fn wanted(name: &str, audiences: &[&str]) -> Wanted {
+fn wanted(name: &str, audiences: &[&str]) -> WantedSvid {
     let audiences: Vec<String> = audiences.iter().map(|&text| text.to_owned()).collect();
-    Wanted::new(format!("spiffe://acme.example/agent/{name}").parse().unwrap(), &audiences)
+    WantedSvid::new(format!("spiffe://acme.example/agent/{name}").parse().unwrap(), &audiences)
 }
 
 fn token(kid: &str) -> String {
@@ -24,7 +24,7 @@ fn token(kid: &str) -> String {
 }
 
 /// An SVID that lives from `NOW` for 300 s.
-fn svid(wanted: &Wanted) -> Arc<Svid> {
+fn svid(wanted: &WantedSvid) -> Arc<Svid> {
     Arc::new(Svid::new(wanted.spiffe_id.clone(), token("k1"), NOW, at(300)))
 }
 
@@ -73,7 +73,7 @@ fn what_is_used_is_due_at_half_of_its_life() {
     assert!(has(&mut cache, "a", &["x"], at(10)));
     assert_eq!(cache.next_due(at(10)), Some(Duration::from_secs(140)));
     assert!(cache.due(at(149)).is_empty());
-    let due: Vec<Wanted> = cache.due(at(150)).into_iter().map(|(wanted, _)| wanted).collect();
+    let due: Vec<WantedSvid> = cache.due(at(150)).into_iter().map(|(wanted, _)| wanted).collect();
     assert_eq!(due, [wanted("a", &["x"])]);
     assert!(cache.due(at(300)).is_empty(), "what has expired is not renewed");
     cache.settle(&due[0]);

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status};
 use super::Svids;
 use crate::caller::AttestedProcess;
 use crate::refusal::{CallRefusal, Waiting};
-use crate::svid_cache::Wanted;
+use crate::svid_cache::WantedSvid;
 use crate::view::{Link, PushedState, Remote, View};
 
 /// The server's issuing, and nothing else of it: numbered tokens that live for 300 s.
@@ -63,7 +63,7 @@ struct World {
     issuer: Arc<Issuer>,
     views: watch::Sender<View>,
     svids: Arc<Svids>,
-    wanted: Wanted,
+    wanted: WantedSvid,
 }
 
 fn pushed(names: &[&str]) -> PushedState {
@@ -108,7 +108,7 @@ impl World {
         let (views, seen) =
             watch::channel(View { link: Link::Up(remote), state: Some(Arc::new(pushed(&["a"]))) });
         let svids = Arc::new(Svids::new(seen, clock.clone()));
-        let wanted = Wanted::new("spiffe://acme.example/agent/a".parse().unwrap(), &["x".to_owned()]);
+        let wanted = WantedSvid::new("spiffe://acme.example/agent/a".parse().unwrap(), &["x".to_owned()]);
         Self { clock, issuer, views, svids, wanted }
     }
 

@@ -6,7 +6,7 @@ use mandate_core::Timestamp;
 use mandate_core::digest::Sha256;
 use mandate_core::id::made_at;
 
-use crate::record_search::Wanted;
+use crate::record_search::WantedRecords;
 
 /// What a name is of, by the member of the record: another member's name of the same text is another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,12 +102,12 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    pub(super) fn of(wanted: Wanted<'_>) -> Self {
+    pub(super) fn of(wanted: WantedRecords<'_>) -> Self {
         match wanted {
-            Wanted::Record(id) => {
+            WantedRecords::Record(id) => {
                 Self { id: Some((Part::ID.digest(id.as_str()), made_at(id.as_str()))), ..Self::default() }
             }
-            Wanted::Query(query) => Self::query(query),
+            WantedRecords::Query(query) => Self::query(query),
         }
     }
 
