@@ -10,7 +10,7 @@ use crate::stop::Stop;
 
 /// The place of a stop in the queue. Later stops have later places; none is given twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place(u64);
+pub(crate) struct QueuePlace(u64);
 
 /// A stop that is in force and not in the audit log.
 pub(crate) struct Waiting {
@@ -34,39 +34,39 @@ pub(crate) enum State {
 pub(crate) struct Queue {
     next: u64,
     of_clients: usize,
-    stops: BTreeMap<Place, Waiting>,
+    stops: BTreeMap<QueuePlace, Waiting>,
 }
 
 impl Queue {
-    pub(crate) fn push(&mut self, waiting: Waiting) -> Place {
-        let place = Place(self.next);
+    pub(crate) fn push(&mut self, waiting: Waiting) -> QueuePlace {
+        let place = QueuePlace(self.next);
         self.next += 1;
         self.of_clients += usize::from(waiting.by == By::Client);
         self.stops.insert(place, waiting);
         place
     }
 
-    pub(crate) fn remove(&mut self, place: Place) -> Option<Waiting> {
+    pub(crate) fn remove(&mut self, place: QueuePlace) -> Option<Waiting> {
         let waiting = self.stops.remove(&place)?;
         self.of_clients -= usize::from(waiting.by == By::Client);
         Some(waiting)
     }
 
-    pub(crate) fn get(&self, place: Place) -> Option<&Waiting> {
+    pub(crate) fn get(&self, place: QueuePlace) -> Option<&Waiting> {
         self.stops.get(&place)
     }
 
-    pub(crate) fn get_mut(&mut self, place: Place) -> Option<&mut Waiting> {
+    pub(crate) fn get_mut(&mut self, place: QueuePlace) -> Option<&mut Waiting> {
         self.stops.get_mut(&place)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Place, &Waiting)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (QueuePlace, &Waiting)> {
         self.stops.iter().map(|(place, waiting)| (*place, waiting))
     }
 
     /// Up to `most` of those that are not in the reserve, to be put there now: those of operators first,
     /// because clients may have used up their share of it.
-    pub(crate) fn begin_keeping(&mut self, most: usize) -> impl Iterator<Item = (Place, Arc<Stop>, By)> {
+    pub(crate) fn begin_keeping(&mut self, most: usize) -> impl Iterator<Item = (QueuePlace, Arc<Stop>, By)> {
         let mut outside: Vec<_> =
             self.stops.iter_mut().filter(|(_, waiting)| waiting.kept.is_none() && !waiting.keeping).collect();
         outside.sort_by_key(|(place, waiting)| (waiting.by == By::Client, **place));

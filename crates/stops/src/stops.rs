@@ -19,7 +19,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
 use crate::keeper::{By, Keeper, Kept, ReserveState};
-use crate::queue::{Place, Queue, State, Waiting};
+use crate::queue::{Queue, QueuePlace, State, Waiting};
 use crate::reserve::{self, FILE, Frame, Reserve, ReserveError};
 use crate::stop::Stop;
 
@@ -322,7 +322,7 @@ impl Stops {
     }
 
     /// Into the reserve, then into the log.
-    async fn record(self: Arc<Self>, place: Place, stop: Arc<Stop>, content: Vec<u8>, by: By) {
+    async fn record(self: Arc<Self>, place: QueuePlace, stop: Arc<Stop>, content: Vec<u8>, by: By) {
         let _ = timeout(RESERVE_PATIENCE, self.begin_keeping(place, Arc::clone(&stop), content, by)).await;
         let recorded = if stop.changes_entries() {
             self.record_changes().await
@@ -338,7 +338,7 @@ impl Stops {
     /// free later.
     fn begin_keeping(
         self: &Arc<Self>,
-        place: Place,
+        place: QueuePlace,
         stop: Arc<Stop>,
         content: Vec<u8>,
         by: By,
@@ -347,7 +347,7 @@ impl Stops {
         tokio::spawn(async move { engine.keep(place, &stop, content, by).await })
     }
 
-    async fn keep(&self, place: Place, stop: &Stop, content: Vec<u8>, by: By) {
+    async fn keep(&self, place: QueuePlace, stop: &Stop, content: Vec<u8>, by: By) {
         let kept = self.keeper.keep(content, by).await.inspect_err(|error| {
             tracing::error!(%error, record = %stop.record().id, "a stop is in force and could not be put into the reserve");
         });
@@ -365,7 +365,7 @@ impl Stops {
     }
 
     /// Appends one stop. A stop that the log has already counts as appended: an answer may have been lost.
-    async fn append(&self, place: Place, stop: &Stop) -> Result<(), AppendError> {
+    async fn append(&self, place: QueuePlace, stop: &Stop) -> Result<(), AppendError> {
         match self.append_in_order(stop).await {
             Ok(()) | Err(AppendError::EffectRefused(EffectRefusal::StopRecorded)) => {}
             Err(error) => {
@@ -427,7 +427,7 @@ impl Stops {
     /// authority calls this first: it must not be written before an earlier stop, or it could restore an
     /// entry to its state before that stop.
     pub async fn record_changes(&self) -> Result<(), AppendError> {
-        let changes = || -> Vec<(Place, Arc<Stop>)> {
+        let changes = || -> Vec<(QueuePlace, Arc<Stop>)> {
             let waiting = self.waiting();
             let changes = waiting.iter().filter(|(_, waiting)| waiting.stop.changes_entries());
             changes.map(|(place, waiting)| (place, Arc::clone(&waiting.stop))).collect()
@@ -481,7 +481,7 @@ impl Stops {
     /// Appends stops whose order does not matter: together, after one has succeeded.
     async fn append_all(
         self: &Arc<Self>,
-        mut stops: VecDeque<(Place, Arc<Stop>)>,
+        mut stops: VecDeque<(QueuePlace, Arc<Stop>)>,
     ) -> Result<(), AppendError> {
         let Some((place, first)) = stops.pop_front() else { return Ok(()) };
         self.append(place, &first).await?;
@@ -493,7 +493,7 @@ impl Stops {
         appending.join_all().await.into_iter().collect()
     }
 
-    fn where_is(&self, place: Place) -> Recorded {
+    fn where_is(&self, place: QueuePlace) -> Recorded {
         match self.waiting().get(place) {
             None => Recorded::Log,
             Some(Waiting { kept: Some(_), .. }) => Recorded::Reserve,
@@ -533,7 +533,7 @@ impl Stops {
 #[must_use]
 pub struct Pending {
     engine: Arc<Stops>,
-    place: Place,
+    place: QueuePlace,
     cuts: Vec<Cut>,
     recording: JoinHandle<()>,
 }

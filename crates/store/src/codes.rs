@@ -3,7 +3,7 @@
 use mandate_core::{Secret, Timestamp, TokenId};
 
 use crate::error::StoreError;
-use crate::seal::Place;
+use crate::seal::SealedPlace;
 use crate::tx::{Tx, parsed};
 use crate::value::values;
 
@@ -32,8 +32,8 @@ pub enum Redemption {
     Unknown,
 }
 
-fn place<'a>(row: &'a [&'a [u8]]) -> Place<'a> {
-    Place { table: "codes", row, column: "sealed" }
+fn place<'a>(row: &'a [&'a [u8]]) -> SealedPlace<'a> {
+    SealedPlace { table: "codes", row, column: "sealed" }
 }
 
 /// Adds a code that may be used before `expires`, and whose second use is noticed until `forget`.

@@ -3,7 +3,7 @@
 use mandate_core::{Secret, Timestamp};
 
 use crate::error::StoreError;
-use crate::seal::Place;
+use crate::seal::SealedPlace;
 use crate::tx::Tx;
 use crate::value::values;
 
@@ -60,8 +60,8 @@ pub struct StoredKey {
     pub private: Secret,
 }
 
-fn place<'a>(row: &'a [&'a [u8]]) -> Place<'a> {
-    Place { table: "keys", row, column: "sealed" }
+fn place<'a>(row: &'a [&'a [u8]]) -> SealedPlace<'a> {
+    SealedPlace { table: "keys", row, column: "sealed" }
 }
 
 /// Adds a key, or replaces the one with the same purpose and id.

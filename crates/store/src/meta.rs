@@ -2,7 +2,7 @@
 //! key.
 
 use crate::error::StoreError;
-use crate::seal::Place;
+use crate::seal::SealedPlace;
 use crate::tx::Tx;
 use crate::value::values;
 
@@ -29,8 +29,8 @@ pub fn put(tx: &Tx<'_>, name: &str, value: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn seal_check() -> Place<'static> {
-    Place { table: "meta", row: &[SEAL_CHECK_ROW], column: "value" }
+fn seal_check() -> SealedPlace<'static> {
+    SealedPlace { table: "meta", row: &[SEAL_CHECK_ROW], column: "value" }
 }
 
 /// Whether the transaction's sealing key is the database's.

@@ -63,7 +63,7 @@ fn record(leaf: &[u8]) -> Result<Record, StoreError> {
 }
 
 /// The place and the bytes of a record.
-struct Place {
+struct LeafPlace {
     log: LogNumber,
     origin: String,
     index: u64,
@@ -71,7 +71,7 @@ struct Place {
 }
 
 /// The record with that id, in whichever log it is.
-fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Place>, StoreError> {
+fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<LeafPlace>, StoreError> {
     // A leaf begins with its id. A search that was changed may name any record; only the record says which it
     // is.
     let head = format!("{{\"id\":\"{id}\",");
@@ -84,7 +84,7 @@ fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<Place>, StoreError> {
             Ok(found.is_none())
         })?;
         if let Some((index, leaf)) = found {
-            return Ok(Some(Place { log, origin, index, leaf }));
+            return Ok(Some(LeafPlace { log, origin, index, leaf }));
         }
     }
     Ok(None)
@@ -234,7 +234,7 @@ pub fn proof(
     id: &RecordId,
     own: &CheckpointVerifier,
 ) -> Result<Option<InclusionProof>, LogError> {
-    let Some(Place { log, origin, index, leaf }) = find(tx, id)? else { return Ok(None) };
+    let Some(LeafPlace { log, origin, index, leaf }) = find(tx, id)? else { return Ok(None) };
     let Some(note) = logs::note(tx, log)? else { return Ok(None) };
     let verifier = logs::verifier(tx, own, &origin)?.ok_or(LogError::NoKey { origin })?;
     Ok(Some(InclusionProof::build(index, &leaf, &note, &verifier, &Hashes(tx, log))?))

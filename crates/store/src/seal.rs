@@ -16,14 +16,14 @@ pub(crate) const KEY_LEN: usize = 32;
 
 /// The place of a sealed value. A value that is moved to another place cannot be opened there.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place<'a> {
+pub(crate) struct SealedPlace<'a> {
     pub(crate) table: &'static str,
     /// The row's whole primary key.
     pub(crate) row: &'a [&'a [u8]],
     pub(crate) column: &'static str,
 }
 
-impl Place<'_> {
+impl SealedPlace<'_> {
     /// Every part follows its length: no two places have the same bytes.
     fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
@@ -61,7 +61,7 @@ impl Sealer {
     }
 
     /// Seals a value for one place: format, nonce, ciphertext, tag.
-    pub(crate) fn seal(&self, place: Place<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn seal(&self, place: SealedPlace<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         // Random nonces are safe up to 2^32 values under one key (NIST SP 800-38D §8.3); sealed values are
         // keys, codes and password hashes, not records.
         let mut nonce = [0u8; NONCE_LEN];
@@ -85,7 +85,7 @@ impl Sealer {
     }
 
     /// Opens a value at the place it was sealed for.
-    pub(crate) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Secret, StoreError> {
+    pub(crate) fn open(&self, place: SealedPlace<'_>, sealed: &[u8]) -> Result<Secret, StoreError> {
         let broken = || {
             StoreError::Corrupt(format!(
                 "{}.{} was changed, moved, or sealed with another key",

@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Where a database has its logs and their index. Everything blocks.
-pub(crate) trait Place: Send + 'static {
+pub(crate) trait IndexPlace: Send + 'static {
     /// Makes an empty index. It replaces any other.
     fn create(&mut self) -> Result<(), StoreError>;
 
@@ -120,7 +120,7 @@ pub(crate) struct Follower {
 impl Follower {
     /// Starts with the records that are not in the index yet. `signal` may say already that the index is to
     /// be built again.
-    pub(crate) fn start(signal: Arc<Signal>, place: impl Place) -> Result<Self, StoreError> {
+    pub(crate) fn start(signal: Arc<Signal>, place: impl IndexPlace) -> Result<Self, StoreError> {
         let own = Arc::clone(&signal);
         let thread =
             thread::Builder::new().name("search-index".to_owned()).spawn(move || follow(&own, place));
@@ -132,7 +132,7 @@ impl Follower {
     }
 }
 
-fn follow(signal: &Signal, mut place: impl Place) {
+fn follow(signal: &Signal, mut place: impl IndexPlace) {
     let mut failing = false;
     // What the logs have from before is not signalled.
     let mut wanted = Some(0);
@@ -179,7 +179,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use super::{Follower, Place, Signal};
+    use super::{Follower, IndexPlace, Signal};
     use crate::error::StoreError;
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
         }
     }
 
-    impl Place for Failing {
+    impl IndexPlace for Failing {
         fn create(&mut self) -> Result<(), StoreError> {
             self.answer("create")
         }

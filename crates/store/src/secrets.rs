@@ -3,7 +3,7 @@
 use mandate_core::{ClientId, PersonName, Secret};
 
 use crate::error::StoreError;
-use crate::seal::Place;
+use crate::seal::SealedPlace;
 use crate::tx::Tx;
 use crate::value::values;
 
@@ -11,7 +11,7 @@ const PASSWORD: &str = "password";
 const CLIENT_SECRET: &str = "client_secret";
 
 fn put(tx: &Tx<'_>, kind: &str, name: &str, phc: &Secret) -> Result<(), StoreError> {
-    let place = Place { table: "secrets", row: &[kind.as_bytes(), name.as_bytes()], column: "sealed" };
+    let place = SealedPlace { table: "secrets", row: &[kind.as_bytes(), name.as_bytes()], column: "sealed" };
     let sealed = tx.seal(place, phc.expose_secret())?;
     tx.execute(
         "INSERT INTO secrets (kind, name, sealed) VALUES ($1, $2, $3) ON CONFLICT (kind, name) DO UPDATE SET sealed = excluded.sealed",
@@ -21,7 +21,7 @@ fn put(tx: &Tx<'_>, kind: &str, name: &str, phc: &Secret) -> Result<(), StoreErr
 }
 
 fn get(tx: &Tx<'_>, kind: &str, name: &str) -> Result<Option<Secret>, StoreError> {
-    let place = Place { table: "secrets", row: &[kind.as_bytes(), name.as_bytes()], column: "sealed" };
+    let place = SealedPlace { table: "secrets", row: &[kind.as_bytes(), name.as_bytes()], column: "sealed" };
     let sql = "SELECT sealed FROM secrets WHERE kind = $1 AND name = $2";
     tx.first(sql, values![kind, name], |row| tx.open(place, row.get(0)?))
 }

@@ -10,7 +10,7 @@ use mandate_core::Secret;
 
 use crate::error::StoreError;
 use crate::record_search::RecordSearch;
-use crate::seal::{Place, Sealer};
+use crate::seal::{SealedPlace, Sealer};
 use crate::value::{FromValue, Value};
 
 /// How many rows of an answer are wanted.
@@ -168,11 +168,11 @@ impl<'c> Tx<'c> {
         Ok(rows)
     }
 
-    pub(crate) fn seal(&self, place: Place<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+    pub(crate) fn seal(&self, place: SealedPlace<'_>, value: &[u8]) -> Result<Vec<u8>, StoreError> {
         self.sealer.ok_or_else(without_key)?.seal(place, value)
     }
 
-    pub(crate) fn open(&self, place: Place<'_>, sealed: &[u8]) -> Result<Secret, StoreError> {
+    pub(crate) fn open(&self, place: SealedPlace<'_>, sealed: &[u8]) -> Result<Secret, StoreError> {
         self.sealer.ok_or_else(without_key)?.open(place, sealed)
     }
 }

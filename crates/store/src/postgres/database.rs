@@ -21,7 +21,7 @@ use crate::postgres::log_session::LogConnection;
 use crate::postgres::migration::{self, Content};
 use crate::postgres::search::{self, IndexSchema};
 use crate::postgres::shared::{IMPATIENT, Outermost, Shared};
-use crate::postgres::statements::{Place, Session, State, has_code};
+use crate::postgres::statements::{Session, State, StatementPlace, has_code};
 use crate::record_search::{self, RecordSearch};
 use crate::seal::Sealer;
 use crate::search_follower::{Follower, Signal};
@@ -99,7 +99,8 @@ impl Database {
                 .start();
             let tx = state.note(connections.wait(DEADLINE, begin))?;
             // Dropped, it is rolled back: there is nothing to keep.
-            let session = Session { connections, place: Place::Transaction(&tx), deadline, state: &state };
+            let session =
+                Session { connections, place: StatementPlace::Transaction(&tx), deadline, state: &state };
             work(&search.map_or_else(
                 || Tx::new(&session, &self.sealer),
                 |search| Tx::searching(&session, &self.sealer, search),
@@ -137,7 +138,12 @@ impl Database {
                 state.note(connections.wait(DEADLINE, tx.batch_execute(IMPATIENT)))?;
             }
             work(&Tx::new(
-                &Session { connections, place: Place::Transaction(&tx), deadline: DEADLINE, state: &state },
+                &Session {
+                    connections,
+                    place: StatementPlace::Transaction(&tx),
+                    deadline: DEADLINE,
+                    state: &state,
+                },
                 &self.sealer,
             ))?;
             // Dropped after that, it has nothing to roll back.

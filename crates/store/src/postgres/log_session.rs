@@ -10,7 +10,7 @@ use crate::postgres::connections::DEADLINE;
 use crate::postgres::database::{lock_lost, no_writes};
 use crate::postgres::exclusive::Keeper;
 use crate::postgres::shared::{IMPATIENT, Shared};
-use crate::postgres::statements::{Place, Session, State};
+use crate::postgres::statements::{Session, State, StatementPlace};
 use crate::tx::{Columns, Rows, Statements};
 use crate::value::Value;
 
@@ -33,7 +33,12 @@ impl LogConnection {
         let client =
             self.client.as_ref().ok_or_else(|| StoreError::Unreachable("the connection is lost".into()))?;
         let connections = &self.shared.connections;
-        Ok(Session { connections, place: Place::Connection(client), deadline: DEADLINE, state: &self.state })
+        Ok(Session {
+            connections,
+            place: StatementPlace::Connection(client),
+            deadline: DEADLINE,
+            state: &self.state,
+        })
     }
 
     /// Runs a statement without parameters.

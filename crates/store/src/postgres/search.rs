@@ -8,7 +8,7 @@ use tokio_postgres::IsolationLevel;
 use crate::error::StoreError;
 use crate::postgres::connections::{Connections, DEADLINE, LONG_DEADLINE};
 use crate::postgres::shared::Shared;
-use crate::postgres::statements::{Place, Session, State};
+use crate::postgres::statements::{Session, State, StatementPlace};
 use crate::search_follower;
 use crate::search_rows::{self, VERSION};
 use crate::tx::Tx;
@@ -60,7 +60,12 @@ pub(crate) fn fits(connections: &Connections, client: &mut Object) -> bool {
         }
         let state = State::default();
         let tx = connections.wait(DEADLINE, client.transaction())?;
-        let tx = Session { connections, place: Place::Transaction(&tx), deadline: DEADLINE, state: &state };
+        let tx = Session {
+            connections,
+            place: StatementPlace::Transaction(&tx),
+            deadline: DEADLINE,
+            state: &state,
+        };
         let tx = Tx::without_key(&tx);
         search_rows::fits(&tx, &tx)
     })();
@@ -114,7 +119,7 @@ impl IndexSchema {
     }
 }
 
-impl search_follower::Place for IndexSchema {
+impl search_follower::IndexPlace for IndexSchema {
     fn create(&mut self) -> Result<(), StoreError> {
         self.with(|connections, client, _| {
             let theirs = "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('search')";
@@ -141,8 +146,12 @@ impl search_follower::Place for IndexSchema {
             let tx = connections.wait(DEADLINE, begin)?;
             connections.wait(DEADLINE, tx.batch_execute("SET LOCAL synchronous_commit = off"))?;
             let missing = {
-                let session =
-                    Session { connections, place: Place::Transaction(&tx), deadline: DEADLINE, state };
+                let session = Session {
+                    connections,
+                    place: StatementPlace::Transaction(&tx),
+                    deadline: DEADLINE,
+                    state,
+                };
                 let tx = Tx::without_key(&session);
                 search_rows::take_chunk(&tx, &tx)?
             };

@@ -21,7 +21,7 @@ use crate::write_trouble::WriteTrouble;
 const PORTION: i32 = 256;
 
 /// Where a statement runs.
-pub(crate) enum Place<'a> {
+pub(crate) enum StatementPlace<'a> {
     /// In the transaction that the connection has open.
     Connection(&'a ClientWrapper),
     /// In this transaction.
@@ -31,7 +31,7 @@ pub(crate) enum Place<'a> {
 /// An open transaction.
 pub(crate) struct Session<'a> {
     pub(crate) connections: &'a Connections,
-    pub(crate) place: Place<'a>,
+    pub(crate) place: StatementPlace<'a>,
     pub(crate) deadline: Duration,
     /// How it stands.
     pub(crate) state: &'a State,
@@ -83,16 +83,16 @@ pub(crate) fn has_code(cause: &(dyn Error + Send + Sync + 'static), code: &SqlSt
 impl Session<'_> {
     async fn prepare(&self, sql: &str) -> Result<Statement, tokio_postgres::Error> {
         match self.place {
-            Place::Connection(client) => client.prepare_cached(sql).await,
-            Place::Transaction(tx) => tx.prepare_cached(sql).await,
+            StatementPlace::Connection(client) => client.prepare_cached(sql).await,
+            StatementPlace::Transaction(tx) => tx.prepare_cached(sql).await,
         }
     }
 
     async fn rows(&self, sql: &str, values: &[Value<'_>]) -> Result<RowStream, tokio_postgres::Error> {
         let statement = self.prepare(sql).await?;
         match self.place {
-            Place::Connection(client) => client.query_raw(&statement, values.iter().copied()).await,
-            Place::Transaction(tx) => tx.query_raw(&statement, values.iter().copied()).await,
+            StatementPlace::Connection(client) => client.query_raw(&statement, values.iter().copied()).await,
+            StatementPlace::Transaction(tx) => tx.query_raw(&statement, values.iter().copied()).await,
         }
     }
 
@@ -128,8 +128,10 @@ impl Statements for Session<'_> {
         let changed = self.wait(async {
             let statement = self.prepare(sql).await?;
             match self.place {
-                Place::Connection(client) => client.execute_raw(&statement, values.iter().copied()).await,
-                Place::Transaction(tx) => tx.execute_raw(&statement, values.iter().copied()).await,
+                StatementPlace::Connection(client) => {
+                    client.execute_raw(&statement, values.iter().copied()).await
+                }
+                StatementPlace::Transaction(tx) => tx.execute_raw(&statement, values.iter().copied()).await,
             }
         })?;
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
@@ -142,7 +144,7 @@ impl Statements for Session<'_> {
         rows: Rows,
         each: &mut dyn FnMut(&dyn Columns) -> bool,
     ) -> Result<(), StoreError> {
-        if let (Rows::UntilEnough, Place::Transaction(tx)) = (rows, &self.place) {
+        if let (Rows::UntilEnough, StatementPlace::Transaction(tx)) = (rows, &self.place) {
             return self.in_portions(tx, sql, values, each);
         }
         let answer = self.wait(self.rows(sql, values))?;

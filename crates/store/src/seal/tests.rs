@@ -3,13 +3,13 @@ use std::sync::Arc;
 use mandate_core::Secret;
 use mandate_testkit::clock::SeededEntropy;
 
-use super::{Place, Sealer};
+use super::{SealedPlace, Sealer};
 
 fn sealer(key: u8) -> Sealer {
     Sealer::new(&Secret::new([key; 32]), Arc::new(SeededEntropy::new(1))).unwrap()
 }
 
-const HERE: Place<'static> = Place { table: "keys", row: &[b"signing", b"k1"], column: "sealed" };
+const HERE: SealedPlace<'static> = SealedPlace { table: "keys", row: &[b"signing", b"k1"], column: "sealed" };
 
 #[test]
 fn opens_only_where_it_was_sealed_and_with_the_same_key() {
@@ -17,12 +17,12 @@ fn opens_only_where_it_was_sealed_and_with_the_same_key() {
     assert_eq!(sealer(1).open(HERE, &sealed).unwrap().expose_secret(), b"secret");
     assert!(sealer(2).open(HERE, &sealed).is_err(), "another key");
     for (what, place) in [
-        ("another table", Place { table: "codes", ..HERE }),
-        ("another row", Place { row: &[b"signing", b"k2"], ..HERE }),
-        ("a row cut elsewhere", Place { row: &[b"signingk", b"1"], ..HERE }),
-        ("a row of one part", Place { row: &[b"signingk1"], ..HERE }),
-        ("another column", Place { column: "public", ..HERE }),
-        ("a column cut elsewhere", Place { row: &[b"signing", b"k1s"], column: "ealed", ..HERE }),
+        ("another table", SealedPlace { table: "codes", ..HERE }),
+        ("another row", SealedPlace { row: &[b"signing", b"k2"], ..HERE }),
+        ("a row cut elsewhere", SealedPlace { row: &[b"signingk", b"1"], ..HERE }),
+        ("a row of one part", SealedPlace { row: &[b"signingk1"], ..HERE }),
+        ("another column", SealedPlace { column: "public", ..HERE }),
+        ("a column cut elsewhere", SealedPlace { row: &[b"signing", b"k1s"], column: "ealed", ..HERE }),
     ] {
         assert!(sealer(1).open(place, &sealed).is_err(), "{what}");
     }

@@ -6,7 +6,7 @@ use mandate_files::Dir;
 use rusqlite::Connection;
 
 use crate::error::StoreError;
-use crate::search_follower::Place;
+use crate::search_follower::IndexPlace;
 use crate::search_rows::{self, VERSION};
 use crate::sqlite::connection::{self, Use};
 use crate::tx::Tx;
@@ -57,7 +57,7 @@ impl IndexFile {
     }
 }
 
-impl Place for IndexFile {
+impl IndexPlace for IndexFile {
     fn create(&mut self) -> Result<(), StoreError> {
         // Closed first: a file that is gone and its successor have one name.
         self.index = None;
