@@ -30,14 +30,14 @@ pub(crate) struct Latency {
 }
 
 /// What one run of requests showed.
-pub(crate) struct Outcome {
+pub(crate) struct LoadOutcome {
     /// Microseconds each, sorted.
     latencies: Vec<f64>,
     /// How long all of them took together.
     pub(crate) elapsed: Duration,
 }
 
-impl Outcome {
+impl LoadOutcome {
     fn new(mut latencies: Vec<f64>, elapsed: Duration) -> Self {
         latencies.sort_by(f64::total_cmp);
         Self { latencies, elapsed }
@@ -128,7 +128,7 @@ pub(crate) async fn closed(
     requests: &Arc<Vec<Vec<u8>>>,
     total: usize,
     connections: usize,
-) -> Result<Outcome, BenchError> {
+) -> Result<LoadOutcome, BenchError> {
     let next = Arc::new(AtomicUsize::new(0));
     let mut opened = Vec::new();
     for _ in 0..connections {
@@ -153,7 +153,7 @@ pub(crate) async fn closed(
         });
     }
     let latencies = join(workers).await?;
-    Ok(Outcome::new(latencies, began.elapsed()))
+    Ok(LoadOutcome::new(latencies, began.elapsed()))
 }
 
 /// At `rate` requests per second, whether or not earlier ones have their answer. Latency counts from the
@@ -164,7 +164,7 @@ pub(crate) async fn open(
     requests: &Arc<Vec<Vec<u8>>>,
     rate: f64,
     total: usize,
-) -> Result<Outcome, BenchError> {
+) -> Result<LoadOutcome, BenchError> {
     let (due, queue) = mpsc::unbounded_channel::<(usize, Instant)>();
     let queue = Arc::new(Mutex::new(queue));
     let mut workers = JoinSet::new();
@@ -197,5 +197,5 @@ pub(crate) async fn open(
     }
     drop(due);
     let latencies = join(workers).await?;
-    Ok(Outcome::new(latencies, began.elapsed()))
+    Ok(LoadOutcome::new(latencies, began.elapsed()))
 }

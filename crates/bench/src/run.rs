@@ -12,7 +12,7 @@ use crate::figures::{Figures, Rate};
 use crate::http::Connection;
 use crate::identity_provider::IdentityProvider;
 use crate::kernel::{CpuTime, at_rest, resident_mib};
-use crate::load::{self, CONNECTIONS, Latency, Outcome, ROUND, exchange_once};
+use crate::load::{self, CONNECTIONS, Latency, LoadOutcome, ROUND, exchange_once};
 use crate::node_link::NodeLink;
 use crate::processes::{Node, Server};
 use crate::profile::Recording;
@@ -76,7 +76,7 @@ struct Target<'a> {
 
 /// What was done in rounds, and the server's CPU time for it.
 struct Done {
-    outcome: Outcome,
+    outcome: LoadOutcome,
     /// For each round, microseconds for an exchange: in total, and the part in the kernel.
     cpu_us: Vec<f64>,
     system_us: Vec<f64>,
@@ -90,7 +90,7 @@ struct Done {
 impl Done {
     fn nothing() -> Self {
         Self {
-            outcome: Outcome::none(),
+            outcome: LoadOutcome::none(),
             cpu_us: Vec::new(),
             system_us: Vec::new(),
             ratios: Vec::new(),
@@ -98,7 +98,7 @@ impl Done {
         }
     }
 
-    fn round(outcome: Outcome, cpu: CpuTime, database: Option<CpuTime>) -> Self {
+    fn round(outcome: LoadOutcome, cpu: CpuTime, database: Option<CpuTime>) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a count of exchanges")]
         let count = outcome.count() as f64;
         let each = |seconds: f64| seconds * 1e6 / count;

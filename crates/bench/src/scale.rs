@@ -7,7 +7,7 @@ use crate::crypto::median;
 use crate::error::BenchError;
 use crate::identity_provider::IdentityProvider;
 use crate::kernel::{CpuTime, at_rest};
-use crate::load::{self, Latency, Outcome, ROUND};
+use crate::load::{self, Latency, LoadOutcome, ROUND};
 use crate::node_link::NodeLink;
 use crate::processes::{Node, Server};
 use crate::registry::{self, SCOPES, person};
@@ -50,11 +50,11 @@ struct Target {
     agents: usize,
     server: Server,
     requests: Arc<Vec<Vec<u8>>>,
-    alone: Outcome,
-    full: Outcome,
+    alone: LoadOutcome,
+    full: LoadOutcome,
     cpu_us: Vec<f64>,
-    half: Outcome,
-    most: Outcome,
+    half: LoadOutcome,
+    most: LoadOutcome,
 }
 
 impl Target {
@@ -73,7 +73,7 @@ impl Target {
         Ok(())
     }
 
-    async fn at(&self, rate: f64, seconds: f64) -> Result<Outcome, BenchError> {
+    async fn at(&self, rate: f64, seconds: f64) -> Result<LoadOutcome, BenchError> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of exchanges")]
         let count = (rate * seconds) as usize;
         load::open(&self.server.authority, &self.requests, rate, count).await
@@ -104,11 +104,11 @@ async fn prepare(program: &Path, root: &Path, store: &Store, agents: usize) -> R
         agents,
         server,
         requests,
-        alone: Outcome::none(),
-        full: Outcome::none(),
+        alone: LoadOutcome::none(),
+        full: LoadOutcome::none(),
         cpu_us: Vec::new(),
-        half: Outcome::none(),
-        most: Outcome::none(),
+        half: LoadOutcome::none(),
+        most: LoadOutcome::none(),
     })
 }
 

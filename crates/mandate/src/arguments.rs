@@ -19,7 +19,7 @@ use crate::connection::Connection;
 use crate::name_completion;
 
 pub(crate) use audit::{
-    Audit, AuditCheckpoint, AuditExport, AuditQuery, AuditShow, AuditVerify, Outcome, verifier_key,
+    Audit, AuditCheckpoint, AuditExport, AuditQuery, AuditShow, AuditVerify, OutcomeArgument, verifier_key,
 };
 pub(crate) use demo::{Demo, DemoPart};
 pub(crate) use installation::{Backup, Doctor, Restore};

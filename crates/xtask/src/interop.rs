@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::setup;
-use crate::steps::{Outcome, Steps, run};
+use crate::steps::{StepOutcome, Steps, run};
 
 /// The programs in JavaScript that are tried against the server.
 const JAVASCRIPT: &[&str] = &["crates/testkit/node-clients", "examples/javascript"];
@@ -36,7 +36,7 @@ pub(crate) struct InteropArguments {
 pub(crate) fn take(root: &Path, arguments: &InteropArguments, steps: &mut Steps) {
     steps.announce(if arguments.no_setup { 3 } else { 5 });
     if arguments.no_setup {
-        steps.take("programs of others", || Outcome::Skipped("--no-setup".to_owned()));
+        steps.take("programs of others", || StepOutcome::Skipped("--no-setup".to_owned()));
     } else {
         steps.take("programs of others", || setup::install(root, setup::INTEROP));
         steps.take("clients in JavaScript", || node_clients(root));
@@ -54,7 +54,7 @@ pub(crate) fn take(root: &Path, arguments: &InteropArguments, steps: &mut Steps)
 fn on_postgres(root: &Path, filter: Option<&str>, steps: &mut Steps) {
     const NAME: &str = "tests on PostgreSQL";
     if !setup::present("pg_ctlcluster") {
-        return steps.take(NAME, || Outcome::Skipped("PostgreSQL is not installed".to_owned()));
+        return steps.take(NAME, || StepOutcome::Skipped("PostgreSQL is not installed".to_owned()));
     }
     let mut cargo = vec!["--workspace", "--test", "it", "--test", "system"];
     if let Some(filter) = filter {
@@ -63,27 +63,27 @@ fn on_postgres(root: &Path, filter: Option<&str>, steps: &mut Steps) {
     steps.cargo_test(root, NAME, &cargo, &[(TEST_STORE, "postgres".as_ref())]);
 }
 
-fn node_clients(root: &Path) -> Outcome {
+fn node_clients(root: &Path) -> StepOutcome {
     if !setup::present("npm") {
-        return Outcome::Skipped("there is no npm".to_owned());
+        return StepOutcome::Skipped("there is no npm".to_owned());
     }
     for folder in JAVASCRIPT {
         let outcome = run(&root.join(folder), "npm", &["ci", "--no-audit", "--no-fund"]);
-        if outcome != Outcome::Passed {
+        if outcome != StepOutcome::Passed {
             return outcome;
         }
     }
-    Outcome::Passed
+    StepOutcome::Passed
 }
 
-fn python_clients(root: &Path) -> Outcome {
+fn python_clients(root: &Path) -> StepOutcome {
     if !setup::python_makes_environments() {
-        return Outcome::Skipped("there is no Python 3 with venv".to_owned());
+        return StepOutcome::Skipped("there is no Python 3 with venv".to_owned());
     }
     let requirements = format!("{PYTHON_CLIENTS}/requirements.txt");
     let pip = format!("{PYTHON_ENVIRONMENT}/bin/pip");
     match run(root, "python3", &["-m", "venv", PYTHON_ENVIRONMENT]) {
-        Outcome::Passed => run(
+        StepOutcome::Passed => run(
             root,
             &pip,
             &["install", "--quiet", "--disable-pip-version-check", "--requirement", &requirements],

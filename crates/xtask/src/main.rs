@@ -84,7 +84,11 @@ fn run(task: Task) -> Result<ExitCode, Box<dyn std::error::Error>> {
             let arguments = ["run", "--quiet", "--locked", "--package", "mandate-codegen", "--"];
             let outcome =
                 steps::cargo(root(), &[&arguments[..], if check { &["--check"] } else { &[] }].concat());
-            return Ok(if outcome == steps::Outcome::Passed { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+            return Ok(if outcome == steps::StepOutcome::Passed {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            });
         }
         Task::Tidy => {
             let report = tidy::report(root())?;

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::steps::{Outcome, answers, run};
+use crate::steps::{StepOutcome, answers, run};
 
 /// A program that tests need, how to find out whether it is there, and the Debian packages that contain it.
 pub(crate) struct Need {
@@ -65,22 +65,22 @@ pub(crate) const INTEROP: &[Need] = &[
 const MAKES_ENVIRONMENTS: &[&str] = &["-c", "import venv, ensurepip"];
 
 /// Installs what is missing, if the user is root. Otherwise says what to install, and the step is skipped.
-pub(crate) fn install(root: &Path, needs: &[Need]) -> Outcome {
+pub(crate) fn install(root: &Path, needs: &[Need]) -> StepOutcome {
     let missing: Vec<&Need> = needs.iter().filter(|need| !need.is_met()).collect();
     let packages: Vec<&str> = missing.iter().flat_map(|need| need.packages).copied().collect();
     if missing.is_empty() {
         println!("nothing to install");
-        return Outcome::Passed;
+        return StepOutcome::Passed;
     }
     if !present("apt-get") {
-        return Outcome::Skipped(format!(
+        return StepOutcome::Skipped(format!(
             "missing, as Debian calls it: {}; {}",
             packages.join(" "),
             without(&missing)
         ));
     }
     if !am_root() {
-        return Outcome::Skipped(format!(
+        return StepOutcome::Skipped(format!(
             "{}\n  to install it: {}",
             without(&missing),
             to_paste(&packages, present("sudo"))
@@ -90,11 +90,11 @@ pub(crate) fn install(root: &Path, needs: &[Need]) -> Outcome {
     for step in [&["update"][..], &[&["install", "--yes", "--no-install-recommends"], &packages[..]].concat()]
     {
         let outcome = run(root, "apt-get", step);
-        if outcome != Outcome::Passed {
+        if outcome != StepOutcome::Passed {
             return outcome;
         }
     }
-    Outcome::Passed
+    StepOutcome::Passed
 }
 
 /// What is skipped, each once.
@@ -113,19 +113,19 @@ fn to_paste(packages: &[&str], has_sudo: bool) -> String {
 }
 
 /// The components of the toolchain that check the source. Rustup adds them without root rights.
-pub(crate) fn components(root: &Path) -> Outcome {
+pub(crate) fn components(root: &Path) -> StepOutcome {
     if component("fmt") && component("clippy") {
-        return Outcome::Passed;
+        return StepOutcome::Passed;
     }
     let add = ["component", "add", "rustfmt", "clippy"];
     if present("rustup")
-        && run(root, "rustup", &add) == Outcome::Passed
+        && run(root, "rustup", &add) == StepOutcome::Passed
         && component("fmt")
         && component("clippy")
     {
-        return Outcome::Passed;
+        return StepOutcome::Passed;
     }
-    Outcome::Skipped(
+    StepOutcome::Skipped(
         "without rustfmt and clippy, format and lints are skipped\n  to install them: rustup component add rustfmt clippy".to_owned(),
     )
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum StepOutcome {
     Passed,
     Failed(String),
     Skipped(String),
@@ -16,7 +16,7 @@ pub(crate) enum Outcome {
 /// The steps taken so far.
 #[derive(Debug)]
 pub(crate) struct Steps {
-    taken: Vec<(String, Outcome)>,
+    taken: Vec<(String, StepOutcome)>,
     began: Instant,
     /// How many steps were announced, and how many of them were taken.
     announced: usize,
@@ -36,7 +36,7 @@ impl Steps {
     }
 
     /// Runs a step and remembers how it ended. After a failure, the later steps run nevertheless.
-    pub(crate) fn take(&mut self, name: &str, step: impl FnOnce() -> Outcome) {
+    pub(crate) fn take(&mut self, name: &str, step: impl FnOnce() -> StepOutcome) {
         self.done += 1;
         println!(
             "\n== step {} of {}, after {}: {name}",
@@ -45,27 +45,27 @@ impl Steps {
             elapsed(self.began.elapsed())
         );
         let outcome = step();
-        if let Outcome::Failed(why) | Outcome::Skipped(why) = &outcome {
+        if let StepOutcome::Failed(why) | StepOutcome::Skipped(why) = &outcome {
             println!("{why}");
         }
         self.taken.push((name.to_owned(), outcome));
     }
 
     /// Remembers something that was skipped or failed within a step.
-    fn note(&mut self, name: String, outcome: Outcome) {
-        if let Outcome::Failed(why) | Outcome::Skipped(why) = &outcome {
+    fn note(&mut self, name: String, outcome: StepOutcome) {
+        if let StepOutcome::Failed(why) | StepOutcome::Skipped(why) = &outcome {
             println!("{name}: {why}");
         }
         self.taken.push((name, outcome));
     }
 
-    fn count(&self, wanted: impl Fn(&Outcome) -> bool) -> usize {
+    fn count(&self, wanted: impl Fn(&StepOutcome) -> bool) -> usize {
         self.taken.iter().filter(|(_, outcome)| wanted(outcome)).count()
     }
 
     /// How many steps failed.
     pub(crate) fn failed(&self) -> usize {
-        self.count(|o| matches!(o, Outcome::Failed(_)))
+        self.count(|o| matches!(o, StepOutcome::Failed(_)))
     }
 
     /// One line for each step, and a last line that counts them.
@@ -73,13 +73,13 @@ impl Steps {
         let mut lines: Vec<String> = Vec::new();
         for (name, outcome) in &self.taken {
             lines.push(match outcome {
-                Outcome::Passed => format!("passed   {name}"),
-                Outcome::Failed(why) => format!("FAILED   {name}: {why}"),
-                Outcome::Skipped(why) => format!("skipped  {name}: {why}"),
+                StepOutcome::Passed => format!("passed   {name}"),
+                StepOutcome::Failed(why) => format!("FAILED   {name}: {why}"),
+                StepOutcome::Skipped(why) => format!("skipped  {name}: {why}"),
             });
         }
-        let passed = self.count(|o| *o == Outcome::Passed);
-        let skipped = self.count(|o| matches!(o, Outcome::Skipped(_)));
+        let passed = self.count(|o| *o == StepOutcome::Passed);
+        let skipped = self.count(|o| matches!(o, StepOutcome::Skipped(_)));
         lines.push(format!("after {}", elapsed(self.began.elapsed())));
         lines.push(format!("{passed} passed, {} failed, {skipped} skipped", self.failed()));
         lines.join("\n")
@@ -102,7 +102,7 @@ impl Steps {
     ) {
         let skipped = tempfile::NamedTempFile::new();
         self.take(name, || match &skipped {
-            Err(error) => Outcome::Failed(format!("a temporary file cannot be made: {error}")),
+            Err(error) => StepOutcome::Failed(format!("a temporary file cannot be made: {error}")),
             Ok(file) => {
                 let arguments = [&["test", "--locked", "--no-fail-fast"], arguments].concat();
                 run_with(root, "cargo", &arguments, &[&[(SKIPPED_TESTS, file.path())], environment].concat())
@@ -119,13 +119,13 @@ fn take_skipped(file: &Path, steps: &mut Steps) {
     match fs::read_to_string(file) {
         Ok(text) => {
             for (test, why) in skips(&text) {
-                steps.note(format!("test {test}"), Outcome::Skipped(why));
+                steps.note(format!("test {test}"), StepOutcome::Skipped(why));
             }
         }
         Err(error) => {
             steps.note(
                 "tests that were skipped".to_owned(),
-                Outcome::Failed(format!("{} cannot be read: {error}", file.display())),
+                StepOutcome::Failed(format!("{} cannot be read: {error}", file.display())),
             );
         }
     }
@@ -162,16 +162,16 @@ pub(crate) fn answers(command: &mut Command) -> bool {
 }
 
 /// Runs cargo.
-pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Outcome {
+pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> StepOutcome {
     run(root, "cargo", arguments)
 }
 
 /// Runs a program in `dir`; its output is ours.
-pub(crate) fn run(dir: &Path, program: &str, arguments: &[&str]) -> Outcome {
+pub(crate) fn run(dir: &Path, program: &str, arguments: &[&str]) -> StepOutcome {
     run_with(dir, program, arguments, &[])
 }
 
-fn run_with(dir: &Path, program: &str, arguments: &[&str], environment: &[(&str, &Path)]) -> Outcome {
+fn run_with(dir: &Path, program: &str, arguments: &[&str], environment: &[(&str, &Path)]) -> StepOutcome {
     println!("$ {program} {}", arguments.join(" "));
     match Command::new(program)
         .args(arguments)
@@ -180,15 +180,15 @@ fn run_with(dir: &Path, program: &str, arguments: &[&str], environment: &[(&str,
         .stdin(Stdio::null())
         .status()
     {
-        Ok(status) if status.success() => Outcome::Passed,
-        Ok(status) => Outcome::Failed(format!("{program}: {status}")),
-        Err(error) => Outcome::Failed(format!("{program} could not be started: {error}")),
+        Ok(status) if status.success() => StepOutcome::Passed,
+        Ok(status) => StepOutcome::Failed(format!("{program}: {status}")),
+        Err(error) => StepOutcome::Failed(format!("{program} could not be started: {error}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Outcome, Steps, answers, elapsed, run, skips, take_skipped};
+    use super::{StepOutcome, Steps, answers, elapsed, run, skips, take_skipped};
     use std::path::Path;
     use std::process::Command;
     use std::time::Duration;
@@ -196,10 +196,10 @@ mod tests {
     #[test]
     fn the_last_line_counts_every_step_and_a_failure_stops_nothing() {
         let mut steps = Steps::default();
-        steps.take("a", || Outcome::Passed);
-        steps.take("b", || Outcome::Failed("broken".to_owned()));
-        steps.take("c", || Outcome::Skipped("not here".to_owned()));
-        steps.take("d", || Outcome::Passed);
+        steps.take("a", || StepOutcome::Passed);
+        steps.take("b", || StepOutcome::Failed("broken".to_owned()));
+        steps.take("c", || StepOutcome::Skipped("not here".to_owned()));
+        steps.take("d", || StepOutcome::Passed);
         assert_eq!(steps.failed(), 1);
         let summary = steps.summary();
         assert!(
@@ -217,9 +217,9 @@ mod tests {
 
     #[test]
     fn a_program_that_fails_or_is_missing_is_a_failed_step() {
-        assert_eq!(run(Path::new("."), "true", &[]), Outcome::Passed);
-        assert!(matches!(run(Path::new("."), "false", &[]), Outcome::Failed(_)));
-        assert!(matches!(run(Path::new("."), "no-such-program-anywhere", &[]), Outcome::Failed(_)));
+        assert_eq!(run(Path::new("."), "true", &[]), StepOutcome::Passed);
+        assert!(matches!(run(Path::new("."), "false", &[]), StepOutcome::Failed(_)));
+        assert!(matches!(run(Path::new("."), "no-such-program-anywhere", &[]), StepOutcome::Failed(_)));
         assert!(!answers(&mut Command::new("no-such-program-anywhere")));
     }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::steps::{Outcome, Steps, answers, cargo, run};
+use crate::steps::{StepOutcome, Steps, answers, cargo, run};
 use crate::{fuzz_seeds, licenses, setup, tidy};
 
 /// The arguments of `cargo xtask test`.
@@ -31,8 +31,8 @@ impl Default for TestArguments {
 pub(crate) fn take(root: &Path, arguments: &TestArguments, steps: &mut Steps) {
     let targets = fuzz_targets(root);
     steps.announce(9);
-    let set_up = |install: &dyn Fn() -> Outcome| {
-        if arguments.no_setup { Outcome::Skipped("--no-setup".to_owned()) } else { install() }
+    let set_up = |install: &dyn Fn() -> StepOutcome| {
+        if arguments.no_setup { StepOutcome::Skipped("--no-setup".to_owned()) } else { install() }
     };
     steps.take("programs that the tests need", || set_up(&|| setup::install(root, setup::TEST)));
     steps.take("components of the toolchain", || set_up(&|| setup::components(root)));
@@ -41,16 +41,16 @@ pub(crate) fn take(root: &Path, arguments: &TestArguments, steps: &mut Steps) {
         Ok(report) => {
             print_report(&report);
             match report.errors() {
-                0 => Outcome::Passed,
-                errors => Outcome::Failed(tidy::TidyError::Untidy(errors).to_string()),
+                0 => StepOutcome::Passed,
+                errors => StepOutcome::Failed(tidy::TidyError::Untidy(errors).to_string()),
             }
         }
-        Err(error) => Outcome::Failed(error.to_string()),
+        Err(error) => StepOutcome::Failed(error.to_string()),
     });
     steps.take("licenses and sources", || match licenses::check(root) {
-        Ok(broken) if broken.is_empty() => Outcome::Passed,
-        Ok(broken) => Outcome::Failed(broken.join("; ")),
-        Err(error) => Outcome::Failed(error.to_string()),
+        Ok(broken) if broken.is_empty() => StepOutcome::Passed,
+        Ok(broken) => StepOutcome::Failed(broken.join("; ")),
+        Err(error) => StepOutcome::Failed(error.to_string()),
     });
     steps.take("lints", || with_component("clippy", || lints(root)));
     steps.cargo_test(root, "tests", &["--workspace"], &[]);
@@ -58,11 +58,11 @@ pub(crate) fn take(root: &Path, arguments: &TestArguments, steps: &mut Steps) {
 }
 
 /// Takes a step that needs `cargo NAME`.
-fn with_component(name: &str, step: impl FnOnce() -> Outcome) -> Outcome {
+fn with_component(name: &str, step: impl FnOnce() -> StepOutcome) -> StepOutcome {
     if setup::component(name) {
         step()
     } else {
-        Outcome::Skipped(format!("there is no cargo {name}: rustup component add rustfmt clippy"))
+        StepOutcome::Skipped(format!("there is no cargo {name}: rustup component add rustfmt clippy"))
     }
 }
 
@@ -72,7 +72,7 @@ const JUDGED_WITH: (u32, u32) = (1, 95);
 /// A lint that a later Rust brings is shown and fails nothing: a developer who clones the project a year from
 /// now has broken no rule that the project knew. Such a lint is enforced once the code passes it and
 /// [`JUDGED_WITH`] says so.
-fn lints(root: &Path) -> Outcome {
+fn lints(root: &Path) -> StepOutcome {
     let version = Command::new("rustc")
         .arg("--version")
         .current_dir(root)
@@ -85,17 +85,17 @@ fn lints(root: &Path) -> Outcome {
     for targets in [&["--all-targets"][..], &["--test", "interop"]] {
         let clippy = [&["clippy", "--workspace", "--locked"], targets, refusing].concat();
         match cargo(root, &clippy) {
-            Outcome::Passed => {}
+            StepOutcome::Passed => {}
             other => return other,
         }
     }
-    if later { only_shown(Outcome::Passed) } else { Outcome::Passed }
+    if later { only_shown(StepOutcome::Passed) } else { StepOutcome::Passed }
 }
 
 /// The result of lints that fail nothing: nothing was enforced, unless the code does not build.
-fn only_shown(outcome: Outcome) -> Outcome {
+fn only_shown(outcome: StepOutcome) -> StepOutcome {
     match outcome {
-        Outcome::Passed => Outcome::Skipped(format!(
+        StepOutcome::Passed => StepOutcome::Skipped(format!(
             "Rust later than {}.{}: warnings shown, not refused",
             JUDGED_WITH.0, JUDGED_WITH.1
         )),
@@ -122,11 +122,11 @@ fn fuzz(root: &Path, seconds: u32, targets: &[String], steps: &mut Steps) {
     let why = "there is no C++ compiler, which libFuzzer's runtime needs";
     let possible = answers(Command::new(cpp).arg("--version"));
     let step = |arguments: &[&str]| {
-        if possible { run(root, &script, arguments) } else { Outcome::Skipped(why.to_owned()) }
+        if possible { run(root, &script, arguments) } else { StepOutcome::Skipped(why.to_owned()) }
     };
     steps.take("build the fuzzers", || match fuzz_seeds::write(root) {
         Ok(_) => step(&["0"]),
-        Err(error) => Outcome::Failed(format!("the vectors cannot be written as first inputs: {error}")),
+        Err(error) => StepOutcome::Failed(format!("the vectors cannot be written as first inputs: {error}")),
     });
     let seconds = seconds.to_string();
     let arguments: Vec<&str> =
@@ -159,7 +159,7 @@ pub(crate) fn print_report(report: &tidy::Report) {
 #[cfg(test)]
 mod tests {
     use super::{JUDGED_WITH, later, only_shown};
-    use crate::steps::Outcome;
+    use crate::steps::StepOutcome;
 
     #[test]
     fn a_later_rust_is_seen_and_anything_unreadable_is_none() {
@@ -179,9 +179,9 @@ mod tests {
     #[test]
     fn lints_that_refuse_nothing_have_not_passed() {
         assert!(
-            matches!(only_shown(Outcome::Passed), Outcome::Skipped(why) if why.starts_with("Rust later than "))
+            matches!(only_shown(StepOutcome::Passed), StepOutcome::Skipped(why) if why.starts_with("Rust later than "))
         );
-        let failed = Outcome::Failed("it does not build".to_owned());
+        let failed = StepOutcome::Failed("it does not build".to_owned());
         assert_eq!(only_shown(failed.clone()), failed);
     }
 }

@@ -40,7 +40,7 @@ pub(crate) enum Audit {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Outcome {
+pub(crate) enum OutcomeArgument {
     #[value(aliases = ["permit", "allowed", "allow", "granted", "success", "ok"])]
     Permitted,
     #[value(aliases = ["refuse", "denied", "deny", "rejected", "failed", "failure"])]
@@ -125,7 +125,7 @@ pub(crate) struct AuditQuery {
     pub(crate) kind: Option<RecordKind>,
     /// Only records with this outcome
     #[arg(long, value_enum)]
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) outcome: Option<OutcomeArgument>,
     /// At most this many; by default all with --json, otherwise the newest 100
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: Option<u32>,

@@ -11,7 +11,7 @@ use mandate_core::subject::Act;
 use mandate_core::{Clock as _, SystemClock};
 use serde::Serialize;
 
-use crate::arguments::{AuditExport, AuditQuery, AuditShow, Outcome};
+use crate::arguments::{AuditExport, AuditQuery, AuditShow, OutcomeArgument};
 use crate::connection::Admin;
 use crate::failure::{self, Failure, Fault};
 use crate::interruption::{self, Signals};
@@ -39,8 +39,8 @@ pub(crate) fn query(arguments: &AuditQuery, screen: &Screen) -> Result<(), Failu
         by: arguments.by.clone(),
         kind: arguments.kind.map(|kind| kind.as_str().to_owned()),
         outcome: arguments.outcome.map(|outcome| match outcome {
-            Outcome::Permitted => "permitted".to_owned(),
-            Outcome::Refused => "refused".to_owned(),
+            OutcomeArgument::Permitted => "permitted".to_owned(),
+            OutcomeArgument::Refused => "refused".to_owned(),
         }),
         ..admin::AuditQuery::default()
     };
