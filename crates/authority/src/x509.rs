@@ -22,7 +22,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::certificate_request::ProvenKey;
 use crate::error::{CertificateError, OpenError};
-use crate::lint::certificate::{CertificateLint, Profile, check};
+use crate::lint::certificate::{CertificateLint, CertificateProfile, check};
 
 /// An issued certificate in the form that a TLS stack needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,11 @@ impl SigningAuthority {
             .map_err(|_| OpenError::KeyGeneration)?;
         let key = parse(document.as_ref())?;
         let params = authority_params(trust_domain, now, entropy)?;
-        let profile = Profile::SigningAuthority { trust_domain, max_lifetime: CA_LIFETIME + CLOCK_SKEW, now };
+        let profile = CertificateProfile::SigningAuthority {
+            trust_domain,
+            max_lifetime: CA_LIFETIME + CLOCK_SKEW,
+            now,
+        };
         let signer = LintedKey::new(&key, profile);
         let issued = params.self_signed(&signer);
         let certificate = signer.outcome(issued)?.der().to_vec();
@@ -105,7 +109,7 @@ impl SigningAuthority {
         entropy: &dyn Entropy,
     ) -> Result<IssuedCertificate, CertificateError> {
         let issuer_params = named(CertificateParams::default(), &id.trust_domain());
-        let profile = Profile::Leaf { id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now };
+        let profile = CertificateProfile::Leaf { id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now };
         let issuer = Issuer::from_params(&issuer_params, LintedKey::new(&self.key, profile));
         let expires = Timestamp::from_secs(now.plus(X509_SVID_LIFETIME).secs());
         let params = leaf_params(id, names, now, expires, entropy)?;
@@ -242,13 +246,13 @@ impl PublicKeyData for PublicPoint<'_> {
 /// The signing authority's key with the one profile that it is about to sign.
 struct LintedKey<'a> {
     key: &'a EcdsaKeyPair,
-    profile: Profile<'a>,
+    profile: CertificateProfile<'a>,
     // rcgen's error has no room for ours.
     broken: Mutex<Option<CertificateLint>>,
 }
 
 impl<'a> LintedKey<'a> {
-    fn new(key: &'a EcdsaKeyPair, profile: Profile<'a>) -> Self {
+    fn new(key: &'a EcdsaKeyPair, profile: CertificateProfile<'a>) -> Self {
         Self { key, profile, broken: Mutex::new(None) }
     }
 

@@ -9,7 +9,7 @@ use x509_parser::prelude::FromDer;
 
 /// The rules that a certificate must follow.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Profile<'a> {
+pub(crate) enum CertificateProfile<'a> {
     /// The signing certificate of a trust domain.
     SigningAuthority {
         /// The trust domain that it signs for.
@@ -66,7 +66,7 @@ pub enum CertificateLint {
 }
 
 /// Checks the bytes of a to-be-signed certificate.
-pub(crate) fn check(tbs: &[u8], profile: &Profile<'_>) -> Result<(), CertificateLint> {
+pub(crate) fn check(tbs: &[u8], profile: &CertificateProfile<'_>) -> Result<(), CertificateLint> {
     let (rest, tbs) = TbsCertificate::from_der(tbs).map_err(|_| CertificateLint::Parse)?;
     if !rest.is_empty() {
         return Err(CertificateLint::Parse);
@@ -81,9 +81,9 @@ pub(crate) fn check(tbs: &[u8], profile: &Profile<'_>) -> Result<(), Certificate
     check_extensions(&tbs, profile)
 }
 
-fn check_lifetime(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(), CertificateLint> {
-    let (Profile::SigningAuthority { max_lifetime, now, .. } | Profile::Leaf { max_lifetime, now, .. }) =
-        profile;
+fn check_lifetime(tbs: &TbsCertificate<'_>, profile: &CertificateProfile<'_>) -> Result<(), CertificateLint> {
+    let (CertificateProfile::SigningAuthority { max_lifetime, now, .. }
+    | CertificateProfile::Leaf { max_lifetime, now, .. }) = profile;
     let secs = |at: i64| u64::try_from(at).map_err(|_| CertificateLint::Lifetime);
     let (from, until) =
         (secs(tbs.validity.not_before.timestamp())?, secs(tbs.validity.not_after.timestamp())?);
@@ -95,7 +95,7 @@ fn check_lifetime(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(),
     }
 }
 
-fn check_names(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(), CertificateLint> {
+fn check_names(tbs: &TbsCertificate<'_>, profile: &CertificateProfile<'_>) -> Result<(), CertificateLint> {
     let names = tbs
         .subject_alternative_name()
         .map_err(|_| CertificateLint::AlternativeName)?
@@ -112,7 +112,7 @@ fn check_names(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(), Ce
                     return Err(CertificateLint::UriCount);
                 }
             }
-            (GeneralName::DNSName(_) | GeneralName::IPAddress(_), Profile::Leaf { .. }) => {}
+            (GeneralName::DNSName(_) | GeneralName::IPAddress(_), CertificateProfile::Leaf { .. }) => {}
             _ => return Err(CertificateLint::AlternativeName),
         }
     }
@@ -120,14 +120,17 @@ fn check_names(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(), Ce
         uri.ok_or(CertificateLint::UriCount)?.parse().map_err(|_| CertificateLint::Identity)?;
     let right = match profile {
         // X509-SVID §3.2: a signing certificate's ID has no path.
-        Profile::SigningAuthority { trust_domain, .. } => id == trust_domain.id(),
+        CertificateProfile::SigningAuthority { trust_domain, .. } => id == trust_domain.id(),
         // X509-SVID §5.2: a leaf's ID has one.
-        Profile::Leaf { id: expected, .. } => id == **expected && !id.path().is_empty(),
+        CertificateProfile::Leaf { id: expected, .. } => id == **expected && !id.path().is_empty(),
     };
     if right { Ok(()) } else { Err(CertificateLint::Identity) }
 }
 
-fn check_extensions(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(), CertificateLint> {
+fn check_extensions(
+    tbs: &TbsCertificate<'_>,
+    profile: &CertificateProfile<'_>,
+) -> Result<(), CertificateLint> {
     let (mut constraints, mut usage, mut extended) = (None, None, None);
     for extension in tbs.extensions() {
         let duplicate = match extension.parsed_extension() {
@@ -149,7 +152,7 @@ fn check_extensions(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(
         return Err(CertificateLint::KeyUsage);
     }
     match profile {
-        Profile::SigningAuthority { .. } => {
+        CertificateProfile::SigningAuthority { .. } => {
             let (constraints, critical) = constraints.ok_or(CertificateLint::BasicConstraints)?;
             if !constraints.ca || !critical || constraints.path_len_constraint != Some(0) {
                 return Err(CertificateLint::BasicConstraints);
@@ -159,7 +162,7 @@ fn check_extensions(tbs: &TbsCertificate<'_>, profile: &Profile<'_>) -> Result<(
             }
             if extended.is_some() { Err(CertificateLint::ExtendedKeyUsage) } else { Ok(()) }
         }
-        Profile::Leaf { .. } => {
+        CertificateProfile::Leaf { .. } => {
             // Absent means false as well (RFC 5280 §4.2.1.9), but ours says so.
             let (constraints, _) = constraints.ok_or(CertificateLint::BasicConstraints)?;
             if constraints.ca {

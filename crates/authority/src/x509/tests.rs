@@ -15,7 +15,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::{ServerName, SigningAuthority, authority_params, leaf_params, named};
 use crate::certificate_request::ProvenKey;
 use crate::error::CertificateError;
-use crate::lint::certificate::{CertificateLint as L, Profile, check};
+use crate::lint::certificate::{CertificateLint as L, CertificateProfile, check};
 
 fn domain() -> TrustDomain {
     "acme.example".parse().unwrap()
@@ -76,7 +76,7 @@ fn check_leaf(change: impl FnOnce(&mut CertificateParams)) -> Result<(), L> {
     let id = node();
     check(
         &tbs_of(&params),
-        &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START },
+        &CertificateProfile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START },
     )
 }
 
@@ -84,7 +84,7 @@ fn check_authority(change: impl FnOnce(&mut CertificateParams)) -> Result<(), L>
     let mut params = authority_params(&domain(), START, &SeededEntropy::default()).unwrap();
     change(&mut params);
     let trust_domain = domain();
-    let profile = Profile::SigningAuthority {
+    let profile = CertificateProfile::SigningAuthority {
         trust_domain: &trust_domain,
         max_lifetime: CA_LIFETIME + CLOCK_SKEW,
         now: START,
@@ -109,7 +109,10 @@ fn a_node_certificate_is_an_x509_svid_signed_by_the_authority() {
         .unwrap();
     let id = node();
     assert_eq!(
-        check(tbs, &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START }),
+        check(
+            tbs,
+            &CertificateProfile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START }
+        ),
         Ok(())
     );
 }
@@ -234,7 +237,7 @@ fn lint_refuses_lifetimes_beyond_the_profile() {
         let id = node();
         check(
             &tbs_of(&params),
-            &Profile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START },
+            &CertificateProfile::Leaf { id: &id, max_lifetime: X509_SVID_LIFETIME + CLOCK_SKEW, now: START },
         )
     };
     let second = Duration::from_secs(1);
@@ -276,7 +279,11 @@ fn lint_refuses_every_signing_certificate_that_is_none() {
     assert_eq!(
         check(
             b"",
-            &Profile::SigningAuthority { trust_domain: &domain(), max_lifetime: CA_LIFETIME, now: START }
+            &CertificateProfile::SigningAuthority {
+                trust_domain: &domain(),
+                max_lifetime: CA_LIFETIME,
+                now: START
+            }
         ),
         Err(L::Parse)
     );
