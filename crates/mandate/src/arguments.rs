@@ -19,12 +19,13 @@ use crate::connection::Connection;
 use crate::name_completion;
 
 pub(crate) use audit::{
-    Audit, AuditCheckpoint, AuditExport, AuditQuery, AuditShow, AuditVerify, OutcomeArgument, verifier_key,
+    Audit, AuditCheckpointArguments, AuditExport, AuditQueryArguments, AuditShow, AuditVerify,
+    OutcomeArgument, verifier_key,
 };
 pub(crate) use demo::{Demo, DemoPart};
 pub(crate) use installation::{Backup, Doctor, Restore};
 pub(crate) use login::{Login, Token, TokenShow};
-pub(crate) use node::{JoinToken, Node, NodeBan, NodeList, NodeRun, Svid, SvidFetch};
+pub(crate) use node::{JoinTokenArguments, NodeBan, NodeCommand, NodeList, NodeRun, Svid, SvidFetch};
 pub(crate) use serve::{Serve, Unread};
 
 const AFTER_HELP: &str = "\
@@ -103,7 +104,7 @@ pub(crate) enum Command {
         subcommand,
         after_help = "Examples:\n  (umask 077; mandate node join-token > join.token)\n  mandate node run --server mandate.acme.example:8443 --join-token-file join.token"
     )]
-    Node(Node),
+    Node(NodeCommand),
     /// Ask the local node for an identity document
     #[command(
         subcommand,
@@ -127,16 +128,16 @@ pub(crate) enum Command {
     Describe(Describe),
     /// People of the embedded directory
     #[command(subcommand, aliases = ["user", "people", "users"], after_help = "Examples:\n  mandate person set-password riley\n  mandate person disable riley\n  mandate get people")]
-    Person(Person),
+    Person(PersonCommand),
     /// OAuth clients
     #[command(subcommand, aliases = ["app", "clients"], after_help = "Examples:\n  mandate client set-secret reports\n  mandate get clients")]
-    Client(Client),
+    Client(ClientCommand),
     /// Stop an agent, or let it act again
     #[command(
         subcommand,
         after_help = "Examples:\n  mandate agent suspend support-agent\n  mandate agent activate support-agent"
     )]
-    Agent(Agent),
+    Agent(AgentCommand),
     /// Query, verify and export the audit log
     #[command(
         subcommand,
@@ -165,12 +166,12 @@ pub(crate) enum Command {
         subcommand,
         after_help = "Examples:\n  mandate key rotate\n  mandate status   (lists the keys)"
     )]
-    Key(Key),
+    Key(KeyCommand),
     /// Show what is running, and what needs attention
     #[command(
         after_help = "Examples:\n  mandate status\n  mandate status --check > /dev/null   (exit code 5: something needs attention)\n  mandate status --json\n  mandate status --dir /var/lib/mandate"
     )]
-    Status(Status),
+    Status(StatusArguments),
     /// Write everything of a server into one file, whether or not it runs
     ///
     /// Works on the directory itself, so it runs as the server's user. The file is read again and verified
@@ -280,7 +281,7 @@ pub(crate) struct Describe {
 }
 
 #[derive(Subcommand, Debug)]
-pub(crate) enum Person {
+pub(crate) enum PersonCommand {
     /// Set a person's password: by prompt, or from one line on standard input
     #[command(
         after_help = "Examples:\n  mandate person set-password riley\n  mandate person set-password riley < password.txt"
@@ -288,14 +289,14 @@ pub(crate) enum Person {
     SetPassword(SetPassword),
     /// Disable a person: no login, no agent acts for them, and their tokens are revoked
     #[command(alias = "stop", after_help = "Example:\n  mandate person disable riley")]
-    Disable(PersonState),
+    Disable(PersonStateArguments),
     /// Enable a disabled person: they can log in again, and agents can act for them
     #[command(after_help = "Example:\n  mandate person enable riley")]
-    Enable(PersonState),
+    Enable(PersonStateArguments),
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct PersonState {
+pub(crate) struct PersonStateArguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// The person's name
@@ -313,7 +314,7 @@ pub(crate) struct SetPassword {
 }
 
 #[derive(Subcommand, Debug)]
-pub(crate) enum Client {
+pub(crate) enum ClientCommand {
     /// Set a client's secret: by prompt, or from one line on standard input
     #[command(
         after_help = "Example:\n  openssl rand -base64 32 | tee secret.txt | mandate client set-secret reports"
@@ -331,25 +332,25 @@ pub(crate) struct SetSecret {
 }
 
 #[derive(Subcommand, Debug)]
-pub(crate) enum Agent {
+pub(crate) enum AgentCommand {
     /// Stop an agent: it gets no identity and no token, and its tokens are revoked
     #[command(alias = "stop", after_help = "Example:\n  mandate agent suspend support-agent")]
-    Suspend(AgentState),
+    Suspend(AgentStateArguments),
     /// Stop an agent because of an incident: until it is released, nobody can make it act again
     #[command(after_help = "Example:\n  mandate agent contain support-agent")]
-    Contain(AgentState),
+    Contain(AgentStateArguments),
     /// End the containment of an agent; it stays suspended until it is activated
     #[command(
         after_help = "Examples:\n  mandate agent release support-agent\n  mandate agent activate support-agent   (lets it act again)"
     )]
-    Release(AgentState),
+    Release(AgentStateArguments),
     /// Let a suspended agent act again
     #[command(aliases = ["resume", "start", "unsuspend"], after_help = "Example:\n  mandate agent activate support-agent")]
-    Activate(AgentState),
+    Activate(AgentStateArguments),
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct AgentState {
+pub(crate) struct AgentStateArguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// The agent's name
@@ -371,7 +372,7 @@ pub(crate) enum Revoke {
     #[command(
         after_help = "Examples:\n  mandate revoke agent support-agent\n  mandate agent suspend support-agent   (stops it)"
     )]
-    Agent(AgentState),
+    Agent(AgentStateArguments),
     /// Every token of the person
     #[command(alias = "user", after_help = "Example:\n  mandate revoke person riley")]
     Person(SetPassword),
@@ -399,14 +400,14 @@ pub(crate) struct RevokeGrant {
 }
 
 #[derive(Subcommand, Debug)]
-pub(crate) enum Key {
+pub(crate) enum KeyCommand {
     /// Sign with new keys from now on. What the old keys signed stays valid until it expires
     #[command(after_help = "Examples:\n  mandate key rotate\n  mandate key rotate --purpose access-token")]
     Rotate(KeyRotate),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Purpose {
+pub(crate) enum PurposeArgument {
     AccessToken,
     JwtSvid,
 }
@@ -417,11 +418,11 @@ pub(crate) struct KeyRotate {
     pub(crate) connection: Connection,
     /// Rotate only the keys of this purpose
     #[arg(long, value_enum)]
-    pub(crate) purpose: Option<Purpose>,
+    pub(crate) purpose: Option<PurposeArgument>,
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct Status {
+pub(crate) struct StatusArguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// Fail with exit code 5 if something needs attention, for monitoring

@@ -29,24 +29,24 @@ use crate::screen::Screen;
 pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
     match command {
         Command::Serve(arguments) => serve::run(arguments, screen),
-        Command::Node(arguments::Node::JoinToken(arguments)) => node::join_token(&arguments, screen),
-        Command::Node(arguments::Node::Run(arguments)) => node::run(arguments, screen),
-        Command::Node(arguments::Node::List(arguments)) => node::list(&arguments, screen),
-        Command::Node(arguments::Node::Ban(arguments)) => node::ban(&arguments, screen),
+        Command::Node(arguments::NodeCommand::JoinToken(arguments)) => node::join_token(&arguments, screen),
+        Command::Node(arguments::NodeCommand::Run(arguments)) => node::run(arguments, screen),
+        Command::Node(arguments::NodeCommand::List(arguments)) => node::list(&arguments, screen),
+        Command::Node(arguments::NodeCommand::Ban(arguments)) => node::ban(&arguments, screen),
         Command::Svid(arguments::Svid::Fetch(arguments)) => svid::fetch(&arguments, screen),
         Command::Apply(arguments) => apply::run(&arguments, screen),
         Command::Get(arguments) => get::run(&arguments, screen),
         Command::Describe(arguments) => describe::run(&arguments, screen),
-        Command::Person(arguments::Person::SetPassword(arguments)) => {
+        Command::Person(arguments::PersonCommand::SetPassword(arguments)) => {
             person::set_password(&arguments, screen)
         }
-        Command::Person(arguments::Person::Disable(arguments)) => {
+        Command::Person(arguments::PersonCommand::Disable(arguments)) => {
             person::set_disabled(&arguments, true, screen)
         }
-        Command::Person(arguments::Person::Enable(arguments)) => {
+        Command::Person(arguments::PersonCommand::Enable(arguments)) => {
             person::set_disabled(&arguments, false, screen)
         }
-        Command::Client(arguments::Client::SetSecret(arguments)) => {
+        Command::Client(arguments::ClientCommand::SetSecret(arguments)) => {
             person::set_client_secret(&arguments, screen)
         }
         Command::Agent(arguments) => agent::run(&arguments, screen),
@@ -60,7 +60,7 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Revoke(arguments) => revoke::run(&arguments, screen),
         Command::Login(arguments) => login::run(&arguments, screen),
         Command::Token(arguments::Token::Show(arguments)) => token::run(&arguments, screen),
-        Command::Key(arguments::Key::Rotate(arguments)) => status::rotate_keys(&arguments, screen),
+        Command::Key(arguments::KeyCommand::Rotate(arguments)) => status::rotate_keys(&arguments, screen),
         Command::Status(arguments) => status::run(&arguments, screen),
         Command::Backup(arguments) => backup::backup(&arguments, screen),
         Command::Restore(arguments) => backup::restore(&arguments, screen),

@@ -16,7 +16,7 @@ pub(crate) enum Audit {
     #[command(
         after_help = "Examples:\n  mandate audit query --agent support-agent --outcome refused\n  mandate audit query --jti 01968f7e-… --json          which person's request caused this?\n  mandate audit query --person riley --since 1h\n  mandate audit query --agent support-agent --kind registry            who changed it?"
     )]
-    Query(AuditQuery),
+    Query(AuditQueryArguments),
     /// Show one record
     #[command(
         after_help = "Example:\n  mandate audit show 01968f7e-3c5a-7b21-9f0e-5d8c2a417b36   (an id from audit query)"
@@ -31,7 +31,7 @@ pub(crate) enum Audit {
     #[command(
         after_help = "Examples:\n  mandate audit checkpoint > kept.checkpoint\n  mandate audit verify --since kept.checkpoint"
     )]
-    Checkpoint(AuditCheckpoint),
+    Checkpoint(AuditCheckpointArguments),
     /// Write the whole log to a file that verifies without the server
     #[command(
         after_help = "Examples:\n  mandate audit export --bundle audit.bundle\n  mandate audit export --bundle - | gzip > audit.bundle.gz"
@@ -90,7 +90,7 @@ impl RecordKind {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct AuditQuery {
+pub(crate) struct AuditQueryArguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// About this agent: it acted, or it was changed or revoked. Its name or SPIFFE ID
@@ -174,7 +174,7 @@ pub(crate) fn verifier_key(text: &str) -> Result<String, String> {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct AuditCheckpoint {
+pub(crate) struct AuditCheckpointArguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
 }

@@ -9,10 +9,10 @@ use crate::connection::Connection;
 use crate::name_completion;
 
 #[derive(Subcommand, Debug)]
-pub(crate) enum Node {
+pub(crate) enum NodeCommand {
     /// Make a token with which one node joins, once
     #[command(after_help = "Example:\n  mandate node join-token > join.token")]
-    JoinToken(JoinToken),
+    JoinToken(JoinTokenArguments),
     /// Run a node: attest local processes and serve them the SPIFFE Workload API
     #[command(
         after_help = "Examples:\n  mandate node run --server mandate.acme.example:8443 --join-token-file join.token\n  mandate node join-token | mandate node run --dir ./node --server 127.0.0.1:8443 --join-token-file - --socket ./agent.sock"
@@ -44,7 +44,7 @@ pub(crate) struct NodeBan {
 }
 
 #[derive(Args, Debug)]
-pub(crate) struct JoinToken {
+pub(crate) struct JoinTokenArguments {
     #[command(flatten)]
     pub(crate) connection: Connection,
     /// How long it can be used, such as 10m; 24h at most [default: 10m]

@@ -5,7 +5,7 @@ use mandate_core::registry::AgentState;
 use serde::Serialize;
 
 use super::recorded;
-use crate::arguments::Agent;
+use crate::arguments::AgentCommand;
 use crate::failure::Failure;
 use crate::screen::Screen;
 
@@ -17,18 +17,18 @@ struct Done<'a> {
     recorded: Recorded,
 }
 
-pub(crate) fn run(arguments: &Agent, screen: &Screen) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &AgentCommand, screen: &Screen) -> Result<(), Failure> {
     let (target, state) = match arguments {
         // What is released is suspended.
-        Agent::Suspend(target) | Agent::Release(target) => (target, AgentState::Suspended),
-        Agent::Contain(target) => (target, AgentState::Contained),
-        Agent::Activate(target) => (target, AgentState::Active),
+        AgentCommand::Suspend(target) | AgentCommand::Release(target) => (target, AgentState::Suspended),
+        AgentCommand::Contain(target) => (target, AgentState::Contained),
+        AgentCommand::Activate(target) => (target, AgentState::Active),
     };
     let name = target.name.as_str();
     let admin = target.connection.open()?;
     let answer = match arguments {
-        Agent::Release(_) => admin.call(async |client| client.release_agent(name).await)?,
-        Agent::Suspend(_) | Agent::Contain(_) | Agent::Activate(_) => {
+        AgentCommand::Release(_) => admin.call(async |client| client.release_agent(name).await)?,
+        AgentCommand::Suspend(_) | AgentCommand::Contain(_) | AgentCommand::Activate(_) => {
             admin.call(async |client| client.set_agent_state(name, &AgentStateRequest { state }).await)?
         }
     };

@@ -11,7 +11,7 @@ use mandate_core::subject::Act;
 use mandate_core::{Clock as _, SystemClock};
 use serde::Serialize;
 
-use crate::arguments::{AuditExport, AuditQuery, AuditShow, OutcomeArgument};
+use crate::arguments::{AuditExport, AuditQueryArguments, AuditShow, OutcomeArgument};
 use crate::connection::Admin;
 use crate::failure::{self, Failure, Fault};
 use crate::interruption::{self, Signals};
@@ -25,7 +25,7 @@ const SHOWN: u32 = 100;
 /// How many records one call asks for.
 const PAGE: u32 = 1000;
 
-pub(crate) fn query(arguments: &AuditQuery, screen: &Screen) -> Result<(), Failure> {
+pub(crate) fn query(arguments: &AuditQueryArguments, screen: &Screen) -> Result<(), Failure> {
     let now = SystemClock.now();
     let query = admin::AuditQuery {
         agent: arguments.agent.clone(),

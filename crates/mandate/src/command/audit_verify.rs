@@ -7,7 +7,7 @@ use mandate_audit::Checkpoint;
 use mandate_audit::offline::{BundleError, Known, verify_bundle};
 use serde::Serialize;
 
-use crate::arguments::{AuditCheckpoint, AuditVerify, verifier_key};
+use crate::arguments::{AuditCheckpointArguments, AuditVerify, verifier_key};
 use crate::failure::{Failure, Fault};
 use crate::input_file;
 use crate::screen::Screen;
@@ -49,7 +49,7 @@ fn kept(path: &Path) -> Result<String, Failure> {
     })
 }
 
-pub(crate) fn checkpoint(arguments: &AuditCheckpoint, screen: &Screen) -> Result<(), Failure> {
+pub(crate) fn checkpoint(arguments: &AuditCheckpointArguments, screen: &Screen) -> Result<(), Failure> {
     let answer = arguments.connection.open()?.call(async |client| client.audit_checkpoint().await)?;
     screen.show(&answer, || answer.checkpoint.clone())
 }

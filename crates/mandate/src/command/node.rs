@@ -9,7 +9,7 @@ use mandate_node::{NodeConfig, NodeError};
 use serde::Serialize;
 
 use super::recorded;
-use crate::arguments::{JoinToken, NodeBan, NodeList, NodeRun};
+use crate::arguments::{JoinTokenArguments, NodeBan, NodeList, NodeRun};
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
 use crate::shutdown::Hangup;
@@ -22,7 +22,7 @@ const SOCKET_NAME: &str = "workload.sock";
 /// Where root's node listens unless told otherwise: root's own folders are closed to all other users.
 const SYSTEM_SOCKET: &str = "/run/mandate/workload.sock";
 
-pub(crate) fn join_token(arguments: &JoinToken, screen: &Screen) -> Result<(), Failure> {
+pub(crate) fn join_token(arguments: &JoinTokenArguments, screen: &Screen) -> Result<(), Failure> {
     let request = JoinTokenRequest { ttl: arguments.ttl };
     let made = arguments.connection.open()?.call(async |client| client.join_token(&request).await)?;
     if !screen.wants_json() {

@@ -5,7 +5,7 @@ use mandate_core::Secret;
 use serde::Serialize;
 
 use super::recorded;
-use crate::arguments::{PersonState, SetPassword, SetSecret};
+use crate::arguments::{PersonStateArguments, SetPassword, SetSecret};
 use crate::failure::Failure;
 use crate::screen::Screen;
 use crate::secret_input;
@@ -37,7 +37,11 @@ struct Done<'a> {
     recorded: Recorded,
 }
 
-pub(crate) fn set_disabled(arguments: &PersonState, disabled: bool, screen: &Screen) -> Result<(), Failure> {
+pub(crate) fn set_disabled(
+    arguments: &PersonStateArguments,
+    disabled: bool,
+    screen: &Screen,
+) -> Result<(), Failure> {
     let person = arguments.name.as_str();
     let request = PersonStateRequest { disabled };
     let answer =

@@ -2,11 +2,9 @@
 
 use std::fmt::Write as _;
 
-use mandate_api::admin::{
-    KeyItem, KeyRotationRequest, NodeCounts, Severity, Status as ServerStatus, StatusProblem,
-};
+use mandate_api::admin::{KeyItem, KeyRotationRequest, NodeCounts, Severity, Status, StatusProblem};
 
-use crate::arguments::{KeyRotate, Purpose, Status};
+use crate::arguments::{KeyRotate, PurposeArgument, StatusArguments};
 use crate::failure::{Failure, Fault};
 use crate::screen::Screen;
 use crate::table::{list, table};
@@ -16,7 +14,7 @@ fn keys(screen: &Screen, keys: &[KeyItem]) -> String {
     table(screen, &["PURPOSE", "STATE", "KEY ID"], keys.iter().map(row).collect())
 }
 
-pub(crate) fn run(arguments: &Status, screen: &Screen) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &StatusArguments, screen: &Screen) -> Result<(), Failure> {
     let status = arguments.connection.open()?.call(async |client| client.status().await)?;
     // What was found counts, also if nobody reads about it.
     let shown = screen.show(&status, || described(screen, &status));
@@ -33,7 +31,7 @@ pub(crate) fn run(arguments: &Status, screen: &Screen) -> Result<(), Failure> {
 const UNKNOWN: &str = "not known";
 
 /// What needs attention first, then the facts.
-fn described(screen: &Screen, status: &ServerStatus) -> String {
+fn described(screen: &Screen, status: &Status) -> String {
     let counts = status.registry;
     let registry = [
         (counts.agents, "agent", "agents"),
@@ -95,7 +93,7 @@ fn nodes(counts: NodeCounts) -> String {
     if some.is_empty() { "none has joined".to_owned() } else { some.join(", ") }
 }
 
-fn disk(status: &ServerStatus) -> String {
+fn disk(status: &Status) -> String {
     const MIB: u64 = 1024 * 1024;
     status
         .disk
@@ -105,8 +103,8 @@ fn disk(status: &ServerStatus) -> String {
 
 pub(crate) fn rotate_keys(arguments: &KeyRotate, screen: &Screen) -> Result<(), Failure> {
     let purpose = arguments.purpose.map(|purpose| match purpose {
-        Purpose::AccessToken => "access-token".to_owned(),
-        Purpose::JwtSvid => "jwt-svid".to_owned(),
+        PurposeArgument::AccessToken => "access-token".to_owned(),
+        PurposeArgument::JwtSvid => "jwt-svid".to_owned(),
     });
     let request = KeyRotationRequest { purpose };
     let answer = arguments.connection.open()?.call(async |client| client.rotate_keys(&request).await)?;
