@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mandate_core::Issuer;
 use mandate_core::registry::{Entry, Registry, RegistryVersion};
-use mandate_live::{Claim, Edition};
+use mandate_live::{Edition, RegistryClaim};
 use mandate_stops::StoredSnapshot;
 use mandate_store::{StoreError, Tx, cuts, registry};
 use tokio::time::{sleep, timeout};
@@ -61,7 +61,7 @@ impl Administration {
 
     /// Finds out whether a change became durable whose answer says nothing about that. Until it is known, its
     /// claim stands.
-    pub(crate) fn find_out(self: &Arc<Self>, claim: Arc<Claim>) {
+    pub(crate) fn find_out(self: &Arc<Self>, claim: Arc<RegistryClaim>) {
         async fn found_out(engine: &Weak<Administration>) -> bool {
             match engine.upgrade() {
                 // Its commit may still be under way: what is read before it has ended would not show it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_audit::{Outcome, Receipt, Record, RecordKind};
 use mandate_core::{Clock as _, RecordId};
-use mandate_live::Claim;
+use mandate_live::RegistryClaim;
 use mandate_store::{AppendError, Effect};
 
 use crate::administration::Administration;
@@ -39,7 +39,7 @@ impl Administration {
         permit: &Permit<A>,
         record: Record,
         effects: Vec<Effect>,
-        claim: Option<&Arc<Claim>>,
+        claim: Option<&Arc<RegistryClaim>>,
     ) -> Result<Receipt, AdministrationError> {
         self.record_stops().await?;
         let (by, live, clock) = (permit.by().clone(), Arc::clone(&self.live), Arc::clone(&self.clock));

@@ -17,7 +17,7 @@ use mandate_audit::{Record, RecordKind, Touch};
 use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Person, Registry};
 use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
 use mandate_delegation::revocation::cuts_for_change;
-use mandate_live::{Claim, Edition, Snapshot};
+use mandate_live::{Edition, RegistryClaim, Snapshot};
 use mandate_planning::states::{AgentAct, PersonAct, PersonState, StateMachine as _, StateRefusal};
 use mandate_planning::{ADMINISTRATION, Defaults, Plan, PlannedChange, is_administration, plan_and_findings};
 use mandate_policy::{Policies, PolicyError};
@@ -51,7 +51,7 @@ struct Planned {
 
 /// A change that is durable and not yet in force.
 struct Written {
-    claim: Arc<Claim>,
+    claim: Arc<RegistryClaim>,
     cuts: Vec<Cut>,
 }
 
@@ -242,7 +242,7 @@ impl Administration {
         let cuts = cuts_of(plan, now);
         let advance = Effect::AdvanceRegistry { planned_from: Some(planned.version) };
         let effects = std::iter::once(advance).chain(plan.changes.iter().filter_map(effect_of));
-        let claim = Arc::new(Claim::new(Arc::clone(&self.live), planned));
+        let claim = Arc::new(RegistryClaim::new(Arc::clone(&self.live), planned));
         match self.append_claimed(permit, record, with_cuts(effects, &cuts), Some(&claim)).await {
             Ok(_) => Ok(Written { claim, cuts }),
             Err(error) => {

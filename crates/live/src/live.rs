@@ -4,7 +4,7 @@
 //! durable. A change that takes authority away is swapped in at once. Both wake the subscribers.
 //!
 //! A snapshot knows which [`Edition`] of the registry it shows. What is planned from it names that edition,
-//! and is planned again if there is a newer one: the database compares the version, and [`Claim`] and
+//! and is planned again if there is a newer one: the database compares the version, and [`RegistryClaim`] and
 //! [`Live::narrow`] compare what the database cannot know yet, the stops that are in force and not recorded.
 
 use std::collections::HashMap;
@@ -382,9 +382,9 @@ impl Live {
     }
 }
 
-/// A change that gives authority, on its way into the database. From [`Claim::take`] until the claim is
-/// dropped, it is being written: whether it is durable is not known.
-pub struct Claim {
+/// A change that gives authority, on its way into the database. From [`RegistryClaim::take`] until the claim
+/// is dropped, it is being written: whether it is durable is not known.
+pub struct RegistryClaim {
     live: Arc<Live>,
     planned: Edition,
     state: Mutex<Claimed>,
@@ -397,7 +397,7 @@ enum Claimed {
     Overtaken,
 }
 
-impl Claim {
+impl RegistryClaim {
     /// For a change that was planned from this edition.
     pub fn new(live: Arc<Live>, planned: Edition) -> Self {
         Self { live, planned, state: Mutex::new(Claimed::NotYet) }
@@ -455,7 +455,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for RegistryClaim {
     fn drop(&mut self) {
         if self.is_taken() {
             let mut writer = self.live.writer.lock();
