@@ -16,7 +16,7 @@ use crate::config::{ConfigError, Remembered, ServeConfig, StoreAddress};
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum DoctorState {
     /// Nothing is wrong.
     Ok,
     /// Something is wrong.
@@ -27,11 +27,11 @@ pub enum State {
 
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
+pub struct DoctorFinding {
     /// What was checked.
     pub check: &'static str,
     /// The result.
-    pub state: State,
+    pub state: DoctorState,
     /// What was found.
     pub detail: String,
     /// What to type next.
@@ -39,17 +39,17 @@ pub struct Finding {
     pub next: Option<String>,
 }
 
-impl Finding {
+impl DoctorFinding {
     fn ok(check: &'static str, detail: impl Into<String>) -> Self {
-        Self { check, state: State::Ok, detail: detail.into(), next: None }
+        Self { check, state: DoctorState::Ok, detail: detail.into(), next: None }
     }
 
     fn problem(check: &'static str, detail: impl Into<String>, next: impl Into<String>) -> Self {
-        Self { check, state: State::Problem, detail: detail.into(), next: Some(next.into()) }
+        Self { check, state: DoctorState::Problem, detail: detail.into(), next: Some(next.into()) }
     }
 
     fn could_not_look(check: &'static str, why: impl Into<String>) -> Self {
-        Self { check, state: State::CouldNotLook, detail: why.into(), next: None }
+        Self { check, state: DoctorState::CouldNotLook, detail: why.into(), next: None }
     }
 }
 
@@ -77,7 +77,7 @@ struct Examination<'a> {
     entropy: Arc<dyn Entropy>,
     /// Whether a server uses the directory.
     runs: bool,
-    found: Vec<Finding>,
+    found: Vec<DoctorFinding>,
 }
 
 /// Checks everything that a start with `config` needs. `progress` is told how many of how many audit records
@@ -87,14 +87,16 @@ pub fn examine(
     now: Timestamp,
     entropy: Arc<dyn Entropy>,
     progress: impl FnMut(u64, u64),
-) -> Vec<Finding> {
+) -> Vec<DoctorFinding> {
     let shown = config.dir.display().to_string();
     let mut examination = Examination { config, shown, now, entropy, runs: false, found: Vec::new() };
     let known = if let Some(dir) = examination.directory() {
         examination.inside(&dir, progress)
     } else {
         let inside = ["files", "server", "serve.json", "sealing key", "database", "audit log", "clock"];
-        examination.found.extend(inside.map(|check| Finding::could_not_look(check, "needs the directory")));
+        examination
+            .found
+            .extend(inside.map(|check| DoctorFinding::could_not_look(check, "needs the directory")));
         None
     };
     examination.identity(known.as_ref());
@@ -106,7 +108,7 @@ pub fn examine(
 }
 
 impl Examination<'_> {
-    fn add(&mut self, finding: Finding) {
+    fn add(&mut self, finding: DoctorFinding) {
         self.found.push(finding);
     }
 
@@ -114,7 +116,7 @@ impl Examination<'_> {
         const CHECK: &str = "directory";
         match Dir::open(&self.config.dir) {
             Ok(dir) => {
-                self.add(Finding::ok(
+                self.add(DoctorFinding::ok(
                     CHECK,
                     format!("{} is this user's, and nobody else may write to it", self.shown),
                 ));
@@ -125,12 +127,12 @@ impl Examination<'_> {
                     "mandate serve --dir {0}   (makes it), or mandate restore FILE --dir {0}",
                     self.shown
                 );
-                self.add(Finding::problem(CHECK, format!("there is no {}", self.shown), next));
+                self.add(DoctorFinding::problem(CHECK, format!("there is no {}", self.shown), next));
                 None
             }
             Err(error) => {
                 let next = self.mend(&error);
-                self.add(Finding::problem(CHECK, error_text(&error), next));
+                self.add(DoctorFinding::problem(CHECK, error_text(&error), next));
                 None
             }
         }
@@ -146,7 +148,7 @@ impl Examination<'_> {
         if !embedded {
             let inside = ["database", "audit log", "clock"];
             self.found.extend(inside.map(|check| {
-                Finding::could_not_look(check, "is in PostgreSQL; the server checks it when it starts")
+                DoctorFinding::could_not_look(check, "is in PostgreSQL; the server checks it when it starts")
             }));
             return file;
         }
@@ -159,7 +161,7 @@ impl Examination<'_> {
                     "mv {0}/serve.json {0}/serve.json.other   (if mandate.db is the right one)",
                     self.shown
                 );
-                self.add(Finding::problem("serve.json and mandate.db", error.to_string(), next));
+                self.add(DoctorFinding::problem("serve.json and mandate.db", error.to_string(), next));
                 file
             }
         }
@@ -176,11 +178,11 @@ impl Examination<'_> {
                 Ok(Some(_)) => fine += 1,
                 Err(error) => {
                     let next = self.mend(&error);
-                    self.add(Finding::problem(CHECK, error_text(&error), next));
+                    self.add(DoctorFinding::problem(CHECK, error_text(&error), next));
                 }
             }
         }
-        self.add(Finding::ok(
+        self.add(DoctorFinding::ok(
             CHECK,
             format!("{fine} are this user's, and nobody else may write to them or read what is secret"),
         ));
@@ -189,11 +191,11 @@ impl Examination<'_> {
     fn server(&mut self) {
         const CHECK: &str = "server";
         match Inspection::holder(&self.config.dir) {
-            Ok(Holder::Nobody) => self.add(Finding::ok(CHECK, "none runs in this directory")),
+            Ok(Holder::Nobody) => self.add(DoctorFinding::ok(CHECK, "none runs in this directory")),
             Ok(Holder::Process(pid)) => {
                 self.runs = true;
                 let which = pid.map(|pid| format!(", process {pid},")).unwrap_or_default();
-                self.add(Finding::ok(
+                self.add(DoctorFinding::ok(
                     CHECK,
                     format!(
                         "one{which} runs in this directory; `mandate status --dir {}` asks it",
@@ -201,7 +203,7 @@ impl Examination<'_> {
                     ),
                 ));
             }
-            Err(error) => self.add(Finding::could_not_look(CHECK, error.to_string())),
+            Err(error) => self.add(DoctorFinding::could_not_look(CHECK, error.to_string())),
         }
     }
 
@@ -209,14 +211,14 @@ impl Examination<'_> {
         const CHECK: &str = "serve.json";
         match Remembered::load(&self.config.dir) {
             Ok(Some(file)) => {
-                self.add(Finding::ok(
+                self.add(DoctorFinding::ok(
                     CHECK,
                     format!("issuer {}, trust domain {}", file.issuer, file.trust_domain),
                 ));
                 Some(file)
             }
             Ok(None) => {
-                self.add(Finding::ok(CHECK, "is not there; it is written at the next start"));
+                self.add(DoctorFinding::ok(CHECK, "is not there; it is written at the next start"));
                 None
             }
             Err(error) => {
@@ -224,7 +226,7 @@ impl Examination<'_> {
                     "mv {0}/serve.json {0}/serve.json.damaged   (it is written again from mandate.db)",
                     self.shown
                 );
-                self.add(Finding::problem(CHECK, error.to_string(), next));
+                self.add(DoctorFinding::problem(CHECK, error.to_string(), next));
                 None
             }
         }
@@ -238,7 +240,7 @@ impl Examination<'_> {
             Err(error @ ConfigError::StoreIsEmbedded(_)) => {
                 let next =
                     format!("mandate doctor --dir {}   (without --store and MANDATE_STORE)", self.shown);
-                self.add(Finding::problem(CHECK, error.to_string(), next));
+                self.add(DoctorFinding::problem(CHECK, error.to_string(), next));
                 return true;
             }
             Err(error @ ConfigError::StoreNotNamed(_)) => {
@@ -246,7 +248,7 @@ impl Examination<'_> {
                     "mandate doctor --dir {} --store URL   (the database that the server is started with)",
                     self.shown
                 );
-                self.add(Finding::problem(CHECK, error.to_string(), next));
+                self.add(DoctorFinding::problem(CHECK, error.to_string(), next));
                 return false;
             }
             // Any other problem is reported where the file that has it is looked at.
@@ -254,8 +256,8 @@ impl Examination<'_> {
         }
         let StoreAddress::Postgres(address) = &self.config.store else { return true };
         let finding = match address.tls() {
-            Ok(_) => Finding::ok(CHECK, format!("{address}; what it needs on this machine is there")),
-            Err(error) => Finding::problem(
+            Ok(_) => DoctorFinding::ok(CHECK, format!("{address}; what it needs on this machine is there")),
+            Err(error) => DoctorFinding::problem(
                 CHECK,
                 format!("{address}: {error}"),
                 "mandate serve --help   (the options of the start)",
@@ -269,7 +271,7 @@ impl Examination<'_> {
     fn identity(&mut self, known: Option<&Remembered>) {
         const CHECK: &str = "issuer";
         if let Err(error) = self.config.check(known) {
-            self.add(Finding::problem(
+            self.add(DoctorFinding::problem(
                 CHECK,
                 error.to_string(),
                 "mandate serve --help   (the options of the start)",
@@ -277,7 +279,7 @@ impl Examination<'_> {
             return;
         }
         let Some(known) = known else {
-            return self.add(Finding::ok(CHECK, "none is remembered"));
+            return self.add(DoctorFinding::ok(CHECK, "none is remembered"));
         };
         let bound = SocketAddr::new(self.config.listen.ip(), port_of(self.config.listen, known.port));
         let now = self.config.issuer_after(Some(known), bound).map(|issuer| Remembered {
@@ -286,15 +288,16 @@ impl Examination<'_> {
             ..known.clone()
         });
         match now.and_then(|now| self.config.reconcile(Some(known), &now)) {
-            Ok(()) => {
-                self.add(Finding::ok(CHECK, format!("{}, trust domain {}", known.issuer, known.trust_domain)))
-            }
+            Ok(()) => self.add(DoctorFinding::ok(
+                CHECK,
+                format!("{}, trust domain {}", known.issuer, known.trust_domain),
+            )),
             Err(error) => {
                 let next = format!(
                     "mandate serve --dir {} --issuer {} --trust-domain {}   (and --tls-cert, --tls-key or --behind-tls-proxy as before)",
                     self.shown, known.issuer, known.trust_domain
                 );
-                self.add(Finding::problem(CHECK, error.to_string(), next));
+                self.add(DoctorFinding::problem(CHECK, error.to_string(), next));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use mandate_core::{Clock as _, SystemClock, SystemEntropy};
-use mandate_server::doctor::{Finding, State, examine};
+use mandate_server::doctor::{DoctorFinding, DoctorState, examine};
 use serde::Serialize;
 
 use super::serve;
@@ -18,7 +18,7 @@ use crate::table::table;
 struct Examined<'a> {
     directory: String,
     problems: usize,
-    checks: &'a [Finding],
+    checks: &'a [DoctorFinding],
 }
 
 pub(crate) fn run(arguments: Doctor, screen: &Screen) -> Result<(), Failure> {
@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: Doctor, screen: &Screen) -> Result<(), Failure> {
         progress.at(done, of, "verifying audit records")
     });
     drop(progress);
-    let problems = found.iter().filter(|finding| finding.state == State::Problem).count();
+    let problems = found.iter().filter(|finding| finding.state == DoctorState::Problem).count();
     let examined = Examined { directory: config.dir.display().to_string(), problems, checks: &found };
     // What was found counts, also if nobody reads about it.
     let shown = screen.show(&examined, || described(screen, &found));
@@ -40,13 +40,13 @@ pub(crate) fn run(arguments: Doctor, screen: &Screen) -> Result<(), Failure> {
 }
 
 /// A line for each check, then what to do about each problem.
-fn described(screen: &Screen, found: &[Finding]) -> String {
+fn described(screen: &Screen, found: &[DoctorFinding]) -> String {
     let word = |state| match state {
-        State::Ok => "ok",
-        State::Problem => "problem",
-        State::CouldNotLook => "could not look",
+        DoctorState::Ok => "ok",
+        DoctorState::Problem => "problem",
+        DoctorState::CouldNotLook => "could not look",
     };
-    let row = |finding: &Finding| {
+    let row = |finding: &DoctorFinding| {
         vec![finding.check.to_owned(), word(finding.state).to_owned(), finding.detail.clone()]
     };
     let mut text = table(screen, &["CHECK", "RESULT", "FOUND"], found.iter().map(row).collect());

@@ -10,7 +10,7 @@ use mandate_stops::{ReserveError, held};
 use mandate_store::records::{CheckedLog, LogError};
 use mandate_store::{Inspection, Store, StoreError};
 
-use super::{Examination, Finding, State, error_text, store_text};
+use super::{DoctorFinding, DoctorState, Examination, error_text, store_text};
 
 const DATABASE: &str = "database";
 const JOURNAL: &str = "write-ahead log";
@@ -33,7 +33,7 @@ impl Examination<'_> {
     pub(super) fn sealing_key(&mut self, elsewhere: bool) -> Option<Secret> {
         match Inspection::seal_key(&self.config.dir) {
             Ok(Some(key)) => {
-                self.add(Finding::ok(SEALING, "seal.key is there, for this user alone"));
+                self.add(DoctorFinding::ok(SEALING, "seal.key is there, for this user alone"));
                 Some(key)
             }
             Ok(None) => {
@@ -48,19 +48,19 @@ impl Examination<'_> {
                             "cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is {kept})",
                             self.shown
                         );
-                        self.add(Finding::problem(
+                        self.add(DoctorFinding::problem(
                             SEALING,
                             format!("seal.key is missing, and {database} cannot be used without it"),
                             next,
                         ));
                     }
-                    _ => self.add(Finding::ok(SEALING, "there is none yet; the first start makes it")),
+                    _ => self.add(DoctorFinding::ok(SEALING, "there is none yet; the first start makes it")),
                 }
                 None
             }
             Err(StoreError::File(error)) => {
                 let next = self.mend(&error);
-                self.add(Finding::problem(SEALING, super::error_text(&error), next));
+                self.add(DoctorFinding::problem(SEALING, super::error_text(&error), next));
                 None
             }
             Err(error) => {
@@ -68,7 +68,7 @@ impl Examination<'_> {
                     "cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the file of --keys-file)",
                     self.shown
                 );
-                self.add(Finding::problem(SEALING, store_text(&error), next));
+                self.add(DoctorFinding::problem(SEALING, store_text(&error), next));
                 None
             }
         }
@@ -84,17 +84,17 @@ impl Examination<'_> {
     ) -> Option<Inspection> {
         let lost = |why: &str| {
             [INTEGRITY, FITS, LOG, CLOCK]
-                .map(|check| Finding::could_not_look(check, format!("needs the {why}")))
+                .map(|check| DoctorFinding::could_not_look(check, format!("needs the {why}")))
         };
         match Store::is_there(dir.path()) {
             Ok(true) => {}
             Ok(false) if !used && sealing_key.is_none() => {
-                self.add(Finding::ok(DATABASE, "there is none yet; the first start makes it"));
+                self.add(DoctorFinding::ok(DATABASE, "there is none yet; the first start makes it"));
                 return None;
             }
             Ok(false) => {
                 let next = self.restore();
-                self.add(Finding::problem(
+                self.add(DoctorFinding::problem(
                     DATABASE,
                     "mandate.db is missing or empty, and a server has used this directory",
                     next,
@@ -109,10 +109,12 @@ impl Examination<'_> {
             }
         }
         let (inspection, journal) = match Inspection::of_directory(dir.path()) {
-            Ok(inspection) => (inspection, Finding::ok(JOURNAL, "mandate.db-wal is there, or is not needed")),
+            Ok(inspection) => {
+                (inspection, DoctorFinding::ok(JOURNAL, "mandate.db-wal is there, or is not needed"))
+            }
             Err(error @ StoreError::JournalMissing(_)) => {
                 let next = self.restore();
-                let problem = Finding::problem(JOURNAL, error.to_string(), next);
+                let problem = DoctorFinding::problem(JOURNAL, error.to_string(), next);
                 match Inspection::of_directory_without_journal(dir.path()) {
                     Ok(inspection) => (inspection, problem),
                     Err(error) => {
@@ -130,7 +132,7 @@ impl Examination<'_> {
             }
         };
         match inspection.schema() {
-            Ok(schema) => self.add(Finding::ok(
+            Ok(schema) => self.add(DoctorFinding::ok(
                 DATABASE,
                 format!("mandate.db has schema {schema}, which this program knows"),
             )),
@@ -142,18 +144,18 @@ impl Examination<'_> {
                     }
                     _ => self.restore(),
                 };
-                self.add(Finding::problem(DATABASE, store_text(&error), next));
+                self.add(DoctorFinding::problem(DATABASE, store_text(&error), next));
                 self.add(journal);
                 self.found.extend(lost(DATABASE));
                 return None;
             }
         }
-        let whole = journal.state == State::Ok;
+        let whole = journal.state == DoctorState::Ok;
         self.add(journal);
         self.pages(&inspection);
         if !whole {
             self.found.extend(
-                [FITS, LOG, CLOCK].map(|check| Finding::could_not_look(check, "needs mandate.db-wal")),
+                [FITS, LOG, CLOCK].map(|check| DoctorFinding::could_not_look(check, "needs mandate.db-wal")),
             );
             return Some(inspection);
         }
@@ -170,30 +172,34 @@ impl Examination<'_> {
             }
             _ => self.restore(),
         };
-        self.add(Finding::problem(check, store_text(error), next));
+        self.add(DoctorFinding::problem(check, store_text(error), next));
     }
 
     fn pages(&mut self, inspection: &Inspection) {
         let next = self.restore();
         self.add(match inspection.faults() {
-            Ok(faults) if faults.is_empty() => Finding::ok(INTEGRITY, "SQLite finds nothing wrong"),
-            Ok(faults) => {
-                Finding::problem(INTEGRITY, format!("mandate.db is damaged: {}", faults.join("; ")), next)
-            }
-            Err(error) => Finding::problem(INTEGRITY, store_text(&error), next),
+            Ok(faults) if faults.is_empty() => DoctorFinding::ok(INTEGRITY, "SQLite finds nothing wrong"),
+            Ok(faults) => DoctorFinding::problem(
+                INTEGRITY,
+                format!("mandate.db is damaged: {}", faults.join("; ")),
+                next,
+            ),
+            Err(error) => DoctorFinding::problem(INTEGRITY, store_text(&error), next),
         });
     }
 
     fn fits(&mut self, inspection: &Inspection, sealing_key: Option<&Secret>) {
-        let Some(key) = sealing_key else { return self.add(Finding::could_not_look(FITS, "needs seal.key")) };
+        let Some(key) = sealing_key else {
+            return self.add(DoctorFinding::could_not_look(FITS, "needs seal.key"));
+        };
         let next = format!(
             "cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the file of --keys-file of this database)",
             self.shown
         );
         self.add(match inspection.is_sealed_with(key, Arc::clone(&self.entropy)) {
-            Ok(true) => Finding::ok(FITS, "seal.key is the one of mandate.db"),
-            Ok(false) => Finding::problem(FITS, "seal.key belongs to another database", next),
-            Err(error) => Finding::problem(FITS, store_text(&error), next),
+            Ok(true) => DoctorFinding::ok(FITS, "seal.key is the one of mandate.db"),
+            Ok(false) => DoctorFinding::problem(FITS, "seal.key belongs to another database", next),
+            Err(error) => DoctorFinding::problem(FITS, store_text(&error), next),
         });
     }
 
@@ -203,7 +209,7 @@ impl Examination<'_> {
             format!("mv {0}/{FILE} {0}/{FILE}.other   (then stop again who must stay stopped)", self.shown);
         let path = dir.entry(FILE);
         self.add(match dir.read(FILE, SIZE as u64) {
-            Ok(None) => Finding::ok(RESERVE, format!("there is no {FILE}; the server makes it")),
+            Ok(None) => DoctorFinding::ok(RESERVE, format!("there is no {FILE}; the server makes it")),
             Ok(Some(bytes)) => {
                 // The one whose log it is, or else what is wrong with it.
                 let mut found = Ok(0);
@@ -214,17 +220,17 @@ impl Examination<'_> {
                     }
                 }
                 match found {
-                    Ok(0) => Finding::ok(RESERVE, "nothing waits in it for the audit log".to_owned()),
-                    Ok(some) => Finding::ok(
+                    Ok(0) => DoctorFinding::ok(RESERVE, "nothing waits in it for the audit log".to_owned()),
+                    Ok(some) => DoctorFinding::ok(
                         RESERVE,
                         format!("{some} revocations or suspensions in it; the start puts in force those that the log does not have"),
                     ),
-                    Err(error) => Finding::problem(RESERVE, error.to_string(), move_away),
+                    Err(error) => DoctorFinding::problem(RESERVE, error.to_string(), move_away),
                 }
             }
             Err(error) => {
                 let next = self.mend(&error);
-                Finding::problem(RESERVE, error_text(&error), next)
+                DoctorFinding::problem(RESERVE, error_text(&error), next)
             }
         });
     }
@@ -236,11 +242,11 @@ impl Examination<'_> {
             let keys: Vec<&str> = verified.iter().map(|log| log.summary.vkey.as_str()).collect();
             match inspection.newest() {
                 Ok(newest) => self.reserve(dir, &keys, newest),
-                Err(error) => self.add(Finding::could_not_look(RESERVE, store_text(&error))),
+                Err(error) => self.add(DoctorFinding::could_not_look(RESERVE, store_text(&error))),
             }
         }
         self.add(match verified.as_deref() {
-            Ok([only]) => Finding::ok(
+            Ok([only]) => DoctorFinding::ok(
                 LOG,
                 format!("verifies: {} records, root {}", only.summary.size, only.summary.root),
             ),
@@ -248,27 +254,27 @@ impl Examination<'_> {
                 let each = several.iter().map(|CheckedLog { summary: log, .. }| {
                     format!("{}: {} records, root {}", log.origin, log.size, log.root)
                 });
-                Finding::ok(
+                DoctorFinding::ok(
                     LOG,
                     format!("all {} verify: {}", several.len(), each.collect::<Vec<_>>().join("; ")),
                 )
             }
-            Err(LogError::Store(error)) => Finding::problem(LOG, store_text(error), next),
+            Err(LogError::Store(error)) => DoctorFinding::problem(LOG, store_text(error), next),
             Err(error) => {
-                Finding::problem(LOG, format!("the audit log is not what was written: {error}"), next)
+                DoctorFinding::problem(LOG, format!("the audit log is not what was written: {error}"), next)
             }
         });
     }
 
     fn clock(&mut self, inspection: &Inspection) {
         self.add(match inspection.newest() {
-            Ok(newest) if newest > self.now.plus(AHEAD) => Finding::problem(
+            Ok(newest) if newest > self.now.plus(AHEAD) => DoctorFinding::problem(
                 CLOCK,
                 format!("it is {} here, and the newest record is of {newest}: the clock was set back, or was ahead before", self.now),
                 "timedatectl   (set the clock right before the start)",
             ),
-            Ok(newest) => Finding::ok(CLOCK, format!("it is {}, and the newest record is of {newest}", self.now)),
-            Err(error) => Finding::could_not_look(CLOCK, store_text(&error)),
+            Ok(newest) => DoctorFinding::ok(CLOCK, format!("it is {}, and the newest record is of {newest}", self.now)),
+            Err(error) => DoctorFinding::could_not_look(CLOCK, store_text(&error)),
         });
     }
 }

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 
-use super::{Examination, Finding, port_of};
+use super::{DoctorFinding, Examination, port_of};
 use crate::config::{Remembered, Transport};
 use crate::descriptors::{self, Budget};
 use crate::health::{Disk, low_space};
@@ -13,33 +13,34 @@ impl Examination<'_> {
     pub(super) fn certificate(&mut self) {
         const CHECK: &str = "TLS certificate";
         let Transport::Tls { cert, key } = &self.config.transport else {
-            return self.add(Finding::ok(CHECK, "none is given with --tls-cert"));
+            return self.add(DoctorFinding::ok(CHECK, "none is given with --tls-cert"));
         };
         let renew = format!("openssl x509 -noout -dates -in {}   (renew it)", cert.display());
         self.add(match tls::check(cert, key) {
             Err(tls::TlsError::File(error)) => {
                 let next = self.mend(&error);
-                Finding::problem(CHECK, super::error_text(&error), next)
+                DoctorFinding::problem(CHECK, super::error_text(&error), next)
             }
-            Err(error) => Finding::problem(
+            Err(error) => DoctorFinding::problem(
                 CHECK,
                 error.to_string(),
                 format!("openssl x509 -noout -text -in {}", cert.display()),
             ),
             Ok(validity) => match validity.standing(self.now) {
-                CertificateStanding::Good => {
-                    Finding::ok(CHECK, format!("{} is valid until {}", cert.display(), validity.not_after))
-                }
-                CertificateStanding::EndsSoon => Finding::ok(
+                CertificateStanding::Good => DoctorFinding::ok(
+                    CHECK,
+                    format!("{} is valid until {}", cert.display(), validity.not_after),
+                ),
+                CertificateStanding::EndsSoon => DoctorFinding::ok(
                     CHECK,
                     format!("{} ends soon, at {}: renew it", cert.display(), validity.not_after),
                 ),
-                CertificateStanding::Expired => Finding::problem(
+                CertificateStanding::Expired => DoctorFinding::problem(
                     CHECK,
                     format!("{} has expired at {}: clients refuse it", cert.display(), validity.not_after),
                     renew,
                 ),
-                CertificateStanding::NotYet => Finding::problem(
+                CertificateStanding::NotYet => DoctorFinding::problem(
                     CHECK,
                     format!(
                         "{} is valid only from {}: clients refuse it",
@@ -62,7 +63,7 @@ impl Examination<'_> {
         ] {
             let address = SocketAddr::new(given.ip(), port_of(given, remembered));
             let finding = if address.port() == 0 {
-                Finding::ok(check, "any free port")
+                DoctorFinding::ok(check, "any free port")
             } else {
                 self.port(check, option, address)
             };
@@ -70,14 +71,15 @@ impl Examination<'_> {
         }
     }
 
-    fn port(&self, check: &'static str, option: &str, address: SocketAddr) -> Finding {
+    fn port(&self, check: &'static str, option: &str, address: SocketAddr) -> DoctorFinding {
         // Bound for a moment and given back: nobody can connect without a call to accept.
         match TcpListener::bind(address) {
-            Ok(_) => Finding::ok(check, format!("{address} is free")),
-            Err(error) if error.kind() == ErrorKind::AddrInUse && self.runs => {
-                Finding::ok(check, format!("{address} is in use, most likely by the server that runs here"))
-            }
-            Err(error) if error.kind() == ErrorKind::AddrInUse => Finding::problem(
+            Ok(_) => DoctorFinding::ok(check, format!("{address} is free")),
+            Err(error) if error.kind() == ErrorKind::AddrInUse && self.runs => DoctorFinding::ok(
+                check,
+                format!("{address} is in use, most likely by the server that runs here"),
+            ),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => DoctorFinding::problem(
                 check,
                 format!("{address} is in use by another program"),
                 format!(
@@ -85,12 +87,12 @@ impl Examination<'_> {
                     address.port()
                 ),
             ),
-            Err(error) if error.kind() == ErrorKind::PermissionDenied => Finding::problem(
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => DoctorFinding::problem(
                 check,
                 format!("this user may not listen on {address}"),
                 "AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit file, or a port above 1023".to_owned(),
             ),
-            Err(error) => Finding::problem(
+            Err(error) => DoctorFinding::problem(
                 check,
                 format!("cannot listen on {address}: {error}"),
                 format!("ip address   (or {option} ADDR chooses another)"),
@@ -102,10 +104,12 @@ impl Examination<'_> {
         const CHECK: &str = "disk";
         const MIB: u64 = 1024 * 1024;
         self.add(match Disk::of(self.config.dir.clone()).space() {
-            None => Finding::could_not_look(CHECK, "needs the directory"),
+            None => DoctorFinding::could_not_look(CHECK, "needs the directory"),
             Some(space) => match low_space(space) {
-                Some(problem) => Finding::problem(CHECK, problem.detail, format!("df -h {}", self.shown)),
-                None => Finding::ok(
+                Some(problem) => {
+                    DoctorFinding::problem(CHECK, problem.detail, format!("df -h {}", self.shown))
+                }
+                None => DoctorFinding::ok(
                     CHECK,
                     format!("{} MiB of {} MiB are free", space.free / MIB, space.total / MIB),
                 ),
@@ -117,10 +121,11 @@ impl Examination<'_> {
         const CHECK: &str = "open files";
         let limit = descriptors::raise();
         self.add(match Budget::of(limit) {
-            Ok(_) => {
-                Finding::ok(CHECK, format!("up to {limit} for this user's processes started as this one"))
-            }
-            Err(error) => Finding::problem(
+            Ok(_) => DoctorFinding::ok(
+                CHECK,
+                format!("up to {limit} for this user's processes started as this one"),
+            ),
+            Err(error) => DoctorFinding::problem(
                 CHECK,
                 error.to_string(),
                 "ulimit -Hn   (the limit that holds; LimitNOFILE= in the unit file raises it)",

@@ -8,7 +8,7 @@ use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::{Clock as _, Cut, CutTarget, RecordId, SystemEntropy, Timestamp};
 use mandate_delegation::revocation::cut;
 use mandate_files::Dir;
-use mandate_server::doctor::{State, examine};
+use mandate_server::doctor::{DoctorState, examine};
 use mandate_server::{ServeConfig, ServerError};
 use mandate_stops::Stop;
 use mandate_stops::reserve::{FILE, Reserve};
@@ -68,7 +68,7 @@ async fn a_stop_of_a_time_that_cannot_be_keeps_the_server_from_starting_until_it
     if !mandate_testkit::database::is_postgres() {
         let found = examine(&config, now, Arc::new(SystemEntropy), |_, _| {});
         let about = found.iter().find(|finding| finding.check == "reserve for stops").unwrap();
-        assert_eq!(about.state, State::Problem, "{about:?}");
+        assert_eq!(about.state, DoctorState::Problem, "{about:?}");
         assert!(
             about.detail.contains(&years_later.to_string())
                 && about.next.as_ref().unwrap().starts_with("mv "),
