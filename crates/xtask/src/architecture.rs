@@ -37,6 +37,8 @@ pub(crate) struct Rules {
     /// The circles of imports that there are. Each is named by one of its files, with the number of its
     /// files.
     pub(crate) circles: BTreeMap<String, usize>,
+    /// The names of public types that more than one crate defines, each with why it has one meaning.
+    pub(crate) same_names: BTreeMap<String, String>,
 }
 
 impl Rules {

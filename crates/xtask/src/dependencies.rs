@@ -191,6 +191,7 @@ node = [\"store\"]
 sql = [\"store\"]
 anything = []
 [circles]
+[same_names]
 ";
 
     fn rules() -> Rules {

@@ -24,6 +24,7 @@ mod test;
 mod tidy;
 mod tokens;
 mod tree;
+mod type_names;
 mod versions;
 
 use std::path::Path;

@@ -9,7 +9,7 @@ use crate::dependencies::{self, DependencyError};
 use crate::finding::{Finding, Weight};
 use crate::tree::{self, File};
 use crate::versions::{self, Pinned};
-use crate::{attacks, circles, documents, sources};
+use crate::{attacks, circles, documents, sources, type_names};
 
 /// Why the project could not be checked, or is not tidy.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +49,12 @@ pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
     }
     attacks::check(&files, &mut findings);
     let rules = Rules::read(root)?;
-    let broken = [dependencies::check(&rules, root)?, circles::check(&rules.circles, &files)].concat();
+    let broken = [
+        dependencies::check(&rules, root)?,
+        circles::check(&rules.circles, &files),
+        type_names::check(&rules.same_names, &files),
+    ]
+    .concat();
     findings.extend(broken.into_iter().map(|message| Finding::of_rules(architecture::FILE, message)));
     Ok(Report { findings, dangerous: sources::dangerous(&files) })
 }
