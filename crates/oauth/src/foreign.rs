@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 pub use fetch::{FetchError, check_ca, check_proxy};
 
-use fetch::Clients;
+use fetch::HttpClients;
 
 /// How long a key set is used before it is fetched again.
 pub const TTL: Duration = Duration::from_mins(5);
@@ -76,7 +76,7 @@ type Slot = Arc<Mutex<State>>;
 /// The cache.
 #[derive(Default)]
 pub struct ForeignKeys {
-    clients: Clients,
+    clients: HttpClients,
     slots: Mutex<HashMap<Issuer, Slot>>,
     /// Separate for each way, because another way may have another result.
     fetches: SingleFlight<(Issuer, Way), Outcome>,

@@ -85,13 +85,13 @@ impl FetchError {
 /// The HTTP clients: one for all issuers that are reached directly and use the system's certificate
 /// authorities.
 #[derive(Default)]
-pub(super) struct Clients {
+pub(super) struct HttpClients {
     /// Made at first use, because most servers trust no other issuer. A failure is not kept, because there
     /// may be no free file descriptor for a moment.
     direct: OnceLock<reqwest::Client>,
 }
 
-impl Clients {
+impl HttpClients {
     /// The client for `issuer`, as its registry entry says.
     pub(super) fn of(
         &self,
