@@ -97,7 +97,8 @@ async fn measured(arguments: &Arguments) -> Result<(String, String), BenchError>
             Ok((figures.table(), figures.json().to_string()))
         }
         What::Strangers => {
-            let extent = if *quick { strangers::Extent::quick() } else { strangers::Extent::full() };
+            let extent =
+                if *quick { strangers::StrangersExtent::quick() } else { strangers::StrangersExtent::full() };
             let root = run::directory("strangers")?;
             let figures = strangers::measure(program, &extent, &root).await?;
             // What was measured is kept if it went wrong: the logs say why.

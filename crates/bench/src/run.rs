@@ -34,7 +34,7 @@ pub(crate) struct Extent {
     exchanges_before_memory: usize,
     svid_rounds: usize,
     verification_rounds: usize,
-    scale: scale::Extent,
+    scale: scale::ScaleExtent,
 }
 
 impl Extent {
@@ -46,7 +46,7 @@ impl Extent {
             exchanges_before_memory: 100_000,
             svid_rounds: 21,
             verification_rounds: 101,
-            scale: scale::Extent { rounds: 5, per_round: 1_000 },
+            scale: scale::ScaleExtent { rounds: 5, per_round: 1_000 },
         }
     }
 
@@ -58,7 +58,7 @@ impl Extent {
             exchanges_before_memory: 15_000,
             svid_rounds: 9,
             verification_rounds: 41,
-            scale: scale::Extent { rounds: 3, per_round: 500 },
+            scale: scale::ScaleExtent { rounds: 3, per_round: 500 },
         }
     }
 }

@@ -26,7 +26,7 @@ const FEW: usize = 2;
 const ROUND_SECONDS: f64 = 1.0;
 
 /// How much is measured of each size.
-pub(crate) struct Extent {
+pub(crate) struct ScaleExtent {
     pub(crate) rounds: usize,
     /// How many exchanges a round has with two connections.
     pub(crate) per_round: usize,
@@ -115,7 +115,7 @@ async fn prepare(program: &Path, root: &Path, store: &Store, agents: usize) -> R
 /// Measures the sizes in turn, so that other work of the machine affects all of them.
 pub(crate) async fn measure(
     program: &Path,
-    extent: &Extent,
+    extent: &ScaleExtent,
     root: &Path,
     store: &Store,
 ) -> Result<Vec<Size>, BenchError> {

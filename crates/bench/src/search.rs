@@ -75,7 +75,7 @@ impl Times {
 }
 
 /// What was seen.
-pub(crate) struct Figures {
+pub(crate) struct SearchFigures {
     records: u64,
     log_bytes: f64,
     index_bytes: f64,
@@ -90,7 +90,7 @@ fn rounded(number: f64) -> f64 {
     (number * scale).round() / scale
 }
 
-impl Figures {
+impl SearchFigures {
     pub(crate) fn table(&self) -> String {
         let mut out = format!("{} records of {:.0} bytes, with their tree\n\n", self.records, self.log_bytes);
         // Writing to a String cannot fail.
@@ -130,7 +130,7 @@ fn say(what: &str) {
 }
 
 /// Everything, for a log of so many pieces.
-pub(crate) fn measure(pieces: u64, root: &Path) -> Result<Figures, BenchError> {
+pub(crate) fn measure(pieces: u64, root: &Path) -> Result<SearchFigures, BenchError> {
     let records = pieces * PIECE;
     say(&format!("a log of {records} records"));
     let dir = root.join("store");
@@ -158,7 +158,14 @@ pub(crate) fn measure(pieces: u64, root: &Path) -> Result<Figures, BenchError> {
         queries.push((sort.name, with, without));
     }
     let us = |seconds: f64| seconds * 1e6 / per_record(records, 1);
-    Ok(Figures { records, log_bytes, index_bytes, write_cpu_us: us(cpu), write_us: us(elapsed), queries })
+    Ok(SearchFigures {
+        records,
+        log_bytes,
+        index_bytes,
+        write_cpu_us: us(cpu),
+        write_us: us(elapsed),
+        queries,
+    })
 }
 
 fn open(dir: &Path) -> Result<Store, BenchError> {

@@ -50,12 +50,12 @@ const ENDED: Duration = Duration::from_secs(45);
 const FLOOD: usize = 16;
 
 /// How much is measured.
-pub(crate) struct Extent {
+pub(crate) struct StrangersExtent {
     refusals: usize,
     suspensions: usize,
 }
 
-impl Extent {
+impl StrangersExtent {
     pub(crate) fn full() -> Self {
         Self { refusals: 8192, suspensions: 400 }
     }
@@ -100,7 +100,7 @@ fn round(number: f64) -> f64 {
 }
 
 /// What was seen.
-pub(crate) struct Figures {
+pub(crate) struct StrangersFigures {
     idle_mib: f64,
     readers_mib: f64,
     readers_open: usize,
@@ -114,7 +114,7 @@ pub(crate) struct Figures {
     flood_requests: u64,
 }
 
-impl Figures {
+impl StrangersFigures {
     pub(crate) fn table(&self) -> String {
         format!(
             "feed readers that read nothing  {} of {READERS}, {} cuts in force: {:.1} MiB over {:.1} MiB idle; {} of them left after {} s\n\
@@ -169,7 +169,11 @@ fn say(what: &str) {
 }
 
 /// Everything.
-pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Result<Figures, BenchError> {
+pub(crate) async fn measure(
+    program: &Path,
+    extent: &StrangersExtent,
+    root: &Path,
+) -> Result<StrangersFigures, BenchError> {
     // This process holds the other ends.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
     let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
@@ -214,7 +218,7 @@ pub(crate) async fn measure(program: &Path, extent: &Extent, root: &Path) -> Res
     drop(readers);
     node.process.stop().await?;
     server.process.stop().await?;
-    Ok(Figures {
+    Ok(StrangersFigures {
         idle_mib,
         readers_mib,
         readers_open,
