@@ -24,7 +24,7 @@ use crate::time::{Lifetime, Timestamp};
 use crate::uri::{Issuer, ResourceUri, other_spelling, same};
 
 pub use halt::Halt;
-pub use standing::Ended;
+pub use standing::GrantEnd;
 pub use version::RegistryVersion;
 
 /// The default limit on the depth of an actor chain.

@@ -11,7 +11,7 @@ use mandate_core::constraint::Constraints;
 use mandate_core::hybrid_clock::shortened;
 use mandate_core::lifetimes::{DEFAULT_MANDATE_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME};
 use mandate_core::registry::{
-    Agent, AgentState, Client, Ended, Grant, Permission, Person, Registry, Resource,
+    Agent, AgentState, Client, Grant, GrantEnd, Permission, Person, Registry, Resource,
 };
 use mandate_core::uri::same;
 use mandate_core::{
@@ -507,8 +507,8 @@ fn usable_grant<'a>(
     for grant in facts.registry.grants_between(&person.name, &agent.name, &target.name) {
         if let Some(ended) = grant.ended(now) {
             why = match ended {
-                Ended::Revoked => RefusalReason::GrantRevoked,
-                Ended::Expired => RefusalReason::GrantExpired,
+                GrantEnd::Revoked => RefusalReason::GrantRevoked,
+                GrantEnd::Expired => RefusalReason::GrantExpired,
             };
         } else if one_use(grant).is_some_and(|one| !one.fits((facts.used)(&one.meter))) {
             why = RefusalReason::GrantExhausted;

@@ -26,7 +26,7 @@
 
 use std::sync::Arc;
 
-use mandate_core::registry::{Ended, Person, Registry};
+use mandate_core::registry::{GrantEnd, Person, Registry};
 use mandate_core::{ClientId, Issuer, RevocationSet, SpiffeId, Terms, Timestamp};
 
 use crate::refusal::{DecisionRefusal, RefusalReason};
@@ -129,8 +129,8 @@ fn names_of_ours(token: &Terms, registry: &Registry, now: Timestamp) -> Result<(
     }
     for id in &token.lineage.grants {
         match registry.grant(id).map(|grant| grant.ended(now)) {
-            None | Some(Some(Ended::Revoked)) => return Err(Dead::GrantRevoked),
-            Some(Some(Ended::Expired)) => return Err(Dead::GrantExpired),
+            None | Some(Some(GrantEnd::Revoked)) => return Err(Dead::GrantRevoked),
+            Some(Some(GrantEnd::Expired)) => return Err(Dead::GrantExpired),
             Some(None) => {}
         }
     }

@@ -8,7 +8,7 @@ use crate::time::Timestamp;
 
 /// Why a grant is no longer in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum GrantEnd {
     /// It was revoked.
     Revoked,
     /// Its end has passed.
@@ -17,11 +17,11 @@ pub enum Ended {
 
 impl Grant {
     /// Why it is not in force at `now`; `None` if it is. Its uses are not considered.
-    pub fn ended(&self, now: Timestamp) -> Option<Ended> {
+    pub fn ended(&self, now: Timestamp) -> Option<GrantEnd> {
         if self.revoked {
-            return Some(Ended::Revoked);
+            return Some(GrantEnd::Revoked);
         }
-        self.expires.is_some_and(|expires| expires <= now).then_some(Ended::Expired)
+        self.expires.is_some_and(|expires| expires <= now).then_some(GrantEnd::Expired)
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
 
 use super::parts::Session;
-use super::state::{Ended, NotRenewed, Unjoined};
+use super::state::{ConnectionEnd, NotRenewed, Unjoined};
 use crate::certificate::Certificate;
 use crate::credentials::{Credentials, KeyRequest};
 use crate::dial::{DialError, Dialled};
@@ -136,22 +136,22 @@ impl Session {
     }
 
     /// Connects, and asks the server to push its state.
-    pub(super) async fn open(&self, credentials: &Credentials) -> Result<Connection, Ended> {
+    pub(super) async fn open(&self, credentials: &Credentials) -> Result<Connection, ConnectionEnd> {
         let Dialled { channel, .. } = match self.dialer.connect(credentials.anchor(), Some(credentials)).await
         {
             Ok(connected) => connected,
             Err(error @ (DialError::Untrusted(_) | DialError::NotTls)) => {
-                return Err(Ended::Untrusted(error.to_string()));
+                return Err(ConnectionEnd::Untrusted(error.to_string()));
             }
             Err(DialError::Unreachable(reason) | DialError::Closed(reason) | DialError::Refused(reason)) => {
-                return Err(Ended::Broken(reason));
+                return Err(ConnectionEnd::Broken(reason));
             }
         };
         let mut remote = NodeClient::new(channel).max_decoding_message_size(LARGEST_STATE);
         match timeout(CALL, remote.watch(WatchRequest {})).await {
             Ok(Ok(states)) => Ok(Connection { remote, pushed: states.into_inner() }),
             Ok(Err(status)) => Err(ended(&status)),
-            Err(_) => Err(Ended::Broken("no answer in time".to_owned())),
+            Err(_) => Err(ConnectionEnd::Broken("no answer in time".to_owned())),
         }
     }
 
@@ -235,10 +235,10 @@ impl Session {
 }
 
 /// How a connection ended, by what the server said.
-pub(super) fn ended(status: &Status) -> Ended {
+pub(super) fn ended(status: &Status) -> ConnectionEnd {
     match status.code() {
-        Code::PermissionDenied | Code::Unauthenticated => Ended::Refused(describe(status)),
-        _ => Ended::Broken(describe(status)),
+        Code::PermissionDenied | Code::Unauthenticated => ConnectionEnd::Refused(describe(status)),
+        _ => ConnectionEnd::Broken(describe(status)),
     }
 }
 

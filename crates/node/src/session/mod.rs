@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::NodeReady;
 use crate::error::NodeError;
 use calls::{Connection, ended};
-use state::{Connecting, Ended, Expired, Heard, Joining, Next, Renewing, Returning, State, Watching};
+use state::{Connecting, ConnectionEnd, Expired, Heard, Joining, Next, Renewing, Returning, State, Watching};
 
 pub(crate) use parts::Session;
 pub(crate) use state::Start;
@@ -93,16 +93,16 @@ impl Session {
             pushed = connection.pushed.message() => pushed,
             // The server refuses every call from now on, however the connection came about.
             () = self.due(member.credentials.expires(), Instant::now()) => {
-                return Heard::Ended(Ended::Broken("this node's certificate has expired".to_owned()));
+                return Heard::Ended(ConnectionEnd::Broken("this node's certificate has expired".to_owned()));
             }
             () = self.due(renewal.at, renewal.not_before) => return Heard::RenewalDue,
         };
         match pushed {
             Ok(Some(state)) => match self.apply(state, &mut member.credentials, &connection.remote) {
                 Ok(()) => Heard::State,
-                Err(reason) => Heard::Ended(Ended::Broken(reason)),
+                Err(reason) => Heard::Ended(ConnectionEnd::Broken(reason)),
             },
-            Ok(None) => Heard::Ended(Ended::Broken("the server closed the connection".to_owned())),
+            Ok(None) => Heard::Ended(ConnectionEnd::Broken("the server closed the connection".to_owned())),
             Err(status) => Heard::Ended(ended(&status)),
         }
     }

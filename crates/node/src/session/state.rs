@@ -162,11 +162,11 @@ pub(super) enum Heard {
     /// It is time to ask for a new certificate.
     RenewalDue,
     /// The connection has ended.
-    Ended(Ended),
+    Ended(ConnectionEnd),
 }
 
 /// How a connection ended, or why there is none.
-pub(super) enum Ended {
+pub(super) enum ConnectionEnd {
     /// It broke, or could not be made.
     Broken(String),
     /// The server refuses this node.
@@ -362,7 +362,7 @@ impl Connecting {
     }
 
     /// After a try to connect.
-    pub(super) fn answered<C>(self, answer: Result<C, Ended>, session: &Session) -> Next<C> {
+    pub(super) fn answered<C>(self, answer: Result<C, ConnectionEnd>, session: &Session) -> Next<C> {
         let Self { member, outage, is_renewed, .. } = self;
         match answer {
             Ok(connection) => {
@@ -391,11 +391,11 @@ impl<C> Watching<C> {
 
 impl Member {
     /// Without a connection: what the log and the processes of this node are told, and when to try again.
-    fn disconnected<C>(self, mut outage: Outage, ended: Ended, session: &Session) -> Next<C> {
+    fn disconnected<C>(self, mut outage: Outage, ended: ConnectionEnd, session: &Session) -> Next<C> {
         let server = session.dialer.address();
         let Self { credentials, mut spare } = self;
         match ended {
-            Ended::Broken(reason) => {
+            ConnectionEnd::Broken(reason) => {
                 session.lost();
                 if outage.attempts == 0 {
                     tracing::warn!(
@@ -413,7 +413,7 @@ impl Member {
                 }
                 outage.attempts += 1;
             }
-            Ended::Untrusted(reason) => {
+            ConnectionEnd::Untrusted(reason) => {
                 session.lost();
                 if outage.is_news(&reason) {
                     tracing::error!(
@@ -423,7 +423,7 @@ impl Member {
                     );
                 }
             }
-            Ended::Refused(reason) => {
+            ConnectionEnd::Refused(reason) => {
                 session.refused();
                 if let Some(token) = spare.take() {
                     tracing::warn!(server, reason, "the server refuses this node; joining again");

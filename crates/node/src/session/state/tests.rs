@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{
-    Connecting, Ended, Expired, Heard, Joining, NotRenewed, REJOIN_PAUSE, RENEWAL_PAUSE, Renewing, Returning,
-    SILENCE, Start, State, Unjoined, Watching,
+    Connecting, ConnectionEnd, Expired, Heard, Joining, NotRenewed, REJOIN_PAUSE, RENEWAL_PAUSE, Renewing,
+    Returning, SILENCE, Start, State, Unjoined, Watching,
 };
 use crate::credentials::Credentials;
 use crate::dial::Dialer;
@@ -253,7 +253,7 @@ async fn a_connection_is_watched_and_the_certificate_renewed_at_half_of_its_life
 
 #[test]
 fn a_fault_while_connecting_is_tried_again_and_what_is_known_stays() {
-    for fault in [Ended::Broken, Ended::Untrusted] {
+    for fault in [ConnectionEnd::Broken, ConnectionEnd::Untrusted] {
         let world = World::new();
         let mut state =
             connecting(world.connecting(Some(token())).answered(Err(fault(reason())), &world.session));
@@ -275,9 +275,9 @@ fn a_fault_while_connecting_is_tried_again_and_what_is_known_stays() {
 #[tokio::test]
 async fn each_fault_of_a_connection_leads_back_to_connecting_with_the_same_certificate() {
     for (ended, waiting) in [
-        (Ended::Broken(reason()), Waiting::Lost),
-        (Ended::Untrusted(reason()), Waiting::Lost),
-        (Ended::Refused(reason()), Waiting::Refused),
+        (ConnectionEnd::Broken(reason()), Waiting::Lost),
+        (ConnectionEnd::Untrusted(reason()), Waiting::Lost),
+        (ConnectionEnd::Refused(reason()), Waiting::Refused),
     ] {
         let world = World::new();
         world.knows_a_state();
@@ -291,7 +291,7 @@ async fn each_fault_of_a_connection_leads_back_to_connecting_with_the_same_certi
 async fn a_refused_node_spends_its_token_once_and_goes_on_with_what_it_has() {
     let world = World::new();
     world.knows_a_state();
-    let refused = || Ended::Refused(reason());
+    let refused = || ConnectionEnd::Refused(reason());
     let joins = joining(world.watching(Some(token())).heard(Heard::Ended(refused()), &world.session));
     assert!(joins.pause.is_zero() && world.knows_nothing(), "what the server said before is no longer valid");
     let never = Unjoined::Never(NodeError::JoinRefused { reason: reason(), rejoin: String::new() });
@@ -314,13 +314,13 @@ async fn a_state_from_the_server_ends_the_outage() {
     let world = World::new();
     let mut state = world.connecting(None);
     for _ in 0..9 {
-        state = connecting(state.answered(Err(Ended::Broken(reason())), &world.session));
+        state = connecting(state.answered(Err(ConnectionEnd::Broken(reason())), &world.session));
     }
     let unheard = watching(state.answered(Ok("one"), &world.session));
     assert_eq!(unheard.outage.attempts, 9, "a connection alone does not");
     let heard = watching(unheard.heard(Heard::State, &world.session));
     assert_eq!((heard.outage.attempts, heard.connection), (0, "one"));
-    let state = connecting(heard.heard(Heard::Ended(Ended::Broken(reason())), &world.session));
+    let state = connecting(heard.heard(Heard::Ended(ConnectionEnd::Broken(reason())), &world.session));
     assert!(FIRST.contains(&state.pause));
 }
 
@@ -383,9 +383,9 @@ fn a_certificate_that_has_not_expired_after_all_is_used() {
 /// What follows from the fault of this number.
 fn fault(state: State<Connection>, number: u8, session: &Session) -> Next {
     let ended = || match number % 3 {
-        0 => Ended::Broken(reason()),
-        1 => Ended::Untrusted(reason()),
-        _ => Ended::Refused(reason()),
+        0 => ConnectionEnd::Broken(reason()),
+        1 => ConnectionEnd::Untrusted(reason()),
+        _ => ConnectionEnd::Refused(reason()),
     };
     let not_renewed = || match number % 3 {
         0 => NotRenewed::Later(reason()),
