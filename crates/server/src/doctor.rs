@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use mandate_core::{Entropy, Timestamp};
 use mandate_files::{Dir, Exposure, FileError};
-use mandate_store::{Holder, Inspection, StoreError};
+use mandate_store::{DirectoryHolder, Inspection, StoreError};
 use serde::Serialize;
 
 use crate::config::{ConfigError, Remembered, ServeConfig, StoreAddress};
@@ -191,8 +191,8 @@ impl Examination<'_> {
     fn server(&mut self) {
         const CHECK: &str = "server";
         match Inspection::holder(&self.config.dir) {
-            Ok(Holder::Nobody) => self.add(DoctorFinding::ok(CHECK, "none runs in this directory")),
-            Ok(Holder::Process(pid)) => {
+            Ok(DirectoryHolder::Nobody) => self.add(DoctorFinding::ok(CHECK, "none runs in this directory")),
+            Ok(DirectoryHolder::Process(pid)) => {
                 self.runs = true;
                 let which = pid.map(|pid| format!(", process {pid},")).unwrap_or_default();
                 self.add(DoctorFinding::ok(

@@ -119,7 +119,7 @@ impl SealKey {
 
 /// Who uses a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
+pub enum DirectoryHolder {
     /// Nobody.
     Nobody,
     /// A process, with its number if it says so.
@@ -127,11 +127,11 @@ pub enum Holder {
 }
 
 /// Who uses the directory now. Writes nothing.
-pub(crate) fn holder_of(dir: &Dir) -> Result<Holder, StoreError> {
-    let Some(file) = dir.open_file(LOCK, Exposure::Readable)? else { return Ok(Holder::Nobody) };
+pub(crate) fn holder_of(dir: &Dir) -> Result<DirectoryHolder, StoreError> {
+    let Some(file) = dir.open_file(LOCK, Exposure::Readable)? else { return Ok(DirectoryHolder::Nobody) };
     match file.try_lock_shared() {
-        Ok(()) => Ok(Holder::Nobody),
-        Err(TryLockError::WouldBlock) => Ok(Holder::Process(holder(dir))),
+        Ok(()) => Ok(DirectoryHolder::Nobody),
+        Err(TryLockError::WouldBlock) => Ok(DirectoryHolder::Process(holder(dir))),
         Err(TryLockError::Error(e)) => Err(unusable(&dir.entry(LOCK), e)),
     }
 }

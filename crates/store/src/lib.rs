@@ -40,7 +40,7 @@ mod value;
 mod write_trouble;
 
 pub use audit_backend::AuditBackend;
-pub use directory::Holder;
+pub use directory::DirectoryHolder;
 pub use effect::Effect;
 pub use error::StoreError;
 pub use installation::Installation;

@@ -6,7 +6,7 @@ use mandate_core::Entropy;
 use mandate_files::{Dir, Exposure, FileError};
 use rusqlite::Connection;
 
-use crate::directory::{Directory, Holder, SEAL_KEY, SealKey, holder_of, unusable};
+use crate::directory::{Directory, DirectoryHolder, SEAL_KEY, SealKey, holder_of, unusable};
 use crate::error::StoreError;
 use crate::sqlite::connection::{self, Company};
 use crate::sqlite::journal::{self, JOURNAL};
@@ -106,8 +106,10 @@ pub(crate) fn inspect(dir: &Dir) -> Result<Connection, StoreError> {
         return Err(unusable(&dir.entry(DATABASE), "it is missing or empty"));
     }
     let company = match holder_of(dir)? {
-        Holder::Process(_) => Company::Server,
-        Holder::Nobody => Company::None { journal: dir.open_file(JOURNAL, Exposure::Private)?.is_some() },
+        DirectoryHolder::Process(_) => Company::Server,
+        DirectoryHolder::Nobody => {
+            Company::None { journal: dir.open_file(JOURNAL, Exposure::Private)?.is_some() }
+        }
     };
     if company == (Company::None { journal: false }) && lacks_journal(dir)? {
         return Err(StoreError::JournalMissing(dir.entry(DATABASE)));

@@ -10,7 +10,7 @@ use mandate_core::{Entropy, Secret, Timestamp};
 use mandate_files::Dir;
 use rusqlite::Connection;
 
-use crate::directory::{Holder, holder_of, seal_key};
+use crate::directory::{DirectoryHolder, holder_of, seal_key};
 use crate::error::{LogError, StoreError};
 use crate::installation::{self, Installation};
 use crate::log_verification::{self, CheckedLog, Verification};
@@ -84,7 +84,7 @@ impl Inspection {
     }
 
     /// Who uses a directory.
-    pub fn holder(dir: &Path) -> Result<Holder, StoreError> {
+    pub fn holder(dir: &Path) -> Result<DirectoryHolder, StoreError> {
         holder_of(&Dir::open(dir)?)
     }
 

@@ -10,7 +10,7 @@ use mandate_core::Secret;
 use mandate_testkit::clock::SeededEntropy;
 
 use super::Inspection;
-use crate::{Holder, Store, StoreError, meta};
+use crate::{DirectoryHolder, Store, StoreError, meta};
 
 fn open(dir: &Path) -> Result<Store, StoreError> {
     Store::open_blocking(dir, Arc::new(SeededEntropy::new(1)))
@@ -120,7 +120,7 @@ fn looking_changes_nothing_whether_a_server_runs_was_killed_or_has_ended() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path()).unwrap();
     let dead = killed(&store, dir.path(), &["mandate.db", "mandate.db-wal", "seal.key"]);
-    assert_eq!(Inspection::holder(dir.path()).unwrap(), Holder::Process(Some(std::process::id())));
+    assert_eq!(Inspection::holder(dir.path()).unwrap(), DirectoryHolder::Process(Some(std::process::id())));
     let look = |dir: &Path| {
         let before = content(dir);
         let inspection = Inspection::of_directory(dir).unwrap();
@@ -136,11 +136,11 @@ fn looking_changes_nothing_whether_a_server_runs_was_killed_or_has_ended() {
         assert!(before == after, "{:?} {:?}", before.keys(), after.keys());
     };
     look(dir.path());
-    assert_eq!(Inspection::holder(dead.path()).unwrap(), Holder::Nobody);
+    assert_eq!(Inspection::holder(dead.path()).unwrap(), DirectoryHolder::Nobody);
     look(dead.path());
     drop(store);
     look(dir.path());
-    assert_eq!(Inspection::holder(dir.path()).unwrap(), Holder::Nobody);
+    assert_eq!(Inspection::holder(dir.path()).unwrap(), DirectoryHolder::Nobody);
 }
 
 #[test]
