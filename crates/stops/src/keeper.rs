@@ -69,7 +69,7 @@ enum Ask {
 
 /// The handle by which stops are put into the reserve. The thread ends when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct ReserveKeeper {
     asks: Sender<Ask>,
     state: Arc<Mutex<ReserveState>>,
     thread: JoinHandle<()>,
@@ -85,7 +85,7 @@ struct Desk {
     state: Arc<Mutex<ReserveState>>,
 }
 
-impl Keeper {
+impl ReserveKeeper {
     /// Starts the thread. Without a reserve it tries to make one in `dir` when one is needed; `broken` says
     /// why there is none.
     pub(crate) fn start(dir: Dir, reserve: Option<Reserve>, broken: Option<String>) -> std::io::Result<Self> {

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, timeout};
 
-use crate::keeper::{By, Keeper, Kept, ReserveState};
+use crate::keeper::{By, Kept, ReserveKeeper, ReserveState};
 use crate::queue::{Queue, QueuePlace, State, Waiting};
 use crate::reserve::{self, FILE, Frame, Reserve, ReserveError};
 use crate::stop::Stop;
@@ -174,7 +174,7 @@ pub struct Stops {
     log: Log,
     clock: Arc<HybridClock>,
     origin: Arc<str>,
-    keeper: Keeper,
+    keeper: ReserveKeeper,
     waiting: Mutex<Queue>,
     /// Only one task at a time records stops that change entries, in the order in which they were made.
     recording: tokio::sync::Mutex<()>,
@@ -222,7 +222,7 @@ impl Stops {
             ids.iter().map(|id| stops::is_recorded(tx, id)).collect()
         })?;
         let keeper =
-            Keeper::start(found.dir, found.reserve, found.broken).map_err(StopsStartError::Thread)?;
+            ReserveKeeper::start(found.dir, found.reserve, found.broken).map_err(StopsStartError::Thread)?;
         let engine = Self {
             live,
             log,
