@@ -11,7 +11,7 @@ use mandate_token::KeyUse;
 use crate::error::{OpenError, RotateError};
 use crate::jws_key::JwsKey;
 use crate::published::Published;
-use crate::ring::{KeyState, Purpose, Ring, Rotation, Slot};
+use crate::ring::{KeySlot, Purpose, Ring, RingKeyState, Rotation};
 use crate::x509::SigningAuthority;
 
 /// What is needed to make a key.
@@ -75,7 +75,7 @@ impl Material for SigningAuthority {
 }
 
 /// A new key that waits, and the row to store it in.
-fn make<K: Material>(maker: &Maker<'_>) -> Result<(Slot<K>, StoredKey), OpenError> {
+fn make<K: Material>(maker: &Maker<'_>) -> Result<(KeySlot<K>, StoredKey), OpenError> {
     let (key, private) = K::generate(maker)?;
     let row = StoredKey {
         purpose: maker.purpose.as_str().to_owned(),
@@ -87,24 +87,29 @@ fn make<K: Material>(maker: &Maker<'_>) -> Result<(Slot<K>, StoredKey), OpenErro
         private,
     };
     Ok((
-        Slot { kid: row.kid.clone(), key: Arc::new(key), published: maker.now, state: KeyState::Standby },
+        KeySlot {
+            kid: row.kid.clone(),
+            key: Arc::new(key),
+            published: maker.now,
+            state: RingKeyState::Standby,
+        },
         row,
     ))
 }
 
-fn to_stored(state: KeyState) -> (keys::KeyState, Option<Timestamp>) {
+fn to_stored(state: RingKeyState) -> (keys::KeyState, Option<Timestamp>) {
     match state {
-        KeyState::Standby => (keys::KeyState::Next, None),
-        KeyState::Active => (keys::KeyState::Active, None),
-        KeyState::Retired { until } => (keys::KeyState::Retired, Some(until)),
+        RingKeyState::Standby => (keys::KeyState::Next, None),
+        RingKeyState::Active => (keys::KeyState::Active, None),
+        RingKeyState::Retired { until } => (keys::KeyState::Retired, Some(until)),
     }
 }
 
-fn from_stored(row: &StoredKey) -> Option<KeyState> {
+fn from_stored(row: &StoredKey) -> Option<RingKeyState> {
     match (row.state, row.until) {
-        (keys::KeyState::Next, None) => Some(KeyState::Standby),
-        (keys::KeyState::Active, None) => Some(KeyState::Active),
-        (keys::KeyState::Retired, Some(until)) => Some(KeyState::Retired { until }),
+        (keys::KeyState::Next, None) => Some(RingKeyState::Standby),
+        (keys::KeyState::Active, None) => Some(RingKeyState::Active),
+        (keys::KeyState::Retired, Some(until)) => Some(RingKeyState::Retired { until }),
         _ => None,
     }
 }
@@ -149,7 +154,7 @@ fn open_ring<K: Material>(store: &Store, maker: &Maker<'_>) -> Result<Ring<K>, O
         if key.kid() != row.kid {
             return Err(OpenError::KeyUnreadable);
         }
-        slots.push(Slot { kid: row.kid, key: Arc::new(key), published: row.created, state });
+        slots.push(KeySlot { kid: row.kid, key: Arc::new(key), published: row.created, state });
     }
     Ring::from_slots(maker.purpose, slots)
 }

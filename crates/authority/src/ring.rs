@@ -66,7 +66,7 @@ impl fmt::Display for Purpose {
 
 /// What a key is used for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KeyState {
+pub(crate) enum RingKeyState {
     /// Published, signs nothing yet.
     Standby,
     /// Signs.
@@ -76,14 +76,14 @@ pub(crate) enum KeyState {
 }
 
 /// One generation.
-pub(crate) struct Slot<K> {
+pub(crate) struct KeySlot<K> {
     pub(crate) kid: String,
     pub(crate) key: Arc<K>,
     pub(crate) published: Timestamp,
-    pub(crate) state: KeyState,
+    pub(crate) state: RingKeyState,
 }
 
-impl<K> Clone for Slot<K> {
+impl<K> Clone for KeySlot<K> {
     fn clone(&self) -> Self {
         Self {
             kid: self.kid.clone(),
@@ -96,29 +96,29 @@ impl<K> Clone for Slot<K> {
 
 /// All generations of one purpose. Exactly one is active and at most one waits.
 pub(crate) struct Ring<K> {
-    active: Slot<K>,
-    standby: Option<Slot<K>>,
-    retired: Vec<Slot<K>>,
+    active: KeySlot<K>,
+    standby: Option<KeySlot<K>>,
+    retired: Vec<KeySlot<K>>,
 }
 
 /// What a rotation changes, for the store to make durable before the ring is swapped in.
 pub(crate) struct Rotation<K> {
     pub(crate) ring: Ring<K>,
     /// Keys whose state changed.
-    pub(crate) changed: Vec<(String, KeyState)>,
+    pub(crate) changed: Vec<(String, RingKeyState)>,
     /// Keys that were removed.
     pub(crate) removed: Vec<String>,
 }
 
 impl<K> Ring<K> {
     /// From what the store holds.
-    pub(crate) fn from_slots(purpose: Purpose, slots: Vec<Slot<K>>) -> Result<Self, OpenError> {
+    pub(crate) fn from_slots(purpose: Purpose, slots: Vec<KeySlot<K>>) -> Result<Self, OpenError> {
         let (mut active, mut standby, mut retired) = (None, None, Vec::new());
         for slot in slots {
             let twice = match slot.state {
-                KeyState::Active => active.replace(slot).is_some(),
-                KeyState::Standby => standby.replace(slot).is_some(),
-                KeyState::Retired { .. } => {
+                RingKeyState::Active => active.replace(slot).is_some(),
+                RingKeyState::Standby => standby.replace(slot).is_some(),
+                RingKeyState::Retired { .. } => {
                     retired.push(slot);
                     false
                 }
@@ -131,12 +131,12 @@ impl<K> Ring<K> {
     }
 
     /// The key that signs.
-    pub(crate) fn active(&self) -> &Slot<K> {
+    pub(crate) fn active(&self) -> &KeySlot<K> {
         &self.active
     }
 
     /// Every key that is published: the active one first.
-    pub(crate) fn published(&self) -> impl Iterator<Item = &Slot<K>> {
+    pub(crate) fn published(&self) -> impl Iterator<Item = &KeySlot<K>> {
         std::iter::once(&self.active).chain(self.standby.as_ref()).chain(&self.retired)
     }
 
@@ -161,11 +161,11 @@ impl<K> Ring<K> {
     }
 
     /// The waiting key signs, the active one retires, `next` waits, and expired keys are removed.
-    pub(crate) fn rotated(&self, purpose: Purpose, next: Slot<K>, now: Timestamp) -> Option<Rotation<K>> {
+    pub(crate) fn rotated(&self, purpose: Purpose, next: KeySlot<K>, now: Timestamp) -> Option<Rotation<K>> {
         let mut active = self.standby.clone()?;
         let mut old = self.active.clone();
-        active.state = KeyState::Active;
-        old.state = KeyState::Retired { until: now.plus(purpose.keep_retired()) };
+        active.state = RingKeyState::Active;
+        old.state = RingKeyState::Retired { until: now.plus(purpose.keep_retired()) };
         let changed = vec![(active.kid.clone(), active.state), (old.kid.clone(), old.state)];
         let (removed, mut retired) = self.split_expired(now);
         retired.push(old);
@@ -179,15 +179,15 @@ impl<K> Ring<K> {
         Rotation { ring, changed: Vec::new(), removed }
     }
 
-    fn split_expired(&self, now: Timestamp) -> (Vec<String>, Vec<Slot<K>>) {
+    fn split_expired(&self, now: Timestamp) -> (Vec<String>, Vec<KeySlot<K>>) {
         let (over, kept): (Vec<_>, Vec<_>) =
             self.retired.iter().cloned().partition(|slot| is_over(slot, now));
         (over.into_iter().map(|slot| slot.kid).collect(), kept)
     }
 }
 
-fn is_over<K>(slot: &Slot<K>, now: Timestamp) -> bool {
-    matches!(slot.state, KeyState::Retired { until } if until <= now)
+fn is_over<K>(slot: &KeySlot<K>, now: Timestamp) -> bool {
+    matches!(slot.state, RingKeyState::Retired { until } if until <= now)
 }
 
 #[cfg(test)]
@@ -197,16 +197,16 @@ mod tests {
 
     use mandate_core::Timestamp;
 
-    use super::{KeyState, PUBLISH_BEFORE_USE, Purpose, Ring, Slot};
+    use super::{KeySlot, PUBLISH_BEFORE_USE, Purpose, Ring, RingKeyState};
 
     const T0: Timestamp = Timestamp::from_secs(1_000_000);
 
-    fn slot(kid: &str, published: Timestamp, state: KeyState) -> Slot<()> {
-        Slot { kid: kid.to_owned(), key: Arc::new(()), published, state }
+    fn slot(kid: &str, published: Timestamp, state: RingKeyState) -> KeySlot<()> {
+        KeySlot { kid: kid.to_owned(), key: Arc::new(()), published, state }
     }
 
     fn first() -> Ring<()> {
-        let slots = vec![slot("a", T0, KeyState::Active), slot("b", T0, KeyState::Standby)];
+        let slots = vec![slot("a", T0, RingKeyState::Active), slot("b", T0, RingKeyState::Standby)];
         Ring::from_slots(Purpose::AccessToken, slots).unwrap()
     }
 
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(ring.ready(), Some(T0), "both were published together");
         let later = T0.plus(Duration::from_secs(10));
         let ring =
-            ring.rotated(Purpose::AccessToken, slot("c", later, KeyState::Standby), later).unwrap().ring;
+            ring.rotated(Purpose::AccessToken, slot("c", later, RingKeyState::Standby), later).unwrap().ring;
         assert_eq!(ring.active().kid, "b");
         assert_eq!(kids(&ring), ["b", "c", "a"]);
         assert_eq!(ring.ready(), Some(later.plus(PUBLISH_BEFORE_USE)));
@@ -228,7 +228,8 @@ mod tests {
 
     #[test]
     fn a_retired_key_verifies_until_the_last_token_it_signed_has_expired() {
-        let ring = first().rotated(Purpose::AccessToken, slot("c", T0, KeyState::Standby), T0).unwrap().ring;
+        let ring =
+            first().rotated(Purpose::AccessToken, slot("c", T0, RingKeyState::Standby), T0).unwrap().ring;
         let last = T0.plus(Purpose::AccessToken.keep_retired());
         let before = last.minus(Duration::from_millis(1));
         assert!(!ring.has_expired(before));
@@ -248,14 +249,17 @@ mod tests {
 
     #[test]
     fn refuses_a_store_with_no_active_key_or_with_two() {
-        let none = vec![slot("a", T0, KeyState::Standby)];
+        let none = vec![slot("a", T0, RingKeyState::Standby)];
         assert!(Ring::from_slots(Purpose::JwtSvid, none).is_err());
-        let active = KeyState::Active;
+        let active = RingKeyState::Active;
         assert!(
             Ring::from_slots(Purpose::JwtSvid, vec![slot("a", T0, active), slot("b", T0, active)]).is_err()
         );
-        let waiting =
-            vec![slot("a", T0, active), slot("b", T0, KeyState::Standby), slot("c", T0, KeyState::Standby)];
+        let waiting = vec![
+            slot("a", T0, active),
+            slot("b", T0, RingKeyState::Standby),
+            slot("c", T0, RingKeyState::Standby),
+        ];
         assert!(Ring::from_slots(Purpose::JwtSvid, waiting).is_err());
     }
 }
