@@ -21,7 +21,7 @@ const SHARED_COUNTS: u16 = 16_384;
 
 /// Where an attempt comes from. Neither the name nor the browser needs to exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source<'a> {
+pub enum AttemptSource<'a> {
     /// A login with this name, from an unknown browser.
     Name(&'a str),
     /// A browser that has logged the person in before. Its attempts are counted separately, so that strangers
@@ -163,10 +163,10 @@ impl Attempts {
         self.counts.lock()
     }
 
-    fn key(&self, source: Source<'_>) -> Key {
+    fn key(&self, source: AttemptSource<'_>) -> Key {
         let digest = match source {
-            Source::Name(name) => sha256_of_list([self.key.as_slice(), b"name", name.as_bytes()]),
-            Source::Browser { name, id } => {
+            AttemptSource::Name(name) => sha256_of_list([self.key.as_slice(), b"name", name.as_bytes()]),
+            AttemptSource::Browser { name, id } => {
                 sha256_of_list([self.key.as_slice(), b"browser", name.as_bytes(), id.as_bytes()])
             }
         };
@@ -176,7 +176,7 @@ impl Attempts {
     }
 
     /// Counts one attempt before it is made, so that parallel attempts do not all pass.
-    pub fn begin(&self, source: Source<'_>, now: Timestamp) -> Result<CountedAttempt, TooMany> {
+    pub fn begin(&self, source: AttemptSource<'_>, now: Timestamp) -> Result<CountedAttempt, TooMany> {
         let key = self.key(source);
         let mut counts = self.lock();
         if let Some(own) = counts.own.get_mut(&key) {
@@ -194,7 +194,7 @@ impl Attempts {
     }
 
     /// The attempt was not made after all: it does not count.
-    pub fn withdrawn(&self, source: Source<'_>, attempt: CountedAttempt) {
+    pub fn withdrawn(&self, source: AttemptSource<'_>, attempt: CountedAttempt) {
         let key = self.key(source);
         let mut counts = self.lock();
         if let Some(count) = counts.find(&key) {
@@ -206,7 +206,7 @@ impl Attempts {
     }
 
     /// The attempt succeeded: the count of this source, and of no other, is cleared.
-    pub fn succeeded(&self, source: Source<'_>) {
+    pub fn succeeded(&self, source: AttemptSource<'_>) {
         self.lock().own.remove(&self.key(source));
     }
 }
@@ -222,10 +222,10 @@ mod tests {
 
     use mandate_core::{Entropy, Timestamp};
 
-    use super::{Attempts, FREE, LONGEST_PAUSE, QUIET, SHARED_COUNTS, Source, TooMany};
+    use super::{AttemptSource, Attempts, FREE, LONGEST_PAUSE, QUIET, SHARED_COUNTS, TooMany};
 
-    const RILEY: Source<'static> = Source::Name("riley");
-    const BROWSER: Source<'static> = Source::Browser { name: "riley", id: "b1" };
+    const RILEY: AttemptSource<'static> = AttemptSource::Name("riley");
+    const BROWSER: AttemptSource<'static> = AttemptSource::Browser { name: "riley", id: "b1" };
 
     /// Always the same key, so that the sources below always share the same counts.
     struct Fixed;
@@ -236,7 +236,7 @@ mod tests {
         }
     }
 
-    fn slowed(source: Source<'_>, now: Timestamp) -> Attempts {
+    fn slowed(source: AttemptSource<'_>, now: Timestamp) -> Attempts {
         let attempts = Attempts::new(&Fixed);
         for _ in 0..FREE {
             attempts.begin(source, now).unwrap();
@@ -263,7 +263,7 @@ mod tests {
     /// Every name with a count, its own or a shared one, that is still in force.
     fn fill(attempts: &Attempts, names: usize, now: Timestamp) {
         for n in 0..names {
-            let _ = attempts.begin(Source::Name(&format!("name-{n}")), now);
+            let _ = attempts.begin(AttemptSource::Name(&format!("name-{n}")), now);
         }
     }
 
@@ -288,8 +288,8 @@ mod tests {
                 attempts.begin(RILEY, now).unwrap();
             }
             for n in 0..70_000 {
-                attempts.succeeded(Source::Name(&format!("name-{n}")));
-                attempts.succeeded(Source::Browser { name: "mallory", id: &format!("b{n}") });
+                attempts.succeeded(AttemptSource::Name(&format!("name-{n}")));
+                attempts.succeeded(AttemptSource::Browser { name: "mallory", id: &format!("b{n}") });
             }
             assert!(attempts.begin(RILEY, now).is_err(), "{capacity}");
         }
@@ -328,7 +328,7 @@ mod tests {
         assert!(attempts.begin(RILEY, now).is_err());
         assert!(attempts.begin(BROWSER, now).is_ok());
         assert!(
-            attempts.begin(Source::Name("b1"), now).is_ok(),
+            attempts.begin(AttemptSource::Name("b1"), now).is_ok(),
             "a name that reads like a browser is not one"
         );
     }

@@ -8,7 +8,7 @@ use mandate_core::{PersonName, RequestSource, Secret};
 use mandate_delegation::LoggedInPerson;
 use mandate_store::{Store, secrets};
 
-use crate::attempts::{Attempts, Source, TooMany};
+use crate::attempts::{AttemptSource, Attempts, TooMany};
 use crate::basis::Basis;
 use crate::browser;
 use crate::password::{Checker, PasswordError, Whose};
@@ -47,7 +47,7 @@ impl Passwords {
         let wrong = RequestRefusal::LoginFailed;
         let snapshot = self.basis.snapshot();
         // An over-long name cannot exist: for it, too, an attempt is counted.
-        let (typed, counted) = (name, Source::Name(name));
+        let (typed, counted) = (name, AttemptSource::Name(name));
         let name: Option<PersonName> = name.parse().ok();
         let person = name.as_ref().and_then(|name| snapshot.registry.person(name));
         trail.sub = person.map(|person| person.id.clone());
@@ -68,14 +68,14 @@ impl Passwords {
             .and_then(|((name, phc), cookie)| browser::known(cookie, name, phc));
         let source = known
             .zip(name.as_ref())
-            .map_or(counted, |(id, name)| Source::Browser { name: name.as_str(), id });
+            .map_or(counted, |(id, name)| AttemptSource::Browser { name: name.as_str(), id });
         let attempt = self
             .attempts
             .begin(source, trail.now)
             .map_err(|TooMany(pause)| RequestRefusal::LoginPaused(pause))?;
         let whose = match source {
-            Source::Browser { name, .. } => Whose::KnownBrowser { name },
-            Source::Name(_) => Whose::Person { source: from, name: typed },
+            AttemptSource::Browser { name, .. } => Whose::KnownBrowser { name },
+            AttemptSource::Name(_) => Whose::Person { source: from, name: typed },
         };
         let matched = self.checker.check(whose, password, stored.clone()).await.map_err(|error| {
             if error == PasswordError::Busy {
