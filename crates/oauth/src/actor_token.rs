@@ -8,12 +8,12 @@ use mandate_token::TokenError;
 use crate::client::Caller;
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
-use crate::parameter::{Optional, Row, With};
+use crate::parameter::{Optional, ParameterRow, With};
 use crate::refusal::RequestRefusal;
 
 const TOKEN: Optional = Optional(Parameter::ActorToken);
 const TYPE: With = With { parameter: Parameter::ActorTokenType, other: TOKEN };
-pub(crate) const PARAMETERS: &[Row] = &[TOKEN.row().here_only(), TYPE.row().here_only()];
+pub(crate) const PARAMETERS: &[ParameterRow] = &[TOKEN.row().here_only(), TYPE.row().here_only()];
 
 /// The actor token as it was sent, with its type checked. Nothing in it is verified yet.
 pub(crate) fn sent<'f>(form: &'f Form<'_>) -> Result<Option<&'f str>, RequestRefusal> {

@@ -7,7 +7,7 @@ use crate::refusal::RequestRefusal;
 
 /// One parameter of a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Row {
+pub struct ParameterRow {
     /// The name of the parameter.
     pub parameter: Parameter,
     /// Whether it must be there.
@@ -37,7 +37,7 @@ pub enum Elsewhere {
     Refused,
 }
 
-impl Row {
+impl ParameterRow {
     /// Whether it may be repeated.
     pub fn is_repeatable(&self) -> bool {
         Parameter::REPEATABLE.contains(&self.parameter)
@@ -62,8 +62,8 @@ impl Required {
         form.get(self.0).ok_or(RequestRefusal::Missing(self.0))
     }
 
-    pub(crate) const fn row(self) -> Row {
-        Row::of(self.0, Presence::Required)
+    pub(crate) const fn row(self) -> ParameterRow {
+        ParameterRow::of(self.0, Presence::Required)
     }
 }
 
@@ -76,8 +76,8 @@ impl Optional {
         form.get(self.0)
     }
 
-    pub(crate) const fn row(self) -> Row {
-        Row::of(self.0, Presence::Optional)
+    pub(crate) const fn row(self) -> ParameterRow {
+        ParameterRow::of(self.0, Presence::Optional)
     }
 }
 
@@ -99,7 +99,7 @@ impl With {
         }
     }
 
-    pub(crate) const fn row(self) -> Row {
-        Row::of(self.parameter, Presence::With(self.other.0))
+    pub(crate) const fn row(self) -> ParameterRow {
+        ParameterRow::of(self.parameter, Presence::With(self.other.0))
     }
 }

@@ -7,11 +7,11 @@ use mandate_core::{Issuer, ResourceUri};
 use url::Url;
 
 use crate::form::Form;
-use crate::parameter::{Optional, Row};
+use crate::parameter::{Optional, ParameterRow};
 use crate::refusal::RequestRefusal;
 
 /// One of them must be there.
-pub(crate) const PARAMETERS: &[Row] =
+pub(crate) const PARAMETERS: &[ParameterRow] =
     &[Optional(Parameter::Resource).row(), Optional(Parameter::Audience).row()];
 
 /// The most resources that are compared with a misspelt one.

@@ -15,12 +15,12 @@ use crate::claimed;
 use crate::foreign::ForeignKeys;
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
-use crate::parameter::{Required, Row};
+use crate::parameter::{ParameterRow, Required};
 use crate::refusal::{RequestRefusal, whole_seconds};
 
 const TOKEN: Required = Required(Parameter::SubjectToken);
 const TYPE: Required = Required(Parameter::SubjectTokenType);
-pub(crate) const PARAMETERS: &[Row] = &[TOKEN.row().here_only(), TYPE.row().here_only()];
+pub(crate) const PARAMETERS: &[ParameterRow] = &[TOKEN.row().here_only(), TYPE.row().here_only()];
 
 /// The token and what the request says that it is. Nothing is verified yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use crate::conclusion::{Conclusion, TokenResponse};
 use crate::cuts::Cuts;
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
-use crate::parameter::{Elsewhere, Row};
+use crate::parameter::{Elsewhere, ParameterRow};
 use crate::request::FormRequest;
 use crate::trail::Recorder;
 use crate::wire::OAuthError;
@@ -22,7 +22,7 @@ pub struct GrantHandler {
     /// The value of `grant_type`.
     pub(super) name: GrantType,
     /// Its parameters, beside `grant_type` and those of client authentication.
-    pub(super) parameters: &'static [&'static [Row]],
+    pub(super) parameters: &'static [&'static [ParameterRow]],
     /// Makes the value that runs it, from the parts that it needs.
     pub(super) with: fn(&GrantParts) -> Box<dyn Run>,
 }
@@ -34,7 +34,7 @@ impl GrantHandler {
     }
 
     /// Its parameters, beside `grant_type` and those of client authentication.
-    pub fn parameters(&self) -> impl Iterator<Item = &'static Row> {
+    pub fn parameters(&self) -> impl Iterator<Item = &'static ParameterRow> {
         self.parameters.iter().copied().flatten()
     }
 
