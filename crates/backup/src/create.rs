@@ -19,7 +19,7 @@ use crate::stopping::{Until, until};
 
 /// Where the sealing key goes.
 #[derive(Clone, Debug)]
-pub enum Keys {
+pub enum SealingKeyPlace {
     /// It is left out of the backup.
     Apart,
     /// It goes into the backup, sealed under this passphrase.
@@ -31,7 +31,7 @@ pub struct BackupPlan<'a> {
     /// The server's directory.
     pub dir: &'a Path,
     /// Where the sealing key goes.
-    pub keys: Keys,
+    pub keys: SealingKeyPlace,
     /// Back up the content of the database file although its write-ahead log is lost.
     pub without_journal: bool,
     /// The version of this program.
@@ -91,13 +91,14 @@ fn make(
     let facts = facts(plan, &dir, &copy, &sealing_key, &content, progress)?;
     let copied = scratch.file().try_clone().map_err(BackupError::reading)?;
     let database = archive::measure(DATABASE, BufReader::new(Until::new(copied, &plan.stop)))?;
-    if let Keys::Sealed(passphrase) = &plan.keys {
+    if let SealingKeyPlace::Sealed(passphrase) = &plan.keys {
         content.push((
             SEALED_KEY,
             sealed_key::seal(&sealing_key, passphrase, &database.sha256, plan.entropy.as_ref())?,
         ));
     }
-    let place = if matches!(plan.keys, Keys::Sealed(_)) { KeyPlace::Sealed } else { KeyPlace::Apart };
+    let place =
+        if matches!(plan.keys, SealingKeyPlace::Sealed(_)) { KeyPlace::Sealed } else { KeyPlace::Apart };
 
     let mut readers: Vec<(MemberEntry, &[u8])> = Vec::new();
     for (name, bytes) in &content {

@@ -18,7 +18,7 @@ mod sealed_key;
 mod stopping;
 
 pub use archive::Archive;
-pub use create::{BackupPlan, Created, Keys, create};
+pub use create::{BackupPlan, Created, SealingKeyPlace, create};
 pub use error::BackupError;
 pub use manifest::{AuditHead, KeyPlace, Manifest, MemberEntry};
 pub use restore::{Restored, Restoring};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mandate_backup::{BackupError, Keys};
+use mandate_backup::{BackupError, SealingKeyPlace};
 use mandate_core::Secret;
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ const PASSPHRASE: &str = "correct horse battery staple";
 /// A backup with its key sealed, and the world it is of.
 fn sealed() -> (World, Vec<u8>) {
     let world = World::new(5);
-    world.backup("b", Keys::Sealed(Secret::new(PASSPHRASE))).unwrap();
+    world.backup("b", SealingKeyPlace::Sealed(Secret::new(PASSPHRASE))).unwrap();
     let bytes = fs::read(world.path("b")).unwrap();
     (world, bytes)
 }
@@ -198,7 +198,7 @@ fn a_database_of_a_newer_program_is_refused_with_both_versions() {
     right[0].1 = manifest.into_bytes();
     // The sealed key is bound to the database that it is of.
     assert!(matches!(refuse(&world, &archive(&right), "another database"), BackupError::Passphrase));
-    let created = world.backup("b", Keys::Apart).unwrap();
+    let created = world.backup("b", SealingKeyPlace::Apart).unwrap();
     let mut right = members(&fs::read(world.path("b")).unwrap());
     let before = digest(&right[2].1);
     right[2].1[60..64].copy_from_slice(&99u32.to_be_bytes());
@@ -241,7 +241,7 @@ fn without_what_opens_it_nothing_is_restored() {
     assert!(matches!(restore(&Opens::Passphrase("correct horse battery stapl")), BackupError::Passphrase));
     assert!(matches!(restore(&Opens::Key(Secret::new([1; 32]))), BackupError::KeyIsSealed));
     assert!(matches!(restore(&Opens::Nothing), BackupError::Passphrase));
-    let apart = world.backup("b", Keys::Apart).unwrap();
+    let apart = world.backup("b", SealingKeyPlace::Apart).unwrap();
     let bytes = fs::read(world.path("b")).unwrap();
     let restore = |opens: &Opens| world.restore(&bytes, "r", opens).map(|_| ()).unwrap_err();
     assert!(matches!(restore(&Opens::Nothing), BackupError::KeyNeeded));

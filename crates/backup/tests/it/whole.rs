@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mandate_backup::{Archive, BackupError, KeyPlace, Keys, Restoring};
+use mandate_backup::{Archive, BackupError, KeyPlace, Restoring, SealingKeyPlace};
 use mandate_core::{Secret, SystemEntropy};
 use mandate_store::{Inspection, Store, meta};
 
@@ -18,7 +18,7 @@ const PASSPHRASE: &str = "correct horse battery staple";
 #[test]
 fn what_is_restored_is_what_was_backed_up_with_the_key_apart_or_sealed() {
     let world = World::new(5);
-    let apart = world.backup("apart", Keys::Apart).unwrap();
+    let apart = world.backup("apart", SealingKeyPlace::Apart).unwrap();
     assert_eq!((apart.manifest.sealing_key, apart.manifest.audit.size), (KeyPlace::Apart, 5));
     let bytes = fs::read(world.path("apart")).unwrap();
     assert_eq!(fs::metadata(world.path("apart")).unwrap().mode() & 0o777, 0o600);
@@ -30,7 +30,7 @@ fn what_is_restored_is_what_was_backed_up_with_the_key_apart_or_sealed() {
         members(&bytes).iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
         ["manifest.json", "serve.json", "mandate.db"]
     );
-    world.backup("sealed", Keys::Sealed(Secret::new(PASSPHRASE))).unwrap();
+    world.backup("sealed", SealingKeyPlace::Sealed(Secret::new(PASSPHRASE))).unwrap();
     let sealed = fs::read(world.path("sealed")).unwrap();
     assert!(
         !sealed.windows(32).any(|window| window == apart.sealing_key.expose_secret()),
@@ -89,7 +89,7 @@ fn a_backup_of_a_store_that_is_written_to_is_of_one_moment() {
         })
     };
     for round in 0..5 {
-        let created = world.backup("b", Keys::Apart).unwrap();
+        let created = world.backup("b", SealingKeyPlace::Apart).unwrap();
         let dir = format!("restored{round}");
         world.restore(&fs::read(world.path("b")).unwrap(), &dir, &Opens::Key(created.sealing_key)).unwrap();
         let restored = Store::open_blocking(&world.path(&dir), Arc::new(SystemEntropy)).unwrap();
@@ -110,13 +110,13 @@ fn a_store_that_was_killed_is_backed_up_with_its_write_ahead_log_and_not_without
     for file in ["mandate.db", "mandate.db-wal", "seal.key", "serve.json"] {
         fs::copy(world.dir.join(file), killed.join(file)).unwrap();
     }
-    let created = world.backup_of(&killed, "b", Keys::Apart, false).unwrap();
+    let created = world.backup_of(&killed, "b", SealingKeyPlace::Apart, false).unwrap();
     assert_eq!(created.manifest.audit.size, 4);
     fs::remove_file(killed.join("mandate.db-wal")).unwrap();
-    let refused = world.backup_of(&killed, "c", Keys::Apart, false).unwrap_err();
+    let refused = world.backup_of(&killed, "c", SealingKeyPlace::Apart, false).unwrap_err();
     assert!(matches!(refused, BackupError::JournalMissing(_)), "{refused}");
     assert!(!world.path("c").exists());
-    let older = world.backup_of(&killed, "c", Keys::Apart, true).unwrap();
+    let older = world.backup_of(&killed, "c", SealingKeyPlace::Apart, true).unwrap();
     assert_eq!(older.manifest.audit.size, 1, "on demand, what is there");
     drop(store);
 }
@@ -127,7 +127,7 @@ fn what_is_not_yet_in_the_log_is_in_the_backup() {
     fs::write(world.dir.join("stops.reserve"), "one stop").unwrap();
     fs::set_permissions(world.dir.join("stops.reserve"), std::os::unix::fs::PermissionsExt::from_mode(0o600))
         .unwrap();
-    let created = world.backup("b", Keys::Apart).unwrap();
+    let created = world.backup("b", SealingKeyPlace::Apart).unwrap();
     world.restore(&fs::read(world.path("b")).unwrap(), "r", &Opens::Key(created.sealing_key)).unwrap();
     assert_eq!(fs::read(world.path("r").join("stops.reserve")).unwrap(), b"one stop");
 }
@@ -139,7 +139,7 @@ fn what_is_not_whole_is_not_backed_up() {
     // Another server's file beside the database.
     let serve = world.dir.join("serve.json");
     fs::write(&serve, crate::world::SERVE.replace("acme", "other")).unwrap();
-    assert!(matches!(world.backup("b", Keys::Apart), Err(BackupError::OtherServer(_))));
+    assert!(matches!(world.backup("b", SealingKeyPlace::Apart), Err(BackupError::OtherServer(_))));
     fs::write(&serve, crate::world::SERVE).unwrap();
     // A record that was changed.
     let database = world.dir.join("mandate.db");
@@ -148,14 +148,14 @@ fn what_is_not_whole_is_not_backed_up() {
     let mut changed = right.clone();
     changed[at + 1] = b'O';
     fs::write(&database, changed).unwrap();
-    let error = world.backup("b", Keys::Apart).unwrap_err();
+    let error = world.backup("b", SealingKeyPlace::Apart).unwrap_err();
     assert!(matches!(error, BackupError::Log(_)), "{error}");
     fs::write(&database, right).unwrap();
     let key = world.dir.join("seal.key");
     fs::write(&key, [7; 32]).unwrap();
-    assert!(matches!(world.backup("b", Keys::Apart), Err(BackupError::OtherSealingKey)));
+    assert!(matches!(world.backup("b", SealingKeyPlace::Apart), Err(BackupError::OtherSealingKey)));
     fs::remove_file(&key).unwrap();
-    assert!(matches!(world.backup("b", Keys::Apart), Err(BackupError::NoSealingKey(_))));
+    assert!(matches!(world.backup("b", SealingKeyPlace::Apart), Err(BackupError::NoSealingKey(_))));
     assert_eq!(world.names(), before, "nothing is left behind");
 }
 
@@ -167,14 +167,14 @@ fn a_byte_order_mark_does_not_hide_that_a_file_is_another_servers() {
         format!("\u{feff}{}", crate::world::SERVE.replace("acme", "other")),
     )
     .unwrap();
-    assert!(matches!(world.backup("b", Keys::Apart), Err(BackupError::OtherServer(_))));
+    assert!(matches!(world.backup("b", SealingKeyPlace::Apart), Err(BackupError::OtherServer(_))));
 }
 
 #[test]
 fn a_serve_json_with_a_byte_order_mark_is_backed_up_and_restored() {
     let world = World::new(2);
     fs::write(world.dir.join("serve.json"), format!("\u{feff}{}", crate::world::SERVE)).unwrap();
-    let created = world.backup("b", Keys::Apart).unwrap();
+    let created = world.backup("b", SealingKeyPlace::Apart).unwrap();
     let restored =
         world.restore(&fs::read(world.path("b")).unwrap(), "r", &Opens::Key(created.sealing_key)).unwrap();
     assert_eq!(restored.manifest.issuer.as_str(), "https://mandate.acme.example");
@@ -201,12 +201,12 @@ impl Read for Asks<'_> {
 #[test]
 fn work_that_is_stopped_on_the_way_leaves_nothing() {
     let world = World::new(3);
-    let key = world.backup("b", Keys::Apart).unwrap().sealing_key;
+    let key = world.backup("b", SealingKeyPlace::Apart).unwrap().sealing_key;
     let bytes = fs::read(world.path("b")).unwrap();
     let before = world.names();
     // Before the copy of the database, and after it, when its records are verified.
     for early in [true, false] {
-        let plan = plan(&world.dir, Keys::Apart);
+        let plan = plan(&world.dir, SealingKeyPlace::Apart);
         plan.stop.store(early, Ordering::Relaxed);
         let stopped = world.backup_as(&plan, "c", |_, _| plan.stop.store(true, Ordering::Relaxed));
         assert!(matches!(stopped, Err(BackupError::Stopped)), "{stopped:?}");

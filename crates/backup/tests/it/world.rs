@@ -8,7 +8,9 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use mandate_audit::{CheckpointSigner, Log, Outcome, Record, RecordKind};
-use mandate_backup::{Archive, BackupError, BackupPlan, Created, Keys, Restored, Restoring, create};
+use mandate_backup::{
+    Archive, BackupError, BackupPlan, Created, Restored, Restoring, SealingKeyPlace, create,
+};
 use mandate_core::{KnownTerms, Secret, SystemEntropy, Timestamp};
 use mandate_files::Replace;
 use mandate_store::keys::{KeyState, StoredKey};
@@ -60,7 +62,7 @@ impl World {
     }
 
     /// A backup in `name`.
-    pub(crate) fn backup(&self, name: &str, keys: Keys) -> Result<Created, BackupError> {
+    pub(crate) fn backup(&self, name: &str, keys: SealingKeyPlace) -> Result<Created, BackupError> {
         self.backup_of(&self.dir, name, keys, false)
     }
 
@@ -68,7 +70,7 @@ impl World {
         &self,
         dir: &Path,
         name: &str,
-        keys: Keys,
+        keys: SealingKeyPlace,
         without_journal: bool,
     ) -> Result<Created, BackupError> {
         let plan = BackupPlan { without_journal, ..plan(dir, keys) };
@@ -99,7 +101,7 @@ impl World {
 }
 
 /// How a directory is backed up, unless told otherwise.
-pub(crate) fn plan(dir: &Path, keys: Keys) -> BackupPlan<'_> {
+pub(crate) fn plan(dir: &Path, keys: SealingKeyPlace) -> BackupPlan<'_> {
     let (entropy, stop) = (Arc::new(SystemEntropy), Arc::new(AtomicBool::new(false)));
     BackupPlan { dir, keys, without_journal: false, version: "0.0.0", now: NOW, entropy, stop }
 }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mandate_backup::{
-    Archive, AuditHead, BackupError, BackupPlan, KeyPlace, Keys, Manifest, Restoring, check_passphrase,
-    create,
+    Archive, AuditHead, BackupError, BackupPlan, KeyPlace, Manifest, Restoring, SealingKeyPlace,
+    check_passphrase, create,
 };
 use mandate_core::{Clock as _, Secret, SystemClock, SystemEntropy};
 use mandate_files::{Exposure, FileError, NewFile};
@@ -64,9 +64,9 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
             None => secret_input::new_secret("passphrase")?,
         };
         check_passphrase(&passphrase).map_err(|error| Failure::caused(Fault::Usage, NOT_MADE, &error))?;
-        Keys::Sealed(passphrase)
+        SealingKeyPlace::Sealed(passphrase)
     } else {
-        Keys::Apart
+        SealingKeyPlace::Apart
     };
     // From here on there are files to remove.
     let interruption = Interruption::begin()?;
