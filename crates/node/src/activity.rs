@@ -199,14 +199,14 @@ impl Watch {
 }
 
 /// The body of a request, which opens its call when the whole of it has arrived.
-pub(crate) struct Asked<B> {
+pub(crate) struct RequestBody<B> {
     body: B,
     call: Arc<Call>,
     /// Until the whole of it has arrived.
     reading: Option<OwnedSemaphorePermit>,
 }
 
-impl<B: Body> Asked<B> {
+impl<B: Body> RequestBody<B> {
     /// A body that begins to arrive. No other request of the connection is read while it holds `reading`.
     pub(crate) fn new(body: B, call: Arc<Call>, reading: Option<OwnedSemaphorePermit>) -> Self {
         let mut asked = Self { body, call, reading };
@@ -222,7 +222,7 @@ impl<B: Body> Asked<B> {
     }
 }
 
-impl<B: Body + Unpin> Body for Asked<B> {
+impl<B: Body + Unpin> Body for RequestBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -249,12 +249,12 @@ impl<B: Body + Unpin> Body for Asked<B> {
 }
 
 /// The body of an answer, which keeps its call open until it has been read.
-pub(crate) struct AnswerBody<B> {
+pub(crate) struct ResponseBody<B> {
     body: B,
     call: Arc<Call>,
 }
 
-impl<B> AnswerBody<B> {
+impl<B> ResponseBody<B> {
     /// An answer that the client has not read yet.
     pub(crate) fn new(body: B, call: Arc<Call>) -> Self {
         call.answered(Some(Instant::now()));
@@ -262,7 +262,7 @@ impl<B> AnswerBody<B> {
     }
 }
 
-impl<B: Body + Unpin> Body for AnswerBody<B> {
+impl<B: Body + Unpin> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -287,7 +287,7 @@ impl<B: Body + Unpin> Body for AnswerBody<B> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Activity, AnswerBody, Asked, Call, Patience, Use, Watch};
+    use super::{Activity, Call, Patience, RequestBody, ResponseBody, Use, Watch};
     use http_body::{Body as _, Frame};
     use std::convert::Infallible;
     use std::future::poll_fn;
@@ -374,7 +374,7 @@ mod tests {
         let over = async {
             let mut before = None;
             while !ends(&mut watch, true, BRIEF / 8).await {
-                let mut half = Asked::new(Frames(1), activity.call(), None);
+                let mut half = RequestBody::new(Frames(1), activity.call(), None);
                 let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut half).poll_frame(cx).is_ready())).await;
                 // The one before is given up only now.
                 before = Some(half);
@@ -389,19 +389,19 @@ mod tests {
     async fn a_call_is_open_from_the_end_of_its_request_to_the_end_of_its_answer() {
         let activity = Arc::new(Activity::new());
         let call = activity.call();
-        let mut asked = Asked::new("x".to_owned(), Arc::clone(&call), None);
+        let mut asked = RequestBody::new("x".to_owned(), Arc::clone(&call), None);
         assert_eq!(activity.used().0, Use::Rests);
         let _ = poll_fn(|cx| Pin::new(&mut asked).poll_frame(cx)).await;
         assert_eq!(activity.used().0, Use::Works);
         drop(asked);
-        let mut answer = AnswerBody::new(Frames(1), call);
+        let mut answer = ResponseBody::new(Frames(1), call);
         assert_eq!(activity.used().0, Use::Stalls);
         ask(&mut answer).await;
         ask(&mut answer).await;
         assert_eq!(activity.used().0, Use::Works, "all that there is has been taken");
         drop(answer);
         assert_eq!(activity.used().0, Use::Rests);
-        let _without_a_body = Asked::new(String::new(), activity.call(), None);
+        let _without_a_body = RequestBody::new(String::new(), activity.call(), None);
         assert_eq!(activity.used().0, Use::Works);
     }
 
@@ -423,7 +423,7 @@ mod tests {
         }
     }
 
-    async fn ask(answer: &mut AnswerBody<Frames>) {
+    async fn ask(answer: &mut ResponseBody<Frames>) {
         let _ = poll_fn(|cx| Poll::Ready(Pin::new(&mut *answer).poll_frame(cx).is_ready())).await;
     }
 
@@ -433,7 +433,7 @@ mod tests {
         for (frames, taken, stalls) in [(2, 0, true), (2, 1, true), (1, 2, false)] {
             let activity = Arc::new(Activity::new());
             let mut watch = watch(&activity, patience(|p| p.stalled = BRIEF));
-            let mut answer = AnswerBody::new(Frames(frames), open(&activity));
+            let mut answer = ResponseBody::new(Frames(frames), open(&activity));
             for _ in 0..taken {
                 ask(&mut answer).await;
             }

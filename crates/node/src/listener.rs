@@ -16,7 +16,7 @@ use tonic::body::Body;
 use tonic::transport::server::Connected;
 use tower::{Layer, Service};
 
-use crate::activity::{Activity, AnswerBody, Asked, Patience, Watch};
+use crate::activity::{Activity, Patience, RequestBody, ResponseBody, Watch};
 use crate::arrivals::Arrivals;
 use crate::authority::Rewritten;
 use crate::caller::Caller;
@@ -236,13 +236,13 @@ where
             let request = match (&peer, &call) {
                 (Some(peer), Some(call)) => {
                     let reading = peer.activity.reads().await;
-                    request.map(|body| Body::new(Asked::new(body, Arc::clone(call), reading)))
+                    request.map(|body| Body::new(RequestBody::new(body, Arc::clone(call), reading)))
                 }
                 _ => request,
             };
             let answer = ready.call(request).await?;
             Ok(answer.map(|body| match call {
-                Some(call) => Body::new(AnswerBody::new(body, call)),
+                Some(call) => Body::new(ResponseBody::new(body, call)),
                 None => Body::new(body),
             }))
         }

@@ -186,7 +186,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::{Limits, MOST, MOST_OF_ONE, Place, Places};
-    use crate::activity::{Activity, AnswerBody, Call};
+    use crate::activity::{Activity, Call, ResponseBody};
     use std::sync::Arc;
 
     const OWN: u32 = 900;
@@ -276,7 +276,7 @@ mod tests {
             "the oldest of the users with the most"
         );
         let _also_busy: Vec<_> = newcomer.iter().map(|(_, activity)| open(activity)).collect();
-        let _unread = AnswerBody::new((), open(&crowds[2][1].1));
+        let _unread = ResponseBody::new((), open(&crowds[2][1].1));
         assert_eq!(crowd(&places, 8, 1).len(), 1);
         assert_eq!(ended(&crowds[2]), [1], "a client that does not take its answer goes first");
         assert_eq!(crowds.iter().flatten().filter(|(_, activity)| activity.is_ended()).count(), 4);
