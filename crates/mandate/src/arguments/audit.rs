@@ -49,7 +49,7 @@ pub(crate) enum OutcomeArgument {
 
 /// What a record is about, as clap sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum RecordKind {
+pub(crate) enum RecordKindArgument {
     /// Token exchanges
     Exchange,
     /// Logins and authorization codes
@@ -73,7 +73,7 @@ pub(crate) enum RecordKind {
     Admin,
 }
 
-impl RecordKind {
+impl RecordKindArgument {
     /// Its name in records.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -122,7 +122,7 @@ pub(crate) struct AuditQueryArguments {
     pub(crate) by: Option<String>,
     /// Only records of this kind
     #[arg(long, value_enum)]
-    pub(crate) kind: Option<RecordKind>,
+    pub(crate) kind: Option<RecordKindArgument>,
     /// Only records with this outcome
     #[arg(long, value_enum)]
     pub(crate) outcome: Option<OutcomeArgument>,
