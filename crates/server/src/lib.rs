@@ -66,7 +66,7 @@ use descriptors::Budget;
 use health::Disk;
 use health::crowd::Crowd;
 use housekeeping::Housekeeping;
-use listener::Defaults;
+use listener::ListenerDefaults;
 
 /// Where a server that accepts requests can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -409,8 +409,8 @@ pub async fn run(
         secure_cookies: over_tls,
         checks_full,
     };
-    let public = public::site(Arc::new(public), hosts.clone(), Defaults { over_tls });
-    let admin = admin::site(admin, hosts, Defaults { over_tls: tls.is_some() });
+    let public = public::site(Arc::new(public), hosts.clone(), ListenerDefaults { over_tls });
+    let admin = admin::site(admin, hosts, ListenerDefaults { over_tls: tls.is_some() });
     let admin_socket = config.admin_socket();
     let (admin_scheme, admin_host) = match &config.transport {
         Transport::Tls { cert, .. } => ("https", tls::reachable_as(cert, admin_at, &issuer)),

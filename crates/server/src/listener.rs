@@ -61,7 +61,7 @@ pub(crate) async fn stopped(shutdown: &mut Shutdown) {
 
 /// The headers that every answer of a listener has, unless its handler said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Defaults {
+pub(crate) struct ListenerDefaults {
     /// Whether peers reach the listener over TLS, ours or a proxy's. Without TLS, browsers ignore HSTS (RFC
     /// 6797 §8.1).
     pub(crate) over_tls: bool,
@@ -70,7 +70,7 @@ pub(crate) struct Defaults {
 /// Two years, in seconds: the value that browsers' preload lists require.
 const HSTS: &str = "max-age=63072000";
 
-impl Defaults {
+impl ListenerDefaults {
     fn add(self, headers: &mut HeaderMap) {
         headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
         headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
@@ -100,13 +100,13 @@ pub(crate) struct Site {
     /// Which hosts it answers to.
     pub(crate) hosts: Hosts,
     /// The headers that every response has.
-    pub(crate) defaults: Defaults,
+    pub(crate) defaults: ListenerDefaults,
 }
 
 impl Site {
     /// The same on a unix socket: no browser can reach it, and there is no TLS.
     pub(crate) fn for_the_socket(&self) -> Self {
-        Self { hosts: Hosts::Any, defaults: Defaults { over_tls: false }, ..self.clone() }
+        Self { hosts: Hosts::Any, defaults: ListenerDefaults { over_tls: false }, ..self.clone() }
     }
 }
 

@@ -31,7 +31,7 @@ use utoipa_axum::routes;
 pub(crate) use parts::Admin;
 
 use crate::host::Hosts;
-use crate::listener::{Defaults, Site};
+use crate::listener::{ListenerDefaults, Site};
 
 /// The largest body: a registry file of a hundred thousand agents.
 const MAX_BODY: usize = 96 * 1024 * 1024;
@@ -90,7 +90,7 @@ pub(crate) fn openapi_response(document: &str) -> Response {
 }
 
 /// The admin API.
-pub(crate) fn site(admin: Arc<Admin>, hosts: Hosts, defaults: Defaults) -> Site {
+pub(crate) fn site(admin: Arc<Admin>, hosts: Hosts, defaults: ListenerDefaults) -> Site {
     Site { router: router(admin), max_body: (MAX_BODY, BODY_TIMEOUT), hosts, defaults }
 }
 

@@ -20,8 +20,8 @@ use tokio::net::{TcpListener, TcpSocket, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::{
-    Connected, Defaults, SEND_BUFFER, Site, WRITE_TIMEOUT, bound_send_buffer, serve_connection, serve_tcp,
-    serve_unix,
+    Connected, ListenerDefaults, SEND_BUFFER, Site, WRITE_TIMEOUT, bound_send_buffer, serve_connection,
+    serve_tcp, serve_unix,
 };
 use crate::health::Health;
 use crate::health::crowd::Crowd;
@@ -35,7 +35,7 @@ fn site(router: Router) -> Site {
         router,
         max_body: (10, Duration::from_secs(1)),
         hosts: Hosts::Any,
-        defaults: Defaults { over_tls: false },
+        defaults: ListenerDefaults { over_tls: false },
     }
 }
 
@@ -76,8 +76,11 @@ async fn a_feeds_reader_that_takes_nothing_is_told_of_and_one_that_hangs_up_is_n
 async fn answered_over_tls(request: &str) -> String {
     let (guest, ended) = Places::new(1, 1, 1).admit(RequestSource::User(0)).await.unwrap();
     let plain = site(Router::new().route("/", get(|| async { "x" })));
-    let site =
-        Site { hosts: Hosts::of("https://m.example", &[]), defaults: Defaults { over_tls: true }, ..plain };
+    let site = Site {
+        hosts: Hosts::of("https://m.example", &[]),
+        defaults: ListenerDefaults { over_tls: true },
+        ..plain
+    };
     let (io, mut peer) = tokio::io::duplex(4096);
     peer.write_all(request.as_bytes()).await.unwrap();
     let (_stop, shutdown) = watch::channel(false);

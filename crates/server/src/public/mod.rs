@@ -26,7 +26,7 @@ pub(crate) use parts::Public;
 
 use crate::admin;
 use crate::host::Hosts;
-use crate::listener::{Defaults, Site};
+use crate::listener::{ListenerDefaults, Site};
 use crate::secret_body::ends_connection;
 use paths::{base_path, metadata_paths};
 
@@ -41,7 +41,7 @@ pub(crate) fn csrf_key(entropy: &dyn Entropy) -> Secret {
 }
 
 /// The public site.
-pub(crate) fn site(public: Arc<Public>, hosts: Hosts, defaults: Defaults) -> Site {
+pub(crate) fn site(public: Arc<Public>, hosts: Hosts, defaults: ListenerDefaults) -> Site {
     // A connection alone makes nobody an operator here.
     Site { router: router(public), max_body: (form::MAX_BODY, BODY_TIMEOUT), hosts, defaults }
 }
