@@ -77,6 +77,8 @@ pub struct World {
     pub log: Log,
     /// The engine for acts that take authority away.
     pub stops: Arc<Stops>,
+    /// The engine that gives nodes and processes their identities.
+    pub identity: Arc<Identity>,
     /// The engine of operators' acts.
     pub administration: Arc<Administration>,
     /// The database.
@@ -240,7 +242,7 @@ impl World {
             log: log.clone(),
             stops: Arc::clone(&stops),
             authority: Arc::clone(&authority),
-            identity,
+            identity: Arc::clone(&identity),
             trust_domain: trust_domain.clone(),
             clock: Arc::clone(&hybrid),
             entropy: Arc::clone(&entropy),
@@ -264,6 +266,7 @@ impl World {
             authority,
             log,
             stops,
+            identity,
             administration,
             store,
             faults,

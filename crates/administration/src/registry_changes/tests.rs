@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Halt, Registry};
-use mandate_core::{Clock as _, Entropy, RecordId, SystemEntropy};
+use mandate_core::{Clock as _, RecordId, SystemEntropy};
 use mandate_files::own_user;
-use mandate_identity::Identity;
 use mandate_planning::Plan;
 use mandate_stops::{Pending, Stop};
 use mandate_store::{Effect, registry};
@@ -75,32 +74,19 @@ async fn a_change_and_a_stop_of_one_entry_have_the_same_result_in_either_order_a
     }
 }
 
-/// The engine under test over the world's parts.
+/// The engine under test over the world's parts. The world's own is of the crate as the testkit sees it:
+/// other types, without what is private here.
 fn engine(world: &World) -> Arc<Administration> {
-    let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy);
-    let (live, store, log) = (Arc::clone(&world.live), world.store.clone(), world.log.clone());
-    let (stops, authority, clock) =
-        (Arc::clone(&world.stops), Arc::clone(&world.authority), Arc::clone(&world.hybrid));
-    let identity = Arc::new(Identity::new(mandate_identity::IdentityParts {
-        authority: Arc::clone(&authority),
-        log: log.clone(),
-        stops: Arc::clone(&stops),
-        live: Arc::clone(&live),
-        store: store.clone(),
-        clock: Arc::clone(&clock),
-        entropy: Arc::clone(&entropy),
-    }));
-    let trust_domain = TRUST_DOMAIN.parse().unwrap();
     Arc::new(Administration::new(AdministrationParts {
-        live,
-        store,
-        log,
-        stops,
-        authority,
-        identity,
-        trust_domain,
-        clock,
-        entropy,
+        live: Arc::clone(&world.live),
+        store: world.store.clone(),
+        log: world.log.clone(),
+        stops: Arc::clone(&world.stops),
+        authority: Arc::clone(&world.authority),
+        identity: Arc::clone(&world.identity),
+        trust_domain: TRUST_DOMAIN.parse().unwrap(),
+        clock: Arc::clone(&world.hybrid),
+        entropy: Arc::new(SystemEntropy),
     }))
 }
 
