@@ -149,6 +149,17 @@ pub fn authorization(resource: Option<&str>, scope: Option<&str>) -> FormPairs {
     query
 }
 
+/// The redemption of a code by `support-app`.
+pub fn redemption(code: &str) -> FormPairs {
+    form(&[
+        ("grant_type", "authorization_code"),
+        ("client_id", "support-app"),
+        ("code", code),
+        ("redirect_uri", CALLBACK),
+        ("code_verifier", CODE_VERIFIER),
+    ])
+}
+
 /// The exchange of an agent that authenticates with its JWT-SVID.
 pub fn exchange(svid: &str, subject: &str, resource: &str, scope: &str) -> FormPairs {
     form(&[
@@ -233,13 +244,7 @@ impl App {
         let back = url::Url::parse(answer.header("location")).expect("a redirect");
         let code = back.query_pairs().find(|(key, _)| key == "code").map(|(_, value)| value.into_owned());
         let code = code.expect("a code");
-        let redemption = form(&[
-            ("grant_type", "authorization_code"),
-            ("client_id", "support-app"),
-            ("code", &code),
-            ("redirect_uri", CALLBACK),
-            ("code_verifier", CODE_VERIFIER),
-        ]);
+        let redemption = redemption(&code);
         let answer = self.token(&redemption).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.member("access_token")

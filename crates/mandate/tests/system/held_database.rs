@@ -11,7 +11,7 @@ use mandate_api::admin::{
 use mandate_api::registry_file::AgentItem;
 use mandate_api::{ClientError, RegistryFile};
 use mandate_core::registry::{AgentState, EntryKind};
-use mandate_testkit::app::{Answer, CALLBACK, CODE_VERIFIER, CRM, PASSWORD, authorization, fetch_svid, form};
+use mandate_testkit::app::{Answer, CRM, PASSWORD, authorization, fetch_svid, redemption};
 use mandate_testkit::held_database::HeldDatabase;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -42,13 +42,7 @@ async fn a_locked_database_refuses_in_time_on_every_wire_and_work_goes_on_afterw
     let admin_token = server.app.person_token("olga", Some(&server.app.issuer), Some("mandate:admin")).await;
     let exchange = server.an_exchange(&root.path().join("node")).await;
     let (mandate, code) = (server.app.token(&exchange).await.member("access_token"), code(&server).await);
-    let redemption = form(&[
-        ("grant_type", "authorization_code"),
-        ("client_id", "support-app"),
-        ("code", &code),
-        ("redirect_uri", CALLBACK),
-        ("code_verifier", CODE_VERIFIER),
-    ]);
+    let redemption = redemption(&code);
     let login = server.app.open(&authorization(None, None)).await;
     let issuer =
         |audience: &str| json!({"issuer": [{"url": "https://login.acme.example", "audience": audience}]});

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use mandate_api::admin::{ClientSecretRequest, PasswordRequest, RevocationRequest, RevocationTarget};
-use mandate_testkit::app::{
-    CALLBACK, CLIENT_SECRET, CODE_VERIFIER, CRM, PASSWORD, authorization, exchange, form,
-};
+use mandate_testkit::app::{CLIENT_SECRET, CRM, PASSWORD, authorization, exchange, redemption};
 
 use crate::world::{Node, Server};
 
@@ -40,13 +38,7 @@ async fn a_new_password_ends_what_the_old_one_opened_and_the_person_goes_on_at_o
     assert_eq!(exchanged(&server, &node, &before).await, "subject_revoked");
     let location = url::Url::parse(back.header("location")).unwrap();
     let code = location.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
-    let redemption = form(&[
-        ("grant_type", "authorization_code"),
-        ("client_id", "support-app"),
-        ("code", &code),
-        ("redirect_uri", CALLBACK),
-        ("code_verifier", CODE_VERIFIER),
-    ]);
+    let redemption = redemption(&code);
     let answer = server.app.token(&redemption).await;
     assert!(
         answer.member("error_description").starts_with("subject_revoked"),

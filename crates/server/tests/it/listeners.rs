@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use mandate_core::{Clock as _, SystemClock};
 use mandate_server::Transport;
-use mandate_testkit::app::{CALLBACK, CODE_VERIFIER, FormPairs, PASSWORD, authorization, form};
+use mandate_testkit::app::{CALLBACK, FormPairs, PASSWORD, authorization, form, redemption};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -163,13 +163,7 @@ async fn scripts_of_other_origins_may_do_what_clients_in_a_browser_need_and_no_m
     let page = server.app.open(&authorization(None, None)).await;
     let back = url::Url::parse(server.app.log_in(&page, "riley", PASSWORD).await.header("location")).unwrap();
     let code = back.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();
-    let redemption = form(&[
-        ("grant_type", "authorization_code"),
-        ("client_id", "support-app"),
-        ("code", &code),
-        ("redirect_uri", CALLBACK),
-        ("code_verifier", CODE_VERIFIER),
-    ]);
+    let redemption = redemption(&code);
     for (what, request) in [
         ("a token", server.app.http.post(server.url("/token")).form(&redemption)),
         ("a refusal", server.app.http.post(server.url("/token")).form(&form(&[("grant_type", "x")]))),

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mandate_testkit::app::{
-    ACCESS_TOKEN, Answer, CALLBACK, CLIENT_SECRET, CODE_VERIFIER, CRM, EXCHANGE, FormPairs, claims, exchange,
-    form,
+    ACCESS_TOKEN, Answer, CALLBACK, CLIENT_SECRET, CRM, EXCHANGE, FormPairs, claims, exchange, form,
+    redemption,
 };
 use mandate_testkit::hostile_issuer::TestKey;
 use mandate_token::Signer as _;
@@ -430,15 +430,6 @@ async fn a_code_is_redeemed_once_with_its_own_verifier() {
         let back = url::Url::parse(answer.header("location")).unwrap();
         back.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned()
     };
-    let redeem = |code: &str| {
-        form(&[
-            ("grant_type", "authorization_code"),
-            ("client_id", "support-app"),
-            ("code", code),
-            ("redirect_uri", CALLBACK),
-            ("code_verifier", CODE_VERIFIER),
-        ])
-    };
     let first = code().await;
     for (name, value) in [
         ("code_verifier", "a".repeat(43)),
@@ -446,11 +437,15 @@ async fn a_code_is_redeemed_once_with_its_own_verifier() {
         ("redirect_uri", format!("{CALLBACK}/")),
         ("client_id", "desk-app".to_owned()),
     ] {
-        is_a_refusal(name, &server.app.token(&with(redeem(&code().await), name, &value)).await, &[400, 401]);
+        is_a_refusal(
+            name,
+            &server.app.token(&with(redemption(&code().await), name, &value)).await,
+            &[400, 401],
+        );
     }
-    assert_eq!(server.app.token(&redeem("made-up")).await.error(), "400 invalid_grant");
-    assert_eq!(server.app.token(&redeem(&first)).await.status, 200);
-    assert_eq!(server.app.token(&redeem(&first)).await.error(), "400 invalid_grant");
+    assert_eq!(server.app.token(&redemption("made-up")).await.error(), "400 invalid_grant");
+    assert_eq!(server.app.token(&redemption(&first)).await.status, 200);
+    assert_eq!(server.app.token(&redemption(&first)).await.error(), "400 invalid_grant");
     assert_eq!(server.admin.status().await.unwrap().cuts, 1, "the tokens from the first use are revoked");
     server.stop().await;
 }

@@ -2,9 +2,9 @@
 
 use mandate_api::admin::{ApplyRequest, RevocationRequest, RevocationTarget};
 use mandate_api::registry_file;
-use mandate_testkit::app::{self, ACCESS_TOKEN, CLIENT_SECRET, CRM, FormPairs, JWT_SPIFFE};
+use mandate_testkit::app::{self, ACCESS_TOKEN, CLIENT_SECRET, CRM, FormPairs, JWT_SPIFFE, redemption};
 
-use super::stage::{Stage, TOKEN, redemption, with, without};
+use super::stage::{Stage, TOKEN, with, without};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_redemption_of_a_code() {

@@ -4,10 +4,10 @@ use mandate_api::admin::{
     AgentStateRequest, ClientSecretRequest, PersonStateRequest, RevocationRequest, RevocationTarget,
 };
 use mandate_core::registry::AgentState;
-use mandate_testkit::app::{CLIENT_SECRET, CRM, FormPairs, JWT_SPIFFE, claims, exchange, form};
+use mandate_testkit::app::{CLIENT_SECRET, CRM, FormPairs, JWT_SPIFFE, claims, exchange, form, redemption};
 
 use super::registry::{SECRET, of_exchanges, uri};
-use super::stage::{Stage, redemption, with};
+use super::stage::{Stage, with};
 
 const INTROSPECT: &str = "/introspect";
 

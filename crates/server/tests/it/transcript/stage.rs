@@ -5,9 +5,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mandate_core::{Clock as _, SystemClock, Timestamp};
-use mandate_testkit::app::{
-    Answer, CALLBACK, CODE_VERIFIER, FormPairs, PASSWORD, authorization, fetch_svid, form,
-};
+use mandate_testkit::app::{Answer, FormPairs, PASSWORD, authorization, fetch_svid};
 use reqwest::RequestBuilder;
 
 use super::compare;
@@ -142,15 +140,4 @@ pub(crate) fn with(mut form: FormPairs, name: &str, value: &str) -> FormPairs {
 pub(crate) fn without(mut form: FormPairs, name: &str) -> FormPairs {
     form.retain(|(n, _)| n != name);
     form
-}
-
-/// The redemption of a code by `support-app`.
-pub(crate) fn redemption(code: &str) -> FormPairs {
-    form(&[
-        ("grant_type", "authorization_code"),
-        ("client_id", "support-app"),
-        ("code", code),
-        ("redirect_uri", CALLBACK),
-        ("code_verifier", CODE_VERIFIER),
-    ])
 }

@@ -1,14 +1,14 @@
 //! The token endpoint before any grant: the form, and who the client is.
 
 use mandate_core::{Clock as _, Timestamp};
-use mandate_testkit::app::{CALLBACK, CLIENT_SECRET, FormPairs, JWT_SPIFFE, form};
+use mandate_testkit::app::{CALLBACK, CLIENT_SECRET, FormPairs, JWT_SPIFFE, form, redemption};
 use mandate_testkit::hostile_issuer::TestKey;
 use mandate_token::Signer as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::registry::SECRET;
-use super::stage::{Stage, TOKEN, basic, redemption, with, without};
+use super::stage::{Stage, TOKEN, basic, with, without};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
