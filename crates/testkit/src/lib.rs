@@ -20,6 +20,7 @@ pub mod proxy;
 #[cfg(feature = "faulty-backend")]
 pub mod repeating_backend;
 mod skip;
+pub mod small_disk;
 #[cfg(feature = "world")]
 pub mod story;
 #[cfg(feature = "tls-front")]

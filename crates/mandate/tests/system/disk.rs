@@ -1,46 +1,16 @@
 //! A full disk: refusals that say so, nothing lost, and work goes on when there is room again.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::fs;
+use std::path::Path;
 
 use mandate_api::ClientError;
 use mandate_api::admin::{AuditQuery, JoinTokenRequest};
 use mandate_testkit::app::claims;
+use mandate_testkit::small_disk::SmallDisk;
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
 use crate::processes::{Server, keeps_files};
-
-/// A small file system of its own.
-pub(crate) struct SmallDisk(pub(crate) PathBuf);
-
-impl SmallDisk {
-    /// Needs the right to mount; without it there is none.
-    pub(crate) fn mount(at: &Path) -> Option<Self> {
-        fs::create_dir(at).unwrap();
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs"]).arg(at).output();
-        mounted.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
-    }
-
-    /// Writes until nothing more fits.
-    pub(crate) fn fill(&self) -> PathBuf {
-        let ballast = self.0.join("ballast");
-        let mut file = File::create(&ballast).unwrap();
-        for block in [1 << 16, 1 << 12, 1] {
-            while file.write_all(&vec![0u8; block]).is_ok() {}
-        }
-        ballast
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_restart() {
@@ -54,7 +24,7 @@ async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_rest
         return;
     };
     // Its log is on the same disk, as is usual: a request that cannot be logged must still be answered.
-    let server = Server::start(&disk.0.join("server"));
+    let server = Server::start(&disk.path().join("server"));
     fills_up_and_goes_on(
         server,
         root.path(),

@@ -9,10 +9,10 @@ use mandate_api::admin::{ApplyRequest, AuditQuery, ClientSecretRequest, NodeStat
 use mandate_core::registry::EntryKind;
 use mandate_testkit::app::{Answer, CLIENT_SECRET, CRM, FormPairs, fetch_svid, form, registry};
 use mandate_testkit::held_database::HeldDatabase;
+use mandate_testkit::small_disk::SmallDisk;
 use rusqlite::Connection;
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
-use crate::disk::SmallDisk;
 use crate::processes::{Ran, Role, Server, keeps_files, run, run_into, unwritable};
 use crate::strangers::percent;
 
@@ -520,7 +520,7 @@ async fn on_a_full_disk_a_stop_outlasts_the_server_and_the_server_starts() {
         mandate_testkit::skipped("this user may not mount a file system");
         return;
     };
-    let dir = disk.0.join("server");
+    let dir = disk.path().join("server");
     let mut server = Server::start(&dir);
     let form = story(&server, root.path()).await;
     let_the_crm_ask(&server).await;

@@ -1,15 +1,14 @@
 //! The write-ahead log under load: it stays short, and whatever is in its way stops no append.
 
 use std::fs::{self, File};
-use std::io::{Read as _, Write as _};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use mandate_store::{AppendError, records};
 use mandate_testkit::database;
-use tempfile::TempDir;
+use mandate_testkit::small_disk::SmallDisk;
 
 use crate::world::{ORIGIN, World, open, verify};
 
@@ -102,46 +101,17 @@ fn a_long_reader_stops_no_append_and_after_it_the_write_ahead_log_begins_again()
     assert_eq!(world.verify().unwrap().size, first);
 }
 
-/// A small file system in memory. Needs the right to mount.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let at = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs"])
-            .arg(at.path())
-            .output();
-        mounted.is_ok_and(|output| output.status.success()).then(|| Self(at))
-    }
-
-    /// Writes until nothing more fits.
-    fn fill(&self) -> PathBuf {
-        let ballast = self.0.path().join("ballast");
-        let mut file = File::create(&ballast).unwrap();
-        for block in [1 << 16, 1 << 12, 1] {
-            while file.write_all(&vec![0u8; block]).is_ok() {}
-        }
-        ballast
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn on_a_full_disk_appends_are_refused_and_with_room_again_the_write_ahead_log_is_moved() {
     if database::is_postgres() {
         return;
     }
-    let Some(disk) = SmallDisk::mount() else {
+    let root = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&root.path().join("disk")) else {
         mandate_testkit::skipped("this user may not mount a file system");
         return;
     };
-    let world = World::in_dir(tempfile::tempdir_in(disk.0.path()).unwrap());
+    let world = World::in_dir(tempfile::tempdir_in(disk.path()).unwrap());
     let mut first = 3_000;
     append_many(&world, 0, first);
     let ballast = disk.fill();
