@@ -12,7 +12,7 @@ use mandate_delegation::{Authorization, LoggedInPerson, Mandate};
 use mandate_store::Effect;
 use mandate_store::codes::CodeHash;
 
-use super::grant::{Call, GrantAnswer, GrantHandler, Run};
+use super::handler::{Call, GrantAnswer, GrantHandler, Run};
 use crate::basis::Basis;
 use crate::client::{Caller, Clients};
 use crate::codes::{self, CodePayload, Codes, StoredCode};

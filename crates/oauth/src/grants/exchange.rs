@@ -8,7 +8,7 @@ use mandate_core::registry::Registry;
 use mandate_core::{Actor, ResourceUri, ScopeSet, SubjectProfile};
 use mandate_delegation::{AuthenticatedClient, Exchange, Mandate, RefusalReason, VerifiedActor, Withheld};
 
-use super::grant::{Call, GrantAnswer, GrantHandler, Run};
+use super::handler::{Call, GrantAnswer, GrantHandler, Run};
 use crate::basis::Basis;
 use crate::client::Clients;
 use crate::conclusion::{Conclusion, TokenResponse};

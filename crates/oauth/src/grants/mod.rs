@@ -3,7 +3,7 @@
 
 mod code;
 mod exchange;
-mod grant;
+mod handler;
 
 use mandate_core::names::{GrantType, Parameter};
 
@@ -11,8 +11,8 @@ use crate::form::Form;
 use crate::parameter::Required;
 use crate::refusal::RequestRefusal;
 
-pub use grant::GrantHandler;
-pub(crate) use grant::{Call, GrantParts, Run};
+pub use handler::GrantHandler;
+pub(crate) use handler::{Call, GrantParts, Run};
 
 /// The grant types that are offered.
 pub static TABLE: [&GrantHandler; 2] = [&code::GRANT, &exchange::GRANT];

@@ -17,7 +17,7 @@ use crate::request::FormRequest;
 use crate::trail::Recorder;
 use crate::wire::OAuthError;
 
-/// A grant type.
+/// A grant type: what it is called, what it takes, and how it is run.
 pub struct GrantHandler {
     /// The value of `grant_type`.
     pub(super) name: GrantType,
