@@ -229,6 +229,16 @@ async fn starts(
     Ok((server, first, median(&again)))
 }
 
+type NewRounds = Vec<Arc<Vec<Vec<u8>>>>;
+
+async fn new_rounds(target: &mut Target<'_>, count: usize) -> Result<NewRounds, BenchError> {
+    let mut rounds = Vec::new();
+    for _ in 0..count {
+        rounds.push(target.new_requests(ROUND).await?);
+    }
+    Ok(rounds)
+}
+
 async fn measure(
     program: &Path,
     extent: &Extent,
@@ -256,10 +266,7 @@ async fn measure(
     say("tokens for all rounds");
     // All before the first: to issue identities is no part of an exchange.
     let warm_up = target.new_requests(ROUND / 4).await?;
-    let mut rounds = Vec::new();
-    for _ in 0..extent.rounds {
-        rounds.push(target.new_requests(ROUND).await?);
-    }
+    let rounds = new_rounds(&mut target, extent.rounds).await?;
 
     say("warming up");
     target.closed(&warm_up, warm_up.len()).await?;

@@ -205,16 +205,7 @@ fn decide_authorization(
     // what the person may delegate anywhere; never our own administration, which must be asked for by name
     // and alone. That holds for its scopes no matter which resource declares them: the token that is
     // addressed to us would carry them to us.
-    let kept = match &resource {
-        Some(_) => None,
-        None => facts
-            .issuer
-            .as_str()
-            .parse()
-            .ok()
-            .and_then(|uri| facts.registry.resource_by_uri(&uri))
-            .map(|own| &own.scopes),
-    };
+    let kept = if resource.is_some() { None } else { administration_scopes(facts) };
     let open = |target: &Resource| {
         kept.map_or_else(|| target.scopes.clone(), |kept| target.scopes.filter(|scope| !kept.contains(scope)))
     };
@@ -311,6 +302,12 @@ fn decide_authorization(
         }
         Some(Ruling::NeedsApproval(_) | Ruling::Permitted(_)) | None => Ok(Mandate::decided(view)?),
     }
+}
+
+/// The scopes of our own administration, if it is a resource.
+fn administration_scopes<'a>(facts: &Facts<'a>) -> Option<&'a ScopeSet> {
+    let uri = facts.issuer.as_str().parse().ok()?;
+    facts.registry.resource_by_uri(&uri).map(|own| &own.scopes)
 }
 
 /// As it is registered: the caller may have written an empty path in the other way.

@@ -320,7 +320,7 @@ impl Fault {
             Self::FrameSize(head) => out.extend_from_slice(&head),
             // It continues nothing (RFC 9113 §6.10).
             Self::Protocol => {
-                Head { length: 0, kind: CONTINUATION, flags: END_HEADERS, stream: 1 }.write(out)
+                Head { length: 0, kind: CONTINUATION, flags: END_HEADERS, stream: 1 }.write(out);
             }
         }
     }

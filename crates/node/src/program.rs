@@ -203,7 +203,7 @@ mod tests {
                     // A child that another test starts meanwhile holds our writing descriptor until its own
                     // `execve`.
                     Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
-                        std::thread::yield_now()
+                        std::thread::yield_now();
                     }
                     Err(error) => panic!("{error}"),
                 }

@@ -145,7 +145,7 @@ impl Validity {
         match self.standing(now) {
             CertificateStanding::Good => {}
             CertificateStanding::EndsSoon => {
-                tracing::warn!(%path, until = %self.not_after, "the TLS certificate ends soon; renew it")
+                tracing::warn!(%path, until = %self.not_after, "the TLS certificate ends soon; renew it");
             }
             CertificateStanding::Expired => {
                 tracing::error!(%path, since = %self.not_after, "the TLS certificate has expired, and clients refuse it; renew it");
@@ -256,7 +256,7 @@ impl Served {
                     }
                     // Certificate and key are replaced one after the other: a mismatch in between is normal.
                     Err(error) => {
-                        tracing::warn!(%error, "the changed TLS certificate cannot be used; the old one stays in use")
+                        tracing::warn!(%error, "the changed TLS certificate cannot be used; the old one stays in use");
                     }
                 }
             }

@@ -41,7 +41,7 @@ fn compare(listed: &BTreeMap<String, usize>, found: &[Circle]) -> Vec<String> {
         };
         match size.cmp(known) {
             Ordering::Less => {
-                broken.push(format!("the circle of {name} has only {size} files: write {size} in [circles]"))
+                broken.push(format!("the circle of {name} has only {size} files: write {size} in [circles]"));
             }
             Ordering::Equal => {}
             Ordering::Greater => broken

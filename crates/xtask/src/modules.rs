@@ -231,7 +231,7 @@ impl<'a> Reader<'a> {
             }
             ("}", _) => self.close(),
             ("fn" | "struct" | "enum" | "union" | "trait" | "type" | "const" | "static", name) => {
-                self.define(name)
+                self.define(name);
             }
             ("macro_rules", "!") => self.define(third),
             _ if is_name(first) => self.mention(),

@@ -52,7 +52,7 @@ async fn a_change_and_a_stop_of_one_entry_have_the_same_result_in_either_order_a
         let mut memory = Registry::from_entries([before.clone()]);
         write(&world, Effect::AddEntry(Box::new(before.clone()))).await;
         let stopped = |memory: &mut Registry| {
-            memory.put(memory.get(EntryKind::Agent, "a").unwrap().stopped(Some(halt)))
+            memory.put(memory.get(EntryKind::Agent, "a").unwrap().stopped(Some(halt)));
         };
         if stop_first {
             stopped(&mut memory);

@@ -220,7 +220,7 @@ fn refuses_to_open_with_another_installation_s_seal_key() {
     let opened = loop {
         match database::open(&dir, Arc::clone(&entropy)) {
             Err(mandate_store::StoreError::Directory { why, .. }) if why.contains("another process") => {
-                std::thread::yield_now()
+                std::thread::yield_now();
             }
             other => break other,
         }

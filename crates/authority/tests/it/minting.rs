@@ -100,7 +100,7 @@ fn the_record_of_a_mandate_says_in_the_log_what_its_token_says() {
     for (name, value) in said.as_object().unwrap() {
         match name.as_str() {
             "exp" | "auth_time" => {
-                assert_eq!(whole_seconds(name), value.as_str().unwrap().parse::<Timestamp>().unwrap().secs())
+                assert_eq!(whole_seconds(name), value.as_str().unwrap().parse::<Timestamp>().unwrap().secs());
             }
             _ => assert_eq!(&written[name], value, "{name}"),
         }

@@ -30,7 +30,7 @@ const CHANGES: [Change; 15] = [
     }),
     (Term::Scopes, |Terms { scopes, .. }| *scopes = "read:cases send:mail".parse().unwrap()),
     (Term::Details, |Terms { details, .. }| {
-        *details = serde_json::from_value(json!([{"type": "a"}])).unwrap()
+        *details = serde_json::from_value(json!([{"type": "a"}])).unwrap();
     }),
     (Term::Issued, |Terms { issued, .. }| *issued = Timestamp::from_millis(1_501)),
     (Term::Expires, |Terms { expires, .. }| *expires = Timestamp::from_secs(302)),

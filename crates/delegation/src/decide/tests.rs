@@ -486,7 +486,7 @@ fn may_act_names_who_may_by_issuer_and_subject() {
         |sub: &str, iss: Option<&str>| MayAct { sub: sub.into(), iss: iss.map(|i| i.parse().unwrap()) };
     permits(|c| c.subject.may_act = Some(named("spiffe://acme.example/agent/support-agent", Some(ISSUER))));
     refuses(R::MayActMismatch, |c| {
-        c.subject.may_act = Some(named("spiffe://acme.example/agent/triage", Some(ISSUER)))
+        c.subject.may_act = Some(named("spiffe://acme.example/agent/triage", Some(ISSUER)));
     });
     refuses(R::MayActMismatch, |c| {
         c.subject.may_act =
@@ -517,14 +517,14 @@ fn chains_nest_never_loop_and_never_exceed_the_depth() {
     let names: Vec<&str> = view.terms.chain.iter().map(|a| a.sub.rsplit('/').next().unwrap()).collect();
     assert_eq!(names, ["support-agent", "triage", "third"]);
     let again = permits(|c| {
-        c.subject.terms.chain = ActorChain::new(vec![act("support-agent"), act("triage")]).unwrap()
+        c.subject.terms.chain = ActorChain::new(vec![act("support-agent"), act("triage")]).unwrap();
     });
     assert_eq!(again.terms.chain.depth(), 2, "acting again changes nothing");
     refuses(R::ChainLoop, |c| {
-        c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("support-agent")]).unwrap()
+        c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("support-agent")]).unwrap();
     });
     refuses(R::ChainTooDeep, |c| {
-        c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("third"), act("fourth")]).unwrap()
+        c.subject.terms.chain = ActorChain::new(vec![act("triage"), act("third"), act("fourth")]).unwrap();
     });
     refuses(R::ChainTooDeep, |c| {
         c.agent("support-agent", |a| a.chain_depth = 1);
@@ -622,7 +622,7 @@ fn policy_must_permit_both_and_only_takes_away() {
         c.extra_policy = Some(r#"forbid (principal is Person, action == Action::"delegate", resource);"#);
     });
     refuses(R::PolicyDeniesAgent, |c| {
-        c.extra_policy = Some(r#"forbid (principal is Agent, action == Action::"act", resource);"#)
+        c.extra_policy = Some(r#"forbid (principal is Agent, action == Action::"act", resource);"#);
     });
     let view = permits(|c| {
         c.extra_policy = Some("permit (principal, action, resource);");

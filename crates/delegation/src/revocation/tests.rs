@@ -133,7 +133,7 @@ fn an_agent_that_is_stopped_or_narrowed_is_cut() {
             |a| a.ceiling.push(permission("wiki", "read")),
             |a| {
                 a.ceiling =
-                    vec![permission("mail", "send"), permission("crm", "read"), permission("crm", "write")]
+                    vec![permission("mail", "send"), permission("crm", "read"), permission("crm", "write")];
             },
             |a| a.chain_depth = 4,
             |a| a.purpose = "Helps more".into(),

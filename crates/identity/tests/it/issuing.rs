@@ -52,7 +52,7 @@ async fn a_process_that_does_not_show_every_selector_gets_nothing() {
     let office = Office::open();
     let node = shown_by(&office.node().await);
     change(&office, |a| {
-        a.selectors = vec!["unix:uid:1000".parse().unwrap(), "unix:path:/usr/bin/agent".parse().unwrap()]
+        a.selectors = vec!["unix:uid:1000".parse().unwrap(), "unix:path:/usr/bin/agent".parse().unwrap()];
     })
     .await;
     for shown in [

@@ -25,7 +25,7 @@ pub(crate) fn run(arguments: Doctor, screen: &Screen) -> Result<(), Failure> {
     let config = serve::config(arguments.serve)?;
     let progress = Progress::begin(screen, "examining the directory");
     let found = examine(&config, SystemClock.now(), Arc::new(SystemEntropy), |done, of| {
-        progress.at(done, of, "verifying audit records")
+        progress.at(done, of, "verifying audit records");
     });
     drop(progress);
     let problems = found.iter().filter(|finding| finding.state == DoctorState::Problem).count();

@@ -161,7 +161,7 @@ fn each_damage_to_a_file_is_told_with_what_to_do() {
         fs::write(path, bytes).unwrap();
     };
     patient.with("mandate.db", record, || {
-        patient.has(&[], "audit log", "not what was written", "mandate restore")
+        patient.has(&[], "audit log", "not what was written", "mandate restore");
     });
     let page = |path: &Path| {
         let mut bytes = fs::read(path).unwrap();

@@ -173,7 +173,7 @@ impl Session {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, "the server pushed unusable CA certificates; the old ones stay")
+                    tracing::error!(%error, "the server pushed unusable CA certificates; the old ones stay");
                 }
             }
         }

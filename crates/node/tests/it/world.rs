@@ -79,7 +79,7 @@ impl Running {
         let ready_now = move |found: NodeReady| drop(is_ready.send(found));
         let task =
             tokio::spawn(mandate_node::run(config, clock, Arc::new(SystemEntropy), ready_now, async move {
-                drop(stopped.await)
+                drop(stopped.await);
             }));
         Self { ready, shutdown, task }
     }

@@ -58,7 +58,7 @@ async fn a_parameter_is_missed_if_its_row_says_so_and_only_then() {
             let said = said_without(&world, grant, row.parameter).await;
             match row.presence {
                 Presence::Required | Presence::With(_) => {
-                    assert_eq!(said, Some(missing(row.parameter)), "{grant:?}")
+                    assert_eq!(said, Some(missing(row.parameter)), "{grant:?}");
                 }
                 Presence::Optional => assert_ne!(said, Some(missing(row.parameter)), "{grant:?}"),
             }
@@ -93,7 +93,7 @@ async fn what_belongs_to_another_grant_is_ignored_or_refused_as_its_row_says() {
                 match row.elsewhere {
                     Elsewhere::Ignored => assert!(answer.is_ok(), "{row:?} at {grant:?}: {answer:?}"),
                     Elsewhere::Refused => {
-                        assert_eq!(answer.unwrap_err().description, misplaced(row.parameter), "{grant:?}")
+                        assert_eq!(answer.unwrap_err().description, misplaced(row.parameter), "{grant:?}");
                     }
                 }
             }

@@ -357,7 +357,7 @@ async fn the_person_the_grant_the_agent_or_the_resource_is_taken_away() {
                     EntryKind::Agent,
                     "support-agent",
                     agent(|agent| agent.state = AgentState::Suspended),
-                )
+                );
             },
             "agent_not_active",
         ),
@@ -369,7 +369,7 @@ async fn the_person_the_grant_the_agent_or_the_resource_is_taken_away() {
                     EntryKind::Agent,
                     "support-agent",
                     agent(|agent| agent.ceiling.clear()),
-                )
+                );
             },
             "scope_beyond_ceiling",
         ),

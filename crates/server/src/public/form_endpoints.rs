@@ -62,7 +62,7 @@ impl Posted {
         match self.proven.get() {
             Some(client) => guest.is_known(client),
             None if was_given_a_token => {
-                guest.is_known(&format!("network {}", guest.network().site()).into())
+                guest.is_known(&format!("network {}", guest.network().site()).into());
             }
             None => {}
         }

@@ -32,10 +32,10 @@ impl Public {
     pub(super) fn note(&self, error: &OAuthError) {
         match error.fault {
             Fault::Server => {
-                tracing::error!(error = %error.error, private = %error.private, "an OAuth request failed")
+                tracing::error!(error = %error.error, private = %error.private, "an OAuth request failed");
             }
             Fault::Caller => {
-                tracing::debug!(error = %error.error, private = %error.private, "an OAuth request was refused")
+                tracing::debug!(error = %error.error, private = %error.private, "an OAuth request was refused");
             }
             Fault::Crowd => {
                 self.checks_full.add(1);

@@ -156,7 +156,7 @@ async fn what_the_reserve_holds_gives_nothing_no_matter_who_wrote_it() {
         |content| content["stop"]["narrowed"][0][0]["value"]["name"] = "another-agent".into(),
         |content| {
             content["stop"]["narrowed"][0][1]["value"]["ceiling"][0]["scopes"] =
-                serde_json::json!(["read:cases", "send:mail"])
+                serde_json::json!(["read:cases", "send:mail"]);
         },
         |content| content["stop"]["narrowed"][0][1]["value"]["selectors"] = serde_json::json!(["unix:uid:0"]),
         |content| content["stop"]["narrowed"][0][1]["value"]["name"] = "a-new-agent".into(),
@@ -330,7 +330,7 @@ async fn a_stop_weeks_ahead_of_the_log_and_the_clock_is_not_obeyed_and_says_what
     for (place, allowance) in places.into_iter().zip([Duration::ZERO, Duration::ZERO, CUT_MEMORY]) {
         let at = |time: Timestamp| {
             forge(&world, |content| {
-                *content.pointer_mut(place).unwrap() = serde_json::to_value(time.plus(allowance)).unwrap()
+                *content.pointer_mut(place).unwrap() = serde_json::to_value(time.plus(allowance)).unwrap();
             });
             let bytes = reserve(&world);
             let held = held(&bytes, world.authority.checkpoint_vkey(), now, &world.state_dir().join(FILE));

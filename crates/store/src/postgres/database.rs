@@ -225,7 +225,7 @@ impl Driver for Database {
                 match self.try_transaction(keeper, work) {
                     // The other one is through by now, or soon.
                     Err(StoreError::Conflict(_)) if tries < TRIES => {
-                        thread::sleep(Duration::from_millis(1 << tries))
+                        thread::sleep(Duration::from_millis(1 << tries));
                     }
                     result => return result,
                 }

@@ -72,10 +72,10 @@ pub(crate) fn fits(connections: &Connections, client: &mut Object) -> bool {
     match fits {
         Ok(true) => return true,
         Ok(false) => {
-            tracing::info!("there is no search index of these logs and of this version; it is built")
+            tracing::info!("there is no search index of these logs and of this version; it is built");
         }
         Err::<_, StoreError>(error) => {
-            tracing::warn!(%error, "the search index is unusable; it is built again")
+            tracing::warn!(%error, "the search index is unusable; it is built again");
         }
     }
     false

@@ -461,7 +461,7 @@ fn an_index_that_hides_or_invents_a_record_is_named_and_built_anew() {
         assert!(ids(&store, &innocent).is_empty(), "nothing is shown that the record does not say");
         match verify(&store) {
             Err(LogError::Tampered(Tampered::Index { index: at, column: found })) => {
-                assert_eq!((at, found), (index, column), "{change}")
+                assert_eq!((at, found), (index, column), "{change}");
             }
             other => panic!("{change}: {other:?}"),
         }

@@ -22,7 +22,7 @@ fn append_many(world: &World, first: u64, count: u64) {
     thread::scope(|scope| {
         for caller in (0..CALLERS).map(|caller| caller as u64) {
             scope.spawn(move || {
-                (first + caller..first + count).step_by(CALLERS).for_each(|n| drop(world.append(n).unwrap()))
+                (first + caller..first + count).step_by(CALLERS).for_each(|n| drop(world.append(n).unwrap()));
             });
         }
     });

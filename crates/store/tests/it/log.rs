@@ -210,7 +210,7 @@ fn a_code_is_redeemed_once_however_many_try_at_once() {
     let token = won[0].record().said().jti.cloned();
     match world.store.read_blocking("peek", |tx| codes::peek(tx, &hash, now)).unwrap() {
         codes::Redemption::Again { token: found, .. } => {
-            assert_eq!(found, token, "what to revoke on the second use")
+            assert_eq!(found, token, "what to revoke on the second use");
         }
         other => panic!("{other:?}"),
     }

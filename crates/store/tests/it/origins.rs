@@ -385,7 +385,7 @@ fn each_log_is_held_against_the_earlier_checkpoints_of_its_origin() {
     assert_eq!(sizes(&store, ONE).unwrap(), [(ONE.to_owned(), 9), (TWO.to_owned(), 0)]);
     match verify(&store) {
         Err(LogError::TamperedLog { origin, source: Tampered::History { size: 9 } }) => {
-            assert_eq!(origin, TWO)
+            assert_eq!(origin, TWO);
         }
         other => panic!("{other:?}"),
     }

@@ -64,7 +64,7 @@ impl World {
             match self.append(n) {
                 Ok(index) => return index,
                 Err(AppendError::Unavailable(_)) if begun.elapsed() < Duration::from_secs(30) => {
-                    thread::sleep(Duration::from_millis(50))
+                    thread::sleep(Duration::from_millis(50));
                 }
                 Err(other) => panic!("{other}"),
             }

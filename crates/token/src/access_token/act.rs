@@ -46,7 +46,7 @@ fn one<'v>(value: &'v Json<'v>, usual: &Issuer) -> Result<(Actor, Option<&'v Jso
                 sub_profile = Some(
                     SubjectProfile::deserialize(value.to_value())
                         .map_err(|_| fault("unknown sub_profile"))?,
-                )
+                );
             }
             "act" => inner = Some(value),
             // `exp`, `aud` and similar claims have no meaning here. Members that are not understood must not

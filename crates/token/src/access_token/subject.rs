@@ -110,7 +110,7 @@ fn identified(id: &Json<'_>) -> Result<Subject, TokenError> {
         match name {
             "format" => format = Some(value),
             "iss" => {
-                iss = Some(value.parse::<Issuer>().map_err(|_| fault("iss is not an issuer identifier"))?)
+                iss = Some(value.parse::<Issuer>().map_err(|_| fault("iss is not an issuer identifier"))?);
             }
             "sub" => sub = Some(value.to_owned()),
             _ => return Err(fault("it has an unknown member")),

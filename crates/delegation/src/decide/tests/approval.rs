@@ -81,7 +81,7 @@ fn whatever_is_approved_is_in_the_hash() {
         |c| c.subject.terms.chain = ActorChain::new(vec![act("triage")]).unwrap(),
         |c| {
             c.subject.terms.chain =
-                ActorChain::new(vec![Actor { iss: LOGIN.parse().unwrap(), ..act("triage") }]).unwrap()
+                ActorChain::new(vec![Actor { iss: LOGIN.parse().unwrap(), ..act("triage") }]).unwrap();
         },
         |c| {
             let g1 = c.registry.grant(&"g1".parse().unwrap()).unwrap();

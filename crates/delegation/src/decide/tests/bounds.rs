@@ -50,13 +50,13 @@ fn each_bound_alone_takes_away_what_it_lacks() {
 #[test]
 fn a_right_or_ceiling_on_another_resource_gives_nothing_here() {
     refuses(R::ScopeBeyondPerson, |c| {
-        c.person(|p| p.may = vec![allow("helpdesk", "read:cases write:case_comments")])
+        c.person(|p| p.may = vec![allow("helpdesk", "read:cases write:case_comments")]);
     });
     refuses(R::ScopeBeyondCeiling, |c| {
-        c.agent("support-agent", |a| a.ceiling = vec![allow("helpdesk", "read:cases write:case_comments")])
+        c.agent("support-agent", |a| a.ceiling = vec![allow("helpdesk", "read:cases write:case_comments")]);
     });
     let two = permits(|c| {
-        c.person(|p| p.may = vec![allow("crm", "read:cases"), allow("crm", "write:case_comments")])
+        c.person(|p| p.may = vec![allow("crm", "read:cases"), allow("crm", "write:case_comments")]);
     });
     assert_eq!(
         two.terms.scopes,

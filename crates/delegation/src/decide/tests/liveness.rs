@@ -69,7 +69,7 @@ const CHANGES: &[Change] = &[
     ("its client is removed", true, |c| remove(c, EntryKind::Client, "support-app")),
     ("its first client is removed", true, |c| remove(c, EntryKind::Client, "portal")),
     ("its grant ends later", false, |c| {
-        inherited(c, |g| g.expires = g.expires.or(Some(NOW.plus(Duration::from_secs(1)))))
+        inherited(c, |g| g.expires = g.expires.or(Some(NOW.plus(Duration::from_secs(1)))));
     }),
     ("its grant has no uses left", false, |c| inherited(c, |g| g.max_uses = Some(0))),
     ("its agent was cut before", false, |c| earlier(c, CutTarget::Agent(act("triage").sub))),
@@ -79,7 +79,7 @@ const CHANGES: &[Change] = &[
     ("another token is cut", false, |c| c.cut(CutTarget::Token("t9".parse().unwrap()))),
     ("another agent is suspended", false, |c| c.agent("fourth", |a| a.state = AgentState::Suspended)),
     ("an actor of another issuer has the name of an agent that is cut", false, |c| {
-        c.cut(CutTarget::Agent("batch".into()))
+        c.cut(CutTarget::Agent("batch".into()));
     }),
 ];
 

@@ -119,7 +119,7 @@ async fn tokens_of_another_issuer() {
         (
             "A token that is bound to a key",
             abroad.changed(&stage, |claims| {
-                claims["cnf"] = json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" })
+                claims["cnf"] = json!({ "jkt": "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I" });
             }),
         ),
         (

@@ -121,17 +121,17 @@ impl Names {
         match (key, value) {
             ("jti", Value::String(id)) => drop(self.name("jti", id)),
             ("parents", Value::Array(ids)) => {
-                ids.iter().filter_map(Value::as_str).for_each(|id| drop(self.name("jti", id)))
+                ids.iter().filter_map(Value::as_str).for_each(|id| drop(self.name("jti", id)));
             }
             ("kid", Value::String(id)) => drop(self.name("kid", id)),
             ("id", Value::String(id)) if is_uuid(id) => {
-                drop(self.name(if kind == "token" { "jti" } else { "record" }, id))
+                drop(self.name(if kind == "token" { "jti" } else { "record" }, id));
             }
             ("record", Value::String(id)) => drop(self.name("record", id)),
             ("origin", Value::String(origin)) if origin.contains("/audit/") => return "<log>".into(),
             ("key", Value::String(key)) if key.contains('+') => return "<checkpoint key>".into(),
             ("token", Value::String(token)) if token.len() > 16 && jwt(token).is_none() => {
-                drop(self.name("join token", token))
+                drop(self.name("join token", token));
             }
             _ => {}
         }

@@ -85,7 +85,7 @@ fn an_index_that_hides_a_record_of_the_second_log_is_named_and_built_anew_and_th
     edit(dir.path(), &format!("DELETE FROM search.names WHERE name = {}", Part::ID.digest("r103")));
     match records::verify_blocking(&store, signer().verifier(), &[], |_, _| {}) {
         Err(LogError::TamperedLog { origin, source: Tampered::Index { index: 3, column: "id" } }) => {
-            assert_eq!(origin, "second")
+            assert_eq!(origin, "second");
         }
         other => panic!("{other:?}"),
     }

@@ -84,7 +84,7 @@ fn an_index_that_is_deleted_under_a_running_store_costs_no_read_and_no_answer_an
     thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
-                assert_eq!(store.read_blocking("size", |tx| records::size(tx, ORIGIN)).unwrap(), 40)
+                assert_eq!(store.read_blocking("size", |tx| records::size(tx, ORIGIN)).unwrap(), 40);
             });
         }
     });
