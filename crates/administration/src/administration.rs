@@ -18,23 +18,23 @@ const LOOKS: usize = 4;
 
 /// The parts that operators act on.
 pub struct AdministrationParts {
-    /// What decisions read.
+    /// The snapshot that decisions read.
     pub live: Arc<Live>,
-    /// The database.
+    /// The database: the registry, nodes, secrets and the log.
     pub store: Store,
     /// Where every act is recorded.
     pub log: Log,
-    /// Takes authority away.
+    /// The engine of every act that takes authority away.
     pub stops: Arc<Stops>,
-    /// The signing keys.
+    /// The signing keys, which an operator can rotate.
     pub authority: Arc<Authority>,
-    /// Nodes and join tokens.
+    /// The engine of nodes and join tokens.
     pub identity: Arc<Identity>,
-    /// The trust domain in which agents are named.
+    /// The trust domain of the SPIFFE IDs of agents.
     pub trust_domain: TrustDomain,
     /// The time, which never goes back.
     pub clock: Arc<HybridClock>,
-    /// Randomness.
+    /// The source of random ids, tokens and salts.
     pub entropy: Arc<dyn Entropy>,
 }
 
@@ -66,7 +66,7 @@ impl std::fmt::Debug for Administration {
 }
 
 impl Administration {
-    /// An engine of these parts.
+    /// An engine over these parts. It starts no work of its own.
     pub fn new(parts: AdministrationParts) -> Self {
         let AdministrationParts {
             live,
@@ -128,7 +128,7 @@ impl Administration {
         Ok(self.log.append_refusal(record, stranger).await?)
     }
 
-    /// Takes authority away: in force at once, whether or not it can be recorded.
+    /// Takes authority away: in force on return, whether or not it can be recorded.
     pub(crate) fn begin(&self, stop: Stop) -> Result<Pending, AdministrationError> {
         Ok(self.stops.begin(stop, By::Operator)?)
     }

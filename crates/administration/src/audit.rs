@@ -28,7 +28,7 @@ impl Administration {
     ) -> Result<Listed<AuditRecord>, AdministrationError> {
         let query = self.resolve(query)?;
         let store = self.store.clone();
-        // To write out thousands of records must not keep the threads that serve requests either.
+        // Writing out thousands of records would block the threads that serve requests, too.
         blocking(move || {
             let answer = store.search_blocking("query the audit log", |tx| records::query(tx, &query))?;
             let RecordPage { found, next } =
@@ -39,7 +39,7 @@ impl Administration {
         .await?
     }
 
-    /// One record.
+    /// The record with this id, of any log.
     pub async fn audit_record(
         &self,
         _: &Permit<act::ReadAudit>,
@@ -50,8 +50,8 @@ impl Administration {
         text(&found.ok_or(AdministrationError::NoSuchRecord)?)
     }
 
-    /// Verifies every log: every record, the tree, the checkpoint's signature, and that the log which the
-    /// checkpoint `since` is of, a C2SP signed note, continues it.
+    /// Verifies every log: every record, the tree and the checkpoint's signature. The log that the checkpoint
+    /// `since`, a C2SP signed note, belongs to must continue it.
     pub async fn verify(
         &self,
         _: &Permit<act::ReadAudit>,
@@ -99,8 +99,8 @@ impl Administration {
         })
     }
 
-    /// What writes the server's whole own log as a bundle that anyone can verify offline. It blocks for as
-    /// long as it writes.
+    /// A function that writes the server's own log as a bundle that anyone can verify offline. It blocks
+    /// while it writes.
     pub fn export<W: io::Write>(
         &self,
         _: &Permit<act::ReadAudit>,
@@ -196,8 +196,8 @@ fn text(found: &FoundRecord) -> Result<AuditRecord, AdministrationError> {
     Ok(AuditRecord { origin: Some(found.origin.to_string()), index: Some(found.index), ..record })
 }
 
-/// Why a text in a query is no time. A `+` that is not encoded is a space there, also the one in front of an
-/// offset.
+/// Why a text in a query is no time. In the query of a URL, a `+` that is not encoded is a space, also the
+/// one in front of an offset.
 fn why_no_time(text: &str, error: InvalidTimestamp) -> String {
     match text.rsplit_once(' ') {
         Some((time, offset)) if format!("{time}+{offset}").parse::<Timestamp>().is_ok() => {
@@ -218,8 +218,8 @@ fn verified(log: CheckedLog) -> VerifiedLog {
     }
 }
 
-/// A checkpoint that an auditor kept, of whichever log. If it is of none of them, that is not the caller's
-/// mistake: a log was replaced. Blocks.
+/// A checkpoint that an auditor kept, of any of the logs. If it belongs to none of them, a log was replaced:
+/// that is not the caller's mistake. Blocks.
 fn kept(store: &Store, own: &CheckpointVerifier, note: &str) -> Result<Checkpoint, AdministrationError> {
     let no_checkpoint = || AdministrationError::BadRequest("since: this is not a checkpoint".to_owned());
     let origin = Checkpoint::origin_of(note.as_bytes()).ok_or_else(no_checkpoint)?;

@@ -14,9 +14,9 @@ use crate::administration::Administration;
 use crate::error::{AccessDenied, AdministrationError};
 use crate::operator::Operator;
 
-/// A type that stands for one act. Only the table makes them.
+/// A type that stands for one act. Only the table implements it.
 pub trait IsAct: sealed::Sealed + Send + Sync + 'static {
-    /// Its row.
+    /// The act, with its row in the table.
     const ACT: OperatorAct;
 }
 
@@ -36,7 +36,7 @@ macro_rules! acts {
             /// Every act, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$name),+];
 
-            /// Its name in the table.
+            /// Its name in the table and in `roles.txt`.
             pub const fn code(self) -> &'static str {
                 match self {
                     $(Self::$name => $code,)+
@@ -76,7 +76,7 @@ macro_rules! acts {
 }
 
 acts! {
-    /// Read the registry.
+    /// Read the entries of the registry.
     ReadRegistry "read_registry" Viewer "read the registry";
     /// Read which nodes have joined.
     ReadNodes "read_nodes" Viewer "read the nodes";
@@ -84,33 +84,33 @@ acts! {
     ReadStatus "read_status" Viewer "read the status";
     /// Read and verify the audit log.
     ReadAudit "read_audit" Viewer "read the audit log";
-    /// Suspend an agent.
+    /// Suspend an agent: it gets no identity and no token until it is activated.
     SuspendAgent "suspend_agent" Operator "suspend an agent";
     /// Contain an agent: stop it because of an incident.
     ContainAgent "contain_agent" Operator "contain an agent";
     /// End the containment of an agent, which is then suspended.
     ReleaseAgent "release_agent" Operator "release an agent";
-    /// Disable a person.
+    /// Disable a person: they cannot log in, and no agent can act for them.
     DisablePerson "disable_person" Operator "disable a person";
-    /// Revoke tokens or a grant.
+    /// Revoke tokens by a cut, or a grant permanently.
     Revoke "revoke" Operator "revoke";
-    /// Ban a node.
+    /// Ban a node permanently: it gets no information and no identities.
     BanNode "ban_node" Operator "ban a node";
     /// Let a suspended agent act again.
     ActivateAgent "activate_agent" Admin "activate an agent";
-    /// Stop an agent permanently.
+    /// Stop an agent permanently. Its name is never given to another one.
     RetireAgent "retire_agent" Admin "retire an agent";
     /// Let a disabled person act again.
     EnablePerson "enable_person" Admin "enable a person";
     /// Apply a registry file, or see what it would change.
     ApplyRegistry "apply_registry" Admin "apply a registry file";
-    /// Set a person's password.
+    /// Set or replace the password of a person of the embedded directory.
     SetPassword "set_password" Admin "set a password";
-    /// Set a client's secret.
+    /// Set or replace the secret of a confidential client.
     SetClientSecret "set_client_secret" Admin "set a client's secret";
-    /// Make a join token.
+    /// Make a token with which one node can join.
     MakeJoinToken "make_join_token" Admin "make a join token";
-    /// Rotate signing keys.
+    /// Sign with the next keys from now on.
     RotateKeys "rotate_keys" Admin "rotate the keys";
 }
 
@@ -131,7 +131,7 @@ pub struct Permit<A> {
 }
 
 impl<A> Permit<A> {
-    /// Whose.
+    /// The operator to whom the act is permitted.
     pub fn by(&self) -> &Operator {
         &self.by
     }
@@ -169,14 +169,14 @@ impl Administration {
         Ok(Permit { by: by.clone(), act: PhantomData })
     }
 
-    /// Whether the operator may do at least one of these acts now. The refusal is not recorded: the caller
-    /// knows more.
+    /// Whether the operator may do at least one of these acts now. The refusal is not recorded here: the
+    /// caller can say more about it.
     pub fn may_any(&self, by: &Operator, acts: &[OperatorAct]) -> Result<(), AccessDenied> {
         let mut refusal = None;
         for act in acts {
             match self.may(by, act.least()) {
                 Ok(()) => return Ok(()),
-                // Acts stand in order: the first needs the least.
+                // `acts` is in the order of the table: the first one needs the least role.
                 Err(why) => refusal = refusal.or(Some(why)),
             }
         }

@@ -41,28 +41,28 @@ pub enum AdministrationError {
     InvalidRegistry(Vec<Finding>),
     /// The request is not valid; the text is public.
     BadRequest(String),
-    /// No such entry.
+    /// There is no such entry in the registry.
     NotFound {
-        /// Of which kind.
+        /// The kind of the entry that was asked for.
         kind: EntryKind,
-        /// Its name.
+        /// The name that was asked for.
         name: String,
     },
-    /// No such record.
+    /// There is no audit record with this id.
     NoSuchRecord,
     /// No node of this name has joined.
     NoSuchNode(String),
     /// The entry is in a state in which this cannot be done.
     State {
-        /// Of which kind.
+        /// The kind of the entry.
         kind: EntryKind,
-        /// Its name.
+        /// The name of the entry.
         name: String,
-        /// Why not.
+        /// What about its state forbids the act.
         refusal: StateRefusal,
     },
-    /// Others changed the registry each time that this was planned, or an entry that it changes, or a change
-    /// of theirs is being written and does not end. Nothing was done, and it can be tried again.
+    /// While this was planned, others changed the registry each time, or changed an entry that it changes, or
+    /// have a change under way that does not end. Nothing was done; the operator can try again.
     Overtaken,
     /// The change was refused when its record was written, or must wait; the text says why.
     Conflict(String),
@@ -82,7 +82,7 @@ impl AdministrationError {
         Self::Internal(error.to_string())
     }
 
-    /// Of an act on a node. `node`: which one, if it was named.
+    /// For an act on a node. `node`: its name, if there is one.
     pub(crate) fn of_identity(error: IdentityError, node: &str) -> Self {
         match error {
             IdentityError::JoinTokenLifetime => Self::BadRequest(error.to_string()),

@@ -17,7 +17,7 @@ impl Administration {
         page.listed(found, Entry::key).map(|entry| self.described(&entry))
     }
 
-    /// One entry.
+    /// The entry with this kind and key.
     pub fn entry(
         &self,
         _: &Permit<act::ReadRegistry>,

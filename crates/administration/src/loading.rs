@@ -17,7 +17,7 @@ use crate::policies::compile;
 /// For how long something that was overtaken waits for a change that is being written.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long it takes until the database is asked again what became of a change.
+/// How often the database is asked what became of a change.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The registry of the database with what is built in, and its version.
@@ -30,8 +30,8 @@ pub fn load_registry(tx: &Tx<'_>, issuer: &Issuer) -> Result<(RegistryVersion, R
 }
 
 impl Administration {
-    /// Waits until there may be another edition than the one from which something was planned, which was
-    /// overtaken, while a change is being written. That change may not end.
+    /// For something that was overtaken: waits until the edition is no longer `planned`, or no change is
+    /// being written. A change may never end, so the wait is at most [`PATIENCE`].
     pub(crate) async fn wait_for_others(&self, planned: Edition) -> Result<(), AdministrationError> {
         if self.snapshot().edition != planned {
             return Ok(());
@@ -40,8 +40,8 @@ impl Administration {
     }
 
     /// As [`Administration::wait_for_others`], for something that the database refused because it has a newer
-    /// version. If that comes into force by nobody, the answer to a change was lost, and the database is
-    /// read.
+    /// version. If nobody puts that version in force, the answer to a change was lost, and the registry is
+    /// read from the database.
     pub(crate) async fn follow_others(&self, planned: Edition) -> Result<(), AdministrationError> {
         self.wait_for_others(planned).await?;
         if self.snapshot().edition == planned { self.catch_up().await } else { Ok(()) }
@@ -59,12 +59,12 @@ impl Administration {
         self.stops.catch_up(load).await.map(drop)
     }
 
-    /// Finds out whether a change became durable whose answer says nothing about that. Until it is known, its
+    /// Finds out whether a change became durable when its answer does not say so. Until that is known, its
     /// claim stands.
     pub(crate) fn find_out(self: &Arc<Self>, claim: Arc<RegistryClaim>) {
         async fn found_out(engine: &Weak<Administration>) -> bool {
             match engine.upgrade() {
-                // Its commit may still be under way: what is read before it has ended would not show it.
+                // Its commit may still be under way; a read before its end would not show the change.
                 Some(engine) => engine.store.settled().await.is_ok() && engine.catch_up().await.is_ok(),
                 // The server ends. The next start reads the database.
                 None => true,

@@ -25,7 +25,8 @@ impl Administration {
         self.record_stops().await?;
         let made = self.identity.create_join_token(&permit.by().to_string(), ttl).await;
         let token = made.map_err(|error| AdministrationError::of_identity(error, ""))?;
-        // To record it took time. A token that is not given away opens nothing.
+        // Recording took time, and the operator may have lost the role. A token that is not given away opens
+        // nothing.
         self.confirm(&permit).await?;
         let text = token.text().expose_secret_str().unwrap_or_default().to_owned();
         Ok(JoinTokenResponse { token: text, expires_at: token.expires().to_string() })
@@ -42,7 +43,7 @@ impl Administration {
         Ok(page.listed(found, |node| node.id.as_str()).map(|node| self.item(node)))
     }
 
-    /// Bans a node permanently: from this moment on it is told nothing and issued nothing, no matter which
+    /// Bans a node permanently: from this moment on it gets no information and no identities, no matter which
     /// certificate it has.
     pub async fn ban_node(
         self: &Arc<Self>,

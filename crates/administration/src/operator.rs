@@ -16,7 +16,7 @@ pub struct Operator(Proof);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Proof {
-    /// A local process of this user, by the kernel's word.
+    /// A local process of this user, as the kernel reports it.
     Local { uid: u32 },
     /// A person with an access token of ours. It was valid when the request arrived.
     Person { token: Arc<AccessToken> },
@@ -26,13 +26,13 @@ impl Operator {
     /// Root and the user that the server runs as, who could read the database anyway, have every role. No
     /// other user can administer by uid.
     ///
-    /// `uid`: what the kernel says of the peer.
+    /// `uid`: the user of the peer, as the kernel reports it.
     pub fn of_user(uid: u32) -> Result<Self, AccessDenied> {
         let is_own = uid == 0 || mandate_files::own_user() == Some(uid);
         if is_own { Ok(Self(Proof::Local { uid })) } else { Err(AccessDenied::Uid) }
     }
 
-    /// The person to whom a token of ours was issued, which is verified.
+    /// The person to whom this verified token of ours was issued.
     pub(crate) fn of_token(token: AccessToken) -> Self {
         Self(Proof::Person { token: Arc::new(token) })
     }
@@ -45,7 +45,7 @@ impl Operator {
         }
     }
 
-    /// Whether they may do, now, what needs this role.
+    /// Whether they have, now, a role that includes this one.
     pub(crate) fn may(&self, least: Role, live: &Live, now: Timestamp) -> Result<(), AccessDenied> {
         match &self.0 {
             Proof::Local { .. } => Ok(()),
@@ -63,7 +63,7 @@ impl fmt::Display for Operator {
     }
 }
 
-/// Whether a verified token permits, with the present state, what needs this role.
+/// Whether a verified token gives, in the present state, a role that includes this one.
 fn permits(token: &AccessToken, least: Role, live: &Live, now: Timestamp) -> Result<(), AccessDenied> {
     token.require_audience(live.issuer().as_str()).map_err(|_| AccessDenied::Token)?;
     let (token, snapshot) = (&token.terms, live.snapshot());

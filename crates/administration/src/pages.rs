@@ -19,9 +19,9 @@ pub struct Page {
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed<T> {
-    /// Its items.
+    /// The items of this page, in the order of the list.
     pub items: Vec<T>,
-    /// The cursor with which the next page is asked for, if there is one.
+    /// The cursor of the next page. None on the last page.
     pub next: Option<String>,
 }
 

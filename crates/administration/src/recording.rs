@@ -21,8 +21,8 @@ impl Administration {
         record
     }
 
-    /// Records an act that gives authority, after all earlier stops, and only if the operator may still make
-    /// it in the moment in which it becomes durable: to wait for the disk can take long.
+    /// Records an act that gives authority, after all earlier stops. The operator's role is checked again
+    /// when the record becomes durable, because waiting for the disk can take long.
     pub(crate) async fn append<A: IsAct>(
         &self,
         permit: &Permit<A>,

@@ -42,7 +42,7 @@ pub(crate) const TRIES: usize = 16;
 /// A change that can be made.
 struct Planned {
     plan: Plan,
-    /// The registry after it.
+    /// The registry with the change in it.
     registry: Registry,
     /// The policies after it, if they are others.
     policies: Option<Policies>,
@@ -152,8 +152,8 @@ impl Administration {
                     refusal,
                 })?;
                 let same = after.as_ref() == Some(&before);
-                // A change that is being written may let it act again. A stop of what is stopped already must
-                // come after that.
+                // A change that is being written may let it act again. So a stop of what is stopped already
+                // is needed again, after that change.
                 let stops_again = is_stopped(&before) && engine.live.is_being_changed();
                 let changes = if same && !stops_again {
                     Vec::new()
@@ -198,15 +198,15 @@ impl Administration {
                 continue;
             }
             if turn.is_none() {
-                // If it does not get its turn in this time, another change hangs. Then it goes on without
-                // one.
+                // If the turn does not come in this time, another change hangs. Then this one continues
+                // without a turn.
                 turn = tokio::time::timeout(PATIENCE, self.turns.lock()).await.ok();
                 if self.snapshot().edition != snapshot.edition {
                     continue;
                 }
             }
-            // What others took from an entry since the operator asked must not be given back by planning
-            // again.
+            // If others took something from an entry since the operator asked, planning again must not give
+            // it back.
             let differs = |(kind, key)| asked.registry.get(kind, key) != snapshot.registry.get(kind, key);
             if planned
                 .plan
@@ -338,7 +338,7 @@ impl Administration {
             .people()
             .filter(|person| issuers.contains(&person.id.iss))
             .map(|person| Touch::Person(&person.id));
-        // There is not always room for all of them. An issuer may have very many people, so they come last.
+        // There may be no room for all of them. An issuer may have very many people, so they come last.
         let all = entries().flat_map(|entry| touches(entry, registry));
         let all = all.chain(entries().flat_map(|entry| touches_beside(entry, registry)));
         record.touched = touched(all.chain(of_issuers));
@@ -346,8 +346,8 @@ impl Administration {
     }
 }
 
-/// Computes for as long as a file is large; where there are other threads, the other tasks of this one go on
-/// there meanwhile.
+/// Computes for as long as a file is large. On a runtime with several threads, the other tasks of this thread
+/// move to another one meanwhile.
 fn computing<T>(f: impl FnOnce() -> T) -> T {
     match Handle::current().runtime_flavor() {
         RuntimeFlavor::MultiThread => tokio::task::block_in_place(f),
@@ -378,7 +378,7 @@ fn cuts_of(plan: &Plan, now: Timestamp) -> Vec<Cut> {
     changed.flat_map(|(old, new)| cuts_for_change(old, new, now)).collect()
 }
 
-/// Makes the changes in memory.
+/// Makes the changes in the registry in memory.
 fn make(changes: &[PlannedChange], registry: &mut Registry) {
     for change in changes {
         match (&change.before, &change.after) {
@@ -393,7 +393,7 @@ fn make(changes: &[PlannedChange], registry: &mut Registry) {
     }
 }
 
-/// The change in the database.
+/// The change as an effect in the database; none if nothing changes.
 fn effect_of(change: &PlannedChange) -> Option<Effect> {
     Some(match (&change.before, &change.after) {
         (Some(before), Some(after)) => {

@@ -61,15 +61,14 @@ impl Administration {
             .store
             .read("is there a password", move |tx| secrets::password(tx, &owner).map(|old| old.is_some()))
             .await?;
-        // The first password opened nothing before it.
+        // No token was obtained with a password before the first one.
         let cuts: Vec<Cut> = had_one
             .then(|| cut(CutTarget::Person(person.id.clone()), self.clock.now()))
             .into_iter()
             .collect();
         let mut record = self.record(RecordKind::Admin, permit, format!("set the password of {name}"));
         record.about = KnownTerms { sub: Some(person.id.clone()), ..KnownTerms::default() }.into();
-        // If the person is removed meanwhile, the password must not stay behind for the next one with that
-        // name.
+        // If the person is removed meanwhile, the next person with that name must not get the password.
         let set = Effect::SetPassword {
             person: person.name.clone(),
             phc,

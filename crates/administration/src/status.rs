@@ -13,29 +13,29 @@ use mandate_store::{StoreError, records};
 use crate::administration::Administration;
 use crate::authorization::{Permit, act};
 
-/// How long a disk may take. What it does not tell in that time is left out.
+/// How long the disk may take. What it has not answered by then is left out.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
-/// What is running, as far as memory says.
+/// The running server, as far as memory shows.
 #[derive(Clone, Debug)]
 pub struct Overview {
-    /// The issuer.
+    /// The issuer of its tokens.
     pub issuer: Issuer,
-    /// The trust domain.
+    /// The trust domain of its identities.
     pub trust_domain: TrustDomain,
     /// How many entries of each kind the registry has.
     pub registry: RegistryCounts,
     /// How many cuts are in force.
     pub cuts: u64,
-    /// The keys that sign.
+    /// The keys that sign now, one for each purpose.
     pub keys: Vec<KeyItem>,
     /// The verifier key of the audit log.
     pub audit_key: String,
-    /// When this is.
+    /// When this was read.
     pub at: Moment,
 }
 
-/// What the database says.
+/// The part of the state that is in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredStatus {
     /// How many records the server's own audit log has.
@@ -45,7 +45,7 @@ pub struct StoredStatus {
 }
 
 impl Administration {
-    /// What is running.
+    /// The running server, as far as memory shows. Waits for nothing.
     pub fn overview(&self, _: &Permit<act::ReadStatus>) -> Overview {
         let snapshot = self.snapshot();
         let registry = &snapshot.registry;
@@ -69,7 +69,7 @@ impl Administration {
         }
     }
 
-    /// What the database says, if it answers within a second.
+    /// The part of the state that is in the database. None if it does not answer within a second.
     pub async fn stored(
         self: &Arc<Self>,
         _: &Permit<act::ReadStatus>,
@@ -88,7 +88,8 @@ impl Administration {
         self.looks.look(PATIENCE, read).await
     }
 
-    /// What `f` finds on the disk, within a second and by few threads.
+    /// The result of `f`, which reads the disk. None if it takes longer than a second. Few threads wait at a
+    /// time.
     pub async fn look<T: Send + 'static>(
         &self,
         _: &Permit<act::ReadStatus>,

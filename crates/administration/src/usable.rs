@@ -56,7 +56,7 @@ fn finding(at: Option<usize>, kind: &str, member: &str, detail: String) -> Findi
     Finding { pointer: at.map(|at| format!("/{kind}/{at}/{member}")).unwrap_or_default(), detail }
 }
 
-/// Declared values that will never be used although others beside them will: keys of a client that are
+/// Declared keys that will never be used although others beside them will: those of a client that are
 /// skipped.
 pub(crate) fn notes(plan: &Plan) -> Vec<String> {
     let clients = plan.puts().filter_map(|entry| match entry {

@@ -13,7 +13,7 @@ pub struct StoredLog {
     pub size: u64,
     /// The stored hashes at [`crate::tree::frontier_indexes`] of `size`, in that order.
     pub frontier: Vec<Hash>,
-    /// The latest checkpoint, a signed note.
+    /// The latest checkpoint, a signed note. None if it is missing.
     pub checkpoint: Option<Vec<u8>>,
 }
 
@@ -22,7 +22,7 @@ pub struct StoredLog {
 pub struct Leaf<'a> {
     /// Its index in the tree.
     pub index: u64,
-    /// The record.
+    /// The record whose bytes these are.
     pub record: &'a Record,
     /// The record's bytes, as hashed.
     pub bytes: &'a [u8],
@@ -36,14 +36,14 @@ pub trait Effect: Send + 'static {
     /// Why it was not made.
     type Refusal: Clone + fmt::Debug + fmt::Display + PartialEq + Send + Sync + 'static;
 
-    /// What a record calls it: a machine token.
+    /// The name that a record has for it, such as `cut`.
     fn name(&self) -> &'static str;
 }
 
 /// Whether an entry is in the open transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Staged<R> {
-    /// Record and effects are in.
+    /// The record and its effects are in the transaction.
     Kept,
     /// An effect refused. Neither the record nor any effect of this entry is in the transaction; the
     /// transaction continues.
@@ -75,12 +75,11 @@ pub trait Backend: Sized + Send + 'static {
     fn begin(&mut self) -> Result<(), Self::Error>;
 
     /// Puts one record and its effects into the transaction: all of them or none. The record itself may be
-    /// written only by
-    /// [`Backend::commit`].
+    /// written only by [`Backend::commit`].
     fn stage(&mut self, leaf: Leaf<'_>, effects: &[Self::Effect]) -> StagedBy<Self>;
 
     /// Replaces the checkpoint that was loaded or committed last and makes the transaction durable. Fails if
-    /// there is another one: then another writer was there. Returns once it is on disk.
+    /// there is another checkpoint, because then there is another writer. Returns once it is on disk.
     fn commit(&mut self, checkpoint: &[u8]) -> Result<(), Self::Error>;
 
     /// Drops the open transaction, if there is one. Never fails: a failed roll-back shows at the next `load`.

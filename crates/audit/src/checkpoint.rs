@@ -18,7 +18,7 @@ pub enum CheckpointError {
     /// The signing key is not a note key, or is not the one of its verifier key.
     #[error("the checkpoint signing key is malformed")]
     SigningKey,
-    /// The verifier key is not one.
+    /// The text is not a verifier key.
     #[error("the verifier key is malformed; expected <origin>+<8 hex digits>+<base64>")]
     VerifierKey,
     /// Not a signed note with a checkpoint.
@@ -30,9 +30,9 @@ pub enum CheckpointError {
     /// Signed, but for another log.
     #[error("the checkpoint is of the log {found:?}, not {expected:?}")]
     OtherLog {
-        /// The log it is of.
+        /// The origin in the checkpoint.
         found: String,
-        /// The log it should be of.
+        /// The origin of the log that it should belong to.
         expected: String,
     },
 }
@@ -40,11 +40,11 @@ pub enum CheckpointError {
 /// The size and root of a tree, from a checkpoint whose signature was verified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// Which log.
+    /// The origin of the log.
     pub origin: String,
-    /// How many leaves.
+    /// How many records the tree has.
     pub size: u64,
-    /// The root over them.
+    /// The root hash over all of them.
     pub root: Hash,
 }
 
@@ -55,8 +55,8 @@ impl Checkpoint {
         Self::origin_of(note).is_some()
     }
 
-    /// Which log a note says that it is of, if it has the form of a signed checkpoint. Says nothing about who
-    /// signed it.
+    /// The origin of the log that a note claims to belong to, if it has the form of a signed checkpoint. Says
+    /// nothing about who signed it.
     pub fn origin_of(note: &[u8]) -> Option<String> {
         let note = Note::from_bytes(note).ok()?;
         tlog_tiles::Checkpoint::from_bytes(note.text()).ok().map(|body| body.origin().to_owned())
@@ -130,18 +130,18 @@ impl CheckpointSigner {
         Ok(signer)
     }
 
-    /// The log's origin.
+    /// The origin of the log: the name of the key.
     pub fn origin(&self) -> &str {
         self.verifier.origin()
     }
 
-    /// The verifier of what this signs.
+    /// The verifier of what this key signs.
     pub fn verifier(&self) -> &CheckpointVerifier {
         &self.verifier
     }
 
-    /// The first checkpoint, of the log without records. The caller stores it together with the key, so that
-    /// every log has a checkpoint: a log whose records were deleted cannot pass for a new one.
+    /// Signs the first checkpoint, of the log without records. The caller stores it together with the key, so
+    /// that every log has a checkpoint: a log whose records were deleted cannot pass for a new one.
     pub fn first_checkpoint(&self) -> Result<Vec<u8>, CheckpointError> {
         self.sign(0, tlog_tiles::EMPTY_HASH)
     }
@@ -177,17 +177,17 @@ impl CheckpointVerifier {
         Ok(Self { verifier, vkey: vkey.to_owned() })
     }
 
-    /// The log's origin.
+    /// The origin of the log: the name of the key.
     pub fn origin(&self) -> &str {
         self.verifier.name()
     }
 
-    /// The verifier key as text.
+    /// The verifier key, `<origin>+<key id>+<base64>`.
     pub fn vkey(&self) -> &str {
         &self.vkey
     }
 
-    /// Verifies a signed checkpoint and reads it.
+    /// Verifies a signed checkpoint, and returns its content.
     pub fn open(&self, note: &[u8]) -> Result<Checkpoint, CheckpointError> {
         let note = Note::from_bytes(note).map_err(|_| CheckpointError::Malformed)?;
         let known = VerifierList::new(vec![Box::new(self.verifier.clone())]);

@@ -26,7 +26,7 @@ impl EffectNames {
         self.0.is_empty()
     }
 
-    /// The names.
+    /// The names, in the order in which the effects were made.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &str> {
         self.0.iter().map(Cow::as_ref)
     }

@@ -13,11 +13,11 @@ use crate::tree::{Hash, leaf_hash};
 pub struct InclusionProof {
     /// The record's index in the tree.
     pub index: u64,
-    /// The record's bytes.
+    /// The record's exact bytes: JSON.
     pub leaf: String,
     /// The audit path from the leaf to the root, base64.
     pub path: Vec<String>,
-    /// The signed checkpoint.
+    /// The checkpoint, a C2SP signed note.
     pub checkpoint: String,
 }
 
@@ -51,7 +51,7 @@ pub enum InclusionError {
     /// The path does not lead from the record to the signed root.
     #[error("record {index} is not proven to be among the {size} records of the checkpoint")]
     NotIncluded {
-        /// The record.
+        /// The record's index in the tree.
         index: u64,
         /// The size of the signed tree.
         size: u64,

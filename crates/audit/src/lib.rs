@@ -3,8 +3,7 @@
 //! database.
 //!
 //! Formats are C2SP's: RFC 6962 hashing (`tlog_tiles`), `tlog-checkpoint` inside `signed-note`
-//! (`signed_note`). All but
-//! [`sequencer`] is pure: no I/O, no clock, no threads.
+//! (`signed_note`). All but [`sequencer`] is pure: no I/O, no clock, no threads.
 
 pub mod backend;
 pub mod checkpoint;

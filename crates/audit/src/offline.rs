@@ -29,13 +29,13 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// [`FORMAT`].
+    /// Always [`FORMAT`].
     pub format: String,
     /// The verifier key of the log.
     pub vkey: String,
-    /// The signed checkpoint. Every log has one.
+    /// The signed checkpoint: a C2SP signed note. Every log has one.
     pub checkpoint: Option<String>,
-    /// How many records follow.
+    /// How many records follow, one in each line.
     pub size: u64,
 }
 
@@ -59,18 +59,18 @@ pub enum BundleError {
     Malformed {
         /// Which line, from 1.
         line: u64,
-        /// What is wrong.
+        /// What is wrong with it.
         why: String,
     },
     /// The file is not a bundle: its first line is not a header.
     #[error("this is not an audit bundle")]
     NotABundle,
-    /// The header promises another number of records than there are.
+    /// The header says another number of records than there are.
     #[error("the bundle's header says {said} records, and there are {found}")]
     Size {
-        /// In the header.
+        /// The number in the header.
         said: u64,
-        /// In the file.
+        /// The number of lines that follow.
         found: u64,
     },
     /// It is of another format.
@@ -79,9 +79,9 @@ pub enum BundleError {
     /// It was made with another key than the expected one.
     #[error("the bundle's verifier key is {found}, not the expected {expected}")]
     OtherKey {
-        /// In the bundle.
+        /// The key in the bundle's header.
         found: String,
-        /// Expected.
+        /// The key that was expected.
         expected: String,
     },
     /// Its verifier key is malformed.
@@ -99,7 +99,7 @@ pub struct BundleWriter<W: Write> {
 }
 
 impl<W: Write> BundleWriter<W> {
-    /// Writes the header.
+    /// Writes the header of a log with `size` records under this checkpoint.
     pub fn begin(mut out: W, vkey: &str, checkpoint: &[u8], size: u64) -> Result<Self, BundleError> {
         let checkpoint = Some(text(1, checkpoint)?);
         let header = Header { format: FORMAT.to_owned(), vkey: vkey.to_owned(), checkpoint, size };
@@ -114,7 +114,7 @@ impl<W: Write> BundleWriter<W> {
         write_line(&mut self.out, line, &Line { index, hashes, leaf: text(line, leaf)?.into() })
     }
 
-    /// Flushes.
+    /// Flushes `out`, and returns it.
     pub fn finish(mut self) -> Result<W, BundleError> {
         self.out.flush()?;
         Ok(self.out)

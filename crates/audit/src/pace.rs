@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// A commit costs about as much CPU time as an exchange, whether it makes one record durable or fifty.
 pub(crate) const PACE: Duration = Duration::from_millis(3);
 
-/// A pause is worth its cost if it gathers at least this many records.
+/// A pause that gathers fewer records than this is not worth its cost.
 const WORTH_A_PAUSE: usize = 4;
 
 /// This many useless pauses in a row mean that there are few callers at a time, each of which waits for its
@@ -42,8 +42,7 @@ impl Pacer {
             return Duration::ZERO;
         }
         let since = now.saturating_duration_since(began);
-        // As many as came last time, and the one that waits, for as long as that took: more than are worth it
-        // in a pause?
+        // How many records come in a pause, if they come as fast as those since the last commit began?
         let expected = (count + 1) as u128 * PACE.as_micros() / since.as_micros().max(1);
         let pause = PACE.saturating_sub(since);
         self.paused = !pause.is_zero() && expected > WORTH_A_PAUSE as u128;

@@ -33,15 +33,15 @@ pub struct Query {
     pub grant: Option<String>,
     /// The operator, without the operator's token: see [`operator_of`].
     pub by: Option<String>,
-    /// Not before this time.
+    /// Records at or after this time.
     pub since: Option<Timestamp>,
-    /// Before this time.
+    /// Records before this time.
     pub until: Option<Timestamp>,
-    /// How it went.
+    /// Permitted or refused.
     pub outcome: Option<Outcome>,
-    /// What it was about.
+    /// The kind of decision or change.
     pub kind: Option<RecordKind>,
-    /// At most so many.
+    /// The most records of one answer.
     pub limit: Option<u32>,
     /// Only records before this place: where an earlier answer ended.
     pub before: Option<Before>,
@@ -50,7 +50,8 @@ pub struct Query {
 /// Where an answer ended.
 ///
 /// As text it is either the index of the last record, `17`, or `1:17,2:0`: the number of each log in the
-/// database, and the index before which its records are still to be given. A log that is not named has none.
+/// database, and the index before which its records are still to be given. A log that is not named has no
+/// more records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Before {
     /// In the only log of a database: only records with a smaller index.
@@ -74,7 +75,7 @@ impl fmt::Display for Before {
     }
 }
 
-/// A text says no place.
+/// The text is not a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected the index of the last record of the page before, or the place that its Link header has")]
 pub struct InvalidBefore;
@@ -93,7 +94,7 @@ impl FromStr for Before {
         } else {
             Self::Index(number(text)?)
         };
-        // One place has one spelling: no sign, no zeros in front, each log once, in order.
+        // One place has one spelling: no sign, no leading zeros, each log once, in order.
         if before.to_string() == text { Ok(before) } else { Err(InvalidBefore) }
     }
 }

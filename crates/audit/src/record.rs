@@ -22,7 +22,7 @@ pub const MAX_STRANGERS_ASKED_LEN: usize = 128;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordKind {
-    /// A token exchange (RFC 8693).
+    /// A token exchange was answered (RFC 8693).
     Exchange,
     /// A person logged in, or an authorization code was issued.
     Authorize,
@@ -30,11 +30,11 @@ pub enum RecordKind {
     Token,
     /// An agent was issued an identity document.
     Identity,
-    /// Something was revoked.
+    /// Tokens or a grant were revoked.
     Revoke,
-    /// The registry was changed.
+    /// Entries of the registry were added, changed or removed.
     Registry,
-    /// A node joined, renewed or left.
+    /// A node joined, renewed its certificate or was banned.
     Node,
     /// Any other act of an operator.
     Admin,
@@ -60,9 +60,9 @@ impl RecordKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It was permitted.
+    /// The request was permitted, or the change was made.
     Permitted,
-    /// It was refused.
+    /// The request was refused.
     Refused,
 }
 
@@ -123,7 +123,7 @@ impl Asked {
         self.actor.as_deref()
     }
 
-    /// Whether nothing was asked.
+    /// Whether none of the three was sent.
     pub fn is_empty(&self) -> bool {
         self.resource.is_none() && self.scope.is_none() && self.actor.is_none()
     }
@@ -146,10 +146,10 @@ pub(crate) fn cut_encoded(text: &str, max: usize) -> &str {
     text
 }
 
-/// How many refusals one record counts.
+/// How many refusals one record stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sum {
-    /// How many.
+    /// The number of refusals.
     pub count: u64,
     /// When the first of them was.
     pub first: Timestamp,
@@ -168,14 +168,15 @@ impl Sum {
 /// What a record says of the terms of a mandate. Two are equal if they say the same.
 #[derive(Clone, Debug)]
 pub enum About {
-    /// A mandate was given: everything that its token says. Never so in a record that was read from a log.
+    /// A mandate was given: everything that its token says. A record that was read from a log never has this
+    /// form.
     Mandate(Arc<Terms>),
     /// Anything else: what is known.
     Known(Box<KnownTerms>),
 }
 
 impl About {
-    /// The terms that it says.
+    /// The terms that are known, in one form.
     pub fn said(&self) -> Said<'_> {
         match self {
             Self::Mandate(terms) => terms.said(),
@@ -204,25 +205,25 @@ impl From<KnownTerms> for About {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(from = "OwnedWire")]
 pub struct Record {
-    /// Identifies the record.
+    /// The id of the record, unique in all logs.
     pub id: RecordId,
     /// When the decision was made.
     pub time: Timestamp,
-    /// What it was about.
+    /// The kind of decision or change.
     pub kind: RecordKind,
-    /// How it went.
+    /// Whether it was permitted.
     pub outcome: Outcome,
-    /// A machine token: `ok`, or the code of the refusal.
+    /// `ok`, or the code of the refusal.
     pub reason: String,
     /// A sentence for people, without secrets.
     pub detail: Option<String>,
-    /// Who, through whom, where, what: what was given, or what is known.
+    /// The mandate that was given, or what is known of one: who, through whom, where, what.
     pub about: About,
     /// The operator who acted, if an operator did.
     pub by: Option<String>,
     /// What the act of an operator changed or revoked. Boxed: most records have none.
     pub touched: Option<Box<Touched>>,
-    /// What was asked, as sent.
+    /// What the caller asked for, as it was sent.
     pub asked: Asked,
     /// Where a stranger's refused request came from: an address, a network or a local user.
     pub source: Option<String>,
@@ -234,10 +235,10 @@ pub struct Record {
     pub effects: EffectNames,
 }
 
-/// A record cannot become a leaf.
+/// Why a record cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum LeafError {
-    /// Over [`MAX_LEAF_LEN`].
+    /// It has more than [`MAX_LEAF_LEN`] bytes.
     #[error("a record of {0} bytes is larger than the {MAX_LEAF_LEN} allowed")]
     TooLarge(usize),
     /// It has no JSON form.
@@ -373,7 +374,7 @@ struct ActorKey<'a> {
 }
 
 impl<'a> LeafKeys<'a> {
-    /// Reads them.
+    /// Reads these members of a leaf.
     pub fn of(leaf: &'a [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(leaf)
     }

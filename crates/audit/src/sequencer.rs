@@ -37,7 +37,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// The durable record.
+    /// The record, as it is in the log.
     pub fn record(&self) -> &Record {
         &self.record
     }
@@ -57,7 +57,7 @@ pub enum AppendError<R> {
     /// append tries again by itself.
     #[error("the audit log cannot be written: {0}")]
     Unavailable(
-        /// Private detail for operators.
+        /// The cause, for operators only.
         String,
     ),
     /// An effect refused; nothing of this entry was written.
@@ -69,7 +69,7 @@ pub enum AppendError<R> {
     /// The record cannot be written at all.
     #[error("the record cannot be written: {0}")]
     Invalid(
-        /// Private detail.
+        /// The cause, for operators only.
         String,
     ),
 }
@@ -80,7 +80,7 @@ impl<R> From<LeafError> for AppendError<R> {
     }
 }
 
-/// Why the log does not open.
+/// Why the log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LogStartError {
     /// The database cannot be read.
@@ -94,8 +94,8 @@ pub enum LogStartError {
     Thread(#[source] std::io::Error),
 }
 
-/// Whether a record may still be written: asked in the moment in which it becomes durable. It must be quick,
-/// and must not wait for the log.
+/// Whether a record may still be written. It is asked at the moment in which the record becomes durable; it
+/// must be quick, and must not wait for the log.
 pub type Guard = Box<dyn Fn() -> bool + Send>;
 
 type Answer<E> = Result<Receipt, AppendError<<E as Effect>::Refusal>>;
@@ -107,7 +107,7 @@ enum Waiter<E: Effect> {
 
 impl<E: Effect> Waiter<E> {
     fn answer(self, answer: Answer<E>) {
-        // A waiter that went away needs no answer; the record stands.
+        // A waiter that has gone away needs no answer. The record stays in the log.
         match self {
             Self::Async(waiter) => drop(waiter.send(answer)),
             Self::Blocking(waiter) => drop(waiter.send(answer)),
@@ -153,12 +153,11 @@ fn closed<R>() -> AppendError<R> {
 
 impl<E: Effect> Log<E> {
     /// Opens the log: reads the tree's right edge, checks it against the last checkpoint, and starts the
-    /// thread.
+    /// thread. The log's origin is the signer's. A log must have a checkpoint, even without records: the one
+    /// that was signed when the key was made ([`CheckpointSigner::first_checkpoint`]). If it has none, it was
+    /// tampered with.
     ///
-    /// The log's origin is the signer's. The code that made the signer's key has also signed the empty log
-    /// ([`CheckpointSigner::first_checkpoint`]): a log without any checkpoint was tampered with.
-    ///
-    /// The join handle ends once every clone of the log is dropped and all that was queued is answered.
+    /// The join handle ends once every clone of the log is dropped and everything in the queue is answered.
     pub fn start<B: Backend<Effect = E>>(
         mut backend: B,
         signer: CheckpointSigner,
@@ -208,8 +207,8 @@ impl<E: Effect> Log<E> {
         self.append_guarded(record, effects, None).await
     }
 
-    /// As [`Log::append`], if the guard holds in the moment in which the record becomes durable: to wait for
-    /// the disk can take long.
+    /// As [`Log::append`], if the guard still agrees at the moment in which the record becomes durable:
+    /// waiting for the disk can take long.
     pub async fn append_while(
         &self,
         record: Record,
@@ -275,7 +274,7 @@ impl<E: Effect> Log<E> {
         failed
     }
 
-    /// The quota of strangers.
+    /// How much of the log strangers may still fill.
     pub fn strangers(&self) -> &Strangers {
         &self.strangers
     }
@@ -298,8 +297,8 @@ struct Sequencer<B: Backend> {
     // None after an error whose result on disk is unknown: it is read again before the next batch.
     tree: Option<Frontier>,
     waiting: Arc<AtomicUsize>,
-    /// Size and root of what may be durable: the last commit that was seen, and those after it of which no
-    /// answer came.
+    /// Size and root of every tree that may be durable: that of the last commit that succeeded, and of those
+    /// after it that got no answer.
     heads: Vec<(u64, Hash)>,
 }
 
@@ -355,7 +354,7 @@ impl<B: Backend> Sequencer<B> {
             }
             Err(Failure { why, over, .. }) => {
                 self.backend.roll_back();
-                // A commit that failed may yet be on disk. Only reading tells.
+                // A commit that failed may be on disk all the same. Only reading shows it.
                 self.tree = None;
                 for job in batch.drain(..) {
                     job.waiter.answer(Err(AppendError::Unavailable(why.clone())));
@@ -404,8 +403,8 @@ impl<B: Backend> Sequencer<B> {
         Ok((tree, verdicts))
     }
 
-    /// Reads the log after an error. It must be as this process left it, with or without what it did not see
-    /// committed: in another log there are no records that were receipted, or those of another writer.
+    /// Reads the log after an error. It must be as this process left it, with or without the commits that got
+    /// no answer. Another log lacks records that have receipts, or has those of another writer.
     fn read_again(&mut self) -> Result<Frontier, Failure> {
         let tree = open_tree(&mut self.backend, &self.signer).map_err(|e| Failure::of(&e))?;
         let head = (tree.size(), tree.root().map_err(|e| Failure::of(&e))?);
@@ -424,7 +423,7 @@ impl<B: Backend> Sequencer<B> {
 
 /// Why a batch was not written.
 struct Failure {
-    /// Private detail for operators.
+    /// The cause, for operators only.
     why: String,
     conflict: bool,
     /// This process must not write to the log any longer.
@@ -450,7 +449,8 @@ enum Verdict<R> {
 
 type VerdictsOf<B> = Vec<Verdict<<<B as Backend>::Effect as Effect>::Refusal>>;
 
-/// Reads the right edge and checks it against the last checkpoint: cheap, however long the log is.
+/// Reads the right edge and checks it against the last checkpoint. The cost does not depend on the length of
+/// the log.
 fn open_tree<B: Backend>(backend: &mut B, signer: &CheckpointSigner) -> Result<Frontier, LogStartError> {
     let loaded = backend.load().map_err(|e| LogStartError::Backend(Box::new(e)))?;
     let broken = |e| LogStartError::Tampered(Tampered::from(e));

@@ -78,7 +78,7 @@ impl Bucket {
     }
 }
 
-/// What is counted together.
+/// Refusals that are counted together have the same source, kind and reason.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Counted {
     source: RequestSource,
@@ -89,9 +89,9 @@ struct Counted {
 /// Refusals that were counted instead of recorded, ready to become one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusals {
-    /// Where they came from.
+    /// The source of the requests.
     pub source: RequestSource,
-    /// What was refused.
+    /// The kind of decision.
     pub kind: RecordKind,
     /// Why: the code of the refusal.
     pub reason: String,
@@ -104,7 +104,7 @@ struct State {
     all: Option<Bucket>,
     others: Option<Bucket>,
     sources: HashMap<RequestSource, Bucket>,
-    /// When unused quotas were last looked for.
+    /// When quotas that are full again were last removed.
     looked: Option<Timestamp>,
     counts: HashMap<Counted, Sum>,
     /// Since the start: how many refusals were counted instead of recorded.
@@ -139,7 +139,7 @@ impl Strangers {
             && looked.is_none_or(|at| now.since(at) > SUM_INTERVAL)
         {
             *looked = Some(now);
-            // A full quota is what a source has that was never seen: forgetting it forgives nothing.
+            // A source with a full quota is treated like one that was never seen, so it can be forgotten.
             sources.retain(|_, bucket| {
                 bucket.refill(SOURCE_BYTES, now);
                 bucket.spent > 0
@@ -179,7 +179,7 @@ impl Strangers {
             .collect()
     }
 
-    /// Puts back what could not be recorded.
+    /// Adds counts that could not be recorded to those that wait.
     pub(crate) fn put_back(&self, refusals: Refusals) {
         let Refusals { source, kind, reason, sum } = refusals;
         self.lock().add(Counted { source, kind, reason }, sum);

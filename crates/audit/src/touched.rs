@@ -13,22 +13,22 @@ pub const MAX_TOUCHED_LEN: usize = 24 * 1024;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Touched {
-    /// Agents: names and SPIFFE IDs.
+    /// Names and SPIFFE IDs of agents.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub agents: Vec<String>,
-    /// People.
+    /// People, by issuer and `sub`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub people: Vec<Subject>,
-    /// Resources: names and URIs.
+    /// Names and URIs of resources.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<String>,
-    /// Clients: ids.
+    /// Ids of clients.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<String>,
-    /// Grants: ids.
+    /// Ids of grants.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<String>,
-    /// Tokens: ids.
+    /// The `jti` of tokens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tokens: Vec<String>,
     /// Whether there was no room for all of them.
@@ -36,25 +36,25 @@ pub struct Touched {
     pub cut_off: bool,
 }
 
-/// One touched entry.
+/// One entry that an act touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Touch<'a> {
-    /// An agent.
+    /// The name or the SPIFFE ID of an agent.
     Agent(&'a str),
-    /// A person.
+    /// A person, by issuer and `sub`.
     Person(&'a Subject),
-    /// A resource.
+    /// The name or the URI of a resource.
     Resource(&'a str),
-    /// A client.
+    /// The id of a client.
     Client(&'a str),
-    /// A grant.
+    /// The id of a grant.
     Grant(&'a str),
-    /// A token.
+    /// The `jti` of a token.
     Token(&'a str),
 }
 
 impl Touched {
-    /// Each entry once, as long as there is room for them.
+    /// Lists each entry once, as long as there is room for it.
     pub fn of<'a>(all: impl IntoIterator<Item = Touch<'a>>) -> Self {
         let mut kept = Self::default();
         let mut seen = HashSet::new();
@@ -71,7 +71,7 @@ impl Touched {
                 | Touch::Grant(name)
                 | Touch::Token(name) => name.len(),
             };
-            // In JSON at most twice as long, with quotes and member names around it.
+            // In JSON a name takes at most twice its length, with quotes, and has member names around it.
             let Some(rest) = left.checked_sub(2 * len + 24) else {
                 kept.cut_off = true;
                 continue;

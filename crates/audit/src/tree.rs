@@ -24,11 +24,11 @@ pub fn frontier_indexes(size: u64) -> Vec<u64> {
     if size == 0 { Vec::new() } else { tlog_tiles::sub_tree_index(0, size, Vec::new()) }
 }
 
-/// The hashes that the tree math asked for are not the ones that were kept.
+/// A hash that the tree needs was not among the stored ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the tree of {size} leaves lacks a hash it needs")]
 pub struct BrokenTree {
-    /// The size of the tree.
+    /// How many leaves the tree has.
     pub size: u64,
 }
 
@@ -47,7 +47,7 @@ impl HashReader for Frontier {
 }
 
 impl Frontier {
-    /// The empty tree.
+    /// The tree without leaves.
     pub fn new() -> Self {
         Self::default()
     }
@@ -61,7 +61,7 @@ impl Frontier {
         Ok(Self { size, hashes: indexes.into_iter().zip(hashes.iter().copied()).collect() })
     }
 
-    /// How many leaves.
+    /// How many leaves the tree has.
     pub fn size(&self) -> u64 {
         self.size
     }
@@ -81,7 +81,7 @@ impl Frontier {
     /// Appends the leaf with these [`Frontier::hashes_of_next`].
     pub(crate) fn extend(&mut self, stored: &[Hash]) -> Result<(), BrokenTree> {
         let n = self.size;
-        // Every subtree that this leaf completed swallows one root per level below it.
+        // A leaf that completes subtrees replaces one root for each level below it.
         let swallowed = stored.len().saturating_sub(1);
         self.hashes.truncate(self.hashes.len().saturating_sub(swallowed));
         let level = u8::try_from(swallowed).map_err(|_| BrokenTree { size: n })?;
@@ -91,7 +91,7 @@ impl Frontier {
         Ok(())
     }
 
-    /// The root hash.
+    /// The root hash over all leaves; for the empty tree, SHA-256 of nothing (RFC 6962 §2.1).
     pub fn root(&self) -> Result<Hash, BrokenTree> {
         tree_hash(self.size, self).map_err(|_| BrokenTree { size: self.size })
     }

@@ -4,16 +4,16 @@ use crate::checkpoint::{Checkpoint, CheckpointError, CheckpointVerifier};
 use crate::record::Record;
 use crate::tree::{BrokenTree, Frontier, Hash, leaf_hash};
 
-/// A verified log.
+/// What is known of a log that was verified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
-    /// Which log.
+    /// The origin of the log.
     pub origin: String,
-    /// How many records.
+    /// How many records the log has.
     pub size: u64,
-    /// The root over them.
+    /// The root hash over all of them.
     pub root: Hash,
-    /// The key that signed the checkpoint.
+    /// The verifier key of the signature on the checkpoint.
     pub vkey: String,
 }
 
@@ -23,15 +23,15 @@ pub enum Tampered {
     /// A record's bytes are not those that were hashed when it was written.
     #[error("record {index} was changed: its bytes do not have the hash that was stored with it")]
     Changed {
-        /// Which.
+        /// The index of that record.
         index: u64,
     },
     /// A record's bytes are no record.
     #[error("record {index} is unreadable")]
     Unreadable {
-        /// Which.
+        /// The index of that record.
         index: u64,
-        /// What is wrong.
+        /// What about its JSON is wrong.
         #[source]
         source: serde_json::Error,
     },
@@ -40,23 +40,23 @@ pub enum Tampered {
         "the tree is broken at record {index}: a record up to there was changed, moved, inserted or removed"
     )]
     Tree {
-        /// Which.
+        /// The index of the record at which it is noticed.
         index: u64,
     },
     /// A record is missing, or is at another place.
     #[error("record {index} is missing: record {found} is in its place")]
     Missing {
-        /// Which.
+        /// The index that is missing.
         index: u64,
-        /// What came instead.
+        /// The index that came instead.
         found: u64,
     },
     /// The search index does not say what the record says: queries would miss the record, or find it wrongly.
     #[error("the search index was changed: its {column:?} of record {index} is not the record's")]
     Index {
-        /// Which.
+        /// The index of the record.
         index: u64,
-        /// What of it.
+        /// The part of the index that differs.
         column: &'static str,
     },
     /// There are fewer records than the checkpoint signs.
@@ -66,13 +66,13 @@ pub enum Tampered {
     Truncated {
         /// The size in the checkpoint.
         signed: u64,
-        /// The index of the first that is missing.
+        /// The index of the first record that is missing.
         found: u64,
     },
     /// There are more records than the checkpoint signs.
     #[error("record {index} was added without a checkpoint: the checkpoint covers {signed} records")]
     Unsigned {
-        /// The first that is too many.
+        /// The index of the first record that is not covered.
         index: u64,
         /// The size in the checkpoint.
         signed: u64,
@@ -82,17 +82,17 @@ pub enum Tampered {
         "the records up to {size} have the root {found}, but the checkpoint signs {signed}: the whole log was rewritten"
     )]
     Root {
-        /// How many records.
+        /// How many records the log has.
         size: u64,
-        /// Their root.
+        /// The root over the records.
         found: Hash,
-        /// The signed root.
+        /// The root in the checkpoint.
         signed: Hash,
     },
     /// There is no checkpoint. Even a log without records has one, signed when its key was made.
     #[error("the log has {size} records and no checkpoint")]
     NoCheckpoint {
-        /// How many records.
+        /// How many records the log has.
         size: u64,
     },
     /// The checkpoint is not acceptable.
@@ -106,7 +106,7 @@ pub enum Tampered {
         "the log does not continue the earlier checkpoint of {size} records: it was rewritten, cut short or replaced since"
     )]
     History {
-        /// The earlier checkpoint's size.
+        /// The size in the earlier checkpoint.
         size: u64,
     },
 }
@@ -127,7 +127,7 @@ pub struct TreeVerification {
 }
 
 impl TreeVerification {
-    /// Starts with the first record.
+    /// Begins before the first record.
     pub fn new() -> Self {
         Self::default()
     }

@@ -26,7 +26,6 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// A new key.
     pub(crate) fn generate() -> Result<Self, BenchError> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)
             .map(|pair| Self { pair })
@@ -38,7 +37,6 @@ impl Key {
         self.pair.public_key().as_ref()
     }
 
-    /// An ES256 signature.
     pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, BenchError> {
         let signature =
             self.pair.sign(&SystemRandom::new(), message).map_err(BenchError::during("signing"))?;
@@ -106,17 +104,17 @@ impl RawCrypto {
         self.sign.extend(other.sign);
     }
 
-    /// One verification.
+    /// The mean CPU time of one verification, in microseconds.
     pub(crate) fn verify_us(&self) -> f64 {
         mean(&self.verify)
     }
 
-    /// One signature.
+    /// The mean CPU time of one signature, in microseconds.
     pub(crate) fn sign_us(&self) -> f64 {
         mean(&self.sign)
     }
 
-    /// What one exchange needs.
+    /// Two verifications and one signature, in microseconds.
     pub(crate) fn exchange_us(&self) -> f64 {
         2.0 * self.verify_us() + self.sign_us()
     }

@@ -25,8 +25,8 @@ pub(crate) struct Rate {
     pub(crate) latency: Latency,
 }
 
-/// Everything. "New": no token was ever seen before. "Reused": an agent shows its SVID and a person's token
-/// again.
+/// All figures of a run. "New": no token was ever seen before. "Reused": an agent shows its SVID and a
+/// person's token again.
 pub(crate) struct Figures {
     pub(crate) store: StoreKind,
     /// Transactions of PostgreSQL for each exchange, new and reused together; none with SQLite.
@@ -66,7 +66,7 @@ fn rounded_shares(shares: Option<&Shares>, whole_us: f64) -> Value {
 }
 
 impl Figures {
-    /// One line of JSON.
+    /// All figures as one line of JSON.
     pub(crate) fn json(&self) -> String {
         let agents: Vec<Value> = self
             .agents
@@ -126,7 +126,7 @@ impl Figures {
         .to_string()
     }
 
-    /// For people.
+    /// The figures as a table for people.
     pub(crate) fn table(&self) -> String {
         let mut out = String::new();
         let mut row = |name: &str, value: String| {

@@ -6,7 +6,6 @@ use tokio::net::TcpStream;
 
 use crate::error::BenchError;
 
-/// One connection.
 pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -18,7 +17,7 @@ pub(crate) struct Answer<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// A form to be sent to the token endpoint of `authority`.
+/// The bytes of a request that posts a form to `path`.
 pub(crate) fn post_form(authority: &str, path: &str, body: &str) -> Vec<u8> {
     let head = format!(
         "POST {path} HTTP/1.1\r\nhost: {authority}\r\ncontent-type: application/x-www-form-urlencoded\r\naccept: application/json\r\ncontent-length: {}\r\n\r\n",
@@ -27,7 +26,7 @@ pub(crate) fn post_form(authority: &str, path: &str, body: &str) -> Vec<u8> {
     [head.as_bytes(), body.as_bytes()].concat()
 }
 
-/// A `GET`.
+/// The bytes of a `GET` request.
 pub(crate) fn get(authority: &str, path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: {authority}\r\naccept: application/json\r\n\r\n").into_bytes()
 }
@@ -49,7 +48,6 @@ pub(crate) fn form_encode(text: &str) -> String {
 }
 
 impl Connection {
-    /// Connects.
     pub(crate) async fn open(authority: &str) -> Result<Self, BenchError> {
         let stream =
             TcpStream::connect(authority).await.map_err(BenchError::during("connecting to the server"))?;

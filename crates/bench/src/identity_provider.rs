@@ -16,11 +16,9 @@ pub(crate) const AUDIENCE: &str = "mandate-bench";
 /// How long its tokens live, in seconds: longer than a run.
 const LIFETIME: u64 = 2 * 60 * 60;
 
-/// The provider.
 pub(crate) struct IdentityProvider {
     key: Key,
     kid: String,
-    /// Its issuer identifier.
     pub(crate) url: String,
     scope: &'static str,
     issued: u64,

@@ -16,9 +16,9 @@ const REST: (Duration, f64) = (Duration::from_millis(200), 0.02);
 /// CPU time in seconds, of all threads.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CpuTime {
-    /// In the program.
+    /// Time spent in the program.
     pub(crate) user: f64,
-    /// In the kernel on its behalf.
+    /// Time spent in the kernel for the program.
     pub(crate) system: f64,
 }
 
@@ -49,7 +49,6 @@ impl CpuTime {
         Self { user: self.user + other.user, system: self.system + other.system }
     }
 
-    /// Both together.
     pub(crate) fn total(self) -> f64 {
         self.user + self.system
     }

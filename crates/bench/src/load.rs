@@ -23,7 +23,7 @@ pub(crate) const ROUND: usize = 4096;
 /// one.
 const OPEN_CONNECTIONS: usize = 64;
 
-/// Microseconds.
+/// Latencies in microseconds.
 pub(crate) struct Latency {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
@@ -43,12 +43,12 @@ impl LoadOutcome {
         Self { latencies, elapsed }
     }
 
-    /// No requests yet.
+    /// The outcome of no requests.
     pub(crate) fn none() -> Self {
         Self::new(Vec::new(), Duration::ZERO)
     }
 
-    /// How many answers.
+    /// How many answers there were.
     pub(crate) fn count(&self) -> usize {
         self.latencies.len()
     }
@@ -70,7 +70,6 @@ impl LoadOutcome {
         self.latencies.get(at).copied().unwrap_or(f64::NAN)
     }
 
-    /// Adds another run.
     pub(crate) fn extend(&mut self, other: Self) {
         self.latencies.extend(other.latencies);
         self.latencies.sort_by(f64::total_cmp);

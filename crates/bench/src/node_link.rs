@@ -22,7 +22,7 @@ use crate::registry::{selector, spiffe_id};
 /// How many SVIDs are asked for at the same time.
 const TOGETHER: usize = 32;
 
-/// The connection.
+/// A connection to the nodes' listener, with the certificate of a node.
 pub(crate) struct NodeLink {
     client: NodeClient<Channel>,
     issuer: String,

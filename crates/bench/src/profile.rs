@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 
 use crate::error::BenchError;
 
-/// `perf record` at work.
+/// A running `perf record`.
 pub(crate) struct Recording {
     child: Child,
     file: PathBuf,

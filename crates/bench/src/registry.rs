@@ -88,7 +88,6 @@ pub(crate) async fn fill(admin: &AdminClient, issuer: &str, agents: usize) -> Re
     Ok(())
 }
 
-/// Registers one more agent.
 pub(crate) async fn add_agent(admin: &AdminClient, at: usize) -> Result<(), BenchError> {
     apply(admin, json!({"agent": [agent_item(at, &selector()?)]})).await
 }

@@ -63,7 +63,7 @@ impl Extent {
     }
 }
 
-/// A server under load.
+/// A server, and the requests with which it is loaded.
 struct Target<'a> {
     server: &'a Server,
     store: &'a Store,
@@ -197,7 +197,7 @@ pub(crate) fn directory(name: &str) -> Result<std::path::PathBuf, BenchError> {
     path.canonicalize().map_err(BenchError::during("making a directory"))
 }
 
-/// Everything.
+/// Runs the whole benchmark of exchanges.
 pub(crate) async fn exchange(
     program: &Path,
     extent: &Extent,

@@ -13,7 +13,7 @@ use crate::processes::{Node, Server};
 use crate::registry::{self, SCOPES, person};
 use crate::store::Store;
 
-/// The sizes.
+/// How many agents and grants the servers have.
 const SIZES: [usize; 3] = [10, 1_000, 100_000];
 
 /// How many agents, spread over all of them, send requests.
@@ -37,9 +37,9 @@ pub(crate) struct Size {
     pub(crate) agents: usize,
     /// CPU time of the server for each exchange at full load.
     pub(crate) cpu_us: f64,
-    /// At full load.
+    /// Exchanges a second at full load.
     pub(crate) per_second: f64,
-    /// With two connections.
+    /// Latency with two connections.
     pub(crate) alone: Latency,
     /// At half and at nine tenths of the least throughput of all sizes: the same load for each.
     pub(crate) half: Latency,

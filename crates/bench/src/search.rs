@@ -34,7 +34,7 @@ const PIECE: u64 = 4_096;
 /// How many pieces of 4,096 records the log has: a million records.
 pub(crate) const FULL: u64 = 245;
 
-/// A tenth.
+/// A tenth of the records.
 pub(crate) const QUICK: u64 = 25;
 
 /// How many records a query returns at most.
@@ -49,7 +49,7 @@ enum Wanted {
     Record(RecordId),
 }
 
-/// Several of one sort.
+/// Several queries of one sort.
 struct Sort {
     name: &'static str,
     wanted: Vec<Wanted>,
@@ -59,7 +59,7 @@ struct Sort {
 struct Times {
     /// Nothing of the log and of the index is in the memory of the system.
     cold: f64,
-    /// The slowest when cold.
+    /// The slowest query when cold.
     most: f64,
     warm: f64,
 }
@@ -74,7 +74,7 @@ impl Times {
     }
 }
 
-/// What was seen.
+/// The figures of a run.
 pub(crate) struct SearchFigures {
     records: u64,
     log_bytes: f64,
@@ -129,7 +129,7 @@ fn say(what: &str) {
     eprintln!("bench: {what} …");
 }
 
-/// Everything, for a log of so many pieces.
+/// Measures everything with a log of so many pieces.
 pub(crate) fn measure(pieces: u64, root: &Path) -> Result<SearchFigures, BenchError> {
     let records = pieces * PIECE;
     say(&format!("a log of {records} records"));
@@ -226,7 +226,7 @@ fn fill(dir: &Path, size: u64) -> Result<Vec<Sort>, BenchError> {
     Ok(sorts(sample))
 }
 
-/// Five of each sort.
+/// Five queries of each sort.
 fn sorts(sample: Vec<Wanted>) -> Vec<Sort> {
     let query = |query: Query| Wanted::Query(Box::new(Query { limit: Some(LIMIT), ..query }));
     let all = |of: &dyn Fn(u64) -> Query| (0..5).map(|n| query(of(n))).collect();
@@ -243,11 +243,11 @@ fn sorts(sample: Vec<Wanted>) -> Vec<Sort> {
             wanted: all(&|n| Query { resource: Some(resource(main_resource(n))), ..of_agent(n) }),
         },
         Sort {
-            name: "two that seldom meet",
+            name: "agent and person, rarely together",
             wanted: all(&|n| Query { person: Some(person(200 + n)), ..of_agent(n) }),
         },
         Sort {
-            name: "two that never meet",
+            name: "agent and resource, never together",
             wanted: all(&|n| Query { resource: Some("https://nowhere.example".to_owned()), ..of_agent(n) }),
         },
         Sort { name: "a record by id", wanted: sample },

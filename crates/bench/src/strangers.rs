@@ -65,7 +65,7 @@ impl StrangersExtent {
     }
 }
 
-/// Milliseconds.
+/// Durations in milliseconds.
 #[derive(Clone, Copy)]
 struct Spread {
     p50: f64,
@@ -99,7 +99,7 @@ fn round(number: f64) -> f64 {
     (number * 100.0).round() / 100.0
 }
 
-/// What was seen.
+/// The figures of a run.
 pub(crate) struct StrangersFigures {
     idle_mib: f64,
     readers_mib: f64,
@@ -168,7 +168,7 @@ fn say(what: &str) {
     eprintln!("bench: {what} …");
 }
 
-/// Everything.
+/// Runs the whole benchmark of strangers.
 pub(crate) async fn measure(
     program: &Path,
     extent: &StrangersExtent,
@@ -260,7 +260,7 @@ async fn cpu_us(server: &Server, request: &[u8], count: usize, status: u16) -> R
     Ok(per_request(cpu, count))
 }
 
-/// In microseconds.
+/// CPU time of each request, in microseconds.
 fn per_request(cpu: CpuTime, requests: usize) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a count of requests")]
     let requests = requests as f64;

@@ -108,7 +108,7 @@ pub struct Agent {
     pub name: AgentName,
     /// The person who is responsible for it.
     pub owner: PersonName,
-    /// What it is for, on one line, for people: 1 to 1024 characters.
+    /// What it is for, on one line, for people: 1 to 1024 bytes.
     pub purpose: String,
     /// Its identity in tokens, unique in the registry.
     pub spiffe_id: SpiffeId,

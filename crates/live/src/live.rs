@@ -29,13 +29,13 @@ const FEED_BACKLOG: usize = 1024;
 /// One immutable state of everything that decisions read, except the meters.
 #[derive(Clone)]
 pub struct Snapshot {
-    /// The entries of the registry.
+    /// The registry in force, with the stops that are not recorded yet.
     pub registry: Arc<Registry>,
-    /// The compiled policies.
+    /// The policies of that registry, compiled.
     pub policies: Arc<Policies>,
-    /// The cuts in force.
+    /// The cuts that have not been forgotten.
     pub revocations: Arc<RevocationSet>,
-    /// Which registry it shows.
+    /// The edition of the registry.
     pub edition: Edition,
 }
 
@@ -57,18 +57,18 @@ impl Edition {
     }
 }
 
-/// What was planned was planned from an edition that is no longer in force, or beside a change that is being
-/// written.
+/// The edition from which a stop was planned is no longer in force, or the stop removes entries while a
+/// change is being written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the registry was changed meanwhile")]
 pub struct Overtaken;
 
-/// The place of a cut in the feed of this process: which process, and how many cuts it had told before, and
-/// this one.
+/// The place of a cut in the feed of this process: a number of the process, and how many cuts the process had
+/// sent, including this one.
 ///
 /// A cut is on the feed before it is in the database, so it cannot have the database's number. Another
-/// process, as after a restart, has other places: a reader that knows a place of an earlier process does not
-/// take it for one of this.
+/// process, as after a restart, has another number: a reader that knows a place of an earlier process does
+/// not mistake it for one of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeedPlace {
     epoch: u64,
@@ -76,7 +76,7 @@ pub struct FeedPlace {
 }
 
 impl FeedPlace {
-    /// How many cuts this process has told.
+    /// How many cuts this process had sent, including this one.
     pub fn count(self) -> u64 {
         self.count
     }
@@ -91,9 +91,9 @@ impl fmt::Display for FeedPlace {
 /// A cut on the feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FeedCut {
-    /// Its place.
+    /// Its place in the feed.
     pub place: FeedPlace,
-    /// The cut.
+    /// The cut, with the time from which it is in force.
     pub cut: Cut,
 }
 
@@ -110,7 +110,7 @@ struct Writer {
     beside: Vec<(u64, Beside)>,
 }
 
-/// What is waited for.
+/// What [`Live::moved`] waits for: a newer version, or no claim.
 #[derive(Clone, Copy, Default)]
 struct Progress {
     version: RegistryVersion,
@@ -144,12 +144,12 @@ impl Live {
         }
     }
 
-    /// Our issuer.
+    /// The issuer of this server's tokens.
     pub fn issuer(&self) -> &Issuer {
         &self.issuer
     }
 
-    /// The current snapshot.
+    /// The snapshot in force. A decision reads one snapshot from its beginning to its end.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.snapshot.load_full()
     }
@@ -179,7 +179,7 @@ impl Live {
         self.meters.lock().get(meter).copied().unwrap_or(0)
     }
 
-    /// Counts what was reserved. Call it after that is durable; the store itself refuses what is too much.
+    /// Counts what was reserved. Call it once that is durable; the store itself refuses what is too much.
     pub fn count(&self, reservations: &[Reservation]) {
         if reservations.is_empty() {
             return;
@@ -187,7 +187,7 @@ impl Live {
         let mut meters = self.meters.lock();
         for Reservation { meter, amount, limit } in reservations {
             let shown = meters.entry(meter.clone()).or_default();
-            // A caller that was refused in the same moment may have corrected the count already.
+            // A caller that was refused at the same moment may have corrected the count already.
             *shown = shown.saturating_add(*amount).min(*limit);
         }
     }
@@ -322,8 +322,8 @@ impl Live {
             let now = clock.now();
             for cut in &mut cuts {
                 cut.at = cut.at.max(now);
-                // A token is cut by its id, for as long as it and its descendants can live: that is known
-                // already.
+                // A cut token is refused by its id, for as long as it and its descendants can live. That time
+                // is known already.
                 if !matches!(cut.target, CutTarget::Token(_)) {
                     cut.forget = cut.forget.max(now.plus(CUT_MEMORY));
                 }
@@ -331,8 +331,8 @@ impl Live {
             self.insert(&cuts);
         }
         // What is issued from here on is later than the cuts, even while the machine's clock stands still or
-        // was set back. A token is cut by its id, whenever it was issued: revoking many of them must not
-        // drive the clock ahead.
+        // was set back. A token is refused by its id, no matter when it was issued, so revoking many tokens
+        // must not move the clock ahead.
         if cuts.iter().any(|cut| !matches!(cut.target, CutTarget::Token(_))) {
             clock.tick();
         }
@@ -349,8 +349,8 @@ impl Live {
         self.change(|revocations| cuts.iter().cloned().for_each(|cut| revocations.insert(cut)));
     }
 
-    /// Forgets the cuts that no valid token is below, by a clock that can be trusted: if the clock jumped
-    /// ahead for a moment, revoked tokens would become valid again.
+    /// Forgets the cuts that no valid token is below, by a clock that can be trusted: with a clock that
+    /// jumped ahead for a moment, revoked tokens would become valid again.
     pub fn forget(&self, now: Timestamp) {
         let _writer = self.writer.lock();
         if self.snapshot.load().revocations.iter().any(|cut| cut.forget <= now) {
@@ -415,7 +415,7 @@ impl RegistryClaim {
                 writer.claims += 1;
                 self.live.progress.send_modify(|progress| progress.claims = writer.claims);
             }
-            // Asked again, as for a transaction that is made again. A stop that came since is made after the
+            // It is asked again if the transaction runs again. A stop that came in between is made after the
             // change.
             (Claimed::Taken, _) => {}
             (_, _) => *state = Claimed::Overtaken,

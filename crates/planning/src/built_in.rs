@@ -8,6 +8,7 @@ use mandate_core::{Issuer, Role, Scope, ScopeSet};
 pub const ADMINISTRATION: &str = "mandate";
 
 /// Our own administration as a resource: its identifier is the issuer, its scopes are the roles of operators.
+/// None if the issuer cannot be a resource's identifier.
 pub fn administration(issuer: &Issuer) -> Option<Resource> {
     let scopes: Option<ScopeSet> = Role::ALL.iter().map(|role| role.scope().parse::<Scope>().ok()).collect();
     Some(Resource {

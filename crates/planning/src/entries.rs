@@ -57,9 +57,8 @@ pub(crate) fn grant_id(
 
 /// An entry and its place in the file.
 pub(crate) struct Declared {
-    /// The entry.
     pub(crate) entry: Entry,
-    /// Its JSON pointer.
+    /// Its JSON pointer in the file, such as `/agent/0`.
     pub(crate) pointer: String,
 }
 
@@ -186,7 +185,7 @@ fn resource(item: &ResourceItem) -> Result<Entry, Finding> {
         if tool.name.is_empty() || tool.name.len() > 128 || tool.name.chars().any(char::is_control) {
             return Err(Finding::new(
                 format!("/tools/{at}/name"),
-                "the name of a tool has 1 to 128 characters, none of them control characters",
+                "the name of a tool has 1 to 128 bytes and no control characters",
             ));
         }
         if tools.iter().any(|other| other.name == tool.name) {
@@ -248,7 +247,7 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
     {
         return Err(Finding::new(
             "/purpose",
-            format!("say in 1 to 1024 characters, on one line, what agent `{}` is for", item.name),
+            format!("say in 1 to 1024 bytes, on one line, what agent `{}` is for", item.name),
         ));
     }
     let spiffe_id = match &item.spiffe_id {
@@ -306,7 +305,8 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
 }
 
 fn client(item: &ClientItem) -> Result<Entry, Finding> {
-    // In tokens and records an agent as a client is its SPIFFE ID: no other client may have that name.
+    // Tokens and records name an agent that is a client by its SPIFFE ID: no other client may have such an
+    // id.
     if item.id.as_str().starts_with("spiffe://") {
         return Err(Finding::new(
             "/id",
@@ -399,8 +399,8 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
     if item.other_audiences.len() > MAX_OTHER_AUDIENCES {
         return Err(Finding::new("/other_audiences", format!("more than {MAX_OTHER_AUDIENCES} audiences")));
     }
-    // The server checks whether the certificates can be read. Here only a path is refused: it lacks what
-    // every PEM text has.
+    // The server checks whether the certificates can be read. Here only a path is refused, because it lacks
+    // what every PEM text has.
     let ca = item.ca.as_deref().map(|ca| ca.trim_start_matches('\u{feff}').trim());
     if ca.is_some_and(|ca| !ca.contains("-----BEGIN CERTIFICATE-----") || ca.len() > MAX_CA) {
         let detail = "expected certificates in PEM form (-----BEGIN CERTIFICATE-----), up to 256 KiB; the path of a PEM file is read by `mandate apply`";

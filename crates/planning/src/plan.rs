@@ -23,7 +23,7 @@ pub struct PlannedChange {
 }
 
 impl PlannedChange {
-    /// The kind of the entry.
+    /// The kind of the entry. None if there is neither an old nor a new entry.
     pub fn kind(&self) -> Option<EntryKind> {
         self.after.as_ref().or(self.before.as_ref()).map(Entry::kind)
     }
@@ -33,7 +33,7 @@ impl PlannedChange {
         self.after.as_ref().or(self.before.as_ref()).map_or("", Entry::key)
     }
 
-    /// What happens to it.
+    /// Whether it is created, changed or removed.
     pub fn change(&self) -> Change {
         match (&self.before, &self.after) {
             (None, _) => Change::Created,
@@ -68,7 +68,7 @@ impl PlannedChange {
         self.differences(own).into_iter().map(|difference| difference.field).collect()
     }
 
-    /// For a grant: person, agent and resource.
+    /// For a grant: its person, agent and resource. For other kinds: none.
     fn about(&self) -> Option<String> {
         match self.after.as_ref().or(self.before.as_ref()) {
             Some(Entry::Grant(grant)) => {
@@ -121,7 +121,7 @@ impl Plan {
         self.changes.is_empty()
     }
 
-    /// The entries to put.
+    /// The new values of entries that are created or changed.
     pub fn puts(&self) -> impl Iterator<Item = &Entry> {
         self.changes.iter().filter_map(|change| change.after.as_ref())
     }
@@ -153,8 +153,8 @@ pub fn plan(
     if findings.is_empty() { Ok(plan) } else { Err(findings) }
 }
 
-/// The same for a caller that checks more. If there are findings, the plan must not be applied: entries with
-/// mistakes are left out of it, or corrected.
+/// As [`plan`], for a caller that checks more. If there are findings, the plan must not be applied: entries
+/// with mistakes are missing from it, or were corrected.
 pub fn plan_and_findings(
     file: &RegistryFile,
     current: &Registry,

@@ -61,7 +61,7 @@ pub(crate) enum InvalidRedirectUri {
     /// A percent sign that encodes nothing (RFC 3986 §2.1).
     #[error("a percent sign is not followed by two hexadecimal digits")]
     Percent,
-    /// No scheme.
+    /// It has no scheme.
     #[error("not an absolute URI: it has no scheme such as https:")]
     NotAbsolute,
     /// A fragment (RFC 6749 §3.1.2).
@@ -79,7 +79,7 @@ pub(crate) enum InvalidRedirectUri {
     /// A scheme in capital letters.
     #[error("write its scheme in lower case")]
     SchemeCase,
-    /// One of [`TAKEN`].
+    /// A scheme that is one of [`TAKEN`].
     #[error(
         "the scheme `{0}` does not lead back to an app; use https, a loopback address, or a scheme of the app's own"
     )]
@@ -92,7 +92,7 @@ pub(crate) enum InvalidRedirectUri {
     NotNormal(String),
 }
 
-/// Checks a redirect URI.
+/// Whether a client may register this redirect URI.
 pub(crate) fn check(text: &str) -> Result<(), InvalidRedirectUri> {
     use InvalidRedirectUri as E;
     if text.len() > MAX_URI_LEN {

@@ -19,7 +19,7 @@ struct After<'a> {
     declared: HashMap<(EntryKind, &'a str), &'a Entry>,
     removed: HashSet<(EntryKind, &'a str)>,
     current: &'a Registry,
-    /// The scopes of all its resources, after their first use.
+    /// The scopes of all its resources; computed at the first use.
     scopes: OnceCell<ScopeSet>,
 }
 

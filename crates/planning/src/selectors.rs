@@ -50,7 +50,7 @@ fn check_one(text: &str) -> Result<Selector, String> {
     if selector.is_attestable() && !names_nobody { Ok(selector) } else { Err(FORMS.to_owned()) }
 }
 
-/// What a process has only one of, if both name a different one.
+/// The property of which a process has only one, if both selectors name it with different values.
 fn only_one(one: &Selector, other: &Selector) -> Option<&'static str> {
     use UnixSelector::{Gid, Path, Sha256, Uid};
     let (Selector::Unix(a), Selector::Unix(b)) = (one, other) else { return None };
@@ -130,7 +130,7 @@ pub(crate) fn overlaps(items: &[AgentItem], current: &Registry) -> Vec<String> {
     notes
 }
 
-/// Agents by their selectors. To compare each agent with each other takes minutes where there are a hundred
+/// Agents by their selectors: to compare each agent with each other one would take minutes for a hundred
 /// thousand.
 struct BySelector<'a> {
     agents: &'a [(&'a AgentName, &'a [Selector])],

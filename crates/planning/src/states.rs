@@ -50,15 +50,15 @@ impl fmt::Display for StateRefusal {
 /// What can be done to an agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AgentAct {
-    /// Suspend it: it gets no identity and no token.
+    /// Suspend it: it gets no identity and no token until it is activated.
     Suspend,
     /// Stop it because of an incident: it cannot be activated until it is released.
     Contain,
     /// The incident is over. It stays stopped until it is activated.
     Release,
-    /// Let it act again.
+    /// Let it act again. Refused for a contained agent.
     Activate,
-    /// Stop it permanently.
+    /// Stop it permanently. It stays in the registry, so that its name is not given to another one.
     Retire,
     /// Remove it from the registry.
     Remove,
@@ -106,7 +106,7 @@ impl StateMachine for AgentState {
 pub enum PersonState {
     /// They may log in, and agents may act for them.
     Active,
-    /// Neither is possible.
+    /// They cannot log in, and no agent acts for them.
     Disabled,
 }
 
@@ -120,9 +120,9 @@ impl PersonState {
 /// What can be done to a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PersonAct {
-    /// Disable them.
+    /// Stop them: they cannot log in, and no agent acts for them.
     Disable,
-    /// Enable them again.
+    /// Let them log in and be acted for again.
     Enable,
     /// Remove them from the registry.
     Remove,
@@ -159,7 +159,7 @@ impl GrantState {
 /// What can be done to a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantAct {
-    /// End it permanently.
+    /// End it permanently. It stays in the registry, because it explains old records.
     Revoke,
     /// Declare that it is not revoked.
     Restore,
@@ -187,7 +187,7 @@ pub enum ClientState {
     WithoutSecret,
     /// It needs a secret that nobody has set.
     SecretMissing,
-    /// It has its secret.
+    /// It needs a secret, and has one.
     SecretSet,
 }
 

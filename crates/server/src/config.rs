@@ -19,9 +19,9 @@ pub enum Transport {
     LoopbackHttp,
     /// TLS with this certificate chain and key (PEM files), read again when they change.
     Tls {
-        /// The chain, leaf first.
+        /// The certificate chain, leaf first (PEM).
         cert: PathBuf,
-        /// The private key.
+        /// Its private key (PEM).
         key: PathBuf,
     },
     /// Plain HTTP on any address, because a TLS proxy is in front. Needs an explicit issuer.
@@ -64,7 +64,7 @@ impl StoreAddress {
         Ok(Self::Postgres(Box::new(PostgresAddress::read(url, files)?)))
     }
 
-    /// Its kind.
+    /// Whether it is the embedded store or a PostgreSQL database.
     pub fn kind(&self) -> StoreKind {
         match self {
             Self::Embedded => StoreKind::Embedded,
@@ -72,7 +72,7 @@ impl StoreAddress {
         }
     }
 
-    /// Its name in messages.
+    /// What messages call it: `mandate.db`, or the address of the database without a password.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Embedded => "mandate.db".to_owned(),
@@ -95,17 +95,17 @@ impl StoreKind {
 pub fn store_kind(dir: &Path) -> Result<Option<StoreKind>, ConfigError> {
     match Remembered::load(dir)? {
         Some(remembered) => Ok(Some(remembered.store)),
-        // A directory of a lost serve.json: it is written again at the next start.
+        // serve.json was lost: the next start writes it again.
         None => Ok(Store::is_there(dir)?.then_some(StoreKind::Embedded)),
     }
 }
 
-/// The options of `serve`.
+/// The options of `mandate serve`.
 #[derive(Clone, Debug)]
 pub struct ServeConfig {
-    /// Where everything is kept, except what is in another [`ServeConfig::store`].
+    /// The server's directory: everything is there, except what is in another [`ServeConfig::store`].
     pub dir: PathBuf,
-    /// The database.
+    /// Where the database is.
     pub store: StoreAddress,
     /// The public listener; port 0 takes the port the directory remembers, or any.
     pub listen: SocketAddr,
@@ -142,15 +142,15 @@ pub enum ConfigError {
         "{dir} belongs to {what} {remembered}, not {given}: tokens and identities would change their issuer. Start with --{flag} {remembered}, or use another --dir"
     )]
     Changed {
-        /// The directory.
+        /// The server's directory.
         dir: PathBuf,
         /// `issuer` or `trust domain`.
         what: &'static str,
-        /// The flag to give.
+        /// The flag that gives the remembered value, without `--`.
         flag: &'static str,
-        /// What it was.
+        /// The value that the directory has.
         remembered: String,
-        /// What it would be.
+        /// The value of this start.
         given: String,
     },
     /// The database belongs to another installation than the other files of the directory.
@@ -158,15 +158,15 @@ pub enum ConfigError {
         "{dir}: serve.json names the {what} {remembered}, and {database} is of {found}: they are of two servers. Restore the serve.json that belongs to {database}, or remove it: it is written again from {database}"
     )]
     OtherDatabase {
-        /// The directory.
+        /// The server's directory.
         dir: PathBuf,
         /// `mandate.db`, or the address of the database.
         database: String,
         /// `issuer` or `trust domain`.
         what: &'static str,
-        /// In `serve.json`.
+        /// The value in `serve.json`.
         remembered: String,
-        /// In the database.
+        /// The value in the database.
         found: String,
     },
     /// The directory, or a file in it, is not safe from other users, or cannot be used.
@@ -185,7 +185,7 @@ pub enum ConfigError {
         "the issuer is {0}, but no certificate is given: give --tls-cert and --tls-key, or --behind-tls-proxy and --issuer if a proxy ends TLS in front of it"
     )]
     NoCertificate(Issuer),
-    /// As [`ConfigError::NoCertificate`], the other way round.
+    /// Clients would be sent to a plain HTTP URL, and this start serves TLS.
     #[error(
         "the issuer is {0}, but a certificate is given: clients of that issuer speak plain HTTP. Start without --tls-cert and --tls-key"
     )]
@@ -213,7 +213,7 @@ pub enum ConfigError {
         "{0} belongs to a server that keeps its data in the mandate.db of that directory, and this start names a PostgreSQL database: start without --store and MANDATE_STORE, or use an empty directory with the database"
     )]
     StoreIsEmbedded(PathBuf),
-    /// The database is missing.
+    /// The database of the directory is missing or empty.
     #[error(
         "{0} belongs to {1}, but its mandate.db is missing or empty: restore it, and seal.key, from a backup; to start without its content, use an empty directory"
     )]
@@ -237,7 +237,7 @@ pub(crate) struct Remembered {
 
 const FILE: &str = "serve.json";
 
-/// A larger file is not one of ours.
+/// A larger file was not written by this program.
 const MAX_FILE: u64 = 64 * 1024;
 
 impl ServeConfig {
@@ -311,7 +311,7 @@ impl ServeConfig {
         bound: SocketAddr,
     ) -> Result<Issuer, ConfigError> {
         match (&self.issuer, before) {
-            // Told nothing else, a directory keeps its issuer, even if the listener's address has changed
+            // Without other options, a directory keeps its issuer, even if the listener's address has changed
             // behind a proxy.
             (None, Some(before)) if self.listen.port() == 0 || self.listen.ip().is_unspecified() => {
                 Ok(before.issuer.clone())
@@ -382,7 +382,7 @@ impl Remembered {
         Installation { issuer, trust_domain, ports: [self.port, self.node_port, self.admin_port] }
     }
 
-    /// What a store of this kind says of itself.
+    /// What a database of this kind says about the installation.
     fn of(installation: Installation, store: StoreKind) -> Self {
         let [port, node_port, admin_port] = installation.ports;
         Self {

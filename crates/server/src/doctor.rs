@@ -25,16 +25,16 @@ pub enum DoctorState {
     CouldNotLook,
 }
 
-/// One check.
+/// One check and its result.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DoctorFinding {
-    /// What was checked.
+    /// What was checked, in a few words.
     pub check: &'static str,
-    /// The result.
+    /// Whether something is wrong with it.
     pub state: DoctorState,
-    /// What was found.
+    /// What was found, in words.
     pub detail: String,
-    /// What to type next.
+    /// A command to type, or what else to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
 }
@@ -251,7 +251,7 @@ impl Examination<'_> {
                 self.add(DoctorFinding::problem(CHECK, error.to_string(), next));
                 return false;
             }
-            // Any other problem is reported where the file that has it is looked at.
+            // Another check reports any other problem, with the file that has it.
             Ok(()) | Err(_) => {}
         }
         let StoreAddress::Postgres(address) = &self.config.store else { return true };
@@ -307,7 +307,7 @@ impl Examination<'_> {
         match error {
             FileError::Exposed { path, mend, .. } => format!("chmod {mend} {}", path.display()),
             FileError::Owner { owner, us: Some(0), .. } => {
-                format!("sudo -u '#{owner}' mandate doctor --dir {}   (as the user whose it is)", self.shown)
+                format!("sudo -u '#{owner}' mandate doctor --dir {}   (as the user that owns it)", self.shown)
             }
             FileError::Owner { path, us: Some(us), .. } => {
                 format!("sudo chown {us} {}   (if it is meant to be this user's)", path.display())
@@ -322,7 +322,7 @@ fn port_of(given: SocketAddr, remembered: u16) -> u16 {
     if given.port() == 0 { remembered } else { given.port() }
 }
 
-/// An error with the system's own words behind it.
+/// An error, followed by the text of the operating system.
 fn error_text(error: &FileError) -> String {
     error.io().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }

@@ -3,22 +3,22 @@
 /// Why the server does not start, or stops.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The configuration.
+    /// The options cannot be used, or do not fit the directory.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
-    /// The certificate.
+    /// The certificate or its key cannot be used.
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),
     /// The process may have too few files open.
     #[error(transparent)]
     Files(#[from] crate::descriptors::TooFewFiles),
-    /// The store.
+    /// The database cannot be opened.
     #[error("the store cannot be opened: {0}")]
     Store(#[from] mandate_store::StoreError),
-    /// The keys.
+    /// The signing keys cannot be opened.
     #[error("the signing keys cannot be opened: {0}")]
     Authority(#[from] mandate_authority::OpenError),
-    /// The audit log.
+    /// The audit log cannot be opened, or is not what was written.
     #[error("the audit log cannot be opened: {0}")]
     Audit(#[from] mandate_audit::LogStartError),
     /// The content of the reserve for stops cannot be read or trusted.
@@ -33,9 +33,9 @@ pub enum ServerError {
     /// An address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// Which.
+        /// The address, or the path of the socket.
         address: String,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: std::io::Error,
     },
@@ -45,9 +45,9 @@ pub enum ServerError {
     /// A part could not be set up.
     #[error("{what} cannot be set up: {why}")]
     SetUp {
-        /// Which part.
+        /// The part, as it is called in the sentence.
         what: &'static str,
-        /// Why.
+        /// The cause, for operators.
         why: String,
     },
 }

@@ -160,7 +160,7 @@ impl Disk {
 const LOW_SPACE: u64 = 1024 * 1024 * 1024;
 
 pub(crate) fn low_space(space: DiskSpace) -> Option<StatusProblem> {
-    // A tenth of a small disk is what a gibibyte is of a large one.
+    // On a disk of less than 10 GiB, a tenth of it counts instead.
     let low = space.free < LOW_SPACE.min(space.total / 10);
     low.then(|| {
         let (free, total) = (space.free / (1024 * 1024), space.total / (1024 * 1024));

@@ -74,7 +74,8 @@ impl Housekeeping {
         }
     }
 
-    /// Logs the stops that end with this process.
+    /// Tries once more to record the stops that wait, and logs those that end with this process or wait in
+    /// the reserve.
     async fn record_the_last_stops(&self) {
         let _ = tokio::time::timeout(LAST_SUMS, self.stops.retry()).await;
         let StopsStanding { unrecorded, reserved, .. } = self.stops.standing();
@@ -122,7 +123,9 @@ impl Housekeeping {
     async fn sweep(&self, steady: &mut Steady) {
         let (store, authority, now) = (self.store.clone(), Arc::clone(&self.authority), self.clock.now());
         if steady.leapt(now, Instant::now()) {
-            tracing::warn!("the clock leapt ahead; what has expired by it is kept for another while");
+            tracing::warn!(
+                "the clock jumped ahead; what has expired by it is kept until the clock has been right for long enough"
+            );
         }
         let sweep = steady.is_steady();
         if sweep {
@@ -130,7 +133,7 @@ impl Housekeeping {
         }
         let swept = tokio::task::spawn_blocking(move || {
             if let Err(error) = authority.maintain(now) {
-                tracing::error!(%error, "signing keys could not be looked after");
+                tracing::error!(%error, "signing keys could not be checked and replaced");
             }
             if sweep { forget(&store, now) } else { Ok(0) }
         });

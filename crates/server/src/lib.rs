@@ -71,9 +71,9 @@ use listener::ListenerDefaults;
 /// Where a server that accepts requests can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerReady {
-    /// The issuer identifier.
+    /// The issuer of the server's tokens.
     pub issuer: Issuer,
-    /// The trust domain.
+    /// The trust domain of the server's identities.
     pub trust_domain: TrustDomain,
     /// The address of the public listener.
     pub public: SocketAddr,
@@ -81,7 +81,7 @@ pub struct ServerReady {
     pub admin_socket: PathBuf,
     /// The URL of the admin API over TCP.
     pub admin_url: String,
-    /// Where nodes connect.
+    /// The address of the nodes' listener.
     pub node_server: SocketAddr,
 }
 
@@ -486,7 +486,7 @@ async fn supervise(
             (Ok(()), true)
         }
         _ = tasks.join_next() => (Err(ServerError::Ended("a listener, or the housekeeping,")), true),
-        // It holds on for as long as anybody could append: it ends before that only by a panic.
+        // The sequencer runs as long as there is a handle of the log. It ends earlier only by a panic.
         _ = &mut sequencer => (Err(ServerError::Ended("the audit log")), false),
     };
     let _ = stop.send(true);

@@ -59,7 +59,7 @@ pub(crate) async fn stopped(shutdown: &mut Shutdown) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// The headers that every answer of a listener has, unless its handler said otherwise.
+/// The headers that every answer of a listener has, unless its handler has set them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ListenerDefaults {
     /// Whether peers reach the listener over TLS, ours or a proxy's. Without TLS, browsers ignore HSTS (RFC
@@ -79,7 +79,7 @@ impl ListenerDefaults {
         }
     }
 
-    /// The same as text.
+    /// The same headers as lines of text.
     fn lines(self) -> &'static str {
         if self.over_tls {
             "x-content-type-options: nosniff\r\ncache-control: no-store\r\nstrict-transport-security: max-age=63072000\r\n"
@@ -93,7 +93,6 @@ impl ListenerDefaults {
 /// repeat it for each route, with some allocations for each request.
 #[derive(Clone)]
 pub(crate) struct Site {
-    /// The routes.
     pub(crate) router: Router,
     /// The largest request body, in bytes, and how long it may take to arrive.
     pub(crate) max_body: (usize, Duration),
@@ -170,7 +169,8 @@ where
         .serve_connection(TokioIo::new(LibraryAnswers::new(io, lines)), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
-        // A peer that breaks off is its own affair. One that took nothing of its answer was given up by us.
+        // If the peer breaks off, nothing is wrong here. If it took nothing of its answer, we ended the
+        // connection.
         outcome = connection.as_mut() => {
             if outcome.is_err_and(|error| took_nothing(&error)) {
                 served.is_cut_off();

@@ -15,7 +15,7 @@ pub(crate) enum Peer {
     },
     /// A local process; the kernel says which user it belongs to.
     Unix {
-        /// Its user.
+        /// The user that the process runs as.
         uid: u32,
     },
 }

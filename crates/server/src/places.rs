@@ -39,7 +39,7 @@ pub(crate) enum Holder {
 }
 
 impl Holder {
-    /// Whom it counts with first: one site may have very many networks.
+    /// The site that it counts for first: one site may have very many networks.
     fn site(&self) -> Self {
         match self {
             Self::Network(network) => Self::Network(network.site()),
@@ -350,7 +350,7 @@ impl Places {
 }
 
 impl Guest {
-    /// Where it comes from.
+    /// The network that its peer is in.
     pub(crate) fn network(&self) -> RequestSource {
         self.network
     }
@@ -390,7 +390,7 @@ impl Guest {
         stays
     }
 
-    /// Its connection must end.
+    /// Tells the connection to end, and gives back its place.
     pub(crate) fn must_end(&self) {
         let (kind, holder) = &*self.at.lock();
         let mut inner = self.places.lock();

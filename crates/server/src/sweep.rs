@@ -23,7 +23,7 @@ pub(crate) struct Steady {
 }
 
 impl Steady {
-    /// Watches from now on.
+    /// Begins to watch. No clock is trusted at first.
     pub(crate) fn from(clock: Timestamp, seen: Instant) -> Self {
         Self { clock, seen, since: seen }
     }

@@ -31,7 +31,7 @@ const LARGEST: u64 = 1 << 20;
 /// third of a short lifetime is left.
 const SOON: Duration = Duration::from_hours(14 * 24);
 
-/// How often the log repeats it.
+/// How often the log repeats that warning.
 const REPEAT: Duration = Duration::from_hours(12);
 
 /// What is wrong with a certificate or key file.
@@ -43,7 +43,7 @@ pub enum TlsError {
     /// A file holds no PEM certificate or key.
     #[error("{path} holds no PEM {what}")]
     Pem {
-        /// Which.
+        /// The file that was read.
         path: PathBuf,
         /// `certificate` or `private key`.
         what: &'static str,
@@ -96,9 +96,9 @@ impl Files {
 /// The times between which a certificate is valid (RFC 5280 §4.1.2.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
-    /// From when on.
+    /// The first second in which it is valid.
     pub not_before: Timestamp,
-    /// Until when.
+    /// The last second in which it is valid.
     pub not_after: Timestamp,
 }
 
@@ -116,7 +116,7 @@ pub enum CertificateStanding {
 }
 
 impl Validity {
-    /// Of the leaf in a DER certificate. None if it cannot be read.
+    /// The validity of a certificate in DER. None if it cannot be read.
     fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
         let time = |seconds: i64| Timestamp::from_secs(u64::try_from(seconds).unwrap_or(0));
@@ -127,7 +127,7 @@ impl Validity {
         })
     }
 
-    /// Its state at `now`.
+    /// What clients will think of the certificate at `now`.
     pub fn standing(&self, now: Timestamp) -> CertificateStanding {
         if now < self.not_before {
             CertificateStanding::NotYet

@@ -19,7 +19,7 @@ const MAX_BATCH: usize = 64;
 /// The most of the reserve that stops of clients may take, in bytes. The rest is for operators.
 pub(crate) const CLIENTS_SHARE: usize = SIZE / 2;
 
-/// Who takes authority away.
+/// Who makes a stop. This decides how much of the reserve it may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
@@ -115,7 +115,7 @@ impl ReserveKeeper {
         let _ = self.asks.send(Ask::Free(kept));
     }
 
-    /// Tries to make a reserve that could not be made before.
+    /// Tries again to make a reserve.
     pub(crate) fn mend(&self) {
         let _ = self.asks.send(Ask::Mend);
     }

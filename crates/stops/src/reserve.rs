@@ -48,12 +48,12 @@ pub enum ReserveError {
     /// Its file cannot be made, opened or trusted.
     #[error(transparent)]
     File(#[from] FileError),
-    /// Reading or writing failed.
+    /// Reading or writing the file failed.
     #[error("{path}: {source}", path = path.display())]
     Io {
-        /// The file.
+        /// The path of the reserve.
         path: PathBuf,
-        /// Why.
+        /// The error of the operating system.
         #[source]
         source: io::Error,
     },
@@ -66,9 +66,9 @@ pub enum ReserveError {
     /// Its content was not written by this version.
     #[error("{path}: it holds a stop that this version cannot read; use the version that wrote it, or a newer one", path = path.display())]
     Unreadable {
-        /// The file.
+        /// The path of the reserve.
         path: PathBuf,
-        /// Why.
+        /// What about its JSON is not understood.
         #[source]
         source: serde_json::Error,
     },
@@ -79,7 +79,7 @@ pub enum ReserveError {
         path = path.display()
     )]
     Ahead {
-        /// The file.
+        /// The path of the reserve.
         path: PathBuf,
         /// The id of its record.
         record: RecordId,
@@ -91,7 +91,7 @@ pub enum ReserveError {
     /// Its content belongs to another audit log.
     #[error("{path}: it holds stops of another server; put back the one that belongs to this directory, or move it away", path = path.display())]
     Foreign {
-        /// The file.
+        /// The path of the reserve.
         path: PathBuf,
     },
 }
@@ -116,11 +116,11 @@ pub struct Frame {
     number: u64,
     /// The blocks that it takes.
     pub slot: Slot,
-    /// The bytes that were written.
+    /// The content, without the header.
     pub content: Vec<u8>,
 }
 
-/// The open file.
+/// The open file, and which of its blocks are in use.
 #[derive(Debug)]
 pub struct Reserve {
     file: File,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// It consists of changes that were checked to give nothing. The reserve stores it as bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-// What is not understood must not be passed over: it takes authority away.
+// A field that is not understood must not be ignored, because the stop takes authority away.
 #[serde(deny_unknown_fields)]
 pub struct Stop {
     record: Record,
@@ -33,8 +33,8 @@ pub struct Stop {
     cuts: Vec<Cut>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     banned_node: Option<String>,
-    /// From which edition it was planned, if another one may make it another stop. Means nothing to a later
-    /// process.
+    /// The edition from which it was planned, if it would be another stop in another edition. Has no meaning
+    /// for a later process.
     #[serde(skip)]
     planned: Option<Edition>,
 }
@@ -81,8 +81,8 @@ impl Stop {
         Some(stop)
     }
 
-    /// This stop without what only an earlier version writes. What its entries were is taken from the
-    /// `registry` in force; an entry that is gone has nothing left to take.
+    /// This stop in the form of this version. Where an earlier version wrote only what its entries were to
+    /// be, the `registry` in force says what they were; from an entry that is gone, nothing is left to take.
     pub(crate) fn in_this_form(mut self, registry: &Registry) -> Self {
         for to in std::mem::take(&mut self.put) {
             if let Some(from) = registry.get(to.kind(), to.key()) {
@@ -96,14 +96,14 @@ impl Stop {
 
     /// Whether its changes only take authority away: the content of the file is not trusted.
     ///
-    /// That holds in every registry, so a change that became durable beside it, in the moment before a crash,
-    /// does not matter. Nor does a policy that came so: the stop was in force before it.
+    /// This is true in every registry. So a change that became durable beside it, just before a crash, does
+    /// not matter. Neither does a policy of such a change: the stop was in force before it.
     pub(crate) fn only_takes(&self) -> bool {
         self.narrowed.iter().all(|(from, to)| only_takes(from, Some(to), false))
             && self.removed.iter().all(|(kind, _)| *kind != EntryKind::Policy)
     }
 
-    /// Its record.
+    /// The record that will be in the audit log.
     pub fn record(&self) -> &Record {
         &self.record
     }
@@ -152,8 +152,8 @@ impl Stop {
         }
     }
 
-    /// Everything that it changes, for the transaction of its record. `planned_from`: only as the next change
-    /// after this version.
+    /// Everything that it changes, for the transaction of its record. With `planned_from`, the transaction is
+    /// refused unless it is the next change after this version.
     pub(crate) fn effects(&self, planned_from: Option<RegistryVersion>) -> Vec<Effect> {
         let advanced = self.narrows().then_some(Effect::AdvanceRegistry { planned_from });
         let halted = self.halted.iter().map(|(kind, key, halt)| Effect::HaltEntry {

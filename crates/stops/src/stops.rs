@@ -64,9 +64,9 @@ pub struct StopsParts {
 /// Where the record of a stop is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recorded {
-    /// In the audit log.
+    /// It is in the audit log.
     Log,
-    /// In the reserve: durable, and in the audit log as soon as that can be written.
+    /// It is in the reserve: durable, and in the audit log as soon as that can be written.
     Reserve,
     /// Nowhere yet. The stop lasts as long as this process, which tries again to record it.
     NotYet,
@@ -77,11 +77,11 @@ pub enum Recorded {
 pub struct Taken {
     /// Its cuts, with the time from which they are in force.
     pub cuts: Vec<Cut>,
-    /// Where its record is.
+    /// Where its record is now.
     pub recorded: Recorded,
 }
 
-/// Why nothing was stopped.
+/// Why a stop was not put in force.
 #[derive(Debug, thiserror::Error)]
 pub enum StopError {
     /// Its record cannot be encoded.
@@ -101,13 +101,13 @@ pub enum StopError {
 
 /// What the database has of the registry, read in one transaction.
 pub struct StoredSnapshot {
-    /// Its version.
+    /// The version of the registry in the database.
     pub version: RegistryVersion,
     /// Its entries, and those that are built in.
     pub registry: Registry,
-    /// Its policies.
+    /// The policies of that registry, compiled.
     pub policies: Policies,
-    /// Every cut.
+    /// Every cut that was not forgotten.
     pub cuts: Vec<Cut>,
 }
 
@@ -124,7 +124,7 @@ pub struct StopsStanding {
     pub reserve: ReserveState,
 }
 
-/// A stop in the reserve, as bytes.
+/// The content of a frame in the reserve, as JSON.
 #[derive(Serialize, Deserialize)]
 struct Content<S> {
     /// The verifier key of the audit log that it waits for.
@@ -154,11 +154,11 @@ impl FoundReserve {
     }
 }
 
-/// Refuses a stop with an impossible time: the clock would start there, and everything that is recorded from
-/// then on would keep it there permanently.
+/// Refuses a stop with an impossible time: the clock would start there and never go back, and every later
+/// record would have a time after it.
 ///
-/// Everything that was issued has a record in the log, and what is cut is cut as of the start. So a stop can
-/// be later than both the log and the clock only if the clock was set in the meantime.
+/// Everything that was issued has a record in the log, and cuts of earlier processes count from the start. So
+/// a stop can be later than both the log and the clock only if the clock was set in between.
 fn is_not_ahead(stop: &Stop, known: Timestamp, path: &Path) -> Result<(), ReserveError> {
     let of_cut = |cut: &Cut| cut.at.max(cut.forget.minus(CUT_MEMORY));
     let time = stop.cuts().iter().map(of_cut).fold(stop.record().time, Timestamp::max);
@@ -321,7 +321,7 @@ impl Stops {
         Ok(self.live.cut(stop.cuts().to_vec(), self.clock.as_ref()))
     }
 
-    /// Into the reserve, then into the log.
+    /// Writes the record of a stop: into the reserve, then into the log.
     async fn record(self: Arc<Self>, place: QueuePlace, stop: Arc<Stop>, content: Vec<u8>, by: By) {
         let _ = timeout(RESERVE_PATIENCE, self.begin_keeping(place, Arc::clone(&stop), content, by)).await;
         let recorded = if stop.changes_entries() {
@@ -334,8 +334,8 @@ impl Stops {
         }
     }
 
-    /// A task of its own: it may take longer than is waited for, and must learn which slot of the reserve to
-    /// free later.
+    /// Runs in a task of its own, because it may take longer than the caller waits, and must learn which
+    /// blocks of the reserve are to be freed later.
     fn begin_keeping(
         self: &Arc<Self>,
         place: QueuePlace,
@@ -437,7 +437,7 @@ impl Stops {
         }
         let _one_at_a_time = self.recording.lock().await;
         for (place, stop) in changes() {
-            // If one cannot be recorded, the later ones wait: the order must stay.
+            // If one cannot be recorded, the later ones wait, so that the order is kept.
             self.append(place, &stop).await?;
         }
         Ok(())
@@ -523,7 +523,7 @@ impl Stops {
         self.banned.read().contains(node)
     }
 
-    /// Changes with every ban.
+    /// A number that changes with every ban.
     pub fn subscribe_bans(&self) -> watch::Receiver<u64> {
         self.bans.subscribe()
     }
@@ -555,7 +555,7 @@ impl Pending {
 /// Why the engine does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StopsStartError {
-    /// The database cannot say what is recorded.
+    /// The database does not answer which stops are recorded.
     #[error("it cannot be read which stops are recorded")]
     Store(#[from] StoreError),
     /// No thread can be started.

@@ -64,7 +64,7 @@ impl AuditBackend {
             self.log.keep()?;
             return Ok(None);
         };
-        // If nothing is open any longer, what came next would be written by itself, unsigned.
+        // If nothing is open any longer, the next entry would be committed by itself, without a checkpoint.
         if error.is_environment() || !self.log.is_open() {
             return Err(error);
         }

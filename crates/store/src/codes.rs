@@ -61,7 +61,7 @@ pub fn peek(tx: &Tx<'_>, hash: &CodeHash, now: Timestamp) -> Result<Redemption, 
             let token = row.get::<Option<&str>>(2)?.map(|jti| parsed("token id", jti)).transpose()?;
             return Ok(Redemption::Again { payload, token });
         }
-        // Also a code that expired was issued by us: only an unused one is merely late.
+        // A code that was used is reported above even after its expiry. Here it was never used.
         Ok(if now >= row.get(0)? { Redemption::Expired } else { Redemption::First { payload } })
     })?;
     Ok(found.unwrap_or(Redemption::Unknown))

@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::seal::{KEY_LEN, Sealer};
 
 pub(crate) const SEAL_KEY: &str = "seal.key";
-/// The sealing key of a first start, until the database is whole.
+/// The file of the sealing key during a first start, until the database is complete.
 const WAITING_KEY: &str = "seal.key.new";
 const LOCK: &str = "mandate.lock";
 
@@ -38,7 +38,7 @@ pub(crate) struct Directory {
 pub(crate) struct SealKey {
     secret: Secret,
     file: PathBuf,
-    /// It waits for its name until the database is whole.
+    /// Whether the key still has that temporary name, because the database is not complete yet.
     pub(crate) first_start: bool,
 }
 
@@ -50,7 +50,6 @@ impl Directory {
         Ok(Self { dir, lock })
     }
 
-    /// Its files.
     pub(crate) fn files(&self) -> &Dir {
         &self.dir
     }
@@ -88,7 +87,8 @@ impl Directory {
         Ok(SealKey { secret, file, first_start: true })
     }
 
-    /// Gives the sealing key of a first start its name. To be called once the database is whole and durable.
+    /// Gives the sealing key of a first start its final name. Call it once the database is complete and
+    /// durable.
     pub(crate) fn settle(&self, key: &SealKey) -> Result<(), StoreError> {
         if key.first_start {
             self.dir.rename(WAITING_KEY, SEAL_KEY)?;
@@ -117,10 +117,10 @@ impl SealKey {
     }
 }
 
-/// Who uses a directory.
+/// Whether a process uses a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectoryHolder {
-    /// Nobody.
+    /// No process.
     Nobody,
     /// A process, with its number if it says so.
     Process(Option<u32>),
@@ -158,7 +158,7 @@ fn lock(dir: &Dir) -> Result<File, StoreError> {
     Ok(file)
 }
 
-/// The process that says in the lock file that it has the directory.
+/// The number of the process that has the lock, from the lock file.
 pub(crate) fn holder(dir: &Dir) -> Option<u32> {
     let bytes = dir.read(LOCK, MAX_PID).ok()??;
     std::str::from_utf8(&bytes).ok()?.trim().parse().ok()

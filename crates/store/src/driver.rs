@@ -16,14 +16,14 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     /// Reads from one consistent snapshot, beside any writer.
     fn read(&self, work: &mut Work<'_>) -> Result<(), StoreError>;
 
-    /// As [`Driver::read`], with what the database has to find records.
+    /// As [`Driver::read`], with the search index.
     fn search(&self, work: &mut Work<'_>) -> Result<(), StoreError>;
 
     /// Writes: durable on return, all or nothing, as if no other transaction ran at the same time.
     fn transact(&self, work: &mut Work<'_>) -> Result<(), StoreError>;
 
-    /// Returns once no change of the registry is under way of which this process got no answer, so that a
-    /// read afterwards shows what became of it.
+    /// Waits until every change of the registry has ended whose answer this process did not get. A read after
+    /// that shows whether the change was made.
     fn settled(&self) -> Result<(), StoreError>;
 
     /// Why nothing can be written now, as far as the last writer noticed. Neither blocks nor waits for the
@@ -36,7 +36,6 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     /// For reading the whole log.
     fn log_reader(&self) -> Result<Box<dyn LogReader + '_>, StoreError>;
 
-    /// What seals columns.
     fn sealer(&self) -> &Sealer;
 }
 
@@ -82,7 +81,7 @@ pub(crate) trait LogReader {
     /// Calls `work` once, with one consistent snapshot. The read must be short.
     fn snapshot(&mut self, work: &mut dyn FnMut(&Tx<'_>)) -> Result<(), StoreError>;
 
-    /// Tells that what the database has to find records with is wrong: it is made anew.
+    /// Reports that the search index is wrong. It is built again.
     fn search_is_wrong(&mut self);
 }
 

@@ -18,9 +18,9 @@ pub enum Effect {
     Reserve(Vec<Reservation>),
     /// An authorization code can be redeemed.
     KeepCode {
-        /// Of the code.
+        /// SHA-256 of the code.
         hash: CodeHash,
-        /// What it stands for.
+        /// What the code was issued for. The store seals it and does not read it.
         payload: Secret,
         /// Before this time it may be redeemed.
         expires: Timestamp,
@@ -29,25 +29,25 @@ pub enum Effect {
     },
     /// An authorization code is used up.
     RedeemCode {
-        /// Of the code.
+        /// SHA-256 of the code.
         hash: CodeHash,
         /// The token that is issued for it.
         token: TokenId,
-        /// When it was presented.
+        /// When the code was presented: a code that has expired by then is refused.
         at: Timestamp,
     },
     /// A node may join with a token.
     KeepJoinToken {
-        /// Of the token.
+        /// SHA-256 of the token.
         hash: JoinTokenHash,
-        /// The operator who made it.
+        /// The operator who made it, as [`mandate_audit::Record::by`].
         by: String,
         /// Before this time it may be used.
         expires: Timestamp,
     },
     /// A node joins and uses up its token; or, if its first answer was lost, joins again with the same token.
     JoinNode {
-        /// Of the token.
+        /// SHA-256 of the token.
         token: JoinTokenHash,
         /// The node, as it is after its first use of the token.
         node: Node,
@@ -61,80 +61,80 @@ pub enum Effect {
     },
     /// A node is banned. A node that does not exist needs no ban.
     BanNode(
-        /// Its id.
+        /// The node's name: the last segment of its SPIFFE ID.
         String,
     ),
-    /// The registry gets its next version. Belongs beside every effect that changes entries, except beside
+    /// The registry gets its next version. It belongs beside every effect that changes entries, except beside
     /// those that only halt them: a change that was planned before keeps a halt.
     AdvanceRegistry {
-        /// The version that the change was planned from: it is refused if there is a newer one. A stop is
-        /// made whatever came between, and has none.
+        /// The version from which the change was planned: the effect is refused if there is a newer one. None
+        /// for a stop, which is made whatever was changed in between.
         planned_from: Option<RegistryVersion>,
     },
     /// An entry is added to the registry.
     AddEntry(Box<Entry>),
     /// An entry of the registry is changed. If it was stopped since the change was planned, it stays stopped.
     ChangeEntry {
-        /// As it will be.
+        /// The entry after the change.
         entry: Box<Entry>,
-        /// How far it was stopped when the change was planned.
+        /// How far the entry was stopped when the change was planned.
         planned_from: Option<Halt>,
     },
     /// An entry of the registry is narrowed. What was changed in it since that was planned stays, except for
     /// what the narrowing takes away. An entry that was removed has nothing left to take.
     NarrowEntry {
-        /// As it was when the narrowing was planned.
+        /// The entry as it was when the narrowing was planned.
         from: Box<Entry>,
-        /// As it was to be.
+        /// The entry as it was to be.
         to: Box<Entry>,
     },
     /// An entry of the registry is stopped at least this far. An entry that was removed is stopped.
     HaltEntry {
-        /// Its kind.
+        /// The kind of the entry.
         kind: EntryKind,
-        /// Its key.
+        /// The key of the entry within its kind.
         key: String,
-        /// How far.
+        /// How far it is stopped at least.
         halt: Halt,
     },
     /// An entry is removed from the registry, and with a person or client their secret.
     RemoveEntry {
-        /// Its kind.
+        /// The kind of the entry.
         kind: EntryKind,
-        /// Its key.
+        /// The key of the entry within its kind.
         key: String,
     },
-    /// Issued tokens are cut.
+    /// Tokens below this cut are refused from now on.
     Cut(Cut),
     /// A person's password is set.
     SetPassword {
-        /// Whose.
+        /// Whose password it is.
         person: PersonName,
-        /// The hash, PHC text.
+        /// The argon2id hash of the password, in PHC string format.
         phc: Secret,
-        /// Whether it takes the place of another, whose tokens are cut then. It is refused if that is no
-        /// longer so.
+        /// Whether the person had a password when this was planned. Tokens that were obtained with the old
+        /// one are cut by other effects of the record. This effect is refused if it is no longer so.
         replaces: bool,
-        /// The version of the registry in which this was the person: it is refused if there is a newer one,
-        /// in which another may have the name.
+        /// The version of the registry in which the person was found. The effect is refused if there is a
+        /// newer one, in which the name may be another person's.
         planned_from: RegistryVersion,
     },
     /// A client's secret is set.
     SetClientSecret {
-        /// Whose.
+        /// Whose secret it is.
         client: ClientId,
-        /// The hash, PHC text.
+        /// The argon2id hash of the secret, in PHC string format.
         phc: Secret,
-        /// Whether it takes the place of another, whose tokens are cut then. It is refused if that is no
-        /// longer so.
+        /// Whether the client had a secret when this was planned. Tokens that were obtained with the old one
+        /// are cut by other effects of the record. This effect is refused if it is no longer so.
         replaces: bool,
-        /// The version of the registry in which this was the client: it is refused if there is a newer one,
-        /// in which another may have the name.
+        /// The version of the registry in which the client was found. The effect is refused if there is a
+        /// newer one, in which the name may be another client's.
         planned_from: RegistryVersion,
     },
-    /// The record is that of a stop, and is written once.
+    /// The record is that of a stop. A second record of the same stop is refused.
     RecordStop(
-        /// The record.
+        /// The id of the record.
         RecordId,
     ),
 }

@@ -20,7 +20,7 @@ pub enum StoreError {
     /// The disk is full. Work continues by itself once there is room.
     #[error("the disk is full")]
     Full(#[source] Cause),
-    /// The disk fails.
+    /// A read or a write failed for another reason than a full disk.
     #[error("the disk or file system fails")]
     Io(#[source] Cause),
     /// Another process holds the database.
@@ -36,13 +36,13 @@ pub enum StoreError {
     /// Another server has used the database since this one lost its lock. What it revoked is not known here.
     #[error("another server has used this database meanwhile: this one must end, and be started again")]
     Superseded,
-    /// Another transaction came between. Nothing was written; another try may succeed.
+    /// Another transaction came in between. Nothing was written; another try may succeed.
     #[error("the transaction conflicts with others")]
     Conflict(#[source] Cause),
     /// The content of the database is not what was written to it.
     #[error("the database holds something unreadable: {0}")]
     Corrupt(String),
-    /// A write inside a write. A fault of the program.
+    /// A write was begun inside a write. A fault of the program.
     #[error("a transaction was begun inside another on the same thread")]
     Nested,
     /// The log was written by somebody else since it was read.
@@ -57,7 +57,7 @@ pub enum StoreError {
     /// The directory or a file in it cannot be used.
     #[error("{path}: {why}")]
     Directory {
-        /// Which.
+        /// The directory, or the file in it.
         path: PathBuf,
         /// What is wrong, and what to do.
         why: String,
@@ -71,7 +71,7 @@ pub enum StoreError {
     /// The sealing key is missing, damaged, readable by others, or another database's.
     #[error("{path}: {why}")]
     SealKey {
-        /// Its file.
+        /// The file of the key.
         path: PathBuf,
         /// What is wrong, and what to do.
         why: String,
@@ -81,9 +81,9 @@ pub enum StoreError {
         "the database has schema {found}, this program knows up to {known}: use the program that wrote it, or a newer one"
     )]
     Newer {
-        /// In the file.
+        /// The version of the schema in the database.
         found: u32,
-        /// The newest known.
+        /// The newest version that this program knows.
         known: u32,
     },
     /// The database was in use when it was copied, and the newest transactions were not copied with it.
@@ -119,7 +119,7 @@ impl StoreError {
         matches!(self, Self::Io(_) | Self::Corrupt(_) | Self::Foreign | Self::Sql(_))
     }
 
-    /// The refusal of an effect.
+    /// The refusal, if an effect refused.
     pub fn refusal(&self) -> Option<EffectRefusal> {
         if let Self::Refused(refusal) = self { Some(refusal.clone()) } else { None }
     }
@@ -137,21 +137,21 @@ pub enum LogError {
     /// One of several logs is not what was written.
     #[error("the log {origin:?}: {source}")]
     TamperedLog {
-        /// Which.
+        /// The origin of the log.
         origin: String,
         /// What is wrong with it.
         source: Tampered,
     },
-    /// Nobody knows the key of a log: the key was removed, or the log was added by somebody else.
+    /// The database has no key of a log: the key was removed, or the log was added by somebody else.
     #[error("the database has no key of the log {origin:?}, so nothing in that log can be verified")]
     NoKey {
-        /// Which.
+        /// The origin of the log.
         origin: String,
     },
     /// There are records of a log that is not in the list of logs.
     #[error("the database has records of log number {log}, which is not in its list of logs")]
     NotListed {
-        /// Its number.
+        /// The number of the log in the table of records.
         log: u64,
     },
     /// The bundle cannot be written.

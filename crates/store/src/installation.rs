@@ -28,7 +28,7 @@ pub fn load(tx: &Tx<'_>) -> Result<Option<Installation>, StoreError> {
         return Ok(None);
     };
     let mut ports = [0; 3];
-    // Only a convenience: without it they are chosen again.
+    // Not essential: without them, the next start chooses ports again.
     for (port, text) in ports.iter_mut().zip(meta::get(tx, PORTS)?.unwrap_or_default().split(' ')) {
         *port = text.parse().unwrap_or(0);
     }
@@ -39,7 +39,7 @@ pub fn load(tx: &Tx<'_>) -> Result<Option<Installation>, StoreError> {
     }))
 }
 
-/// Stores the installation.
+/// Stores the installation, in place of what was there.
 pub fn put(tx: &Tx<'_>, installation: &Installation) -> Result<(), StoreError> {
     meta::put(tx, ISSUER, installation.issuer.as_str())?;
     meta::put(tx, TRUST_DOMAIN, installation.trust_domain.as_str())?;

@@ -41,10 +41,10 @@ impl KeyState {
     }
 }
 
-/// One key.
+/// A key as the database has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredKey {
-    /// What it signs.
+    /// What it signs: [`CHECKPOINT`], or a name that the authority chooses.
     pub purpose: String,
     /// Its id, unique within the purpose.
     pub kid: String,
@@ -56,7 +56,7 @@ pub struct StoredKey {
     pub until: Option<Timestamp>,
     /// Its public half, or the certificate over it; not sealed.
     pub public: Vec<u8>,
-    /// Its private half.
+    /// Its private half. The column is sealed.
     pub private: Secret,
 }
 
@@ -103,7 +103,7 @@ pub fn public(tx: &Tx<'_>, purpose: &str) -> Result<Vec<(String, Vec<u8>)>, Stor
     tx.all(sql, values![purpose], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// Moves a key on in its life.
+/// Moves a key to another state of its life.
 pub fn set_state(
     tx: &Tx<'_>,
     purpose: &str,
@@ -122,7 +122,7 @@ pub fn set_state(
     }
 }
 
-/// Removes a key.
+/// Removes the key with this purpose and id, if it is there.
 pub fn remove(tx: &Tx<'_>, purpose: &str, kid: &str) -> Result<(), StoreError> {
     tx.execute("DELETE FROM keys WHERE purpose = $1 AND kid = $2", values![purpose, kid])?;
     Ok(())

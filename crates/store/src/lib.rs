@@ -1,9 +1,10 @@
 //! The database: one transaction handle, numbered migrations, sealed columns, repositories by aggregate.
 //!
 //! The only crate that uses SQL. Repositories are written once, in the SQL that databases share, over [`Tx`];
-//! what only `SQLite` has is in `sqlite`. Writes that are decisions go through the audit log as [`Effect`]s,
-//! in the same transaction as their record; [`Store::transact`] is for bookkeeping that is not a decision.
-//! Both wait for their turn at one gate, so that neither starves nor deadlocks the other.
+//! what only one database has is in `sqlite` or `postgres`. Writes that are decisions go through the audit
+//! log as [`Effect`]s, in the same transaction as their record; [`Store::transact`] is for bookkeeping that
+//! is not a decision. With `SQLite`, both take turns at one gate; with `PostgreSQL`, both are serializable
+//! transactions.
 
 mod audit_backend;
 pub mod codes;

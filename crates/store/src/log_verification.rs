@@ -11,16 +11,16 @@ use crate::logs;
 use crate::record_search::Comparison;
 use crate::tx::Tx;
 
-/// A log that verifies.
+/// A log that was verified from the first record to the last.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckedLog {
-    /// What it is.
+    /// Its origin, size, root and key.
     pub summary: Summary,
-    /// The signed checkpoint.
+    /// Its latest checkpoint, a C2SP signed note.
     pub checkpoint: Vec<u8>,
 }
 
-/// Which log an error is about. Where there is only one, nothing needs to be said.
+/// Which log an error is about. None where there is only one log.
 #[derive(Debug)]
 struct Name(Option<String>);
 
@@ -32,7 +32,7 @@ impl Name {
         }
     }
 
-    /// As [`Name::on`], for whatever went wrong.
+    /// As [`Name::on`], for any error.
     fn in_log(&self, error: LogError) -> LogError {
         if let LogError::Tampered(tampered) = error { self.on(tampered) } else { error }
     }
@@ -49,7 +49,8 @@ pub(crate) struct Verification {
 }
 
 /// Begins with every log of the database. `own` is the key of the server's own log; the others' keys are in
-/// the database. A log that has a key, or one of the `earlier` checkpoints, and is not there was removed.
+/// the database. If there is a key of a log, or one of the `earlier` checkpoints is of it, and the log itself
+/// is missing, it was removed.
 pub(crate) fn begin(
     tx: &Tx<'_>,
     own: Option<&CheckpointVerifier>,
@@ -73,7 +74,8 @@ pub(crate) fn begin(
     let verification = |(log, origin): &(LogNumber, String)| {
         let name = name(origin);
         let verifier = keys.get(origin).cloned().ok_or_else(|| LogError::NoKey { origin: origin.clone() })?;
-        // What the search knows first: of a log that was read after it, it names no record that is not there.
+        // The index is read before the log, which only grows: so the index names no record that this reading
+        // of the log lacks.
         let comparison = tx.search().map(|search| search.comparison(tx, *log)).transpose()?;
         let head = log_rows::head(tx, *log).map_err(|error| name.in_log(error))?;
         let tree = earlier

@@ -13,7 +13,7 @@ use crate::meta;
 use crate::tx::Tx;
 use crate::value::values;
 
-/// The name in `meta` of the latest time that a record had before `logs` said it.
+/// The name in `meta` under which older versions kept the latest time of a record.
 const NEWEST: &str = "newest-record";
 
 /// Every log with its origin, in the order of their numbers.
@@ -69,8 +69,8 @@ pub(crate) fn swap_checkpoint(
     if swapped == 1 { Ok(()) } else { Err(StoreError::OtherWriter) }
 }
 
-/// The latest time of all records, of whichever log: a clock must not show an earlier one. The epoch if there
-/// is no record.
+/// The latest time of a record in any log: a clock must not show an earlier one. The epoch if there is no
+/// record.
 pub fn newest(tx: &Tx<'_>) -> Result<Timestamp, StoreError> {
     let corrupt = |what: &str| StoreError::Corrupt(format!("the time of the newest record: {what}"));
     let before = meta::get(tx, NEWEST)?

@@ -10,20 +10,20 @@ use crate::value::values;
 /// SHA-256 of a join token. The token itself is never stored.
 pub type JoinTokenHash = [u8; 32];
 
-/// A joined node.
+/// A node that has joined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    /// Its id.
+    /// Its name: the last segment of its SPIFFE ID.
     pub id: String,
-    /// Its identity.
+    /// `spiffe://<trust domain>/node/<name>`.
     pub spiffe_id: SpiffeId,
     /// Whether it may renew and fetch.
     pub state: NodeState,
-    /// When it joined.
+    /// When it first joined.
     pub joined: Timestamp,
     /// When its certificate was last renewed.
     pub renewed: Timestamp,
-    /// When that certificate expires.
+    /// When its newest certificate expires.
     pub expires: Timestamp,
 }
 
@@ -121,7 +121,7 @@ pub fn get(tx: &Tx<'_>, id: &str) -> Result<Option<Node>, StoreError> {
     )
 }
 
-/// All nodes, by id.
+/// All nodes, in the order of their names.
 pub fn list(tx: &Tx<'_>) -> Result<Vec<Node>, StoreError> {
     tx.all("SELECT id, spiffe_id, state, joined, renewed, expires FROM nodes ORDER BY id", &[], node)
 }

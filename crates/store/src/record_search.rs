@@ -21,7 +21,7 @@ pub(crate) enum WantedRecords<'q> {
 pub(crate) type Each<'e> = dyn FnMut(u64, &[u8]) -> Result<bool, StoreError> + 'e;
 
 /// A faster way to the records that are wanted. What it knows is derived from the log and is never evidence:
-/// it may name a record too many, and only the record itself says whether it is wanted.
+/// it may name records that do not match, so each record is compared itself.
 pub(crate) trait RecordSearch {
     /// How many records of a log, from the first, it knows. It reads the others.
     fn reach(&self, tx: &Tx<'_>, log: LogNumber) -> Result<u64, StoreError>;
@@ -56,9 +56,9 @@ pub(crate) fn reach(tx: &Tx<'_>, log: LogNumber) -> Result<u64, StoreError> {
     tx.search().map_or(Ok(0), |search| search.reach(tx, log))
 }
 
-/// An error if what the transaction has to find records cannot be used.
+/// An error if the search index of the transaction cannot be used.
 pub(crate) fn probe(tx: &Tx<'_>) -> Result<(), StoreError> {
-    // Of whichever log.
+    // Any log will do: the index is one for all.
     reach(tx, LogNumber(1)).map(drop)
 }
 
@@ -75,7 +75,8 @@ pub(crate) fn every(
     tx.each(sql, values![log, begin, end], |row| each(row.get(0)?, row.get(1)?))
 }
 
-/// As [`RecordSearch::candidates`], with what the transaction has to find records.
+/// As [`RecordSearch::candidates`], with the search index if the transaction has one, otherwise with every
+/// record.
 pub(crate) fn candidates(
     tx: &Tx<'_>,
     log: LogNumber,

@@ -25,7 +25,7 @@ use crate::tx::Tx;
 /// The most records that one query returns.
 pub const MAX_LIMIT: u32 = 10_000;
 
-/// Of each of several logs, so many matching records at most wait for those of the others.
+/// How many matching records of one log are read ahead at most, where those of several logs are merged.
 #[cfg(not(test))]
 const AHEAD: usize = 256;
 /// Small in tests, so that few records are read in several turns.
@@ -39,14 +39,14 @@ pub struct FoundRecord {
     pub origin: Arc<str>,
     /// How many records came before it in that log.
     pub index: u64,
-    /// The record.
+    /// The record itself.
     pub record: Record,
 }
 
 /// The records that match a query.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecordPage {
-    /// The newest first.
+    /// The records, the newest first.
     pub found: Vec<FoundRecord>,
     /// What to ask for next, if the answer has as many records as were wanted, and there are several logs.
     /// With one log it is the index of the last record.
@@ -72,8 +72,7 @@ struct LeafPlace {
 
 /// The record with that id, in whichever log it is.
 fn find(tx: &Tx<'_>, id: &RecordId) -> Result<Option<LeafPlace>, StoreError> {
-    // A leaf begins with its id. A search that was changed may name any record; only the record says which it
-    // is.
+    // A leaf begins with its id. A manipulated index may name any record, so the record itself is compared.
     let head = format!("{{\"id\":\"{id}\",");
     for (log, origin) in logs::all(tx)? {
         let mut found = None;
@@ -108,9 +107,9 @@ pub fn indexed(tx: &Tx<'_>, origin: &str) -> Result<u64, StoreError> {
 struct Matching {
     log: LogNumber,
     origin: Arc<str>,
-    /// What was given: only records before this index are still to come.
+    /// Records from this index on were given already.
     given: u64,
-    /// What was read: those before this index are not.
+    /// Records from this index on were read already.
     read: u64,
     waiting: VecDeque<(u64, Record)>,
 }
@@ -133,7 +132,7 @@ impl Matching {
                 return Ok(true);
             }
             let record = record(leaf)?;
-            // A search that was changed may hide a record, but never shows one that does not match.
+            // A manipulated index may hide a record, but never shows one that does not match.
             if query.matches(&record) {
                 waiting.push_back((index, record));
             }
@@ -199,7 +198,7 @@ fn places(
         (Some(Before::Index(_)), logs) => Ok(logs.is_empty().then(Vec::new)),
         (Some(Before::Places(places)), logs) => {
             let known = places.keys().all(|place| logs.iter().any(|(log, _)| log.0 == *place));
-            // A log that is not named was added since.
+            // A log that `before` does not name was added since.
             Ok(known.then(|| {
                 logs.iter().map(|(log, _)| places.get(&log.0).copied().unwrap_or_default()).collect()
             }))
@@ -223,7 +222,7 @@ fn needles(query: &Query) -> Vec<String> {
 }
 
 fn contains_all(leaf: &[u8], needles: &[String]) -> bool {
-    // What is not text is for the reader to complain about.
+    // What is not text is an error for the reader of the record.
     std::str::from_utf8(leaf).map_or(true, |leaf| needles.iter().all(|needle| leaf.contains(needle.as_str())))
 }
 
@@ -260,11 +259,11 @@ pub fn verify_blocking(
         Err(LogError::Tampered(tampered) | LogError::TamperedLog { source: tampered, .. }) => {
             matches!(tampered, Tampered::Index { .. })
         }
-        // The log's own damage stays. An index is made again for nothing then.
+        // The log itself may be the damaged part. Then the index is built again without need.
         Err(LogError::Store(error)) => error.is_damage(),
         _ => false,
     };
-    // What is made anew is right. That it was wrong is the answer nevertheless.
+    // The index is built again, but the answer is that it was wrong.
     if is_wrong {
         reader.search_is_wrong();
     }

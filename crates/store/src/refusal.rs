@@ -9,7 +9,7 @@ use mandate_core::MeterId;
 pub enum EffectRefusal {
     /// A meter has less left than is to be taken from it.
     MeterExhausted(
-        /// Which.
+        /// The meter that has too little left.
         MeterId,
     ),
     /// The authorization code was used before.
@@ -40,7 +40,7 @@ pub enum EffectRefusal {
 }
 
 impl EffectRefusal {
-    /// The machine token.
+    /// The code of the refusal, as records have it.
     pub fn code(&self) -> &'static str {
         match self {
             Self::MeterExhausted(_) => "meter_exhausted",

@@ -1,4 +1,4 @@
-//! The registry.
+//! The entries of the registry, and its version.
 
 use mandate_core::registry::{Entry, EntryKind, RegistryVersion};
 
@@ -8,7 +8,7 @@ use crate::secrets;
 use crate::tx::Tx;
 use crate::value::values;
 
-/// The version of the registry.
+/// The number of changes that the registry has had; see [`RegistryVersion`].
 pub fn version(tx: &Tx<'_>) -> Result<RegistryVersion, StoreError> {
     let version = tx.first("SELECT version FROM registry_version", &[], |row| row.get(0))?;
     version
@@ -16,7 +16,8 @@ pub fn version(tx: &Tx<'_>) -> Result<RegistryVersion, StoreError> {
         .ok_or_else(|| StoreError::Corrupt("the registry has no version".to_owned()))
 }
 
-/// Counts one change of the registry: that was planned from a version, if it was planned from one.
+/// Counts one change of the registry. If it was planned from a version, it is refused if there is a newer
+/// one.
 pub(crate) fn advance(tx: &Tx<'_>, planned_from: Option<RegistryVersion>) -> Result<(), StoreError> {
     let changed = match planned_from {
         Some(from) => tx.execute(
@@ -63,7 +64,7 @@ fn understood(kind: &str, key: &str, body: &str) -> Result<Entry, StoreError> {
     Ok(entry)
 }
 
-/// One entry.
+/// The entry with this kind and key.
 pub fn get(tx: &Tx<'_>, kind: EntryKind, key: &str) -> Result<Option<Entry>, StoreError> {
     let kind = kind_name(kind);
     let sql = "SELECT body FROM registry WHERE kind = $1 AND key = $2";

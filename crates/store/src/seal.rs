@@ -24,7 +24,7 @@ pub(crate) struct SealedPlace<'a> {
 }
 
 impl SealedPlace<'_> {
-    /// Every part follows its length: no two places have the same bytes.
+    /// Each part follows its length, so two places never have the same bytes.
     fn bytes(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(96);
         let mut put = |part: &[u8]| {

@@ -56,7 +56,7 @@ impl Signal {
         self.pending.lock()
     }
 
-    /// So many records were written to a log, and are durable.
+    /// Notes that so many records were written to a log, and are durable.
     pub(crate) fn written(&self, records: u64) {
         let mut pending = self.lock();
         pending.written = pending.written.saturating_add(records);
@@ -94,8 +94,8 @@ impl Signal {
         self.lock().rebuilding = false;
     }
 
-    /// Waits until `wanted` records were written in all, or for a while if none would help, or until the
-    /// index is to be built again; false when it is time to stop.
+    /// Waits until `wanted` records were written in all (without a number, for [`PAUSE`]), or until the index
+    /// is to be built again. Returns false when the thread is to end.
     fn wait(&self, wanted: Option<u64>) -> bool {
         let mut pending = self.lock();
         pending.wanted = wanted.unwrap_or(u64::MAX);
@@ -141,7 +141,8 @@ fn follow(signal: &Signal, mut place: impl IndexPlace) {
         if made.is_ok() {
             signal.rebuilt();
         }
-        // What is written from here on may be read already: at most it is waited for too short a time.
+        // Records that are written from here on may be read already: then the next wait is shorter than it
+        // need be.
         let written = signal.lock().written;
         wanted = match made.and_then(|()| place.take()) {
             Ok(missing) => {
@@ -152,7 +153,7 @@ fn follow(signal: &Signal, mut place: impl IndexPlace) {
             }
             Err(error) => {
                 if !mem::replace(&mut failing, true) {
-                    // Searches look at the records themselves meanwhile.
+                    // Meanwhile searches read the records themselves.
                     let cause = std::error::Error::source(&error);
                     tracing::warn!(%error, ?cause, "the search index cannot be continued for now; it is tried again until it can");
                 }

@@ -38,8 +38,8 @@ pub(crate) const CHUNK: u64 = 4096;
 #[cfg(test)]
 pub(crate) const CHUNK: u64 = 16;
 
-/// How many rows one statement writes. A database on another machine answers a statement in the time of many
-/// rows; `SQLite` looks for each parameter among all of its statement.
+/// How many rows one statement writes. With a database on another machine, a statement costs as much time as
+/// many rows; `SQLite` compares each parameter with all others of its statement.
 const ROWS: usize = 64;
 
 /// How many records of a log, from the first, are in the index.
@@ -140,7 +140,7 @@ impl Chunk {
     }
 
     fn write(&self, index: &Tx<'_>) -> Result<(), StoreError> {
-        // It would be taken again and again.
+        // Without an error, the same chunk would be taken again and again.
         let missing = || StoreError::Corrupt(format!("the audit records from {} on are missing", self.first));
         let (earliest, latest) = self.times.ok_or_else(missing)?;
         let sql =
@@ -155,8 +155,8 @@ impl Chunk {
                 // Writing to a String cannot fail.
                 let _ = write!(sql, "{comma} ($1, $2, ${}, ${})", values.len() - 1, values.len());
             }
-            // A row that somebody else put there must not keep the index from growing. Verification finds it
-            // if it is wrong.
+            // A row that somebody else added must not keep the index from growing. Verification finds it if
+            // it is wrong.
             sql.push_str(" ON CONFLICT DO NOTHING");
             index.execute(&sql, &values)?;
         }
@@ -299,7 +299,7 @@ fn in_chunk(
         })?;
         return Ok(more);
     };
-    // The bounds are for a row that somebody else put there: it must not show a record twice.
+    // The bounds are against rows that somebody else added: no record is shown twice.
     let sql = "SELECT n.idx, r.leaf FROM search.names n CROSS JOIN records r \
                WHERE n.log = $1 AND n.chunk = $2 AND n.name = $3 AND n.idx >= $4 AND n.idx < $5 AND r.log = n.log AND r.idx = n.idx";
     let mut select = Select::new(sql, values![log, first / CHUNK, *name, first, end]);
@@ -320,7 +320,8 @@ struct Compared {
     log: LogNumber,
     upto: u64,
     chunk: Chunk,
-    /// Whether the index has been made anew meanwhile. Then it hides nothing: what it lacks is read.
+    /// Whether the index was built again meanwhile. Then it hides nothing: the records that it lacks are
+    /// read.
     anew: bool,
 }
 
@@ -340,8 +341,8 @@ impl Comparison for Compared {
     }
 
     fn finish(&self, tx: &Tx<'_>, size: u64) -> Result<(), LogError> {
-        // The index grows by whole chunks of what the log has. One that claims more would hide what it does
-        // not have.
+        // The index grows by whole chunks of the log. If it claims more records than the log has, it would
+        // hide those that come.
         if !self.anew && self.upto > size {
             return Err(Tampered::Index { index: self.upto, column: "idx" }.into());
         }

@@ -89,8 +89,8 @@ impl Store {
         directory::is_there(dir)
     }
 
-    /// Returns once no change of the registry is under way of which this process got no answer: a read
-    /// afterwards shows what became of it.
+    /// Waits until every change of the registry has ended whose answer this process did not get. A read after
+    /// that shows whether the change was made.
     pub async fn settled(&self) -> Result<(), StoreError> {
         let store = self.clone();
         may_block(move || {
@@ -124,8 +124,8 @@ impl Store {
         reported("a read failed", name, valued(&mut f, |work| self.driver.read(work)))
     }
 
-    /// As [`Store::read`], for queries of the audit log: records are found with what the database has for
-    /// that, or else all are read.
+    /// As [`Store::read`], for queries of the audit log: records are found with the search index or, if it
+    /// cannot be used, all are read.
     pub async fn search<T: Send + 'static>(
         &self,
         name: &'static str,
@@ -178,8 +178,8 @@ impl Store {
         reported("a write failed", name, valued(&mut f, |work| self.driver.transact(work)))
     }
 
-    /// What the sequencer of the audit log with that origin writes to, with its own connection. It writes to
-    /// that log alone. Of two for one log, one at a time can write. Blocks.
+    /// What the sequencer of the audit log with that origin writes to, with a connection of its own. It
+    /// writes to that log alone. If there are two for one log, only one at a time can write. Blocks.
     pub fn audit_backend(&self, origin: &str) -> Result<AuditBackend, StoreError> {
         Ok(AuditBackend::new(self.driver.log_session()?, self.driver.sealer().clone(), origin.to_owned()))
     }
@@ -221,13 +221,13 @@ async fn may_block<T: Send + 'static>(
         Ok(result) => result,
         Err(failed) => match failed.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that ends does not begin what it is given.
+            // A task is not begun only if the runtime is ending.
             Err(_) => Err(StoreError::Ending),
         },
     }
 }
 
-/// Says in the log what failed. A refusal is no failure.
+/// Reports a failure in the server's log. A refusal is not one.
 fn reported<T>(
     what: &'static str,
     name: &'static str,

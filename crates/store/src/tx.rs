@@ -153,7 +153,7 @@ impl<'c> Tx<'c> {
         Ok(found)
     }
 
-    /// All rows.
+    /// All rows, each as `read` makes it.
     pub(crate) fn all<T, E: From<StoreError>>(
         &self,
         sql: &str,

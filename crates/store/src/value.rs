@@ -29,14 +29,14 @@ impl From<i64> for Value<'_> {
 }
 
 impl From<u64> for Value<'_> {
-    /// A count. Those that no database can hold are all the same.
+    /// A count. Counts above `i64::MAX` are stored as that.
     fn from(value: u64) -> Self {
         Self::Integer(i64::try_from(value).unwrap_or(i64::MAX))
     }
 }
 
 impl From<Timestamp> for Value<'_> {
-    /// Milliseconds. Times past the year 292 million are all the same.
+    /// Milliseconds. Times past the year 292 million are stored as the last one.
     fn from(value: Timestamp) -> Self {
         value.millis().into()
     }

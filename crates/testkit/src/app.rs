@@ -27,11 +27,11 @@ pub const CALLBACK: &str = "http://127.0.0.1:9200/callback";
 pub const PASSWORD: &str = "correct horse battery staple";
 /// The secret of `desk-app`, once it is set.
 pub const CLIENT_SECRET: &str = "a client secret: 0123456789+/%";
-/// The resource of [`registry`].
+/// The identifier of the CRM, the resource of [`registry`].
 pub const CRM: &str = "https://crm.acme.example";
 /// The code verifier of every login (RFC 7636 Appendix B).
 pub const CODE_VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-/// What an agent and an app show each other and the server: an exchange.
+/// The grant type of an exchange (RFC 8693 §2.1).
 pub const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 /// The token type of our access tokens.
 pub const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
@@ -86,16 +86,16 @@ scopes = ["mandate:admin"]
 /// An answer, read whole.
 #[derive(Debug)]
 pub struct Answer {
-    /// The status code.
+    /// The status code of HTTP.
     pub status: u16,
-    /// The headers.
+    /// All headers of the answer.
     pub headers: HeaderMap,
-    /// The body.
+    /// The body as text.
     pub text: String,
 }
 
 impl Answer {
-    /// Reads a response whole.
+    /// Reads a response to its end.
     pub async fn of(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Self { status, headers, text: response.text().await.expect("a body") }
@@ -178,25 +178,25 @@ pub fn exchange(svid: &str, subject: &str, resource: &str, scope: &str) -> FormP
 pub struct App {
     /// Follows no redirect.
     pub http: reqwest::Client,
-    /// Whose server it talks to.
+    /// The issuer of the server that it uses.
     pub issuer: String,
 }
 
 /// A login page as the browser holds it.
 #[derive(Debug)]
 pub struct LoginPage {
-    /// What the server answered.
+    /// The answer with the page in it.
     pub answer: Answer,
-    /// Where its form goes.
+    /// The URL to which its form is posted.
     pub url: String,
-    /// The hidden field.
+    /// The value of the form's hidden field `csrf`.
     pub csrf: String,
     /// The cookie that came with it, as `name=value`.
     pub cookie: String,
 }
 
 impl App {
-    /// For the server of this issuer.
+    /// An app of the server with this issuer.
     pub fn new(issuer: &str) -> Self {
         #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
         let http = reqwest::Client::builder()
@@ -208,7 +208,7 @@ impl App {
         Self { http, issuer: issuer.to_owned() }
     }
 
-    /// Opens the login page.
+    /// Opens the login page for an authorization request.
     pub async fn open(&self, query: &FormPairs) -> LoginPage {
         let url = url::Url::parse_with_params(&format!("{}/authorize", self.issuer), query)
             .expect("a URL")
@@ -221,7 +221,7 @@ impl App {
         LoginPage { answer, url, csrf, cookie }
     }
 
-    /// Sends its form.
+    /// Posts the form of a login page, with these fields and this cookie.
     pub async fn submit(&self, page: &LoginPage, cookie: &str, fields: &FormPairs) -> Answer {
         let mut request = self.http.post(&page.url).form(fields);
         if !cookie.is_empty() {
@@ -250,7 +250,7 @@ impl App {
         answer.member("access_token")
     }
 
-    /// Calls the token endpoint.
+    /// Posts a form to the token endpoint.
     pub async fn token(&self, form: &FormPairs) -> Answer {
         self.try_token(form).await.expect("an answer")
     }
@@ -265,7 +265,7 @@ impl App {
         Ok(Answer { status, headers, text: response.text().await? })
     }
 
-    /// Gets a URL.
+    /// Sends a `GET` request to a URL.
     pub async fn get(&self, url: &str) -> Answer {
         Answer::of(self.http.get(url).send().await.expect("an answer")).await
     }

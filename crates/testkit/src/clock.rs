@@ -26,7 +26,7 @@ impl SteppedClock {
         self.now.store(now.millis(), Ordering::SeqCst);
     }
 
-    /// Lets time pass.
+    /// Moves the clock ahead as if so much time had passed.
     pub fn advance(&self, by: Duration) {
         self.steady.fetch_add(u64::try_from(by.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
         self.set(self.now().plus(by));

@@ -140,11 +140,11 @@ impl Faults {
 /// A backend's error, or an injected one.
 #[derive(Debug)]
 pub enum Faulty<E> {
-    /// The backend's own.
+    /// An error of the inner backend.
     Real(E),
-    /// Made by the test.
+    /// An error that the test made at this point.
     Injected(Point),
-    /// Made by the test: a conflict with another transaction.
+    /// A conflict with another transaction that the test made at this point.
     Conflict(Point),
 }
 

@@ -42,7 +42,7 @@ pub struct TestKey {
 }
 
 impl TestKey {
-    /// A new key.
+    /// A random key.
     pub fn generate() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a P-256 key");
         let jwk =
@@ -50,7 +50,7 @@ impl TestKey {
         Self { pair, jwk }
     }
 
-    /// Its JWK Set.
+    /// A JWK Set with its public half.
     pub fn jwks(&self) -> String {
         jwks_json(std::slice::from_ref(&self.jwk))
     }
@@ -95,11 +95,11 @@ impl Signer for TestKey {
 /// What goes wrong at a path.
 #[derive(Clone, Copy, Debug)]
 pub enum Trouble {
-    /// No answer, ever.
+    /// The request is never answered.
     Silence,
     /// The connection breaks in the middle of the answer.
     Break,
-    /// This status.
+    /// The answer has this status.
     Status(u16),
 }
 
@@ -204,7 +204,7 @@ impl HostileIssuer {
         self.serve(TcpListener::bind(self.address).expect("the same port"));
     }
 
-    /// Its true name.
+    /// The issuer identifier of its address: `http://127.0.0.1:PORT`.
     pub fn issuer(&self) -> Issuer {
         format!("http://{}", self.address).parse().expect("an issuer")
     }
@@ -284,7 +284,7 @@ impl HostileIssuer {
         desk.send(&event);
     }
 
-    /// Sends a heartbeat.
+    /// Sends a comment on every open feed, as a server does that has nothing to tell.
     pub fn beat(&self) {
         self.desk.lock().send(": beat\n\n");
     }

@@ -56,7 +56,7 @@ impl Line {
         line
     }
 
-    /// Its port.
+    /// Its port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }

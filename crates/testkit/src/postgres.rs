@@ -69,7 +69,6 @@ struct Server {
 }
 
 impl Server {
-    /// Starts it.
     fn spawn(mut command: Command) -> Self {
         let (started, pid) = mpsc::sync_channel(1);
         let ended = thread::spawn(move || {
@@ -168,7 +167,7 @@ impl Cluster {
         self.dir.path()
     }
 
-    /// The socket.
+    /// The path of the socket.
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.dir.path().join(format!(".s.PGSQL.{PORT}"))

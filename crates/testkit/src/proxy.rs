@@ -43,7 +43,7 @@ impl LyingProxy {
         proxy
     }
 
-    /// Its address.
+    /// The URL by which the environment names it.
     pub fn url(&self) -> &str {
         &self.url
     }

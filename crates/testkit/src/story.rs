@@ -26,15 +26,15 @@ use mandate_core::registry::{
 };
 use mandate_core::{Issuer, ScopeSet};
 
-/// Our issuer.
+/// The issuer of the server.
 pub const ISSUER: &str = "https://mandate.acme.example";
-/// Our trust domain.
+/// The trust domain of the agents.
 pub const TRUST_DOMAIN: &str = "acme.example";
-/// The CRM.
+/// The identifier of the CRM.
 pub const CRM: &str = "https://crm.acme.example";
-/// Served by `research-agent`.
+/// The identifier of the resource that `research-agent` serves.
 pub const RESEARCH: &str = "https://research.acme.example";
-/// Served by `archive-agent`.
+/// The identifier of the resource that `archive-agent` serves.
 pub const ARCHIVE: &str = "https://archive.acme.example";
 /// The redirect URI of every app of the story.
 pub const CALLBACK: &str = "http://127.0.0.1:9200/callback";
@@ -52,13 +52,13 @@ pub fn spiffe_id(agent: &str) -> String {
     format!("spiffe://{TRUST_DOMAIN}/agent/{agent}")
 }
 
-/// A resource without tools.
+/// A resource with these scopes, separated by spaces, and no tools.
 pub fn resource(name: &str, uri: &str, scope: &str) -> Resource {
     let (name, uri) = (name.parse().expect("a name"), uri.parse().expect("a URI"));
     Resource { name, uri, scopes: scopes(scope), tools: Vec::new(), agent: None, client: None }
 }
 
-/// Scopes on a resource.
+/// The permission for scopes, separated by spaces, on a resource.
 pub fn permission(resource: &str, scope: &str) -> Permission {
     Permission {
         resource: resource.parse().expect("a name"),

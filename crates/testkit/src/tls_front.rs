@@ -21,7 +21,7 @@ use crate::hostile_issuer::HostileIssuer;
 pub struct PrivateCa(CertifiedIssuer<'static, KeyPair>);
 
 impl PrivateCa {
-    /// A new one.
+    /// An authority with a new key.
     pub fn generate() -> Self {
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -30,7 +30,7 @@ impl PrivateCa {
         )
     }
 
-    /// Its certificate.
+    /// Its certificate in PEM.
     pub fn pem(&self) -> String {
         self.0.pem()
     }

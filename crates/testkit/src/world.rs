@@ -67,13 +67,13 @@ pub struct World {
     pub clock: Arc<SteppedClock>,
     /// The server's clock over it.
     pub hybrid: Arc<HybridClock>,
-    /// The engine under test.
+    /// The OAuth engine.
     pub engine: Engine,
-    /// What decisions read.
+    /// The snapshot and the meters that decisions read.
     pub live: Arc<Live>,
-    /// Who signs.
+    /// The server's signing keys.
     pub authority: Arc<Authority>,
-    /// The audit log.
+    /// The audit log, whose backend can be made to fail.
     pub log: Log,
     /// The engine for acts that take authority away.
     pub stops: Arc<Stops>,
@@ -81,7 +81,7 @@ pub struct World {
     pub identity: Arc<Identity>,
     /// The engine of operators' acts.
     pub administration: Arc<Administration>,
-    /// The database.
+    /// The database that the log is in.
     pub store: Store,
     /// The control over the audit log's backend: makes it fail.
     pub faults: Faults,
@@ -105,19 +105,19 @@ impl<'a> Post<'a> {
         Self { source: RequestSource::Other, url: format!("{ISSUER}{path}"), headers, body }
     }
 
-    /// A form.
+    /// A form for `path`, with this `Authorization` header.
     pub fn form(path: &str, authorization: Option<&'a str>, body: &'a str) -> Self {
         let credentials = authorization.map(|value| ("authorization", value));
         Self::to(path, std::iter::once(("content-type", FORM)).chain(credentials).collect(), body.as_bytes())
     }
 
-    /// The same, from `source`.
+    /// The same request from `source`.
     #[must_use]
     pub fn from(self, source: RequestSource) -> Self {
         Self { source, ..self }
     }
 
-    /// The request.
+    /// The request in the form that the engine takes.
     pub fn request(&self) -> FormRequest<'_> {
         let headers = Headers::new(&self.headers);
         FormRequest {
@@ -136,7 +136,7 @@ pub fn pairs(list: &[(&str, &str)]) -> Pairs {
     list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-/// Encodes a form.
+/// A form as it is sent.
 pub fn encode(pairs: &Pairs) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
 }
@@ -341,7 +341,7 @@ impl World {
         entry
     }
 
-    /// Adds a policy text.
+    /// Adds a policy of this name with this Cedar text.
     pub async fn forbid(&self, name: &str, source: &str) {
         self.apply(Entry::Policy(Policy { name: name.parse().expect("a name"), source: source.to_owned() }))
             .await;
@@ -496,7 +496,7 @@ impl World {
         )
     }
 
-    /// Calls the token endpoint.
+    /// Posts a form to the token endpoint.
     pub async fn token(
         &self,
         form: &Pairs,
@@ -514,7 +514,7 @@ impl World {
         Ok(serde_json::from_str(&answer.to_json()).expect("JSON"))
     }
 
-    /// Calls the revocation endpoint.
+    /// Posts a form to the revocation endpoint.
     pub async fn revoke(&self, form: &Pairs, authorization: Option<&str>) -> Result<(), OAuthError> {
         self.engine.revoke(Post::form(metadata::REVOKE_PATH, authorization, &encode(form)).request()).await
     }

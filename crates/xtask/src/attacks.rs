@@ -12,7 +12,6 @@ const PAGE: &str = "docs/src/attacks.md";
 /// Names of protocols that have the form of a code.
 const PROTOCOLS: &[&str] = &["h2"];
 
-/// A test.
 struct Test<'a> {
     /// Its crate, by the folder in `crates/`.
     folder: &'a str,

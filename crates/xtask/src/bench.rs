@@ -58,18 +58,11 @@ impl Store {
     }
 }
 
-/// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
     /// Cargo or the load generator could not be run.
     #[error("{program} could not be run: {source}")]
-    Run {
-        /// Which.
-        program: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The build failed.
+    Run { program: String, source: std::io::Error },
     #[error("the build failed")]
     Build,
 }

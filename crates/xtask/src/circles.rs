@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::modules::{Arrows, Modules};
 use crate::tree::File;
 
-/// So many files may need each other.
+/// Up to so many files may need each other without being a circle.
 const CLOSE: usize = 2;
 
 /// The files that crates begin in.

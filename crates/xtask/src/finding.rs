@@ -11,7 +11,7 @@ pub(crate) enum Weight {
     Error,
 }
 
-/// One broken rule.
+/// One broken rule, and where.
 #[derive(Debug)]
 pub(crate) struct Finding {
     pub(crate) weight: Weight,

@@ -85,7 +85,7 @@ impl<'a> Modules<'a> {
         Self(modules)
     }
 
-    /// Which file needs which.
+    /// For each file, the files that it needs.
     pub(crate) fn arrows(&self) -> Arrows<'a> {
         let mut arrows = Arrows::new();
         for module in self.0.values() {
@@ -106,7 +106,7 @@ impl<'a> Modules<'a> {
             match self.follow(module, &bound.import.path, HOPS) {
                 Some(Place::Item(file)) if used => needs.push((file, &bound.import)),
                 Some(Place::Module(all)) if bound.name.is_none() => needs.push((all.file, &bound.import)),
-                // What is needed of a module is said by the paths that begin with its name.
+                // The paths that begin with a module's name show what is needed of it.
                 _ => {}
             }
         }

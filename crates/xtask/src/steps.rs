@@ -63,7 +63,6 @@ impl Steps {
         self.taken.iter().filter(|(_, outcome)| wanted(outcome)).count()
     }
 
-    /// How many steps failed.
     pub(crate) fn failed(&self) -> usize {
         self.count(|o| matches!(o, StepOutcome::Failed(_)))
     }
@@ -161,7 +160,6 @@ pub(crate) fn answers(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Runs cargo.
 pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> StepOutcome {
     run(root, "cargo", arguments)
 }

@@ -114,7 +114,8 @@ fn later(version: &str) -> bool {
     numbers.next().zip(numbers.next()).is_some_and(|version| version > JUDGED_WITH)
 }
 
-/// Each target by `fuzz/run`, which needs a C++ compiler for libFuzzer's runtime, and no nightly toolchain.
+/// Runs each target by `fuzz/run`, which needs a C++ compiler for libFuzzer's runtime, and no nightly
+/// toolchain.
 fn fuzz(root: &Path, seconds: u32, targets: &[String], steps: &mut Steps) {
     let script = root.join("fuzz/run");
     let script = script.to_string_lossy();
@@ -145,7 +146,6 @@ fn fuzz_targets(root: &Path) -> Vec<String> {
     targets
 }
 
-/// Prints what `tidy` found.
 pub(crate) fn print_report(report: &tidy::Report) {
     for finding in &report.findings {
         println!("{finding}");

@@ -39,7 +39,7 @@ impl Report {
     }
 }
 
-/// Applies every rule.
+/// Applies every rule to the tree at `root`.
 pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
     let files = tree::files(root)?;
     let pinned = versions::pinned(root)?;

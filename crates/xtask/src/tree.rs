@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 pub(crate) struct File {
     /// Its path from the root, with `/`.
     pub(crate) path: String,
-    /// Its content.
     pub(crate) text: String,
 }
 
@@ -38,7 +37,7 @@ impl File {
 /// Build products and version control.
 const SKIPPED: &[&str] = &[".git", "target", "node_modules", "corpus", "artifacts", "book"];
 
-/// What counts as text.
+/// The extensions of text files.
 const EXTENSIONS: &[&str] = &[
     "rs",
     "toml",

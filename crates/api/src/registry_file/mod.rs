@@ -147,7 +147,7 @@ pub struct AgentItem {
     /// The name of the person who is responsible for it.
     #[schema(value_type = String)]
     pub owner: PersonName,
-    /// What it is for, on one line: 1 to 1024 characters.
+    /// What it is for, on one line: 1 to 1024 bytes.
     pub purpose: String,
     /// Its SPIFFE ID. Absent: `spiffe://<trust domain>/agent/<name>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -26,7 +26,7 @@ use super::problem::{self, Failed, Named};
 
 /// Finds records of all logs, the newest first.
 #[utoipa::path(get, path = "/v1/audit/records", tag = "audit",
-    params(("agent" = Option<String>, Query, description = "an agent's name or SPIFFE ID: it acted, or it was changed or revoked"), ("person" = Option<String>, Query), ("resource" = Option<String>, Query), ("jti" = Option<String>, Query), ("client" = Option<String>, Query), ("grant" = Option<String>, Query), ("by" = Option<String>, Query, description = "an operator: a person's name, or `uid:NUMBER`"), ("since" = Option<String>, Query, description = "RFC 3339"), ("until" = Option<String>, Query), ("outcome" = Option<String>, Query, description = "`permitted` or `refused`"), ("kind" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "100 unless it says, never more than 10000"), ("before" = Option<String>, Query, description = "where the page before ended: with one log the `index` of its last record, with several the `before` in its `Link` header, such as `1:17,2:0`")),
+    params(("agent" = Option<String>, Query, description = "an agent's name or SPIFFE ID: it acted, or it was changed or revoked"), ("person" = Option<String>, Query), ("resource" = Option<String>, Query), ("jti" = Option<String>, Query), ("client" = Option<String>, Query), ("grant" = Option<String>, Query), ("by" = Option<String>, Query, description = "an operator: a person's name, or `uid:NUMBER`"), ("since" = Option<String>, Query, description = "RFC 3339"), ("until" = Option<String>, Query), ("outcome" = Option<String>, Query, description = "`permitted` or `refused`"), ("kind" = Option<String>, Query), ("limit" = Option<u32>, Query, description = "100 by default, at most 10000"), ("before" = Option<String>, Query, description = "where the page before ended: with one log the `index` of its last record, with several the `before` in its `Link` header, such as `1:17,2:0`")),
     responses((status = 200, body = Vec<AuditRecord>, headers(("link" = Option<String>, description = "with several logs the next page, if the page is full: `<?before=…>; rel=\"next\"`"))), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn records(
     State(admin): State<Arc<Admin>>,
@@ -51,7 +51,7 @@ fn page(mut query: AuditQuery, listed: Listed<AuditRecord>) -> Response {
     pages::linked(Json(items).into_response(), more.then(|| query.to_url_query()).as_deref())
 }
 
-/// One record.
+/// The record with this id, of any log.
 #[utoipa::path(get, path = "/v1/audit/records/{id}", tag = "audit", params(("id" = String, Path)),
     responses((status = 200, body = AuditRecord), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn record(

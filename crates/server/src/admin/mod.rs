@@ -89,7 +89,7 @@ pub(crate) fn openapi_response(document: &str) -> Response {
     ([(CONTENT_TYPE, "application/json")], document.to_string()).into_response()
 }
 
-/// The admin API.
+/// The admin API, for the unix socket and for TCP.
 pub(crate) fn site(admin: Arc<Admin>, hosts: Hosts, defaults: ListenerDefaults) -> Site {
     Site { router: router(admin), max_body: (MAX_BODY, BODY_TIMEOUT), hosts, defaults }
 }

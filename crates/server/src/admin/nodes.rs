@@ -26,7 +26,7 @@ pub(super) async fn list(
     Ok(answer(&asked, admin.administration.nodes(&permit, asked.page()?).await?))
 }
 
-/// Bans a node permanently: from this moment on it is told nothing and issued nothing, no matter which
+/// Bans a node permanently: from this moment on it gets no information and no identities, no matter which
 /// certificate it has.
 #[utoipa::path(post, path = "/v1/nodes/{name}/ban", tag = "nodes", params(("name" = String, Path)),
     responses((status = 200, body = BanResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]

@@ -21,7 +21,7 @@ use super::problem::{Failed, Named};
 use super::registry::body;
 use crate::secret_body::ends_connection;
 
-/// A single-use token with which one node joins.
+/// Makes a single-use token with which one node joins.
 #[utoipa::path(post, path = "/v1/join-tokens", tag = "nodes", request_body = JoinTokenRequest,
     responses((status = 200, body = JoinTokenResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn join_token(

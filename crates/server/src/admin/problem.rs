@@ -23,7 +23,7 @@ pub(crate) enum Unauthorized {
     NoCredentials,
     /// Only people and agents are served at this address.
     Elsewhere,
-    /// The credentials are not enough.
+    /// The credentials do not permit it.
     Denied(AccessDenied),
 }
 
@@ -47,7 +47,7 @@ impl Unauthorized {
 
 fn send(problem: &Problem) -> Response {
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    // Plain data always serializes; should it not, the status alone still says it.
+    // Plain data always serializes; if it did not, the status alone would still tell the error.
     let body = serde_json::to_vec(problem).unwrap_or_default();
     let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON)], body).into_response();
     if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -63,7 +63,7 @@ pub(crate) fn unauthorized(why: Unauthorized) -> Response {
         Unauthorized::NoRow => (Problem::new(403, "forbidden", "Nobody may call this"), None),
         Unauthorized::NoCredentials => (
             Problem::new(401, "unauthorized", "Administration needs credentials").with_detail(
-                "Use the unix socket as the server's own user, or send an access token of this server with the scope mandate:admin.",
+                "Use the unix socket as the server's own user, or send an access token of this server with the scope of a role, such as mandate:viewer.",
             ),
             Some("Bearer realm=\"mandate\", scope=\"mandate:admin\"".to_owned()),
         ),
@@ -81,7 +81,7 @@ pub(crate) fn unauthorized(why: Unauthorized) -> Response {
             Some(format!("Bearer realm=\"mandate\", error=\"insufficient_scope\", scope=\"{}\"", role.scope())),
         ),
         Unauthorized::Denied(AccessDenied::Uid) => {
-            (Problem::new(403, "forbidden", "Only root and the server's own user administrate by this socket"), None)
+            (Problem::new(403, "forbidden", "Only root and the server's own user may administer the server through this socket"), None)
         }
     };
     let mut response = send(&problem);
@@ -109,7 +109,7 @@ fn response(error: &AdministrationError) -> Response {
             let kind = kind_name(*kind);
             let detail = format!("{kind} `{name}` {refusal}");
             match refusal {
-                // As a registry file that declares this state would be refused.
+                // The status that a registry file with this state gets, too.
                 StateRefusal::Contained
                 | StateRefusal::Retired
                 | StateRefusal::Revoked
@@ -183,7 +183,7 @@ where
     }
 }
 
-/// The fallback for paths.
+/// The answer for a path that does not exist.
 pub(crate) async fn no_such_path(method: Method, uri: Uri) -> Response {
     send(
         &Problem::new(404, "not_found", "No such path")
@@ -191,7 +191,7 @@ pub(crate) async fn no_such_path(method: Method, uri: Uri) -> Response {
     )
 }
 
-/// The fallback for methods.
+/// The answer for a method that a path does not have.
 pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Response {
     send(
         &Problem::new(405, "method_not_allowed", "No such method")

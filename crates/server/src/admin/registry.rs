@@ -128,7 +128,7 @@ pub(super) async fn list(
     Ok(answer(&asked, admin.administration.list(&permit, kind, &asked.page()?)))
 }
 
-/// One entry.
+/// The entry with this kind and name.
 #[utoipa::path(get, path = "/v1/registry/{kind}/{name}", tag = "registry", params(("kind" = String, Path), ("name" = String, Path)),
     responses((status = 200, body = RegistryEntry), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn entry(

@@ -205,13 +205,15 @@ impl Examination<'_> {
 
     /// The stops that wait for a log. The reserve must belong to one of the database's logs, and to its time.
     fn reserve(&mut self, dir: &Dir, logs: &[&str], newest: Timestamp) {
-        let move_away =
-            format!("mv {0}/{FILE} {0}/{FILE}.other   (then stop again who must stay stopped)", self.shown);
+        let move_away = format!(
+            "mv {0}/{FILE} {0}/{FILE}.other   (then repeat the stops that must stay in force)",
+            self.shown
+        );
         let path = dir.entry(FILE);
         self.add(match dir.read(FILE, SIZE as u64) {
             Ok(None) => DoctorFinding::ok(RESERVE, format!("there is no {FILE}; the server makes it")),
             Ok(Some(bytes)) => {
-                // The one whose log it is, or else what is wrong with it.
+                // The result for the log that the reserve belongs to, or else what is wrong with it.
                 let mut found = Ok(0);
                 for log in logs {
                     found = held(&bytes, log, newest.max(self.now), &path);

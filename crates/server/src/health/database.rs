@@ -6,10 +6,10 @@ use mandate_store::{Store, StoreError, WriteTrouble};
 
 use super::{Health, problem};
 
-/// What an operator looks at first.
+/// What an operator does first.
 const NEXT: &str = "look at the server's log, and at the disk of its directory";
 
-/// Watches the writers. Each request for the status tries to read.
+/// Registers the check of the writers. Reading is tried by each request for the status.
 pub(crate) fn watch(health: &Health, store: Store) {
     health.watch(move |_| store.write_trouble().map(cannot_write));
 }
@@ -42,12 +42,12 @@ fn cannot_write(trouble: WriteTrouble) -> StatusProblem {
     problem(problem_code::DATABASE, detail, next.to_owned())
 }
 
-/// Reading failed.
+/// The problem that reading failed.
 pub(crate) fn unreadable(error: &StoreError) -> StatusProblem {
     problem(problem_code::DATABASE, format!("the database cannot be read: {error}"), NEXT.to_owned())
 }
 
-/// Reading has not ended in time.
+/// The problem that reading has not ended in time.
 pub(crate) fn silent() -> StatusProblem {
     let detail =
         "the database did not answer in time: the number of audit records and the nodes are not known"
@@ -55,7 +55,7 @@ pub(crate) fn silent() -> StatusProblem {
     problem(problem_code::DATABASE, detail, NEXT.to_owned())
 }
 
-/// The other checks have not ended in time.
+/// The problem that the other checks have not ended in time.
 pub(crate) fn checks_wait() -> StatusProblem {
     let detail =
         "the disk did not answer in time: certificates, space and what else is on it were not checked"

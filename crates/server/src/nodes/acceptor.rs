@@ -73,7 +73,7 @@ impl NodeConnection {
         Self { peer, watches: Arc::new(Semaphore::new(MOST_WATCHES)), guest: Weak::new() }
     }
 
-    /// Ends it.
+    /// Ends the connection.
     pub(crate) fn must_end(&self) {
         if let Some(guest) = self.guest.upgrade() {
             guest.must_end();
@@ -89,13 +89,13 @@ pub(crate) struct NodeStream<I = TlsStream<TimelyIo<TcpStream>>> {
     until: Option<Pin<Box<Sleep>>>,
     /// Completes when another connection takes its place.
     ended: Ended,
-    /// Whether it has.
+    /// Whether another connection has taken its place.
     is_over: bool,
     _guest: Arc<Guest>,
 }
 
 impl<I> NodeStream<I> {
-    /// `None`: there are too many strangers.
+    /// `None` if there are too many strangers.
     fn new(io: I, peer: NodePeer, (guest, ended): (Guest, Ended), stay: Duration) -> Option<Self> {
         guest.was_served();
         let until = match &peer {

@@ -44,8 +44,8 @@ const MAX_HEADERS: u32 = 16 * 1024;
 /// How often a silent connection is pinged, and how long the answer may take.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
-/// How long a node may leave its last state unread while there is a newer one, or the word that it gets
-/// nothing more.
+/// How long a node may leave its last state unread while there is a newer one, or an error that ends the
+/// call.
 const STALLED: Duration = Duration::from_mins(1);
 
 struct Service {
@@ -151,7 +151,7 @@ impl Node for Service {
                         return connection.must_end();
                     }
                     Heard::Yes | Heard::Gone => return,
-                    // A node that takes nothing learns nothing, not even that it is banned.
+                    // The node reads nothing, so it cannot even be told that it is banned.
                     Heard::No => return connection.must_end(),
                 }
                 tokio::select! {
@@ -192,7 +192,7 @@ enum Heard {
     Gone,
 }
 
-/// Waits for so long until the node has taken what was sent before.
+/// Waits until the node has taken what was sent before, for `patience` at most.
 async fn tell<T>(out: &mpsc::Sender<T>, news: T, patience: Duration) -> Heard {
     match tokio::time::timeout(patience, out.send(news)).await {
         Ok(Ok(())) => Heard::Yes,
@@ -203,13 +203,11 @@ async fn tell<T>(out: &mpsc::Sender<T>, news: T, patience: Duration) -> Heard {
 
 /// What the nodes' listener allows.
 pub(crate) struct Bounds {
-    /// Places for connections.
     pub(crate) places: Arc<Places>,
     /// For how long after its certificate has expired a node may renew it.
     pub(crate) rejoin_grace: Duration,
 }
 
-/// Serves nodes until shutdown.
 pub(crate) async fn serve(
     listener: TcpListener,
     address: SocketAddr,

@@ -16,7 +16,7 @@ pub(super) const LIFETIME: Duration = Duration::from_mins(15);
 
 /// What the MAC (RFC 2104) is computed over: the token's expiry, the browser's id and the request.
 fn message(expires: u64, browser: &str, request: &str) -> Vec<u8> {
-    // The browser's id is behind its length, so that no part of the one can be taken for the other's.
+    // The browser's id follows its length, so that no part of it can be taken for the request.
     let browser_length = (browser.len() as u64).to_be_bytes();
     [
         b"mandate login form",
@@ -43,7 +43,7 @@ pub(super) fn token(key: &Secret, browser: &str, request: &str, now: Timestamp) 
 pub(super) fn is_genuine(key: &Secret, browser: &str, request: &str, token: &str, now: Timestamp) -> bool {
     let Some((expires, tag)) = token.split_once('.') else { return false };
     let (Ok(expires), Ok(tag)) = (expires.parse::<u64>(), URL_SAFE_NO_PAD.decode(tag)) else { return false };
-    // One that expires later than any could was made before the clock was set back.
+    // A token that expires later than any made now was made before the clock was set back.
     let in_time = now.secs() < expires && expires <= now.plus(LIFETIME).secs();
     in_time
         && !browser.is_empty()

@@ -5,10 +5,10 @@
 //! process. A feed always begins with all cuts in force, so a reader never has to say which it knows: a
 //! `Last-Event-ID` is ignored.
 //!
-//! It holds ids, no secrets: a client that may ask for our keys may know what is revoked. A feed stays open
-//! for as long as its reader likes, so there are fewer of them than connections. The cuts in force are
-//! written once, and all feeds share the bytes: a reader that does not read costs only its connection, until
-//! its time is over.
+//! It holds ids, no secrets: everybody who may read our keys may know what is revoked. A feed stays open for
+//! as long as its reader wants, so fewer feeds than connections are allowed. The cuts in force are written
+//! once, and all feeds share the bytes: a reader that does not read costs only its connection, until the
+//! server ends that.
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
@@ -64,8 +64,8 @@ struct InForce {
 impl InForce {
     /// Continues to the cuts in force at place `last`. None: one of them cannot be written.
     fn follow(&mut self, last: FeedPlace, cuts: Arc<RevocationSet>) -> Option<()> {
-        // Another reader has come this far, or further, which does no harm: a cut that is told twice is one
-        // cut.
+        // Another reader has come this far or further. That does no harm: a cut that is sent twice counts
+        // once.
         if last.count() <= self.last && !self.pieces.is_empty() {
             return Some(());
         }
@@ -109,7 +109,7 @@ fn events<'c>(place: FeedPlace, cuts: impl Iterator<Item = &'c Cut>) -> Option<B
         let json = serde_json::to_string(cut).ok()?;
         write!(text, "event: cut\nid: {place}\ndata: {json}\n\n").ok()?;
     }
-    // Up to half of its memory would be kept for nothing.
+    // Without this, up to half of the string's memory would be kept unused.
     Some(Bytes::from(text.into_boxed_str().into_boxed_bytes()))
 }
 
@@ -126,7 +126,7 @@ pub(super) async fn revocations(
         return come_back(5);
     }
     let (last, cuts, live) = feeds.live.subscribe_cuts();
-    // What cannot be written must not be passed over.
+    // A cut that cannot be written must not be left out.
     let Some(in_force) = feeds.written(last, cuts) else { return come_back(1) };
     let ready = Bytes::from(format!("event: ready\nid: {last}\ndata: {last}\n\n"));
     let mut beat = interval_at(Instant::now() + BEAT, BEAT);
@@ -140,9 +140,10 @@ pub(super) async fn revocations(
         };
         let bytes = match received {
             None => Bytes::from_static(b": beat\n\n"),
-            // A cut that could not be written must not be passed over: the verifier starts over.
+            // A cut that could not be written must not be left out: the verifier starts again.
             Some(Ok(told)) => events(told.place, std::iter::once(&told.cut))?,
-            // Too slow to be told everything: end, so that it starts over from all cuts in force.
+            // The reader was too slow to get every cut. The feed ends, so that the reader starts again from
+            // all cuts in force.
             Some(Err(RecvError::Lagged(_))) => {
                 guest.is_cut_off();
                 return None;

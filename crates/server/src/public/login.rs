@@ -117,7 +117,7 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
         client: request.client().id.as_str(),
         redirect_uri: request.redirect_uri(),
         resource: request.resource().map(mandate_core::ResourceUri::as_str),
-        // Without a resource it matters where a scope holds: then they are listed by resource.
+        // Without a resource, the scopes are listed by resource, because it matters where each one holds.
         scopes: request
             .resource()
             .and(request.scopes())

@@ -40,7 +40,6 @@ pub(crate) fn csrf_key(entropy: &dyn Entropy) -> Secret {
     Secret::new(key)
 }
 
-/// The public site.
 pub(crate) fn site(public: Arc<Public>, hosts: Hosts, defaults: ListenerDefaults) -> Site {
     // A connection alone makes nobody an operator here.
     Site { router: router(public), max_body: (form::MAX_BODY, BODY_TIMEOUT), hosts, defaults }

@@ -71,9 +71,9 @@ fn respond(status: StatusCode, form_target: Option<&str>, page: Markup) -> Respo
 
 /// What the login page shows of the request.
 pub(super) struct Login<'a> {
-    /// Our issuer.
+    /// The issuer of this server.
     pub(super) issuer: &'a Issuer,
-    /// The client's id.
+    /// The id of the client that asks.
     pub(super) client: &'a str,
     /// Where the browser goes afterwards.
     pub(super) redirect_uri: &'a str,
@@ -89,7 +89,7 @@ pub(super) struct Login<'a> {
     pub(super) csrf: &'a str,
     /// The name that was typed before.
     pub(super) name: &'a str,
-    /// What went wrong before.
+    /// Why the form is shown again.
     pub(super) error: Option<&'a str>,
 }
 

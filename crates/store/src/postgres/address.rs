@@ -28,7 +28,7 @@ pub use tls::PostgresTls;
 use settings::{Mode, Settings};
 use tls::Files;
 
-/// PostgreSQL's own.
+/// The port on which `PostgreSQL` listens unless it is configured otherwise.
 const DEFAULT_PORT: u16 = 5432;
 
 /// The longest password that is read, in bytes.

@@ -72,7 +72,7 @@ impl Drop for Connections {
 }
 
 impl Connections {
-    /// Connects to nothing yet.
+    /// Makes the pools. They connect when a connection is asked for.
     pub(crate) fn new(address: &PostgresAddress) -> Result<Self, StoreError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)

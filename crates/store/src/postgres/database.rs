@@ -164,7 +164,8 @@ fn random_name(entropy: &dyn Entropy) -> String {
     base16ct::lower::encode_string(&bytes)
 }
 
-/// A pooler that gives the transactions of several connections one session lets two servers have one lock.
+/// A pooler that runs the transactions of several connections in one session would let two servers hold the
+/// lock of that session.
 fn refuse_a_pooler(connections: &Connections, client: &Object) -> Result<(), StoreError> {
     let other = connections.own()?;
     let pid = |client: &Object| {
@@ -180,7 +181,7 @@ fn refuse_a_pooler(connections: &Connections, client: &Object) -> Result<(), Sto
     })
 }
 
-/// A standby has no serializable transactions.
+/// A standby answers that it does not support serializable transactions.
 pub(crate) fn no_writes(error: StoreError) -> StoreError {
     match error {
         StoreError::Sql(cause) if has_code(cause.as_ref(), &SqlState::FEATURE_NOT_SUPPORTED) => {
@@ -190,7 +191,7 @@ pub(crate) fn no_writes(error: StoreError) -> StoreError {
     }
 }
 
-/// The division in [`Keeper::commit`].
+/// The statement of [`Keeper::commit`] divides by zero if the lock is lost.
 pub(crate) fn lock_lost(error: StoreError) -> StoreError {
     match error {
         StoreError::Sql(cause) if has_code(cause.as_ref(), &SqlState::DIVISION_BY_ZERO) => {
@@ -223,7 +224,7 @@ impl Driver for Database {
             let mut tries = 1;
             loop {
                 match self.try_transaction(keeper, work) {
-                    // The other one is through by now, or soon.
+                    // The other transaction has ended by now, or ends soon.
                     Err(StoreError::Conflict(_)) if tries < TRIES => {
                         thread::sleep(Duration::from_millis(1 << tries));
                     }

@@ -17,8 +17,7 @@ const KEY: i64 = 0x4d64_7431;
 /// that ended is gone.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// For how long a failure is the answer to all who ask: a writer must not wait for the attempts of those
-/// before it.
+/// For how long a failure is the answer to all who ask: a writer must not wait for one attempt after another.
 const REST: Duration = Duration::from_secs(1);
 
 /// The name in `meta` of who has used the database last.
@@ -131,7 +130,7 @@ fn acquire(connections: &Connections, patience: Duration) -> Result<(Object, Kee
             }
             Ok((false, _)) => thread::sleep(Duration::from_millis(50)),
             Err(error) => {
-                // It may get the lock after all: then nobody else must have this connection.
+                // The server may still grant the lock to this session: nobody else must get the connection.
                 drop(Object::take(client));
                 return Err(error);
             }

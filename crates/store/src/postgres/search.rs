@@ -35,9 +35,9 @@ CREATE TABLE search.names (
 
 /// How an empty index is made: in one step, during which searches wait for the tables.
 ///
-/// It waits for searches less long than they wait for it, and is tried again: those that begin meanwhile use
-/// no index. As a search does, it locks `chunks` first, so that neither keeps the other from its second
-/// table.
+/// It waits for searches for a shorter time than they wait for it, and is tried again. Searches that begin
+/// meanwhile use no index. Like a search, it locks `chunks` first, so that the two cannot wait for each
+/// other.
 fn creation() -> String {
     format!(
         "SET LOCAL lock_timeout = '200ms'; SET LOCAL synchronous_commit = off;
@@ -86,7 +86,7 @@ fn is_marked(connections: &Connections, client: &Object) -> Result<bool, StoreEr
     Ok(connections.wait(DEADLINE, client.query_one(sql, &[]))?.try_get(0)?)
 }
 
-/// The logs and their index, with the connection on which the thread reads the ones and writes the other.
+/// The logs and their index, with the connection that the thread uses for both.
 pub(crate) struct IndexSchema {
     shared: Arc<Shared>,
     client: Option<Object>,
@@ -140,8 +140,8 @@ impl search_follower::IndexPlace for IndexSchema {
 
     fn take(&mut self) -> Result<u64, StoreError> {
         self.with(|connections, client, state| {
-            // What a transaction writes here can be derived again: it waits for no disk, and no other
-            // transaction for it.
+            // What is written here can be derived again. So the commit does not wait for the disk, and the
+            // transaction is not serializable: it conflicts with no other.
             let begin = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start();
             let tx = connections.wait(DEADLINE, begin)?;
             connections.wait(DEADLINE, tx.batch_execute("SET LOCAL synchronous_commit = off"))?;

@@ -34,7 +34,7 @@ pub(crate) struct Shared {
     _lock: Arc<File>,
 }
 
-/// What writers notice.
+/// What the latest writers noticed.
 #[derive(Debug, Default)]
 struct Writers {
     /// Since when the oldest of those that wait has waited, and how many wait.
@@ -100,7 +100,7 @@ impl Shared {
     }
 }
 
-/// The one transaction of a thread that writes. One inside another could wait for it, and would not be part
+/// The one writing transaction of a thread. A second one inside it could wait for it, and would not be part
 /// of it.
 pub(crate) struct Outermost<'s>(&'s Shared);
 

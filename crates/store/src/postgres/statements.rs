@@ -33,11 +33,10 @@ pub(crate) struct Session<'a> {
     pub(crate) connections: &'a Connections,
     pub(crate) place: StatementPlace<'a>,
     pub(crate) deadline: Duration,
-    /// How it stands.
     pub(crate) state: &'a State,
 }
 
-/// How a transaction stands.
+/// What went wrong in a transaction.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     /// The server did not answer: the connection cannot be used any longer.

@@ -25,12 +25,12 @@ impl Part {
     pub(super) const GRANT: Self = Self("lineage");
     pub(super) const OPERATOR: Self = Self("by");
 
-    /// The first eight bytes of the digest of member and name, as a number. They are enough: two names with
-    /// one digest make a search read a record too many, which then says itself that it is not wanted.
+    /// The first eight bytes of the digest of member and name, as a number. They are enough: if two names
+    /// have one digest, a search reads a record too many, and then sees that it does not match.
     pub(super) fn digest(self, text: &str) -> i64 {
         let mut digest = Sha256::default();
         digest.update(self.0.as_bytes());
-        // No member has it in its name.
+        // No member's name contains this byte.
         digest.update(&[0]);
         digest.update(text.as_bytes());
         let mut first = [0; 8];
@@ -52,7 +52,7 @@ pub(super) fn each_name(keys: &LeafKeys<'_>, mut tell: impl FnMut(Part, &str)) {
         tell(Part::TOKEN, jti);
     }
     tell(Part::KIND, keys.kind.as_str());
-    // What was permitted is most of all: to look for that alone is to look at every record.
+    // Most records are permissions: a search for them alone reads every record anyway.
     if keys.outcome == Outcome::Refused {
         tell(Part::OUTCOME, keys.outcome.as_str());
     }
@@ -71,7 +71,7 @@ pub(super) fn each_name(keys: &LeafKeys<'_>, mut tell: impl FnMut(Part, &str)) {
     if let Some(by) = &keys.by {
         tell(Part::OPERATOR, operator_of(by));
     }
-    // What was touched is found by the same names as what acted: a query does not know which it was.
+    // What an operator touched has the same names as what acted, because a query asks for both.
     let Some(touched) = keys.touched.as_deref() else { return };
     for person in &touched.people {
         tell(Part::SUBJECT, &person.sub);
@@ -90,7 +90,7 @@ pub(super) fn each_name(keys: &LeafKeys<'_>, mut tell: impl FnMut(Part, &str)) {
     }
 }
 
-/// What names and times can say of what is wanted.
+/// What a search can compare with the names and times of chunks.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     /// A record must have all of these.

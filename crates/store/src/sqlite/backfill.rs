@@ -56,7 +56,7 @@ impl Default for Growth {
 }
 
 impl Growth {
-    /// After a commit. Called inside it: nothing slow may happen here.
+    /// Called inside each commit: nothing slow may happen here.
     fn written(&self, pages: u32) {
         let mut length = self.length.lock();
         if pages < length.pages {
@@ -94,21 +94,21 @@ impl Growth {
     }
 }
 
-/// When the thread has something to do again.
+/// When the thread tries again: at the first of two events.
 #[derive(Clone, Copy, Debug)]
 struct Next {
     /// The length that the last attempt began with.
     seen: u32,
-    /// After so many pages more,
+    /// When there are so many more pages.
     more: u32,
-    /// or at this time.
+    /// At this time.
     at_latest: Option<Instant>,
 }
 
 impl Next {
     const FIRST: Self = Self { seen: 0, more: STEP, at_latest: None };
 
-    /// After an attempt that moved all, or not all because of a reader: to look costs more the longer the
+    /// After an attempt that moved all, or not all because of a reader. An attempt costs more the longer the
     /// write-ahead log is.
     fn after(seen: u32, moved: Moved) -> Self {
         if moved.all {
@@ -117,7 +117,7 @@ impl Next {
         Self { seen, more: STEP.max(seen / 4), at_latest: Instant::now().checked_add(AGAIN) }
     }
 
-    /// After an attempt that failed. More pages do not make the next one better.
+    /// After an attempt that failed. More pages are no reason to try sooner.
     fn after_failure(seen: u32) -> Self {
         Self { seen, more: u32::MAX, at_latest: Instant::now().checked_add(AGAIN) }
     }
@@ -143,7 +143,7 @@ fn move_pages(conn: &Connection, mode: &str) -> Result<Moved, StoreError> {
 /// Moves what is there, and lets a long write-ahead log begin again.
 fn attempt(conn: &Connection, gate: &Arc<Gate>, growth: &Growth) -> Result<Moved, StoreError> {
     let moved = move_pages(conn, "PASSIVE")?;
-    // A reader that is in the way would be so in a turn, too, and writers would wait for nothing.
+    // A reader that is in the way would also be in the way during a turn, and writers would wait for nothing.
     if !moved.all || growth.pages() < LONG {
         return Ok(moved);
     }

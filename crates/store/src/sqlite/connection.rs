@@ -130,7 +130,7 @@ pub(crate) fn inspect(path: &Path, company: Company) -> Result<Connection, Store
 pub(crate) enum Company {
     /// The server of its directory.
     Server,
-    /// Nobody.
+    /// No process.
     None {
         /// Whether there is a write-ahead log.
         journal: bool,
@@ -138,7 +138,7 @@ pub(crate) enum Company {
 }
 
 /// A path as the value of a statement that opens a file. `SQLite` takes the bytes as they are, also where
-/// they are not UTF-8; a path that was made UTF-8 would be another file.
+/// they are not UTF-8; a path that was converted to UTF-8 would name another file.
 pub(crate) fn as_value(path: &Path) -> ToSqlOutput<'_> {
     ToSqlOutput::Borrowed(ValueRef::Text(path.as_os_str().as_bytes()))
 }

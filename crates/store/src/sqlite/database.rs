@@ -46,7 +46,7 @@ pub(crate) struct Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        // Nobody else may move pages while the last ones are.
+        // The other thread must not move pages while the last ones are moved here.
         self.backfill.end();
         let writer = self.writer.get_mut();
         // Another process that reads keeps the write-ahead log for as long as it does, which does no harm.
@@ -67,7 +67,7 @@ impl Database {
             return Err(StoreError::JournalMissing(opened.database.clone()));
         }
         let mut writer = connection::open(&opened.database, Use::Write)?;
-        // A sealing key has its name only beside a database with something in it.
+        // The sealing key gets its final name only beside a database that has content.
         if !opened.seal_key.first_start && migration::is_empty(&writer)? {
             return Err(StoreError::JournalMissing(opened.database.clone()));
         }
@@ -130,7 +130,7 @@ impl Database {
 }
 
 impl Driver for Database {
-    /// A commit has an answer.
+    /// With `SQLite`, no answer to a commit is lost.
     fn settled(&self) -> Result<(), StoreError> {
         Ok(())
     }

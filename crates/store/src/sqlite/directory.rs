@@ -90,10 +90,10 @@ fn lacks_journal(dir: &Dir) -> Result<bool, StoreError> {
         return Ok(false);
     }
     let conn = connection::inspect(&dir.entry(DATABASE), Company::None { journal: false })?;
-    // What is damaged or another's is for the caller that opens it to say.
+    // The caller reports a damaged or foreign file when it opens it.
     if migration::is_empty(&conn).unwrap_or(false) {
-        // A sealing key has its name only beside a database with something in it; before, a first start was
-        // cut short.
+        // The sealing key gets its final name only beside a database that has content. Without it, a first
+        // start was interrupted.
         return Ok(dir.open_file(SEAL_KEY, Exposure::Private)?.is_some());
     }
     Ok(migration::version(&conn).is_ok() && journal::is_in_use(&conn).unwrap_or(false))

@@ -25,7 +25,7 @@ use crate::tx::Tx;
 /// How many faults of the file are reported.
 const MOST_FAULTS: u32 = 10;
 
-/// After so many steps of `SQLite`'s virtual machine a statement looks whether it should end: many times a
+/// After so many steps of `SQLite`'s virtual machine, a statement checks whether it is to end: many times a
 /// second.
 const STEPS: i32 = 1_000;
 
@@ -69,7 +69,7 @@ impl Inspection {
     }
 
     fn over(conn: Connection) -> Result<Self, StoreError> {
-        // What is damaged or another's is for `schema` to say.
+        // A damaged or foreign file is an error of `schema`.
         if migration::version(&conn).is_ok_and(|version| version < SEVERAL_LOGS) {
             writing(&conn, || Ok(conn.execute_batch(OF_ONE_LOG)?))?;
         }
@@ -83,7 +83,7 @@ impl Inspection {
         Ok(self)
     }
 
-    /// Who uses a directory.
+    /// Whether a process uses a directory, and which.
     pub fn holder(dir: &Path) -> Result<DirectoryHolder, StoreError> {
         holder_of(&Dir::open(dir)?)
     }
@@ -105,12 +105,12 @@ impl Inspection {
         Ok(said.into_iter().filter(|line| line != "ok").collect())
     }
 
-    /// Whose data it is, if it says so.
+    /// The installation that the database belongs to; none in a database of an older version.
     pub fn installation(&self) -> Result<Option<Installation>, StoreError> {
         installation::load(&Tx::without_key(&self.conn))
     }
 
-    /// The latest time of a record.
+    /// The latest time of a record in any log.
     pub fn newest(&self) -> Result<Timestamp, StoreError> {
         logs::newest(&Tx::without_key(&self.conn))
     }

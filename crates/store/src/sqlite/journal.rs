@@ -17,10 +17,10 @@ use rusqlite::Connection;
 use crate::error::StoreError;
 use crate::sqlite::directory::DATABASE;
 
-/// The name in `meta`.
+/// The name in `meta` of the mark.
 const IN_USE: &str = "in-use";
 
-/// The write-ahead log.
+/// The file of the write-ahead log.
 pub(crate) const JOURNAL: &str = "mandate.db-wal";
 
 /// Writes into the database file itself that it is in use.

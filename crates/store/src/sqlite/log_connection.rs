@@ -39,7 +39,7 @@ impl LogSession for LogConnection {
         self.run("BEGIN DEFERRED")
     }
 
-    /// Waits for its turn.
+    /// Waits for its turn at the gate.
     fn begin(&mut self) -> Result<(), StoreError> {
         let turn = self.gate.enter()?;
         self.conn.busy_timeout(turn.patience())?;

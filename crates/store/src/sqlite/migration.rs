@@ -21,7 +21,7 @@ pub(crate) fn run(conn: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Whether nothing was ever written to it.
+/// Whether nothing was ever written to the database.
 pub(crate) fn is_empty(conn: &Connection) -> Result<bool, StoreError> {
     let (version, application): (u32, i32) = (pragma(conn, "user_version")?, pragma(conn, "application_id")?);
     let tables: u32 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

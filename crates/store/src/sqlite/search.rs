@@ -11,7 +11,7 @@ use crate::search_rows::{self, VERSION};
 use crate::sqlite::connection::{self, Use};
 use crate::tx::Tx;
 
-/// By chunk: the rows of a chunk are beside one another.
+/// A row's key begins with its chunk, so that the rows of a chunk are beside one another.
 const SCHEMA: &str = "
 CREATE TABLE search.chunks (
     log      INTEGER NOT NULL,
@@ -59,7 +59,7 @@ impl IndexFile {
 
 impl IndexPlace for IndexFile {
     fn create(&mut self) -> Result<(), StoreError> {
-        // Closed first: a file that is gone and its successor have one name.
+        // Closed first: the old file and the new one have the same name.
         self.index = None;
         self.index = Some(create(&self.path)?);
         Ok(())

@@ -13,7 +13,7 @@ const INSTEAD: &str = "leave sslmode out, or write sslmode=verify-full, with ssl
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// It begins otherwise.
+    /// It begins neither with `postgres://` nor with `postgresql://`.
     #[error("it is no address of a PostgreSQL database: write postgres://USER@HOST:PORT/DATABASE")]
     Scheme,
     /// Every user of a machine can read the arguments of its processes.
@@ -29,7 +29,7 @@ pub enum AddressError {
     /// A character or an escape that has no place in a URL.
     #[error("its {part} is malformed: {why}")]
     Malformed {
-        /// Which part.
+        /// The part of the address, as it is called in the sentence.
         part: &'static str,
         /// What is wrong, and what to write.
         why: &'static str,
@@ -39,7 +39,7 @@ pub enum AddressError {
         "it names several hosts: name one, and let its name or a proxy lead to the server that takes writes"
     )]
     SeveralHosts,
-    /// A part that is needed.
+    /// A part that is needed is missing.
     #[error("the {part} is missing: write postgres://USER@HOST:PORT/DATABASE")]
     Missing {
         /// `user`, `host` or `database`.
@@ -50,7 +50,7 @@ pub enum AddressError {
         "there is no parameter {name}: sslmode, sslrootcert, sslcert, sslkey and service are understood; host, port, user and database stand before the question mark"
     )]
     UnknownParameter {
-        /// Its name.
+        /// The name of the parameter.
         name: String,
     },
     /// A key of the service file that is not understood.
@@ -58,13 +58,13 @@ pub enum AddressError {
         "there is no key {name} here: host, port, dbname, user, password, sslmode, sslrootcert, sslcert and sslkey are understood"
     )]
     UnknownKey {
-        /// Its name.
+        /// The name of the key.
         name: String,
     },
     /// A parameter that is given twice.
     #[error("{name} is given twice")]
     Twice {
-        /// Its name.
+        /// The name of the parameter, or of the key of the service file.
         name: &'static str,
     },
     /// A file of passwords for many servers.
@@ -72,51 +72,51 @@ pub enum AddressError {
         "passfile is not read: put the password alone into a file, and name the file with --store-password-file"
     )]
     Passfile,
-    /// TLS that somebody in between can take away, or take part in.
+    /// An `sslmode` with which an attacker on the network could read or change what is sent.
     #[error("sslmode={mode} {why}: {INSTEAD}")]
     WeakMode {
-        /// The mode.
+        /// The value of `sslmode`.
         mode: &'static str,
-        /// What it would do.
+        /// What this mode allows: the sentence after the mode.
         why: &'static str,
     },
-    /// A mode of another name.
+    /// A value that `sslmode` does not have.
     #[error("sslmode has no such value: {INSTEAD}")]
     UnknownMode,
-    /// No TLS to another machine.
+    /// `sslmode=disable` for another machine.
     #[error(
         "sslmode=disable is for a Unix socket or a loopback address alone: to {host}, everything would cross the network in clear. Leave sslmode out"
     )]
     ClearNetwork {
-        /// The host.
+        /// The host in the address.
         host: String,
     },
-    /// A password for a loopback address, and no TLS.
+    /// `sslmode=disable` and a password, for a loopback address.
     #[error(
         "sslmode=disable and a password do not go together on {host}: while the database is down, any user of this machine can listen there and ask for it. Use the Unix socket, or leave sslmode out"
     )]
     ClearPassword {
-        /// The host.
+        /// The host in the address.
         host: String,
     },
-    /// A parameter of TLS, and no TLS.
+    /// A parameter of TLS where there is no TLS.
     #[error("{name} has no effect {with}: leave it out")]
     NoTls {
-        /// The parameter.
+        /// The parameter that needs TLS.
         name: &'static str,
         /// `on a Unix socket`, or `with sslmode=disable`.
         with: &'static str,
     },
-    /// One half of a client certificate.
+    /// A client certificate without its key, or the key alone.
     #[error("sslcert and sslkey belong together: {missing} is missing")]
     HalfPair {
-        /// Which.
+        /// `sslcert` or `sslkey`.
         missing: &'static str,
     },
-    /// The path of the Unix socket.
+    /// The path of the Unix socket is too long.
     #[error(transparent)]
     SocketPath(#[from] SocketPathTooLong),
-    /// A service is named, and nobody says in which file.
+    /// A service is named, and no service file is known.
     #[error(
         "it names a service, and there is no service file: set PGSERVICEFILE, or make ~/.pg_service.conf"
     )]
@@ -124,22 +124,22 @@ pub enum AddressError {
     /// The service file has no such section.
     #[error("{path} has no section [{name}]")]
     NoService {
-        /// The service file.
+        /// The path of the service file.
         path: PathBuf,
-        /// The service.
+        /// The service that is named.
         name: String,
     },
     /// What is wrong in the service file.
     #[error("{path}, line {line}: {why}")]
     Service {
-        /// The service file.
+        /// The path of the service file.
         path: PathBuf,
-        /// Counted from one.
+        /// The number of the line, from 1.
         line: usize,
         /// What is wrong there.
         why: Box<AddressError>,
     },
-    /// A key of the service file without its value.
+    /// The service file has an empty password.
     #[error("the password is empty")]
     NoPassword,
     /// A line of the service file that is no setting.
@@ -151,7 +151,7 @@ pub enum AddressError {
     /// The password file, or the service file, has no usable text.
     #[error("{path}: {source}")]
     Text {
-        /// Which.
+        /// The password file or the service file.
         path: PathBuf,
         /// What is wrong with it.
         #[source]
@@ -160,12 +160,12 @@ pub enum AddressError {
     /// A file has no certificate or no key.
     #[error("{path} has no PEM {what}")]
     Pem {
-        /// Which.
+        /// The file of the certificate or key.
         path: PathBuf,
         /// `certificate` or `private key`.
         what: &'static str,
     },
-    /// Client certificate and key.
+    /// The client certificate and its key do not belong together, or the kind of key is not supported.
     #[error(
         "the certificate of sslcert and the key of sslkey do not belong together, or the key is of an unsupported kind"
     )]

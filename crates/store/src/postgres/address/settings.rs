@@ -6,7 +6,7 @@ use mandate_core::Secret;
 
 use super::error::AddressError;
 
-/// PostgreSQL cuts off longer names without a word (`NAMEDATALEN`): two long names could be of one database.
+/// PostgreSQL silently cuts longer names (`NAMEDATALEN`): two long names could then name one database.
 const LONGEST_NAME: usize = 63;
 
 /// What a URL or a section of a service file says.
@@ -84,9 +84,9 @@ impl Settings {
         once(&mut self.password, "password", password)
     }
 
-    /// These, and for what they do not say the `other` ones.
+    /// These settings; where they say nothing, those of `other`.
     pub(super) fn or(self, other: Self) -> Self {
-        // A client certificate and its key are of one place.
+        // A client certificate and its key are taken from the same place.
         let pair = if self.certificate.is_some() || self.key.is_some() {
             (self.certificate, self.key)
         } else {
@@ -142,12 +142,12 @@ fn mode(value: &str) -> Result<Mode, AddressError> {
         "verify-full" => Ok(Mode::VerifyFull),
         "allow" => weak("allow", "begins without TLS, so the password and the data can be read on the way"),
         "prefer" => {
-            weak("prefer", "goes on without TLS if somebody in between says that the server has none")
+            weak("prefer", "continues without TLS if an attacker in between says that the server has none")
         }
-        "require" => weak("require", "accepts every certificate, so also that of somebody in between"),
+        "require" => weak("require", "accepts every certificate, also that of an attacker in between"),
         "verify-ca" => weak(
             "verify-ca",
-            "does not look for whom a certificate is, so it accepts that of any server of the same authority",
+            "does not check the name in the certificate, so it accepts any server of the same authority",
         ),
         _ => Err(AddressError::UnknownMode),
     }

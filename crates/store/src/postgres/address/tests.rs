@@ -107,7 +107,7 @@ fn a_mode_that_somebody_in_between_can_undo_is_refused_with_the_reason() {
         ("allow", "without TLS"),
         ("prefer", "without TLS"),
         ("require", "accepts every certificate"),
-        ("verify-ca", "for whom a certificate is"),
+        ("verify-ca", "does not check the name"),
         ("VERIFY-FULL", "no such value"),
         ("", "no such value"),
     ] {

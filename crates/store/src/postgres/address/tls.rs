@@ -31,7 +31,7 @@ const LARGEST: u64 = 1 << 20;
 /// serve here.
 const PROTOCOL: &[u8] = b"postgresql";
 
-/// The files of TLS.
+/// The PEM files that TLS uses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Files {
     /// The authorities to trust (PEM); those of the machine if there is none.
@@ -67,7 +67,7 @@ fn roots(path: &Path) -> Result<RootCertStore, AddressError> {
     Ok(roots)
 }
 
-/// Who can change it could choose whom we trust.
+/// A file that others can change is refused: they could choose whom we trust.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, AddressError> {
     let none = || AddressError::Pem { path: path.to_owned(), what: "certificate" };
     let pem = mandate_files::read_trusted(path, LARGEST)?;

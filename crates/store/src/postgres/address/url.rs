@@ -17,7 +17,7 @@ pub(super) fn parse(url: &str) -> Result<Settings, AddressError> {
     let mut settings = Settings::default();
     let host_on = match rest.split_once('@') {
         None => rest,
-        // A password may contain any character, and nobody knows where one ends that was not encoded.
+        // An unencoded password may contain any character, so its end cannot be found.
         Some((user, _)) if user.contains(':') => return Err(AddressError::Password),
         Some((_, behind)) if behind.contains('@') => return Err(AddressError::StrayAt),
         Some((user, _)) if user.contains(['/', '?']) => return Err(AddressError::StrayAt),
