@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 /// Under load a commit begins no sooner than this after the one before it began.
 ///
 /// A commit costs about as much CPU time as an exchange, whether it makes one record durable or fifty.
-pub(crate) const PACE: Duration = Duration::from_millis(3);
+pub(crate) const PACE: Duration = Duration::from_millis(1);
 
 /// A pause that gathers fewer records than this is not worth its cost.
 const WORTH_A_PAUSE: usize = 4;

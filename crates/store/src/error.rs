@@ -26,6 +26,9 @@ pub enum StoreError {
     /// Another process holds the database.
     #[error("another process holds the database")]
     Busy(#[source] Cause),
+    /// Other calls use the database, and did not end within so many seconds.
+    #[error("other calls use the database for longer than {0} s")]
+    Overloaded(u64),
     /// The database server cannot be reached, does not answer in time, or takes no connection of ours. Work
     /// continues by itself once it does.
     #[error("the database server cannot be reached")]
@@ -104,6 +107,7 @@ impl StoreError {
             Self::Full(_)
                 | Self::Io(_)
                 | Self::Busy(_)
+                | Self::Overloaded(_)
                 | Self::Unreachable(_)
                 | Self::ReadOnly(_)
                 | Self::Conflict(_)

@@ -36,6 +36,7 @@ pub mod secrets;
 mod sqlite;
 pub mod stops;
 mod store;
+mod turns;
 mod tx;
 mod value;
 mod write_trouble;

@@ -1,8 +1,8 @@
 //! The store: where reads and writes begin.
 //!
 //! A transaction blocks its thread. [`Store::read`], [`Store::search`] and [`Store::transact`] are for async
-//! code: they run on a thread that may block. What is named `…_blocking` is for threads without async code:
-//! the start, the sequencer, tests.
+//! code: they run on a thread that may block, a few at a time. What is named `…_blocking` is for threads
+//! without async code: the start, the sequencer, tests.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::driver::{Driver, LogReader, Work};
 use crate::error::StoreError;
 use crate::postgres::address::PostgresAddress;
 use crate::sqlite::directory;
+use crate::turns::{Access, Turns};
 use crate::tx::Tx;
 use crate::write_trouble::WriteTrouble;
 use crate::{postgres, sqlite};
@@ -22,6 +23,7 @@ use crate::{postgres, sqlite};
 #[derive(Clone, Debug)]
 pub struct Store {
     driver: Arc<dyn Driver>,
+    turns: Arc<Turns>,
     /// Whether each closure runs twice; see `Store::rehearsing`.
     #[cfg(any(test, feature = "rehearsal"))]
     rehearsing: bool,
@@ -39,6 +41,7 @@ impl Store {
     pub fn open_blocking(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         Ok(Self {
             driver: Arc::new(sqlite::database::Database::open(dir, entropy)?),
+            turns: Arc::default(),
             #[cfg(any(test, feature = "rehearsal"))]
             rehearsing: false,
         })
@@ -64,6 +67,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         Ok(Self {
             driver: Arc::new(postgres::database::Database::open(dir, address, entropy)?),
+            turns: Arc::default(),
             #[cfg(any(test, feature = "rehearsal"))]
             rehearsing: false,
         })
@@ -92,8 +96,7 @@ impl Store {
     /// Waits until every change of the registry has ended whose answer this process did not get. A read after
     /// that shows whether the change was made.
     pub async fn settled(&self) -> Result<(), StoreError> {
-        let store = self.clone();
-        may_block(move || {
+        self.in_turn(Access::Read, |store| {
             reported("the state of a lost change cannot be read", "settled", store.driver.settled())
         })
         .await
@@ -107,8 +110,7 @@ impl Store {
         name: &'static str,
         f: impl FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let store = self.clone();
-        may_block(move || store.read_blocking(name, f)).await
+        self.in_turn(Access::Read, move |store| store.read_blocking(name, f)).await
     }
 
     /// As [`Store::read`], for threads without async code.
@@ -131,8 +133,7 @@ impl Store {
         name: &'static str,
         f: impl FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let store = self.clone();
-        may_block(move || store.search_blocking(name, f)).await
+        self.in_turn(Access::Search, move |store| store.search_blocking(name, f)).await
     }
 
     /// As [`Store::search`], for threads without async code.
@@ -161,8 +162,7 @@ impl Store {
         name: &'static str,
         f: impl FnMut(&Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let store = self.clone();
-        may_block(move || store.transact_blocking(name, f)).await
+        self.in_turn(Access::Write, move |store| store.transact_blocking(name, f)).await
     }
 
     /// As [`Store::transact`], for threads without async code.
@@ -182,6 +182,23 @@ impl Store {
     /// writes to that log alone. If there are two for one log, only one at a time can write. Blocks.
     pub fn audit_backend(&self, origin: &str) -> Result<AuditBackend, StoreError> {
         Ok(AuditBackend::new(self.driver.log_session()?, self.driver.sealer().clone(), origin.to_owned()))
+    }
+
+    /// Runs on a thread that may block, when it is the call's turn. The turn ends with the work, even if nobody
+    /// waits for that any longer.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        access: Access,
+        f: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let turn = self.turns.take(access).await?;
+        let store = self.clone();
+        may_block(move || {
+            let result = f(&store);
+            drop(turn);
+            result
+        })
+        .await
     }
 
     pub(crate) fn log_reader(&self) -> Result<Box<dyn LogReader + '_>, StoreError> {

@@ -1,6 +1,7 @@
 //! Async code and a database that blocks: neither waits for the other, and what was begun ends.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -120,4 +121,73 @@ async fn a_closure_runs_twice_and_its_second_run_counts() {
     assert_eq!(store.transact("count", count).await.unwrap(), 2);
     assert_eq!(*runs.lock(), [None, None], "the second run sees nothing of the first");
     assert_eq!(store.read("read", |tx| meta::get(tx, "x")).await.unwrap().as_deref(), Some("2"));
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn many_reads_at_once_use_few_threads() {
+    let (_dir, store) = store();
+    let threads = Arc::new(Mutex::new(std::collections::HashSet::new()));
+    let (at_once, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let reads: Vec<_> = (0..100)
+        .map(|_| {
+            let (store, threads) = (store.clone(), Arc::clone(&threads));
+            let (at_once, most) = (Arc::clone(&at_once), Arc::clone(&most));
+            tokio::spawn(async move {
+                let read = move |_: &mandate_store::Tx<'_>| {
+                    most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    threads.lock().insert(std::thread::current().id());
+                    std::thread::sleep(Duration::from_millis(2));
+                    at_once.fetch_sub(1, Ordering::SeqCst);
+                    Ok(())
+                };
+                store.read("slow", read).await
+            })
+        })
+        .collect();
+    for read in reads {
+        read.await.unwrap().unwrap();
+    }
+    // A call may begin on a new thread while the thread of the one before it is not idle yet.
+    assert!(threads.lock().len() <= 16, "{} threads", threads.lock().len());
+    assert!((2..=8).contains(&most.load(Ordering::SeqCst)), "{most:?} at once");
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_call_whose_turn_does_not_come_ends_with_an_error_that_says_so() {
+    let (_dir, store) = store();
+    let (mut ends, mut searches) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let (runs, running) = oneshot::channel();
+        let (go, may_go) = mpsc::channel::<()>();
+        let mut runs = Some(runs);
+        let search = move |_: &mandate_store::Tx<'_>| {
+            if let Some(runs) = runs.take() {
+                runs.send(()).unwrap();
+                may_go.recv_timeout(LONG).unwrap();
+            }
+            Ok(())
+        };
+        let store = store.clone();
+        searches.push(tokio::spawn(async move { store.search("long", search).await }));
+        running.await.unwrap();
+        ends.push(go);
+    }
+    let waits = {
+        let store = store.clone();
+        tokio::spawn(async move { store.search("late", |_| Ok(())).await })
+    };
+    assert_eq!(
+        store.read("read", |tx| meta::get(tx, "x")).await.unwrap(),
+        None,
+        "searches keep no read waiting"
+    );
+    let refused = waits.await.unwrap().unwrap_err();
+    assert!(matches!(refused, StoreError::Overloaded(5)) && refused.is_environment(), "{refused}");
+    for go in ends {
+        go.send(()).unwrap();
+    }
+    for search in searches {
+        search.await.unwrap().unwrap();
+    }
+    store.search("next", |_| Ok(())).await.unwrap();
 }
