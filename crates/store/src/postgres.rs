@@ -3,6 +3,7 @@
 pub(crate) mod address;
 mod connections;
 pub(crate) mod database;
+mod durability;
 mod exclusive;
 mod log_session;
 mod migration;

@@ -29,13 +29,16 @@ fn cannot_write(trouble: WriteTrouble) -> StatusProblem {
         WriteTrouble::ReadOnly => {
             "the database server takes no writes (it is a standby, or set to be read-only); nothing is issued until it does".to_owned()
         }
+        WriteTrouble::LosesCommits => {
+            "the database server may lose what it commits (fsync or full_page_writes is off); nothing is issued until both are on".to_owned()
+        }
     };
     let next = match trouble {
         WriteTrouble::HeldElsewhere => {
             "fuser mandate.db   (in the server's directory: which processes have the database open?)"
         }
         WriteTrouble::Stuck(_) => NEXT,
-        WriteTrouble::Unreachable | WriteTrouble::ReadOnly => {
+        WriteTrouble::Unreachable | WriteTrouble::ReadOnly | WriteTrouble::LosesCommits => {
             "look at the server's log for what the database server answered"
         }
     };

@@ -51,6 +51,11 @@ impl Database {
     ) -> Result<Self, StoreError> {
         let directory = Directory::open(dir)?;
         let connections = Connections::new(address)?;
+        if address.accepts_lost_records() {
+            tracing::warn!(
+                "the address of the database says dangerously_accept_lost_records=yes: audit records and revocations can be lost"
+            );
+        }
         let exclusive = Exclusive::new(random_name(entropy.as_ref()));
         exclusive.take(&connections)?;
         let mut client = connections.own()?;
