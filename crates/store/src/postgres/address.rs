@@ -191,15 +191,15 @@ impl PostgresAddress {
         self.accepts_lost_records
     }
 
-    /// What makes the connections' TLS, with the files as they are now: call it again after they were
-    /// renewed. Blocks.
+    /// What makes the connections' TLS. Its files are read now, to refuse what cannot be used, and again for
+    /// each connection, so that renewed ones are used. Blocks.
     ///
     /// # Errors
     /// A file cannot be read or used, or others could change it, or read the key.
     pub fn tls(&self) -> Result<PostgresTls, AddressError> {
         match &self.protection {
             Protection::OnThisMachine => Ok(PostgresTls::none()),
-            Protection::Tls(files) => files.load(),
+            Protection::Tls(files) => PostgresTls::of(files),
         }
     }
 }
