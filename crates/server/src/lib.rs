@@ -366,7 +366,8 @@ pub async fn run(
     let health = health::of_own_parts(disk.clone(), Arc::clone(&authority), log.clone(), Arc::clone(&clock));
 
     health::stops::watch(&health, Arc::clone(&stops));
-    health::database::watch(&health, store.clone());
+    let database = health::database::Place::of(&config.store);
+    health::database::watch(&health, store.clone(), database.clone());
     if let Some(certificate) = &certificate {
         let certificate = Arc::clone(certificate);
         health.watch(move |now| certificate.problem(now));
@@ -391,6 +392,7 @@ pub async fn run(
         administration,
         health,
         disk,
+        database,
         node_server: node_at.to_string(),
         started: clock.now(),
     });
