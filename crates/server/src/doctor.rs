@@ -2,13 +2,14 @@
 
 mod database;
 mod machine;
+mod postgres;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mandate_core::{Entropy, Timestamp};
 use mandate_files::{Dir, Exposure, FileError};
-use mandate_store::{Holder, Inspection, StoreError};
+use mandate_store::{Holder, Inspection, PostgresAddress, StoreError};
 use serde::Serialize;
 
 use crate::config::{Config, ConfigError, Remembered, StoreAddress};
@@ -68,6 +69,16 @@ const PRIVATE_FILES: &[&str] = &[
 /// Files that nobody else may write to.
 const OTHER_FILES: &[&str] = &["serve.json", "mandate.lock"];
 
+/// Where the database is.
+enum Place<'a> {
+    /// In the directory.
+    Directory,
+    /// In a server of PostgreSQL.
+    Server(&'a PostgresAddress),
+    /// It was not named, or the way to it cannot be used.
+    Unknown,
+}
+
 /// What the checks share.
 struct Examination<'a> {
     config: &'a Config,
@@ -105,7 +116,7 @@ pub fn examine(
     examination.found
 }
 
-impl Examination<'_> {
+impl<'a> Examination<'a> {
     fn add(&mut self, finding: Finding) {
         self.found.push(finding);
     }
@@ -141,25 +152,34 @@ impl Examination<'_> {
         self.files(dir);
         self.server();
         let file = self.remembered();
-        let embedded = self.store(file.as_ref());
-        let sealing_key = self.sealing_key(!embedded && file.is_some());
-        if !embedded {
-            let inside = ["database", "audit log", "clock"];
-            self.found.extend(inside.map(|check| {
-                Finding::could_not_look(check, "is in PostgreSQL; the server checks it when it starts")
-            }));
-            return file;
-        }
-        let database = self.database(dir, sealing_key.as_ref(), file.is_some(), progress);
-        let installation = database.as_ref().and_then(|database| database.installation().ok()).flatten();
+        let used = file.is_some();
+        let place = self.store(file.as_ref());
+        let sealing_key = self.sealing_key(used && !matches!(place, Place::Directory));
+        let installation = match place {
+            Place::Directory => {
+                let database = self.database(dir, sealing_key.as_ref(), used, progress);
+                database.and_then(|database| database.installation().ok()).flatten()
+            }
+            Place::Server(address) => self.postgres(dir, address, sealing_key.as_ref(), used, progress),
+            Place::Unknown => {
+                let inside = ["database", "audit log", "clock"];
+                self.found.extend(inside.map(|check| Finding::could_not_look(check, "needs the store")));
+                None
+            }
+        };
         match Remembered::known(file.clone(), installation, self.config) {
             Ok(known) => known,
             Err(error) => {
                 let next = format!(
-                    "mv {0}/serve.json {0}/serve.json.other   (if mandate.db is the right one)",
-                    self.shown
+                    "mv {0}/serve.json {0}/serve.json.other   (if {1} is the right one)",
+                    self.shown,
+                    self.config.store.name()
                 );
-                self.add(Finding::problem("serve.json and mandate.db", error.to_string(), next));
+                let check = match self.config.store {
+                    StoreAddress::Embedded => "serve.json and mandate.db",
+                    StoreAddress::Postgres(_) => "serve.json and database",
+                };
+                self.add(Finding::problem(check, error.to_string(), next));
                 file
             }
         }
@@ -231,15 +251,15 @@ impl Examination<'_> {
     }
 
     /// Whether the start names the directory's kind of store, and what the way to a PostgreSQL database needs
-    /// on this machine. Returns whether the store is the embedded one.
-    fn store(&mut self, file: Option<&Remembered>) -> bool {
+    /// on this machine.
+    fn store(&mut self, file: Option<&Remembered>) -> Place<'a> {
         const CHECK: &str = "store";
         match self.config.same_store(file) {
             Err(error @ ConfigError::StoreIsEmbedded(_)) => {
                 let next =
                     format!("mandate doctor --dir {}   (without --store and MANDATE_STORE)", self.shown);
                 self.add(Finding::problem(CHECK, error.to_string(), next));
-                return true;
+                return Place::Directory;
             }
             Err(error @ ConfigError::StoreNotNamed(_)) => {
                 let next = format!(
@@ -247,22 +267,26 @@ impl Examination<'_> {
                     self.shown
                 );
                 self.add(Finding::problem(CHECK, error.to_string(), next));
-                return false;
+                return Place::Unknown;
             }
             // Any other problem is reported where the file that has it is looked at.
             Ok(()) | Err(_) => {}
         }
-        let StoreAddress::Postgres(address) = &self.config.store else { return true };
-        let finding = match address.tls() {
-            Ok(_) => Finding::ok(CHECK, format!("{address}; what it needs on this machine is there")),
-            Err(error) => Finding::problem(
-                CHECK,
-                format!("{address}: {error}"),
-                "mandate serve --help   (the options of the start)",
-            ),
-        };
-        self.add(finding);
-        false
+        let StoreAddress::Postgres(address) = &self.config.store else { return Place::Directory };
+        match address.tls() {
+            Ok(_) => {
+                self.add(Finding::ok(CHECK, format!("{address}; what it needs on this machine is there")));
+                Place::Server(address)
+            }
+            Err(error) => {
+                self.add(Finding::problem(
+                    CHECK,
+                    format!("{address}: {error}"),
+                    "mandate serve --help   (the options of the start)",
+                ));
+                Place::Unknown
+            }
+        }
     }
 
     /// The installation of the directory, and what this start would make of it.
@@ -324,9 +348,14 @@ fn error_text(error: &FileError) -> String {
     error.io().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
+/// An error with all its causes. Some libraries repeat the cause in the text of an error.
 fn store_text(error: &StoreError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
+    let mut text = error.to_string();
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    for cause in causes.map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
     }
+    text
 }

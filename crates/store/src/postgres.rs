@@ -5,6 +5,7 @@ mod connections;
 pub(crate) mod database;
 mod durability;
 mod exclusive;
+pub(crate) mod inspection;
 mod log_session;
 mod migration;
 mod search;

@@ -164,7 +164,7 @@ fn random_name(entropy: &dyn Entropy) -> String {
 }
 
 /// A pooler that gives the transactions of several connections one session lets two servers have one lock.
-fn refuse_a_pooler(connections: &Connections, client: &Object) -> Result<(), StoreError> {
+pub(crate) fn refuse_a_pooler(connections: &Connections, client: &Object) -> Result<(), StoreError> {
     let other = connections.own()?;
     let pid = |client: &Object| {
         let row = connections.wait(DEADLINE, client.query_one("SELECT pg_backend_pid()", &[]))?;
@@ -200,7 +200,7 @@ pub(crate) fn lock_lost(error: StoreError) -> StoreError {
 }
 
 /// Gives a connection back, or closes it if the server did not answer on it.
-fn give_back(client: Object, state: &State) {
+pub(crate) fn give_back(client: Object, state: &State) {
     if state.is_lost() {
         drop(Object::take(client));
     }
