@@ -17,9 +17,11 @@ use mandate_audit::{Kind, Record, Touch};
 use mandate_core::registry::{Agent, AgentState, Entry, Kind as EntryKind, Person, Registry};
 use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
 use mandate_delegation::revocation::cuts_for_change;
-use mandate_live::{Claim, Edition, Snapshot};
+use mandate_live::{Claim, Edition, Pins, Snapshot};
 use mandate_planning::states::{AgentAct, PersonAct, PersonState, State as _, StateRefusal};
-use mandate_planning::{ADMINISTRATION, Defaults, Plan, PlannedChange, is_administration, plan_and_findings};
+use mandate_planning::{
+    ADMINISTRATION, Defaults, Mention, Plan, PlannedChange, is_administration, mentions, plan_and_findings,
+};
 use mandate_policy::{Policies, PolicyError};
 use mandate_stops::Stop;
 use mandate_store::Effect;
@@ -242,7 +244,7 @@ impl Administration {
         let cuts = cuts_of(plan, now);
         let advance = Effect::AdvanceRegistry { planned_from: Some(planned.version) };
         let effects = std::iter::once(advance).chain(plan.changes.iter().filter_map(effect_of));
-        let claim = Arc::new(Claim::new(Arc::clone(&self.live), planned));
+        let claim = Arc::new(Claim::new(Arc::clone(&self.live), planned, pins_of(plan)));
         match self.append_claimed(permit, record, with_cuts(effects, &cuts), Some(&claim)).await {
             Ok(_) => Ok(Written { claim, cuts }),
             Err(error) => {
@@ -375,6 +377,24 @@ fn cuts_of(plan: &Plan, now: Timestamp) -> Vec<Cut> {
     let changed =
         plan.changes.iter().filter_map(|change| Some((change.before.as_ref()?, change.after.as_ref())));
     changed.flat_map(|(old, new)| cuts_for_change(old, new, now)).collect()
+}
+
+/// What the changes need to be there.
+fn pins_of(plan: &Plan) -> Pins {
+    let mut pins = Pins::default();
+    for change in &plan.changes {
+        // A grant is removed at once, also beside its own change: no entry mentions it.
+        if let Some(kind) = change.kind().filter(|kind| *kind != EntryKind::Grant) {
+            pins.entry(kind, change.key());
+        }
+        for mention in change.after.iter().flat_map(mentions) {
+            match mention {
+                Mention::Entry(kind, key) => pins.entry(kind, key),
+                Mention::AnyResource => pins.every(EntryKind::Resource),
+            }
+        }
+    }
+    pins
 }
 
 /// Makes the changes in memory.

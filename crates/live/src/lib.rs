@@ -5,4 +5,4 @@
 
 mod live;
 
-pub use live::{Claim, Edition, FeedCut, FeedPlace, Live, Overtaken, Snapshot};
+pub use live::{Claim, Edition, FeedCut, FeedPlace, Live, Overtaken, Pins, Snapshot};
