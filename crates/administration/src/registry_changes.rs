@@ -22,7 +22,7 @@ use mandate_planning::states::{AgentAct, PersonAct, PersonState, State as _, Sta
 use mandate_planning::{
     ADMINISTRATION, Defaults, Mention, Plan, PlannedChange, is_administration, mentions, plan_and_findings,
 };
-use mandate_policy::{Policies, PolicyError};
+use mandate_policy::{Policies, PolicyError, check_annotations};
 use mandate_stops::Stop;
 use mandate_store::Effect;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -283,6 +283,11 @@ impl Administration {
             }
             findings.extend(usable::findings(&request.entries, &plan));
             plan.notes.extend(usable::notes(&plan));
+            let annotated = plan.puts().filter_map(|entry| match entry {
+                Entry::Policy(policy) => check_annotations(policy.name.as_str(), &policy.source).err(),
+                _ => None,
+            });
+            findings.extend(annotated.map(|error| of_policy(&error, &request.entries)));
 
             let others = plan.changes.iter().any(|change| change.kind() == Some(EntryKind::Policy));
             let mut planned = self.planned(plan, snapshot, None, request.dry_run);

@@ -74,7 +74,7 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Changes the database, and nobody who is told puts it in force: as when an answer is lost.
-async fn behind_the_memory(world: &World, effects: Vec<Effect>) {
+pub(crate) async fn behind_the_memory(world: &World, effects: Vec<Effect>) {
     let now = world.hybrid.now();
     let record = Record::new(
         RecordId::generate(now, &SystemEntropy),
