@@ -21,5 +21,6 @@ fn the_demo_keeps_its_promises_with_its_data_in_postgresql() {
     assert_eq!(last["audit"]["verified"], true, "{last}");
     assert_eq!(last["after"]["refused_by_mandate"], 24, "{last}");
     let records: u64 = cluster.sql(&database, "SELECT count(*) FROM records").parse().unwrap();
-    assert!(records > 50, "its records are in that database: {records}");
+    // A record for each of the refusals, and those of what was permitted.
+    assert!(records > 24, "its records are in that database: {records}");
 }
