@@ -70,7 +70,7 @@ const PRIVATE_FILES: &[&str] = &[
 const OTHER_FILES: &[&str] = &["serve.json", "mandate.lock"];
 
 /// Where the database is.
-enum Place<'a> {
+enum Whereabouts<'a> {
     /// In the directory.
     Directory,
     /// In a server of PostgreSQL.
@@ -104,8 +104,7 @@ pub fn examine(
     let known = if let Some(dir) = examination.directory() {
         examination.inside(&dir, progress)
     } else {
-        let inside = ["files", "server", "serve.json", "sealing key", "database", "audit log", "clock"];
-        examination.found.extend(inside.map(|check| Finding::could_not_look(check, "needs the directory")));
+        examination.without_directory(progress);
         None
     };
     examination.identity(known.as_ref());
@@ -147,6 +146,24 @@ impl<'a> Examination<'a> {
         }
     }
 
+    /// What can be checked without the directory, as before the first start: a database elsewhere.
+    fn without_directory(&mut self, progress: impl FnMut(u64, u64)) {
+        let not_seen = |checks: &[&'static str]| {
+            checks
+                .iter()
+                .map(|check| Finding::could_not_look(check, "needs the directory"))
+                .collect::<Vec<_>>()
+        };
+        self.found.extend(not_seen(&["files", "server", "serve.json", "sealing key"]));
+        if let StoreAddress::Postgres(_) = self.config.store
+            && let Whereabouts::Server(address) = self.store(None)
+        {
+            self.postgres(None, address, None, false, progress);
+        } else {
+            self.found.extend(not_seen(&["database", "audit log", "clock"]));
+        }
+    }
+
     /// Everything in the directory. Returns what is known about the installation.
     fn inside(&mut self, dir: &Dir, progress: impl FnMut(u64, u64)) -> Option<Remembered> {
         self.files(dir);
@@ -154,14 +171,16 @@ impl<'a> Examination<'a> {
         let file = self.remembered();
         let used = file.is_some();
         let place = self.store(file.as_ref());
-        let sealing_key = self.sealing_key(used && !matches!(place, Place::Directory));
+        let sealing_key = self.sealing_key(used && !matches!(place, Whereabouts::Directory));
         let installation = match place {
-            Place::Directory => {
+            Whereabouts::Directory => {
                 let database = self.database(dir, sealing_key.as_ref(), used, progress);
                 database.and_then(|database| database.installation().ok()).flatten()
             }
-            Place::Server(address) => self.postgres(dir, address, sealing_key.as_ref(), used, progress),
-            Place::Unknown => {
+            Whereabouts::Server(address) => {
+                self.postgres(Some(dir), address, sealing_key.as_ref(), used, progress)
+            }
+            Whereabouts::Unknown => {
                 let inside = ["database", "audit log", "clock"];
                 self.found.extend(inside.map(|check| Finding::could_not_look(check, "needs the store")));
                 None
@@ -252,14 +271,14 @@ impl<'a> Examination<'a> {
 
     /// Whether the start names the directory's kind of store, and what the way to a PostgreSQL database needs
     /// on this machine.
-    fn store(&mut self, file: Option<&Remembered>) -> Place<'a> {
+    fn store(&mut self, file: Option<&Remembered>) -> Whereabouts<'a> {
         const CHECK: &str = "store";
         match self.config.same_store(file) {
             Err(error @ ConfigError::StoreIsEmbedded(_)) => {
                 let next =
                     format!("mandate doctor --dir {}   (without --store and MANDATE_STORE)", self.shown);
                 self.add(Finding::problem(CHECK, error.to_string(), next));
-                return Place::Directory;
+                return Whereabouts::Directory;
             }
             Err(error @ ConfigError::StoreNotNamed(_)) => {
                 let next = format!(
@@ -267,16 +286,16 @@ impl<'a> Examination<'a> {
                     self.shown
                 );
                 self.add(Finding::problem(CHECK, error.to_string(), next));
-                return Place::Unknown;
+                return Whereabouts::Unknown;
             }
             // Any other problem is reported where the file that has it is looked at.
             Ok(()) | Err(_) => {}
         }
-        let StoreAddress::Postgres(address) = &self.config.store else { return Place::Directory };
+        let StoreAddress::Postgres(address) = &self.config.store else { return Whereabouts::Directory };
         match address.tls() {
             Ok(_) => {
                 self.add(Finding::ok(CHECK, format!("{address}; what it needs on this machine is there")));
-                Place::Server(address)
+                Whereabouts::Server(address)
             }
             Err(error) => {
                 self.add(Finding::problem(
@@ -284,7 +303,7 @@ impl<'a> Examination<'a> {
                     format!("{address}: {error}"),
                     "mandate serve --help   (the options of the start)",
                 ));
-                Place::Unknown
+                Whereabouts::Unknown
             }
         }
     }

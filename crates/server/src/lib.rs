@@ -8,6 +8,7 @@
 mod admin;
 mod admin_thread;
 mod config;
+mod database_place;
 mod descriptors;
 pub mod doctor;
 mod error;
@@ -60,6 +61,7 @@ pub use tls::{Standing, TlsError, Validity, check as check_tls};
 use admin::Admin;
 use admin_thread::AdminThread;
 use config::Remembered;
+use database_place::Place;
 use descriptors::Budget;
 use health::Disk;
 use health::crowd::Crowd;
@@ -363,10 +365,16 @@ pub async fn run(
     .map_err(|error| ServerError::SetUp { what: "the authorization server", why: error.to_string() })?;
 
     let disk = Disk::of(config.dir.clone());
-    let health = health::of_own_parts(disk.clone(), Arc::clone(&authority), log.clone(), Arc::clone(&clock));
+    let database = Place::of(&config.store);
+    let health = health::of_own_parts(
+        disk.clone(),
+        database.clone(),
+        Arc::clone(&authority),
+        log.clone(),
+        Arc::clone(&clock),
+    );
 
     health::stops::watch(&health, Arc::clone(&stops));
-    let database = health::database::Place::of(&config.store);
     health::database::watch(&health, store.clone(), database.clone());
     if let Some(certificate) = &certificate {
         let certificate = Arc::clone(certificate);

@@ -133,6 +133,11 @@ fn a_healthy_database_has_no_problem_with_and_without_its_server() {
     found.is_healthy();
     assert!(found.of("server of the database").1.contains("one runs in this directory"), "{:?}", found.0);
 
+    // Before the first start there is no directory: the database is looked at all the same.
+    let found = patient.doctor_with(&patient.root.path().join("none"), &patient.url());
+    assert_eq!((found.of("directory").0, found.of("database").0), ("problem", "ok"), "{:?}", found.0);
+    assert_eq!(found.of("audit log").0, "ok", "{:?}", found.0);
+
     // Another directory, whose key is lost, and whose server would meet the one that runs.
     let other = patient.root.path().join("other");
     fs::create_dir(&other).unwrap();
@@ -220,6 +225,7 @@ fn a_server_does_not_start_where_commits_can_be_lost_and_says_what_to_do() {
     let ran = run_in(&[("MANDATE_STORE", strict)], &arguments);
     assert_eq!(ran.code, Some(1), "{}", ran.err);
     assert!(ran.err.contains("fsync = off") && ran.err.contains(ACCEPT_LOST_RECORDS), "{}", ran.err);
+    assert!(ran.err.contains("next: mandate doctor --dir") && ran.err.contains("--store URL"), "{}", ran.err);
     assert!(!dir.join("seal.key").exists(), "no server has used the database");
     let log = root.path().join("accepted");
     let role = Role::start_in(&[("MANDATE_STORE", url)], &log, &arguments, "");

@@ -204,7 +204,7 @@ impl Examination<'_> {
             return Some(inspection);
         }
         self.fits(&inspection, sealing_key);
-        self.log(dir, &inspection, progress);
+        self.log(Some(dir), &inspection, progress);
         self.clock(&inspection);
         Some(inspection)
     }
@@ -275,10 +275,15 @@ impl Examination<'_> {
         });
     }
 
-    pub(super) fn log(&mut self, dir: &Dir, inspection: &dyn Inspected, mut progress: impl FnMut(u64, u64)) {
+    pub(super) fn log(
+        &mut self,
+        dir: Option<&Dir>,
+        inspection: &dyn Inspected,
+        mut progress: impl FnMut(u64, u64),
+    ) {
         let next = self.restore();
         let verified = inspection.verify_logs(&mut progress);
-        if let Ok(verified) = &verified {
+        if let (Ok(verified), Some(dir)) = (&verified, dir) {
             let keys: Vec<&str> = verified.iter().map(|log| log.summary.vkey.as_str()).collect();
             match inspection.newest() {
                 Ok(newest) => self.reserve(dir, &keys, newest),

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use super::{Examination, Finding, port_of};
 use crate::config::{Remembered, Transport};
+use crate::database_place::Place;
 use crate::descriptors::{self, Budget};
 use crate::health::{Disk, low_space};
 use crate::tls::{self, Standing};
@@ -103,7 +104,7 @@ impl Examination<'_> {
         const MIB: u64 = 1024 * 1024;
         self.add(match Disk::of(self.config.dir.clone()).space() {
             None => Finding::could_not_look(CHECK, "needs the directory"),
-            Some(space) => match low_space(space) {
+            Some(space) => match low_space(space, &Place::of(&self.config.store)) {
                 Some(problem) => Finding::problem(CHECK, problem.detail, format!("df -h {}", self.shown)),
                 None => Finding::ok(
                     CHECK,

@@ -6,7 +6,7 @@ use mandate_store::{DatabaseHolder, Installation, PostgresAddress, PostgresInspe
 
 use super::database::{CLOCK, DATABASE, FITS, LOG};
 use super::{Examination, Finding, store_text};
-use crate::health::database::Place;
+use crate::database_place::Place;
 
 const SERVER: &str = "server of the database";
 
@@ -15,7 +15,7 @@ impl Examination<'_> {
     /// it says it is.
     pub(super) fn postgres(
         &mut self,
-        dir: &Dir,
+        dir: Option<&Dir>,
         address: &PostgresAddress,
         sealing_key: Option<&Secret>,
         used: bool,
