@@ -17,10 +17,12 @@ use mandate_audit::{Record, RecordKind, Touch};
 use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Person, Registry};
 use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
 use mandate_delegation::revocation::cuts_for_change;
-use mandate_live::{Edition, RegistryClaim, Snapshot};
+use mandate_live::{Edition, Pins, RegistryClaim, Snapshot};
 use mandate_planning::states::{AgentAct, PersonAct, PersonState, StateMachine as _, StateRefusal};
-use mandate_planning::{ADMINISTRATION, Defaults, Plan, PlannedChange, is_administration, plan_and_findings};
-use mandate_policy::{Policies, PolicyError};
+use mandate_planning::{
+    ADMINISTRATION, Defaults, Mention, Plan, PlannedChange, is_administration, mentions, plan_and_findings,
+};
+use mandate_policy::{Policies, PolicyError, check_annotations};
 use mandate_stops::Stop;
 use mandate_store::Effect;
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -242,7 +244,7 @@ impl Administration {
         let cuts = cuts_of(plan, now);
         let advance = Effect::AdvanceRegistry { planned_from: Some(planned.version) };
         let effects = std::iter::once(advance).chain(plan.changes.iter().filter_map(effect_of));
-        let claim = Arc::new(RegistryClaim::new(Arc::clone(&self.live), planned));
+        let claim = Arc::new(RegistryClaim::new(Arc::clone(&self.live), planned, pins_of(plan)));
         match self.append_claimed(permit, record, with_cuts(effects, &cuts), Some(&claim)).await {
             Ok(_) => Ok(Written { claim, cuts }),
             Err(error) => {
@@ -281,6 +283,11 @@ impl Administration {
             }
             findings.extend(usable::findings(&request.entries, &plan));
             plan.notes.extend(usable::notes(&plan));
+            let annotated = plan.puts().filter_map(|entry| match entry {
+                Entry::Policy(policy) => check_annotations(policy.name.as_str(), &policy.source).err(),
+                _ => None,
+            });
+            findings.extend(annotated.map(|error| of_policy(&error, &request.entries)));
 
             let others = plan.changes.iter().any(|change| change.kind() == Some(EntryKind::Policy));
             let mut planned = self.planned(plan, snapshot, None, request.dry_run);
@@ -376,6 +383,24 @@ fn cuts_of(plan: &Plan, now: Timestamp) -> Vec<Cut> {
     let changed =
         plan.changes.iter().filter_map(|change| Some((change.before.as_ref()?, change.after.as_ref())));
     changed.flat_map(|(old, new)| cuts_for_change(old, new, now)).collect()
+}
+
+/// What the changes need to be there.
+fn pins_of(plan: &Plan) -> Pins {
+    let mut pins = Pins::default();
+    for change in &plan.changes {
+        // A grant is removed at once, also beside its own change: no entry mentions it.
+        if let Some(kind) = change.kind().filter(|kind| *kind != EntryKind::Grant) {
+            pins.entry(kind, change.key());
+        }
+        for mention in change.after.iter().flat_map(mentions) {
+            match mention {
+                Mention::Entry(kind, key) => pins.entry(kind, key),
+                Mention::AnyResource => pins.every(EntryKind::Resource),
+            }
+        }
+    }
+    pins
 }
 
 /// Makes the changes in the registry in memory.

@@ -7,13 +7,13 @@
 //! and is planned again if there is a newer one: the database compares the version, and [`RegistryClaim`] and
 //! [`Live::narrow`] compare what the database cannot know yet, the stops that are in force and not recorded.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use mandate_core::registry::{Registry, RegistryVersion};
+use mandate_core::registry::{EntryKind, Registry, RegistryVersion};
 use mandate_core::{
     Clock as _, Cut, CutTarget, HybridClock, Issuer, MeterId, Reservation, RevocationSet, Timestamp,
 };
@@ -104,10 +104,34 @@ type Beside = Arc<dyn Fn(&mut Registry) + Send + Sync>;
 struct Writer {
     /// The last place that was given.
     last: FeedPlace,
-    /// How many changes are being written.
-    claims: usize,
+    /// What the changes need that are being written, one for each.
+    claims: Vec<Arc<Pins>>,
     /// The stops of entries that came while changes were being written, with their numbers.
     beside: Vec<(u64, Beside)>,
+}
+
+/// The entries that a change needs to be there: those that it mentions, and those that it changes. While it is
+/// being written, they are not removed.
+#[derive(Clone, Debug, Default)]
+pub struct Pins {
+    entries: HashSet<(EntryKind, String)>,
+    kinds: HashSet<EntryKind>,
+}
+
+impl Pins {
+    /// Pins one entry.
+    pub fn entry(&mut self, kind: EntryKind, key: impl Into<String>) {
+        self.entries.insert((kind, key.into()));
+    }
+
+    /// Pins every entry of a kind.
+    pub fn every(&mut self, kind: EntryKind) {
+        self.kinds.insert(kind);
+    }
+
+    fn has(&self, (kind, key): &(EntryKind, String)) -> bool {
+        self.kinds.contains(kind) || self.entries.contains(&(*kind, key.clone()))
+    }
 }
 
 /// What [`Live::moved`] waits for: a newer version, or no claim.
@@ -137,7 +161,7 @@ impl Live {
             issuer,
             progress: watch::Sender::new(Progress { version: snapshot.edition.version, claims: 0 }),
             snapshot: ArcSwap::from_pointee(snapshot),
-            writer: Mutex::new(Writer { last, claims: 0, beside: Vec::new() }),
+            writer: Mutex::new(Writer { last, claims: Vec::new(), beside: Vec::new() }),
             meters: Mutex::new(meters),
             generation: watch::Sender::new(0),
             cuts: broadcast::Sender::new(FEED_BACKLOG),
@@ -213,7 +237,7 @@ impl Live {
     /// the same entry; this one came after that change, so it is made again on top of it.
     pub fn halt(&self, change: impl Fn(&mut Registry) + Send + Sync + 'static) {
         let mut writer = self.writer.lock();
-        let beside = writer.claims > 0;
+        let beside = !writer.claims.is_empty();
         let Edition { version, narrowings } = self.snapshot.load().edition;
         let edition = Edition { version, narrowings: narrowings + u64::from(beside) };
         self.swap(edition, None, &change);
@@ -224,31 +248,31 @@ impl Live {
 
     /// Whether a change is being written, or what became of one is not known.
     pub fn is_being_changed(&self) -> bool {
-        self.writer.lock().claims > 0
+        !self.writer.lock().claims.is_empty()
     }
 
     /// Puts a stop in force that does more than to halt entries. `change` changes nothing if it is made
     /// again.
     ///
     /// `planned` is the edition from which it was planned, unless it is one that an earlier process left. It
-    /// is refused if there is another one by now. If it `removes` entries that others can mention, it is
-    /// refused too while a change is being written, which may mention them.
+    /// is refused if there is another one by now. It is refused too if it `removes` an entry that a change pins
+    /// which is being written.
     pub fn narrow(
         &self,
         planned: Option<Edition>,
-        removes: bool,
+        removes: &[(EntryKind, String)],
         change: impl Fn(&mut Registry) + Send + Sync + 'static,
     ) -> Result<(), Overtaken> {
         let mut writer = self.writer.lock();
         let Edition { version, narrowings } = self.snapshot.load().edition;
         if planned.is_some_and(|planned| planned != Edition { version, narrowings })
-            || (removes && writer.claims > 0)
+            || writer.claims.iter().any(|pins| removes.iter().any(|removed| pins.has(removed)))
         {
             return Err(Overtaken);
         }
         let edition = Edition { version, narrowings: narrowings + 1 };
         self.swap(edition, None, &change);
-        if writer.claims > 0 {
+        if !writer.claims.is_empty() {
             writer.beside.push((edition.narrowings, Arc::new(change)));
         }
         Ok(())
@@ -387,6 +411,7 @@ impl Live {
 pub struct RegistryClaim {
     live: Arc<Live>,
     planned: Edition,
+    pins: Arc<Pins>,
     state: Mutex<Claimed>,
 }
 
@@ -398,13 +423,13 @@ enum Claimed {
 }
 
 impl RegistryClaim {
-    /// For a change that was planned from this edition.
-    pub fn new(live: Arc<Live>, planned: Edition) -> Self {
-        Self { live, planned, state: Mutex::new(Claimed::NotYet) }
+    /// For a change that was planned from this edition, and needs these entries.
+    pub fn new(live: Arc<Live>, planned: Edition, pins: Pins) -> Self {
+        Self { live, planned, pins: Arc::new(pins), state: Mutex::new(Claimed::NotYet) }
     }
 
     /// Whether the change may be written: there is no other edition by now. The guard of its record asks this
-    /// in the transaction, possibly more than once. From here on no entry is removed beside it.
+    /// in the transaction, possibly more than once. From here on no entry that it pins is removed beside it.
     pub fn take(&self) -> bool {
         let mut state = self.state.lock();
         let mut writer = self.live.writer.lock();
@@ -412,8 +437,8 @@ impl RegistryClaim {
         match (*state, current) {
             (Claimed::NotYet, true) => {
                 *state = Claimed::Taken;
-                writer.claims += 1;
-                self.live.progress.send_modify(|progress| progress.claims = writer.claims);
+                writer.claims.push(Arc::clone(&self.pins));
+                self.live.progress.send_modify(|progress| progress.claims = writer.claims.len());
             }
             // It is asked again if the transaction runs again. A stop that came in between is made after the
             // change.
@@ -459,11 +484,11 @@ impl Drop for RegistryClaim {
     fn drop(&mut self) {
         if self.is_taken() {
             let mut writer = self.live.writer.lock();
-            writer.claims = writer.claims.saturating_sub(1);
-            if writer.claims == 0 {
+            writer.claims.retain(|pins| !Arc::ptr_eq(pins, &self.pins));
+            if writer.claims.is_empty() {
                 writer.beside.clear();
             }
-            self.live.progress.send_modify(|progress| progress.claims = writer.claims);
+            self.live.progress.send_modify(|progress| progress.claims = writer.claims.len());
         }
     }
 }

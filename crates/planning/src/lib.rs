@@ -16,6 +16,7 @@ pub mod states;
 pub use built_in::{ADMINISTRATION, administration, is_administration};
 pub use entries::Defaults;
 pub use plan::{Plan, PlannedChange, entries_of, plan, plan_and_findings};
+pub use references::{Mention, mentions};
 
 #[cfg(test)]
 mod tests;

@@ -116,6 +116,47 @@ pub(crate) fn check(
     findings
 }
 
+/// What an entry mentions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Mention<'e> {
+    /// One entry, by its kind and key.
+    Entry(EntryKind, &'e str),
+    /// A scope of a resource, whichever has it.
+    AnyResource,
+}
+
+/// What an entry mentions, and cannot be without: what [`dangling`] looks for.
+pub fn mentions(entry: &Entry) -> Vec<Mention<'_>> {
+    fn agent(name: &AgentName) -> Mention<'_> {
+        Mention::Entry(EntryKind::Agent, name.as_str())
+    }
+    fn on(list: &[Permission]) -> impl Iterator<Item = Mention<'_>> {
+        list.iter().map(|permission| Mention::Entry(EntryKind::Resource, permission.resource.as_str()))
+    }
+    match entry {
+        Entry::Resource(x) => {
+            let client = x.client.iter().map(|id| Mention::Entry(EntryKind::Client, id.as_str()));
+            x.agent.iter().map(agent).chain(client).collect()
+        }
+        Entry::Person(x) => {
+            std::iter::once(Mention::Entry(EntryKind::Issuer, x.id.iss.as_str())).chain(on(&x.may)).collect()
+        }
+        Entry::Agent(x) => std::iter::once(Mention::Entry(EntryKind::Person, x.owner.as_str()))
+            .chain(on(&x.ceiling))
+            .collect(),
+        Entry::Client(x) => {
+            let scopes = x.scopes.iter().flat_map(ScopeSet::iter).next().map(|_| Mention::AnyResource);
+            x.agents.iter().map(agent).chain(scopes).collect()
+        }
+        Entry::Grant(x) => vec![
+            Mention::Entry(EntryKind::Person, x.person.as_str()),
+            Mention::Entry(EntryKind::Agent, x.agent.as_str()),
+            Mention::Entry(EntryKind::Resource, x.resource.as_str()),
+        ],
+        Entry::Issuer(_) | Entry::Policy(_) => Vec::new(),
+    }
+}
+
 /// The pointers below an entry, and what they mention that does not exist.
 fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(String, String)> {
     let mut found = Vec::new();

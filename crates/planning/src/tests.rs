@@ -1,11 +1,11 @@
 use mandate_api::RegistryFile;
-use mandate_api::admin::{Change, RegistryItem};
+use mandate_api::admin::{Change, RegistryItem, kind_name};
 use mandate_api::registry_file::{Expiry, Finding, locate, parse};
 use mandate_core::registry::{AgentState, Entry, EntryKind, Registry};
 use mandate_core::{Lifetime, Timestamp};
 
 use crate::entries::grant_id;
-use crate::{Defaults, Plan, PlannedChange, entries_of};
+use crate::{Defaults, Mention, Plan, PlannedChange, entries_of, mentions};
 
 /// The example that the documentation shows.
 const EXAMPLE: &str = r#"
@@ -746,4 +746,55 @@ tools = [{ name = "", scope = "read:case" }]
         "/resource/0/tools/0/scope",
     ];
     assert_eq!(pointers, expected, "{found:?}");
+}
+
+#[test]
+fn each_entry_that_may_not_be_removed_is_mentioned_by_one_that_stays() {
+    const MORE: &str = r#"
+[[person]]
+name    = "pat"
+issuer  = "https://login.acme.example"
+sub    = "1"
+
+[[client]]
+id            = "desk"
+redirect_uris = ["http://127.0.0.1:9300/callback"]
+agents        = ["support-agent"]
+scopes        = ["read:wiki"]
+
+[[resource]]
+name   = "wiki"
+uri    = "http://127.0.0.1:9400"
+scopes = ["read:wiki"]
+agent  = "support-agent"
+client = "support-app"
+"#;
+    let current = registry(&format!("{EXAMPLE}{MORE}"));
+    let all = current.entries();
+    let mut needed = Vec::new();
+    for gone in &all {
+        let stay: Vec<&Entry> = all.iter().filter(|entry| *entry != gone).collect();
+        let file =
+            RegistryFile::from_items(stay.iter().map(|entry| RegistryItem::of(entry, &defaults().issuer)));
+        let refused = super::plan(&file, &current, &defaults(), true).is_err();
+        let is_mentioned = stay.iter().flat_map(|entry| mentions(entry)).any(|mention| match mention {
+            Mention::Entry(kind, key) => (kind, key) == (gone.kind(), gone.key()),
+            Mention::AnyResource => gone.key() == "wiki",
+        });
+        assert_eq!(refused, is_mentioned, "{} {}", kind_name(gone.kind()), gone.key());
+        if refused {
+            needed.push((gone.kind(), gone.key()));
+        }
+    }
+    for needed_by_others in [
+        (EntryKind::Resource, "crm"),
+        (EntryKind::Resource, "wiki"),
+        (EntryKind::Person, "riley"),
+        (EntryKind::Agent, "support-agent"),
+        (EntryKind::Client, "support-app"),
+        (EntryKind::Issuer, "https://login.acme.example"),
+    ] {
+        assert!(needed.contains(&needed_by_others), "{needed_by_others:?}: {needed:?}");
+    }
+    assert_eq!(needed.len(), 6, "{needed:?}");
 }

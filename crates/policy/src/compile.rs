@@ -183,6 +183,54 @@ impl Policies {
 
 const BUILT_IN: &str = "built-in";
 
+/// The annotations that are read. Cedar accepts any name, so a misspelt one would be passed over, and with it
+/// the demand for an approval.
+const ANNOTATIONS: [&str; 2] = ["id", "approval"];
+
+/// Finds an annotation that nothing reads, in a policy that is about to be applied. A policy that was stored
+/// by an earlier version is not refused at a start.
+///
+/// # Errors
+/// The first one, with its place and the name that was probably meant. A source that does not parse has none.
+pub fn check_annotations(name: &str, source: &str) -> Result<(), PolicyError> {
+    let Ok(parsed) = PolicySet::from_str(source) else { return Ok(()) };
+    let unknown = parsed
+        .policies()
+        .flat_map(cedar_policy::Policy::annotations)
+        .map(|(annotation, _)| annotation)
+        .filter(|annotation| !ANNOTATIONS.contains(annotation))
+        .map(|annotation| (place_of(source, annotation), annotation))
+        .min();
+    let Some((offset, annotation)) = unknown else { return Ok(()) };
+    let (line, column) = position(source, offset);
+    let lower = annotation.to_ascii_lowercase();
+    let meant = ANNOTATIONS
+        .into_iter()
+        .map(|known| (strsim::normalized_damerau_levenshtein(&lower, known), known))
+        .filter(|(likeness, known)| *likeness >= 0.5 || lower.contains(*known))
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, known)| format!("; did you mean @{known}?"))
+        .unwrap_or_default();
+    Err(PolicyError {
+        policy: name.to_owned(),
+        line,
+        column,
+        message: format!(
+            "there is no annotation @{annotation}: @id and @approval are read; write a note as a comment, with //{meant}"
+        ),
+    })
+}
+
+/// Where the annotation of that name stands first.
+fn place_of(source: &str, annotation: &str) -> usize {
+    let stands = |(at, _): &(usize, &str)| {
+        let rest = source.get(at + 1..).unwrap_or_default().trim_start();
+        rest.strip_prefix(annotation)
+            .is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'))
+    };
+    source.match_indices('@').find(stands).map_or(0, |(at, _)| at)
+}
+
 /// Uses the first source location anywhere in the diagnostic; parse errors have theirs in `related`.
 fn from_diagnostic(policy: &str, source: &str, error: &DetailedError) -> PolicyError {
     let offset = first_offset(error).unwrap_or(0);

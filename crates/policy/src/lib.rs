@@ -16,7 +16,7 @@ mod facts;
 mod limits;
 mod memo;
 
-pub use compile::{MAX_POLICY_LEN, Policies, PolicyError};
+pub use compile::{MAX_POLICY_LEN, Policies, PolicyError, check_annotations};
 pub use evaluate::ruling::{Demand, PolicyPermit, Ruling};
 pub use evaluate::{Denial, DeniedParty};
 pub use facts::Question;

@@ -2,13 +2,14 @@
 
 mod database;
 mod machine;
+mod postgres;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mandate_core::{Entropy, Timestamp};
 use mandate_files::{Dir, Exposure, FileError};
-use mandate_store::{DirectoryHolder, Inspection, StoreError};
+use mandate_store::{DirectoryHolder, Inspection, PostgresAddress, StoreError};
 use serde::Serialize;
 
 use crate::config::{ConfigError, Remembered, ServeConfig, StoreAddress};
@@ -68,6 +69,16 @@ const PRIVATE_FILES: &[&str] = &[
 /// Files that nobody else may write to.
 const OTHER_FILES: &[&str] = &["serve.json", "mandate.lock"];
 
+/// Where the database is.
+enum Whereabouts<'a> {
+    /// In the directory.
+    Directory,
+    /// In a server of PostgreSQL.
+    Server(&'a PostgresAddress),
+    /// It was not named, or the way to it cannot be used.
+    Unknown,
+}
+
 /// What the checks share.
 struct Examination<'a> {
     config: &'a ServeConfig,
@@ -93,10 +104,7 @@ pub fn examine(
     let known = if let Some(dir) = examination.directory() {
         examination.inside(&dir, progress)
     } else {
-        let inside = ["files", "server", "serve.json", "sealing key", "database", "audit log", "clock"];
-        examination
-            .found
-            .extend(inside.map(|check| DoctorFinding::could_not_look(check, "needs the directory")));
+        examination.without_directory(progress);
         None
     };
     examination.identity(known.as_ref());
@@ -107,7 +115,7 @@ pub fn examine(
     examination.found
 }
 
-impl Examination<'_> {
+impl<'a> Examination<'a> {
     fn add(&mut self, finding: DoctorFinding) {
         self.found.push(finding);
     }
@@ -138,30 +146,60 @@ impl Examination<'_> {
         }
     }
 
+    /// What can be checked without the directory, as before the first start: a database elsewhere.
+    fn without_directory(&mut self, progress: impl FnMut(u64, u64)) {
+        let not_seen = |checks: &[&'static str]| {
+            checks
+                .iter()
+                .map(|check| DoctorFinding::could_not_look(check, "needs the directory"))
+                .collect::<Vec<_>>()
+        };
+        self.found.extend(not_seen(&["files", "server", "serve.json", "sealing key"]));
+        if let StoreAddress::Postgres(_) = self.config.store
+            && let Whereabouts::Server(address) = self.store(None)
+        {
+            self.postgres(None, address, None, false, progress);
+        } else {
+            self.found.extend(not_seen(&["database", "audit log", "clock"]));
+        }
+    }
+
     /// Everything in the directory. Returns what is known about the installation.
     fn inside(&mut self, dir: &Dir, progress: impl FnMut(u64, u64)) -> Option<Remembered> {
         self.files(dir);
         self.server();
         let file = self.remembered();
-        let embedded = self.store(file.as_ref());
-        let sealing_key = self.sealing_key(!embedded && file.is_some());
-        if !embedded {
-            let inside = ["database", "audit log", "clock"];
-            self.found.extend(inside.map(|check| {
-                DoctorFinding::could_not_look(check, "is in PostgreSQL; the server checks it when it starts")
-            }));
-            return file;
-        }
-        let database = self.database(dir, sealing_key.as_ref(), file.is_some(), progress);
-        let installation = database.as_ref().and_then(|database| database.installation().ok()).flatten();
+        let used = file.is_some();
+        let place = self.store(file.as_ref());
+        let sealing_key = self.sealing_key(used && !matches!(place, Whereabouts::Directory));
+        let installation = match place {
+            Whereabouts::Directory => {
+                let database = self.database(dir, sealing_key.as_ref(), used, progress);
+                database.and_then(|database| database.installation().ok()).flatten()
+            }
+            Whereabouts::Server(address) => {
+                self.postgres(Some(dir), address, sealing_key.as_ref(), used, progress)
+            }
+            Whereabouts::Unknown => {
+                let inside = ["database", "audit log", "clock"];
+                self.found
+                    .extend(inside.map(|check| DoctorFinding::could_not_look(check, "needs the store")));
+                None
+            }
+        };
         match Remembered::known(file.clone(), installation, self.config) {
             Ok(known) => known,
             Err(error) => {
                 let next = format!(
-                    "mv {0}/serve.json {0}/serve.json.other   (if mandate.db is the right one)",
-                    self.shown
+                    "mv {0}/serve.json {0}/serve.json.other   (if {1} is the right one)",
+                    self.shown,
+                    self.config.store.name()
                 );
-                self.add(DoctorFinding::problem("serve.json and mandate.db", error.to_string(), next));
+                let check = match self.config.store {
+                    StoreAddress::Embedded => "serve.json and mandate.db",
+                    StoreAddress::Postgres(_) => "serve.json and database",
+                };
+                self.add(DoctorFinding::problem(check, error.to_string(), next));
                 file
             }
         }
@@ -233,15 +271,15 @@ impl Examination<'_> {
     }
 
     /// Whether the start names the directory's kind of store, and what the way to a PostgreSQL database needs
-    /// on this machine. Returns whether the store is the embedded one.
-    fn store(&mut self, file: Option<&Remembered>) -> bool {
+    /// on this machine.
+    fn store(&mut self, file: Option<&Remembered>) -> Whereabouts<'a> {
         const CHECK: &str = "store";
         match self.config.same_store(file) {
             Err(error @ ConfigError::StoreIsEmbedded(_)) => {
                 let next =
                     format!("mandate doctor --dir {}   (without --store and MANDATE_STORE)", self.shown);
                 self.add(DoctorFinding::problem(CHECK, error.to_string(), next));
-                return true;
+                return Whereabouts::Directory;
             }
             Err(error @ ConfigError::StoreNotNamed(_)) => {
                 let next = format!(
@@ -249,22 +287,29 @@ impl Examination<'_> {
                     self.shown
                 );
                 self.add(DoctorFinding::problem(CHECK, error.to_string(), next));
-                return false;
+                return Whereabouts::Unknown;
             }
             // Another check reports any other problem, with the file that has it.
             Ok(()) | Err(_) => {}
         }
-        let StoreAddress::Postgres(address) = &self.config.store else { return true };
-        let finding = match address.tls() {
-            Ok(_) => DoctorFinding::ok(CHECK, format!("{address}; what it needs on this machine is there")),
-            Err(error) => DoctorFinding::problem(
-                CHECK,
-                format!("{address}: {error}"),
-                "mandate serve --help   (the options of the start)",
-            ),
-        };
-        self.add(finding);
-        false
+        let StoreAddress::Postgres(address) = &self.config.store else { return Whereabouts::Directory };
+        match address.tls() {
+            Ok(_) => {
+                self.add(DoctorFinding::ok(
+                    CHECK,
+                    format!("{address}; what it needs on this machine is there"),
+                ));
+                Whereabouts::Server(address)
+            }
+            Err(error) => {
+                self.add(DoctorFinding::problem(
+                    CHECK,
+                    format!("{address}: {error}"),
+                    "mandate serve --help   (the options of the start)",
+                ));
+                Whereabouts::Unknown
+            }
+        }
     }
 
     /// The installation of the directory, and what this start would make of it.
@@ -327,9 +372,14 @@ fn error_text(error: &FileError) -> String {
     error.io().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
 }
 
+/// An error with all its causes. Some libraries repeat the cause in the text of an error.
 fn store_text(error: &StoreError) -> String {
-    match std::error::Error::source(error) {
-        Some(cause) => format!("{error}: {cause}"),
-        None => error.to_string(),
+    let mut text = error.to_string();
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    for cause in causes.map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
     }
+    text
 }

@@ -21,6 +21,8 @@ use mandate_store::Log;
 use mandate_store::nodes::Node;
 use parking_lot::Mutex;
 
+use crate::database_place::Place;
+
 type Check = Box<dyn Fn(Timestamp) -> Vec<StatusProblem> + Send + Sync>;
 
 /// The checks of all parts.
@@ -159,14 +161,20 @@ impl Disk {
 /// Less free space than this is a problem, however large the disk is.
 const LOW_SPACE: u64 = 1024 * 1024 * 1024;
 
-pub(crate) fn low_space(space: DiskSpace) -> Option<StatusProblem> {
+/// `place`: where the database is.
+pub(crate) fn low_space(space: DiskSpace, place: &Place) -> Option<StatusProblem> {
     // On a disk of less than 10 GiB, a tenth of it counts instead.
     let low = space.free < LOW_SPACE.min(space.total / 10);
     low.then(|| {
         let (free, total) = (space.free / (1024 * 1024), space.total / (1024 * 1024));
+        let consequence = match place {
+            Place::Directory => "; without space for audit records nothing is issued",
+            // Its disk is the database server's to watch, and the reserve has its space already.
+            Place::Postgres(_) => "",
+        };
         problem(
             problem_code::DISK_SPACE,
-            format!("{free} MiB of {total} MiB are free on the disk of the server's directory; without space for audit records nothing is issued"),
+            format!("{free} MiB of {total} MiB are free on the disk of the server's directory{consequence}"),
             "free disk space, or enlarge the disk".to_owned(),
         )
     })
@@ -242,12 +250,13 @@ fn strangers_refused(summed: u64) -> Option<StatusProblem> {
 /// The checks of the server's own parts. Others register theirs.
 pub(crate) fn of_own_parts(
     disk: Disk,
+    database: Place,
     authority: Arc<Authority>,
     log: Log,
     clock: Arc<HybridClock>,
 ) -> Arc<Health> {
     let health = Health::default();
-    health.watch(move |_| disk.space().and_then(low_space));
+    health.watch(move |_| disk.space().and_then(|space| low_space(space, &database)));
     health.watch(move |now| keys_due(&authority, now));
     health.watch(move |_| strangers_refused(log.strangers().summed()));
     clock::watch(&health, clock);
@@ -262,7 +271,7 @@ mod tests {
     use mandate_core::{NodeState, Timestamp};
     use mandate_store::nodes::Node;
 
-    use super::{Disk, Health, Moment, Tally, count_nodes, low_space, nodes_away, problem};
+    use super::{Disk, Health, Moment, Place, Tally, count_nodes, low_space, nodes_away, problem};
 
     const T0: Timestamp = Timestamp::from_secs(1_700_000_000);
     const AT: Moment = Moment { now: T0, wall: T0 };
@@ -314,8 +323,15 @@ mod tests {
             (GIB / 8, 2 * GIB, true),
             (0, 2 * GIB, true),
         ] {
-            assert_eq!(low_space(DiskSpace { free, total }).is_some(), is_low, "{free} of {total}");
+            assert_eq!(
+                low_space(DiskSpace { free, total }, &Place::Directory).is_some(),
+                is_low,
+                "{free} of {total}"
+            );
         }
+        let elsewhere = Place::Postgres("postgres://m@db.example:5432/log".to_owned());
+        let told = low_space(DiskSpace { free: 0, total: 2 * GIB }, &elsewhere).unwrap();
+        assert!(!told.detail.contains("nothing is issued"), "{}", told.detail);
         assert!(Disk::of(std::env::temp_dir()).space().is_some_and(|space| space.total > 0));
         assert!(Disk::of("/nonexistent".into()).space().is_none());
     }

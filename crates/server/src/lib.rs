@@ -8,6 +8,7 @@
 mod admin;
 mod admin_thread;
 mod config;
+mod database_place;
 mod descriptors;
 pub mod doctor;
 mod error;
@@ -62,6 +63,7 @@ pub use tls::{CertificateStanding, TlsError, Validity, check as check_tls};
 use admin::Admin;
 use admin_thread::AdminThread;
 use config::Remembered;
+use database_place::Place;
 use descriptors::Budget;
 use health::Disk;
 use health::crowd::Crowd;
@@ -365,10 +367,17 @@ pub async fn run(
     .map_err(|error| ServerError::SetUp { what: "the authorization server", why: error.to_string() })?;
 
     let disk = Disk::of(config.dir.clone());
-    let health = health::of_own_parts(disk.clone(), Arc::clone(&authority), log.clone(), Arc::clone(&clock));
+    let database = Place::of(&config.store);
+    let health = health::of_own_parts(
+        disk.clone(),
+        database.clone(),
+        Arc::clone(&authority),
+        log.clone(),
+        Arc::clone(&clock),
+    );
 
     health::stops::watch(&health, Arc::clone(&stops));
-    health::database::watch(&health, store.clone());
+    health::database::watch(&health, store.clone(), database.clone());
     if let Some(certificate) = &certificate {
         let certificate = Arc::clone(certificate);
         health.watch(move |now| certificate.problem(now));
@@ -393,6 +402,7 @@ pub async fn run(
         administration,
         health,
         disk,
+        database,
         node_server: node_at.to_string(),
         started: clock.now(),
     });

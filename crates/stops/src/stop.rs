@@ -126,9 +126,9 @@ impl Stop {
         !self.narrowed.is_empty() || !self.removed.is_empty()
     }
 
-    /// Whether it removes entries that others may mention. No entry mentions a grant.
-    pub(crate) fn removes_what_others_mention(&self) -> bool {
-        self.removed.iter().any(|(kind, _)| *kind != EntryKind::Grant)
+    /// The entries that it removes.
+    pub(crate) fn removed(&self) -> &[(EntryKind, String)] {
+        &self.removed
     }
 
     pub(crate) fn planned(&self) -> Option<Edition> {

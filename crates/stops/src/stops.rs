@@ -311,9 +311,7 @@ impl Stops {
         }
         if stop.narrows() {
             let narrowing = Arc::clone(stop);
-            self.live.narrow(stop.planned(), stop.removes_what_others_mention(), move |registry| {
-                narrowing.change(registry);
-            })?;
+            self.live.narrow(stop.planned(), stop.removed(), move |registry| narrowing.change(registry))?;
         } else if stop.changes_entries() {
             let halt = Arc::clone(stop);
             self.live.halt(move |registry| halt.change(registry));

@@ -36,6 +36,9 @@ pub enum StoreError {
     /// The database server takes no writes: it is a standby, or was set to be read-only.
     #[error("the database server takes no writes")]
     ReadOnly(#[source] Cause),
+    /// The database server may lose what it has committed. The text says why, and what to do.
+    #[error("{0}")]
+    LosesCommits(String),
     /// Another server has used the database since this one lost its lock. What it revoked is not known here.
     #[error("another server has used this database meanwhile: this one must end, and be started again")]
     Superseded,
@@ -110,6 +113,7 @@ impl StoreError {
                 | Self::Overloaded(_)
                 | Self::Unreachable(_)
                 | Self::ReadOnly(_)
+                | Self::LosesCommits(_)
                 | Self::Conflict(_)
                 | Self::Superseded
                 | Self::Nested

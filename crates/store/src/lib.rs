@@ -47,6 +47,7 @@ pub use effect::Effect;
 pub use error::StoreError;
 pub use installation::Installation;
 pub use postgres::address::{AddressError, AddressFiles, PostgresAddress, PostgresTls};
+pub use postgres::inspection::{DatabaseHolder, PostgresInspection};
 pub use refusal::EffectRefusal;
 pub use sqlite::inspection::Inspection;
 pub use store::Store;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use mandate_audit::{Checkpoint, CheckpointVerifier, Summary, Tampered, TreeVerification};
 
+use crate::driver::LogReader;
 use crate::error::LogError;
 use crate::log_number::LogNumber;
 use crate::log_rows::{self, Head, PIECE};
@@ -86,6 +87,39 @@ pub(crate) fn begin(
         Ok(Verification { name, log: *log, head, verifier, tree, comparison })
     };
     listed.iter().map(verification).collect()
+}
+
+/// Verifies every log, each in short transactions. `own` and `earlier` are as in [`begin`]; `progress` is told
+/// how many of how many records are done. Returns one for each log, in the order in which they were added.
+pub(crate) fn verify_all(
+    reader: &mut (dyn LogReader + '_),
+    own: Option<&CheckpointVerifier>,
+    earlier: &[Checkpoint],
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<CheckedLog>, LogError> {
+    let all = reader.read(|tx| begin(tx, own, earlier))?;
+    let total = all.iter().map(Verification::size).sum();
+    let (mut verified, mut before) = (Vec::with_capacity(all.len()), 0);
+    for mut log in all {
+        while reader.read(|tx| log.step(tx))? {
+            progress(before + log.done(), total);
+        }
+        before += log.done();
+        progress(before, total);
+        verified.push(reader.read(|tx| log.end(tx))?);
+    }
+    Ok(verified)
+}
+
+/// As [`verify_all`], for a database that is only looked at, with the keys that it has itself: there is at
+/// least one log.
+pub(crate) fn verify_inspected(
+    reader: &mut (dyn LogReader + '_),
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<CheckedLog>, LogError> {
+    let verified = verify_all(reader, None, &[], progress)?;
+    // Even a log without records has a checkpoint, from the time when its key is made.
+    if verified.is_empty() { Err(Tampered::NoCheckpoint { size: 0 }.into()) } else { Ok(verified) }
 }
 
 impl Verification {

@@ -3,7 +3,9 @@
 pub(crate) mod address;
 mod connections;
 pub(crate) mod database;
+mod durability;
 mod exclusive;
+pub(crate) mod inspection;
 mod log_session;
 mod migration;
 mod search;

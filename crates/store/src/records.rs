@@ -14,8 +14,8 @@ pub use crate::error::LogError;
 use crate::error::StoreError;
 use crate::log_number::LogNumber;
 use crate::log_rows::{Hashes, PIECE, head, piece, size_of};
+use crate::log_verification;
 pub use crate::log_verification::CheckedLog;
-use crate::log_verification::{self, Verification};
 use crate::logs;
 pub use crate::logs::{add_log, checkpoint, newest, verifier};
 use crate::record_search::{self, WantedRecords};
@@ -276,17 +276,7 @@ fn verify(
     earlier: &[Checkpoint],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Vec<CheckedLog>, LogError> {
-    let all = reader.read(|tx| log_verification::begin(tx, Some(own), earlier))?;
-    let total = all.iter().map(Verification::size).sum();
-    let (mut verified, mut before) = (Vec::with_capacity(all.len()), 0);
-    for mut log in all {
-        while reader.read(|tx| log.step(tx))? {
-            progress(before + log.done(), total);
-        }
-        before += log.done();
-        progress(before, total);
-        verified.push(reader.read(|tx| log.end(tx))?);
-    }
+    let mut verified = log_verification::verify_all(reader, Some(own), earlier, progress)?;
     verified.sort_by_key(|log| log.summary.origin != own.origin());
     Ok(verified)
 }

@@ -13,4 +13,6 @@ pub enum WriteTrouble {
     Unreachable,
     /// The database server takes no writes: it is a standby, or was set to be read-only.
     ReadOnly,
+    /// The database server may lose what it commits.
+    LosesCommits,
 }

@@ -29,6 +29,9 @@ const USER: &str = "mandate";
 /// The number of the socket's file. No TCP port is open unless a test asks for it.
 const PORT: u16 = 5432;
 
+/// What a URL says whose server has `fsync` off, as that of a [`Cluster`] has.
+pub const ACCEPT_LOST_RECORDS: &str = "dangerously_accept_lost_records=yes";
+
 /// The user under whom the server runs if the test runs as root: PostgreSQL refuses root.
 const SYSTEM_USER: &str = "postgres";
 
@@ -200,7 +203,12 @@ impl Cluster {
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         let host = self.dir.path().to_str().expect("a path in UTF-8").replace('%', "%25").replace('/', "%2F");
-        format!("postgres://{USER}@{host}:{PORT}/{database}")
+        let accepting = if self.settings.iter().any(|setting| setting == "fsync=on") {
+            String::new()
+        } else {
+            format!("?{ACCEPT_LOST_RECORDS}")
+        };
+        format!("postgres://{USER}@{host}:{PORT}/{database}{accepting}")
     }
 
     /// Runs a statement by `psql` and returns what it prints: one line for each row, columns separated by

@@ -74,7 +74,7 @@ pub(crate) async fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Changes the database, and nobody who is told puts it in force: as when an answer is lost.
-async fn behind_the_memory(world: &World, effects: Vec<Effect>) {
+pub(crate) async fn behind_the_memory(world: &World, effects: Vec<Effect>) {
     let now = world.hybrid.now();
     let record = Record::new(
         RecordId::generate(now, &SystemEntropy),
@@ -189,13 +189,30 @@ async fn an_agent_is_not_removed_beside_a_change_that_is_being_written_and_may_m
 async fn a_removal_beside_a_change_that_does_not_end_says_to_try_again() {
     let world = World::story();
     world.faults.hold_at(Point::Commit);
-    let change = operator(&world, [Entry::Agent(story::agent("new-agent", Vec::new()))], false);
+    let change =
+        operator(&world, [Entry::Grant(story::grant("riley", "idle-agent", "crm", "read:cases"))], false);
     is_held(&world);
     let refused = apply(&world.administration, without_the_agent(&world, "idle-agent"), true).await;
     assert!(matches!(refused, Err(E::Overtaken)), "{refused:?}");
     assert!(agent(&world, "idle-agent").is_some());
     world.faults.release();
     change.await.unwrap().unwrap();
+    memory_is_the_database(&world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removal_beside_a_change_that_mentions_something_else_waits_for_nothing() {
+    let world = World::story();
+    world.faults.hold_at(Point::Commit);
+    let change = operator(&world, [Entry::Agent(story::agent("new-agent", Vec::new()))], false);
+    is_held(&world);
+    let removal = operator(&world, without_the_agent(&world, "idle-agent"), true);
+    eventually("the removal is in force", || agent(&world, "idle-agent").is_none()).await;
+    assert!(agent(&world, "new-agent").is_none(), "the change is still being written");
+    world.faults.release();
+    change.await.unwrap().unwrap();
+    removal.await.unwrap().unwrap();
+    assert!(agent(&world, "new-agent").is_some() && agent(&world, "idle-agent").is_none());
     memory_is_the_database(&world);
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
     ];
     let config = config(arguments)?;
     let dir = config.dir.clone();
+    let elsewhere = matches!(config.store, StoreAddress::Postgres(_));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
     let ready = |ready: &ServerReady| announce(ready, &dir, screen);
@@ -49,7 +50,7 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
         )
         .await
     });
-    served.map_err(|error| failure(&error, &dir, &listeners))
+    served.map_err(|error| failure(&error, &dir, &listeners, elsewhere))
 }
 
 /// What the options say.
@@ -112,7 +113,13 @@ fn announce(ready: &ServerReady, dir: &Path, screen: &Screen) {
     }
 }
 
-fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAddr); 3]) -> Failure {
+/// `elsewhere`: the database is not in the directory.
+fn failure(
+    error: &ServerError,
+    dir: &Path,
+    listeners: &[(&'static str, SocketAddr); 3],
+    elsewhere: bool,
+) -> Failure {
     let fault = match error {
         ServerError::Config(ConfigError::Directory(error)) | ServerError::Tls(TlsError::File(error))
             if may_pass(error) =>
@@ -124,13 +131,18 @@ fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAd
     };
     let failure = Failure::caused(fault, "the server cannot run", error);
     let dir = dir.display();
+    let doctor = if elsewhere {
+        format!(
+            "mandate doctor --dir {dir} --store URL   (with the options of the start: looks at everything, and changes nothing)"
+        )
+    } else {
+        format!("mandate doctor --dir {dir}   (looks at everything in it, and changes nothing)")
+    };
     match error {
         ServerError::Config(ConfigError::Directory(error)) | ServerError::Tls(TlsError::File(error))
             if may_pass(error) =>
         {
-            failure.next(format!(
-                "mandate doctor --dir {dir}   (looks at everything in it, and changes nothing)"
-            ))
+            failure.next(doctor)
         }
         ServerError::Config(ConfigError::Directory(error)) if error.io().is_some() => {
             failure.next("mandate serve --dir DIR   (a directory that you may write)")
@@ -144,6 +156,8 @@ fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAd
         ServerError::Tls(_) => {
             failure.next("mandate serve --tls-cert FILE --tls-key FILE   (PEM files that belong together)")
         }
+        // The lock of the database, which a server on any machine may have.
+        ServerError::Store(_) if failure.message().contains("another server uses") => failure.next(doctor),
         ServerError::Store(_) if failure.message().contains("another process") => {
             failure.next(format!("mandate status --dir {dir}   (is it running there already?)"))
         }
@@ -155,8 +169,7 @@ fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAd
         | ServerError::Authority(_)
         | ServerError::Config(
             ConfigError::Damaged(_) | ConfigError::DatabaseLost(..) | ConfigError::OtherDatabase { .. },
-        ) => failure
-            .next(format!("mandate doctor --dir {dir}   (looks at everything in it, and changes nothing)")),
+        ) => failure.next(doctor),
         _ => failure,
     }
 }
@@ -214,7 +227,7 @@ mod tests {
                 FileError::Io { doing: "write", path: "/srv/m/serve.json".into(), source: kind.into() };
             let error =
                 if of_the_key { TlsError::File(error).into() } else { ConfigError::Directory(error).into() };
-            failure(&error, Path::new("/srv/m"), &listeners).fault()
+            failure(&error, Path::new("/srv/m"), &listeners, false).fault()
         };
         for of_the_key in [false, true] {
             for kind in [io::ErrorKind::StorageFull, io::ErrorKind::Other, io::ErrorKind::OutOfMemory] {
@@ -225,7 +238,7 @@ mod tests {
             }
         }
         let unsafe_place = ConfigError::Directory(FileError::Link { path: "/srv/m".into() }).into();
-        assert_eq!(failure(&unsafe_place, Path::new("/srv/m"), &listeners).fault(), Fault::Usage);
+        assert_eq!(failure(&unsafe_place, Path::new("/srv/m"), &listeners, false).fault(), Fault::Usage);
     }
 
     #[test]
@@ -238,7 +251,7 @@ mod tests {
                 address: address.to_owned(),
                 source: std::io::ErrorKind::AddrInUse.into(),
             };
-            let failure = failure(&error, Path::new("/srv/m"), &listeners);
+            let failure = failure(&error, Path::new("/srv/m"), &listeners, false);
             assert_eq!(failure.fault(), Fault::Failed);
             assert!(
                 failure.text().contains(option) && failure.text().contains(" next: ss -ltnp "),

@@ -13,6 +13,7 @@
 mod browser;
 mod clock;
 mod default_clients;
+mod demo_on_postgres;
 mod examples;
 mod foreign_issuer;
 mod login_page;

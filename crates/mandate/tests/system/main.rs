@@ -13,6 +13,7 @@ mod core_dumps;
 mod demo;
 mod disk;
 mod doctor;
+mod doctor_postgres;
 mod feed_readers;
 mod first_start;
 mod foreign_issuer;

@@ -1,6 +1,6 @@
 //! A policy that is not fully understood is not accepted.
 
-use mandate_policy::{MAX_POLICY_LEN, Policies, PolicyError};
+use mandate_policy::{MAX_POLICY_LEN, Policies, PolicyError, check_annotations};
 
 fn refused(source: &str) -> PolicyError {
     let error = Policies::compile([("house-rules", source)]).unwrap_err();
@@ -189,4 +189,43 @@ fn a_policy_may_be_about_an_action_that_nobody_asks_about_yet() {
         "forbid (principal, action == Action::\"act\", resource) when { context.tool == \"send_mail\" };",
     );
     refused("forbid (principal is Agent, action == Action::\"administer\", resource);");
+}
+
+#[test]
+fn an_annotation_that_nothing_reads_is_found_with_its_place_and_the_name_that_was_meant() {
+    let check = |source: &str| check_annotations("mine", source);
+    for fine in [
+        "permit (principal, action, resource);",
+        r#"@id("a") @approval("required") permit (principal, action, resource);"#,
+        r#"// @aproval("required") in a comment
+        permit (principal, action, resource) when { context.note == "@aproval" };"#,
+        "this does not parse @x",
+    ] {
+        assert_eq!(check(fine), Ok(()), "{fine}");
+    }
+    for (annotation, meant) in [
+        ("aproval", "did you mean @approval?"),
+        ("Approval", "did you mean @approval?"),
+        ("approved", "did you mean @approval?"),
+        ("requires_approval", "did you mean @approval?"),
+        ("ID", "did you mean @id?"),
+        ("description", "as a comment, with //"),
+    ] {
+        let source = format!(
+            "@id(\"a\")\n  @{annotation}(\"required\")\npermit (principal, action, resource);\n@id(\"b\") forbid (principal, action, resource);"
+        );
+        let error = check(&source).unwrap_err();
+        assert_eq!((error.policy.as_str(), error.line, error.column), ("mine", 2, 3), "{error}");
+        assert!(
+            error.message.contains(&format!("there is no annotation @{annotation}:"))
+                && error.message.contains(meant),
+            "{error}"
+        );
+    }
+    assert!(
+        !check("@description(\"x\") permit (principal, action, resource);")
+            .unwrap_err()
+            .message
+            .contains("mean")
+    );
 }

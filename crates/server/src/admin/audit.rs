@@ -53,7 +53,7 @@ fn page(mut query: AuditQuery, listed: Listed<AuditRecord>) -> Response {
 
 /// The record with this id, of any log.
 #[utoipa::path(get, path = "/v1/audit/records/{id}", tag = "audit", params(("id" = String, Path)),
-    responses((status = 200, body = AuditRecord), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = AuditRecord), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn record(
     State(admin): State<Arc<Admin>>,
     Permitted(permit): Permitted<act::ReadAudit>,

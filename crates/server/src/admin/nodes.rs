@@ -29,7 +29,7 @@ pub(super) async fn list(
 /// Bans a node permanently: from this moment on it gets no information and no identities, no matter which
 /// certificate it has.
 #[utoipa::path(post, path = "/v1/nodes/{name}/ban", tag = "nodes", params(("name" = String, Path)),
-    responses((status = 200, body = BanResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = BanResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn ban(
     State(admin): State<Arc<Admin>>,
     Permitted(permit): Permitted<act::BanNode>,

@@ -23,7 +23,7 @@ use crate::secret_body::ends_connection;
 
 /// Makes a single-use token with which one node joins.
 #[utoipa::path(post, path = "/v1/join-tokens", tag = "nodes", request_body = JoinTokenRequest,
-    responses((status = 200, body = JoinTokenResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = JoinTokenResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn join_token(
     State(admin): State<Arc<Admin>>,
     Permitted(permit): Permitted<act::MakeJoinToken>,
@@ -44,7 +44,7 @@ pub(super) async fn join_token(
 
 /// Sets the password of a person of the embedded directory. Tokens from logins with the old one are revoked.
 #[utoipa::path(post, path = "/v1/people/{name}/password", tag = "people", params(("name" = String, Path)), request_body = PasswordRequest,
-    responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn set_password(
     State(admin): State<Arc<Admin>>,
     Permitted(permit): Permitted<act::SetPassword>,
@@ -62,7 +62,7 @@ pub(super) async fn set_password(
 
 /// Sets the secret of a confidential client. Tokens that were issued under the old one are revoked.
 #[utoipa::path(post, path = "/v1/clients/{id}/secret", tag = "clients", params(("id" = String, Path)), request_body = ClientSecretRequest,
-    responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 204), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn set_client_secret(
     State(admin): State<Arc<Admin>>,
     Permitted(permit): Permitted<act::SetClientSecret>,
@@ -80,7 +80,7 @@ pub(super) async fn set_client_secret(
 
 /// Revokes tokens: one with its descendants, or all of a grant, agent, person or client.
 #[utoipa::path(post, path = "/v1/revocations", tag = "revocation", request_body = RevocationRequest,
-    responses((status = 200, body = RevocationResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = RevocationResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn revoke(
     State(admin): State<Arc<Admin>>,
     Permitted(permit): Permitted<act::Revoke>,
@@ -95,7 +95,7 @@ pub(super) async fn revoke(
 
 /// Signs with the next keys from now on. Issued tokens stay valid until they expire.
 #[utoipa::path(post, path = "/v1/keys/rotate", tag = "keys", request_body = KeyRotationRequest,
-    responses((status = 200, body = KeyRotationResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem)))]
+    responses((status = 200, body = KeyRotationResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 409, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem)))]
 pub(super) async fn rotate(
     State(admin): State<Arc<Admin>>,
     Permitted(permit): Permitted<act::RotateKeys>,

@@ -126,7 +126,7 @@ fn response(error: &AdministrationError) -> Response {
         AdministrationError::AuditUnavailable(why) => {
             tracing::error!(%why, "the audit log cannot be written; everything is refused until it can");
             Problem::new(503, "audit_unavailable", "The audit log cannot be written; the change may not have been done").with_detail(
-                "The disk may be full or failing, or another program may hold the database: the server's log says which. \
+                "The disk may be full or failing, another program may hold the database, or its server may not answer: the server's log says which. \
                  Before you try again, look whether the change was made after all.",
             )
         }

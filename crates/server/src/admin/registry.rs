@@ -30,7 +30,7 @@ pub(super) fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Respons
 
 /// Applies a registry file: creates, changes and with `prune` removes; all of it or nothing.
 #[utoipa::path(post, path = "/v1/apply", tag = "registry", request_body = ApplyRequest,
-    responses((status = 200, body = ApplyResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = ApplyResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn apply(
     State(admin): State<Arc<Admin>>,
     Permitted(permit): Permitted<act::ApplyRegistry>,
@@ -42,7 +42,7 @@ pub(super) async fn apply(
 
 /// Changes the state of an agent, and nothing else of its entry, also if others change it at the same time.
 #[utoipa::path(post, path = "/v1/agents/{name}/state", tag = "registry", params(("name" = String, Path)), request_body = AgentStateRequest,
-    responses((status = 200, body = ApplyResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = ApplyResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn set_agent_state(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
@@ -60,7 +60,7 @@ pub(super) async fn set_agent_state(
 
 /// Ends the containment of an agent, which is then suspended.
 #[utoipa::path(post, path = "/v1/agents/{name}/release", tag = "registry", params(("name" = String, Path)),
-    responses((status = 200, body = ApplyResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = ApplyResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn release_agent(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
@@ -86,7 +86,7 @@ async fn change_agent<A: OnAgent>(
 /// Disables or enables a person, and changes nothing else of their entry, also if others change it at the
 /// same time.
 #[utoipa::path(post, path = "/v1/people/{name}/state", tag = "people", params(("name" = String, Path)), request_body = PersonStateRequest,
-    responses((status = 200, body = ApplyResponse), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = ApplyResponse), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem), (status = 415, body = Problem), (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn set_person_state(
     State(admin): State<Arc<Admin>>,
     caller: Caller,
@@ -117,7 +117,7 @@ async fn change_person<A: OnPerson>(
 /// Entries of a kind, by name.
 #[utoipa::path(get, path = "/v1/registry/{kind}", tag = "registry",
     params(("kind" = String, Path, description = "`agent`, `resource`, `person`, `client`, `issuer`, `grant` or `policy`"), ("limit" = Option<usize>, Query, description = "at most this many, 1 to 500"), ("after" = Option<String>, Query, description = "the cursor of an earlier page")),
-    responses((status = 200, body = Vec<RegistryEntry>, headers(("link" = Option<String>, description = "the next page, if there is one: `<?after=…>; rel=\"next\"`"))), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = Vec<RegistryEntry>, headers(("link" = Option<String>, description = "the next page, if there is one: `<?after=…>; rel=\"next\"`"))), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     Permitted(permit): Permitted<act::ReadRegistry>,
@@ -130,7 +130,7 @@ pub(super) async fn list(
 
 /// The entry with this kind and name.
 #[utoipa::path(get, path = "/v1/registry/{kind}/{name}", tag = "registry", params(("kind" = String, Path), ("name" = String, Path)),
-    responses((status = 200, body = RegistryEntry), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = RegistryEntry), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem)))]
 pub(super) async fn entry(
     State(admin): State<Arc<Admin>>,
     Permitted(permit): Permitted<act::ReadRegistry>,

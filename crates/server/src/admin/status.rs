@@ -29,11 +29,11 @@ pub(super) async fn status(
     let (audit_size, nodes) = match stored {
         Some(Ok(StoredStatus { audit_size, nodes })) => (Some(audit_size), Some(nodes)),
         Some(Err(error)) => {
-            problems.push(health::database::unreadable(&error));
+            problems.push(health::database::unreadable(&error, &admin.database));
             (None, None)
         }
         None => {
-            problems.push(health::database::silent());
+            problems.push(health::database::silent(&admin.database));
             (None, None)
         }
     };

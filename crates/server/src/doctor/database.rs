@@ -3,30 +3,76 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::{Secret, Timestamp};
+use mandate_core::{Entropy, Secret, Timestamp};
 use mandate_files::{Dir, FileError};
 use mandate_stops::reserve::{FILE, SIZE};
 use mandate_stops::{ReserveError, held};
 use mandate_store::records::{CheckedLog, LogError};
-use mandate_store::{Inspection, Store, StoreError};
+use mandate_store::{Inspection, PostgresInspection, Store, StoreError};
 
 use super::{DoctorFinding, DoctorState, Examination, error_text, store_text};
+use crate::config::StoreAddress;
 
-const DATABASE: &str = "database";
+pub(super) const DATABASE: &str = "database";
 const JOURNAL: &str = "write-ahead log";
 const INTEGRITY: &str = "database pages";
 const SEALING: &str = "sealing key";
-const FITS: &str = "sealing key of the database";
-const LOG: &str = "audit log";
+pub(super) const FITS: &str = "sealing key of the database";
+pub(super) const LOG: &str = "audit log";
 const RESERVE: &str = "reserve for stops";
-const CLOCK: &str = "clock";
+pub(super) const CLOCK: &str = "clock";
 
 /// How far the newest record may be ahead of the machine's clock.
 const AHEAD: Duration = Duration::from_secs(1);
 
+/// A database that is only read, whichever it is.
+pub(super) trait Inspected {
+    /// The latest time of a record.
+    fn newest(&self) -> Result<Timestamp, StoreError>;
+    /// Whether it was sealed with this key.
+    fn is_sealed_with(&self, key: &Secret, entropy: Arc<dyn Entropy>) -> Result<bool, StoreError>;
+    /// Verifies every audit log.
+    fn verify_logs(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<CheckedLog>, LogError>;
+}
+
+impl Inspected for Inspection {
+    fn newest(&self) -> Result<Timestamp, StoreError> {
+        self.newest()
+    }
+
+    fn is_sealed_with(&self, key: &Secret, entropy: Arc<dyn Entropy>) -> Result<bool, StoreError> {
+        self.is_sealed_with(key, entropy)
+    }
+
+    fn verify_logs(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<CheckedLog>, LogError> {
+        self.verify_logs(progress)
+    }
+}
+
+impl Inspected for PostgresInspection {
+    fn newest(&self) -> Result<Timestamp, StoreError> {
+        self.newest()
+    }
+
+    fn is_sealed_with(&self, key: &Secret, entropy: Arc<dyn Entropy>) -> Result<bool, StoreError> {
+        self.is_sealed_with(key, entropy)
+    }
+
+    fn verify_logs(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<CheckedLog>, LogError> {
+        self.verify_logs(progress)
+    }
+}
+
 impl Examination<'_> {
-    fn restore(&self) -> String {
-        format!("mandate restore FILE --dir {}.restored   (from a backup)", self.shown)
+    pub(super) fn restore(&self) -> String {
+        match &self.config.store {
+            StoreAddress::Embedded => {
+                format!("mandate restore FILE --dir {}.restored   (from a backup)", self.shown)
+            }
+            StoreAddress::Postgres(_) => {
+                "pg_restore --exit-on-error --no-owner --dbname URL FILE   (from a backup by pg_dump, into an empty database)".to_owned()
+            }
+        }
     }
 
     /// The sealing key. `elsewhere`: there is a database that is not in the directory, and it needs the key.
@@ -160,7 +206,7 @@ impl Examination<'_> {
             return Some(inspection);
         }
         self.fits(&inspection, sealing_key);
-        self.log(dir, &inspection, progress);
+        self.log(Some(dir), &inspection, progress);
         self.clock(&inspection);
         Some(inspection)
     }
@@ -188,16 +234,16 @@ impl Examination<'_> {
         });
     }
 
-    fn fits(&mut self, inspection: &Inspection, sealing_key: Option<&Secret>) {
+    pub(super) fn fits(&mut self, inspection: &dyn Inspected, sealing_key: Option<&Secret>) {
         let Some(key) = sealing_key else {
             return self.add(DoctorFinding::could_not_look(FITS, "needs seal.key"));
         };
         let next = format!(
-            "cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the file of --keys-file of this database)",
+            "cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the copy of the key of this database)",
             self.shown
         );
         self.add(match inspection.is_sealed_with(key, Arc::clone(&self.entropy)) {
-            Ok(true) => DoctorFinding::ok(FITS, "seal.key is the one of mandate.db"),
+            Ok(true) => DoctorFinding::ok(FITS, "seal.key is the one of the database"),
             Ok(false) => DoctorFinding::problem(FITS, "seal.key belongs to another database", next),
             Err(error) => DoctorFinding::problem(FITS, store_text(&error), next),
         });
@@ -237,10 +283,15 @@ impl Examination<'_> {
         });
     }
 
-    fn log(&mut self, dir: &Dir, inspection: &Inspection, progress: impl FnMut(u64, u64)) {
+    pub(super) fn log(
+        &mut self,
+        dir: Option<&Dir>,
+        inspection: &dyn Inspected,
+        mut progress: impl FnMut(u64, u64),
+    ) {
         let next = self.restore();
-        let verified = inspection.verify_logs(progress);
-        if let Ok(verified) = &verified {
+        let verified = inspection.verify_logs(&mut progress);
+        if let (Ok(verified), Some(dir)) = (&verified, dir) {
             let keys: Vec<&str> = verified.iter().map(|log| log.summary.vkey.as_str()).collect();
             match inspection.newest() {
                 Ok(newest) => self.reserve(dir, &keys, newest),
@@ -268,7 +319,7 @@ impl Examination<'_> {
         });
     }
 
-    fn clock(&mut self, inspection: &Inspection) {
+    pub(super) fn clock(&mut self, inspection: &dyn Inspected) {
         self.add(match inspection.newest() {
             Ok(newest) if newest > self.now.plus(AHEAD) => DoctorFinding::problem(
                 CLOCK,

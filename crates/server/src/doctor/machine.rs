@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 
 use super::{DoctorFinding, Examination, port_of};
 use crate::config::{Remembered, Transport};
+use crate::database_place::Place;
 use crate::descriptors::{self, Budget};
 use crate::health::{Disk, low_space};
 use crate::tls::{self, CertificateStanding};
@@ -105,7 +106,7 @@ impl Examination<'_> {
         const MIB: u64 = 1024 * 1024;
         self.add(match Disk::of(self.config.dir.clone()).space() {
             None => DoctorFinding::could_not_look(CHECK, "needs the directory"),
-            Some(space) => match low_space(space) {
+            Some(space) => match low_space(space, &Place::of(&self.config.store)) {
                 Some(problem) => {
                     DoctorFinding::problem(CHECK, problem.detail, format!("df -h {}", self.shown))
                 }

@@ -57,6 +57,7 @@ pub struct PostgresAddress {
     database: String,
     protection: Protection,
     password: Option<Secret>,
+    accepts_lost_records: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,8 +104,19 @@ impl PostgresAddress {
     }
 
     fn of(settings: Settings) -> Result<Self, AddressError> {
-        let Settings { host, port, user, database, mode, roots, certificate, key, password, service: _ } =
-            settings;
+        let Settings {
+            host,
+            port,
+            user,
+            database,
+            mode,
+            roots,
+            certificate,
+            key,
+            password,
+            accepts_lost_records,
+            service: _,
+        } = settings;
         let port = port.unwrap_or(DEFAULT_PORT);
         let host = Host::of(host.ok_or(AddressError::Missing { part: "host" })?, port)?;
         let with = match (&host, mode) {
@@ -146,6 +158,7 @@ impl PostgresAddress {
             database: database.ok_or(AddressError::Missing { part: "database" })?,
             protection,
             password,
+            accepts_lost_records: accepts_lost_records.unwrap_or(false),
         })
     }
 
@@ -173,15 +186,20 @@ impl PostgresAddress {
         config
     }
 
-    /// What makes the connections' TLS, with the files as they are now: call it again after they were
-    /// renewed. Blocks.
+    /// Whether the URL accepts a server that may lose what it has committed, as only a test may.
+    pub(crate) fn accepts_lost_records(&self) -> bool {
+        self.accepts_lost_records
+    }
+
+    /// What makes the connections' TLS. Its files are read now, to refuse what cannot be used, and again for
+    /// each connection, so that renewed ones are used. Blocks.
     ///
     /// # Errors
     /// A file cannot be read or used, or others could change it, or read the key.
     pub fn tls(&self) -> Result<PostgresTls, AddressError> {
         match &self.protection {
             Protection::OnThisMachine => Ok(PostgresTls::none()),
-            Protection::Tls(files) => files.load(),
+            Protection::Tls(files) => PostgresTls::of(files),
         }
     }
 }
@@ -236,6 +254,7 @@ impl fmt::Debug for PostgresAddress {
             .field("url", &format_args!("{self}"))
             .field("protection", &self.protection)
             .field("password", &self.password)
+            .field("accepts_lost_records", &self.accepts_lost_records)
             .finish_non_exhaustive()
     }
 }

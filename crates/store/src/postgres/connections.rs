@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::error::StoreError;
 use crate::postgres::address::PostgresAddress;
+use crate::postgres::durability;
 
 /// How long an answer may take, when a request waits for it.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(2);
@@ -138,9 +139,13 @@ fn pool(address: &PostgresAddress, most: usize) -> Result<Pool, StoreError> {
     config.connect_timeout(DEADLINE).tcp_user_timeout(DEADLINE * 5).keepalives_idle(DEADLINE * 5);
     config.keepalives_interval(DEADLINE).keepalives_retries(3);
     let manager = Manager::from_config(config, address.tls()?, manager);
-    let set_up = Hook::async_fn(|client, _| {
+    let accepts_lost_records = address.accepts_lost_records();
+    let set_up = Hook::async_fn(move |client, _| {
         Box::pin(async move {
             client.batch_execute(SETTINGS).await.map_err(HookError::Backend)?;
+            if !accepts_lost_records {
+                durability::check(client).await?;
+            }
             if client.batch_execute(IF_POSSIBLE).await.is_err() {
                 tracing::debug!("the database server does not notice when a caller has gone");
             }
@@ -162,6 +167,7 @@ impl From<PoolError> for StoreError {
     fn from(error: PoolError) -> Self {
         match error {
             PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error.into(),
+            PoolError::PostCreateHook(HookError::Message(why)) => Self::LosesCommits(why.into_owned()),
             other => Self::Unreachable(Box::new(other)),
         }
     }

@@ -51,6 +51,11 @@ impl Database {
     ) -> Result<Self, StoreError> {
         let directory = Directory::open(dir)?;
         let connections = Connections::new(address)?;
+        if address.accepts_lost_records() {
+            tracing::warn!(
+                "the address of the database says dangerously_accept_lost_records=yes: audit records and revocations can be lost"
+            );
+        }
         let exclusive = Exclusive::new(random_name(entropy.as_ref()));
         exclusive.take(&connections)?;
         let mut client = connections.own()?;
@@ -166,7 +171,7 @@ fn random_name(entropy: &dyn Entropy) -> String {
 
 /// A pooler that runs the transactions of several connections in one session would let two servers hold the
 /// lock of that session.
-fn refuse_a_pooler(connections: &Connections, client: &Object) -> Result<(), StoreError> {
+pub(crate) fn refuse_a_pooler(connections: &Connections, client: &Object) -> Result<(), StoreError> {
     let other = connections.own()?;
     let pid = |client: &Object| {
         let row = connections.wait(DEADLINE, client.query_one("SELECT pg_backend_pid()", &[]))?;
@@ -202,7 +207,7 @@ pub(crate) fn lock_lost(error: StoreError) -> StoreError {
 }
 
 /// Gives a connection back, or closes it if the server did not answer on it.
-fn give_back(client: Object, state: &State) {
+pub(crate) fn give_back(client: Object, state: &State) {
     if state.is_lost() {
         drop(Object::take(client));
     }

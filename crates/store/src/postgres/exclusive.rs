@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::postgres::connections::{Connections, DEADLINE};
 
 /// "Mdt1", as in the header of our `SQLite` files. An advisory lock is of one database.
-const KEY: i64 = 0x4d64_7431;
+pub(crate) const KEY: i64 = 0x4d64_7431;
 
 /// How long a start waits for the lock: the server may not have noticed yet that the connection of a process
 /// that ended is gone.

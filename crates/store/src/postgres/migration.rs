@@ -31,10 +31,9 @@ pub(crate) fn content(connections: &Connections, client: &Client) -> Result<Cont
     let row = one(
         connections,
         client,
-        "SELECT current_setting('server_version_num')::int4, current_setting('server_encoding'), current_setting('fsync')",
+        "SELECT current_setting('server_version_num')::int4, current_setting('server_encoding')",
     )?;
-    let (version, encoding, fsync): (i32, String, String) =
-        (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    let (version, encoding): (i32, String) = (row.try_get(0)?, row.try_get(1)?);
     if version < OLDEST {
         let why = format!(
             "the server is PostgreSQL {}; version {} or newer is needed",
@@ -46,11 +45,6 @@ pub(crate) fn content(connections: &Connections, client: &Client) -> Result<Cont
     if encoding != "UTF8" {
         let why = format!("the database has the encoding {encoding}; make one with ENCODING 'UTF8'");
         return Err(unusable(connections, &why));
-    }
-    if fsync != "on" {
-        tracing::warn!(
-            "the database server runs with fsync = {fsync}: when its machine stops, audit records and revocations can be lost"
-        );
     }
     let row = one(
         connections,

@@ -69,6 +69,7 @@ pub(crate) fn trouble_of(error: &StoreError) -> Option<WriteTrouble> {
     match error {
         StoreError::Unreachable(_) => Some(WriteTrouble::Unreachable),
         StoreError::ReadOnly(_) => Some(WriteTrouble::ReadOnly),
+        StoreError::LosesCommits(_) => Some(WriteTrouble::LosesCommits),
         StoreError::Busy(_) | StoreError::Superseded => Some(WriteTrouble::HeldElsewhere),
         _ => None,
     }

@@ -5,15 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mandate_audit::Tampered;
 use mandate_core::{Entropy, Secret, Timestamp};
 use mandate_files::Dir;
 use rusqlite::Connection;
 
 use crate::directory::{DirectoryHolder, holder_of, seal_key};
+use crate::driver::LogReader;
 use crate::error::{LogError, StoreError};
 use crate::installation::{self, Installation};
-use crate::log_verification::{self, CheckedLog, Verification};
+use crate::log_verification::{self, CheckedLog};
 use crate::logs;
 use crate::meta;
 use crate::seal::Sealer;
@@ -127,26 +127,7 @@ impl Inspection {
     /// checkpoint. The search index is left out. `progress` is told how many of how many records are done.
     /// Returns one for each log, at least one, in the order in which they were added.
     pub fn verify_logs(&self, mut progress: impl FnMut(u64, u64)) -> Result<Vec<CheckedLog>, LogError> {
-        let tx = Tx::without_key(&self.conn);
-        let all = {
-            let _one_snapshot = self.conn.unchecked_transaction().map_err(StoreError::from)?;
-            log_verification::begin(&tx, None, &[])?
-        };
-        // Even a log without records has a checkpoint, from the time when its key is made.
-        if all.is_empty() {
-            return Err(Tampered::NoCheckpoint { size: 0 }.into());
-        }
-        let total = all.iter().map(Verification::size).sum();
-        let (mut verified, mut before) = (Vec::with_capacity(all.len()), 0);
-        for mut log in all {
-            while log.step(&tx)? {
-                progress(before + log.done(), total);
-            }
-            before += log.done();
-            progress(before, total);
-            verified.push(log.end(&tx)?);
-        }
-        Ok(verified)
+        log_verification::verify_inspected(&mut Snapshots(&self.conn), &mut progress)
     }
 
     /// Writes a copy of everything into an empty file. The copy has the state of one moment. A server can
@@ -157,6 +138,20 @@ impl Inspection {
             Ok(self.conn.execute("VACUUM INTO ?", [connection::as_value(empty)]).map(drop)?)
         })
     }
+}
+
+/// Reads of one database, each of one snapshot.
+struct Snapshots<'c>(&'c Connection);
+
+impl LogReader for Snapshots<'_> {
+    fn snapshot(&mut self, work: &mut dyn FnMut(&Tx<'_>)) -> Result<(), StoreError> {
+        let _one_snapshot = self.0.unchecked_transaction()?;
+        work(&Tx::without_key(self.0));
+        Ok(())
+    }
+
+    // It is not looked at here.
+    fn search_is_wrong(&mut self) {}
 }
 
 /// For a statement that writes nothing to the database, and that `SQLite` counts as a write all the same.

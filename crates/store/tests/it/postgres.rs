@@ -15,7 +15,7 @@ use mandate_store::{
 };
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::line::Line;
-use mandate_testkit::postgres::Cluster;
+use mandate_testkit::postgres::{ACCEPT_LOST_RECORDS, Cluster};
 use mandate_testkit::skipped;
 use tempfile::TempDir;
 
@@ -207,7 +207,10 @@ fn a_server_without_free_connections_refuses_reads_and_the_log_goes_on() {
 fn over_a_line(line: &mut Option<Line>) -> Option<World> {
     World::over(&[], |cluster, database| {
         let made = line.insert(Line::to(cluster.socket()));
-        format!("postgres://mandate@127.0.0.1:{}/{database}?sslmode=disable", made.port())
+        format!(
+            "postgres://mandate@127.0.0.1:{}/{database}?sslmode=disable&{ACCEPT_LOST_RECORDS}",
+            made.port()
+        )
     })
 }
 
@@ -547,4 +550,39 @@ fn commits_wait_for_the_disk_whatever_the_role_is_used_to() {
     );
     store.transact_blocking("put", |tx| meta::put(tx, "seen", "nothing")).unwrap();
     assert_eq!(store.read_blocking("get", |tx| meta::get(tx, "seen")).unwrap().as_deref(), Some("on"));
+    // The log's own connection.
+    add_log(&store);
+    world.cluster.sql(
+        &database,
+        "CREATE FUNCTION demand() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+        IF current_setting('synchronous_commit') <> 'on' THEN RAISE EXCEPTION 'it is %', current_setting('synchronous_commit'); END IF; \
+        RETURN NEW; END $$; \
+        CREATE TRIGGER demand BEFORE INSERT ON records FOR EACH ROW EXECUTE FUNCTION demand()",
+    );
+    let (log, _thread) = start(store.audit_backend(ORIGIN).unwrap()).unwrap();
+    log.append_blocking(record(0), Vec::new()).unwrap();
+}
+
+#[test]
+fn a_server_that_may_lose_what_it_commits_is_refused_unless_the_url_accepts_that() {
+    let Some(mut world) = World::new(&["fsync=on"]) else { return };
+    assert_eq!(world.append(0), Ok(0));
+    // As after a failover to a server that is set up in another way.
+    world.cluster.restart_with("full_page_writes=off");
+    let why = unavailable(world.append(1));
+    assert!(why.contains("full_page_writes = off") && why.contains("can be lost"), "{why}");
+    assert_eq!(world.store.write_trouble(), Some(WriteTrouble::LosesCommits));
+    world.cluster.restart_with("full_page_writes=on");
+    assert_eq!(world.append_at_last(2), 1);
+    let World { mut cluster, database, store, log, dir } = world;
+    drop((store, log));
+    cluster.restart_with("fsync=off");
+    let url = cluster.url(&database);
+    assert!(!url.contains(ACCEPT_LOST_RECORDS));
+    let refused = connect(dir.path(), &url).unwrap_err();
+    assert!(
+        matches!(&refused, StoreError::LosesCommits(why) if why.contains("fsync = off") && why.contains(ACCEPT_LOST_RECORDS)),
+        "{refused:?}"
+    );
+    connect(dir.path(), &format!("{url}?{ACCEPT_LOST_RECORDS}")).unwrap();
 }

@@ -183,6 +183,7 @@ async fn what_administrators_read() {
     let id = found[0]["id"].as_str().unwrap().to_owned();
     desk.ask(row, "one record", &format!("/v1/audit/records/{id}"), None).await;
     desk.ask(row, "a record that does not exist", "/v1/audit/records/nothing", None).await;
+    desk.ask(row, "an id that is no UTF-8", "/v1/audit/records/%FF", None).await;
     let kept = desk.ask("GET /v1/audit/checkpoint", "the checkpoint", "/v1/audit/checkpoint", None).await;
     let note: String =
         url::form_urlencoded::byte_serialize(kept["checkpoint"].as_str().unwrap().as_bytes()).collect();
@@ -236,6 +237,7 @@ async fn what_administrators_change_in_the_registry() {
     desk.ask(release, "a contained agent", "/v1/agents/support-agent/release", None).await;
     desk.ask(release, "one that is not contained", "/v1/agents/support-agent/release", None).await;
     desk.ask(release, "an agent that does not exist", "/v1/agents/nobody/release", None).await;
+    desk.ask(release, "a name that is no UTF-8", "/v1/agents/%FF/release", None).await;
     desk.ask(row, "active again", "/v1/agents/support-agent/state", Some(json!({ "state": "active" }))).await;
     for (what, state) in [
         ("suspended", "suspended"),
@@ -325,6 +327,7 @@ async fn what_administrators_do_besides() {
     desk.unreadable(row, "/v1/join-tokens").await;
     let row = "POST /v1/nodes/{name}/ban";
     desk.ask(row, "a node that does not exist", "/v1/nodes/nobody/ban", None).await;
+    desk.ask(row, "a name that is no UTF-8", "/v1/nodes/%FF/ban", None).await;
     let nodes = desk.stage.server.admin.nodes().await.unwrap();
     let name = nodes[0].name.clone();
     desk.ask(row, "a node", &format!("/v1/nodes/{name}/ban"), None).await;

@@ -9,6 +9,9 @@ use super::error::AddressError;
 /// PostgreSQL silently cuts longer names (`NAMEDATALEN`): two long names could then name one database.
 const LONGEST_NAME: usize = 63;
 
+/// The parameter for a test's database, whose server may lose what it has committed.
+pub(super) const ACCEPT_LOST_RECORDS: &str = "dangerously_accept_lost_records";
+
 /// What a URL or a section of a service file says.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
@@ -22,6 +25,7 @@ pub(super) struct Settings {
     pub(super) key: Option<PathBuf>,
     pub(super) service: Option<String>,
     pub(super) password: Option<Secret>,
+    pub(super) accepts_lost_records: Option<bool>,
 }
 
 /// The values of `sslmode` that are accepted.
@@ -84,6 +88,16 @@ impl Settings {
         once(&mut self.password, "password", password)
     }
 
+    pub(super) fn set_accepts_lost_records(&mut self, value: &str) -> Result<(), AddressError> {
+        if value != "yes" {
+            return Err(AddressError::Malformed {
+                part: ACCEPT_LOST_RECORDS,
+                why: "write yes, or leave it out",
+            });
+        }
+        once(&mut self.accepts_lost_records, ACCEPT_LOST_RECORDS, true)
+    }
+
     /// These settings; where they say nothing, those of `other`.
     pub(super) fn or(self, other: Self) -> Self {
         // A client certificate and its key are taken from the same place.
@@ -103,6 +117,7 @@ impl Settings {
             key: pair.1,
             service: self.service.or(other.service),
             password: self.password.or(other.password),
+            accepts_lost_records: self.accepts_lost_records.or(other.accepts_lost_records),
         }
     }
 }

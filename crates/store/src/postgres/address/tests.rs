@@ -205,6 +205,11 @@ fn what_is_incomplete_or_malformed_is_refused_with_what_to_write() {
         ("postgres://mandate@db.example/log?passfile=p", "--store-password-file"),
         ("postgres://mandate@db.example/log?service=", "a section of the service file"),
         ("postgres://mandate@db.example/log?=x", "?NAME=VALUE"),
+        ("postgres://mandate@db.example/log?dangerously_accept_lost_records=no", "write yes"),
+        (
+            "postgres://mandate@db.example/log?dangerously_accept_lost_records=yes&dangerously_accept_lost_records=yes",
+            "is given twice",
+        ),
     ] {
         let said = refused(url);
         assert!(said.contains(says), "{url}: {said}");

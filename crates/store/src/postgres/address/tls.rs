@@ -1,7 +1,6 @@
 //! TLS to a database: the certificate is always verified, and the login is bound to it where the server can
 //! do that.
 
-use std::fmt;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -41,7 +40,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn load(&self) -> Result<PostgresTls, AddressError> {
+    fn load(&self) -> Result<Arc<ClientConfig>, AddressError> {
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
         let builder = builder.with_safe_default_protocol_versions().map_err(AddressError::Tls)?;
         let builder = match &self.roots {
@@ -55,7 +54,7 @@ impl Files {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = vec![PROTOCOL.to_vec()];
-        Ok(PostgresTls { config: Some(Arc::new(config)) })
+        Ok(Arc::new(config))
     }
 }
 
@@ -83,22 +82,23 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, AddressError> {
         .map_err(|_| AddressError::Pem { path: path.to_owned(), what: "private key" })
 }
 
-/// Makes the TLS of each connection to one database. Clones share the configuration.
-#[derive(Clone)]
+/// Makes the TLS of each connection to one database, with the files as they are then: certificates are
+/// renewed while the server runs, and an authority that was removed must not be trusted until a restart.
+#[derive(Clone, Debug)]
 pub struct PostgresTls {
     /// None where the connection does not leave the machine.
-    config: Option<Arc<ClientConfig>>,
+    files: Option<Files>,
 }
 
 impl PostgresTls {
     pub(super) fn none() -> Self {
-        Self { config: None }
+        Self { files: None }
     }
-}
 
-impl fmt::Debug for PostgresTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresTls").field("verifies", &self.config.is_some()).finish_non_exhaustive()
+    /// Refuses files that cannot be used now.
+    pub(super) fn of(files: &Files) -> Result<Self, AddressError> {
+        files.load()?;
+        Ok(Self { files: Some(files.clone()) })
     }
 }
 
@@ -107,9 +107,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for P
     type TlsConnect = Handshake;
     type Error = io::Error;
 
-    /// Called for each connection, also for one that then has no TLS.
+    /// Called for each connection, also for one that then has no TLS. The files are small and local, and the
+    /// threads that wait for a connection may block.
     fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, io::Error> {
-        Ok(Handshake { config: self.config.clone(), host: host.to_owned() })
+        let config = self.files.as_ref().map(Files::load).transpose().map_err(io::Error::other)?;
+        Ok(Handshake { config, host: host.to_owned() })
     }
 }
 

@@ -6,7 +6,7 @@
 use percent_encoding::percent_decode_str;
 
 use super::error::AddressError;
-use super::settings::Settings;
+use super::settings::{ACCEPT_LOST_RECORDS, Settings};
 
 /// Reads a URL. Nothing is known yet about whether it is complete.
 pub(super) fn parse(url: &str) -> Result<Settings, AddressError> {
@@ -88,6 +88,7 @@ fn set(parameter: &str, settings: &mut Settings) -> Result<(), AddressError> {
         "password" => return Err(AddressError::Password),
         "passfile" => return Err(AddressError::Passfile),
         "service" => return settings.set_service(decoded(value, "service")?),
+        ACCEPT_LOST_RECORDS => return settings.set_accepts_lost_records(value),
         // What is not shaped as a name may be the rest of a password with a ? in it.
         _ if name.is_empty()
             || name.len() > 32

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use mandate_testkit::postgres::Cluster;
+use mandate_testkit::clock::SeededEntropy;
+use mandate_testkit::postgres::{ACCEPT_LOST_RECORDS, Cluster};
 use mandate_testkit::skipped;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ECDSA_P384_SHA384,
@@ -21,6 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::super::{AddressError, PostgresAddress};
 use super::{PROTOCOL, PostgresTls, end_point};
+use crate::Store;
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
@@ -212,22 +214,30 @@ fn the_binding_of_a_login_has_the_hash_of_the_certificates_signature() {
     assert_eq!(end_point(b"no certificate"), None);
 }
 
-/// A server with TLS for 127.0.0.1 and `login` (a method of `pg_hba.conf`) over TCP.
-fn with_tls(cluster: &mut Cluster, authority: &Authority, login: &str) -> TempDir {
-    let (certificate, key) = pair(authority, ADDRESS);
+/// Writes a file into the folder of a server's data.
+fn write_for_server(cluster: &Cluster, name: &str, text: &str) {
     let data = cluster.data_dir();
+    let path: PathBuf = data.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    // The server's user owns its files.
+    let _ = std::process::Command::new("chown").arg("--reference").arg(&data).arg(&path).status();
+}
+
+/// Gives a server a certificate of the authority for `address`.
+fn certify(cluster: &Cluster, authority: &Authority, address: &str) {
+    let (certificate, key) = pair(authority, address);
+    write_for_server(cluster, "server.pem", &certificate.pem());
+    write_for_server(cluster, "server.key", &key.serialize_pem());
+}
+
+/// A server with TLS for `address` and `login` (a method of `pg_hba.conf`) over TCP.
+fn with_tls(cluster: &mut Cluster, authority: &Authority, address: &str, login: &str) -> TempDir {
+    certify(cluster, authority, address);
     let hba = format!("local all all trust\nhostssl all all 127.0.0.0/8 {login}\n");
-    let files =
-        [("server.pem", certificate.pem()), ("server.key", key.serialize_pem()), ("pg_hba.conf", hba)];
-    for (name, text) in files {
-        let path: PathBuf = data.join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
-        // The server's user owns its files.
-        let _ = std::process::Command::new("chown").arg("--reference").arg(&data).arg(&path).status();
-    }
+    write_for_server(cluster, "pg_hba.conf", &hba);
     for setting in [
-        &format!("listen_addresses={ADDRESS}"),
+        &format!("listen_addresses={address}"),
         "ssl_cert_file=server.pem",
         "ssl_key_file=server.key",
         "ssl=on",
@@ -246,7 +256,7 @@ const ADDRESS: &str = "127.83.19.4";
 async fn a_real_server_is_reached_over_tls_with_a_login_that_is_bound_to_its_certificate() {
     let Some(mut cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
     let ours = authority("ours");
-    let files = with_tls(&mut cluster, &ours, "scram-sha-256");
+    let files = with_tls(&mut cluster, &ours, ADDRESS, "scram-sha-256");
     let database = cluster.create_database();
     cluster.sql(&database, "ALTER ROLE mandate PASSWORD 'pass word'");
     let password = files.path().join("password");
@@ -293,4 +303,65 @@ async fn a_real_server_is_reached_over_tls_with_a_login_that_is_bound_to_its_cer
     assert_eq!(client.query_one("SELECT 1", &[]).await.unwrap().get::<_, i32>(0), 1);
     drop(client);
     connection.await.unwrap().unwrap();
+}
+
+/// As [`ADDRESS`], for a second server.
+const OTHER_ADDRESS: &str = "127.83.19.5";
+
+#[test]
+fn renewed_files_and_authorities_are_used_by_the_next_connection() {
+    let Some(mut cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
+    let (first, clients) = (authority("first"), authority("clients"));
+    write_for_server(&cluster, "clients.pem", &clients.pem());
+    cluster.restart_with("ssl_ca_file=clients.pem");
+    let folder = with_tls(&mut cluster, &first, OTHER_ADDRESS, "cert");
+    let database = cluster.create_database();
+    let files = Files(folder);
+    let show = |clients: &Authority| {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(DnType::CommonName, "mandate");
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, clients).unwrap();
+        (files.write("own.pem", &certificate.pem()), files.write("own.key", &key.serialize_pem()))
+    };
+    let (certificate, key) = show(&clients);
+    let roots = files.0.path().join("ca.pem").to_str().unwrap().to_owned();
+    let url = format!(
+        "postgres://mandate@{OTHER_ADDRESS}/{database}?sslrootcert={roots}&sslcert={certificate}&sslkey={key}&{ACCEPT_LOST_RECORDS}"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let store =
+        Store::connect_blocking(dir.path(), &url.parse().unwrap(), Arc::new(SeededEntropy::new(1))).unwrap();
+    let read = || store.read_blocking("read", |tx| crate::meta::get(tx, "x"));
+    read().unwrap();
+
+    // Both sides' authorities are replaced, and the server starts with a certificate of the new one.
+    let (second, new_clients) = (authority("second"), authority("new clients"));
+    certify(&cluster, &second, OTHER_ADDRESS);
+    write_for_server(&cluster, "clients.pem", &new_clients.pem());
+    cluster.restart();
+    let told = |error: &dyn std::error::Error| {
+        std::iter::successors(Some(error), |&error| error.source())
+            .any(|error| error.to_string().contains("UnknownIssuer"))
+    };
+    assert!(told(&read().unwrap_err()), "the new authority is not trusted yet");
+    files.write("ca.pem", &second.pem());
+    assert!(read().is_err(), "the old certificate of this client is not taken");
+    show(&new_clients);
+    read().unwrap();
+    // A writer rests for a second after it could not take the lock.
+    let begun = std::time::Instant::now();
+    while let Err(error) = store.transact_blocking("write", |tx| crate::meta::put(tx, "x", "y")) {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{error:?}");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+
+    // A file that cannot be used is no reason to trust what it had before.
+    cluster.restart();
+    fs::remove_file(files.0.path().join("ca.pem")).unwrap();
+    let error = read().unwrap_err();
+    let all: Vec<_> = std::iter::successors(Some(&error as &dyn std::error::Error), |&error| error.source())
+        .map(ToString::to_string)
+        .collect();
+    assert!(all.iter().any(|text| text.contains("ca.pem")), "{all:?}");
 }
