@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use mandate_administration::{Administration, AdministrationError as E, act};
 use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, ApplyResponse, RegistryItem};
-use mandate_audit::{Outcome, Record, RecordKind};
+use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_core::registry::{Agent, Entry, EntryKind, Registry};
-use mandate_core::{Clock as _, CutTarget, RecordId, Secret, SystemEntropy};
+use mandate_core::{Clock as _, CutTarget, RecordId, Secret, SystemEntropy, Timestamp};
 use mandate_store::{Effect, secrets};
 use mandate_testkit::faulty_backend::{InjectedFault, Point};
 use mandate_testkit::story;
@@ -324,4 +324,33 @@ async fn a_secret_for_an_entry_that_was_removed_meanwhile_is_refused_and_for_one
     behind_the_memory(&world, Vec::new()).await;
     set_client_secret(&world, "crm-api").await.unwrap();
     memory_is_the_database(&world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_first_passwords_at_once_the_later_one_replaces_the_earlier_and_cuts_what_it_issued() {
+    let world = Arc::new(World::with_entries(vec![Entry::Person(story::person("new", Vec::new()))]));
+    let target = CutTarget::Person(story::person("new", Vec::new()).id);
+    let is_cut = || world.live.snapshot().revocations.has_cut_since(&target, Timestamp::from_millis(0));
+    world.faults.hold();
+    // What holds the log is a record of its own, so that both wait behind it.
+    let before = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { behind_the_memory(&world, Vec::new()).await }
+    });
+    is_held(&world);
+    let both = [(); 2].map(|()| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { set_password(&world, "new").await })
+    });
+    // Both have found no password by then.
+    eventually("both wait for the log", || world.log.waiting() == 2).await;
+    world.faults.release();
+    before.await.unwrap();
+    for set in both {
+        set.await.unwrap().unwrap();
+    }
+    assert!(is_cut(), "what was issued with the earlier one ends");
+    let records = world.records(&Query { kind: Some(RecordKind::Admin), ..Query::default() });
+    let effects: Vec<Vec<&str>> = records.iter().map(|record| record.effects.iter().collect()).collect();
+    assert_eq!(effects, [vec!["set_password", "cut"], vec!["set_password"]], "the newest first");
 }
