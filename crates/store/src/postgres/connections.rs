@@ -38,6 +38,14 @@ const SETTINGS: &str = "SET synchronous_commit = 'on'; SET lock_timeout = '400ms
      SET idle_session_timeout = 0; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; \
      SET tcp_user_timeout = 10000; SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET standard_conforming_strings = 'on'";
 
+/// Names the schema of our tables, so that no other one comes before it: the schema in which our user, or else
+/// a role that it belongs to, has `mandate_schema`. Where there is none yet, the one in which tables are made.
+const PINNED: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident(coalesce(( \
+     SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relname = 'mandate_schema' AND c.relkind IN ('r', 'p') AND pg_catalog.pg_has_role(c.relowner, 'USAGE') \
+     ORDER BY pg_catalog.pg_get_userbyid(c.relowner) = current_user DESC, n.nspname = current_schema() DESC, n.nspname LIMIT 1 \
+     ), current_schema())) || ', pg_temp', false)";
+
 /// Ends a statement whose caller has gone. Not every system can notice that.
 const IF_POSSIBLE: &str = "SET client_connection_check_interval = '1s'";
 
@@ -141,6 +149,7 @@ fn pool(address: &PostgresAddress, most: usize) -> Result<Pool, StoreError> {
     let set_up = Hook::async_fn(|client, _| {
         Box::pin(async move {
             client.batch_execute(SETTINGS).await.map_err(HookError::Backend)?;
+            client.batch_execute(PINNED).await.map_err(HookError::Backend)?;
             if client.batch_execute(IF_POSSIBLE).await.is_err() {
                 tracing::debug!("the database server does not notice when a caller has gone");
             }

@@ -24,6 +24,7 @@ use crate::world::{ORIGIN, add_log, record, start, verify};
 mod answers;
 mod exclusive;
 mod failover;
+mod schema;
 
 fn connect(dir: &Path, address: &str) -> Result<Store, StoreError> {
     let address: PostgresAddress = address.parse().unwrap();
@@ -87,6 +88,16 @@ impl World {
     fn value(&self, name: &str) -> Option<String> {
         self.store.read_blocking("read", |tx| meta::get(tx, name)).unwrap()
     }
+}
+
+/// What there is at last.
+fn eventually_some<T>(mut found: impl FnMut() -> Option<T>) -> T {
+    let mut some = None;
+    eventually("it is there", || {
+        some = found();
+        some.is_some()
+    });
+    some.unwrap()
 }
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
