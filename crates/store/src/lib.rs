@@ -35,6 +35,7 @@ pub mod secrets;
 mod sqlite;
 pub mod stops;
 mod store;
+mod sweep;
 mod tx;
 mod value;
 mod write_trouble;
@@ -48,6 +49,7 @@ pub use postgres::address::{AddressError, AddressFiles, PostgresAddress, Postgre
 pub use refusal::EffectRefusal;
 pub use sqlite::inspection::Inspection;
 pub use store::Store;
+pub use sweep::{Swept, sweep_blocking};
 pub use tx::Tx;
 pub use write_trouble::WriteTrouble;
 
