@@ -354,3 +354,26 @@ async fn of_two_first_passwords_at_once_the_later_one_replaces_the_earlier_and_c
     let effects: Vec<Vec<&str>> = records.iter().map(|record| record.effects.iter().collect()).collect();
     assert_eq!(effects, [vec!["set_password", "cut"], vec!["set_password"]], "the newest first");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_secret_that_was_kept_without_an_answer_cuts_what_the_old_one_issued() {
+    let world = World::story();
+    let person = CutTarget::Person(story::person("riley", Vec::new()).id);
+    let client = CutTarget::Client("crm-api".parse().unwrap());
+    let is_cut = |target: &CutTarget| {
+        world.live.snapshot().revocations.has_cut_since(target, Timestamp::from_millis(0))
+    };
+    // What really was lost cuts nothing: the old secret is still the one.
+    for fault in [Fault::Lost, Fault::Kept] {
+        world.faults.fail(Point::Commit, 0, fault);
+        assert!(matches!(set_password(&world, "riley").await, Err(E::AuditUnavailable(_))));
+        world.faults.fail(Point::Commit, 0, fault);
+        assert!(matches!(set_client_secret(&world, "crm-api").await, Err(E::AuditUnavailable(_))));
+        if fault == Fault::Lost {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert!(!is_cut(&person) && !is_cut(&client));
+        }
+    }
+    eventually("the person's tokens are cut", || is_cut(&person)).await;
+    eventually("the client's tokens are cut", || is_cut(&client)).await;
+}
