@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mandate_core::{Entropy, RecordId, RequestSource, Timestamp};
 use tokio::sync::oneshot;
@@ -21,6 +21,10 @@ use crate::verification::{Tampered, check_head};
 
 /// The most records in one transaction.
 pub const MAX_BATCH: usize = 512;
+
+/// After this long no more records are put into a transaction. Effects cost round trips to a database on
+/// another machine; the records before them must not wait for all of them.
+const STAGING: Duration = Duration::from_secs(1);
 
 /// How often a batch is tried that conflicts with other transactions.
 const TRIES: usize = 8;
@@ -128,6 +132,8 @@ struct Job<E: Effect> {
 pub struct Log<E: Effect> {
     jobs: Sender<Job<E>>,
     waiting: Arc<AtomicUsize>,
+    /// Whether the thread has ended: nothing waits any longer, and what waited was refused.
+    ended: Arc<AtomicBool>,
     strangers: Arc<Strangers>,
 }
 
@@ -136,6 +142,7 @@ impl<E: Effect> Clone for Log<E> {
         Self {
             jobs: self.jobs.clone(),
             waiting: Arc::clone(&self.waiting),
+            ended: Arc::clone(&self.ended),
             strangers: Arc::clone(&self.strangers),
         }
     }
@@ -143,7 +150,7 @@ impl<E: Effect> Clone for Log<E> {
 
 impl<E: Effect> fmt::Debug for Log<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("waiting", &self.waiting.load(Ordering::Relaxed)).finish_non_exhaustive()
+        f.debug_struct("Log").field("waiting", &self.waiting()).finish_non_exhaustive()
     }
 }
 
@@ -169,16 +176,21 @@ impl<E: Effect> Log<E> {
         let root = tree.root().map_err(|e| LogStartError::Tampered(Tampered::from(e)))?;
         let heads = vec![(tree.size(), root)];
         let sequencer = Sequencer { backend, signer, tree: Some(tree), waiting: Arc::clone(&waiting), heads };
+        let ended = Arc::new(AtomicBool::new(false));
+        let end = End(Arc::clone(&ended));
         let thread = thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || sequencer.run(&queue))
+            .spawn(move || {
+                let _end = end;
+                sequencer.run(&queue);
+            })
             .map_err(LogStartError::Thread)?;
-        Ok((Self { jobs, waiting, strangers: Arc::default() }, thread))
+        Ok((Self { jobs, waiting, ended, strangers: Arc::default() }, thread))
     }
 
     /// How many records wait to be taken into a batch.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        if self.ended.load(Ordering::Relaxed) { 0 } else { self.waiting.load(Ordering::Relaxed) }
     }
 
     fn enqueue(
@@ -191,6 +203,9 @@ impl<E: Effect> Log<E> {
         record.effects = EffectNames::of(effects.iter().map(Effect::name));
         let leaf = record.to_leaf()?;
         let hash = leaf_hash(&leaf);
+        if self.ended.load(Ordering::Relaxed) {
+            return Err(closed());
+        }
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(AppendError::Unavailable("too many records wait to be written".to_owned()));
@@ -292,6 +307,15 @@ impl<E: Effect> Log<E> {
     }
 }
 
+/// Notes that the thread has ended, also by a panic.
+struct End(Arc<AtomicBool>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 struct Sequencer<B: Backend> {
     backend: B,
     signer: CheckpointSigner,
@@ -330,8 +354,19 @@ impl<B: Backend> Sequencer<B> {
         }
     }
 
-    /// Writes one batch and answers all its waiters.
+    /// Writes a batch, in as many transactions as that takes, and answers all its waiters.
     fn write(&mut self, batch: &mut Vec<Job<B::Effect>>) -> Goes {
+        while !batch.is_empty() {
+            if self.write_first(batch) == Goes::Ends {
+                return Goes::Ends;
+            }
+        }
+        Goes::On
+    }
+
+    /// Writes the first records of a batch, as many as one transaction has time for, and answers their
+    /// waiters. After an error all of the batch are refused.
+    fn write_first(&mut self, batch: &mut Vec<Job<B::Effect>>) -> Goes {
         let mut written = self.transaction(batch);
         for _ in 1..TRIES {
             if !matches!(written, Err(Failure { conflict: true, .. })) {
@@ -344,7 +379,8 @@ impl<B: Backend> Sequencer<B> {
         match written {
             Ok((tree, verdicts)) => {
                 self.tree = Some(tree);
-                for (job, verdict) in batch.drain(..).zip(verdicts) {
+                let done = verdicts.len().min(batch.len());
+                for (job, verdict) in batch.drain(..done).zip(verdicts) {
                     job.waiter.answer(match verdict {
                         Verdict::Kept(index) => Ok(Receipt { record: job.record, index }),
                         Verdict::Refused(refusal) => Err(AppendError::EffectRefused(refusal)),
@@ -373,7 +409,11 @@ impl<B: Backend> Sequencer<B> {
         self.backend.begin().map_err(Failure::of_backend::<B>)?;
         let before = tree.size();
         let mut verdicts = Vec::with_capacity(batch.len());
+        let begun = Instant::now();
         for job in batch {
+            if !verdicts.is_empty() && begun.elapsed() >= STAGING {
+                break;
+            }
             if job.guard.as_ref().is_some_and(|holds| !holds()) {
                 verdicts.push(Verdict::GuardFailed);
                 continue;
