@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mandate_core::{Entropy, RecordId, RequestSource, Timestamp};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::backend::{Backend, Effect, Leaf, Staged};
@@ -128,6 +129,21 @@ struct Job<E: Effect> {
     waiter: Waiter<E>,
 }
 
+/// The newest checkpoint that is known to be durable. Clones share it; none keeps the sequencer running.
+#[derive(Clone, Debug, Default)]
+pub struct DurableCheckpoint(Arc<Mutex<Vec<u8>>>);
+
+impl DurableCheckpoint {
+    /// The checkpoint, a signed note.
+    pub fn note(&self) -> Vec<u8> {
+        self.0.lock().clone()
+    }
+
+    fn set(&self, note: Vec<u8>) {
+        *self.0.lock() = note;
+    }
+}
+
 /// The handle by which everyone appends. Clones share one sequencer; it ends when the last handle is dropped.
 pub struct Log<E: Effect> {
     jobs: Sender<Job<E>>,
@@ -135,6 +151,7 @@ pub struct Log<E: Effect> {
     /// Whether the thread has ended: nothing waits any longer, and what waited was refused.
     ended: Arc<AtomicBool>,
     strangers: Arc<Strangers>,
+    durable: DurableCheckpoint,
 }
 
 impl<E: Effect> Clone for Log<E> {
@@ -144,6 +161,7 @@ impl<E: Effect> Clone for Log<E> {
             waiting: Arc::clone(&self.waiting),
             ended: Arc::clone(&self.ended),
             strangers: Arc::clone(&self.strangers),
+            durable: self.durable.clone(),
         }
     }
 }
@@ -170,12 +188,21 @@ impl<E: Effect> Log<E> {
         mut backend: B,
         signer: CheckpointSigner,
     ) -> Result<(Self, JoinHandle<()>), LogStartError> {
-        let tree = open_tree(&mut backend, &signer)?;
+        let (tree, note) = open_tree(&mut backend, &signer)?;
         let (jobs, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let root = tree.root().map_err(|e| LogStartError::Tampered(Tampered::from(e)))?;
         let heads = vec![(tree.size(), root)];
-        let sequencer = Sequencer { backend, signer, tree: Some(tree), waiting: Arc::clone(&waiting), heads };
+        let durable = DurableCheckpoint::default();
+        durable.set(note);
+        let sequencer = Sequencer {
+            backend,
+            signer,
+            tree: Some(tree),
+            waiting: Arc::clone(&waiting),
+            heads,
+            durable: durable.clone(),
+        };
         let ended = Arc::new(AtomicBool::new(false));
         let end = End(Arc::clone(&ended));
         let thread = thread::Builder::new()
@@ -185,12 +212,17 @@ impl<E: Effect> Log<E> {
                 sequencer.run(&queue);
             })
             .map_err(LogStartError::Thread)?;
-        Ok((Self { jobs, waiting, ended, strangers: Arc::default() }, thread))
+        Ok((Self { jobs, waiting, ended, strangers: Arc::default(), durable }, thread))
     }
 
     /// How many records wait to be taken into a batch.
     pub fn waiting(&self) -> usize {
         if self.ended.load(Ordering::Relaxed) { 0 } else { self.waiting.load(Ordering::Relaxed) }
+    }
+
+    /// The newest checkpoint that is known to be durable.
+    pub fn durable_checkpoint(&self) -> DurableCheckpoint {
+        self.durable.clone()
     }
 
     fn enqueue(
@@ -325,6 +357,7 @@ struct Sequencer<B: Backend> {
     /// Size and root of what may be durable: the last commit that was seen, and those after it of which no
     /// answer came.
     heads: Vec<(u64, Hash)>,
+    durable: DurableCheckpoint,
 }
 
 /// Whether the sequencer can write more batches.
@@ -440,6 +473,7 @@ impl<B: Backend> Sequencer<B> {
             self.heads.push((tree.size(), root));
             self.backend.commit(&note).map_err(Failure::of_backend::<B>)?;
             self.heads = vec![(tree.size(), root)];
+            self.durable.set(note);
         }
         Ok((tree, verdicts))
     }
@@ -447,7 +481,7 @@ impl<B: Backend> Sequencer<B> {
     /// Reads the log after an error. It must be as this process left it, with or without what it did not see
     /// committed: in another log there are no records that were receipted, or those of another writer.
     fn read_again(&mut self) -> Result<Frontier, Failure> {
-        let tree = open_tree(&mut self.backend, &self.signer).map_err(|e| Failure::of(&e))?;
+        let (tree, _) = open_tree(&mut self.backend, &self.signer).map_err(|e| Failure::of(&e))?;
         let head = (tree.size(), tree.root().map_err(|e| Failure::of(&e))?);
         if self.heads.contains(&head) {
             return Ok(tree);
@@ -490,15 +524,19 @@ enum Verdict<R> {
 
 type VerdictsOf<B> = Vec<Verdict<<<B as Backend>::Effect as Effect>::Refusal>>;
 
-/// Reads the right edge and checks it against the last checkpoint: cheap, however long the log is.
-fn open_tree<B: Backend>(backend: &mut B, signer: &CheckpointSigner) -> Result<Frontier, LogStartError> {
+/// Reads the right edge and checks it against the last checkpoint, which is returned too: cheap, however long
+/// the log is.
+fn open_tree<B: Backend>(
+    backend: &mut B,
+    signer: &CheckpointSigner,
+) -> Result<(Frontier, Vec<u8>), LogStartError> {
     let loaded = backend.load().map_err(|e| LogStartError::Backend(Box::new(e)))?;
     let broken = |e| LogStartError::Tampered(Tampered::from(e));
     let tree = Frontier::from_hashes(loaded.size, &loaded.frontier).map_err(broken)?;
     let note = loaded.checkpoint.ok_or(Tampered::NoCheckpoint { size: tree.size() })?;
     let head = signer.verifier().open(&note).map_err(Tampered::from)?;
     check_head(tree.size(), tree.root().map_err(broken)?, &head)?;
-    Ok(tree)
+    Ok((tree, note))
 }
 
 /// An error and all its causes, in one line.

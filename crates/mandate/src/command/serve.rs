@@ -73,6 +73,7 @@ pub(crate) fn config(arguments: Serve) -> Result<ServeConfig, Failure> {
         issuer: arguments.issuer,
         trust_domain: arguments.trust_domain,
         node_rejoin_grace: arguments.node_rejoin_grace.map(|grace| grace.0).unwrap_or_default(),
+        accept_log_that_went_back: arguments.accept_log_that_went_back,
         allowed_hosts: arguments.allow_host,
     })
 }
@@ -141,6 +142,9 @@ fn failure(error: &ServerError, dir: &Path, listeners: &[(&'static str, SocketAd
         ServerError::Config(ConfigError::StoreIsEmbedded(_)) => {
             failure.next(format!("mandate serve --dir {dir}   (without --store and MANDATE_STORE)"))
         }
+        ServerError::WentBack(error) if error.is_of_the_log() => failure.next(format!(
+            "mandate serve --dir {dir} --accept-log-that-went-back   (once, if there is no newer database)"
+        )),
         ServerError::Tls(_) => {
             failure.next("mandate serve --tls-cert FILE --tls-key FILE   (PEM files that belong together)")
         }
