@@ -23,7 +23,8 @@ pub enum ServerError {
     Audit(#[from] mandate_audit::LogStartError),
     /// The audit log is not the one that the server of the directory has written.
     #[error(
-        "{0}. Put back the newest database; or, if there is none, start once with --accept-log-that-went-back, and revoke and suspend again what must stay so"
+        "{0}. Put back the newest database; or, if there is none, start once with \
+         --accept-log-that-went-back, and revoke and suspend again what must stay so"
     )]
     WentBack(#[from] mandate_store::WentBack),
     /// The content of the reserve for stops cannot be read or trusted.

@@ -47,7 +47,10 @@ impl LastCheckpoint {
             Ok(()) => *kept = Kept { note, failing: false },
             Err(error) => {
                 if !std::mem::replace(&mut kept.failing, true) {
-                    tracing::warn!(%error, "the last checkpoint of the audit log cannot be kept beside the database; it is tried again");
+                    tracing::warn!(
+                        %error,
+                        "the last checkpoint of the audit log cannot be kept beside the database; it is tried again"
+                    );
                 }
             }
         }

@@ -181,7 +181,10 @@ impl Opened {
         let signer = authority.checkpoint_signer();
         match check_last_checkpoint(&dir, store, signer.verifier()) {
             Err(error) if config.accept_log_that_went_back && error.is_of_the_log() => {
-                tracing::warn!(%error, "the audit log is accepted as it is, because --accept-log-that-went-back was given");
+                tracing::warn!(
+                    %error,
+                    "the audit log is accepted as it is, because --accept-log-that-went-back was given"
+                );
             }
             checked => checked?,
         }

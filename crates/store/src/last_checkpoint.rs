@@ -30,7 +30,8 @@ pub enum WentBack {
     Store(#[from] StoreError),
     /// It is no checkpoint of the log.
     #[error(
-        "{path} is no checkpoint of the audit log in the database ({source}): the database is another one, or the file is damaged",
+        "{path} is no checkpoint of the audit log in the database ({source}): the database is another one, or \
+         the file is damaged",
         path = path.display()
     )]
     Foreign {
@@ -42,7 +43,9 @@ pub enum WentBack {
     },
     /// The log has fewer records.
     #[error(
-        "the audit log went back: this server wrote {kept} records, as {path} shows, and the database has {found}. It is an older copy, or a standby took over that was behind. What was issued, revoked and suspended in the missing records is not in it",
+        "the audit log went back: this server wrote {kept} records, as {path} shows, and the database has \
+         {found}. It is an older copy, or a standby took over that was behind. What was issued, revoked and \
+         suspended in the missing records is not in it",
         path = path.display()
     )]
     Shorter {
@@ -55,7 +58,8 @@ pub enum WentBack {
     },
     /// The log has other records.
     #[error(
-        "the audit log was replaced: its first {kept} records are not those that this server wrote, as {path} shows. The database is another copy, which another server has used",
+        "the audit log was replaced: its first {kept} records are not those that this server wrote, as {path} \
+         shows. The database is another copy, which another server has used",
         path = path.display()
     )]
     Other {

@@ -78,7 +78,8 @@ pub fn consume_join_token(
 /// Forgets join tokens that expired before `now`, at most so many. Returns how many.
 pub fn forget_join_tokens(tx: &Tx<'_>, now: Timestamp, most: u64) -> Result<usize, StoreError> {
     tx.execute(
-        "DELETE FROM join_tokens WHERE hash IN (SELECT hash FROM join_tokens WHERE expires < $1 ORDER BY expires LIMIT $2)",
+        "DELETE FROM join_tokens WHERE hash IN (\
+         SELECT hash FROM join_tokens WHERE expires < $1 ORDER BY expires LIMIT $2)",
         values![now, most],
     )
 }

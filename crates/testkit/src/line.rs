@@ -1,5 +1,5 @@
-//! A line between a client and a server that is slow, stands still or loses what it carries, as a network does
-//! from time to time.
+//! A line between a client and a server that is slow, stands still or loses what it carries, as a network
+//! does from time to time.
 
 #![expect(
     clippy::expect_used,
@@ -88,7 +88,8 @@ impl Line {
         self.conduct.answers_held.store(true, Ordering::SeqCst);
     }
 
-    /// Loses the next question of a client that contains `bytes` in what it sends at once, or the answer to it.
+    /// Loses the next question of a client that contains `bytes` in what it sends at once, or the answer to
+    /// it.
     pub fn lose(&self, bytes: &'static [u8], lost: Lost) {
         *self.conduct.loses.lock() = Some((bytes, lost));
     }

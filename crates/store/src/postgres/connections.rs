@@ -38,12 +38,15 @@ const SETTINGS: &str = "SET synchronous_commit = 'on'; SET lock_timeout = '400ms
      SET idle_session_timeout = 0; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; \
      SET tcp_user_timeout = 10000; SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET standard_conforming_strings = 'on'";
 
-/// Names the schema of our tables, so that no other one comes before it: the schema in which our user, or else
-/// a role that it belongs to, has `mandate_schema`. Where there is none yet, the one in which tables are made.
+/// Names the schema of our tables, so that no other one comes before it: the schema in which our user, or
+/// else a role that it belongs to, has `mandate_schema`. Where there is none yet, the one in which tables are
+/// made.
 const PINNED: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident(coalesce(( \
      SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-     WHERE c.relname = 'mandate_schema' AND c.relkind IN ('r', 'p') AND pg_catalog.pg_has_role(c.relowner, 'USAGE') \
-     ORDER BY pg_catalog.pg_get_userbyid(c.relowner) = current_user DESC, n.nspname = current_schema() DESC, n.nspname LIMIT 1 \
+     WHERE c.relname = 'mandate_schema' AND c.relkind IN ('r', 'p') \
+     AND pg_catalog.pg_has_role(c.relowner, 'USAGE') \
+     ORDER BY pg_catalog.pg_get_userbyid(c.relowner) = current_user DESC, \
+     n.nspname = current_schema() DESC, n.nspname LIMIT 1 \
      ), current_schema())) || ', pg_temp', false)";
 
 /// Ends a statement whose caller has gone. Not every system can notice that.

@@ -31,7 +31,8 @@ fn a_change_whose_answer_was_lost_is_settled_before_it_is_read() {
     let line = line.unwrap();
     // A commit that takes a while: the server does it, also when its client has gone.
     world.sql(
-        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$; \
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ \
+         BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$; \
          CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON registry_version DEFERRABLE INITIALLY DEFERRED \
          FOR EACH ROW EXECUTE FUNCTION slow()",
     );
@@ -74,7 +75,8 @@ fn an_error_behind_the_first_row_is_an_error() {
     world.sql(
         "ALTER TABLE meta RENAME TO meta_rows; CREATE VIEW meta AS SELECT name, value FROM meta_rows \
          UNION ALL SELECT name, int4send(1 / (length(name) - 1)) FROM meta_rows WHERE name = 'x'; \
-         ALTER TABLE records RENAME TO record_rows; CREATE VIEW records AS SELECT log, idx, hashes, leaf FROM record_rows WHERE idx > 0 \
+         ALTER TABLE records RENAME TO record_rows; \
+         CREATE VIEW records AS SELECT log, idx, hashes, leaf FROM record_rows WHERE idx > 0 \
          UNION ALL SELECT log, idx, hashes, int4send(1 / idx::int4) FROM record_rows WHERE idx = 0",
     );
     let one = world.store.read_blocking("one", |tx| meta::get(tx, "x"));

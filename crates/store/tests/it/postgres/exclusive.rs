@@ -56,10 +56,8 @@ fn what_is_written_while_the_lock_is_lost_is_not_committed() {
         cut_the_lock(&world.cluster, &world.database);
         Ok(())
     });
-    assert!(
-        matches!(&refused, Err(StoreError::Busy(why)) if why.to_string().contains("the lock on the database was lost")),
-        "{refused:?}"
-    );
+    let lost = "the lock on the database was lost";
+    assert!(matches!(&refused, Err(StoreError::Busy(why)) if why.to_string().contains(lost)), "{refused:?}");
     assert_eq!(world.value("x"), None);
     // Nobody else was there: it goes on.
     world.store.transact_blocking("write", |tx| meta::put(tx, "x", "with it")).unwrap();
@@ -94,9 +92,7 @@ fn a_pooler_that_gives_two_connections_one_session_is_refused_before_anything_is
     let port = pooler::start(&cluster.socket());
     let address = format!("postgres://mandate@127.0.0.1:{port}/{database}?sslmode=disable");
     let refused = connect(dir.path(), &address);
-    assert!(
-        matches!(&refused, Err(StoreError::Directory { why, .. }) if why.contains("a pooler gives two connections one session")),
-        "{refused:?}"
-    );
+    let says = "a pooler gives two connections one session";
+    assert!(matches!(&refused, Err(StoreError::Directory { why, .. }) if why.contains(says)), "{refused:?}");
     assert_eq!(cluster.sql(&database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
 }
