@@ -80,7 +80,7 @@ fn a_rotation_that_was_kept_without_an_answer_is_made_again_and_leaves_no_second
         let first = authority.active_key(*purpose);
         opened.rotate(&answerless, *purpose).unwrap();
         let [kept, ..] = opened.kept(*purpose);
-        assert_ne!(kept, [first.clone()]);
+        assert_ne!(kept, std::slice::from_ref(&first));
         assert_eq!(authority.active_key(*purpose), first, "it does not know");
 
         opened.rotate(&authority, *purpose).unwrap();

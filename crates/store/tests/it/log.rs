@@ -361,10 +361,10 @@ fn a_batch_that_takes_long_is_answered_in_parts_and_in_its_order() {
         };
         let first = append(0);
         world.faults.wait_until_held();
-        let batch: Vec<_> = (1..=50)
+        let batch: Vec<_> = (1..=50usize)
             .map(|n| {
-                let waiter = append(n);
-                while world.log.waiting() < n as usize {
+                let waiter = append(n as u64);
+                while world.log.waiting() < n {
                     thread::yield_now();
                 }
                 waiter
