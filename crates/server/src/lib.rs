@@ -159,7 +159,7 @@ struct Opened {
 impl Opened {
     /// Blocks.
     fn of(
-        config: &Config,
+        config: &ServeConfig,
         store: &Store,
         installation: &Installation,
         wall: &Arc<dyn Clock>,

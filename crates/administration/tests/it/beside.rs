@@ -368,12 +368,12 @@ async fn a_new_secret_that_was_kept_without_an_answer_cuts_what_the_old_one_issu
         world.live.snapshot().revocations.has_cut_since(target, Timestamp::from_millis(0))
     };
     // What really was lost cuts nothing: the old secret is still the one.
-    for fault in [Fault::Lost, Fault::Kept] {
+    for fault in [InjectedFault::Lost, InjectedFault::Kept] {
         world.faults.fail(Point::Commit, 0, fault);
         assert!(matches!(set_password(&world, "riley").await, Err(E::AuditUnavailable(_))));
         world.faults.fail(Point::Commit, 0, fault);
         assert!(matches!(set_client_secret(&world, "crm-api").await, Err(E::AuditUnavailable(_))));
-        if fault == Fault::Lost {
+        if fault == InjectedFault::Lost {
             tokio::time::sleep(Duration::from_millis(300)).await;
             assert!(!is_cut(&person) && !is_cut(&client));
         }

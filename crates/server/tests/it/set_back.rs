@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_api::admin::JoinTokenRequest;
-use mandate_server::{Config, ServerError};
+use mandate_server::{ServeConfig, ServerError};
 use mandate_store::LAST_CHECKPOINT;
 use mandate_testkit::clock::SteppedClock;
 use mandate_testkit::database::{self, literal};
@@ -35,7 +35,7 @@ async fn start(
 ) -> Result<Server, (TempDir, ServerError)> {
     let begun = std::time::Instant::now();
     loop {
-        let config = Config { accept_log_that_went_back, ..Server::config(&dir) };
+        let config = ServeConfig { accept_log_that_went_back, ..Server::config(&dir) };
         match Server::start_as(config, dir, Arc::clone(clock)).await {
             // The last connections still hold the directory.
             Err((held, ServerError::Store(_))) if begun.elapsed() < LONG => dir = held,

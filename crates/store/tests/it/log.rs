@@ -12,7 +12,7 @@ use mandate_store::{
     AppendError, Effect, EffectRefusal, StoreError, codes, meta, meters, records, replay, secrets,
 };
 use mandate_testkit::database;
-use mandate_testkit::faulty_backend::{Fault, Point};
+use mandate_testkit::faulty_backend::{InjectedFault, Point};
 
 use crate::world::{ORIGIN, World, record};
 
@@ -387,7 +387,8 @@ fn an_error_in_a_later_part_of_a_batch_refuses_what_is_left_of_it_and_nothing_be
     let world = World::new();
     world.faults.slow_down(Point::Stage, Duration::from_millis(250));
     let entries = (1..=9).map(|n| (n, Vec::new())).collect();
-    let answers = world.in_one_batch_after(entries, || world.faults.fail(Point::Commit, 2, Fault::Lost));
+    let answers =
+        world.in_one_batch_after(entries, || world.faults.fail(Point::Commit, 2, InjectedFault::Lost));
     let kept = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
     assert!((1..9).contains(&kept), "{kept}");
     let refused = AppendError::Unavailable("injected at Commit".to_owned());
@@ -412,7 +413,7 @@ fn after_a_panic_all_who_wait_hear_at_once_that_the_log_has_stopped_and_nobody_c
         while world.log.waiting() < 18 {
             thread::yield_now();
         }
-        world.faults.fail(Point::Begin, 0, Fault::Panic);
+        world.faults.fail(Point::Begin, 0, InjectedFault::Panic);
         world.faults.release();
         for answer in std::iter::once(first).chain(others) {
             let stopped = AppendError::Unavailable("the sequencer has stopped".to_owned());

@@ -6,7 +6,7 @@ use mandate_files::Dir;
 use mandate_store::{AppendError, WentBack, check_last_checkpoint, keep_last_checkpoint};
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::database::{self, literal};
-use mandate_testkit::faulty_backend::{Fault, Point};
+use mandate_testkit::faulty_backend::{InjectedFault, Point};
 
 use crate::world::{ORIGIN, World, record, start, verifier};
 
@@ -55,7 +55,7 @@ fn a_log_that_is_set_back_while_it_cannot_be_written_ends_the_server_at_the_next
     world.append(0).unwrap();
     let older = note(&world);
     world.append(1).unwrap();
-    world.faults.fail(Point::Begin, 0, Fault::Lost);
+    world.faults.fail(Point::Begin, 0, InjectedFault::Lost);
     unavailable(world.append(2));
     set_back(&world, 1, &older);
     ends(world, "with 2");
@@ -67,7 +67,7 @@ fn a_log_that_is_set_back_behind_a_commit_whose_answer_was_lost_ends_the_server(
     world.append(0).unwrap();
     let older = note(&world);
     world.append(1).unwrap();
-    for fault in [Fault::Lost, Fault::Kept] {
+    for fault in [InjectedFault::Lost, InjectedFault::Kept] {
         world.faults.fail(Point::Commit, 0, fault);
         unavailable(world.append(2));
     }
@@ -109,7 +109,7 @@ fn a_checkpoint_that_was_seen_as_durable_shows_at_a_start_that_the_log_went_back
         keep(note);
         check().unwrap();
     }
-    world.faults.fail(Point::Commit, 0, Fault::Lost);
+    world.faults.fail(Point::Commit, 0, InjectedFault::Lost);
     unavailable(world.append(5));
     assert_eq!(durable.note(), notes[5], "what may not be durable is not kept");
 
@@ -137,7 +137,8 @@ fn a_checkpoint_that_was_seen_as_durable_shows_at_a_start_that_the_log_went_back
         let refused = check().unwrap_err();
         assert!(matches!(&refused, WentBack::Other { kept, .. } if *kept == size as u64), "{refused:?}");
     }
-    let another = CheckpointSigner::generate(ORIGIN, &SeededEntropy::new(43)).unwrap().0.found().unwrap();
+    let another =
+        CheckpointSigner::generate(ORIGIN, &SeededEntropy::new(43)).unwrap().0.first_checkpoint().unwrap();
     for foreign in [&another[..], b"", b"no checkpoint"] {
         keep(foreign);
         let refused = check().unwrap_err();
