@@ -18,7 +18,7 @@ use crate::policies::compile;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often the database is asked what became of a change.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The registry of the database with what is built in, and its version.
 pub fn load_registry(tx: &Tx<'_>, issuer: &Issuer) -> Result<(RegistryVersion, Registry), StoreError> {

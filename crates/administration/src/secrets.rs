@@ -8,11 +8,13 @@ use mandate_core::{Clock as _, Cut, CutTarget, KnownTerms, Secret};
 use mandate_delegation::revocation::cut;
 use mandate_live::Snapshot;
 use mandate_planning::states::{ClientAct, ClientState, StateMachine as _};
-use mandate_store::{Effect, secrets};
+use mandate_store::{Effect, StoreError, Tx, secrets};
+use tokio::time::sleep;
 
 use crate::administration::{Administration, blocking, to_the_end, with_cuts};
 use crate::authorization::{IsAct, Permit, act};
 use crate::error::AdministrationError;
+use crate::loading::ASK_AGAIN;
 use crate::registry_changes::TRIES;
 use crate::touches::touched;
 
@@ -30,7 +32,7 @@ impl Administration {
     }
 
     async fn set_password_now(
-        &self,
+        self: &Arc<Self>,
         permit: &Permit<act::SetPassword>,
         name: &str,
         password: Secret,
@@ -41,7 +43,7 @@ impl Administration {
     }
 
     async fn keep_password(
-        &self,
+        self: &Arc<Self>,
         permit: &Permit<act::SetPassword>,
         name: &str,
         phc: Secret,
@@ -69,13 +71,15 @@ impl Administration {
         let mut record = self.record(RecordKind::Admin, permit, format!("set the password of {name}"));
         record.about = KnownTerms { sub: Some(person.id.clone()), ..KnownTerms::default() }.into();
         // If the person is removed meanwhile, the next person with that name must not get the password.
+        let (owner, hash) = (person.name.clone(), phc.clone());
+        let is_kept = move |tx: &Tx<'_>| Ok(secrets::password(tx, &owner)?.is_some_and(|kept| kept == hash));
         let set = Effect::SetPassword {
             person: person.name.clone(),
             phc,
             replaces: had_one,
             planned_from: snapshot.edition.version,
         };
-        self.append_with_cuts(permit, record, set, cuts).await
+        self.append_with_cuts(permit, record, set, is_kept, cuts).await
     }
 
     /// Sets the secret of a confidential client, and revokes tokens that were obtained with the old one.
@@ -90,7 +94,7 @@ impl Administration {
     }
 
     async fn set_client_secret_now(
-        &self,
+        self: &Arc<Self>,
         permit: &Permit<act::SetClientSecret>,
         id: &str,
         secret: Secret,
@@ -101,7 +105,7 @@ impl Administration {
     }
 
     async fn keep_client_secret(
-        &self,
+        self: &Arc<Self>,
         permit: &Permit<act::SetClientSecret>,
         id: &str,
         phc: Secret,
@@ -128,26 +132,69 @@ impl Administration {
             .collect();
         let mut record = self.record(RecordKind::Admin, permit, format!("set the secret of client {id}"));
         record.touched = touched([Touch::Client(id)]);
+        let (owner, hash) = (client.id.clone(), phc.clone());
+        let is_kept =
+            move |tx: &Tx<'_>| Ok(secrets::client_secret(tx, &owner)?.is_some_and(|kept| kept == hash));
         let set = Effect::SetClientSecret {
             client: client.id.clone(),
             phc,
             replaces: had_one,
             planned_from: snapshot.edition.version,
         };
-        self.append_with_cuts(permit, record, set, cuts).await
+        self.append_with_cuts(permit, record, set, is_kept, cuts).await
     }
 
-    /// Records a secret with the cuts of what was issued with the one before.
+    /// Records a secret with the cuts of what was issued with the one before. `is_kept`: whether the database
+    /// has this secret.
     async fn append_with_cuts<A: IsAct>(
-        &self,
+        self: &Arc<Self>,
         permit: &Permit<A>,
         record: Record,
         set: Effect,
+        is_kept: impl FnMut(&Tx<'_>) -> Result<bool, StoreError> + Clone + Send + 'static,
         cuts: Vec<Cut>,
     ) -> Result<(), AdministrationError> {
-        self.append(permit, record, with_cuts([set], &cuts)).await?;
-        self.live.cut(cuts, self.clock.as_ref());
-        Ok(())
+        match self.append(permit, record, with_cuts([set], &cuts)).await {
+            Ok(_) => {
+                self.live.cut(cuts, self.clock.as_ref());
+                Ok(())
+            }
+            Err(error) => {
+                // A log that answers with an error may have kept the record.
+                if matches!(error, AdministrationError::AuditUnavailable(_)) && !cuts.is_empty() {
+                    self.cut_if_kept(is_kept, cuts);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Finds out whether a secret was kept of which no answer came, and cuts what was issued with the one
+    /// before as soon as that is known. If another secret came after it, that one has cut the same.
+    fn cut_if_kept(
+        self: &Arc<Self>,
+        is_kept: impl FnMut(&Tx<'_>) -> Result<bool, StoreError> + Clone + Send + 'static,
+        cuts: Vec<Cut>,
+    ) {
+        let engine = Arc::downgrade(self);
+        tokio::spawn(async move {
+            // If the server ends, the next start reads the cuts from the database.
+            while let Some(engine) = engine.upgrade() {
+                let kept = match engine.store.settled().await {
+                    Ok(()) => engine.store.read("was the secret kept", is_kept.clone()).await,
+                    Err(error) => Err(error),
+                };
+                match kept {
+                    Ok(true) => {
+                        engine.live.cut(cuts, engine.clock.as_ref());
+                        return;
+                    }
+                    Ok(false) => return,
+                    Err(_) => drop(engine),
+                }
+                sleep(ASK_AGAIN).await;
+            }
+        });
     }
 
     /// Keeps a secret for an entry of the registry in force. If others changed the registry meanwhile, the

@@ -25,7 +25,7 @@ pub use effect_names::EffectNames;
 pub use inclusion::InclusionProof;
 pub use query::Query;
 pub use record::{About, Asked, LeafKeys, Outcome, Record, RecordKind, Sum};
-pub use sequencer::{AppendError, Guard, Log, LogStartError, Receipt};
+pub use sequencer::{AppendError, DurableCheckpoint, Guard, Log, LogStartError, Receipt};
 pub use strangers::Strangers;
 pub use touched::{Touch, Touched};
 pub use tree::Hash;

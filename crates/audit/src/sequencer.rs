@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mandate_core::{Entropy, RecordId, RequestSource, Timestamp};
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::backend::{Backend, Effect, Leaf, Staged};
@@ -21,6 +22,10 @@ use crate::verification::{Tampered, check_head};
 
 /// The most records in one transaction.
 pub const MAX_BATCH: usize = 512;
+
+/// After this long no more records are put into a transaction. Effects cost round trips to a database on
+/// another machine; the records before them must not wait for all of them.
+const STAGING: Duration = Duration::from_secs(1);
 
 /// How often a batch is tried that conflicts with other transactions.
 const TRIES: usize = 8;
@@ -124,11 +129,29 @@ struct Job<E: Effect> {
     waiter: Waiter<E>,
 }
 
+/// The newest checkpoint that is known to be durable. Clones share it; none keeps the sequencer running.
+#[derive(Clone, Debug, Default)]
+pub struct DurableCheckpoint(Arc<Mutex<Vec<u8>>>);
+
+impl DurableCheckpoint {
+    /// The checkpoint, a signed note.
+    pub fn note(&self) -> Vec<u8> {
+        self.0.lock().clone()
+    }
+
+    fn set(&self, note: Vec<u8>) {
+        *self.0.lock() = note;
+    }
+}
+
 /// The handle by which everyone appends. Clones share one sequencer; it ends when the last handle is dropped.
 pub struct Log<E: Effect> {
     jobs: Sender<Job<E>>,
     waiting: Arc<AtomicUsize>,
+    /// Whether the thread has ended: nothing waits any longer, and what waited was refused.
+    ended: Arc<AtomicBool>,
     strangers: Arc<Strangers>,
+    durable: DurableCheckpoint,
 }
 
 impl<E: Effect> Clone for Log<E> {
@@ -136,14 +159,16 @@ impl<E: Effect> Clone for Log<E> {
         Self {
             jobs: self.jobs.clone(),
             waiting: Arc::clone(&self.waiting),
+            ended: Arc::clone(&self.ended),
             strangers: Arc::clone(&self.strangers),
+            durable: self.durable.clone(),
         }
     }
 }
 
 impl<E: Effect> fmt::Debug for Log<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("waiting", &self.waiting.load(Ordering::Relaxed)).finish_non_exhaustive()
+        f.debug_struct("Log").field("waiting", &self.waiting()).finish_non_exhaustive()
     }
 }
 
@@ -162,22 +187,41 @@ impl<E: Effect> Log<E> {
         mut backend: B,
         signer: CheckpointSigner,
     ) -> Result<(Self, JoinHandle<()>), LogStartError> {
-        let tree = open_tree(&mut backend, &signer)?;
+        let (tree, note) = open_tree(&mut backend, &signer)?;
         let (jobs, queue) = mpsc::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
         let root = tree.root().map_err(|e| LogStartError::Tampered(Tampered::from(e)))?;
         let heads = vec![(tree.size(), root)];
-        let sequencer = Sequencer { backend, signer, tree: Some(tree), waiting: Arc::clone(&waiting), heads };
+        let durable = DurableCheckpoint::default();
+        durable.set(note);
+        let sequencer = Sequencer {
+            backend,
+            signer,
+            tree: Some(tree),
+            waiting: Arc::clone(&waiting),
+            heads,
+            durable: durable.clone(),
+        };
+        let ended = Arc::new(AtomicBool::new(false));
+        let end = End(Arc::clone(&ended));
         let thread = thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || sequencer.run(&queue))
+            .spawn(move || {
+                let _end = end;
+                sequencer.run(&queue);
+            })
             .map_err(LogStartError::Thread)?;
-        Ok((Self { jobs, waiting, strangers: Arc::default() }, thread))
+        Ok((Self { jobs, waiting, ended, strangers: Arc::default(), durable }, thread))
     }
 
     /// How many records wait to be taken into a batch.
     pub fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        if self.ended.load(Ordering::Relaxed) { 0 } else { self.waiting.load(Ordering::Relaxed) }
+    }
+
+    /// The newest checkpoint that is known to be durable.
+    pub fn durable_checkpoint(&self) -> DurableCheckpoint {
+        self.durable.clone()
     }
 
     fn enqueue(
@@ -190,6 +234,9 @@ impl<E: Effect> Log<E> {
         record.effects = EffectNames::of(effects.iter().map(Effect::name));
         let leaf = record.to_leaf()?;
         let hash = leaf_hash(&leaf);
+        if self.ended.load(Ordering::Relaxed) {
+            return Err(closed());
+        }
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING {
             self.waiting.fetch_sub(1, Ordering::Relaxed);
             return Err(AppendError::Unavailable("too many records wait to be written".to_owned()));
@@ -291,6 +338,15 @@ impl<E: Effect> Log<E> {
     }
 }
 
+/// Notes that the thread has ended, also by a panic.
+struct End(Arc<AtomicBool>);
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 struct Sequencer<B: Backend> {
     backend: B,
     signer: CheckpointSigner,
@@ -300,6 +356,7 @@ struct Sequencer<B: Backend> {
     /// Size and root of every tree that may be durable: that of the last commit that succeeded, and of those
     /// after it that got no answer.
     heads: Vec<(u64, Hash)>,
+    durable: DurableCheckpoint,
 }
 
 /// Whether the sequencer can write more batches.
@@ -329,8 +386,19 @@ impl<B: Backend> Sequencer<B> {
         }
     }
 
-    /// Writes one batch and answers all its waiters.
+    /// Writes a batch, in as many transactions as that takes, and answers all its waiters.
     fn write(&mut self, batch: &mut Vec<Job<B::Effect>>) -> Goes {
+        while !batch.is_empty() {
+            if self.write_first(batch) == Goes::Ends {
+                return Goes::Ends;
+            }
+        }
+        Goes::On
+    }
+
+    /// Writes the first records of a batch, as many as one transaction has time for, and answers their
+    /// waiters. After an error all of the batch are refused.
+    fn write_first(&mut self, batch: &mut Vec<Job<B::Effect>>) -> Goes {
         let mut written = self.transaction(batch);
         for _ in 1..TRIES {
             if !matches!(written, Err(Failure { conflict: true, .. })) {
@@ -343,7 +411,8 @@ impl<B: Backend> Sequencer<B> {
         match written {
             Ok((tree, verdicts)) => {
                 self.tree = Some(tree);
-                for (job, verdict) in batch.drain(..).zip(verdicts) {
+                let done = verdicts.len().min(batch.len());
+                for (job, verdict) in batch.drain(..done).zip(verdicts) {
                     job.waiter.answer(match verdict {
                         Verdict::Kept(index) => Ok(Receipt { record: job.record, index }),
                         Verdict::Refused(refusal) => Err(AppendError::EffectRefused(refusal)),
@@ -372,7 +441,11 @@ impl<B: Backend> Sequencer<B> {
         self.backend.begin().map_err(Failure::of_backend::<B>)?;
         let before = tree.size();
         let mut verdicts = Vec::with_capacity(batch.len());
+        let begun = Instant::now();
         for job in batch {
+            if !verdicts.is_empty() && begun.elapsed() >= STAGING {
+                break;
+            }
             if job.guard.as_ref().is_some_and(|holds| !holds()) {
                 verdicts.push(Verdict::GuardFailed);
                 continue;
@@ -399,6 +472,7 @@ impl<B: Backend> Sequencer<B> {
             self.heads.push((tree.size(), root));
             self.backend.commit(&note).map_err(Failure::of_backend::<B>)?;
             self.heads = vec![(tree.size(), root)];
+            self.durable.set(note);
         }
         Ok((tree, verdicts))
     }
@@ -406,7 +480,7 @@ impl<B: Backend> Sequencer<B> {
     /// Reads the log after an error. It must be as this process left it, with or without the commits that got
     /// no answer. Another log lacks records that have receipts, or has those of another writer.
     fn read_again(&mut self) -> Result<Frontier, Failure> {
-        let tree = open_tree(&mut self.backend, &self.signer).map_err(|e| Failure::of(&e))?;
+        let (tree, _) = open_tree(&mut self.backend, &self.signer).map_err(|e| Failure::of(&e))?;
         let head = (tree.size(), tree.root().map_err(|e| Failure::of(&e))?);
         if self.heads.contains(&head) {
             return Ok(tree);
@@ -449,16 +523,19 @@ enum Verdict<R> {
 
 type VerdictsOf<B> = Vec<Verdict<<<B as Backend>::Effect as Effect>::Refusal>>;
 
-/// Reads the right edge and checks it against the last checkpoint. The cost does not depend on the length of
-/// the log.
-fn open_tree<B: Backend>(backend: &mut B, signer: &CheckpointSigner) -> Result<Frontier, LogStartError> {
+/// Reads the right edge and checks it against the last checkpoint, which is returned too. The cost does not
+/// depend on the length of the log.
+fn open_tree<B: Backend>(
+    backend: &mut B,
+    signer: &CheckpointSigner,
+) -> Result<(Frontier, Vec<u8>), LogStartError> {
     let loaded = backend.load().map_err(|e| LogStartError::Backend(Box::new(e)))?;
     let broken = |e| LogStartError::Tampered(Tampered::from(e));
     let tree = Frontier::from_hashes(loaded.size, &loaded.frontier).map_err(broken)?;
     let note = loaded.checkpoint.ok_or(Tampered::NoCheckpoint { size: tree.size() })?;
     let head = signer.verifier().open(&note).map_err(Tampered::from)?;
     check_head(tree.size(), tree.root().map_err(broken)?, &head)?;
-    Ok(tree)
+    Ok((tree, note))
 }
 
 /// An error and all its causes, in one line.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mandate_core::{Entropy, Secret};
 use mandate_files::{Dir, NewDir};
-use mandate_store::Inspection;
+use mandate_store::{Inspection, keep_last_checkpoint};
 
 use crate::archive::Archive;
 use crate::create::Whose;
@@ -81,6 +81,10 @@ impl<R: Read> Archive<R> {
             return Err(BackupError::Stopped);
         }
         new.dir().replace(SEAL_KEY, 0o600, sealing_key.expose_secret(), restoring.entropy.as_ref())?;
+        // That the log went back to the backup is what was asked for. From here on it must not.
+        if let Some(note) = Inspection::of_file(&new.dir().entry(DATABASE))?.checkpoint()? {
+            keep_last_checkpoint(new.dir(), &note, restoring.entropy.as_ref())?;
+        }
         // In this order, because a server does not start with a sealing key and no database.
         new.commit(&[SEAL_KEY, DATABASE])?;
         Ok(Restored { manifest })

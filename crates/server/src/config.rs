@@ -121,6 +121,9 @@ pub struct ServeConfig {
     pub trust_domain: Option<TrustDomain>,
     /// For how long after its certificate has expired a node may renew it. Zero: not at all.
     pub node_rejoin_grace: Duration,
+    /// Start with an audit log that is not the one that the server of the directory has written, or has fewer
+    /// records.
+    pub accept_log_that_went_back: bool,
     /// More host names that the public and the admin listener answer to, without port. They always answer to
     /// the issuer's host and to the address at which they are reached.
     pub allowed_hosts: Vec<String>,
@@ -460,6 +463,7 @@ mod tests {
             issuer: None,
             trust_domain: None,
             node_rejoin_grace: Duration::ZERO,
+            accept_log_that_went_back: false,
             allowed_hosts: Vec::new(),
         }
     }
@@ -468,6 +472,7 @@ mod tests {
     fn a_node_cannot_come_back_after_more_than_a_week() {
         let with = |hours| ServeConfig {
             node_rejoin_grace: Duration::from_hours(hours),
+            accept_log_that_went_back: false,
             ..config("127.0.0.1:1", Transport::LoopbackHttp)
         };
         assert!(with(7 * 24).check(None).is_ok());

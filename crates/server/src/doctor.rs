@@ -67,7 +67,7 @@ const PRIVATE_FILES: &[&str] = &[
 ];
 
 /// Files that nobody else may write to.
-const OTHER_FILES: &[&str] = &["serve.json", "mandate.lock"];
+const OTHER_FILES: &[&str] = &["serve.json", "mandate.lock", "last.checkpoint"];
 
 /// Where the database is.
 enum Whereabouts<'a> {

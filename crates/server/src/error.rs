@@ -21,6 +21,12 @@ pub enum ServerError {
     /// The audit log cannot be opened, or is not what was written.
     #[error("the audit log cannot be opened: {0}")]
     Audit(#[from] mandate_audit::LogStartError),
+    /// The audit log is not the one that the server of the directory has written.
+    #[error(
+        "{0}. Put back the newest database; or, if there is none, start once with \
+         --accept-log-that-went-back, and revoke and suspend again what must stay so"
+    )]
+    WentBack(#[from] mandate_store::WentBack),
     /// The content of the reserve for stops cannot be read or trusted.
     #[error("the reserve for revocations and suspensions cannot be used: {0}")]
     Reserve(#[from] mandate_stops::ReserveError),

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use mandate_audit::strangers;
 use mandate_authority::Authority;
-use mandate_core::{Clock as _, ClockStep, Entropy, HybridClock, Timestamp};
+use mandate_core::{Clock as _, ClockStep, Entropy, HybridClock};
 use mandate_live::Live;
 use mandate_stops::{Stops, StopsStanding};
-use mandate_store::{Log, Store};
+use mandate_store::{Log, Store, sweep_blocking};
+use tokio::task::JoinHandle;
 
 use crate::listener::{Shutdown, stopped};
 use crate::sweep::Steady;
@@ -58,10 +59,13 @@ impl Housekeeping {
         let mut watch = tokio::time::interval(WATCH);
         let mut retry = tokio::time::interval(mandate_stops::RETRY);
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut steps = 0;
+        let (mut steps, mut sweeping) = (0, None::<JoinHandle<()>>);
         loop {
             tokio::select! {
-                _ = sweep.tick() => self.sweep(&mut steady).await,
+                // What comes after a time of many requests may take a while. Stops do not wait for it.
+                _ = sweep.tick() => if sweeping.as_ref().is_none_or(JoinHandle::is_finished) {
+                    sweeping = Some(self.sweep(&mut steady));
+                },
                 _ = sums.tick() => self.record_sums().await,
                 _ = retry.tick() => self.stops.retry().await,
                 _ = watch.tick() => steps = self.watch_clock(steps),
@@ -120,7 +124,7 @@ impl Housekeeping {
     }
 
     /// Replaces keys that are due, and removes data that can no longer match anything.
-    async fn sweep(&self, steady: &mut Steady) {
+    fn sweep(&self, steady: &mut Steady) -> JoinHandle<()> {
         let (store, authority, now) = (self.store.clone(), Arc::clone(&self.authority), self.clock.now());
         if steady.leapt(now, Instant::now()) {
             tracing::warn!(
@@ -131,23 +135,13 @@ impl Housekeeping {
         if sweep {
             self.live.forget(now);
         }
-        let swept = tokio::task::spawn_blocking(move || {
+        tokio::task::spawn_blocking(move || {
             if let Err(error) = authority.maintain(now) {
                 tracing::error!(%error, "signing keys could not be checked and replaced");
             }
-            if sweep { forget(&store, now) } else { Ok(0) }
-        });
-        if let Ok(Err(error)) = swept.await {
-            tracing::warn!(%error, "sweeping expired entries failed; it is tried again");
-        }
+            if sweep && let Err(error) = sweep_blocking(&store, now) {
+                tracing::warn!(%error, "sweeping expired entries failed; it is tried again");
+            }
+        })
     }
-}
-
-fn forget(store: &Store, now: Timestamp) -> Result<usize, mandate_store::StoreError> {
-    store.transact_blocking("sweep", |tx| {
-        mandate_store::codes::forget(tx, now)?;
-        mandate_store::cuts::forget(tx, now)?;
-        mandate_store::replay::forget(tx, now)?;
-        mandate_store::nodes::forget_join_tokens(tx, now)
-    })
 }

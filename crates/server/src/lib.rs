@@ -17,6 +17,7 @@ mod health;
 mod host;
 mod housekeeping;
 mod json_line;
+mod last_checkpoint;
 mod library_answers;
 mod listener;
 mod nodes;
@@ -48,7 +49,9 @@ use mandate_identity::Identity;
 use mandate_live::{Edition, Live, Snapshot};
 use mandate_oauth::{Engine, EngineParts};
 use mandate_stops::Stops;
-use mandate_store::{Effect, Installation, Store, cuts, installation, meters, records};
+use mandate_store::{
+    Effect, Installation, Store, check_last_checkpoint, cuts, installation, meters, records,
+};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -68,6 +71,7 @@ use descriptors::Budget;
 use health::Disk;
 use health::crowd::Crowd;
 use housekeeping::Housekeeping;
+use last_checkpoint::LastCheckpoint;
 use listener::ListenerDefaults;
 
 /// Where a server that accepts requests can be reached.
@@ -151,12 +155,13 @@ struct Opened {
     log: Log<Effect>,
     sequencer: thread::JoinHandle<()>,
     stops: Arc<Stops>,
+    last_checkpoint: Arc<LastCheckpoint>,
 }
 
 impl Opened {
     /// Blocks.
     fn of(
-        dir: &Path,
+        config: &ServeConfig,
         store: &Store,
         installation: &Installation,
         wall: &Arc<dyn Clock>,
@@ -174,11 +179,21 @@ impl Opened {
             Arc::clone(wall),
             Arc::clone(entropy),
         )?;
-        let found = Stops::look(Dir::open(dir).map_err(ConfigError::from)?, authority.checkpoint_vkey())?;
+        let dir = Dir::open(&config.dir).map_err(ConfigError::from)?;
+        let signer = authority.checkpoint_signer();
+        match check_last_checkpoint(&dir, store, signer.verifier()) {
+            Err(error) if config.accept_log_that_went_back && error.is_of_the_log() => {
+                tracing::warn!(
+                    %error,
+                    "the audit log is accepted as it is, because --accept-log-that-went-back was given"
+                );
+            }
+            checked => checked?,
+        }
+        let found = Stops::look(dir.clone(), authority.checkpoint_vkey())?;
         let newest = store.read_blocking("read the newest time", records::newest)?;
         let newest = newest.max(found.newest(newest.max(wall.now()))?);
         let clock = Arc::new(HybridClock::new(Arc::clone(wall), newest));
-        let signer = authority.checkpoint_signer();
         let (log, sequencer) = Log::start(store.audit_backend(signer.origin())?, signer)?;
         let live = Arc::new(load_live(store, issuer, &clock, entropy.as_ref())?);
         let parts = mandate_stops::StopsParts {
@@ -188,7 +203,10 @@ impl Opened {
             clock: Arc::clone(&clock),
         };
         let stops = Arc::new(Stops::start(parts, found)?);
-        Ok(Self { authority: Arc::new(authority), clock, live, log, sequencer, stops })
+        let last_checkpoint = LastCheckpoint::new(dir, log.durable_checkpoint(), Arc::clone(entropy));
+        last_checkpoint.keep();
+        let last_checkpoint = Arc::new(last_checkpoint);
+        Ok(Self { authority: Arc::new(authority), clock, live, log, sequencer, stops, last_checkpoint })
     }
 }
 
@@ -334,12 +352,12 @@ pub async fn run(
     let (node_listener, node_at) = listen(config.node_listen, before.map(|r| r.node_port)).await?;
     let (admin_listener, admin_at) = listen(config.admin_listen, before.map(|r| r.admin_port)).await?;
     let now = remember(&config, before, public_at, node_at, admin_at, entropy.as_ref())?;
-    let (dir, of, its) = (config.dir.clone(), store.clone(), now.installation());
+    let (options, of, its) = (config.clone(), store.clone(), now.installation());
     let (at, random) = (Arc::clone(&wall), Arc::clone(&entropy));
-    let opened = tokio::task::spawn_blocking(move || Opened::of(&dir, &of, &its, &at, &random)).await;
+    let opened = tokio::task::spawn_blocking(move || Opened::of(&options, &of, &its, &at, &random)).await;
     let opened =
         opened.map_err(|error| ServerError::SetUp { what: "the database", why: error.to_string() })?;
-    let Opened { authority, clock, live, log, sequencer, stops } = opened?;
+    let Opened { authority, clock, live, log, sequencer, stops, last_checkpoint } = opened?;
     let sequencer = tokio::task::spawn_blocking(move || sequencer.join());
     let Remembered { issuer, trust_domain, .. } = now;
     stops.retry().await;
@@ -462,6 +480,7 @@ pub async fn run(
         stopping.clone(),
     ));
     tasks.spawn(hangup::heed(certificate, wall, stopping.clone()));
+    tasks.spawn(Arc::clone(&last_checkpoint).follow(stopping.clone()));
     tasks.spawn(upkeep.run(stopping));
 
     let announced = ServerReady {
@@ -476,6 +495,7 @@ pub async fn run(
     ready(&announced);
     tokio::pin!(shutdown);
     let served = supervise(shutdown, &mut tasks, sequencer, stop).await;
+    let _ = tokio::task::spawn_blocking(move || last_checkpoint.keep()).await;
     let _ = fs::remove_file(&admin_socket);
     log_end(&served);
     served
@@ -564,6 +584,7 @@ mod tests {
             issuer: None,
             trust_domain: trust_domain.map(|name| name.parse().unwrap()),
             node_rejoin_grace: Duration::ZERO,
+            accept_log_that_went_back: false,
             allowed_hosts: Vec::new(),
         };
         assert_eq!(whose(&store, None, &config(None)).await.unwrap(), None, "a new directory");

@@ -83,7 +83,11 @@ pub fn consume(
     Ok(redemption)
 }
 
-/// Forgets codes whose second use need no longer be noticed. Returns how many.
-pub fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<usize, StoreError> {
-    tx.execute("DELETE FROM codes WHERE forget <= $1", values![now])
+/// Forgets codes whose second use need no longer be noticed, at most so many. Returns how many.
+pub fn forget(tx: &Tx<'_>, now: Timestamp, most: u64) -> Result<usize, StoreError> {
+    tx.execute(
+        "DELETE FROM codes WHERE hash IN (\
+         SELECT hash FROM codes WHERE forget <= $1 ORDER BY forget LIMIT $2)",
+        values![now, most],
+    )
 }

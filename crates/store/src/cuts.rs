@@ -21,7 +21,11 @@ pub fn load(tx: &Tx<'_>) -> Result<Vec<Cut>, StoreError> {
     })
 }
 
-/// Forgets cuts that can no longer match a valid token. Returns how many.
-pub fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<usize, StoreError> {
-    tx.execute("DELETE FROM cuts WHERE forget <= $1", values![now])
+/// Forgets cuts that can no longer match a valid token, at most so many. Returns how many.
+pub fn forget(tx: &Tx<'_>, now: Timestamp, most: u64) -> Result<usize, StoreError> {
+    tx.execute(
+        "DELETE FROM cuts WHERE seq IN (\
+         SELECT seq FROM cuts WHERE forget <= $1 ORDER BY forget LIMIT $2)",
+        values![now, most],
+    )
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use mandate_audit::tree::{frontier_indexes, location_of};
+use mandate_audit::tree::{Frontier, frontier_indexes, location_of};
 use mandate_audit::{Hash, Leaf, StoredLog, Tampered};
 
 use crate::error::{LogError, StoreError};
@@ -71,6 +71,18 @@ pub(crate) fn load(tx: &Tx<'_>, log: Option<LogNumber>) -> Result<StoredLog, Sto
     let frontier =
         frontier_indexes(size).into_iter().map(|at| stored_hash(tx, log, at)).collect::<Result<_, _>>()?;
     Ok(StoredLog { size, frontier, checkpoint: logs::note(tx, log)? })
+}
+
+/// The root over the first `size` records of a log, by the hashes that are stored with them. None if it has
+/// fewer.
+pub(crate) fn root_of(tx: &Tx<'_>, log: LogNumber, size: u64) -> Result<Option<Hash>, StoreError> {
+    if size_of(tx, log)? < size {
+        return Ok(None);
+    }
+    let hashes: Vec<Hash> =
+        frontier_indexes(size).into_iter().map(|at| stored_hash(tx, log, at)).collect::<Result<_, _>>()?;
+    let root = Frontier::from_hashes(size, &hashes).and_then(|tree| tree.root());
+    root.map(Some).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 
 fn stored_hash(tx: &Tx<'_>, log: LogNumber, stored_index: u64) -> Result<Hash, StoreError> {

@@ -75,9 +75,13 @@ pub fn consume_join_token(
     }
 }
 
-/// Forgets join tokens that expired before `now`. Returns how many.
-pub fn forget_join_tokens(tx: &Tx<'_>, now: Timestamp) -> Result<usize, StoreError> {
-    tx.execute("DELETE FROM join_tokens WHERE expires < $1", values![now])
+/// Forgets join tokens that expired before `now`, at most so many. Returns how many.
+pub fn forget_join_tokens(tx: &Tx<'_>, now: Timestamp, most: u64) -> Result<usize, StoreError> {
+    tx.execute(
+        "DELETE FROM join_tokens WHERE hash IN (\
+         SELECT hash FROM join_tokens WHERE expires < $1 ORDER BY expires LIMIT $2)",
+        values![now, most],
+    )
 }
 
 /// Adds a node, or replaces the one with the same id.

@@ -25,7 +25,11 @@ pub fn remember(
     Ok(changed == 1)
 }
 
-/// Forgets assertions that have expired. Returns how many.
-pub fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<usize, StoreError> {
-    tx.execute("DELETE FROM replay WHERE exp < $1", values![now])
+/// Forgets assertions that have expired, at most so many. Returns how many.
+pub fn forget(tx: &Tx<'_>, now: Timestamp, most: u64) -> Result<usize, StoreError> {
+    tx.execute(
+        "DELETE FROM replay WHERE (client, jti) IN (\
+         SELECT client, jti FROM replay WHERE exp < $1 ORDER BY exp LIMIT $2)",
+        values![now, most],
+    )
 }

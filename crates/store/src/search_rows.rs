@@ -28,7 +28,7 @@ use names::{Filter, Part, each_name};
 
 /// The version of the tables and of what is in them. Another version is not an error: the index is built
 /// again.
-pub(crate) const VERSION: u32 = 6;
+pub(crate) const VERSION: u32 = 7;
 
 /// How many records of a log are added to the index at once; at most this many of each log are read one by
 /// one.

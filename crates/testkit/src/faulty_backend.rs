@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use mandate_audit::{Backend, Leaf, StagedBy, StoredLog};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -35,6 +37,8 @@ pub enum InjectedFault {
     Kept,
     /// Nothing was done, because another transaction came between.
     Conflict,
+    /// Nothing was done: the thread panics.
+    Panic,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +46,7 @@ struct State {
     calls: HashMap<Point, u64>,
     faults: HashMap<(Point, u64), InjectedFault>,
     broken: Option<Point>,
+    slow: Option<(Point, Duration)>,
     held: Option<Point>,
     standing: bool,
 }
@@ -72,6 +77,11 @@ impl Faults {
     /// Ends what [`Faults::break_down`] began.
     pub fn mend(&self) {
         self.state().broken = None;
+    }
+
+    /// Lets every call to `point` take so much longer from now on.
+    pub fn slow_down(&self, point: Point, by: Duration) {
+        self.state().slow = Some((point, by));
     }
 
     /// How often `point` was called.
@@ -125,10 +135,14 @@ impl Faults {
 
     fn run<T, E>(&self, point: Point, work: impl FnOnce() -> Result<T, E>) -> Result<T, Faulty<E>> {
         self.wait_while_held(point);
+        let slow = self.state().slow;
+        slow.filter(|(at, _)| *at == point).iter().for_each(|(_, by)| thread::sleep(*by));
         match self.next(point) {
             None => work().map_err(Faulty::Real),
             Some(InjectedFault::Lost) => Err(Faulty::Injected(point)),
             Some(InjectedFault::Conflict) => Err(Faulty::Conflict(point)),
+            #[expect(clippy::panic, reason = "that is the fault")]
+            Some(InjectedFault::Panic) => panic!("injected at {point:?}"),
             Some(InjectedFault::Kept) => {
                 work().map_err(Faulty::Real)?;
                 Err(Faulty::Injected(point))

@@ -15,6 +15,8 @@ pub mod hostile_issuer;
 #[cfg(feature = "postgres")]
 pub mod line;
 #[cfg(feature = "postgres")]
+pub mod pooler;
+#[cfg(feature = "postgres")]
 pub mod postgres;
 pub mod proxy;
 #[cfg(feature = "faulty-backend")]

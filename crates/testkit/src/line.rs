@@ -1,4 +1,5 @@
-//! A line between a client and a server that is slow or stands still, as a network is from time to time.
+//! A line between a client and a server that is slow, stands still or loses what it carries, as a network
+//! does from time to time.
 
 #![expect(
     clippy::expect_used,
@@ -15,11 +16,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 #[derive(Debug, Default)]
 struct Conduct {
     delay_millis: AtomicU64,
     /// Answers do not arrive. What the client sends does.
     answers_held: AtomicBool,
+    /// What is lost of the next exchange in which the client sends these bytes.
+    loses: Mutex<Option<(&'static [u8], Lost)>>,
+}
+
+/// What a line loses. The connection ends with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// What the client sends: the server never gets it.
+    Question,
+    /// What the server answers: it has done what it was asked for.
+    Answer,
 }
 
 /// Passes on what comes to a port of 127.0.0.1, for as long as the process lives.
@@ -42,13 +56,14 @@ impl Line {
                 let (from, to) =
                     (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
                 let there = Arc::clone(&conduct);
+                let answers = client.try_clone().expect("a socket");
                 thread::spawn(move || {
-                    pass(from, &to, &there, false);
+                    pass(from, &to, &there, Some(&answers));
                     let _ = to.shutdown(Shutdown::Both);
                 });
                 let back = Arc::clone(&conduct);
                 thread::spawn(move || {
-                    pass(server, &client, &back, true);
+                    pass(server, &client, &back, None);
                     let _ = TcpStream::shutdown(&client, Shutdown::Both);
                 });
             }
@@ -73,22 +88,49 @@ impl Line {
         self.conduct.answers_held.store(true, Ordering::SeqCst);
     }
 
+    /// Loses the next question of a client that contains `bytes` in what it sends at once, or the answer to
+    /// it.
+    pub fn lose(&self, bytes: &'static [u8], lost: Lost) {
+        *self.conduct.loses.lock() = Some((bytes, lost));
+    }
+
     /// Lets the answers arrive that were kept back.
     pub fn release_answers(&self) {
         self.conduct.answers_held.store(false, Ordering::SeqCst);
     }
 }
 
-fn pass(mut from: impl Read, mut to: impl Write, conduct: &Conduct, answers: bool) {
+/// Passes on what is read. `answers` is where the answers to it go, if it is the client's.
+fn pass(mut from: impl Read, mut to: impl Write, conduct: &Conduct, answers: Option<&TcpStream>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(read) = from.read(&mut buffer) {
         let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else { return };
         thread::sleep(Duration::from_millis(conduct.delay_millis.load(Ordering::SeqCst)));
-        while answers && conduct.answers_held.load(Ordering::SeqCst) {
+        while answers.is_none() && conduct.answers_held.load(Ordering::SeqCst) {
             thread::sleep(Duration::from_millis(2));
         }
-        if to.write_all(bytes).is_err() {
+        let lost = answers.and_then(|answers| Some((conduct.loses(bytes)?, answers)));
+        if let Some((_, answers)) = lost {
+            // The client hears nothing more.
+            let _ = answers.shutdown(Shutdown::Both);
+        }
+        if matches!(lost, Some((Lost::Question, _))) || to.write_all(bytes).is_err() {
             return;
         }
+        if lost.is_some() {
+            // The server does it before it hears that its client is gone.
+            thread::sleep(Duration::from_secs(4));
+            return;
+        }
+    }
+}
+
+impl Conduct {
+    /// What is lost of an exchange in which the client sends these bytes.
+    fn loses(&self, bytes: &[u8]) -> Option<Lost> {
+        let mut loses = self.loses.lock();
+        let (needle, lost) = (*loses)?;
+        let found = bytes.windows(needle.len()).any(|window| window == needle);
+        found.then(|| loses.take()).map(|_| lost)
     }
 }

@@ -298,6 +298,15 @@ impl Cluster {
         self.run();
     }
 
+    /// Starts the server again as a hot standby: it reads, and replays what a primary would send. There is no
+    /// primary.
+    pub fn restart_as_standby(&mut self) {
+        self.kill();
+        let made = as_server_user(Path::new("touch")).arg(self.data_dir().join("standby.signal")).status();
+        assert!(made.expect("touch runs").success());
+        self.run();
+    }
+
     /// Changes a setting, and starts the server again.
     pub fn restart_with(&mut self, setting: &str) {
         self.settings.push(setting.to_owned());

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use mandate_administration::{Administration, AdministrationError as E, act};
 use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, ApplyResponse, RegistryItem};
-use mandate_audit::{Outcome, Record, RecordKind};
+use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_core::registry::{Agent, Entry, EntryKind, Registry};
-use mandate_core::{Clock as _, CutTarget, RecordId, Secret, SystemEntropy};
+use mandate_core::{Clock as _, CutTarget, RecordId, Secret, SystemEntropy, Timestamp};
 use mandate_store::{Effect, secrets};
 use mandate_testkit::faulty_backend::{InjectedFault, Point};
 use mandate_testkit::story;
@@ -341,4 +341,60 @@ async fn a_secret_for_an_entry_that_was_removed_meanwhile_is_refused_and_for_one
     behind_the_memory(&world, Vec::new()).await;
     set_client_secret(&world, "crm-api").await.unwrap();
     memory_is_the_database(&world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_first_passwords_at_once_the_later_one_replaces_the_earlier_and_cuts_what_it_issued() {
+    let world = Arc::new(World::with_entries(vec![Entry::Person(story::person("new", Vec::new()))]));
+    let target = CutTarget::Person(story::person("new", Vec::new()).id);
+    let is_cut = || world.live.snapshot().revocations.has_cut_since(&target, Timestamp::from_millis(0));
+    world.faults.hold();
+    // What holds the log is a record of its own, which changes nothing, so that both wait behind it.
+    let before = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move {
+            let (now, ok) = (world.hybrid.now(), Outcome::Permitted);
+            let id = RecordId::generate(now, &SystemEntropy);
+            world.log.append(Record::new(id, now, RecordKind::Node, ok, "ok"), Vec::new()).await.unwrap();
+        }
+    });
+    is_held(&world);
+    let both = [(); 2].map(|()| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { set_password(&world, "new").await })
+    });
+    // Both have found no password by then.
+    eventually("both wait for the log", || world.log.waiting() == 2).await;
+    world.faults.release();
+    before.await.unwrap();
+    for set in both {
+        set.await.unwrap().unwrap();
+    }
+    assert!(is_cut(), "what was issued with the earlier one ends");
+    let records = world.records(&Query { kind: Some(RecordKind::Admin), ..Query::default() });
+    let effects: Vec<Vec<&str>> = records.iter().map(|record| record.effects.iter().collect()).collect();
+    assert_eq!(effects, [vec!["set_password", "cut"], vec!["set_password"]], "the newest first");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_secret_that_was_kept_without_an_answer_cuts_what_the_old_one_issued() {
+    let world = World::story();
+    let person = CutTarget::Person(story::person("riley", Vec::new()).id);
+    let client = CutTarget::Client("crm-api".parse().unwrap());
+    let is_cut = |target: &CutTarget| {
+        world.live.snapshot().revocations.has_cut_since(target, Timestamp::from_millis(0))
+    };
+    // What really was lost cuts nothing: the old secret is still the one.
+    for fault in [InjectedFault::Lost, InjectedFault::Kept] {
+        world.faults.fail(Point::Commit, 0, fault);
+        assert!(matches!(set_password(&world, "riley").await, Err(E::AuditUnavailable(_))));
+        world.faults.fail(Point::Commit, 0, fault);
+        assert!(matches!(set_client_secret(&world, "crm-api").await, Err(E::AuditUnavailable(_))));
+        if fault == InjectedFault::Lost {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            assert!(!is_cut(&person) && !is_cut(&client));
+        }
+    }
+    eventually("the person's tokens are cut", || is_cut(&person)).await;
+    eventually("the client's tokens are cut", || is_cut(&client)).await;
 }

@@ -7,5 +7,6 @@
 )]
 
 mod keys;
+mod lost_answers;
 mod minting;
 mod world;

@@ -74,6 +74,7 @@ pub(crate) fn config(arguments: Serve) -> Result<ServeConfig, Failure> {
         issuer: arguments.issuer,
         trust_domain: arguments.trust_domain,
         node_rejoin_grace: arguments.node_rejoin_grace.map(|grace| grace.0).unwrap_or_default(),
+        accept_log_that_went_back: arguments.accept_log_that_went_back,
         allowed_hosts: arguments.allow_host,
     })
 }
@@ -153,6 +154,9 @@ fn failure(
         ServerError::Config(ConfigError::StoreIsEmbedded(_)) => {
             failure.next(format!("mandate serve --dir {dir}   (without --store and MANDATE_STORE)"))
         }
+        ServerError::WentBack(error) if error.is_of_the_log() => failure.next(format!(
+            "mandate serve --dir {dir} --accept-log-that-went-back   (once, if there is no newer database)"
+        )),
         ServerError::Tls(_) => {
             failure.next("mandate serve --tls-cert FILE --tls-key FILE   (PEM files that belong together)")
         }

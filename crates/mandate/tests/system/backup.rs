@@ -89,6 +89,12 @@ async fn a_server_under_load_is_backed_up_and_goes_on_elsewhere() {
     let restored =
         succeeds(&run(&["restore", &backup, "--dir", &text(&moved), "--keys-file", &keys, "--json"]));
     assert_eq!(restored["audit"], made["audit"]);
+    let last = fs::read_to_string(moved.join("last.checkpoint")).unwrap();
+    assert_eq!(
+        last.lines().nth(1),
+        Some(&*made["audit"]["size"].to_string()),
+        "from here on it must not go back"
+    );
     let server = Server::start(&moved);
     assert_eq!(server.role.text("issuer"), issuer);
     server.verify_the_log();

@@ -21,6 +21,7 @@ mod order;
 mod proof;
 mod reserve;
 mod rotation;
+mod set_back;
 mod strangers;
 mod token_endpoint;
 mod touched;

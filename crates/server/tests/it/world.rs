@@ -70,6 +70,7 @@ impl Server {
             transport: Transport::LoopbackHttp,
             issuer: None,
             node_rejoin_grace: std::time::Duration::ZERO,
+            accept_log_that_went_back: false,
             trust_domain: Some("acme.example".parse().unwrap()),
             allowed_hosts: vec!["allowed.example".to_owned()],
         }
@@ -88,7 +89,8 @@ impl Server {
         Self::start_as(Self::config(&dir), dir, clock).await
     }
 
-    async fn start_as(
+    /// One with these options in a directory that may have been used.
+    pub(crate) async fn start_as(
         config: ServeConfig,
         dir: TempDir,
         clock: Arc<SteppedClock>,

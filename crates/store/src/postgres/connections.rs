@@ -1,5 +1,5 @@
 //! The connections to the server, and waiting for its answers from threads without async code.
-//!
+// !
 //! The client library is async. Its connections run on a thread of their own, so that a caller may wait for
 //! an answer on any thread that may block.
 
@@ -28,16 +28,27 @@ pub(crate) const LONG_DEADLINE: Duration = Duration::from_secs(60);
 const MOST: usize = 12;
 
 /// How every session is set up.
-///
+// /
 /// A receipt means that a record is on the server's disk, whatever is usual for its role or database. A
 /// transaction whose client has gone away must not keep its locks. While another program holds a table, a
 /// request must hear so within two seconds, and it may wait four times, as in [`crate::sqlite::gate`].
-///
+// /
 /// The server must notice when our machine is lost, and then let go of what its sessions hold. The session
 /// that has the lock on the database is always idle.
 const SETTINGS: &str = "SET synchronous_commit = 'on'; SET lock_timeout = '400ms'; SET idle_in_transaction_session_timeout = '60s'; \
      SET idle_session_timeout = 0; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3; \
      SET tcp_user_timeout = 10000; SET client_encoding = 'UTF8'; SET timezone = 'UTC'; SET standard_conforming_strings = 'on'";
+
+/// Names the schema of our tables, so that no other one comes before it: the schema in which our user, or
+/// else a role that it belongs to, has `mandate_schema`. Where there is none yet, the one in which tables are
+/// made.
+const PINNED: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.quote_ident(coalesce(( \
+     SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+     WHERE c.relname = 'mandate_schema' AND c.relkind IN ('r', 'p') \
+     AND pg_catalog.pg_has_role(c.relowner, 'USAGE') \
+     ORDER BY pg_catalog.pg_get_userbyid(c.relowner) = current_user DESC, \
+     n.nspname = current_schema() DESC, n.nspname LIMIT 1 \
+     ), current_schema())) || ', pg_temp', false)";
 
 /// Ends a statement whose caller has gone. Not every system can notice that.
 const IF_POSSIBLE: &str = "SET client_connection_check_interval = '1s'";
@@ -143,6 +154,7 @@ fn pool(address: &PostgresAddress, most: usize) -> Result<Pool, StoreError> {
     let set_up = Hook::async_fn(move |client, _| {
         Box::pin(async move {
             client.batch_execute(SETTINGS).await.map_err(HookError::Backend)?;
+            client.batch_execute(PINNED).await.map_err(HookError::Backend)?;
             if !accepts_lost_records {
                 durability::check(client).await?;
             }

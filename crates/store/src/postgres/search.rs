@@ -18,16 +18,16 @@ const MARK: &str = "CREATE TABLE IF NOT EXISTS search.mandate_index (one BIGINT 
 
 const TABLES: &str = "
 CREATE TABLE search.chunks (
-    log      BIGINT NOT NULL,
-    chunk    BIGINT NOT NULL,
+    log      INTEGER NOT NULL,
+    chunk    INTEGER NOT NULL,
     earliest BIGINT NOT NULL,
     latest   BIGINT NOT NULL,
     last     BYTEA  NOT NULL,
     PRIMARY KEY (log, chunk)
 );
 CREATE TABLE search.names (
-    log   BIGINT NOT NULL,
-    chunk BIGINT NOT NULL,
+    log   INTEGER NOT NULL,
+    chunk INTEGER NOT NULL,
     name  BIGINT NOT NULL,
     idx   BIGINT NOT NULL,
     PRIMARY KEY (log, chunk, name, idx)

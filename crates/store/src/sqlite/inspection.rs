@@ -115,6 +115,16 @@ impl Inspection {
         logs::newest(&Tx::without_key(&self.conn))
     }
 
+    /// The latest checkpoint of its audit log, a signed note. None if there are several logs: only a server
+    /// knows which of them is its own.
+    pub fn checkpoint(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let tx = Tx::without_key(&self.conn);
+        match *logs::all(&tx)? {
+            [(log, _)] => logs::note(&tx, log),
+            _ => Ok(None),
+        }
+    }
+
     /// Whether it was sealed with this key.
     pub fn is_sealed_with(&self, key: &Secret, entropy: Arc<dyn Entropy>) -> Result<bool, StoreError> {
         match Sealer::new(key, entropy) {

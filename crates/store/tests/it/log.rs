@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use mandate_audit::sequencer::MAX_BATCH;
 use mandate_core::registry::{AgentState, EntryKind, Halt, RegistryVersion};
@@ -11,7 +12,7 @@ use mandate_store::{
     AppendError, Effect, EffectRefusal, StoreError, codes, meta, meters, records, replay, secrets,
 };
 use mandate_testkit::database;
-use mandate_testkit::faulty_backend::Point;
+use mandate_testkit::faulty_backend::{InjectedFault, Point};
 
 use crate::world::{ORIGIN, World, record};
 
@@ -344,4 +345,83 @@ fn of_two_writers_of_one_log_the_one_that_does_not_know_of_the_other_writes_noth
     assert!(matches!(other.append_blocking(record(4), Vec::new()), Err(AppendError::Unavailable(_))));
     assert_eq!(world.append(5).unwrap().index(), 2);
     assert_eq!(world.verify().unwrap().size, 3);
+}
+
+#[test]
+fn a_batch_that_takes_long_is_answered_in_parts_and_in_its_order() {
+    let world = World::new();
+    world.faults.hold();
+    world.faults.slow_down(Point::Stage, Duration::from_millis(50));
+    thread::scope(|scope| {
+        let append = |n: u64| {
+            scope.spawn({
+                let log = &world.log;
+                move || (log.append_blocking(record(n), Vec::new()).unwrap().index(), Instant::now())
+            })
+        };
+        let first = append(0);
+        world.faults.wait_until_held();
+        let batch: Vec<_> = (1..=50usize)
+            .map(|n| {
+                let waiter = append(n as u64);
+                while world.log.waiting() < n {
+                    thread::yield_now();
+                }
+                waiter
+            })
+            .collect();
+        world.faults.release();
+        assert_eq!(first.join().unwrap().0, 0);
+        let answers: Vec<_> = batch.into_iter().map(|waiter| waiter.join().unwrap()).collect();
+        let places: Vec<u64> = answers.iter().map(|(place, _)| *place).collect();
+        assert_eq!(places, (1..=50).collect::<Vec<_>>(), "first come, first written");
+        let ahead = answers[49].1.duration_since(answers[0].1);
+        assert!(ahead > Duration::from_secs(1), "the first does not wait for the last: {ahead:?}");
+    });
+    assert!(world.faults.calls(Point::Commit) >= 4, "{}", world.faults.calls(Point::Commit));
+    assert_eq!(world.verify().unwrap().size, 51);
+}
+
+#[test]
+fn an_error_in_a_later_part_of_a_batch_refuses_what_is_left_of_it_and_nothing_before() {
+    let world = World::new();
+    world.faults.slow_down(Point::Stage, Duration::from_millis(250));
+    let entries = (1..=9).map(|n| (n, Vec::new())).collect();
+    let answers =
+        world.in_one_batch_after(entries, || world.faults.fail(Point::Commit, 2, InjectedFault::Lost));
+    let kept = answers.iter().filter(|answer| answer.is_ok()).count() as u64;
+    assert!((1..9).contains(&kept), "{kept}");
+    let refused = AppendError::Unavailable("injected at Commit".to_owned());
+    assert!(answers.into_iter().filter_map(Result::err).all(|error| error == refused));
+    assert_eq!(world.verify().unwrap().size, 1 + kept);
+    assert_eq!(world.append(20).unwrap().index(), 1 + kept);
+}
+
+#[test]
+fn after_a_panic_all_who_wait_hear_at_once_that_the_log_has_stopped_and_nobody_counts_as_waiting() {
+    let world = World::new();
+    world.append(0).unwrap();
+    world.faults.hold();
+    thread::scope(|scope| {
+        let append = |n: u64| {
+            let log = &world.log;
+            scope.spawn(move || log.append_blocking(record(n), Vec::new()))
+        };
+        let first = append(1);
+        world.faults.wait_until_held();
+        let others: Vec<_> = (2..20).map(append).collect();
+        while world.log.waiting() < 18 {
+            thread::yield_now();
+        }
+        world.faults.fail(Point::Begin, 0, InjectedFault::Panic);
+        world.faults.release();
+        for answer in std::iter::once(first).chain(others) {
+            let stopped = AppendError::Unavailable("the sequencer has stopped".to_owned());
+            assert_eq!(answer.join().unwrap(), Err(stopped));
+        }
+    });
+    assert_eq!(world.log.waiting(), 0);
+    assert!(matches!(world.append(20), Err(AppendError::Unavailable(_))));
+    assert_eq!(world.log.waiting(), 0);
+    assert_eq!(world.verify().unwrap().size, 1);
 }

@@ -20,6 +20,8 @@ mod repositories;
 #[cfg(test)]
 mod runtime;
 #[cfg(test)]
+mod set_back;
+#[cfg(test)]
 mod tamper;
 #[cfg(test)]
 mod world;

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mandate_audit::{Backend, Leaf, StagedBy};
@@ -21,6 +21,11 @@ use tempfile::TempDir;
 
 use crate::world::{ORIGIN, add_log, record, start, verify};
 
+mod answers;
+mod exclusive;
+mod failover;
+mod schema;
+
 fn connect(dir: &Path, address: &str) -> Result<Store, StoreError> {
     let address: PostgresAddress = address.parse().unwrap();
     Store::connect_blocking(dir, &address, Arc::new(SeededEntropy::new(7)))
@@ -32,6 +37,7 @@ struct World {
     database: String,
     store: Store,
     log: mandate_store::Log,
+    sequencer: JoinHandle<()>,
     dir: TempDir,
 }
 
@@ -49,8 +55,8 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let store = connect(dir.path(), &address(&cluster, &database)).unwrap();
         add_log(&store);
-        let (log, _thread) = start(store.audit_backend(ORIGIN).unwrap()).unwrap();
-        Some(Self { cluster, database, store, log, dir })
+        let (log, sequencer) = start(store.audit_backend(ORIGIN).unwrap()).unwrap();
+        Some(Self { cluster, database, store, log, sequencer, dir })
     }
 
     fn append(&self, n: u64) -> Result<u64, AppendError> {
@@ -77,6 +83,28 @@ impl World {
 
     fn size(&self) -> u64 {
         verify(&self.store).unwrap().size
+    }
+
+    fn value(&self, name: &str) -> Option<String> {
+        self.store.read_blocking("read", |tx| meta::get(tx, name)).unwrap()
+    }
+}
+
+/// What there is at last.
+fn eventually_some<T>(mut found: impl FnMut() -> Option<T>) -> T {
+    let mut some = None;
+    eventually("it is there", || {
+        some = found();
+        some.is_some()
+    });
+    some.unwrap()
+}
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{what}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -358,7 +386,7 @@ impl<B: Backend> Backend for Overtaken<B> {
 
 #[test]
 fn a_batch_that_another_transaction_overtakes_is_written_again() {
-    let Some(World { cluster, database, store, log, dir: _dir }) = World::new(&[]) else { return };
+    let Some(World { cluster, database, store, log, dir: _dir, .. }) = World::new(&[]) else { return };
     drop(log);
     let uses = |n: u64| {
         format!("INSERT INTO grant_uses VALUES ('g', {n}) ON CONFLICT (grant_id) DO UPDATE SET uses = {n}")
@@ -437,7 +465,7 @@ fn one_server_at_a_time_uses_a_database() {
 
 #[test]
 fn a_database_without_its_sealing_key_and_a_key_without_its_database_are_refused() {
-    let Some(World { cluster, database, store, log, dir }) = World::new(&[]) else { return };
+    let Some(World { cluster, database, store, log, dir, .. }) = World::new(&[]) else { return };
     let address = cluster.url(&database);
     drop((store, log));
     let elsewhere = tempfile::tempdir().unwrap();

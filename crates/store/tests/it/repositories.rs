@@ -10,7 +10,8 @@ use mandate_store::codes::Redemption;
 use mandate_store::keys::{KeyState, StoredKey};
 use mandate_store::nodes::Node;
 use mandate_store::{
-    EffectRefusal, Store, StoreError, codes, cuts, keys, meta, meters, nodes, registry, replay, secrets,
+    EffectRefusal, Store, StoreError, Swept, codes, cuts, keys, meta, meters, nodes, registry, replay,
+    secrets, sweep_blocking,
 };
 use mandate_testkit::database;
 use tempfile::TempDir;
@@ -225,9 +226,9 @@ fn cuts_are_kept_in_their_order_until_they_are_forgotten() {
         insert(&store, &cut);
     }
     assert_eq!(load(&store), [cut("t2", 3000), cut("t1", 2000)]);
-    assert_eq!(store.transact_blocking("forget", |tx| cuts::forget(tx, at(2000))).unwrap(), 1);
+    assert_eq!(store.transact_blocking("forget", |tx| cuts::forget(tx, at(2000), 99)).unwrap(), 1);
     assert_eq!(load(&store), [cut("t2", 3000)]);
-    assert_eq!(store.transact_blocking("forget", |tx| cuts::forget(tx, at(9000))).unwrap(), 1);
+    assert_eq!(store.transact_blocking("forget", |tx| cuts::forget(tx, at(9000), 99)).unwrap(), 1);
     drop(store);
     let store = open(dir.path());
     insert(&store, &cut("t3", 9999));
@@ -253,7 +254,7 @@ fn a_code_is_used_once_in_time_and_its_second_use_names_the_token_of_the_first()
         let again = Redemption::Again { payload: payload.clone(), token: Some("t1".parse().unwrap()) };
         assert_eq!(consume(&hash, &second, late), again);
     }
-    assert_eq!(store.transact_blocking("forget", |tx| codes::forget(tx, at(2000))).unwrap(), 1);
+    assert_eq!(store.transact_blocking("forget", |tx| codes::forget(tx, at(2000), 99)).unwrap(), 1);
     assert_eq!(consume(&hash, &first, 1000), Redemption::Unknown);
 }
 
@@ -269,11 +270,50 @@ fn an_assertion_is_remembered_per_client_until_it_expires() {
     assert!(remember("App", "j1", 1060, 1000).unwrap());
     assert!(remember("app", "J1", 1060, 1000).unwrap());
     assert_eq!(
-        store.transact_blocking("forget", |tx| replay::forget(tx, at(1060))).unwrap(),
+        store.transact_blocking("forget", |tx| replay::forget(tx, at(1060), 99)).unwrap(),
         0,
         "at its expiry it is still known"
     );
-    assert_eq!(store.transact_blocking("forget", |tx| replay::forget(tx, at(1061))).unwrap(), 3);
+    assert_eq!(store.transact_blocking("forget", |tx| replay::forget(tx, at(1061), 99)).unwrap(), 3);
+}
+
+#[test]
+fn what_has_expired_is_swept_by_few_rows_at_a_time_and_what_has_not_stays() {
+    let (_dir, store) = store();
+    let hash = |kind: u8, n: u64| {
+        let mut hash = [kind; 32];
+        hash[..8].copy_from_slice(&n.to_be_bytes());
+        hash
+    };
+    for piece in 0..7 {
+        let rows = |tx: &mandate_store::Tx<'_>| {
+            for n in piece * 100..(piece + 1) * 100 {
+                // Every seventh stays.
+                let until = at(if n % 7 == 0 { 3000 } else { 1500 + n % 300 });
+                codes::insert(tx, &hash(1, n), b"payload", until, until)?;
+                let target = CutTarget::Token(format!("t{n}").parse().unwrap());
+                cuts::insert(tx, &Cut { target, at: NOW, forget: until })?;
+                replay::remember(tx, &format!("app{}", n % 3), &format!("j{n}"), until, NOW)?;
+                nodes::insert_join_token(tx, &hash(2, n), "uid 0", until)?;
+            }
+            Ok(())
+        };
+        store.transact_blocking("rows", rows).unwrap();
+    }
+    assert_eq!(store.transact_blocking("some", |tx| codes::forget(tx, at(2000), 10)).unwrap(), 10);
+    assert_eq!(store.transact_blocking("some", |tx| cuts::forget(tx, at(2000), 10)).unwrap(), 10);
+    assert_eq!(store.transact_blocking("some", |tx| replay::forget(tx, at(2000), 10)).unwrap(), 10);
+    assert_eq!(
+        store.transact_blocking("some", |tx| nodes::forget_join_tokens(tx, at(2000), 10)).unwrap(),
+        10
+    );
+    // 700 of each kind, of which 100 stay, and 10 are gone.
+    let swept = sweep_blocking(&store, at(2000)).unwrap();
+    assert_eq!(swept, Swept { rows: 4 * 590, transactions: 4 * 3 });
+    let empty = sweep_blocking(&store, at(2000)).unwrap();
+    assert_eq!(empty, Swept { rows: 0, transactions: 4 });
+    assert_eq!(store.read_blocking("cuts", cuts::load).unwrap().len(), 100);
+    assert_eq!(sweep_blocking(&store, at(9000)).unwrap().rows, 4 * 100);
 }
 
 #[test]
@@ -293,7 +333,7 @@ fn a_join_token_joins_one_node_in_time() {
     refused(consume(&one, "n2", 1059), EffectRefusal::JoinTokenUsed);
     refused(consume(&one, "n1", 1060), EffectRefusal::JoinTokenExpired);
     refused(consume(&two, "n1", 1060), EffectRefusal::JoinTokenExpired);
-    store.transact_blocking("forget", |tx| nodes::forget_join_tokens(tx, at(1061))).unwrap();
+    store.transact_blocking("forget", |tx| nodes::forget_join_tokens(tx, at(1061), 99)).unwrap();
     refused(consume(&one, "n1", 1059), EffectRefusal::JoinTokenUnknown);
 }
 

@@ -1,0 +1,39 @@
+//! The removal of what has expired.
+
+use mandate_core::Timestamp;
+
+use crate::error::StoreError;
+use crate::store::Store;
+use crate::tx::Tx;
+use crate::{codes, cuts, nodes, replay};
+
+/// How many rows one transaction removes: a few milliseconds' worth, for which other writers wait.
+const PIECE: u64 = 256;
+
+/// What was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// How many rows.
+    pub rows: u64,
+    /// In how many transactions.
+    pub transactions: u64,
+}
+
+/// Removes codes, cuts, assertions and join tokens that can no longer match anything at `now`, a few rows in
+/// each transaction. Blocks.
+pub fn sweep_blocking(store: &Store, now: Timestamp) -> Result<Swept, StoreError> {
+    type Forget = fn(&Tx<'_>, Timestamp, u64) -> Result<usize, StoreError>;
+    let all: [Forget; 4] = [codes::forget, cuts::forget, replay::forget, nodes::forget_join_tokens];
+    let mut swept = Swept::default();
+    for forget in all {
+        loop {
+            let removed = store.transact_blocking("sweep", |tx| forget(tx, now, PIECE))? as u64;
+            swept.rows += removed;
+            swept.transactions += 1;
+            if removed < PIECE {
+                break;
+            }
+        }
+    }
+    Ok(swept)
+}

@@ -1,0 +1,98 @@
+//! The lock that keeps other servers from the database: when it is lost, and who may have it.
+
+use std::fs;
+use std::sync::Arc;
+
+use mandate_store::{Store, StoreError, meta};
+use mandate_testkit::clock::SeededEntropy;
+use mandate_testkit::faulty_backend::{FaultyBackend, Point};
+use mandate_testkit::pooler;
+use mandate_testkit::postgres::Cluster;
+use mandate_testkit::skipped;
+
+use super::{World, connect, eventually, unavailable};
+use crate::world::{ORIGIN, record, start, verify};
+
+const HOLDERS: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+
+/// Ends the session that has the lock. Returns when nobody has it.
+fn cut_the_lock(cluster: &Cluster, database: &str) {
+    cluster.sql(database, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'");
+    eventually("the lock is free", || cluster.sql(database, HOLDERS) == "0");
+}
+
+#[test]
+fn a_server_whose_database_another_has_used_meanwhile_ends_and_writes_nothing_more() {
+    let Some(world) = World::new(&[]) else { return };
+    assert_eq!(world.append(0), Ok(0));
+    world.store.transact_blocking("write", |tx| meta::put(tx, "x", "before")).unwrap();
+    cut_the_lock(&world.cluster, &world.database);
+    let other = tempfile::tempdir().unwrap();
+    fs::copy(world.dir.path().join("seal.key"), other.path().join("seal.key")).unwrap();
+    // Of another randomness, so of another name.
+    let (address, entropy) = (world.cluster.url(&world.database), Arc::new(SeededEntropy::new(8)));
+    drop(Store::connect_blocking(other.path(), &address.parse().unwrap(), entropy).unwrap());
+    eventually("the lock is free", || world.sql(HOLDERS) == "0");
+
+    let why = unavailable(world.append(1));
+    assert!(why.contains("another server has used this database meanwhile"), "{why}");
+    eventually("the sequencer ends", || world.sequencer.is_finished());
+    assert_eq!(unavailable(world.append(2)), "the sequencer has stopped");
+    let mut last = None;
+    eventually("what keeps it from writing is said again", || {
+        let answer = world.store.transact_blocking("write", |tx| meta::put(tx, "x", "after"));
+        last = Some(format!("{answer:?}"));
+        !matches!(answer, Err(StoreError::Unreachable(_)))
+    });
+    assert_eq!(last.as_deref(), Some("Err(Superseded)"));
+    assert_eq!((world.size(), world.value("x").as_deref()), (1, Some("before")));
+}
+
+#[test]
+fn what_is_written_while_the_lock_is_lost_is_not_committed() {
+    let Some(world) = World::new(&[]) else { return };
+    let refused = world.store.transact_blocking("write", |tx| {
+        meta::put(tx, "x", "without the lock")?;
+        cut_the_lock(&world.cluster, &world.database);
+        Ok(())
+    });
+    let lost = "the lock on the database was lost";
+    assert!(matches!(&refused, Err(StoreError::Busy(why)) if why.to_string().contains(lost)), "{refused:?}");
+    assert_eq!(world.value("x"), None);
+    // Nobody else was there: it goes on.
+    world.store.transact_blocking("write", |tx| meta::put(tx, "x", "with it")).unwrap();
+    assert_eq!(world.value("x").as_deref(), Some("with it"));
+}
+
+#[test]
+fn a_batch_that_is_written_while_the_lock_is_lost_is_not_committed() {
+    let Some(World { cluster, database, store, log, dir: _dir, .. }) = World::new(&[]) else { return };
+    drop(log);
+    let (backend, faults) = FaultyBackend::new(store.audit_backend(ORIGIN).unwrap());
+    let (log, _sequencer) = start(backend).unwrap();
+    faults.hold_at(Point::Commit);
+    let answer = std::thread::scope(|scope| {
+        let answer =
+            scope.spawn(|| log.append_blocking(record(0), Vec::new()).map(|receipt| receipt.index()));
+        faults.wait_until_held();
+        cut_the_lock(&cluster, &database);
+        faults.release();
+        answer.join().unwrap()
+    });
+    let why = unavailable(answer);
+    assert!(why.contains("the lock on the database was lost"), "{why}");
+    assert_eq!(verify(&store).unwrap().size, 0);
+    assert_eq!(log.append_blocking(record(1), Vec::new()).unwrap().index(), 0, "nobody else was there");
+}
+
+#[test]
+fn a_pooler_that_gives_two_connections_one_session_is_refused_before_anything_is_written() {
+    let Some(cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
+    let (database, dir) = (cluster.create_database(), tempfile::tempdir().unwrap());
+    let port = pooler::start(&cluster.socket());
+    let address = format!("postgres://mandate@127.0.0.1:{port}/{database}?sslmode=disable");
+    let refused = connect(dir.path(), &address);
+    let says = "a pooler gives two connections one session";
+    assert!(matches!(&refused, Err(StoreError::Directory { why, .. }) if why.contains(says)), "{refused:?}");
+    assert_eq!(cluster.sql(&database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+}

@@ -1,0 +1,147 @@
+//! A database that goes back under a running server, to what it was before: records were removed, or an older
+//! copy was put in its place.
+
+use mandate_audit::CheckpointSigner;
+use mandate_files::Dir;
+use mandate_store::{AppendError, WentBack, check_last_checkpoint, keep_last_checkpoint};
+use mandate_testkit::clock::SeededEntropy;
+use mandate_testkit::database::{self, literal};
+use mandate_testkit::faulty_backend::{InjectedFault, Point};
+
+use crate::world::{ORIGIN, World, record, start, verifier};
+
+/// The checkpoint that the database has.
+fn note(world: &World) -> Vec<u8> {
+    let note = world.store.read_blocking("note", |tx| mandate_store::records::checkpoint(tx, ORIGIN));
+    note.unwrap().unwrap()
+}
+
+/// Makes the log what it was with `size` records, when `note` was its checkpoint.
+fn set_back(world: &World, size: u64, note: &[u8]) {
+    let sql = format!("DELETE FROM records WHERE idx >= {size}; UPDATE logs SET note = {};", literal(note));
+    database::edit(world.dir.path(), &sql, &sql);
+}
+
+fn unavailable<T: std::fmt::Debug>(answer: Result<T, AppendError>) -> String {
+    match answer {
+        Err(AppendError::Unavailable(why)) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn ends(world: World, known: &str) {
+    let why = unavailable(world.append(90));
+    assert!(why.contains("is not the one that this server wrote") && why.ends_with(known), "{why}");
+    assert_eq!(unavailable(world.append(91)), "the sequencer has stopped");
+    let dir = world.stop();
+    drop(dir);
+}
+
+#[test]
+fn a_log_that_is_set_back_under_a_running_server_ends_it_and_gets_no_record() {
+    let world = World::new();
+    world.append(0).unwrap();
+    let older = note(&world);
+    world.append(1).unwrap();
+    set_back(&world, 1, &older);
+    assert!(unavailable(world.append(2)).contains("another writer has appended"));
+    assert_eq!((note(&world), world.verify().unwrap().size), (older, 1));
+    ends(world, "with 2 or 3");
+}
+
+#[test]
+fn a_log_that_is_set_back_while_it_cannot_be_written_ends_the_server_at_the_next_record() {
+    let world = World::new();
+    world.append(0).unwrap();
+    let older = note(&world);
+    world.append(1).unwrap();
+    world.faults.fail(Point::Begin, 0, InjectedFault::Lost);
+    unavailable(world.append(2));
+    set_back(&world, 1, &older);
+    ends(world, "with 2");
+}
+
+#[test]
+fn a_log_that_is_set_back_behind_a_commit_whose_answer_was_lost_ends_the_server() {
+    let world = World::new();
+    world.append(0).unwrap();
+    let older = note(&world);
+    world.append(1).unwrap();
+    for fault in [InjectedFault::Lost, InjectedFault::Kept] {
+        world.faults.fail(Point::Commit, 0, fault);
+        unavailable(world.append(2));
+    }
+    set_back(&world, 1, &older);
+    ends(world, "with 2 or 3 or 3");
+}
+
+#[test]
+fn a_log_of_other_records_of_the_same_number_ends_the_server() {
+    let world = World::new();
+    let empty = note(&world);
+    world.append(0).unwrap();
+    // Another copy, in which another record was written.
+    set_back(&world, 0, &empty);
+    let (other, sequencer) = start(world.store.audit_backend(ORIGIN).unwrap()).unwrap();
+    other.append_blocking(record(7), Vec::new()).unwrap();
+    drop(other);
+    sequencer.join().unwrap();
+    unavailable(world.append(1));
+    ends(world, "with 1 or 2");
+}
+
+#[test]
+fn a_checkpoint_that_was_seen_as_durable_shows_at_a_start_that_the_log_went_back() {
+    let world = World::new();
+    let (dir, entropy) = (Dir::open(world.dir.path()).unwrap(), SeededEntropy::new(1));
+    let check = || check_last_checkpoint(&dir, &world.store, &verifier());
+    let keep = |note: &[u8]| keep_last_checkpoint(&dir, note, &entropy).unwrap();
+    let durable = world.log.durable_checkpoint();
+    check().unwrap();
+    let mut notes = vec![durable.note()];
+    for n in 0..5 {
+        world.append(n).unwrap();
+        notes.push(durable.note());
+        assert_eq!(durable.note(), note(&world));
+    }
+    // What was kept may be older than the log, by any number of records.
+    for note in &notes {
+        keep(note);
+        check().unwrap();
+    }
+    world.faults.fail(Point::Commit, 0, InjectedFault::Lost);
+    unavailable(world.append(5));
+    assert_eq!(durable.note(), notes[5], "what may not be durable is not kept");
+
+    set_back(&world, 3, &notes[3]);
+    let refused = check().unwrap_err();
+    assert!(matches!(&refused, WentBack::Shorter { kept: 5, found: 3, .. }), "{refused:?}");
+    assert!(refused.is_of_the_log());
+    let text = refused.to_string();
+    assert!(text.contains("this server wrote 5 records") && text.contains("the database has 3"), "{text}");
+    for note in &notes[..4] {
+        keep(note);
+        check().unwrap();
+    }
+    // Another server goes on from there.
+    let (other, sequencer) = start(world.store.audit_backend(ORIGIN).unwrap()).unwrap();
+    for n in 10..14 {
+        other.append_blocking(record(n), Vec::new()).unwrap();
+    }
+    drop(other);
+    sequencer.join().unwrap();
+    keep(&notes[3]);
+    check().unwrap();
+    for size in [4, 5] {
+        keep(&notes[size]);
+        let refused = check().unwrap_err();
+        assert!(matches!(&refused, WentBack::Other { kept, .. } if *kept == size as u64), "{refused:?}");
+    }
+    let another =
+        CheckpointSigner::generate(ORIGIN, &SeededEntropy::new(43)).unwrap().0.first_checkpoint().unwrap();
+    for foreign in [&another[..], b"", b"no checkpoint"] {
+        keep(foreign);
+        let refused = check().unwrap_err();
+        assert!(matches!(&refused, WentBack::Foreign { .. }) && refused.is_of_the_log(), "{refused:?}");
+    }
+}
