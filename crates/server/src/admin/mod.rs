@@ -23,6 +23,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use mandate_api::admin::path;
+use serde_json::Value;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
@@ -81,7 +82,29 @@ fn collected() -> (Router<Arc<Admin>>, utoipa::openapi::OpenApi) {
 /// The `OpenAPI` 3.1 document, as JSON.
 pub(crate) fn openapi() -> String {
     // The document is built from constants; if it did not serialize, an empty document would promise nothing.
-    collected().1.to_json().unwrap_or_else(|_| "{}".to_owned())
+    let Ok(mut document) = serde_json::to_value(collected().1) else { return "{}".to_owned() };
+    join_lines(&mut document);
+    document.to_string()
+}
+
+/// Joins the lines of each paragraph of a description: where the comment in the source breaks them means
+/// nothing to a reader of the document. Some readers would show the breaks.
+fn join_lines(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::String(text) if name == "description" || name == "summary" => {
+                        let paragraphs = text.split("\n\n").map(|lines| lines.replace('\n', " "));
+                        *text = paragraphs.collect::<Vec<_>>().join("\n\n");
+                    }
+                    member => join_lines(member),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(join_lines),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// Answers the `OpenAPI` document.

@@ -602,7 +602,7 @@ fn a_server_that_may_lose_what_it_commits_is_refused_unless_the_url_accepts_that
     assert_eq!(world.store.write_trouble(), Some(WriteTrouble::LosesCommits));
     world.cluster.restart_with("full_page_writes=on");
     assert_eq!(world.append_at_last(2), 1);
-    let World { mut cluster, database, store, log, dir } = world;
+    let World { mut cluster, database, store, log, dir, sequencer: _sequencer } = world;
     drop((store, log));
     cluster.restart_with("fsync=off");
     let url = cluster.url(&database);
