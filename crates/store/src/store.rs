@@ -14,7 +14,7 @@ use crate::driver::{Driver, LogReader, Work};
 use crate::error::StoreError;
 use crate::postgres::address::PostgresAddress;
 use crate::sqlite::directory;
-use crate::turns::{Access, Turns};
+use crate::turns::{Access, Turns, ended};
 use crate::tx::Tx;
 use crate::write_trouble::WriteTrouble;
 use crate::{postgres, sqlite};
@@ -41,7 +41,7 @@ impl Store {
     pub fn open_blocking(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         Ok(Self {
             driver: Arc::new(sqlite::database::Database::open(dir, entropy)?),
-            turns: Arc::default(),
+            turns: Arc::new(Turns::new(sqlite::database::WRITES)?),
             #[cfg(any(test, feature = "rehearsal"))]
             rehearsing: false,
         })
@@ -67,7 +67,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         Ok(Self {
             driver: Arc::new(postgres::database::Database::open(dir, address, entropy)?),
-            turns: Arc::default(),
+            turns: Arc::new(Turns::new(postgres::database::WRITES)?),
             #[cfg(any(test, feature = "rehearsal"))]
             rehearsing: false,
         })
@@ -184,21 +184,13 @@ impl Store {
         Ok(AuditBackend::new(self.driver.log_session()?, self.driver.sealer().clone(), origin.to_owned()))
     }
 
-    /// Runs on a thread that may block, when it is the call's turn. The turn ends with the work, even if nobody
-    /// waits for that any longer.
     async fn in_turn<T: Send + 'static>(
         &self,
         access: Access,
         f: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let turn = self.turns.take(access).await?;
         let store = self.clone();
-        may_block(move || {
-            let result = f(&store);
-            drop(turn);
-            result
-        })
-        .await
+        self.turns.run(access, move || f(&store)).await
     }
 
     pub(crate) fn log_reader(&self) -> Result<Box<dyn LogReader + '_>, StoreError> {
@@ -230,18 +222,11 @@ fn rolled_back<T>(
     }
 }
 
-/// Runs on a thread that may block. It runs to its end, whether or not somebody waits for it.
+/// Opens on a thread that may block. It runs to its end, whether or not somebody waits for it.
 async fn may_block<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(f).await {
-        Ok(result) => result,
-        Err(failed) => match failed.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // A task is not begun only if the runtime is ending.
-            Err(_) => Err(StoreError::Ending),
-        },
-    }
+    ended(tokio::task::spawn_blocking(f).await)
 }
 
 /// Reports a failure in the server's log. A refusal is not one.

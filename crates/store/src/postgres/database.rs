@@ -33,6 +33,10 @@ use crate::write_trouble::WriteTrouble;
 const TRIES: u32 = 8;
 
 /// One database. While it is open, no other server uses it, and no other process opens the directory.
+/// Writes at a time. With the reads of async code, they leave some of the shared connections to the threads
+/// without async code.
+pub(crate) const WRITES: usize = 3;
+
 #[derive(Debug)]
 pub(crate) struct Database {
     sealer: Sealer,

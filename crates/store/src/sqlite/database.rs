@@ -30,6 +30,9 @@ use crate::write_trouble::WriteTrouble;
 /// How many idle read connections are kept.
 const IDLE_READERS: usize = 4;
 
+/// Writes at a time: one, and one more that is ready when its turn comes.
+pub(crate) const WRITES: usize = 2;
+
 /// The database of one directory. While it is open, no other process opens the directory.
 #[derive(Debug)]
 pub(crate) struct Database {
