@@ -12,7 +12,7 @@ pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 /// is forgotten too early, tokens become valid again.
 pub const VERIFIER_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
-/// How long a person's own access token is valid: one hour at most (RFC 6750 §5.3).
+/// How long a person's own access token is valid: RFC 6750 §5.3 recommends at most one hour.
 pub const PERSON_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
 /// How long an access token for an agent is valid if no ceiling or grant says otherwise.
@@ -22,7 +22,7 @@ pub const DEFAULT_MANDATE_LIFETIME: Lifetime = Lifetime(Duration::from_mins(5));
 /// because no person watches what an agent does with it.
 pub const MAX_MANDATE_LIFETIME: Lifetime = Lifetime(Duration::from_mins(15));
 
-/// How long an authorization code is valid: 10 minutes at most (RFC 6749 §4.1.2).
+/// How long an authorization code is valid: RFC 6749 §4.1.2 recommends at most 10 minutes.
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
 
 /// How long a JWT-SVID is valid: as short as possible (SPIFFE JWT-SVID §3.3).

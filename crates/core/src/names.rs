@@ -62,7 +62,7 @@ names! {
 names! {
     /// The client authentication methods that are offered (RFC 7591 §2).
     ClientMethod {
-        /// A JWT-SVID as assertion (OAuth SPIFFE client authentication §3).
+        /// A JWT-SVID as assertion (OAuth SPIFFE client authentication §3.1, §4).
         SpiffeJwt = "spiffe_jwt",
         /// An assertion signed by the client's own key (RFC 7523 §2.2).
         PrivateKeyJwt = "private_key_jwt",
@@ -87,7 +87,7 @@ names! {
     AssertionType {
         /// `private_key_jwt` (RFC 7523 §2.2).
         JwtBearer = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
-        /// `spiffe_jwt` (OAuth SPIFFE client authentication §3).
+        /// `spiffe_jwt` (OAuth SPIFFE client authentication §3.1).
         JwtSpiffe = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe",
     }
 }

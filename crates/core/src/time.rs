@@ -91,8 +91,8 @@ pub enum InvalidTimestamp {
     /// Before 1970.
     #[error("a time before 1970-01-01T00:00:00Z")]
     BeforeEpoch,
-    /// In the year 10000 in UTC. RFC 3339 §1 has four digits for a year, so such a time could not be written
-    /// again.
+    /// In the year 10000 in UTC. RFC 3339 §5.6 has four digits for a year, so such a time could not be
+    /// written again.
     #[error("a time after 9999-12-31T23:59:59Z")]
     AfterLast,
 }

@@ -1,5 +1,5 @@
 //! Issuer identifiers and resource indicators. Both compare bytewise: the only safe comparison is the one
-//! that every implementation does the same way (RFC 8414 §3.3, RFC 8707 §2).
+//! that every implementation does the same way (RFC 8414 §4, RFC 9728 §6).
 
 use std::borrow::Borrow;
 use std::fmt;

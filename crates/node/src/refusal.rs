@@ -32,7 +32,7 @@ pub(crate) enum CallRefusal {
     InvalidSvid(&'static str),
     /// The token to validate belongs to a trust domain whose bundle this node does not have.
     UnknownTrustDomain,
-    /// The caller is entitled to nothing, or not to what it asked for (SPIFFE Workload API §6.2).
+    /// The caller is entitled to nothing, or not to what it asked for (SPIFFE Workload API §6.2.1).
     NoIdentity,
     /// The caller is entitled to more identities than one answer can hold.
     TooMany,

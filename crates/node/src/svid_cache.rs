@@ -73,7 +73,7 @@ impl Svid {
         &self.token
     }
 
-    /// Whether it can still be used (JWT-SVID §3: `exp` is the first moment at which it cannot).
+    /// Whether it can still be used (RFC 7519 §4.1.4: `exp` is the first moment at which it cannot).
     pub(crate) fn is_good(&self, now: Timestamp) -> bool {
         now < self.expires
     }

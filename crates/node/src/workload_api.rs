@@ -175,7 +175,7 @@ impl WorkloadApi {
         let answer = |svid: &Arc<crate::svid_cache::Svid>| Jwtsvid {
             spiffe_id: svid.spiffe_id.to_string(),
             svid: svid.expose_token().to_owned(),
-            // Distinguishes several identities (Workload API §5.2.1).
+            // Distinguishes several identities (Workload API §6.2.1, §8).
             hint: entitlements.name_of(&svid.spiffe_id).to_owned(),
         };
         Ok(JwtsvidResponse { svids: svids.iter().map(answer).collect() })

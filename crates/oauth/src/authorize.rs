@@ -215,7 +215,7 @@ fn validate(
     Ok(AuthorizationRequest { source, back, challenge, resource, scopes })
 }
 
-/// RFC 9101 §6.1: request objects are not supported, so they are refused, never ignored.
+/// RFC 9101 §7: request objects are not supported, so they are refused, never ignored.
 fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
     if form.has(Parameter::Request) {
         return Err(RequestRefusal::RequestObject);

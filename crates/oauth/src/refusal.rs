@@ -23,7 +23,7 @@ pub enum RequestRefusal {
     /// The form cannot be read.
     #[error("malformed form: {0}")]
     Form(#[from] FormError),
-    /// A parameter of OAuth in the URL's query, beside a body (RFC 6749 §3.2).
+    /// A parameter of OAuth in the URL's query, beside a body (RFC 6749 §4.1.3).
     #[error("the parameter {0} is in the query of the URL")]
     InQuery(Parameter),
     /// A parameter of OAuth in the login form, beside the authorization request in the query.

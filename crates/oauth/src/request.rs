@@ -33,8 +33,8 @@ impl<'a> FormRequest<'a> {
 
     /// The parameters, which belong in the body.
     pub(crate) fn form(&self) -> Result<Form<'a>, RequestRefusal> {
-        // RFC 6749 §3.2: parameters are sent in the body. A parameter in the query would be ignored, or would
-        // be read by another program.
+        // Parameters are sent in the body (RFC 6749 §4.1.3, RFC 8693 §2.1, RFC 7009 §2.1, RFC 7662 §2.1). One
+        // in the query would be ignored, or would be read by another program.
         if let Some(query) = self.query()
             && let Some(name) = Form::parse(query.as_bytes())?.oauth_parameter()
         {

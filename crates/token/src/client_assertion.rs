@@ -83,7 +83,7 @@ fn parse(token: &str) -> Result<Compact<'_>, TokenError> {
 
 fn client(claims: &Object<'_>) -> Result<ClientId, TokenError> {
     let sub = claim::required_text(claims, "sub")?;
-    // RFC 7523 §3: both are the client's id.
+    // RFC 7521 §5.2 and RFC 7523 §3: both are the client's id.
     if claim::required_text(claims, "iss")? != sub {
         return Err(TokenError::Issuer);
     }

@@ -108,7 +108,7 @@ fn parse(token: &str) -> Result<Compact<'_>, TokenError> {
 fn subject(claims: &Object<'_>) -> Result<SpiffeId, TokenError> {
     let sub = claim::required_text(claims, "sub")?;
     let id: SpiffeId = sub.parse().map_err(|_| TokenError::Claim { claim: "sub", why: "not a SPIFFE ID" })?;
-    // SPIFFE-ID §2.2: an ID without path names the trust domain itself, which is no workload.
+    // SPIFFE-ID §2.2: the path identifies the workload. An ID without one names only the trust domain.
     if id.path().is_empty() {
         Err(TokenError::Claim { claim: "sub", why: "it names a trust domain, not a workload" })
     } else {

@@ -64,7 +64,7 @@ fn coordinates(point: &[u8]) -> Result<(String, String), KeySetError> {
 }
 
 fn thumbprint_of(x: &str, y: &str) -> String {
-    // RFC 7638 §3.1, §3.2: the required members in lexicographic order without white space. Base64url needs
+    // RFC 7638 §3, §3.2: the required members in lexicographic order without white space. Base64url needs
     // no escaping.
     digest_of(&format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#))
 }
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn matches_the_published_thumbprints() {
-        // RFC 9449 §6.1: a P-256 key and its thumbprint.
+        // The P-256 key of RFC 9449 §4.2 and its thumbprint of §6.1.
         let (x, y) =
             ("l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs", "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA");
         assert_eq!(thumbprint_of(x, y), "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I");

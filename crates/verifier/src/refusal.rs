@@ -208,8 +208,8 @@ impl Refusal {
         (self.status == 503).then_some(Duration::from_secs(2))
     }
 
-    /// The body, `application/json`: `error` and `error_description`, or `{}` where RFC 6750 §3.1 requires no
-    /// detail.
+    /// The body, `application/json`: `error` and `error_description`, or `{}` where RFC 6750 §3.1 advises
+    /// against detail.
     pub fn body(&self) -> &str {
         &self.body
     }

@@ -83,7 +83,7 @@ impl Verifier {
     /// contains more of the request. This waits for the network only when the token names a key that is not
     /// known yet, and then at most for one fetch.
     ///
-    /// The order is that of RFC 9068 §4: type, issuer, signature, audience, time; then proof of possession,
+    /// First what RFC 9068 §4 requires: type, issuer, signature, audience, time; then proof of possession,
     /// revocation, scope and actor.
     pub async fn verify<'a>(
         &self,

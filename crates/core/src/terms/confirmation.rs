@@ -105,7 +105,7 @@ mod tests {
 
     use super::{Confirmation, InvalidThumbprint, Thumbprint};
 
-    /// That of the key in RFC 9449 §6.1.
+    /// The `jkt` of RFC 9449 §6.1.
     const DIGEST: &str = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
 
     fn read(cnf: Value) -> Confirmation {

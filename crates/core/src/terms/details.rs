@@ -38,7 +38,7 @@ pub enum InvalidDetails {
 }
 
 /// A list of objects, each with a `type` (RFC 9396 §2). The list keeps its order. The members of an object
-/// have none (RFC 8259 §4) and are sorted, so that equal lists have one text.
+/// have none (RFC 8259 §1) and are sorted, so that equal lists have one text.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Details(Vec<Map<String, Value>>);

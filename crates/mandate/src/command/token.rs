@@ -19,7 +19,7 @@ use crate::screen::Screen;
 use crate::secret_input;
 use crate::table::list;
 
-/// The claims that are times (RFC 7519 §4.1, `OpenID` Connect Core §2): seconds since the epoch.
+/// The claims that are times (RFC 7519 §4.1, `OpenID` Connect Core §2, §5.1): seconds since the epoch.
 const TIMES: [&str; 5] = ["iat", "nbf", "exp", "auth_time", "updated_at"];
 
 /// The order in which claims are shown; the others follow in the order of the token.

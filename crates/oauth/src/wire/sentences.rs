@@ -27,9 +27,7 @@ pub(super) fn of(refusal: &RequestRefusal) -> Said {
         R::Form(error) => said("malformed_form", format!("The request cannot be read: {error}.")),
         R::InQuery(name) => said(
             "parameter_in_query",
-            format!(
-                "The parameter {name} is in the query of the URL. Send parameters in the body only (RFC 6749 section 3.2)."
-            ),
+            format!("The parameter {name} is in the query of the URL. Send parameters in the body only."),
         ),
         R::InLoginForm(name) => said(
             "parameter_in_body",
