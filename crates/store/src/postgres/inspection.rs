@@ -15,7 +15,7 @@ use crate::migrations::POSTGRES;
 use crate::postgres::address::PostgresAddress;
 use crate::postgres::connections::{Connections, LONG_DEADLINE};
 use crate::postgres::database::{give_back, refuse_a_pooler};
-use crate::postgres::exclusive::KEY;
+use crate::postgres::exclusive::held_lock;
 use crate::postgres::migration::{self, Content};
 use crate::postgres::statements::{Session, State, StatementPlace};
 use crate::seal::Sealer;
@@ -74,10 +74,11 @@ impl PostgresInspection {
     /// The server that has the lock on it now.
     pub fn holder(&self) -> Result<Option<DatabaseHolder>, StoreError> {
         let client = self.connections.shared()?;
-        let sql = "SELECT pid, host(client_addr) FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
-            WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = $1::bigint::oid
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-        let row = self.connections.wait(LONG_DEADLINE, client.query_opt(sql, &[&KEY]))?;
+        let sql = format!(
+            "SELECT pid, host(client_addr) FROM pg_locks LEFT JOIN pg_stat_activity USING (pid) WHERE {}",
+            held_lock()
+        );
+        let row = self.connections.wait(LONG_DEADLINE, client.query_opt(&sql, &[]))?;
         row.map(|row| Ok(DatabaseHolder { pid: row.try_get(0)?, from: row.try_get(1)? })).transpose()
     }
 
