@@ -4,28 +4,29 @@
 //! then where, then what, then how long. No check depends on which parameters the caller chose to send, only
 //! on the credentials.
 
+pub(crate) mod limits;
+mod person;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::constraint::Constraints;
-use mandate_core::hybrid_clock::shortened;
-use mandate_core::lifetimes::{DEFAULT_MANDATE_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME};
-use mandate_core::registry::{
-    Agent, AgentState, Client, Grant, GrantEnd, Permission, Person, Registry, Resource,
-};
+use mandate_core::registry::{Agent, AgentState, Client, Grant, GrantEnd, Person, Registry, Resource};
 use mandate_core::uri::same;
 use mandate_core::{
-    Actor, Audience, ClientId, CutTarget, Issuer, Lineage, MeterId, Reservation, ResourceName, ResourceUri,
-    RevocationSet, ScopeSet, SubjectProfile, Terms, Timestamp, TokenId,
+    Actor, Audience, ClientId, Issuer, Lineage, MeterId, Reservation, ResourceUri, RevocationSet, ScopeSet,
+    SubjectProfile, Terms, Timestamp, TokenId,
 };
 use mandate_policy::{DeniedParty, Policies, Question, Ruling};
 
 use crate::VerifiedActor;
 use crate::approval::{NeedsApproval, Withheld};
 use crate::credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedSubject};
-use crate::liveness::{Asker, enabled, living};
+use crate::liveness::{Asker, living};
 use crate::mandate::{Mandate, MandateView};
-use crate::refusal::{DecisionRefusal, RefusalReason, ScopeBounds};
+use crate::refusal::{DecisionRefusal, RefusalReason};
+
+use limits::{asked_is_askable, bounds, expiry, intersect};
+use person::decide_authorization;
 
 /// The most ancestors, grants and clients that a token's lineage may name.
 pub const MAX_LINEAGE: usize = 16;
@@ -190,144 +191,9 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     }
 }
 
-fn decide_authorization(
-    authorization: Authorization,
-    facts: &Facts<'_>,
-    now: Timestamp,
-) -> Result<Mandate, Withheld> {
-    let Authorization { client, person, resource, scopes, jti } = authorization;
-    let at = person.at;
-    let person = enabled(facts.registry.person(&person.name))?;
-    login_is_alive(person, &client, at, facts)?;
-    let client = client.confirmed(facts.registry, facts.revocations).ok_or(RefusalReason::ProofOutdated)?;
-
-    // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries
-    // what the person may delegate anywhere; never our own administration, which must be asked for by name
-    // and alone. That holds for its scopes no matter which resource declares them: the token that is
-    // addressed to us would carry them to us.
-    let kept = if resource.is_some() { None } else { administration_scopes(facts) };
-    let open = |target: &Resource| {
-        kept.map_or_else(|| target.scopes.clone(), |kept| target.scopes.filter(|scope| !kept.contains(scope)))
-    };
-    let askable = |target: &Resource| open(target).intersection(&client.may_ask_of(target, facts.issuer));
-    let target = match &resource {
-        Some(uri) => Some(facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?),
-        None => None,
-    };
-    if let Some(asked) = &scopes {
-        // What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is
-        // the reason.
-        let any = |of: &dyn Fn(&Resource) -> ScopeSet| match target {
-            Some(target) => !of(target).intersection(asked).is_empty(),
-            None => facts.registry.resources().any(|target| !of(target).intersection(asked).is_empty()),
-        };
-        if !any(&open) {
-            return Err(RefusalReason::ScopeUnknown.into());
-        }
-        if !any(&askable) {
-            return Err(RefusalReason::ScopeBeyondClient.into());
-        }
-    }
-    let targets: Vec<&Arc<Resource>> = match target {
-        Some(target) => vec![target],
-        None => {
-            person.may.iter().filter_map(|permission| facts.registry.resource(&permission.resource)).collect()
-        }
-    };
-
-    let mut permitted = ScopeSet::new();
-    let mut policies: Vec<String> = Vec::new();
-    let mut denied: Option<DecisionRefusal> = None;
-    let mut last: Option<Arc<Ruling>> = None;
-    for target in &targets {
-        let askable = askable(target);
-        let wanted = scopes
-            .as_ref()
-            .unwrap_or(&askable)
-            .intersection(&askable)
-            .intersection(&scopes_on(&person.may, &target.name));
-        if wanted.is_empty() {
-            continue;
-        }
-        let question = Question {
-            person,
-            agent: None,
-            resource: target,
-            scopes: &wanted,
-            grant: None,
-            client: client.id.as_str(),
-            depth: 0,
-            now,
-        };
-        match facts.policies.evaluate(&question) {
-            Ok(ruling) => {
-                permitted = permitted.union(&wanted.intersection(ruling.scopes()));
-                policies.extend(ruling.policies().iter().cloned());
-                last = Some(ruling);
-            }
-            Err(denial) => {
-                denied = Some(DecisionRefusal {
-                    reason: RefusalReason::PolicyDeniesPerson,
-                    policies: denial.policies,
-                    bounds: None,
-                });
-            }
-        }
-    }
-    if permitted.is_empty() {
-        let client_has_none = targets.iter().all(|target| askable(target).is_empty())
-            && targets.iter().any(|target| !open(target).is_empty());
-        let reason =
-            if client_has_none { RefusalReason::ScopeBeyondClient } else { RefusalReason::ScopeBeyondPerson };
-        return Err(denied.unwrap_or_else(|| reason.into()).into());
-    }
-    policies.sort_unstable();
-    policies.dedup();
-    let expires = own_expiry(person, target, (now, facts.behind))?;
-
-    let audience =
-        target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
-    let (subject, client) = (person.id.clone(), client.id.clone());
-    let terms = Terms {
-        auth_time: Some(at),
-        amr: vec!["pwd".to_owned()],
-        ..Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires))
-    };
-    let view = MandateView { terms: Arc::new(terms), reservations: Vec::new(), policies: policies.into() };
-    match last.as_deref() {
-        // A token that is addressed to us opens nothing but exchanges, and each of them asks the policies
-        // again.
-        Some(Ruling::NeedsApproval(demand)) if target.is_some() => {
-            Err(Withheld::NeedsApproval(NeedsApproval::decided(&view, demand.by())?))
-        }
-        Some(Ruling::NeedsApproval(_) | Ruling::Permitted(_)) | None => Ok(Mandate::decided(view)?),
-    }
-}
-
-/// The scopes of our own administration, if it is a resource.
-fn administration_scopes<'a>(facts: &Facts<'a>) -> Option<&'a ScopeSet> {
-    let uri = facts.issuer.as_str().parse().ok()?;
-    facts.registry.resource_by_uri(&uri).map(|own| &own.scopes)
-}
-
 /// As it is registered: the caller may have written an empty path in the other way.
 fn resource_of(target: &Resource) -> Audience {
     Audience::one(target.uri.as_str().to_owned())
-}
-
-/// Invariant 5 for a login: a code is refused if, since the login, the password was replaced, the person or
-/// client was cut, or the client was removed. It is also refused if the name in the registry now belongs to a
-/// person of another issuer.
-fn login_is_alive(
-    person: &Person,
-    client: &ProvenClient,
-    at: Timestamp,
-    facts: &Facts<'_>,
-) -> Result<(), RefusalReason> {
-    let parties = [CutTarget::Person(person.id.clone()), CutTarget::Client(client.id().clone())];
-    let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, at));
-    let gone = facts.registry.client(client.id()).is_none() || person.id.iss != *facts.issuer;
-    if cut || gone { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
 }
 
 /// Checks what the client and the actor proved against the present state: they proved it before keys were
@@ -465,31 +331,6 @@ fn delegable_resource<'a>(uri: &ResourceUri, facts: &Facts<'a>) -> Result<&'a Re
     }
 }
 
-/// The scopes that are asked for must exist and must not exceed the subject token.
-fn asked_is_askable(
-    asked: &ScopeSet,
-    subject: &VerifiedSubject,
-    target: &Resource,
-) -> Result<(), DecisionRefusal> {
-    if !asked.is_subset(&target.scopes) {
-        let bounds = ScopeBounds {
-            asked: asked.clone(),
-            resource: Some(target.scopes.clone()),
-            ..ScopeBounds::default()
-        };
-        return Err(DecisionRefusal::of_scopes(RefusalReason::ScopeUnknown, bounds));
-    }
-    if subject.scopes_bound_the_result() && !asked.is_subset(&subject.terms.scopes) {
-        let bounds = ScopeBounds {
-            asked: asked.clone(),
-            subject: Some(subject.terms.scopes.clone()),
-            ..ScopeBounds::default()
-        };
-        return Err(DecisionRefusal::of_scopes(RefusalReason::ScopeExceedsSubject, bounds));
-    }
-    Ok(())
-}
-
 /// The grant to use: of the grants in force, the one that covers most of the request.
 fn usable_grant<'a>(
     facts: &Facts<'a>,
@@ -524,117 +365,12 @@ fn one_use(grant: &Grant) -> Option<Reservation> {
     grant.max_uses.map(|limit| Reservation { meter: MeterId::GrantUses(grant.id.clone()), amount: 1, limit })
 }
 
-/// What each party allows on the resource. `of_app`: what the client may ask for, if it is not an agent.
-fn bounds(
-    asked: &ScopeSet,
-    subject: &VerifiedSubject,
-    of_app: Option<ScopeSet>,
-    person: &Person,
-    agent: &Agent,
-    target: &Resource,
-    grant: &Grant,
-) -> ScopeBounds {
-    ScopeBounds {
-        asked: asked.clone(),
-        resource: None,
-        subject: subject.scopes_bound_the_result().then(|| subject.terms.scopes.clone()),
-        client: of_app,
-        person: Some(scopes_on(&person.may, &target.name)),
-        ceiling: Some(scopes_on(&agent.ceiling, &target.name)),
-        grant: Some(grant.scopes.clone()),
-    }
-}
-
-/// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ ceiling ∩ grant ∩ request. An empty result is a
-/// refusal, which says which of them left nothing.
-fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, DecisionRefusal> {
-    let parties = [
-        (&bounds.client, RefusalReason::ScopeBeyondClient),
-        (&bounds.person, RefusalReason::ScopeBeyondPerson),
-        (&bounds.ceiling, RefusalReason::ScopeBeyondCeiling),
-        (&bounds.grant, RefusalReason::ScopeBeyondGrant),
-        (&bounds.subject, RefusalReason::NothingInCommon),
-    ];
-    let mut all = bounds.asked.clone();
-    let mut beyond = None;
-    for (allowed, reason) in parties {
-        let Some(allowed) = allowed else { continue };
-        if bounds.asked.intersection(allowed).is_empty() {
-            beyond = beyond.or(Some(reason));
-        }
-        all = all.intersection(allowed);
-    }
-    match beyond {
-        Some(reason) => Err(DecisionRefusal::of_scopes(reason, bounds)),
-        None if all.is_empty() => Err(DecisionRefusal::of_scopes(RefusalReason::NothingInCommon, bounds)),
-        None => Ok(all),
-    }
-}
-
 /// The client's present entry, if the client is not an agent.
 fn registered_app<'a>(client: &AuthenticatedClient, registry: &'a Registry) -> Option<&'a Client> {
     match client {
         AuthenticatedClient::App(app) => registry.client(app.id()).map(|app| &**app),
         AuthenticatedClient::Agent(_) => None,
     }
-}
-
-fn scopes_on(permissions: &[Permission], resource: &ResourceName) -> ScopeSet {
-    let sets =
-        permissions.iter().filter(|p| p.resource == *resource).map(|permission| permission.scopes.clone());
-    sets.reduce(|all, more| more.union(&all)).unwrap_or_default()
-}
-
-/// All limits that permissions on one resource set together.
-pub(crate) fn limits_on(permissions: &[Permission], resource: &ResourceName) -> Constraints {
-    permissions
-        .iter()
-        .filter(|p| p.resource == *resource)
-        .fold(Constraints::default(), |all, permission| all.intersection(&permission.constraints))
-}
-
-/// Invariant 1 for time: never past the subject token, the person's rights, the ceiling, the grant or our own
-/// limits.
-fn expiry(
-    subject: &VerifiedSubject,
-    person: &Person,
-    agent: &Agent,
-    target: &Resource,
-    grant: &Grant,
-    (now, behind): (Timestamp, Duration),
-) -> Result<Timestamp, RefusalReason> {
-    let given = limits_on(&agent.ceiling, &target.name)
-        .intersection(&grant.constraints)
-        .lifetime
-        .unwrap_or(DEFAULT_MANDATE_LIFETIME);
-    let lifetime = own_lifetime(person, target).min(given.0).min(MAX_MANDATE_LIFETIME.0);
-    let mut expires = now.plus(shortened(lifetime, behind)).min(subject.terms.expires);
-    if let Some(end) = grant.expires {
-        expires = expires.min(end);
-    }
-    some_lifetime(expires, now)
-}
-
-/// The end of a person's own token. One that is addressed to us is limited again at each exchange.
-fn own_expiry(
-    person: &Person,
-    target: Option<&Arc<Resource>>,
-    (now, behind): (Timestamp, Duration),
-) -> Result<Timestamp, RefusalReason> {
-    let lifetime = target.map_or(PERSON_TOKEN_LIFETIME, |target| own_lifetime(person, target));
-    some_lifetime(now.plus(shortened(lifetime, behind)), now)
-}
-
-/// The longest time for which a token of the person may be valid on a resource.
-fn own_lifetime(person: &Person, target: &Resource) -> Duration {
-    limits_on(&person.may, &target.name)
-        .lifetime
-        .map_or(PERSON_TOKEN_LIFETIME, |limit| limit.0.min(PERSON_TOKEN_LIFETIME))
-}
-
-fn some_lifetime(expires: Timestamp, now: Timestamp) -> Result<Timestamp, RefusalReason> {
-    // `exp` is whole seconds; a token of less than one second would have expired when it arrives.
-    if expires.secs() <= now.secs() { Err(RefusalReason::NoLifetime) } else { Ok(expires) }
 }
 
 /// The lineage of the new token: the subject token comes before its own ancestors, the grant and the client

@@ -12,7 +12,7 @@ use mandate_core::lifetimes::{
 use mandate_core::registry::{Agent, AgentState, Client, Entry, Grant, Permission, Person};
 use mandate_core::{Cut, CutTarget, Lifetime, Role, ScopeSet, Timestamp, TokenId};
 
-use crate::decide::limits_on;
+use crate::decide::limits::limits_on;
 
 /// For how long a cut must be remembered: no token of ours is valid longer than a person's token, no token of
 /// another issuer is accepted for longer, and the clock of a verifier may be behind.

@@ -1,10 +1,15 @@
+//! What a registry file makes of a registry, and what of it is refused or noted.
+
+mod clients;
+mod grants;
+mod selectors;
+
 use mandate_api::RegistryFile;
 use mandate_api::admin::{Change, RegistryItem, kind_name};
 use mandate_api::registry_file::{Expiry, Finding, locate, parse};
+use mandate_core::Lifetime;
 use mandate_core::registry::{AgentState, Entry, EntryKind, Registry};
-use mandate_core::{Lifetime, Timestamp};
 
-use crate::entries::grant_id;
 use crate::{Defaults, Mention, Plan, PlannedChange, entries_of, mentions};
 
 /// The example that the documentation shows.
@@ -293,174 +298,6 @@ fn identities_outside_the_agents_own_space_are_refused() {
 }
 
 #[test]
-fn selectors_that_could_never_match_are_refused() {
-    let agent = |selector: &str| {
-        format!(
-            "[[person]]\nname = \"p\"\n[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\nselectors = [\"{selector}\"]\n"
-        )
-    };
-    for bad in [
-        "",
-        "uid:1",
-        "unix:uid:",
-        "unix:uid:-1",
-        "unix:uid:007",
-        "unix:uid:riley",
-        "unix:user:riley",
-        "unix:path:bin/x",
-        "unix:sha256:AB",
-        "docker:image:x",
-    ] {
-        let (detail, place) = refused(&Registry::default(), &agent(bad), false);
-        assert!(detail.contains("use unix:uid:"), "{detail}");
-        assert_eq!(place, (7, 14));
-    }
-    for bad in ["unix:path:/a/../b", "unix:path:/a/", "unix:path:/"] {
-        let (detail, place) = refused(&Registry::default(), &agent(bad), false);
-        assert!(detail.contains("readlink -f") && place == (7, 14), "{detail}");
-    }
-    let (detail, _) = refused(&Registry::default(), &agent("unix:uid:1\", \"unix:uid:2"), false);
-    assert!(detail.contains("make two agents"), "{detail}");
-    for good in [
-        "unix:uid:0",
-        "unix:gid:1000",
-        "unix:path:/usr/bin/my agent",
-        &format!("unix:sha256:{}", "0a".repeat(32)),
-    ] {
-        let text = agent(good).replace("selectors", "dangerous_any_user = true\nselectors");
-        assert!(plan(&Registry::default(), &text, false).is_ok(), "{good}");
-    }
-}
-
-/// An agent of these selectors and more lines.
-fn agent_of(selectors: &str, more: &str) -> String {
-    format!(
-        "[[person]]\nname = \"p\"\n[[agent]]\nname = \"a\"\nowner = \"p\"\npurpose = \"x\"\nselectors = [{selectors}]\n{more}"
-    )
-}
-
-#[test]
-fn an_agent_that_every_local_user_could_be_needs_a_word_that_says_so() {
-    let digest = format!("\"unix:sha256:{}\"", "0a".repeat(32));
-    for selectors in
-        ["\"unix:path:/usr/bin/agent\"", &digest, &format!("\"unix:path:/usr/bin/agent\", {digest}")]
-    {
-        let (detail, place) = refused(&Registry::default(), &agent_of(selectors, ""), false);
-        assert!(
-            detail.contains("every local user") && detail.contains("dangerous_any_user = true"),
-            "{detail}"
-        );
-        assert_eq!(place, (7, 13));
-        let accepted = agent_of(selectors, "dangerous_any_user = true\n");
-        let plan = plan(&Registry::default(), &accepted, false).unwrap();
-        assert!(
-            plan.notes.iter().any(|note| note.contains("every local user can act as it")),
-            "{:?}",
-            plan.notes
-        );
-        let registry = registry(&accepted);
-        let file = RegistryFile::from_items(
-            registry.entries().iter().map(|entry| RegistryItem::of(entry, &defaults().issuer)),
-        );
-        assert!(file.agent[0].dangerous_any_user, "what get prints says so too");
-    }
-    for selectors in
-        ["", "\"unix:uid:1000\"", "\"unix:gid:1000\"", "\"unix:uid:1000\", \"unix:path:/usr/bin/agent\""]
-    {
-        assert!(plan(&Registry::default(), &agent_of(selectors, ""), false).is_ok(), "{selectors}");
-        let noted =
-            plan(&Registry::default(), &agent_of(selectors, "dangerous_any_user = true\n"), false).unwrap();
-        assert!(
-            noted.notes.iter().any(|note| note.contains("`dangerous_any_user` of agent `a` has no effect")),
-            "{:?}",
-            noted.notes
-        );
-    }
-}
-
-fn client_of(lines: &str) -> String {
-    format!(
-        "[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = [\"read:cases\"]\n[[client]]\nid = \"app\"\n{lines}"
-    )
-}
-
-#[test]
-fn a_client_lists_scopes_that_some_resource_has() {
-    let registry_of = |lines: &str| registry(&client_of(lines));
-    let app = "app".parse().unwrap();
-    assert_eq!(registry_of("").client(&app).unwrap().scopes, None);
-    assert_eq!(
-        registry_of("scopes = [\"read:cases\"]\n").client(&app).unwrap().scopes,
-        Some("read:cases".parse().unwrap())
-    );
-    let nothing = registry_of("scopes = []\n");
-    assert_eq!(
-        nothing.client(&app).unwrap().scopes,
-        Some(mandate_core::ScopeSet::new()),
-        "an empty list is nothing, not everything"
-    );
-    let (detail, place) = refused(&Registry::default(), &client_of("scopes = [\"read:casse\"]\n"), false);
-    assert_eq!(
-        (detail.as_str(), place),
-        ("no resource has a scope `read:casse`; did you mean `read:cases`?", (7, 10))
-    );
-    // A scope that goes away is named where it is still listed.
-    let current = registry_of("scopes = [\"read:cases\"]\n");
-    let narrowed = "[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = []\n";
-    let findings = plan(&current, narrowed, false).unwrap_err();
-    assert!(
-        findings
-            .iter()
-            .any(|f| f.detail == "client `app`, which stays, mentions: no resource has a scope `read:cases`"),
-        "{findings:?}"
-    );
-}
-
-#[test]
-fn the_methods_of_a_client_and_the_audience_of_its_assertions_are_kept() {
-    use mandate_core::registry::{AssertionAudience, ClientAuthentication};
-    let keys = r#"jwks = '{"keys":[{"kty":"EC"}]}'"#;
-    let of = |lines: &str| {
-        registry(&client_of(lines)).client(&"app".parse().unwrap()).unwrap().authentication.clone()
-    };
-    assert_eq!(of("authentication = \"client_secret_post\"\n"), ClientAuthentication::ClientSecretPost);
-    for (line, expected) in [
-        ("", AssertionAudience::Issuer),
-        ("assertion_audience = \"issuer\"\n", AssertionAudience::Issuer),
-        ("assertion_audience = \"token_endpoint\"\n", AssertionAudience::TokenEndpoint),
-    ] {
-        let made = of(&format!("authentication = \"private_key_jwt\"\n{keys}\n{line}"));
-        assert!(
-            matches!(made, ClientAuthentication::PrivateKeyJwt { audience, .. } if audience == expected),
-            "{line}{made:?}"
-        );
-    }
-    let (detail, place) =
-        refused(&Registry::default(), &client_of("assertion_audience = \"issuer\"\n"), false);
-    assert!(detail.contains("needs authentication = \"private_key_jwt\""), "{detail}");
-    assert_eq!(place, (7, 22));
-}
-
-#[test]
-fn redirect_uris_are_refused_where_they_stand_and_claimable_schemes_are_noted() {
-    let (detail, place) = refused(
-        &Registry::default(),
-        &client_of("redirect_uris = [\"https://a.example\", \"javascript:alert(1)\"]\n"),
-        false,
-    );
-    assert!(detail.starts_with("redirect URI \"javascript:alert(1)\": the scheme `javascript`"), "{detail}");
-    assert_eq!(place, (7, 39));
-    let native = plan(
-        &Registry::default(),
-        &client_of("redirect_uris = [\"com.example.app:/cb\", \"cursor://x/cb\"]\n"),
-        false,
-    )
-    .unwrap();
-    assert_eq!(native.notes.len(), 1, "{:?}", native.notes);
-    assert!(native.notes[0].contains("claim the scheme `cursor`"), "{:?}", native.notes);
-}
-
-#[test]
 fn the_built_in_administration_is_never_pruned_and_can_be_mentioned() {
     let issuer = defaults().issuer;
     let admin = mandate_core::registry::Resource {
@@ -507,45 +344,6 @@ fn two_resources_that_differ_by_the_slash_of_an_empty_path_are_one_identifier() 
 }
 
 #[test]
-fn selectors_that_many_processes_share_or_that_depend_on_the_machine_are_noted() {
-    let agent = |name: &str, selectors: &str| {
-        format!("[[agent]]\nname = \"{name}\"\nowner = \"p\"\npurpose = \"x\"\nselectors = [{selectors}]\n")
-    };
-    let file = |agents: &[String]| format!("[[person]]\nname = \"p\"\n{}", agents.concat());
-    let notes = |current: &Registry, text: &str| plan(current, text, false).unwrap().notes;
-    let (broad, narrow) =
-        (agent("broad", "\"unix:uid:1\""), agent("narrow", "\"unix:uid:1\", \"unix:path:/opt/x\""));
-    let said = notes(
-        &Registry::default(),
-        &file(&[broad.clone(), narrow.clone(), agent("twin", "\"unix:path:/opt/x\", \"unix:uid:1\"")]),
-    );
-    assert_eq!(said.len(), 2, "{said:?}");
-    assert!(
-        said[0].starts_with(
-            "every process of agent `narrow` is agent `broad`, too; `mandate svid fetch --agent NAME`"
-        ),
-        "{said:?}"
-    );
-    assert!(
-        notes(&Registry::default(), &file(&[agent("a", "\"unix:uid:1\""), agent("b", "\"unix:uid:2\"")]))
-            .is_empty()
-    );
-    // One that is there already counts, too; the agent itself does not.
-    let current = registry(&file(std::slice::from_ref(&broad)));
-    assert!(notes(&current, &file(&[broad])).is_empty());
-    assert!(notes(&current, &narrow)[0].contains("`narrow` is agent `broad`"));
-    let nobody = notes(
-        &Registry::default(),
-        &file(&[agent("a", "\"unix:uid:65534\", \"unix:gid:65534\", \"unix:path:/bin/a\"")]),
-    );
-    assert_eq!(nobody.len(), 3, "{nobody:?}");
-    assert!(
-        nobody[0].contains("agent `a`, selector `unix:uid:65534`: ") && nobody[2].contains("symbolic link"),
-        "{nobody:?}"
-    );
-}
-
-#[test]
 fn a_file_cannot_let_a_contained_or_retired_agent_act_again() {
     let state = |state: AgentState| {
         let mut registry = registry(EXAMPLE);
@@ -575,121 +373,6 @@ fn a_file_cannot_let_a_contained_or_retired_agent_act_again() {
     assert!(!kept.changes.iter().any(removed), "the name is never free again");
     let other = "[[person]]\nname = \"p\"\n[[agent]]\nname = \"b\"\nowner = \"p\"\npurpose = \"x\"\nspiffe_id = \"spiffe://acme.example/agent/support-agent\"\n";
     assert!(plan(&state(AgentState::Retired), other, true).unwrap_err()[0].detail.contains("already"));
-}
-
-#[test]
-fn a_revoked_grant_is_not_revived_by_its_file() {
-    let mut current = registry(EXAMPLE);
-    let mut grant = (**current.grants().next().unwrap()).clone();
-    grant.revoked = true;
-    current.put(Entry::Grant(grant));
-    let again = plan(&current, EXAMPLE, true).unwrap();
-    assert!(again.is_empty());
-    assert!(again.notes[0].contains("stays revoked"), "{:?}", again.notes);
-    let revived = EXAMPLE.replace("max_uses = 500", "revoked = false");
-    assert!(refused(&current, &revived, false).0.contains("stays revoked"));
-    assert!(
-        plan(&current, "", true)
-            .unwrap()
-            .changes
-            .iter()
-            .all(|change| change.kind() != Some(EntryKind::Grant))
-    );
-}
-
-#[test]
-fn a_grant_id_cannot_be_bent_to_other_parties() {
-    let current = registry(EXAMPLE);
-    let id = current.grants().next().unwrap().id.clone();
-    let text = format!(
-        "[[person]]\nname = \"eve\"\n[[grant]]\nid = \"{id}\"\nperson = \"eve\"\nagent = \"support-agent\"\nresource = \"crm\"\nscopes = [\"read:cases\"]\n"
-    );
-    assert!(refused(&current, &text, false).0.contains("is of `riley`"));
-    let id = |p: &str, a: &str, r: &str, n| {
-        grant_id(&p.parse().unwrap(), &a.parse().unwrap(), &r.parse().unwrap(), n)
-    };
-    assert_ne!(id("ab", "c", "d", None), id("a", "bc", "d", None));
-    assert_ne!(id("a", "b", "c", None), id("a", "b", "c", Some("x")));
-    assert_eq!(id("a", "b", "c", None), id("a", "b", "c", None));
-}
-
-#[test]
-fn a_span_does_not_creep_when_the_file_is_applied_again() {
-    let text = EXAMPLE.replace("\"2027-01-31T00:00:00Z\"", "\"1h\"");
-    let current = registry(&text);
-    let file = parse(&text).unwrap();
-    let at = |now: &str| Defaults { now: now.parse().unwrap(), ..defaults() };
-    assert!(super::plan(&file, &current, &at("2026-11-24T00:30:00Z"), false).unwrap().is_empty());
-    let later = super::plan(&file, &current, &at("2026-11-24T02:00:00Z"), false).unwrap();
-    let Some(Entry::Grant(grant)) = later.puts().next() else { panic!("{later:?}") };
-    assert_eq!(grant.expires, Some("2026-11-24T03:00:00Z".parse::<Timestamp>().unwrap()));
-}
-
-#[test]
-fn another_span_is_honoured_and_what_get_prints_of_a_span_is_no_change() {
-    let current = registry(&EXAMPLE.replace("\"2027-01-31T00:00:00Z\"", "\"1h\""));
-    let longer = plan(&current, &EXAMPLE.replace("\"2027-01-31T00:00:00Z\"", "\"30d\""), false).unwrap();
-    let Some(Entry::Grant(grant)) = longer.puts().next() else { panic!("{longer:?}") };
-    assert_eq!(grant.expires, Some("2026-12-24T00:00:00Z".parse::<Timestamp>().unwrap()));
-    let printed =
-        plan(&current, &EXAMPLE.replace("2027-01-31T00:00:00Z", "2026-11-24T01:00:00Z"), false).unwrap();
-    assert!(printed.is_empty(), "{printed:?}");
-}
-
-#[test]
-fn a_grant_that_has_ended_is_noted() {
-    let notes =
-        plan(&Registry::default(), &EXAMPLE.replace("2027-01-31", "2026-01-31"), false).unwrap().notes;
-    assert_eq!(
-        notes,
-        [
-            "the grant of `riley` to `support-agent` on `crm` ended at 2026-01-31T00:00:00.000Z: nothing will be given by it"
-        ]
-    );
-}
-
-#[test]
-fn clients_are_refused_what_makes_them_unsafe() {
-    let client = |more: &str| format!("[[client]]\nid = \"app\"\n{more}\n");
-    for (more, part) in [
-        ("redirect_uris = [\"http://app.example/cb\"]", "http is for loopback addresses only"),
-        ("redirect_uris = [\"https://app.example/cb#x\"]", "fragment"),
-        ("redirect_uris = [\"javascript:alert(1)\"]", "the scheme `javascript` does not lead back"),
-        ("redirect_uris = [\"https://*.example/cb\"]", ""),
-        ("authentication = \"private_key_jwt\"", "has no `jwks`"),
-        ("jwks = '{\"keys\":[{}]}'", "needs authentication"),
-        ("authentication = \"private_key_jwt\"\njwks = '[]'", "not a JWK Set"),
-        ("authentication = \"private_key_jwt\"\njwks = '{\"keys\":[]}'", "there is none"),
-        (
-            "authentication = \"private_key_jwt\"\njwks = '{\"keys\":[{\"kty\":\"EC\",\"d\":\"s3cret\"}]}'",
-            "private or secret key",
-        ),
-    ] {
-        match plan(&Registry::default(), &client(more), false) {
-            Err(findings) => assert!(
-                findings[0].detail.contains(part) && !findings[0].detail.contains("s3cret"),
-                "{more}: {findings:?}"
-            ),
-            Ok(_) => assert!(part.is_empty(), "{more} was accepted"),
-        }
-    }
-}
-
-#[test]
-fn a_client_cannot_have_the_name_of_an_agent() {
-    let text = "[[client]]\nid = \"spiffe://acme.example/agent/support-agent\"\n";
-    assert!(refused(&Registry::default(), text, false).0.contains("those of agents"));
-}
-
-#[test]
-fn a_grant_of_what_is_never_given_is_noted() {
-    let text = EXAMPLE.replace(
-        "scopes   = [\"read:cases\", \"write:case_comments\"]\nexpires",
-        "scopes   = [\"read:cases\", \"send:mail\"]\nexpires",
-    );
-    let notes = plan(&Registry::default(), &text, false).unwrap().notes;
-    assert_eq!(notes.len(), 2, "{notes:?}");
-    assert!(notes[0].contains("`send:mail`, which the ceiling of `support-agent` does not"), "{notes:?}");
 }
 
 #[test]

@@ -14,6 +14,8 @@ use serde::Serialize;
 
 use crate::config::{ConfigError, Remembered, ServeConfig, StoreAddress};
 
+use database::{CLOCK, DATABASE, LOG, SEALING};
+
 /// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -69,6 +71,10 @@ const PRIVATE_FILES: &[&str] = &[
 /// Files that nobody else may write to.
 const OTHER_FILES: &[&str] = &["serve.json", "mandate.lock", "last.checkpoint"];
 
+const FILES: &str = "files";
+const SERVER: &str = "server";
+const REMEMBERED: &str = "serve.json";
+
 /// Where the database is.
 enum Whereabouts<'a> {
     /// In the directory.
@@ -120,6 +126,11 @@ impl<'a> Examination<'a> {
         self.found.push(finding);
     }
 
+    /// Checks that need something that is missing.
+    fn could_not_look(&mut self, checks: &[&'static str], why: &str) {
+        self.found.extend(checks.iter().map(|check| DoctorFinding::could_not_look(check, why)));
+    }
+
     fn directory(&mut self) -> Option<Dir> {
         const CHECK: &str = "directory";
         match Dir::open(&self.config.dir) {
@@ -148,19 +159,14 @@ impl<'a> Examination<'a> {
 
     /// What can be checked without the directory, as before the first start: a database elsewhere.
     fn without_directory(&mut self, progress: impl FnMut(u64, u64)) {
-        let not_seen = |checks: &[&'static str]| {
-            checks
-                .iter()
-                .map(|check| DoctorFinding::could_not_look(check, "needs the directory"))
-                .collect::<Vec<_>>()
-        };
-        self.found.extend(not_seen(&["files", "server", "serve.json", "sealing key"]));
+        const WHY: &str = "needs the directory";
+        self.could_not_look(&[FILES, SERVER, REMEMBERED, SEALING], WHY);
         if let StoreAddress::Postgres(_) = self.config.store
             && let Whereabouts::Server(address) = self.store(None)
         {
             self.postgres(None, address, None, false, progress);
         } else {
-            self.found.extend(not_seen(&["database", "audit log", "clock"]));
+            self.could_not_look(&[DATABASE, LOG, CLOCK], WHY);
         }
     }
 
@@ -181,9 +187,7 @@ impl<'a> Examination<'a> {
                 self.postgres(Some(dir), address, sealing_key.as_ref(), used, progress)
             }
             Whereabouts::Unknown => {
-                let inside = ["database", "audit log", "clock"];
-                self.found
-                    .extend(inside.map(|check| DoctorFinding::could_not_look(check, "needs the store")));
+                self.could_not_look(&[DATABASE, LOG, CLOCK], "needs the store");
                 None
             }
         };
@@ -207,7 +211,6 @@ impl<'a> Examination<'a> {
 
     /// Owner and mode of each file.
     fn files(&mut self, dir: &Dir) {
-        const CHECK: &str = "files";
         let mut fine = 0;
         let private = PRIVATE_FILES.iter().map(|name| (name, Exposure::Private));
         for (name, exposure) in private.chain(OTHER_FILES.iter().map(|name| (name, Exposure::Readable))) {
@@ -216,47 +219,45 @@ impl<'a> Examination<'a> {
                 Ok(Some(_)) => fine += 1,
                 Err(error) => {
                     let next = self.mend(&error);
-                    self.add(DoctorFinding::problem(CHECK, error_text(&error), next));
+                    self.add(DoctorFinding::problem(FILES, error_text(&error), next));
                 }
             }
         }
         self.add(DoctorFinding::ok(
-            CHECK,
+            FILES,
             format!("{fine} are this user's, and nobody else may write to them or read what is secret"),
         ));
     }
 
     fn server(&mut self) {
-        const CHECK: &str = "server";
         match Inspection::holder(&self.config.dir) {
-            Ok(DirectoryHolder::Nobody) => self.add(DoctorFinding::ok(CHECK, "none runs in this directory")),
+            Ok(DirectoryHolder::Nobody) => self.add(DoctorFinding::ok(SERVER, "none runs in this directory")),
             Ok(DirectoryHolder::Process(pid)) => {
                 self.runs = true;
                 let which = pid.map(|pid| format!(", process {pid},")).unwrap_or_default();
                 self.add(DoctorFinding::ok(
-                    CHECK,
+                    SERVER,
                     format!(
                         "one{which} runs in this directory; `mandate status --dir {}` asks it",
                         self.shown
                     ),
                 ));
             }
-            Err(error) => self.add(DoctorFinding::could_not_look(CHECK, error.to_string())),
+            Err(error) => self.add(DoctorFinding::could_not_look(SERVER, error.to_string())),
         }
     }
 
     fn remembered(&mut self) -> Option<Remembered> {
-        const CHECK: &str = "serve.json";
         match Remembered::load(&self.config.dir) {
             Ok(Some(file)) => {
                 self.add(DoctorFinding::ok(
-                    CHECK,
+                    REMEMBERED,
                     format!("issuer {}, trust domain {}", file.issuer, file.trust_domain),
                 ));
                 Some(file)
             }
             Ok(None) => {
-                self.add(DoctorFinding::ok(CHECK, "is not there; it is written at the next start"));
+                self.add(DoctorFinding::ok(REMEMBERED, "is not there; it is written at the next start"));
                 None
             }
             Err(error) => {
@@ -264,7 +265,7 @@ impl<'a> Examination<'a> {
                     "mv {0}/serve.json {0}/serve.json.damaged   (it is written again from mandate.db)",
                     self.shown
                 );
-                self.add(DoctorFinding::problem(CHECK, error.to_string(), next));
+                self.add(DoctorFinding::problem(REMEMBERED, error.to_string(), next));
                 None
             }
         }

@@ -21,10 +21,14 @@ mod last_checkpoint;
 mod library_answers;
 mod listener;
 mod nodes;
+mod opened;
+mod ownership;
 mod peer;
 mod places;
 mod public;
 mod secret_body;
+mod sockets;
+mod supervision;
 mod sweep;
 mod timely_body;
 mod timely_io;
@@ -33,28 +37,17 @@ mod tls;
 use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
 
-use mandate_administration::{Administration, load_registry};
-use mandate_audit::Log;
-use mandate_authority::Authority;
-use mandate_core::{Clock, Entropy, HybridClock, Issuer, RevocationSet, TrustDomain};
+use mandate_administration::Administration;
+use mandate_core::{Clock, Entropy, Issuer, TrustDomain};
 use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
-use mandate_live::{Edition, Live, Snapshot};
 use mandate_oauth::{Engine, EngineParts};
-use mandate_stops::Stops;
-use mandate_store::{
-    Effect, Installation, Store, check_last_checkpoint, cuts, installation, meters, records,
-};
-use tokio::net::TcpListener;
+use mandate_store::Store;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 
 pub use config::{
     ConfigError, DEFAULT_TRUST_DOMAIN, ServeConfig, StoreAddress, StoreKind, Transport, store_kind,
@@ -71,8 +64,11 @@ use descriptors::Budget;
 use health::Disk;
 use health::crowd::Crowd;
 use housekeeping::Housekeeping;
-use last_checkpoint::LastCheckpoint;
 use listener::ListenerDefaults;
+use opened::Opened;
+use ownership::{remember, whose};
+use sockets::{listen, listen_unix};
+use supervision::supervise;
 
 /// Where a server that accepts requests can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,185 +107,6 @@ fn log_end(served: &Result<(), ServerError>) {
     match served {
         Ok(()) => tracing::info!("the server has stopped"),
         Err(error) => tracing::error!(%error, "the server has stopped"),
-    }
-}
-
-async fn listen(
-    address: SocketAddr,
-    remembered: Option<u16>,
-) -> Result<(TcpListener, SocketAddr), ServerError> {
-    let fail =
-        |address: SocketAddr| move |source| ServerError::Listen { address: address.to_string(), source };
-    let bind = |address| async move {
-        let listener = TcpListener::bind(address).await.map_err(fail(address))?;
-        let bound = listener.local_addr().map_err(fail(address))?;
-        Ok::<_, ServerError>((listener, bound))
-    };
-    match remembered {
-        // The port is part of the issuer that tokens name: no other port can be used.
-        Some(port) if address.port() == 0 => bind(SocketAddr::new(address.ip(), port)).await,
-        _ => bind(address).await,
-    }
-}
-
-/// A unix socket for the owner alone. A socket that a killed process left behind is replaced: the store's
-/// lock has already shown that no other server uses this directory.
-fn listen_unix(path: &Path) -> Result<UnixListener, ServerError> {
-    let fail = |source| ServerError::Listen { address: path.display().to_string(), source };
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(fail)?;
-    listener.set_nonblocking(true).map_err(fail)?;
-    // The directory is 0700 already; this holds even if somebody opens the directory.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(fail)?;
-    Ok(listener)
-}
-
-/// The parts of a server that read the database when it starts.
-struct Opened {
-    authority: Arc<Authority>,
-    clock: Arc<HybridClock>,
-    live: Arc<Live>,
-    log: Log<Effect>,
-    sequencer: thread::JoinHandle<()>,
-    stops: Arc<Stops>,
-    last_checkpoint: Arc<LastCheckpoint>,
-}
-
-impl Opened {
-    /// Blocks.
-    fn of(
-        config: &ServeConfig,
-        store: &Store,
-        installation: &Installation,
-        wall: &Arc<dyn Clock>,
-        entropy: &Arc<dyn Entropy>,
-    ) -> Result<Self, ServerError> {
-        // On a full disk, what is written there already need not be written again.
-        if store.read_blocking("whose data is it", installation::load)?.as_ref() != Some(installation) {
-            store.transact_blocking("say whose data it is", |tx| installation::put(tx, installation))?;
-        }
-        let Installation { issuer, trust_domain, .. } = installation;
-        let authority = Authority::open(
-            store.clone(),
-            trust_domain.clone(),
-            issuer.clone(),
-            Arc::clone(wall),
-            Arc::clone(entropy),
-        )?;
-        let dir = Dir::open(&config.dir).map_err(ConfigError::from)?;
-        let signer = authority.checkpoint_signer();
-        match check_last_checkpoint(&dir, store, signer.verifier()) {
-            Err(error) if config.accept_log_that_went_back && error.is_of_the_log() => {
-                tracing::warn!(
-                    %error,
-                    "the audit log is accepted as it is, because --accept-log-that-went-back was given"
-                );
-            }
-            checked => checked?,
-        }
-        let found = Stops::look(dir.clone(), authority.checkpoint_vkey())?;
-        let newest = store.read_blocking("read the newest time", records::newest)?;
-        let newest = newest.max(found.newest(newest.max(wall.now()))?);
-        let clock = Arc::new(HybridClock::new(Arc::clone(wall), newest));
-        let (log, sequencer) = Log::start(store.audit_backend(signer.origin())?, signer)?;
-        let live = Arc::new(load_live(store, issuer, &clock, entropy.as_ref())?);
-        let parts = mandate_stops::StopsParts {
-            live: Arc::clone(&live),
-            log: log.clone(),
-            store: store.clone(),
-            clock: Arc::clone(&clock),
-        };
-        let stops = Arc::new(Stops::start(parts, found)?);
-        let last_checkpoint = LastCheckpoint::new(dir, log.durable_checkpoint(), Arc::clone(entropy));
-        last_checkpoint.keep();
-        let last_checkpoint = Arc::new(last_checkpoint);
-        Ok(Self { authority: Arc::new(authority), clock, live, log, sequencer, stops, last_checkpoint })
-    }
-}
-
-/// Reads everything decisions need from the store.
-fn load_live(
-    store: &Store,
-    issuer: &Issuer,
-    clock: &HybridClock,
-    entropy: &dyn Entropy,
-) -> Result<Live, ServerError> {
-    let now = clock.now();
-    let ((version, registry), meters, cuts) = store.read_blocking("load the registry", |tx| {
-        Ok((load_registry(tx, issuer)?, meters::load(tx)?, cuts::load(tx)?))
-    })?;
-    let policies = mandate_administration::compile(&registry)?;
-    let revocations = RevocationSet::restored(cuts, now);
-    // What is issued from here on is later than the cuts.
-    clock.tick();
-    let snapshot = Snapshot {
-        registry: Arc::new(registry),
-        policies: Arc::new(policies),
-        revocations: Arc::new(revocations),
-        edition: Edition::of(version),
-    };
-    let mut epoch = [0; 8];
-    entropy.fill(&mut epoch);
-    Ok(Live::new(issuer.clone(), snapshot, meters, u64::from_le_bytes(epoch)))
-}
-
-/// Compares the values of this start with those that the directory remembers, and stores them.
-fn remember(
-    config: &ServeConfig,
-    before: Option<&Remembered>,
-    public_at: SocketAddr,
-    node_at: SocketAddr,
-    admin_at: SocketAddr,
-    entropy: &dyn Entropy,
-) -> Result<Remembered, ServerError> {
-    let issuer = config.issuer_after(before, public_at)?;
-    let trust_domain = match (&config.trust_domain, before) {
-        (Some(given), _) => given.clone(),
-        (None, Some(before)) => before.trust_domain.clone(),
-        (None, None) => config.trust_domain_or_default()?,
-    };
-    let [port, node_port, admin_port] = [public_at, node_at, admin_at].map(|at| at.port());
-    let now = Remembered { issuer, trust_domain, store: config.store.kind(), port, node_port, admin_port };
-    config.reconcile(before, &now)?;
-    // What is known may be known from the database alone.
-    if Remembered::load(&config.dir)?.as_ref() != Some(&now) {
-        now.save(&config.dir, entropy)?;
-    }
-    Ok(now)
-}
-
-/// The installation of the directory, from `serve.json` and from the database.
-async fn whose(
-    store: &Store,
-    file: Option<Remembered>,
-    config: &ServeConfig,
-) -> Result<Option<Remembered>, ServerError> {
-    let said = store.read("read whose data it is", |tx| {
-        Ok((installation::load(tx)?, installation::trust_domain_of_the_log(tx)?))
-    });
-    let (database, of_the_log) = said.await?;
-    let known = Remembered::known(file, database, config)?;
-    // Of a database of an older version, the name of its log says the trust domain.
-    let Some(found) = of_the_log else { return Ok(known) };
-    match &known {
-        Some(Remembered { trust_domain, .. }) if *trust_domain != found => Err(ConfigError::OtherDatabase {
-            dir: config.dir.clone(),
-            database: config.store.name(),
-            what: "trust domain",
-            remembered: trust_domain.to_string(),
-            found: found.to_string(),
-        }
-        .into()),
-        Some(_) => Ok(known),
-        None => match config.trust_domain_or_default()? {
-            given if given == found => Ok(None),
-            given => {
-                Err(config.changed("trust domain", "trust-domain", found.as_str(), given.as_str()).into())
-            }
-        },
     }
 }
 
@@ -499,159 +316,4 @@ pub async fn run(
     let _ = fs::remove_file(&admin_socket);
     log_end(&served);
     served
-}
-
-/// Serves until told to stop, or until a part ends by itself: if a part panics, the rest of the server must
-/// not continue.
-async fn supervise(
-    shutdown: impl Future<Output = ()>,
-    tasks: &mut JoinSet<()>,
-    mut sequencer: JoinHandle<std::thread::Result<()>>,
-    stop: watch::Sender<bool>,
-) -> Result<(), ServerError> {
-    let (served, sequencing) = tokio::select! {
-        biased;
-        () = shutdown => {
-            tracing::info!("the server stops: it was asked to");
-            (Ok(()), true)
-        }
-        _ = tasks.join_next() => (Err(ServerError::Ended("a listener, or the housekeeping,")), true),
-        // The sequencer runs as long as there is a handle of the log. It ends earlier only by a panic.
-        _ = &mut sequencer => (Err(ServerError::Ended("the audit log")), false),
-    };
-    let _ = stop.send(true);
-    let _ =
-        tokio::time::timeout(Duration::from_secs(10), async { while tasks.join_next().await.is_some() {} })
-            .await;
-    tasks.shutdown().await;
-    if sequencing {
-        // Every handle of the log is gone now; what was queued is written.
-        let _ = sequencer.await;
-    }
-    served
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::thread;
-    use std::time::Duration;
-
-    use mandate_core::{Secret, SystemEntropy, Timestamp};
-    use mandate_store::Store;
-    use mandate_store::keys::{self, KeyState, StoredKey};
-    use tokio::sync::watch;
-    use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
-
-    use super::{
-        ConfigError, Remembered, ServeConfig, ServerError, StoreAddress, StoreKind, Transport, supervise,
-        whose,
-    };
-
-    /// A task that ends when it is told to, as listeners do, and what tells it.
-    fn listener() -> (JoinSet<()>, watch::Sender<bool>) {
-        let (stop, mut stopping) = watch::channel(false);
-        let mut tasks = JoinSet::new();
-        tasks.spawn(async move { drop(stopping.wait_for(|stop| *stop).await) });
-        (tasks, stop)
-    }
-
-    fn sequencer(run: impl FnOnce() + Send + 'static) -> JoinHandle<thread::Result<()>> {
-        spawn_blocking(|| thread::spawn(run).join())
-    }
-
-    #[tokio::test]
-    async fn a_database_that_does_not_say_whose_it_is_is_known_by_its_log() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open_blocking(dir.path(), Arc::new(SystemEntropy)).unwrap();
-        let of_the_log = StoredKey {
-            purpose: "checkpoint".to_owned(),
-            kid: "acme.example/audit/00c0ffee".to_owned(),
-            state: KeyState::Active,
-            created: Timestamp::from_secs(1),
-            until: None,
-            public: Vec::new(),
-            private: Secret::new("key"),
-        };
-        let any = "127.0.0.1:0".parse().unwrap();
-        let config = |trust_domain: Option<&str>| ServeConfig {
-            dir: dir.path().to_owned(),
-            store: StoreAddress::Embedded,
-            listen: any,
-            node_listen: any,
-            admin_listen: any,
-            transport: Transport::LoopbackHttp,
-            issuer: None,
-            trust_domain: trust_domain.map(|name| name.parse().unwrap()),
-            node_rejoin_grace: Duration::ZERO,
-            accept_log_that_went_back: false,
-            allowed_hosts: Vec::new(),
-        };
-        assert_eq!(whose(&store, None, &config(None)).await.unwrap(), None, "a new directory");
-        store.transact_blocking("key", |tx| keys::put(tx, &of_the_log)).unwrap();
-        assert_eq!(whose(&store, None, &config(Some("acme.example"))).await.unwrap(), None);
-        for other in [None, Some("other.example")] {
-            let refused = whose(&store, None, &config(other)).await.unwrap_err();
-            assert!(refused.to_string().contains("--trust-domain acme.example"), "{refused}");
-        }
-        let file = |trust_domain: &str| Remembered {
-            issuer: "http://127.0.0.1:1".parse().unwrap(),
-            trust_domain: trust_domain.parse().unwrap(),
-            store: StoreKind::Embedded,
-            port: 1,
-            node_port: 2,
-            admin_port: 3,
-        };
-        assert!(whose(&store, Some(file("acme.example")), &config(None)).await.unwrap().is_some());
-        let refused = whose(&store, Some(file("other.example")), &config(None)).await.unwrap_err();
-        assert!(
-            matches!(refused, ServerError::Config(ConfigError::OtherDatabase { what: "trust domain", .. })),
-            "{refused}"
-        );
-    }
-
-    #[tokio::test]
-    async fn without_its_audit_log_the_server_ends_with_an_error() {
-        let (mut tasks, stop) = listener();
-        let served = supervise(
-            std::future::pending(),
-            &mut tasks,
-            sequencer(|| panic!("as a fault in an effect would")),
-            stop,
-        )
-        .await;
-        assert!(matches!(served, Err(ServerError::Ended("the audit log"))), "{served:?}");
-        assert!(tasks.is_empty(), "nothing goes on");
-    }
-
-    #[tokio::test]
-    async fn without_one_of_its_tasks_the_server_ends_with_an_error() {
-        let (mut tasks, stop) = listener();
-        tasks.spawn(async {});
-        let (queue, jobs) = std::sync::mpsc::channel::<()>();
-        let mut stopping = stop.subscribe();
-        tasks.spawn(async move {
-            let _last_handle = queue;
-            drop(stopping.wait_for(|stop| *stop).await);
-        });
-        let served = supervise(
-            std::future::pending(),
-            &mut tasks,
-            sequencer(move || assert!(jobs.recv().is_err())),
-            stop,
-        )
-        .await;
-        assert!(matches!(served, Err(ServerError::Ended(_))), "{served:?}");
-    }
-
-    #[tokio::test]
-    async fn told_to_stop_it_waits_for_what_was_queued() {
-        let (mut tasks, stop) = listener();
-        let (written, was_written) = std::sync::mpsc::channel();
-        let served =
-            supervise(std::future::ready(()), &mut tasks, sequencer(move || written.send(()).unwrap()), stop)
-                .await;
-        assert!(served.is_ok(), "{served:?}");
-        was_written.try_recv().unwrap();
-    }
 }

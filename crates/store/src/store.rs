@@ -39,12 +39,7 @@ impl Store {
 
     /// As [`Store::open`], for threads without async code.
     pub fn open_blocking(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
-        Ok(Self {
-            driver: Arc::new(sqlite::database::Database::open(dir, entropy)?),
-            turns: Arc::new(Turns::new(sqlite::database::WRITES)?),
-            #[cfg(any(test, feature = "rehearsal"))]
-            rehearsing: false,
-        })
+        Self::on(sqlite::database::Database::open(dir, entropy)?, sqlite::database::WRITES)
     }
 
     /// Opens the database at an address of `PostgreSQL`, and brings the schema up to date. `dir` is created
@@ -65,9 +60,13 @@ impl Store {
         address: &PostgresAddress,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StoreError> {
+        Self::on(postgres::database::Database::open(dir, address, entropy)?, postgres::database::WRITES)
+    }
+
+    fn on(driver: impl Driver + 'static, writes: usize) -> Result<Self, StoreError> {
         Ok(Self {
-            driver: Arc::new(postgres::database::Database::open(dir, address, entropy)?),
-            turns: Arc::new(Turns::new(postgres::database::WRITES)?),
+            driver: Arc::new(driver),
+            turns: Arc::new(Turns::new(writes)?),
             #[cfg(any(test, feature = "rehearsal"))]
             rehearsing: false,
         })
@@ -117,13 +116,9 @@ impl Store {
     pub fn read_blocking<T>(
         &self,
         name: &'static str,
-        mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
+        f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        #[cfg(any(test, feature = "rehearsal"))]
-        if self.rehearsing {
-            drop(self.driver.read(&mut rolled_back(&mut f)));
-        }
-        reported("a read failed", name, valued(&mut f, |work| self.driver.read(work)))
+        self.run(name, "a read failed", f, |work| self.driver.read(work))
     }
 
     /// As [`Store::read`], for queries of the audit log: records are found with the search index or, if it
@@ -140,13 +135,9 @@ impl Store {
     pub fn search_blocking<T>(
         &self,
         name: &'static str,
-        mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
+        f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        #[cfg(any(test, feature = "rehearsal"))]
-        if self.rehearsing {
-            drop(self.driver.search(&mut rolled_back(&mut f)));
-        }
-        reported("a search failed", name, valued(&mut f, |work| self.driver.search(work)))
+        self.run(name, "a search failed", f, |work| self.driver.search(work))
     }
 
     /// Writes data that is not a decision: keys at first start, join tokens, housekeeping. Durable on return,
@@ -169,13 +160,9 @@ impl Store {
     pub fn transact_blocking<T>(
         &self,
         name: &'static str,
-        mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
+        f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        #[cfg(any(test, feature = "rehearsal"))]
-        if self.rehearsing {
-            drop(self.driver.transact(&mut rolled_back(&mut f)));
-        }
-        reported("a write failed", name, valued(&mut f, |work| self.driver.transact(work)))
+        self.run(name, "a write failed", f, |work| self.driver.transact(work))
     }
 
     /// What the sequencer of the audit log with that origin writes to, with a connection of its own. It
@@ -184,6 +171,29 @@ impl Store {
         Ok(AuditBackend::new(self.driver.log_session()?, self.driver.sealer().clone(), origin.to_owned()))
     }
 
+    /// Runs the closure in a transaction, and returns what it returned in the one that counted.
+    fn run<T>(
+        &self,
+        name: &'static str,
+        failed: &'static str,
+        mut f: impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
+        transaction: impl Fn(&mut Work<'_>) -> Result<(), StoreError>,
+    ) -> Result<T, StoreError> {
+        #[cfg(any(test, feature = "rehearsal"))]
+        if self.rehearsing {
+            drop(transaction(&mut rolled_back(&mut f)));
+        }
+        let mut value = None;
+        let ended = transaction(&mut |tx| {
+            value = Some(f(tx)?);
+            Ok(())
+        });
+        // The last run is the one that counted.
+        reported(failed, name, ended.and_then(|()| value.ok_or(StoreError::Ending)))
+    }
+
+    /// Runs on a thread that may block, when it is the call's turn. The turn ends with the work, even if nobody
+    /// waits for that any longer.
     async fn in_turn<T: Send + 'static>(
         &self,
         access: Access,
@@ -196,19 +206,6 @@ impl Store {
     pub(crate) fn log_reader(&self) -> Result<Box<dyn LogReader + '_>, StoreError> {
         self.driver.log_reader()
     }
-}
-
-/// What the closure returned in the transaction that counted: the last one.
-fn valued<T>(
-    f: &mut impl FnMut(&Tx<'_>) -> Result<T, StoreError>,
-    run: impl FnOnce(&mut Work<'_>) -> Result<(), StoreError>,
-) -> Result<T, StoreError> {
-    let mut value = None;
-    run(&mut |tx| {
-        value = Some(f(tx)?);
-        Ok(())
-    })?;
-    value.ok_or(StoreError::Ending)
 }
 
 /// The closure, as a transaction that conflicts with another runs it: nothing that it writes is kept.

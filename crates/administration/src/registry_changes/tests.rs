@@ -20,16 +20,7 @@ use crate::error::AdministrationError;
 use crate::operator::Operator;
 
 fn agent(state: AgentState, purpose: &str) -> Entry {
-    Entry::Agent(Agent {
-        name: "a".parse().unwrap(),
-        owner: "olga".parse().unwrap(),
-        purpose: purpose.to_owned(),
-        spiffe_id: "spiffe://acme.example/agent/a".parse().unwrap(),
-        selectors: Vec::new(),
-        ceiling: Vec::new(),
-        chain_depth: 1,
-        state,
-    })
+    Entry::Agent(Agent { purpose: purpose.to_owned(), state, ..story::agent("a", Vec::new()) })
 }
 
 fn record(world: &World) -> Record {

@@ -4,8 +4,10 @@
 mod approval;
 mod authorization;
 mod bounds;
+mod lineage;
 mod liveness;
 mod parties;
+mod proofs;
 mod properties;
 
 use std::sync::Arc;
@@ -390,74 +392,6 @@ fn an_app_presents_only_the_agents_it_is_registered_for() {
 }
 
 #[test]
-fn what_a_client_proved_counts_until_its_credential_is_replaced_or_it_is_cut() {
-    let app = |c: &mut Case| c.by_app(&["support-agent"]);
-    permits(app);
-    let replaced = [
-        ClientAuthentication::PrivateKeyJwt {
-            jwks: "{}".into(),
-            audience: mandate_core::registry::AssertionAudience::Issuer,
-        },
-        ClientAuthentication::None,
-    ];
-    for authentication in replaced {
-        refuses(R::ProofOutdated, |c| {
-            app(c);
-            c.registry.put(Entry::Client(Client { authentication, ..support_app(&["support-agent"]) }));
-        });
-    }
-    for (proven, outcome) in [
-        (NOW.millis() - 1, Err(R::ProofOutdated)),
-        (NOW.millis(), Err(R::ProofOutdated)),
-        (NOW.millis() + 1, Ok(())),
-    ] {
-        let mut case = Case::new();
-        app(&mut case);
-        case.subject.terms.client = "other-app".parse().unwrap();
-        case.cut(CutTarget::Client("support-app".parse().unwrap()));
-        let client = Arc::new(support_app(&["support-agent"]));
-        case.client =
-            AuthenticatedClient::App(ProvenClient::assertion(client, Timestamp::from_millis(proven)));
-        assert_eq!(case.run().map(drop), outcome, "{proven}");
-    }
-    permits(|c| {
-        app(c);
-        c.registry
-            .put(Entry::Client(Client { redirect_uris: Vec::new(), ..support_app(&["support-agent"]) }));
-    });
-}
-
-#[test]
-fn what_an_agent_proved_counts_until_it_expires_or_the_agent_is_cut() {
-    let agent = || CutTarget::Agent("spiffe://acme.example/agent/support-agent".into());
-    let proven = |at: Timestamp, expires: Timestamp| {
-        VerifiedActor::for_test_at("spiffe://acme.example/agent/support-agent", at, expires)
-    };
-    let later = NOW.plus(Duration::from_secs(60));
-    for as_client in [true, false] {
-        let with = |c: &mut Case, actor: VerifiedActor| {
-            if as_client {
-                c.client = AuthenticatedClient::Agent(actor);
-                c.actor = None;
-            } else {
-                c.by_app(&["support-agent"]);
-                c.actor = Some(actor);
-            }
-        };
-        permits(|c| with(c, proven(NOW, later)));
-        refuses(R::ProofOutdated, |c| with(c, proven(NOW, NOW)));
-        refuses(R::ProofOutdated, |c| {
-            with(c, proven(NOW.minus(Duration::from_millis(1)), later));
-            c.cut(agent());
-        });
-        permits(|c| {
-            with(c, proven(NOW, later));
-            c.cut(agent());
-        });
-    }
-}
-
-#[test]
 fn an_actor_must_be_the_authenticated_agent_known_and_active() {
     refuses(R::ActorNotClient, |c| c.actor = Some(verified("triage")));
     refuses(R::ActorUnknown, |c| {
@@ -552,40 +486,6 @@ fn an_empty_path_names_the_resource_and_the_token_is_addressed_to_it_as_it_is_re
 }
 
 #[test]
-fn an_app_is_given_only_scopes_that_its_entry_lists() {
-    let by_app = |c: &mut Case, listed: Option<&str>| {
-        c.by_app(&["support-agent"]);
-        c.registry
-            .put(Entry::Client(Client { scopes: listed.map(scopes), ..support_app(&["support-agent"]) }));
-        c.actor = Some(verified("support-agent"));
-        c.scopes = None;
-    };
-    assert_eq!(permits(|c| by_app(c, None)).terms.scopes, scopes("read:cases write:case_comments"));
-    assert_eq!(permits(|c| by_app(c, Some("read:cases send:mail"))).terms.scopes, scopes("read:cases"));
-    refuses(R::ScopeBeyondClient, |c| by_app(c, Some("read:elsewhere")));
-    refuses(R::ScopeBeyondClient, |c| by_app(c, Some("")));
-    refuses(R::NothingInCommon, |c| {
-        by_app(c, Some("write:case_comments write:opportunities"));
-        c.scopes = Some(scopes("read:cases write:opportunities"));
-    });
-}
-
-#[test]
-fn a_refusal_of_scopes_says_what_each_party_allows() {
-    let mut case = Case::new();
-    case.scopes = None;
-    case.subject.terms.scopes = scopes("write:opportunities");
-    let Err(Withheld::Refusal(refusal)) = case.decided() else { panic!("not refused") };
-    let bounds = refusal.bounds.unwrap();
-    assert_eq!(refusal.reason, R::NothingInCommon);
-    assert_eq!(bounds.subject, Some(scopes("write:opportunities")));
-    assert_eq!(bounds.person, Some(scopes("read:cases write:case_comments write:opportunities")));
-    assert_eq!(bounds.ceiling, Some(scopes("read:cases write:case_comments")));
-    assert_eq!(bounds.grant, Some(scopes("read:cases write:case_comments")));
-    assert_eq!(bounds.client, None, "an agent has no entry as a client");
-}
-
-#[test]
 fn a_grant_by_the_person_or_a_refusal() {
     refuses(R::NoGrant, |c| c.registry.remove(mandate_core::registry::EntryKind::Grant, "g1"));
     refuses(R::NoGrant, |c| {
@@ -629,107 +529,6 @@ fn policy_must_permit_both_and_only_takes_away() {
         c.scopes = Some(scopes("read:cases write:opportunities"));
     });
     assert_eq!(view.terms.scopes, scopes("read:cases"), "a permit widens nothing");
-}
-
-#[test]
-fn expiry_never_grows() {
-    let soon = NOW.plus(Duration::from_secs(42));
-    assert_eq!(permits(|c| c.subject.terms.expires = soon).terms.expires, soon);
-    assert_eq!(permits(|c| c.grant(|g| g.expires = Some(soon))).terms.expires, soon);
-    let minute = NOW.plus(Duration::from_secs(60));
-    assert_eq!(permits(|c| c.grant(|g| g.constraints = within(60))).terms.expires, minute);
-    assert_eq!(
-        permits(|c| c.agent("support-agent", |a| a.ceiling[0].constraints = within(60))).terms.expires,
-        minute
-    );
-    assert_eq!(permits(|c| c.person(|p| p.may[0].constraints = within(60))).terms.expires, minute);
-    let usual = NOW.plus(Duration::from_secs(300));
-    assert_eq!(
-        permits(|c| c.agent("support-agent", |a| a.ceiling[1].constraints = within(60))).terms.expires,
-        usual,
-        "of another resource"
-    );
-    assert_eq!(
-        permits(|c| c.person(|p| p.may[1].constraints = within(60))).terms.expires,
-        usual,
-        "of another resource"
-    );
-    assert_eq!(
-        permits(|c| c.person(|p| p.may[0].constraints = within(900))).terms.expires,
-        usual,
-        "a right gives no time"
-    );
-    assert_eq!(
-        permits(|c| c.grant(|g| g.constraints = within(600))).terms.expires,
-        NOW.plus(Duration::from_secs(600))
-    );
-    assert_eq!(
-        permits(|c| c.grant(|g| g.constraints = within(86_400))).terms.expires,
-        NOW.plus(Duration::from_secs(900)),
-        "15 minutes at most"
-    );
-    let two = permits(|c| {
-        c.agent("support-agent", |a| {
-            a.ceiling[0].constraints = within(90);
-            a.ceiling.push(Permission { constraints: within(60), ..allow("crm", "send:mail") });
-        });
-    });
-    assert_eq!(two.terms.expires, minute, "two permissions on a resource limit together");
-    refuses(R::NoLifetime, |c| c.grant(|g| g.expires = Some(Timestamp::from_millis(NOW.millis() + 500))));
-}
-
-#[test]
-fn lineage_grows_by_one_token_and_is_bounded() {
-    let registered = |c: &mut Case, grants: &[&str], clients: &[&str]| {
-        for id in grants {
-            c.registry.put(Entry::Grant(grant(id, "triage", "crm", "read:cases")));
-        }
-        for id in clients {
-            c.registry.put(Entry::Client(Client { id: id.parse().unwrap(), ..support_app(&[]) }));
-        }
-        c.subject.terms.lineage.grants = grants.iter().map(|id| id.parse().unwrap()).collect();
-        c.subject.terms.lineage.clients = clients.iter().map(|id| id.parse().unwrap()).collect();
-    };
-    let view = permits(|c| {
-        registered(c, &["g0"], &["portal", "support-app"]);
-        c.subject.terms.lineage.parents = vec!["root".parse().unwrap()];
-        c.subject.terms.lineage.grants.push("g1".parse().unwrap());
-    });
-    assert_eq!(view.terms.lineage.parents, vec!["t0".parse().unwrap(), "root".parse().unwrap()]);
-    assert_eq!(view.terms.lineage.grants, vec!["g1".parse().unwrap(), "g0".parse().unwrap()], "each once");
-    assert_eq!(
-        view.terms.lineage.clients,
-        vec!["support-app".parse().unwrap(), "portal".parse().unwrap()],
-        "each once"
-    );
-    let many = |n: usize| (0..n).map(|n| format!("x{n}").parse().unwrap()).collect();
-    permits(|c| c.subject.terms.lineage.parents = many(MAX_LINEAGE - 1));
-    refuses(R::LineageTooLong, |c| c.subject.terms.lineage.parents = many(MAX_LINEAGE));
-    let names: Vec<String> = (0..MAX_LINEAGE).map(|n| format!("x{n}")).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    refuses(R::LineageTooLong, |c| registered(c, &names, &[]));
-    refuses(R::LineageTooLong, |c| registered(c, &[], &names));
-}
-
-#[test]
-fn the_lineage_names_the_clients_of_ancestors_and_neither_agents_nor_those_of_other_issuers() {
-    assert_eq!(permits(|_| {}).terms.lineage.clients, vec!["support-app".parse().unwrap()]);
-    let next = permits(|c| {
-        c.subject.terms.client = act("triage").sub.parse().unwrap();
-        c.subject.terms.chain = ActorChain::new(vec![act("triage")]).unwrap();
-        c.subject.terms.lineage.clients = vec!["support-app".parse().unwrap()];
-    });
-    assert_eq!(next.terms.lineage.clients, vec!["support-app".parse().unwrap()]);
-    assert!(permits(|c| c.foreign(SubjectScope::Token)).terms.lineage.clients.is_empty());
-    let namesake = permits(|c| {
-        let abroad = Actor { sub: "support-app".into(), iss: LOGIN.parse().unwrap(), sub_profile: None };
-        c.subject.terms.chain = ActorChain::new(vec![act("triage"), abroad]).unwrap();
-    });
-    assert_eq!(
-        namesake.terms.lineage.clients,
-        vec!["support-app".parse().unwrap()],
-        "an actor that another issuer names like our client"
-    );
 }
 
 #[test]

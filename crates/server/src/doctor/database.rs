@@ -16,7 +16,7 @@ use crate::config::StoreAddress;
 pub(super) const DATABASE: &str = "database";
 const JOURNAL: &str = "write-ahead log";
 const INTEGRITY: &str = "database pages";
-const SEALING: &str = "sealing key";
+pub(super) const SEALING: &str = "sealing key";
 pub(super) const FITS: &str = "sealing key of the database";
 pub(super) const LOG: &str = "audit log";
 const RESERVE: &str = "reserve for stops";
@@ -75,6 +75,11 @@ impl Examination<'_> {
         }
     }
 
+    /// The command that puts the sealing key back, from where it was `kept`.
+    fn put_key_back(&self, kept: &str) -> String {
+        format!("cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is {kept})", self.shown)
+    }
+
     /// The sealing key. `elsewhere`: there is a database that is not in the directory, and it needs the key.
     pub(super) fn sealing_key(&mut self, elsewhere: bool) -> Option<Secret> {
         match Inspection::seal_key(&self.config.dir) {
@@ -90,10 +95,7 @@ impl Examination<'_> {
                         } else {
                             ("the database", "the copy of it")
                         };
-                        let next = format!(
-                            "cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is {kept})",
-                            self.shown
-                        );
+                        let next = self.put_key_back(kept);
                         self.add(DoctorFinding::problem(
                             SEALING,
                             format!("seal.key is missing, and {database} cannot be used without it"),
@@ -106,14 +108,11 @@ impl Examination<'_> {
             }
             Err(StoreError::File(error)) => {
                 let next = self.mend(&error);
-                self.add(DoctorFinding::problem(SEALING, super::error_text(&error), next));
+                self.add(DoctorFinding::problem(SEALING, error_text(&error), next));
                 None
             }
             Err(error) => {
-                let next = format!(
-                    "cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the file of --keys-file)",
-                    self.shown
-                );
+                let next = self.put_key_back("the file of --keys-file");
                 self.add(DoctorFinding::problem(SEALING, store_text(&error), next));
                 None
             }
@@ -128,10 +127,8 @@ impl Examination<'_> {
         used: bool,
         progress: impl FnMut(u64, u64),
     ) -> Option<Inspection> {
-        let lost = |why: &str| {
-            [INTEGRITY, FITS, LOG, CLOCK]
-                .map(|check| DoctorFinding::could_not_look(check, format!("needs the {why}")))
-        };
+        const INSIDE: &[&str] = &[INTEGRITY, FITS, LOG, CLOCK];
+        const WHY: &str = "needs the database";
         match Store::is_there(dir.path()) {
             Ok(true) => {}
             Ok(false) if !used && sealing_key.is_none() => {
@@ -145,12 +142,12 @@ impl Examination<'_> {
                     "mandate.db is missing or empty, and a server has used this directory",
                     next,
                 ));
-                self.found.extend(lost(DATABASE));
+                self.could_not_look(INSIDE, WHY);
                 return None;
             }
             Err(error) => {
                 self.file_problem(DATABASE, &error);
-                self.found.extend(lost(DATABASE));
+                self.could_not_look(INSIDE, WHY);
                 return None;
             }
         }
@@ -166,14 +163,14 @@ impl Examination<'_> {
                     Err(error) => {
                         self.add(problem);
                         self.file_problem(DATABASE, &error);
-                        self.found.extend(lost(DATABASE));
+                        self.could_not_look(INSIDE, WHY);
                         return None;
                     }
                 }
             }
             Err(error) => {
                 self.file_problem(DATABASE, &error);
-                self.found.extend(lost(DATABASE));
+                self.could_not_look(INSIDE, WHY);
                 return None;
             }
         };
@@ -192,7 +189,7 @@ impl Examination<'_> {
                 };
                 self.add(DoctorFinding::problem(DATABASE, store_text(&error), next));
                 self.add(journal);
-                self.found.extend(lost(DATABASE));
+                self.could_not_look(INSIDE, WHY);
                 return None;
             }
         }
@@ -200,9 +197,7 @@ impl Examination<'_> {
         self.add(journal);
         self.pages(&inspection);
         if !whole {
-            self.found.extend(
-                [FITS, LOG, CLOCK].map(|check| DoctorFinding::could_not_look(check, "needs mandate.db-wal")),
-            );
+            self.could_not_look(&[FITS, LOG, CLOCK], "needs mandate.db-wal");
             return Some(inspection);
         }
         self.fits(&inspection, sealing_key);
@@ -238,10 +233,7 @@ impl Examination<'_> {
         let Some(key) = sealing_key else {
             return self.add(DoctorFinding::could_not_look(FITS, "needs seal.key"));
         };
-        let next = format!(
-            "cp KEPT {0}/seal.key && chmod 600 {0}/seal.key   (KEPT is the copy of the key of this database)",
-            self.shown
-        );
+        let next = self.put_key_back("the copy of the key of this database");
         self.add(match inspection.is_sealed_with(key, Arc::clone(&self.entropy)) {
             Ok(true) => DoctorFinding::ok(FITS, "seal.key is the one of the database"),
             Ok(false) => DoctorFinding::problem(FITS, "seal.key belongs to another database", next),

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 
-use super::{DoctorFinding, Examination, port_of};
+use super::{DoctorFinding, Examination, error_text, port_of};
 use crate::config::{Remembered, Transport};
 use crate::database_place::Place;
 use crate::descriptors::{self, Budget};
@@ -20,7 +20,7 @@ impl Examination<'_> {
         self.add(match tls::check(cert, key) {
             Err(tls::TlsError::File(error)) => {
                 let next = self.mend(&error);
-                DoctorFinding::problem(CHECK, super::error_text(&error), next)
+                DoctorFinding::problem(CHECK, error_text(&error), next)
             }
             Err(error) => DoctorFinding::problem(
                 CHECK,

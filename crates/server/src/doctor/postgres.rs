@@ -21,17 +21,13 @@ impl Examination<'_> {
         used: bool,
         progress: impl FnMut(u64, u64),
     ) -> Option<Installation> {
-        let needs = |what: &str, checks: &[&'static str]| {
-            let needs = format!("needs {what}");
-            checks.iter().map(|check| DoctorFinding::could_not_look(check, needs.clone())).collect::<Vec<_>>()
-        };
         let opened = PostgresInspection::connect(address)
             .and_then(|inspection| inspection.schema().map(|schema| (inspection, schema)));
         let (inspection, schema) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 self.add(unusable(address, &error, &self.shown));
-                self.found.extend(needs("the database", &[SERVER, FITS, LOG, CLOCK]));
+                self.could_not_look(&[SERVER, FITS, LOG, CLOCK], "needs the database");
                 return None;
             }
         };
@@ -44,7 +40,7 @@ impl Examination<'_> {
                     format!("{address} is empty, and a server has used this directory"),
                     next,
                 ));
-                self.found.extend(needs("the database's content", &[FITS, LOG, CLOCK]));
+                self.could_not_look(&[FITS, LOG, CLOCK], "needs the database's content");
             } else {
                 self.add(DoctorFinding::ok(
                     DATABASE,
@@ -60,7 +56,7 @@ impl Examination<'_> {
                 format!("{address} has schema {schema}; the next start brings it up to date, to {newest}"),
             ));
             self.fits(&inspection, sealing_key);
-            self.found.extend(needs(&format!("schema {newest}"), &[LOG, CLOCK]));
+            self.could_not_look(&[LOG, CLOCK], &format!("needs schema {newest}"));
         } else {
             self.add(DoctorFinding::ok(
                 DATABASE,
@@ -104,7 +100,7 @@ impl Examination<'_> {
                 DoctorFinding::problem(
                     SERVER,
                     format!("another server of Mandate uses it (process {pid} of the database server{from})"),
-                    Place::Postgres(address.to_string()).who_holds_it(),
+                    Place::of(&self.config.store).who_holds_it(),
                 )
             }
             (Err(error), _) => DoctorFinding::could_not_look(SERVER, store_text(&error)),

@@ -21,7 +21,7 @@ use crate::postgres::log_session::LogConnection;
 use crate::postgres::migration::{self, Content};
 use crate::postgres::search::{self, IndexSchema};
 use crate::postgres::shared::{IMPATIENT, Outermost, Shared};
-use crate::postgres::statements::{Session, State, StatementPlace, has_code};
+use crate::postgres::statements::{self, Session, State, StatementPlace, give_back, has_code};
 use crate::record_search::{self, RecordSearch};
 use crate::seal::Sealer;
 use crate::search_follower::{Follower, Signal};
@@ -90,47 +90,29 @@ impl Database {
         Ok(database)
     }
 
-    /// Runs `work` in a transaction that only reads, in which records are found with `search`.
-    fn read_only(
-        &self,
-        deadline: Duration,
-        search: Option<&dyn RecordSearch>,
-        work: &mut Work<'_>,
-    ) -> Result<(), StoreError> {
+    /// Reads as a search of the log, in which records are found with `search`.
+    fn search_with(&self, search: Option<&dyn RecordSearch>, work: &mut Work<'_>) -> Result<(), StoreError> {
         let connections = &self.shared.connections;
-        let mut client = if deadline == DEADLINE { connections.shared()? } else { connections.search()? };
-        let state = State::default();
-        let result = (|| {
-            let begin = client
-                .build_transaction()
-                .isolation_level(IsolationLevel::RepeatableRead)
-                .read_only(true)
-                .start();
-            let tx = state.note(connections.wait(DEADLINE, begin))?;
-            // Dropped, it is rolled back: there is nothing to keep.
-            let session =
-                Session { connections, place: StatementPlace::Transaction(&tx), deadline, state: &state };
+        statements::read(connections, connections.search()?, LONG_DEADLINE, |session| {
             work(&search.map_or_else(
-                || Tx::new(&session, &self.sealer),
-                |search| Tx::searching(&session, &self.sealer, search),
+                || Tx::new(session, &self.sealer),
+                |search| Tx::searching(session, &self.sealer, search),
             ))
-        })();
-        give_back(client, &state);
-        result
+        })
     }
 
-    /// As [`Database::read_only`], with the search index. If it is damaged, that is reported, it is built
+    /// As [`Database::search_with`], with the search index. If it is damaged, that is reported, it is built
     /// again, and every record is read instead: in another transaction, because an error ends the one in
     /// which it is met.
     fn read_indexed(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
         if !self.shared.signal.is_usable() {
-            return self.read_only(LONG_DEADLINE, None, work);
+            return self.search_with(None, work);
         }
-        match self.read_only(LONG_DEADLINE, Some(&SearchRows), work) {
+        match self.search_with(Some(&SearchRows), work) {
             Err(error) if error.is_damage() => {
                 tracing::warn!(%error, "the search index cannot be used; it is built again, and queries look at every record until then");
                 self.shared.signal.rebuild();
-                self.read_only(LONG_DEADLINE, None, work)
+                self.search_with(None, work)
             }
             result => result,
         }
@@ -210,16 +192,12 @@ pub(crate) fn lock_lost(error: StoreError) -> StoreError {
     }
 }
 
-/// Gives a connection back, or closes it if the server did not answer on it.
-pub(crate) fn give_back(client: Object, state: &State) {
-    if state.is_lost() {
-        drop(Object::take(client));
-    }
-}
-
 impl Driver for Database {
     fn read(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
-        self.read_only(DEADLINE, None, work)
+        let connections = &self.shared.connections;
+        statements::read(connections, connections.shared()?, DEADLINE, |session| {
+            work(&Tx::new(session, &self.sealer))
+        })
     }
 
     fn search(&self, work: &mut Work<'_>) -> Result<(), StoreError> {
@@ -295,7 +273,7 @@ struct IndexedReader<'d> {
 impl LogReader for IndexedReader<'_> {
     fn snapshot(&mut self, work: &mut dyn FnMut(&Tx<'_>)) -> Result<(), StoreError> {
         let search = self.searchable.then_some(&SearchRows as &dyn RecordSearch);
-        self.database.read_only(LONG_DEADLINE, search, &mut |tx| {
+        self.database.search_with(search, &mut |tx| {
             work(tx);
             Ok(())
         })

@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::postgres::connections::{Connections, DEADLINE};
 
 /// "Mdt1", as in the header of our `SQLite` files. An advisory lock is of one database.
-pub(crate) const KEY: i64 = 0x4d64_7431;
+const KEY: i64 = 0x4d64_7431;
 
 /// How long a start waits for the lock: the server may not have noticed yet that the connection of a process
 /// that ended is gone.
@@ -47,11 +47,19 @@ impl Keeper {
     /// without an error.
     pub(crate) fn commit(self) -> String {
         format!(
-            "SELECT 1 / (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = {} AND classid = 0 AND objid = {KEY} \
-             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())); COMMIT",
-            self.0
+            "SELECT 1 / (SELECT count(*) FROM pg_locks WHERE pid = {} AND {}); COMMIT",
+            self.0,
+            held_lock()
         )
     }
+}
+
+/// Which row of `pg_locks` is that of the session that has the lock.
+pub(crate) fn held_lock() -> String {
+    format!(
+        "locktype = 'advisory' AND granted AND classid = 0 AND objid = {KEY} \
+         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
 }
 
 impl Exclusive {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use mandate_core::{Entropy, Secret, Timestamp};
-use tokio_postgres::IsolationLevel;
 
 use crate::driver::LogReader;
 use crate::error::{LogError, StoreError};
@@ -14,10 +13,10 @@ use crate::meta;
 use crate::migrations::POSTGRES;
 use crate::postgres::address::PostgresAddress;
 use crate::postgres::connections::{Connections, LONG_DEADLINE};
-use crate::postgres::database::{give_back, refuse_a_pooler};
-use crate::postgres::exclusive::KEY;
+use crate::postgres::database::refuse_a_pooler;
+use crate::postgres::exclusive::held_lock;
 use crate::postgres::migration::{self, Content};
-use crate::postgres::statements::{Session, State, StatementPlace};
+use crate::postgres::statements;
 use crate::seal::Sealer;
 use crate::tx::Tx;
 
@@ -74,10 +73,11 @@ impl PostgresInspection {
     /// The server that has the lock on it now.
     pub fn holder(&self) -> Result<Option<DatabaseHolder>, StoreError> {
         let client = self.connections.shared()?;
-        let sql = "SELECT pid, host(client_addr) FROM pg_locks LEFT JOIN pg_stat_activity USING (pid)
-            WHERE locktype = 'advisory' AND granted AND classid = 0 AND objid = $1::bigint::oid
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
-        let row = self.connections.wait(LONG_DEADLINE, client.query_opt(sql, &[&KEY]))?;
+        let sql = format!(
+            "SELECT pid, host(client_addr) FROM pg_locks LEFT JOIN pg_stat_activity USING (pid) WHERE {}",
+            held_lock()
+        );
+        let row = self.connections.wait(LONG_DEADLINE, client.query_opt(&sql, &[]))?;
         row.map(|row| Ok(DatabaseHolder { pid: row.try_get(0)?, from: row.try_get(1)? })).transpose()
     }
 
@@ -107,28 +107,12 @@ impl PostgresInspection {
     /// Calls `work` with one consistent snapshot.
     fn read<T>(&self, sealer: Option<&Sealer>, work: impl FnOnce(&Tx<'_>) -> T) -> Result<T, StoreError> {
         let connections = &self.connections;
-        let mut client = connections.shared()?;
-        let state = State::default();
-        let result = (|| {
-            let begin = client
-                .build_transaction()
-                .isolation_level(IsolationLevel::RepeatableRead)
-                .read_only(true)
-                .start();
-            let tx = state.note(connections.wait(LONG_DEADLINE, begin))?;
-            let session = Session {
-                connections,
-                place: StatementPlace::Transaction(&tx),
-                deadline: LONG_DEADLINE,
-                state: &state,
-            };
+        statements::read(connections, connections.shared()?, LONG_DEADLINE, |session| {
             Ok(work(&match sealer {
-                Some(sealer) => Tx::new(&session, sealer),
-                None => Tx::without_key(&session),
+                Some(sealer) => Tx::new(session, sealer),
+                None => Tx::without_key(session),
             }))
-        })();
-        give_back(client, &state);
-        result
+        })
     }
 }
 

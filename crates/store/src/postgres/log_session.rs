@@ -29,13 +29,14 @@ impl LogConnection {
         Self { shared, client: None, open: false, keeper: None, state: State::default() }
     }
 
+    fn client(&self) -> Result<&Object, StoreError> {
+        self.client.as_ref().ok_or_else(|| StoreError::Unreachable("the connection is lost".into()))
+    }
+
     fn session(&self) -> Result<Session<'_>, StoreError> {
-        let client =
-            self.client.as_ref().ok_or_else(|| StoreError::Unreachable("the connection is lost".into()))?;
-        let connections = &self.shared.connections;
         Ok(Session {
-            connections,
-            place: StatementPlace::Connection(client),
+            connections: &self.shared.connections,
+            place: StatementPlace::Connection(self.client()?),
             deadline: DEADLINE,
             state: &self.state,
         })
@@ -43,9 +44,7 @@ impl LogConnection {
 
     /// Runs a statement without parameters.
     fn run(&self, sql: &str) -> Result<(), StoreError> {
-        let Session { connections, place: _, deadline, state } = self.session()?;
-        let client = self.client.as_ref().ok_or(StoreError::Ending)?;
-        state.note(connections.wait(deadline, client.batch_execute(sql)))
+        self.state.note(self.shared.connections.wait(DEADLINE, self.client()?.batch_execute(sql)))
     }
 
     fn open(&mut self, begin: &str) -> Result<(), StoreError> {

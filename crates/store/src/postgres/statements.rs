@@ -4,15 +4,15 @@ use std::cell::Cell;
 use std::error::Error;
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Transaction};
+use deadpool_postgres::{ClientWrapper, Object, Transaction};
 use futures_util::{StreamExt as _, pin_mut};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Row, RowStream, Statement};
+use tokio_postgres::{IsolationLevel, Row, RowStream, Statement};
 
 use crate::error::StoreError;
-use crate::postgres::connections::Connections;
+use crate::postgres::connections::{Connections, DEADLINE};
 use crate::tx::{Columns, Rows, Statements};
 use crate::value::Value;
 use crate::write_trouble::WriteTrouble;
@@ -61,6 +61,35 @@ impl State {
             self.trouble.set(trouble_of(error).or(self.trouble.get()));
         }
         result
+    }
+}
+
+/// Reads from one consistent snapshot. Each statement of `work` may take as long as `deadline`.
+pub(crate) fn read<T>(
+    connections: &Connections,
+    mut client: Object,
+    deadline: Duration,
+    work: impl FnOnce(&Session<'_>) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let state = State::default();
+    let result = (|| {
+        let begin = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start();
+        let tx = state.note(connections.wait(DEADLINE, begin))?;
+        // Dropped, it is rolled back: there is nothing to keep.
+        work(&Session { connections, place: StatementPlace::Transaction(&tx), deadline, state: &state })
+    })();
+    give_back(client, &state);
+    result
+}
+
+/// Gives a connection back, or closes it if the server did not answer on it.
+pub(crate) fn give_back(client: Object, state: &State) {
+    if state.is_lost() {
+        drop(Object::take(client));
     }
 }
 

@@ -1,4 +1,4 @@
-//! What limits the scopes, one limit at a time.
+//! What limits the scopes and the time, one limit at a time.
 
 use mandate_core::{MeterId, Reservation};
 
@@ -146,4 +146,85 @@ fn a_mandate_that_no_token_can_carry_is_refused() {
     refuses(R::TooMuchForOneToken, |case| everywhere(case, None));
     refuses(R::TooMuchForOneToken, |case| everywhere(case, Some(&all)));
     assert_eq!(permits(|case| everywhere(case, Some(&few))).terms.scopes.len(), 100);
+}
+
+#[test]
+fn an_app_is_given_only_scopes_that_its_entry_lists() {
+    let by_app = |c: &mut Case, listed: Option<&str>| {
+        c.by_app(&["support-agent"]);
+        c.registry
+            .put(Entry::Client(Client { scopes: listed.map(scopes), ..support_app(&["support-agent"]) }));
+        c.actor = Some(verified("support-agent"));
+        c.scopes = None;
+    };
+    assert_eq!(permits(|c| by_app(c, None)).terms.scopes, scopes("read:cases write:case_comments"));
+    assert_eq!(permits(|c| by_app(c, Some("read:cases send:mail"))).terms.scopes, scopes("read:cases"));
+    refuses(R::ScopeBeyondClient, |c| by_app(c, Some("read:elsewhere")));
+    refuses(R::ScopeBeyondClient, |c| by_app(c, Some("")));
+    refuses(R::NothingInCommon, |c| {
+        by_app(c, Some("write:case_comments write:opportunities"));
+        c.scopes = Some(scopes("read:cases write:opportunities"));
+    });
+}
+
+#[test]
+fn a_refusal_of_scopes_says_what_each_party_allows() {
+    let mut case = Case::new();
+    case.scopes = None;
+    case.subject.terms.scopes = scopes("write:opportunities");
+    let Err(Withheld::Refusal(refusal)) = case.decided() else { panic!("not refused") };
+    let bounds = refusal.bounds.unwrap();
+    assert_eq!(refusal.reason, R::NothingInCommon);
+    assert_eq!(bounds.subject, Some(scopes("write:opportunities")));
+    assert_eq!(bounds.person, Some(scopes("read:cases write:case_comments write:opportunities")));
+    assert_eq!(bounds.ceiling, Some(scopes("read:cases write:case_comments")));
+    assert_eq!(bounds.grant, Some(scopes("read:cases write:case_comments")));
+    assert_eq!(bounds.client, None, "an agent has no entry as a client");
+}
+
+#[test]
+fn expiry_never_grows() {
+    let soon = NOW.plus(Duration::from_secs(42));
+    assert_eq!(permits(|c| c.subject.terms.expires = soon).terms.expires, soon);
+    assert_eq!(permits(|c| c.grant(|g| g.expires = Some(soon))).terms.expires, soon);
+    let minute = NOW.plus(Duration::from_secs(60));
+    assert_eq!(permits(|c| c.grant(|g| g.constraints = within(60))).terms.expires, minute);
+    assert_eq!(
+        permits(|c| c.agent("support-agent", |a| a.ceiling[0].constraints = within(60))).terms.expires,
+        minute
+    );
+    assert_eq!(permits(|c| c.person(|p| p.may[0].constraints = within(60))).terms.expires, minute);
+    let usual = NOW.plus(Duration::from_secs(300));
+    assert_eq!(
+        permits(|c| c.agent("support-agent", |a| a.ceiling[1].constraints = within(60))).terms.expires,
+        usual,
+        "of another resource"
+    );
+    assert_eq!(
+        permits(|c| c.person(|p| p.may[1].constraints = within(60))).terms.expires,
+        usual,
+        "of another resource"
+    );
+    assert_eq!(
+        permits(|c| c.person(|p| p.may[0].constraints = within(900))).terms.expires,
+        usual,
+        "a right gives no time"
+    );
+    assert_eq!(
+        permits(|c| c.grant(|g| g.constraints = within(600))).terms.expires,
+        NOW.plus(Duration::from_secs(600))
+    );
+    assert_eq!(
+        permits(|c| c.grant(|g| g.constraints = within(86_400))).terms.expires,
+        NOW.plus(Duration::from_secs(900)),
+        "15 minutes at most"
+    );
+    let two = permits(|c| {
+        c.agent("support-agent", |a| {
+            a.ceiling[0].constraints = within(90);
+            a.ceiling.push(Permission { constraints: within(60), ..allow("crm", "send:mail") });
+        });
+    });
+    assert_eq!(two.terms.expires, minute, "two permissions on a resource limit together");
+    refuses(R::NoLifetime, |c| c.grant(|g| g.expires = Some(Timestamp::from_millis(NOW.millis() + 500))));
 }

@@ -1,0 +1,143 @@
+//! The bounds of scopes and of time: what each party allows, and the intersection of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mandate_core::constraint::Constraints;
+use mandate_core::hybrid_clock::shortened;
+use mandate_core::lifetimes::{DEFAULT_MANDATE_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME};
+use mandate_core::registry::{Agent, Grant, Permission, Person, Resource};
+use mandate_core::{ResourceName, ScopeSet, Timestamp};
+
+use crate::credential::VerifiedSubject;
+use crate::refusal::{DecisionRefusal, RefusalReason, ScopeBounds};
+
+/// The scopes that are asked for must exist and must not exceed the subject token.
+pub(super) fn asked_is_askable(
+    asked: &ScopeSet,
+    subject: &VerifiedSubject,
+    target: &Resource,
+) -> Result<(), DecisionRefusal> {
+    if !asked.is_subset(&target.scopes) {
+        let bounds = ScopeBounds {
+            asked: asked.clone(),
+            resource: Some(target.scopes.clone()),
+            ..ScopeBounds::default()
+        };
+        return Err(DecisionRefusal::of_scopes(RefusalReason::ScopeUnknown, bounds));
+    }
+    if subject.scopes_bound_the_result() && !asked.is_subset(&subject.terms.scopes) {
+        let bounds = ScopeBounds {
+            asked: asked.clone(),
+            subject: Some(subject.terms.scopes.clone()),
+            ..ScopeBounds::default()
+        };
+        return Err(DecisionRefusal::of_scopes(RefusalReason::ScopeExceedsSubject, bounds));
+    }
+    Ok(())
+}
+
+/// What each party allows on the resource. `of_app`: what the client may ask for, if it is not an agent.
+pub(super) fn bounds(
+    asked: &ScopeSet,
+    subject: &VerifiedSubject,
+    of_app: Option<ScopeSet>,
+    person: &Person,
+    agent: &Agent,
+    target: &Resource,
+    grant: &Grant,
+) -> ScopeBounds {
+    ScopeBounds {
+        asked: asked.clone(),
+        resource: None,
+        subject: subject.scopes_bound_the_result().then(|| subject.terms.scopes.clone()),
+        client: of_app,
+        person: Some(scopes_on(&person.may, &target.name)),
+        ceiling: Some(scopes_on(&agent.ceiling, &target.name)),
+        grant: Some(grant.scopes.clone()),
+    }
+}
+
+/// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ ceiling ∩ grant ∩ request. An empty result is a
+/// refusal, which says which of them left nothing.
+pub(super) fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, DecisionRefusal> {
+    let parties = [
+        (&bounds.client, RefusalReason::ScopeBeyondClient),
+        (&bounds.person, RefusalReason::ScopeBeyondPerson),
+        (&bounds.ceiling, RefusalReason::ScopeBeyondCeiling),
+        (&bounds.grant, RefusalReason::ScopeBeyondGrant),
+        (&bounds.subject, RefusalReason::NothingInCommon),
+    ];
+    let mut all = bounds.asked.clone();
+    let mut beyond = None;
+    for (allowed, reason) in parties {
+        let Some(allowed) = allowed else { continue };
+        if bounds.asked.intersection(allowed).is_empty() {
+            beyond = beyond.or(Some(reason));
+        }
+        all = all.intersection(allowed);
+    }
+    match beyond {
+        Some(reason) => Err(DecisionRefusal::of_scopes(reason, bounds)),
+        None if all.is_empty() => Err(DecisionRefusal::of_scopes(RefusalReason::NothingInCommon, bounds)),
+        None => Ok(all),
+    }
+}
+
+pub(super) fn scopes_on(permissions: &[Permission], resource: &ResourceName) -> ScopeSet {
+    let sets =
+        permissions.iter().filter(|p| p.resource == *resource).map(|permission| permission.scopes.clone());
+    sets.reduce(|all, more| more.union(&all)).unwrap_or_default()
+}
+
+/// All limits that permissions on one resource set together.
+pub(crate) fn limits_on(permissions: &[Permission], resource: &ResourceName) -> Constraints {
+    permissions
+        .iter()
+        .filter(|p| p.resource == *resource)
+        .fold(Constraints::default(), |all, permission| all.intersection(&permission.constraints))
+}
+
+/// Invariant 1 for time: never past the subject token, the person's rights, the ceiling, the grant or our own
+/// limits.
+pub(super) fn expiry(
+    subject: &VerifiedSubject,
+    person: &Person,
+    agent: &Agent,
+    target: &Resource,
+    grant: &Grant,
+    (now, behind): (Timestamp, Duration),
+) -> Result<Timestamp, RefusalReason> {
+    let given = limits_on(&agent.ceiling, &target.name)
+        .intersection(&grant.constraints)
+        .lifetime
+        .unwrap_or(DEFAULT_MANDATE_LIFETIME);
+    let lifetime = own_lifetime(person, target).min(given.0).min(MAX_MANDATE_LIFETIME.0);
+    let mut expires = now.plus(shortened(lifetime, behind)).min(subject.terms.expires);
+    if let Some(end) = grant.expires {
+        expires = expires.min(end);
+    }
+    some_lifetime(expires, now)
+}
+
+/// The end of a person's own token. One that is addressed to us is limited again at each exchange.
+pub(super) fn own_expiry(
+    person: &Person,
+    target: Option<&Arc<Resource>>,
+    (now, behind): (Timestamp, Duration),
+) -> Result<Timestamp, RefusalReason> {
+    let lifetime = target.map_or(PERSON_TOKEN_LIFETIME, |target| own_lifetime(person, target));
+    some_lifetime(now.plus(shortened(lifetime, behind)), now)
+}
+
+/// The longest time for which a token of the person may be valid on a resource.
+fn own_lifetime(person: &Person, target: &Resource) -> Duration {
+    limits_on(&person.may, &target.name)
+        .lifetime
+        .map_or(PERSON_TOKEN_LIFETIME, |limit| limit.0.min(PERSON_TOKEN_LIFETIME))
+}
+
+fn some_lifetime(expires: Timestamp, now: Timestamp) -> Result<Timestamp, RefusalReason> {
+    // `exp` is whole seconds; a token of less than one second would have expired when it arrives.
+    if expires.secs() <= now.secs() { Err(RefusalReason::NoLifetime) } else { Ok(expires) }
+}

@@ -1,0 +1,151 @@
+//! The decision on a person's own token, for a client for which the person has logged in.
+
+use std::sync::Arc;
+
+use mandate_core::registry::{Person, Resource};
+use mandate_core::{Audience, CutTarget, ScopeSet, Terms, Timestamp};
+use mandate_policy::{Question, Ruling};
+
+use crate::approval::{NeedsApproval, Withheld};
+use crate::credential::ProvenClient;
+use crate::liveness::enabled;
+use crate::mandate::{Mandate, MandateView};
+use crate::refusal::{DecisionRefusal, RefusalReason};
+
+use super::limits::{own_expiry, scopes_on};
+use super::{Authorization, Facts, resource_of};
+
+pub(super) fn decide_authorization(
+    authorization: Authorization,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<Mandate, Withheld> {
+    let Authorization { client, person, resource, scopes, jti } = authorization;
+    let at = person.at;
+    let person = enabled(facts.registry.person(&person.name))?;
+    login_is_alive(person, &client, at, facts)?;
+    let client = client.confirmed(facts.registry, facts.revocations).ok_or(RefusalReason::ProofOutdated)?;
+
+    // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries
+    // what the person may delegate anywhere; never our own administration, which must be asked for by name
+    // and alone. That holds for its scopes no matter which resource declares them: the token that is
+    // addressed to us would carry them to us.
+    let kept = if resource.is_some() { None } else { administration_scopes(facts) };
+    let open = |target: &Resource| {
+        kept.map_or_else(|| target.scopes.clone(), |kept| target.scopes.filter(|scope| !kept.contains(scope)))
+    };
+    let askable = |target: &Resource| open(target).intersection(&client.may_ask_of(target, facts.issuer));
+    let target = match &resource {
+        Some(uri) => Some(facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?),
+        None => None,
+    };
+    if let Some(asked) = &scopes {
+        // What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is
+        // the reason.
+        let any = |of: &dyn Fn(&Resource) -> ScopeSet| match target {
+            Some(target) => !of(target).intersection(asked).is_empty(),
+            None => facts.registry.resources().any(|target| !of(target).intersection(asked).is_empty()),
+        };
+        if !any(&open) {
+            return Err(RefusalReason::ScopeUnknown.into());
+        }
+        if !any(&askable) {
+            return Err(RefusalReason::ScopeBeyondClient.into());
+        }
+    }
+    let targets: Vec<&Arc<Resource>> = match target {
+        Some(target) => vec![target],
+        None => {
+            person.may.iter().filter_map(|permission| facts.registry.resource(&permission.resource)).collect()
+        }
+    };
+
+    let mut permitted = ScopeSet::new();
+    let mut policies: Vec<String> = Vec::new();
+    let mut denied: Option<DecisionRefusal> = None;
+    let mut last: Option<Arc<Ruling>> = None;
+    for target in &targets {
+        let askable = askable(target);
+        let wanted = scopes
+            .as_ref()
+            .unwrap_or(&askable)
+            .intersection(&askable)
+            .intersection(&scopes_on(&person.may, &target.name));
+        if wanted.is_empty() {
+            continue;
+        }
+        let question = Question {
+            person,
+            agent: None,
+            resource: target,
+            scopes: &wanted,
+            grant: None,
+            client: client.id.as_str(),
+            depth: 0,
+            now,
+        };
+        match facts.policies.evaluate(&question) {
+            Ok(ruling) => {
+                permitted = permitted.union(&wanted.intersection(ruling.scopes()));
+                policies.extend(ruling.policies().iter().cloned());
+                last = Some(ruling);
+            }
+            Err(denial) => {
+                denied = Some(DecisionRefusal {
+                    reason: RefusalReason::PolicyDeniesPerson,
+                    policies: denial.policies,
+                    bounds: None,
+                });
+            }
+        }
+    }
+    if permitted.is_empty() {
+        let client_has_none = targets.iter().all(|target| askable(target).is_empty())
+            && targets.iter().any(|target| !open(target).is_empty());
+        let reason =
+            if client_has_none { RefusalReason::ScopeBeyondClient } else { RefusalReason::ScopeBeyondPerson };
+        return Err(denied.unwrap_or_else(|| reason.into()).into());
+    }
+    policies.sort_unstable();
+    policies.dedup();
+    let expires = own_expiry(person, target, (now, facts.behind))?;
+
+    let audience =
+        target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
+    let (subject, client) = (person.id.clone(), client.id.clone());
+    let terms = Terms {
+        auth_time: Some(at),
+        amr: vec!["pwd".to_owned()],
+        ..Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires))
+    };
+    let view = MandateView { terms: Arc::new(terms), reservations: Vec::new(), policies: policies.into() };
+    match last.as_deref() {
+        // A token that is addressed to us opens nothing but exchanges, and each of them asks the policies
+        // again.
+        Some(Ruling::NeedsApproval(demand)) if target.is_some() => {
+            Err(Withheld::NeedsApproval(NeedsApproval::decided(&view, demand.by())?))
+        }
+        Some(Ruling::NeedsApproval(_) | Ruling::Permitted(_)) | None => Ok(Mandate::decided(view)?),
+    }
+}
+
+/// The scopes of our own administration, if it is a resource.
+fn administration_scopes<'a>(facts: &Facts<'a>) -> Option<&'a ScopeSet> {
+    let uri = facts.issuer.as_str().parse().ok()?;
+    facts.registry.resource_by_uri(&uri).map(|own| &own.scopes)
+}
+
+/// Invariant 5 for a login: a code is refused if, since the login, the password was replaced, the person or
+/// client was cut, or the client was removed. It is also refused if the name in the registry now belongs to a
+/// person of another issuer.
+fn login_is_alive(
+    person: &Person,
+    client: &ProvenClient,
+    at: Timestamp,
+    facts: &Facts<'_>,
+) -> Result<(), RefusalReason> {
+    let parties = [CutTarget::Person(person.id.clone()), CutTarget::Client(client.id().clone())];
+    let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, at));
+    let gone = facts.registry.client(client.id()).is_none() || person.id.iss != *facts.issuer;
+    if cut || gone { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
+}
