@@ -41,13 +41,13 @@ use std::thread;
 use std::time::Duration;
 
 use mandate_administration::{Administration, load_registry};
-use mandate_audit::Log;
 use mandate_authority::Authority;
 use mandate_core::{Clock, Entropy, HybridClock, Issuer, RevocationSet, TrustDomain};
 use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
 use mandate_live::{Edition, Live, Snapshot};
 use mandate_oauth::{Engine, EngineParts};
+use mandate_sequencer::Log;
 use mandate_stops::Stops;
 use mandate_store::{
     Effect, Installation, Store, check_last_checkpoint, cuts, installation, meters, records,

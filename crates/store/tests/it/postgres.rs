@@ -8,8 +8,8 @@ use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mandate_audit::{Backend, Leaf, StagedBy};
 use mandate_core::registry::{AgentState, EntryKind, Halt};
+use mandate_sequencer::{Backend, Leaf, StagedBy};
 use mandate_store::{
     AppendError, Effect, EffectRefusal, PostgresAddress, Store, StoreError, WriteTrouble, meta,
 };
@@ -354,7 +354,7 @@ impl<B: Backend> Backend for Overtaken<B> {
         B::is_over(error)
     }
 
-    fn load(&mut self) -> Result<mandate_audit::StoredLog, B::Error> {
+    fn load(&mut self) -> Result<mandate_sequencer::StoredLog, B::Error> {
         self.inner.load()
     }
 
