@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{Outcome, Receipt, Record, RecordKind};
+use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::{Clock as _, RecordId};
 use mandate_live::RegistryClaim;
+use mandate_sequencer::Receipt;
 use mandate_store::{AppendError, Effect};
 
 use crate::administration::Administration;

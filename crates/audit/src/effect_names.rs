@@ -5,13 +5,15 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 /// The names of the effects that were written with a record, each once, in the order in which they were made.
-/// Only the log fills it: what a caller wrote beforehand cannot claim an effect that did not happen.
+/// The sequencer fills it from the effects that it writes, and overwrites what a caller set: a record cannot
+/// claim an effect that did not happen.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct EffectNames(Vec<Cow<'static, str>>);
 
 impl EffectNames {
-    pub(crate) fn of(names: impl Iterator<Item = &'static str>) -> Self {
+    /// Lists each name once.
+    pub fn of(names: impl Iterator<Item = &'static str>) -> Self {
         let mut kept: Vec<Cow<'static, str>> = Vec::new();
         for name in names {
             if !kept.iter().any(|other| other == name) {

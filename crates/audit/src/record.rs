@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use mandate_core::{GrantId, KnownTerms, RecordId, Said, Terms, Timestamp};
+use mandate_core::{GrantId, KnownTerms, RecordId, RequestSource, Said, Terms, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::effect_names::EffectNames;
@@ -17,6 +17,9 @@ pub const MAX_ASKED_LEN: usize = 512;
 
 /// As [`MAX_ASKED_LEN`], where a stranger was refused.
 pub const MAX_STRANGERS_ASKED_LEN: usize = 128;
+
+/// The most bytes, as JSON, of the sentence in the record of a stranger's refusal.
+pub const MAX_STRANGERS_DETAIL_LEN: usize = 384;
 
 /// What kind of decision or change a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,7 +102,7 @@ impl Asked {
     }
 
     /// Cuts each text to [`MAX_STRANGERS_ASKED_LEN`].
-    pub(crate) fn shorten(&mut self) {
+    fn shorten(&mut self) {
         for text in [&mut self.resource, &mut self.scope, &mut self.actor].into_iter().flatten() {
             let cut = cut_encoded(text, MAX_STRANGERS_ASKED_LEN);
             if cut.len() < text.len() {
@@ -131,7 +134,7 @@ impl Asked {
 
 /// The longest beginning of `text` that has at most `max` bytes between the quotes of its JSON (RFC 8259 §7):
 /// a control character takes up to six.
-pub(crate) fn cut_encoded(text: &str, max: usize) -> &str {
+fn cut_encoded(text: &str, max: usize) -> &str {
     let mut len = 0;
     for (at, c) in text.char_indices() {
         len += match c {
@@ -158,7 +161,8 @@ pub struct Sum {
 }
 
 impl Sum {
-    pub(crate) fn join(&mut self, other: Self) {
+    /// Also counts the refusals of `other`.
+    pub fn join(&mut self, other: Self) {
         self.count = self.count.saturating_add(other.count);
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);
@@ -231,7 +235,7 @@ pub struct Record {
     pub sum: Option<Sum>,
     /// The names of the policies that decided.
     pub policies: Arc<[String]>,
-    /// The effects that were written with the record. The log fills them in.
+    /// The effects that were written with the record. The sequencer fills them in.
     pub effects: EffectNames,
 }
 
@@ -288,6 +292,16 @@ impl Record {
             sum: None,
             policies: Arc::default(),
             effects: EffectNames::default(),
+        }
+    }
+
+    /// Makes the record of a stranger's refusal short, and says where it came from: the texts that were asked
+    /// for are cut to [`MAX_STRANGERS_ASKED_LEN`], and the sentence to [`MAX_STRANGERS_DETAIL_LEN`].
+    pub fn shorten_for_stranger(&mut self, source: RequestSource) {
+        self.source = Some(source.to_string());
+        self.asked.shorten();
+        if let Some(detail) = &mut self.detail {
+            detail.truncate(cut_encoded(detail, MAX_STRANGERS_DETAIL_LEN).len());
         }
     }
 

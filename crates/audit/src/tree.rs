@@ -67,7 +67,7 @@ impl Frontier {
     }
 
     /// The hashes to store with the next leaf, if it has this hash; the leaf's own first.
-    pub(crate) fn hashes_of_next(&self, leaf: Hash) -> Result<Vec<Hash>, BrokenTree> {
+    pub fn hashes_of_next(&self, leaf: Hash) -> Result<Vec<Hash>, BrokenTree> {
         stored_hashes_for_record_hash(self.size, leaf, self).map_err(|_| BrokenTree { size: self.size })
     }
 
@@ -79,7 +79,7 @@ impl Frontier {
     }
 
     /// Appends the leaf with these [`Frontier::hashes_of_next`].
-    pub(crate) fn extend(&mut self, stored: &[Hash]) -> Result<(), BrokenTree> {
+    pub fn extend(&mut self, stored: &[Hash]) -> Result<(), BrokenTree> {
         let n = self.size;
         // A leaf that completes subtrees replaces one root for each level below it.
         let swallowed = stored.len().saturating_sub(1);

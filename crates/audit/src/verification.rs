@@ -186,7 +186,7 @@ impl TreeVerification {
 }
 
 /// Compares a tree's size and root with a checkpoint.
-pub(crate) fn check_head(size: u64, root: Hash, signed: &Checkpoint) -> Result<(), Tampered> {
+pub fn check_head(size: u64, root: Hash, signed: &Checkpoint) -> Result<(), Tampered> {
     if size < signed.size {
         return Err(Tampered::Truncated { signed: signed.size, found: size });
     }

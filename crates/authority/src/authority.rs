@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use mandate_audit::{CheckpointSigner, Receipt};
+use mandate_audit::CheckpointSigner;
 use mandate_core::{Clock, Entropy, Issuer, SpiffeId, Timestamp, TrustDomain};
 use mandate_delegation::Mandate;
+use mandate_sequencer::Receipt;
 use mandate_store::Store;
 use mandate_token::{KeySet, jwt_svid};
 use parking_lot::Mutex;

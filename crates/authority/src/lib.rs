@@ -5,10 +5,10 @@
 //! parsed again and checked against their profile.
 //!
 //! An access token comes from one place, [`Authority::mint`], which takes the [`mandate_delegation::Mandate`]
-//! of a decision and the [`mandate_audit::Receipt`] of its durable record:
+//! of a decision and the [`mandate_sequencer::Receipt`] of its durable record:
 //!
 //! ```
-//! use mandate_audit::Receipt;
+//! use mandate_sequencer::Receipt;
 //! use mandate_authority::{AccessTokenString, Authority, MintError};
 //! use mandate_delegation::Mandate;
 //!
@@ -20,8 +20,8 @@
 //! Neither can be made elsewhere, and neither can be used twice:
 //!
 //! ```compile_fail,E0451
-//! fn forge(record: mandate_audit::Record) -> mandate_audit::Receipt {
-//!     mandate_audit::Receipt { record, index: 0 }
+//! fn forge(record: mandate_audit::Record) -> mandate_sequencer::Receipt {
+//!     mandate_sequencer::Receipt { record, index: 0 }
 //! }
 //! ```
 //!
@@ -39,7 +39,7 @@
 //! ```
 //!
 //! ```compile_fail,E0382
-//! # use mandate_audit::Receipt;
+//! # use mandate_sequencer::Receipt;
 //! # use mandate_authority::{AccessTokenString, Authority};
 //! # use mandate_delegation::Mandate;
 //! fn twice(authority: &Authority, mandate: Mandate, receipt: Receipt) {

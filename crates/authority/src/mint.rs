@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use mandate_audit::{Outcome, Receipt, Record, RecordKind};
+use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::Terms;
 use mandate_delegation::Mandate;
+use mandate_sequencer::Receipt;
 use mandate_token::access_token;
 
 use crate::error::MintError;

@@ -108,8 +108,8 @@ fn part(symbol: &str, object: &str) -> &'static str {
     {
         // SQLite is the only C left; most of its functions are static and carry no prefix.
         DATABASE
-    } else if symbol.contains("mandate_audit") {
-        "audit: records and tree"
+    } else if is(&["mandate_audit", "mandate_sequencer"]) {
+        "audit: records, tree and sequencer"
     } else {
         "our own code and the standard library"
     }

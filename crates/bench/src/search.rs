@@ -8,8 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mandate_audit::tree::{Frontier, leaf_hash};
-use mandate_audit::{Backend as _, CheckpointSigner, Leaf, Query};
+use mandate_audit::{CheckpointSigner, Query};
 use mandate_core::{RecordId, SystemEntropy};
+use mandate_sequencer::{Backend as _, Leaf};
 use mandate_store::{Store, StoreError, Tx, records};
 use rustix::fs::{Advice, fadvise, fsync};
 use serde_json::{Value, json};

@@ -26,11 +26,10 @@ const DOMAIN: &str = "mandate approval request v1";
 /// can be minted:
 ///
 /// ```compile_fail,E0308
-/// use mandate_audit::Receipt;
 /// use mandate_delegation::{Mandate, NeedsApproval};
-/// fn mint(_: Mandate, _: Receipt) {}
-/// fn without_approval(needs: NeedsApproval, receipt: Receipt) {
-///     mint(needs, receipt);
+/// fn mint(_: Mandate) {}
+/// fn without_approval(needs: NeedsApproval) {
+///     mint(needs);
 /// }
 /// ```
 #[derive(Debug, PartialEq, Eq)]

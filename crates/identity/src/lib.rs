@@ -16,10 +16,11 @@ mod validity;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_audit::{Outcome, Receipt, Record, RecordKind};
+use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_authority::Authority;
 use mandate_core::{Entropy, HybridClock, RecordId, RequestSource, SpiffeId, Timestamp};
 use mandate_live::Live;
+use mandate_sequencer::Receipt;
 use mandate_stops::{Looks, Stops};
 use mandate_store::{AppendError, Effect, Log, Store};
 

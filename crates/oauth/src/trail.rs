@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use mandate_audit::{Asked, Outcome, Receipt, Record, RecordKind};
+use mandate_audit::{Asked, Outcome, Record, RecordKind};
 use mandate_core::names::Parameter;
 use mandate_core::{ActorChain, KnownTerms, RequestSource, Subject, Timestamp};
 use mandate_delegation::MandateView;
+use mandate_sequencer::Receipt;
 use mandate_store::{AppendError, Effect, Log};
 
 use crate::basis::Basis;

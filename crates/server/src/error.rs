@@ -20,7 +20,7 @@ pub enum ServerError {
     Authority(#[from] mandate_authority::OpenError),
     /// The audit log cannot be opened, or is not what was written.
     #[error("the audit log cannot be opened: {0}")]
-    Audit(#[from] mandate_audit::LogStartError),
+    Audit(#[from] mandate_sequencer::LogStartError),
     /// The audit log is not the one that the server of the directory has written.
     #[error(
         "{0}. Put back the newest database; or, if there is none, start once with \

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mandate_audit::strangers;
 use mandate_authority::Authority;
 use mandate_core::{Clock as _, ClockStep, Entropy, HybridClock};
 use mandate_live::Live;
+use mandate_sequencer::strangers;
 use mandate_stops::{Stops, StopsStanding};
 use mandate_store::{Log, Store, sweep_blocking};
 use tokio::task::JoinHandle;

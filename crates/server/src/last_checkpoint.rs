@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_audit::DurableCheckpoint;
 use mandate_core::Entropy;
 use mandate_files::Dir;
+use mandate_sequencer::DurableCheckpoint;
 use mandate_store::keep_last_checkpoint;
 use parking_lot::Mutex;
 

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use mandate_audit::{Backend, Leaf, Staged, StagedBy, StoredLog};
 use mandate_core::Timestamp;
+use mandate_sequencer::{Backend, Leaf, Staged, StagedBy, StoredLog};
 
 use crate::driver::LogSession;
 use crate::effect::Effect;

@@ -139,7 +139,7 @@ pub enum Effect {
     ),
 }
 
-impl mandate_audit::Effect for Effect {
+impl mandate_sequencer::Effect for Effect {
     type Refusal = EffectRefusal;
 
     fn name(&self) -> &'static str {

@@ -59,7 +59,7 @@ pub use tx::Tx;
 pub use write_trouble::WriteTrouble;
 
 /// The audit log, whose effects this store makes.
-pub type Log = mandate_audit::Log<Effect>;
+pub type Log = mandate_sequencer::Log<Effect>;
 
 /// Why a record and its effects were not made durable.
-pub type AppendError = mandate_audit::AppendError<EffectRefusal>;
+pub type AppendError = mandate_sequencer::AppendError<EffectRefusal>;

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use mandate_audit::tree::{Frontier, frontier_indexes, location_of};
-use mandate_audit::{Hash, Leaf, StoredLog, Tampered};
+use mandate_audit::{Hash, Tampered};
+use mandate_sequencer::{Leaf, StoredLog};
 
 use crate::error::{LogError, StoreError};
 use crate::log_number::LogNumber;

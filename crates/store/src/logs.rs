@@ -96,7 +96,7 @@ pub fn newest(tx: &Tx<'_>) -> Result<Timestamp, StoreError> {
 /// Adds a log without records with its first checkpoint, in the transaction that stores the log's key.
 ///
 /// If there is already a log with that origin, or one whose key is lost, everything is left as it is, and
-/// [`mandate_audit::Log::start`] refuses it.
+/// [`mandate_sequencer::Log::start`] refuses it.
 pub fn add_log(tx: &Tx<'_>, origin: &str, note: &[u8]) -> Result<(), StoreError> {
     let listed = all(tx)?;
     let known = keys::public(tx, keys::CHECKPOINT)?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use mandate_audit::{Backend, Leaf, StagedBy, StoredLog};
+use mandate_sequencer::{Backend, Leaf, StagedBy, StoredLog};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 /// Where a backend can fail.

@@ -5,7 +5,8 @@
 
 use std::fmt;
 
-use mandate_audit::{Backend, Effect, Hash, Leaf, Record, Staged, StagedBy, StoredLog};
+use mandate_audit::{Hash, Record};
+use mandate_sequencer::{Backend, Effect, Leaf, Staged, StagedBy, StoredLog};
 
 /// A backend around another one. Its transactions are rolled back when they should end, made again, and kept
 /// then.

@@ -28,7 +28,7 @@ pub(crate) struct Rules {
     /// The names of `crates` as they stand in the file, the lowest first.
     #[serde(skip)]
     pub(crate) order: Vec<String>,
-    /// For each crate, the workspace crates that it may not reach, not even through others.
+    /// For each crate, the crates that it may not reach, not even through others. They may be outside crates.
     pub(crate) never: BTreeMap<String, BTreeSet<String>>,
     /// For each outside crate named here, the only workspace crates that may depend on it.
     pub(crate) only: BTreeMap<String, BTreeSet<String>>,

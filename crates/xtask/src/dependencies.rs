@@ -1,6 +1,7 @@
-//! The direction of dependencies: `cargo metadata` against `architecture.toml`.
+//! The direction of dependencies: `cargo metadata` and `Cargo.lock` against `architecture.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +14,11 @@ use crate::architecture::Rules;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DependencyError {
     #[error("cargo metadata could not be run: {0}")]
-    Run(#[from] io::Error),
+    Run(#[source] io::Error),
+    #[error("Cargo.lock could not be read: {0}")]
+    Lock(#[source] io::Error),
+    #[error("Cargo.lock is not understood: {0}")]
+    Locked(#[from] toml::de::Error),
     #[error("cargo metadata failed: {0}")]
     Cargo(String),
     #[error("cargo metadata is not understood: {0}")]
@@ -38,6 +43,35 @@ struct Dependency {
     path: Option<String>,
 }
 
+/// `Cargo.lock`: what outside crates depend on, in a build for any machine with the features that the
+/// workspace asks for.
+#[derive(Debug, Deserialize)]
+struct Lock {
+    package: Vec<Locked>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Locked {
+    name: String,
+    /// Where it is from. Absent for a crate of the workspace, whose tests are among its dependencies here.
+    source: Option<String>,
+    /// Each a name, with a version where there are several.
+    #[serde(default)]
+    dependencies: Vec<String>,
+}
+
+/// For each outside crate, those that it depends on. All versions of a crate count as one.
+type Outside = BTreeMap<String, BTreeSet<String>>;
+
+fn outside(lock: Lock) -> Outside {
+    let mut all = Outside::new();
+    for package in lock.package.into_iter().filter(|package| package.source.is_some()) {
+        let names = package.dependencies.iter().filter_map(|used| used.split(' ').next());
+        all.entry(package.name).or_default().extend(names.map(str::to_owned));
+    }
+    all
+}
+
 /// What a workspace crate depends on in a build that is shipped.
 #[derive(Debug, Default)]
 struct Uses {
@@ -51,12 +85,15 @@ pub(crate) fn check(rules: &Rules, root: &Path) -> Result<Vec<String>, Dependenc
     let output = Command::new(cargo)
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .current_dir(root)
-        .output()?;
+        .output()
+        .map_err(DependencyError::Run)?;
     if !output.status.success() {
         return Err(DependencyError::Cargo(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
     }
     let metadata: Metadata = serde_json::from_slice(&output.stdout)?;
-    Ok([named_alike(&metadata), compare(rules, &uses(&metadata))].concat())
+    let lock = fs::read_to_string(root.join("Cargo.lock")).map_err(DependencyError::Lock)?;
+    let outside = outside(toml::from_str(&lock)?);
+    Ok([named_alike(&metadata), compare(rules, &uses(&metadata), &outside)].concat())
 }
 
 fn folder(path: &str) -> String {
@@ -88,7 +125,7 @@ fn uses(metadata: &Metadata) -> BTreeMap<String, Uses> {
     all
 }
 
-fn compare(rules: &Rules, actual: &BTreeMap<String, Uses>) -> Vec<String> {
+fn compare(rules: &Rules, actual: &BTreeMap<String, Uses>, outside: &Outside) -> Vec<String> {
     let mut broken = Vec::new();
     for (name, uses) in actual {
         let Some(allowed) = rules.crates.get(name) else {
@@ -124,17 +161,23 @@ fn compare(rules: &Rules, actual: &BTreeMap<String, Uses>) -> Vec<String> {
     }
     broken.extend(upward(rules));
     for (name, forbidden) in &rules.never {
-        for reached in reachable(name, actual).intersection(forbidden) {
+        for reached in reachable(name, actual, outside).intersection(forbidden) {
             broken.push(format!("{name} reaches {reached}, which [never] rules out"));
         }
     }
     // A rule about a crate that does not exist protects nothing and hides a misspelling.
-    let named = rules.crates.iter().chain(&rules.never).chain(&rules.only);
+    let named = rules.crates.iter().chain(&rules.only);
     let mut mentioned: BTreeSet<&String> =
         named.flat_map(|(_, crates)| crates).chain(&rules.dev_only).collect();
     mentioned.extend(rules.crates.keys().chain(rules.never.keys()));
     for name in mentioned.into_iter().filter(|name| !actual.contains_key(*name)) {
         broken.push(format!("there is no crate {name}"));
+    }
+    let forbidden: BTreeSet<&String> = rules.never.values().flatten().collect();
+    for name in
+        forbidden.into_iter().filter(|name| !actual.contains_key(*name) && !outside.contains_key(*name))
+    {
+        broken.push(format!("[never] names {name}, which is no crate, here or in Cargo.lock"));
     }
     broken
 }
@@ -151,13 +194,28 @@ fn upward(rules: &Rules) -> Vec<String> {
         .collect()
 }
 
-fn reachable(from: &str, actual: &BTreeMap<String, Uses>) -> BTreeSet<String> {
+/// The workspace crates that `from` needs, directly or through others, and the outside crates that these
+/// need.
+fn reachable(from: &str, actual: &BTreeMap<String, Uses>, outside: &Outside) -> BTreeSet<String> {
+    let inside = closure([from], |name| actual.get(name).map(|uses| &uses.inside));
+    let crates = inside.iter().map(String::as_str).chain([from]);
+    let direct = crates.filter_map(|name| actual.get(name)).flat_map(|uses| &uses.outside);
+    let direct: BTreeSet<&str> = direct.map(String::as_str).collect();
+    let outside = closure(direct.iter().copied(), |name| outside.get(name));
+    direct.into_iter().map(str::to_owned).chain(outside).chain(inside.clone()).collect()
+}
+
+/// What can be reached from the names in `from` by at least one step.
+fn closure<'a>(
+    from: impl IntoIterator<Item = &'a str>,
+    next: impl Fn(&str) -> Option<&'a BTreeSet<String>>,
+) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
-    let mut open = vec![from.to_owned()];
+    let mut open: Vec<&str> = from.into_iter().collect();
     while let Some(name) = open.pop() {
-        for next in actual.get(&name).into_iter().flat_map(|uses| &uses.inside) {
-            if reached.insert(next.clone()) {
-                open.push(next.clone());
+        for used in next(name).into_iter().flatten() {
+            if reached.insert(used.clone()) {
+                open.push(used);
             }
         }
     }
@@ -168,7 +226,7 @@ fn reachable(from: &str, actual: &BTreeMap<String, Uses>) -> BTreeSet<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{Metadata, Uses, check, compare, named_alike, uses};
+    use super::{Lock, Metadata, Outside, Uses, check, named_alike, outside, uses};
     use crate::architecture::Rules;
 
     #[test]
@@ -196,6 +254,10 @@ anything = []
 
     fn rules() -> Rules {
         Rules::parse(RULES).unwrap()
+    }
+
+    fn compare(rules: &Rules, actual: &BTreeMap<String, Uses>) -> Vec<String> {
+        super::compare(rules, actual, &Outside::new())
     }
 
     /// A workspace that uses all that the rules allow, except for these crates.
@@ -279,6 +341,48 @@ anything = []
     }
 
     #[test]
+    fn an_outside_crate_is_not_reached_through_another_either() {
+        let rules = Rules::parse(
+            &RULES.replace("[never]\n", "[never]\nkit = [\"runtime\"]\nmiddle = [\"runtime\"]\n"),
+        )
+        .unwrap();
+        let lock: Lock = toml::from_str(
+            "
+[[package]]
+name = \"wire\"
+version = \"1.0.0\"
+source = \"registry\"
+[[package]]
+name = \"wire\"
+version = \"2.0.0\"
+source = \"registry\"
+dependencies = [\"runtime 1.0.0 (registry)\"]
+[[package]]
+name = \"runtime\"
+version = \"1.0.0\"
+source = \"registry\"
+# Of the workspace: a dependency of its tests is none of its own.
+[[package]]
+name = \"kit\"
+version = \"0.1.0\"
+dependencies = [\"runtime\"]
+",
+        )
+        .unwrap();
+        let outside = outside(lock);
+        assert!(!outside.contains_key("kit"));
+        let compare = |actual| super::compare(&rules, &actual, &outside);
+        assert_eq!(compare(workspace(&[])), Vec::<String>::new());
+        let expected = ["middle reaches runtime, which [never] rules out"];
+        assert_eq!(compare(workspace(&[("middle", &["core"], &["wire"])])), expected);
+        assert_eq!(compare(workspace(&[("middle", &["core"], &["runtime"])])), expected);
+        assert_eq!(
+            compare(workspace(&[("core", &[], &["wire"])])),
+            ["kit reaches runtime, which [never] rules out", expected[0]]
+        );
+    }
+
+    #[test]
     fn two_crates_with_one_name_are_reported() {
         let package = |path: &str| serde_json::json!({"manifest_path": path, "dependencies": []});
         let packages =
@@ -293,6 +397,11 @@ anything = []
         let mut actual = workspace(&[]);
         actual.remove("store");
         assert!(compare(&rules(), &actual).contains(&"there is no crate store".to_owned()));
+        let rules = Rules::parse(&RULES.replace("node = [\"store\"]", "node = [\"runtme\"]")).unwrap();
+        assert_eq!(
+            compare(&rules, &workspace(&[])),
+            ["[never] names runtme, which is no crate, here or in Cargo.lock"]
+        );
     }
 
     #[test]

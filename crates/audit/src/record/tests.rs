@@ -2,8 +2,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mandate_core::{
-    Actor, ActorChain, Audience, Confirmation, Issuer, KnownTerms, Lineage, Subject, SubjectProfile, Terms,
-    Timestamp,
+    Actor, ActorChain, Audience, Confirmation, Issuer, KnownTerms, Lineage, RequestSource, Subject,
+    SubjectProfile, Terms, Timestamp,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -211,6 +211,27 @@ fn every_character_counts_for_what_json_makes_of_it() {
         let len = encoded(&text);
         assert_eq!((cut_encoded(&text, len), cut_encoded(&text, len - 1)), (text.as_str(), ""), "{c:?}");
     }
+}
+
+#[test]
+fn the_longest_record_of_a_stranger_fits_and_says_where_it_came_from() {
+    let hostile = "\u{1}".repeat(8 * 1024);
+    let mut record = Record::new(
+        "r1".parse().unwrap(),
+        Timestamp::from_secs(1),
+        RecordKind::Exchange,
+        Outcome::Refused,
+        "parameter_missing",
+    );
+    record.asked = Asked::new(Some(&hostile), Some(&hostile), Some(&hostile));
+    record.detail = Some(hostile.clone());
+    assert!(record.asked.resource().unwrap().len() * 6 <= 512, "cut by what it takes in JSON");
+    record.shorten_for_stranger(RequestSource::of("2001:db8::1".parse().unwrap()));
+    let leaf = record.to_leaf().unwrap();
+    assert!(leaf.len() < 1536, "{}", leaf.len());
+    assert_eq!(record.source.as_deref(), Some("2001:db8::/64"));
+    assert!(record.asked.scope().unwrap().len() * 6 <= MAX_STRANGERS_ASKED_LEN);
+    assert_eq!(Record::from_leaf(&leaf).unwrap(), record);
 }
 
 proptest! {

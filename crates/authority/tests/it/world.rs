@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use mandate_audit::{Asked, Outcome, Receipt, Record, RecordKind};
+use mandate_audit::{Asked, Outcome, Record, RecordKind};
 use mandate_authority::{Authority, JwtSvidGrant, NodeGrant};
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
@@ -17,6 +17,7 @@ use mandate_delegation::{
     MandateView, ProvenClient, VerifiedActor, VerifiedSubject, decide,
 };
 use mandate_policy::Policies;
+use mandate_sequencer::Receipt;
 use mandate_store::Log;
 use mandate_testkit::clock::{SeededEntropy, SteppedClock};
 use mandate_testkit::database;

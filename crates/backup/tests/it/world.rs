@@ -7,12 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use mandate_audit::{CheckpointSigner, Log, Outcome, Record, RecordKind};
+use mandate_audit::{CheckpointSigner, Outcome, Record, RecordKind};
 use mandate_backup::{
     Archive, BackupError, BackupPlan, Created, Restored, Restoring, SealingKeyPlace, create,
 };
 use mandate_core::{KnownTerms, Secret, SystemEntropy, Timestamp};
 use mandate_files::Replace;
+use mandate_sequencer::Log;
 use mandate_store::keys::{KeyState, StoredKey};
 use mandate_store::{Installation, Store, installation, keys, records};
 

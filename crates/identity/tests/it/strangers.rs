@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_audit::strangers::{ALL_BYTES, SOURCE_BYTES};
 use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_core::{Clock as _, RequestSource, Secret, SystemEntropy};
 use mandate_identity::IdentityError as E;
+use mandate_sequencer::strangers::{ALL_BYTES, SOURCE_BYTES};
 use mandate_store::EffectRefusal;
 use tokio::task::JoinSet;
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_audit::strangers::{ALL_BYTES, MAX_SUMS, SOURCE_BYTES};
 use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_core::registry::{AgentState, Entry};
 use mandate_core::{Clock as _, RequestSource, Secret, SystemEntropy};
 use mandate_oauth::OAuthError;
 use mandate_oauth::metadata::TOKEN_PATH;
+use mandate_sequencer::strangers::{ALL_BYTES, MAX_SUMS, SOURCE_BYTES};
 use mandate_testkit::faulty_backend::{InjectedFault, Point};
 use mandate_testkit::story::{CRM, PASSWORD, spiffe_id};
 use mandate_testkit::world::{Post, World, basic, encode, pairs, with};

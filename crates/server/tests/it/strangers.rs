@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use mandate_api::admin::{AuditQuery, AuditRecord};
 use mandate_api::proto::node::JoinRequest;
-use mandate_audit::strangers::{ALL_BYTES, MAX_SUMS, SOURCE_BYTES};
+use mandate_sequencer::strangers::{ALL_BYTES, MAX_SUMS, SOURCE_BYTES};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use mandate_audit::offline::{Known, verify_bundle};
 use mandate_audit::query::Before;
 use mandate_audit::tree::{Frontier, leaf_hash};
-use mandate_audit::{Backend, CheckpointSigner, Leaf, Outcome, Query, Record, RecordKind, Tampered, Touched};
+use mandate_audit::{CheckpointSigner, Outcome, Query, Record, RecordKind, Tampered, Touched};
 use mandate_core::{
     Actor, ActorChain, GrantId, Issuer, KnownTerms, Lineage, RecordId, Secret, Subject, Timestamp, TokenId,
 };
+use mandate_sequencer::{Backend, Leaf};
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::database::{self, literal};
 use proptest::prelude::*;
@@ -534,7 +535,8 @@ fn an_index_that_a_newer_record_was_taken_into_meanwhile_is_no_false_alarm() {
             records::add_log(tx, ORIGIN, &signer().first_checkpoint().unwrap())
         })
         .unwrap();
-    let (log, _thread) = mandate_audit::Log::start(store.audit_backend(ORIGIN).unwrap(), signer()).unwrap();
+    let (log, _thread) =
+        mandate_sequencer::Log::start(store.audit_backend(ORIGIN).unwrap(), signer()).unwrap();
     let mut rest = all.into_iter();
     for record in rest.by_ref().take(usize::try_from(CHUNK).unwrap()) {
         log.append_blocking(record, Vec::new()).unwrap();

@@ -1,9 +1,9 @@
 //! Every write point fails, twice: once so that nothing was done, once so that it was done and only the
 //! answer is lost.
 
-use mandate_audit::LogStartError;
 use mandate_core::Secret;
 use mandate_core::registry::RegistryVersion;
+use mandate_sequencer::LogStartError;
 use mandate_store::{AppendError, Effect, secrets};
 use mandate_testkit::faulty_backend::{FaultyBackend, InjectedFault, Point};
 

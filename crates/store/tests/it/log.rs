@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mandate_audit::sequencer::MAX_BATCH;
 use mandate_core::registry::{AgentState, EntryKind, Halt, RegistryVersion};
 use mandate_core::{MeterId, Reservation, Secret, Timestamp};
+use mandate_sequencer::MAX_BATCH;
 use mandate_store::{
     AppendError, Effect, EffectRefusal, StoreError, codes, meta, meters, records, replay, secrets,
 };
@@ -255,7 +255,7 @@ fn a_record_says_which_effects_it_carried() {
 async fn a_record_whose_guard_no_longer_holds_is_not_written_and_its_neighbours_are() {
     let world = World::new();
     let held = Arc::new(AtomicU64::new(1));
-    let guard = |held: &Arc<AtomicU64>| -> mandate_audit::Guard {
+    let guard = |held: &Arc<AtomicU64>| -> mandate_sequencer::Guard {
         let held = Arc::clone(held);
         Box::new(move || held.load(Ordering::SeqCst) == 1)
     };

@@ -8,8 +8,9 @@ use std::thread::{self, JoinHandle};
 
 use mandate_audit::offline::{Known, verify_bundle};
 use mandate_audit::query::Before;
-use mandate_audit::{CheckpointSigner, LogStartError, Query, Record, Tampered};
+use mandate_audit::{CheckpointSigner, Query, Record, Tampered};
 use mandate_core::Timestamp;
+use mandate_sequencer::LogStartError;
 use mandate_store::keys::{self, KeyState, StoredKey};
 use mandate_store::records::{self, LogError, RecordPage};
 use mandate_store::{Inspection, Log, Store};

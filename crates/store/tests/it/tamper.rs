@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use mandate_audit::offline::{BundleError, Known, verify_bundle};
-use mandate_audit::{CheckpointSigner, LogStartError, Tampered};
+use mandate_audit::{CheckpointSigner, Tampered};
+use mandate_sequencer::LogStartError;
 use mandate_store::records::{self, LogError};
 use mandate_store::{Store, StoreError};
 use mandate_testkit::clock::SeededEntropy;
@@ -205,7 +206,7 @@ fn a_log_of_another_key_does_not_start() {
     let dir = log_of(3);
     let store = open(dir.path());
     let other = CheckpointSigner::generate("log.example/1", &SeededEntropy::new(666)).unwrap().0;
-    let refused = mandate_audit::Log::start(store.audit_backend(ORIGIN).unwrap(), other);
+    let refused = mandate_sequencer::Log::start(store.audit_backend(ORIGIN).unwrap(), other);
     assert!(matches!(refused, Err(LogStartError::Tampered(Tampered::Checkpoint(_)))));
 }
 

@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use mandate_audit::{
-    Backend, CheckpointSigner, CheckpointVerifier, LogStartError, Outcome, Receipt, Record, RecordKind,
-    Summary,
-};
+use mandate_audit::{CheckpointSigner, CheckpointVerifier, Outcome, Record, RecordKind, Summary};
 use mandate_core::{Actor, ActorChain, KnownTerms, Subject, Timestamp};
+use mandate_sequencer::{Backend, LogStartError, Receipt};
 use mandate_store::records::LogError;
 use mandate_store::{AppendError, Effect, Log, Store, StoreError, records};
 use mandate_testkit::clock::SeededEntropy;

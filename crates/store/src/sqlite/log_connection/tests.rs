@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use mandate_audit::{Backend, CheckpointSigner, Leaf, Log, Outcome, Record, RecordKind, StagedBy, StoredLog};
+use mandate_audit::{CheckpointSigner, Outcome, Record, RecordKind};
 use mandate_core::registry::RegistryVersion;
 use mandate_core::{Secret, Timestamp};
+use mandate_sequencer::{Backend, Leaf, Log, StagedBy, StoredLog};
 use mandate_testkit::clock::SeededEntropy;
 
 use crate::log_number::LogNumber;

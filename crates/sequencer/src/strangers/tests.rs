@@ -1,13 +1,13 @@
 use std::time::Duration;
 
+use mandate_audit::{Outcome, Record, RecordKind, Sum};
 use mandate_core::{RecordId, RequestSource, SystemEntropy, Timestamp};
 use proptest::prelude::*;
 
 use super::{
     ALL_BYTES, MAX_BYTES_A_DAY, MAX_SOURCES, MAX_STRANGER_LEAF, MAX_SUM_LEAF, MAX_SUMS, OVERHEAD,
-    SOURCE_BYTES, SUM_INTERVAL, Strangers, shorten,
+    SOURCE_BYTES, SUM_INTERVAL, Strangers,
 };
-use crate::record::{Asked, MAX_STRANGERS_ASKED_LEN, Outcome, Record, RecordKind, Sum};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -137,27 +137,6 @@ fn what_could_not_be_recorded_goes_on_being_counted() {
     strangers.count(host(1), RecordKind::Node, "join_token_refused", at(9));
     strangers.put_back(taken);
     assert_eq!(strangers.take()[0].sum, Sum { count: 2, first: at(5), last: at(9) });
-}
-
-#[test]
-fn the_longest_record_of_a_stranger_fits_and_says_where_it_came_from() {
-    let hostile = "\u{1}".repeat(8 * 1024);
-    let mut record = Record::new(
-        RecordId::generate(at(0), &SystemEntropy),
-        at(0),
-        RecordKind::Exchange,
-        Outcome::Refused,
-        "parameter_missing",
-    );
-    record.asked = Asked::new(Some(&hostile), Some(&hostile), Some(&hostile));
-    record.detail = Some(hostile.clone());
-    assert!(record.asked.resource().unwrap().len() * 6 <= 512, "cut by what it takes in JSON");
-    shorten(&mut record, RequestSource::of("2001:db8::1".parse().unwrap()));
-    let leaf = record.to_leaf().unwrap();
-    assert!(leaf.len() < 1536, "{}", leaf.len());
-    assert_eq!(record.source.as_deref(), Some("2001:db8::/64"));
-    assert!(record.asked.scope().unwrap().len() * 6 <= MAX_STRANGERS_ASKED_LEN);
-    assert_eq!(Record::from_leaf(&leaf).unwrap(), record);
 }
 
 #[test]

@@ -7,18 +7,16 @@ use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use mandate_audit::record::LeafError;
+use mandate_audit::tree::{Frontier, leaf_hash};
+use mandate_audit::{CheckpointSigner, EffectNames, Hash, Outcome, Record, Tampered, check_head};
 use mandate_core::{Entropy, RecordId, RequestSource, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::backend::{Backend, Effect, Leaf, Staged};
-use crate::checkpoint::CheckpointSigner;
-use crate::effect_names::EffectNames;
 use crate::pace::Pacer;
-use crate::record::{LeafError, Outcome, Record};
-use crate::strangers::{self, Strangers};
-use crate::tree::{Frontier, Hash, leaf_hash};
-use crate::verification::{Tampered, check_head};
+use crate::strangers::Strangers;
 
 /// The most records in one transaction.
 pub const MAX_BATCH: usize = 512;
@@ -284,7 +282,7 @@ impl<E: Effect> Log<E> {
         stranger: Option<RequestSource>,
     ) -> Result<(), AppendError<E::Refusal>> {
         let Some(source) = stranger else { return self.append(record, Vec::new()).await.map(drop) };
-        strangers::shorten(&mut record, source);
+        record.shorten_for_stranger(source);
         let (kind, now) = (record.kind, record.time);
         if !self.strangers.admit(source, record.to_leaf()?.len(), now) {
             self.strangers.count(source, kind, &record.reason, now);
@@ -293,8 +291,8 @@ impl<E: Effect> Log<E> {
         self.append(record, Vec::new()).await.map(drop)
     }
 
-    /// Records the counts of strangers' refusals. The caller does this every [`strangers::SUM_INTERVAL`], and
-    /// at the end.
+    /// Records the counts of strangers' refusals. The caller does this every
+    /// [`crate::strangers::SUM_INTERVAL`], and at the end.
     ///
     /// Counts that cannot be recorded are kept.
     pub async fn record_sums(

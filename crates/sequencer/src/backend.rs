@@ -3,15 +3,14 @@
 use std::error::Error;
 use std::fmt;
 
-use crate::record::Record;
-use crate::tree::Hash;
+use mandate_audit::{Hash, Record};
 
 /// What a backend holds durably.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredLog {
     /// How many leaves: one more than the highest index.
     pub size: u64,
-    /// The stored hashes at [`crate::tree::frontier_indexes`] of `size`, in that order.
+    /// The stored hashes at [`mandate_audit::tree::frontier_indexes`] of `size`, in that order.
     pub frontier: Vec<Hash>,
     /// The latest checkpoint, a signed note. None if it is missing.
     pub checkpoint: Option<Vec<u8>>,

@@ -9,10 +9,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use mandate_audit::{RecordKind, Sum};
 use mandate_core::{RequestSource, Timestamp};
 use parking_lot::{Mutex, MutexGuard};
-
-use crate::record::{Record, RecordKind, Sum};
 
 /// How many bytes one source may write at once; the same number is added each hour.
 pub const SOURCE_BYTES: u64 = 64 * 1024;
@@ -199,20 +198,6 @@ impl State {
         self.counts.entry(counted).and_modify(|before| before.join(sum)).or_insert(sum);
     }
 }
-
-/// Makes the record of a stranger's refusal short: the texts that were asked for are cut, and so are
-/// unverified texts.
-pub(crate) fn shorten(record: &mut Record, source: RequestSource) {
-    record.source = Some(source.to_string());
-    record.asked.shorten();
-    record.detail = record
-        .detail
-        .take()
-        .map(|detail| crate::record::cut_encoded(&detail, MAX_STRANGER_DETAIL).to_owned());
-}
-
-/// The most bytes, as JSON, of the sentence in the record of a stranger's refusal.
-const MAX_STRANGER_DETAIL: usize = 384;
 
 #[cfg(test)]
 mod tests;
