@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::Timestamp;
-use mandate_core::lifetimes::{CLOCK_SKEW, JWT_SVID_LIFETIME, PERSON_TOKEN_LIFETIME, X509_SVID_LIFETIME};
+use mandate_core::lifetimes::{
+    CA_KEY_PERIOD, CLOCK_SKEW, JWT_SVID_LIFETIME, PERSON_TOKEN_LIFETIME, PUBLISH_BEFORE_USE,
+    TOKEN_KEY_PERIOD, X509_SVID_LIFETIME,
+};
 
 use crate::error::OpenError;
 
@@ -20,9 +23,6 @@ pub enum Purpose {
     /// X.509-SVIDs.
     X509,
 }
-
-/// How long a waiting key is published before it signs. Clients may keep an older key set for this time.
-pub const PUBLISH_BEFORE_USE: Duration = Duration::from_mins(5);
 
 impl Purpose {
     /// All of them.
@@ -49,11 +49,9 @@ impl Purpose {
 
     /// After how long `maintain` replaces the active key.
     pub(crate) const fn replace_after(self) -> Duration {
-        const DAY: u64 = 24 * 60 * 60;
         match self {
-            Self::AccessToken | Self::JwtSvid => Duration::from_secs(30 * DAY),
-            // Well below half of the certificate's life: it waits for one period and signs for another.
-            Self::X509 => Duration::from_secs(180 * DAY),
+            Self::AccessToken | Self::JwtSvid => TOKEN_KEY_PERIOD,
+            Self::X509 => CA_KEY_PERIOD,
         }
     }
 }

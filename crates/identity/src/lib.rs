@@ -28,7 +28,6 @@ pub use entitlement::{MAX_SELECTORS, NotIssuable, TooManySelectors};
 pub use error::IdentityError;
 pub use issue::{IssuedSvid, NodeEntry};
 pub use join::{JoinToken, NodeCertificate, PresentedCertificate};
-pub use rejoin::MAX_REJOIN_GRACE;
 pub use validity::{Moment, has_expired};
 
 /// How many bans may wait for the database at the same time.
