@@ -26,7 +26,7 @@ pub enum FileError {
         us: Option<u32>,
     },
     /// Others may read or write it.
-    #[error("{path}: {} may {what} (mode {mode:o}); run chmod {mend} {}", whom(*mode, what), quoted(path))]
+    #[error("{path}: {} may {what} (mode {mode:o}); run chmod {right_mode} {}", whom(*mode, what), quoted(path))]
     Exposed {
         /// Which file or directory.
         path: PathBuf,
@@ -35,7 +35,7 @@ pub enum FileError {
         /// Its mode.
         mode: u32,
         /// The mode to give it, as `chmod` takes it.
-        mend: String,
+        right_mode: String,
     },
     /// It is a symbolic link where only the file itself is accepted.
     #[error(

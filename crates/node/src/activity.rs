@@ -303,7 +303,7 @@ mod tests {
     /// Longer than any patience of these tests: a connection that outlives it is not ended.
     const OUTLIVES: Duration = Duration::from_millis(300);
 
-    /// One thing is waited for briefly, and everything else for ever.
+    /// One thing is waited for briefly, everything else longer than any test runs.
     fn patience(set: impl Fn(&mut Patience)) -> Patience {
         let mut patience = Patience {
             handshake: LONG * 9,

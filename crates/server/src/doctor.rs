@@ -139,7 +139,7 @@ impl<'a> Examination<'a> {
                 None
             }
             Err(error) => {
-                let next = self.mend(&error);
+                let next = self.remedy(&error);
                 self.add(DoctorFinding::problem(CHECK, error_text(&error), next));
                 None
             }
@@ -215,7 +215,7 @@ impl<'a> Examination<'a> {
                 Ok(None) => {}
                 Ok(Some(_)) => fine += 1,
                 Err(error) => {
-                    let next = self.mend(&error);
+                    let next = self.remedy(&error);
                     self.add(DoctorFinding::problem(CHECK, error_text(&error), next));
                 }
             }
@@ -348,9 +348,9 @@ impl<'a> Examination<'a> {
     }
 
     /// The command that repairs a file or directory.
-    fn mend(&self, error: &FileError) -> String {
+    fn remedy(&self, error: &FileError) -> String {
         match error {
-            FileError::Exposed { path, mend, .. } => format!("chmod {mend} {}", path.display()),
+            FileError::Exposed { path, right_mode, .. } => format!("chmod {right_mode} {}", path.display()),
             FileError::Owner { owner, us: Some(0), .. } => {
                 format!("sudo -u '#{owner}' mandate doctor --dir {}   (as the user that owns it)", self.shown)
             }

@@ -69,13 +69,13 @@ impl Faults {
         state.faults.insert((point, at), fault);
     }
 
-    /// Fails every call to `point` from now on, as a full disk does, until [`Faults::mend`].
+    /// Fails every call to `point` from now on, as a full disk does, until [`Faults::repair`].
     pub fn break_down(&self, point: Point) {
         self.state().broken = Some(point);
     }
 
     /// Ends what [`Faults::break_down`] began.
-    pub fn mend(&self) {
+    pub fn repair(&self) {
         self.state().broken = None;
     }
 
