@@ -16,16 +16,16 @@ use crate::error::OpenError;
 /// What a key signs. Keys of different purposes are never in one key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// Access tokens.
+    /// Access tokens, for resource servers.
     AccessToken,
-    /// JWT-SVIDs.
+    /// JWT-SVIDs, by which agents show who they are.
     JwtSvid,
-    /// X.509-SVIDs.
+    /// X.509-SVIDs of nodes and of the server's own listener.
     X509,
 }
 
 impl Purpose {
-    /// All of them.
+    /// Every purpose; each has keys of its own.
     pub const ALL: &'static [Self] = &[Self::AccessToken, Self::JwtSvid, Self::X509];
 
     /// Its name in the store and on the wire.
@@ -67,13 +67,13 @@ impl fmt::Display for Purpose {
 pub(crate) enum RingKeyState {
     /// Published, signs nothing yet.
     Standby,
-    /// Signs.
     Active,
     /// No longer signs; published until everything that it signed has expired.
-    Retired { until: Timestamp },
+    Retired {
+        until: Timestamp,
+    },
 }
 
-/// One generation.
 pub(crate) struct KeySlot<K> {
     pub(crate) kid: String,
     pub(crate) key: Arc<K>,

@@ -78,7 +78,7 @@ pub struct Permission {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentState {
-    /// It may act.
+    /// It may act where grants and policies permit it.
     Active,
     /// Stopped; an operator can activate it.
     Suspended,
@@ -101,7 +101,7 @@ impl AgentState {
     }
 }
 
-/// A registered agent.
+/// A piece of software that may act for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Agent {
     /// Its name in the registry.
@@ -193,7 +193,7 @@ pub struct Client {
     /// The redirect URIs to which the browser may be sent back, compared as text; on loopback hosts any port
     /// matches.
     pub redirect_uris: Vec<String>,
-    /// How it authenticates.
+    /// How it authenticates at the token endpoint.
     pub authentication: ClientAuthentication,
     /// The agents whose actor tokens it may present. Empty: none.
     pub agents: Vec<AgentName>,
@@ -306,20 +306,14 @@ pub enum EntryKind {
 /// One entry of any kind. `Registry::apply` and the store take changes as entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is an entry of the kind that its name says")]
 pub enum Entry {
-    /// A resource.
     Resource(Resource),
-    /// A person.
     Person(Person),
-    /// An agent.
     Agent(Agent),
-    /// A client.
     Client(Client),
-    /// A trusted issuer.
     Issuer(TrustedIssuer),
-    /// A grant.
     Grant(Grant),
-    /// A policy.
     Policy(Policy),
 }
 

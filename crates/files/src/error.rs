@@ -10,6 +10,7 @@ use crate::text::TextError;
 /// Why a file or directory is not used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what these fields are")]
 pub enum FileError {
     /// It, or a directory or link on the way to it, belongs to another user.
     #[error(
@@ -20,7 +21,6 @@ pub enum FileError {
     Owner {
         /// What belongs to another user.
         path: PathBuf,
-        /// That user's id.
         owner: u32,
         /// Our user id, if it is ours alone ([`crate::own_user`]).
         us: Option<u32>,
@@ -32,7 +32,6 @@ pub enum FileError {
         path: PathBuf,
         /// `read it` or `write to it`.
         what: &'static str,
-        /// Its mode.
         mode: u32,
         /// The mode to give it, as `chmod` takes it.
         right_mode: String,
@@ -82,14 +81,13 @@ pub enum FileError {
         #[source]
         source: TextError,
     },
-    /// The system refuses.
+    /// A system call failed.
     #[error("cannot {doing} {path}")]
     Io {
         /// What was being done, such as `open`.
         doing: &'static str,
         /// Which file or directory.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },

@@ -47,7 +47,7 @@ pub struct IdentityParts {
     pub store: Store,
     /// The time, which never goes back.
     pub clock: Arc<HybridClock>,
-    /// Randomness.
+    /// Randomness for join tokens, `jti` and the ids of records.
     pub entropy: Arc<dyn Entropy>,
 }
 

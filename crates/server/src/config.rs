@@ -45,7 +45,7 @@ pub enum StoreKind {
     /// `mandate.db` in the directory.
     #[default]
     Embedded,
-    /// A PostgreSQL database.
+    /// A `PostgreSQL` database, by its URL.
     Postgres,
 }
 
@@ -131,6 +131,7 @@ pub struct ServeConfig {
 
 /// What is wrong with a configuration.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what these fields are")]
 pub enum ConfigError {
     /// Plain HTTP on an address that others can reach.
     #[error(
@@ -145,7 +146,6 @@ pub enum ConfigError {
         "{dir} belongs to {what} {remembered}, not {given}: tokens and identities would change their issuer. Start with --{flag} {remembered}, or use another --dir"
     )]
     Changed {
-        /// The server's directory.
         dir: PathBuf,
         /// `issuer` or `trust domain`.
         what: &'static str,
@@ -161,7 +161,6 @@ pub enum ConfigError {
         "{dir}: serve.json names the {what} {remembered}, and {database} is of {found}: they are of two servers. Restore the serve.json that belongs to {database}, or remove it: it is written again from {database}"
     )]
     OtherDatabase {
-        /// The server's directory.
         dir: PathBuf,
         /// `mandate.db`, or the address of the database.
         database: String,

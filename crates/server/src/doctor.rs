@@ -18,9 +18,9 @@ use crate::config::{ConfigError, Remembered, ServeConfig, StoreAddress};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DoctorState {
-    /// Nothing is wrong.
+    /// The check found nothing wrong.
     Ok,
-    /// Something is wrong.
+    /// The check found something wrong, and says what to do.
     Problem,
     /// It could not be checked, most often because of another problem.
     CouldNotLook,
@@ -71,7 +71,6 @@ const OTHER_FILES: &[&str] = &["serve.json", "mandate.lock", "last.checkpoint"];
 
 /// Where the database is.
 enum Whereabouts<'a> {
-    /// In the directory.
     Directory,
     /// In a server of PostgreSQL.
     Server(&'a PostgresAddress),

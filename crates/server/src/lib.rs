@@ -159,7 +159,7 @@ struct Opened {
 }
 
 impl Opened {
-    /// Blocks.
+    /// Blocks: it reads files and the database.
     fn of(
         config: &ServeConfig,
         store: &Store,

@@ -15,11 +15,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 pub enum Point {
     /// Reading what is durable.
     Load,
-    /// Opening a transaction.
+    /// When a transaction is opened.
     Begin,
     /// Putting an entry into it.
     Stage,
-    /// Making it durable.
+    /// When it is made durable.
     Commit,
 }
 
@@ -31,7 +31,7 @@ impl Point {
 /// How it fails. Of the first two the caller sees the same error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InjectedFault {
-    /// Nothing was done.
+    /// Nothing was done, and the caller gets an error.
     Lost,
     /// It was done nevertheless: the answer was lost, not the work.
     Kept,
@@ -108,7 +108,7 @@ impl Faults {
         }
     }
 
-    /// Lets it continue.
+    /// Lets the backend continue, if it has paused.
     pub fn release(&self) {
         self.state().held = None;
         self.shared.1.notify_all();
