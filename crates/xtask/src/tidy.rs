@@ -9,7 +9,7 @@ use crate::dependencies::{self, DependencyError};
 use crate::finding::{Finding, Weight};
 use crate::tree::{self, File};
 use crate::versions::{self, Pinned};
-use crate::{attacks, circles, documents, sources, type_names};
+use crate::{attacks, circles, doc_comments, documents, sources, type_names};
 
 /// Why the project could not be checked, or is not tidy.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +62,7 @@ pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
 /// Applies every rule about single files to one file.
 fn check(root: &Path, pinned: &[Pinned], file: &File, findings: &mut Vec<Finding>) {
     sources::check(file, findings);
+    doc_comments::check(file, findings);
     documents::check(file, findings);
     versions::check(pinned, file, findings);
     manifest(root, file, findings);
@@ -102,6 +103,7 @@ mod tests {
         let pinned = versions::pinned(crate::root()).unwrap();
         for (path, text, says) in [
             ("crates/a/src/utils.rs", "", "does not say what it does"),
+            ("crates/a/src/b.rs", "/// The file.\npub struct A;\n", "only repeats a name"),
             ("docs/src/node.md", "This mends ticket 12.\n", "means nothing to a reader"),
             (
                 "docs/src/node.md",
