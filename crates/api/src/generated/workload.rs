@@ -130,9 +130,8 @@ pub mod spiffe_workload_api_client {
     )]
     use tonic::codegen::*;
     use tonic::codegen::http::Uri;
-    /// What a workload asks its local node, over a socket that needs no credential: the node looks at the
-    /// process itself. Every call carries the metadata `workload.spiffe.io: true` (SPIFFE Workload Endpoint
-    /// §3).
+    /// What a workload asks its local node, over a socket that needs no credential: the node looks at the process itself.
+    /// Every call carries the metadata `workload.spiffe.io: true` (SPIFFE Workload Endpoint §3).
     #[derive(Debug, Clone)]
     pub struct SpiffeWorkloadApiClient<T> {
         inner: tonic::client::Grpc<T>,
@@ -350,8 +349,7 @@ pub mod spiffe_workload_api_server {
         clippy::let_unit_value,
     )]
     use tonic::codegen::*;
-    /// Generated trait containing gRPC methods that should be implemented for use with
-    /// SpiffeWorkloadApiServer.
+    /// Generated trait containing gRPC methods that should be implemented for use with SpiffeWorkloadApiServer.
     #[async_trait]
     pub trait SpiffeWorkloadApi: std::marker::Send + std::marker::Sync + 'static {
         /// Server streaming response type for the FetchX509SVID method.
@@ -410,9 +408,8 @@ pub mod spiffe_workload_api_server {
             tonic::Status,
         >;
     }
-    /// What a workload asks its local node, over a socket that needs no credential: the node looks at the
-    /// process itself. Every call carries the metadata `workload.spiffe.io: true` (SPIFFE Workload Endpoint
-    /// §3).
+    /// What a workload asks its local node, over a socket that needs no credential: the node looks at the process itself.
+    /// Every call carries the metadata `workload.spiffe.io: true` (SPIFFE Workload Endpoint §3).
     #[derive(Debug)]
     pub struct SpiffeWorkloadApiServer<T> {
         inner: Arc<T>,
