@@ -44,7 +44,7 @@ pub mod path {
     pub const AUDIT_CHECKPOINT: &str = "/v1/audit/checkpoint";
     /// `GET`: the whole log as a bundle that verifies offline.
     pub const AUDIT_EXPORT: &str = "/v1/audit/export";
-    /// `POST`: revoke.
+    /// `POST`: cut a token, grant, agent, person or client.
     pub const REVOCATIONS: &str = "/v1/revocations";
     /// `POST`: rotate signing keys.
     pub const KEYS_ROTATE: &str = "/v1/keys/rotate";
@@ -99,15 +99,15 @@ pub struct ApplyRequest {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
-    /// It is new.
+    /// The registry has no entry of this name yet.
     Created,
     /// It exists and becomes different.
     Changed,
-    /// It is removed.
+    /// Its name is not in the file, and the file is applied with `prune`.
     Removed,
 }
 
-/// One change.
+/// One entry that a registry file changes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChangeItem {
     /// The kind of entry.
@@ -180,20 +180,14 @@ pub struct ApplyResponse {
 /// One entry of the registry, as the registry file writes it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is an entry of the kind that its name says")]
 pub enum RegistryItem {
-    /// A resource.
     Resource(ResourceItem),
-    /// A person.
     Person(PersonItem),
-    /// An agent.
     Agent(AgentItem),
-    /// A client.
     Client(ClientItem),
-    /// A trusted issuer.
     Issuer(IssuerItem),
-    /// A grant.
     Grant(GrantItem),
-    /// A policy.
     Policy(PolicyItem),
 }
 
@@ -215,7 +209,7 @@ pub struct ListQuery {
 /// One entry with additional data of the server. `GET /v1/registry/{kind}` returns a list of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RegistryEntry {
-    /// The entry.
+    /// The entry, in the same JSON object as the other members.
     #[serde(flatten)]
     pub item: RegistryItem,
     /// For a grant: how many mandates were issued under it.
@@ -260,7 +254,7 @@ pub enum NodeState {
 pub struct NodeItem {
     /// The name of the node, which the server chose.
     pub name: String,
-    /// Its SPIFFE ID.
+    /// `spiffe://<trust domain>/node/<name>`, in its certificate.
     pub spiffe_id: String,
     /// Whether it is banned.
     pub state: NodeState,
@@ -361,7 +355,7 @@ impl ToSchema for RevocationTarget {}
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RevocationRequest {
-    /// What to revoke.
+    /// The token, grant, agent, person or client below which everything is refused.
     pub target: RevocationTarget,
 }
 

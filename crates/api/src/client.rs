@@ -46,7 +46,7 @@ pub enum Endpoint {
     Tcp {
         /// The URL of the admin API, as `mandate serve` prints it.
         server: Issuer,
-        /// The access token.
+        /// Sent as `Authorization: Bearer` (RFC 6750 §2.1).
         token: Secret,
     },
 }
@@ -68,7 +68,7 @@ pub enum ClientError {
     Unreachable {
         /// The address that was tried.
         endpoint: String,
-        /// Why not.
+        /// The system's error of connecting.
         source: io::Error,
     },
     /// The connection broke, or the answer is not one of this API.
@@ -134,7 +134,7 @@ impl AdminClient {
         self.pages(&format!("{}/{}", path::REGISTRY, kind_name(kind))).await
     }
 
-    /// One entry.
+    /// The entry of this kind and key: a name, an id or a URL.
     pub async fn entry(&self, kind: EntryKind, key: &str) -> Result<RegistryEntry, ClientError> {
         self.get(&format!("{}/{}/{}", path::REGISTRY, kind_name(kind), escape(key))).await
     }
@@ -149,7 +149,7 @@ impl AdminClient {
         self.pages(path::NODES).await
     }
 
-    /// Bans a node.
+    /// Bans a node by its name. Its certificate is refused at once.
     pub async fn ban_node(&self, name: &str) -> Result<BanResponse, ClientError> {
         let response =
             self.send(Method::POST, &format!("{}/{}/ban", path::NODES, escape(name)), Bytes::new()).await?;
@@ -226,7 +226,7 @@ impl AdminClient {
         Ok((records, before))
     }
 
-    /// One audit record.
+    /// The audit record with this id.
     pub async fn audit_record(&self, id: &str) -> Result<AuditRecord, ClientError> {
         self.get(&format!("{}/{}", path::AUDIT_RECORDS, escape(id))).await
     }
@@ -259,12 +259,12 @@ impl AdminClient {
         Ok(written)
     }
 
-    /// Revokes.
+    /// Cuts what the request names: everything below it is refused at once.
     pub async fn revoke(&self, request: &RevocationRequest) -> Result<RevocationResponse, ClientError> {
         self.post(path::REVOCATIONS, request).await
     }
 
-    /// Rotates signing keys.
+    /// Makes new signing keys: each waits in the published key set before it signs.
     pub async fn rotate_keys(
         &self,
         request: &KeyRotationRequest,
@@ -272,7 +272,7 @@ impl AdminClient {
         self.post(path::KEYS_ROTATE, request).await
     }
 
-    /// What is running.
+    /// What is running, and what needs attention.
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.get(path::STATUS).await
     }

@@ -21,7 +21,7 @@ pub struct Problem {
     pub type_: String,
     /// A short summary, the same for every problem of the type.
     pub title: String,
-    /// The HTTP status.
+    /// The status code of the HTTP response (RFC 9457 §3.1.2).
     pub status: u16,
     /// What is wrong this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -37,7 +37,7 @@ pub struct Query {
     pub since: Option<Timestamp>,
     /// Records before this time.
     pub until: Option<Timestamp>,
-    /// Permitted or refused.
+    /// Only permitted ones, or only refused ones.
     pub outcome: Option<Outcome>,
     /// The kind of decision or change.
     pub kind: Option<RecordKind>,

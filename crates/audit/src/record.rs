@@ -83,10 +83,8 @@ impl Outcome {
 /// Cloning is cheap.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// The `resource` parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     resource: Option<Arc<str>>,
-    /// The `scope` parameter.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scope: Option<Arc<str>>,
     /// Who the actor token claimed to be.
@@ -345,7 +343,7 @@ pub struct LeafKeys<'a> {
     pub kind: RecordKind,
     /// [`Record::outcome`].
     pub outcome: Outcome,
-    /// The person's subject.
+    /// [`KnownTerms::sub`], without its issuer.
     #[serde(borrow, default)]
     pub sub: Option<Cow<'a, str>>,
     /// The issuer that names the person.

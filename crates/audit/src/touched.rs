@@ -22,10 +22,10 @@ pub struct Touched {
     /// Names and URIs of resources.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resources: Vec<String>,
-    /// Ids of clients.
+    /// The `client_id` of clients (RFC 6749 §2.2).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<String>,
-    /// Ids of grants.
+    /// Ids of grants: [`mandate_core::GrantId`] as text.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<String>,
     /// The `jti` of tokens.

@@ -11,7 +11,7 @@ use crate::mismatch::Mismatch;
 /// The authority's keys cannot be made or loaded. An operator must solve this.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The store failed.
+    /// The store cannot be read or written.
     #[error("the keys cannot be read from or written to the store: {0}")]
     Store(#[from] StoreError),
     /// A new key could not be made.

@@ -37,7 +37,6 @@ impl JwsKey {
         self.pair.public_key().as_ref()
     }
 
-    /// Its public half.
     pub(crate) fn jwk(&self) -> &PublicJwk {
         &self.jwk
     }

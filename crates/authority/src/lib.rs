@@ -76,6 +76,6 @@ pub use lint::claims::ClaimsLint;
 pub use mint::AccessTokenString;
 pub use mismatch::Mismatch;
 pub use node::NodeGrant;
-pub use ring::{PUBLISH_BEFORE_USE, Purpose};
+pub use ring::Purpose;
 pub use svid::{JwtSvidGrant, MAX_AUDIENCE_LEN, MAX_AUDIENCES, is_reserved};
 pub use x509::{IssuedCertificate, ServerCertificate, ServerName};

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use mandate_core::Timestamp;
+use mandate_core::lifetimes::PUBLISH_BEFORE_USE;
 use mandate_token::{KeySet, PublicJwk, jwks_json};
 
 use crate::error::OpenError;
 use crate::jws_key::JwsKey;
-use crate::ring::{PUBLISH_BEFORE_USE, Purpose, Ring};
+use crate::ring::{Purpose, Ring};
 use crate::x509::SigningAuthority;
 
 pub(crate) struct Published {

@@ -6,26 +6,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::Timestamp;
-use mandate_core::lifetimes::{CLOCK_SKEW, JWT_SVID_LIFETIME, PERSON_TOKEN_LIFETIME, X509_SVID_LIFETIME};
+use mandate_core::lifetimes::{
+    CA_KEY_PERIOD, CLOCK_SKEW, JWT_SVID_LIFETIME, PERSON_TOKEN_LIFETIME, PUBLISH_BEFORE_USE,
+    TOKEN_KEY_PERIOD, X509_SVID_LIFETIME,
+};
 
 use crate::error::OpenError;
 
 /// What a key signs. Keys of different purposes are never in one key set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Purpose {
-    /// Access tokens.
+    /// Access tokens, for resource servers.
     AccessToken,
-    /// JWT-SVIDs.
+    /// JWT-SVIDs, by which agents show who they are.
     JwtSvid,
-    /// X.509-SVIDs.
+    /// X.509-SVIDs of nodes and of the server's own listener.
     X509,
 }
 
-/// How long a waiting key is published before it signs. Clients may keep an older key set for this time.
-pub const PUBLISH_BEFORE_USE: Duration = Duration::from_mins(5);
-
 impl Purpose {
-    /// All of them.
+    /// Every purpose; each has keys of its own.
     pub const ALL: &'static [Self] = &[Self::AccessToken, Self::JwtSvid, Self::X509];
 
     /// Its name in the store and on the wire.
@@ -49,11 +49,9 @@ impl Purpose {
 
     /// After how long `maintain` replaces the active key.
     pub(crate) const fn replace_after(self) -> Duration {
-        const DAY: u64 = 24 * 60 * 60;
         match self {
-            Self::AccessToken | Self::JwtSvid => Duration::from_secs(30 * DAY),
-            // Well below half of the certificate's life: it waits for one period and signs for another.
-            Self::X509 => Duration::from_secs(180 * DAY),
+            Self::AccessToken | Self::JwtSvid => TOKEN_KEY_PERIOD,
+            Self::X509 => CA_KEY_PERIOD,
         }
     }
 }
@@ -69,13 +67,13 @@ impl fmt::Display for Purpose {
 pub(crate) enum RingKeyState {
     /// Published, signs nothing yet.
     Standby,
-    /// Signs.
     Active,
     /// No longer signs; published until everything that it signed has expired.
-    Retired { until: Timestamp },
+    Retired {
+        until: Timestamp,
+    },
 }
 
-/// One generation.
 pub(crate) struct KeySlot<K> {
     pub(crate) kid: String,
     pub(crate) key: Arc<K>,

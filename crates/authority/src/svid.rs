@@ -70,17 +70,17 @@ impl JwtSvidGrant {
         &self.audiences
     }
 
-    /// Its `jti`.
+    /// Its `jti` (RFC 7519 §4.1.7).
     pub fn jti(&self) -> &TokenId {
         &self.jti
     }
 
-    /// Its `iat`.
+    /// Its `iat` (RFC 7519 §4.1.6).
     pub fn issued(&self) -> Timestamp {
         self.issued
     }
 
-    /// Its `exp`.
+    /// Its `exp` (RFC 7519 §4.1.4).
     pub fn expires(&self) -> Timestamp {
         self.expires
     }

@@ -36,7 +36,7 @@ pub struct IssuedCertificate {
 /// A certificate for the server's own listeners, with its private key.
 #[derive(Clone, Debug)]
 pub struct ServerCertificate {
-    /// The certificate.
+    /// The leaf and the certificates up to the signing authority.
     pub certificate: IssuedCertificate,
     /// The private key, PKCS#8 DER.
     pub private_key: Secret,
@@ -149,9 +149,9 @@ impl SigningAuthority {
 /// A DNS name or an IP address under which the server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerName {
-    /// A DNS name.
+    /// A `dNSName` (RFC 5280 §4.2.1.6).
     Dns(String),
-    /// An IP address.
+    /// An `iPAddress` (RFC 5280 §4.2.1.6).
     Ip(IpAddr),
 }
 

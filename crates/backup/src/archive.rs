@@ -54,7 +54,6 @@ pub(crate) fn measure(name: &str, source: impl Read) -> Result<MemberEntry, Back
     Ok(measured.entry(name))
 }
 
-/// Writes an archive.
 pub(crate) fn write(
     out: impl Write,
     manifest: &Manifest,

@@ -28,7 +28,7 @@ pub enum SealingKeyPlace {
 
 /// What is to be backed up.
 pub struct BackupPlan<'a> {
-    /// The server's directory.
+    /// The directory of the server, as `mandate serve --dir` names it.
     pub dir: &'a Path,
     /// Where the sealing key goes.
     pub keys: SealingKeyPlace,
@@ -36,9 +36,9 @@ pub struct BackupPlan<'a> {
     pub without_journal: bool,
     /// The version of this program.
     pub version: &'a str,
-    /// The time now.
+    /// The time of the backup, for its manifest and the times of its members.
     pub now: Timestamp,
-    /// Randomness for salts.
+    /// Randomness for the salt and the nonce of a sealed key.
     pub entropy: Arc<dyn Entropy>,
     /// Set it to end the work, which then fails with [`BackupError::Stopped`].
     pub stop: Arc<AtomicBool>,

@@ -10,6 +10,7 @@ use mandate_store::records::LogError;
 /// Why a backup is not made or not restored.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what these fields are")]
 pub enum BackupError {
     /// A file or directory cannot be used.
     #[error(transparent)]
@@ -25,7 +26,6 @@ pub enum BackupError {
     Io {
         /// `read` or `write`.
         doing: &'static str,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -84,7 +84,6 @@ pub enum BackupError {
         needed: u64,
         /// How many there are.
         free: u64,
-        /// Where.
         place: PathBuf,
     },
     /// It was asked to end.

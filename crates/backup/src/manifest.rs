@@ -81,7 +81,7 @@ pub enum KeyPlace {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemberEntry {
-    /// Its name.
+    /// Its name in the archive.
     pub name: String,
     /// How many bytes it has.
     pub size: u64,

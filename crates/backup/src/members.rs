@@ -6,7 +6,6 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const SEALED_KEY: &str = "seal.key.sealed";
 /// What the server was started with.
 pub(crate) const REMEMBERED: &str = "serve.json";
-/// The database.
 pub(crate) const DATABASE: &str = "mandate.db";
 /// The sealing key, which is never a member as it is.
 pub(crate) const SEAL_KEY: &str = "seal.key";
@@ -14,7 +13,6 @@ pub(crate) const SEAL_KEY: &str = "seal.key";
 /// The largest manifest, in bytes.
 pub(crate) const LARGEST_MANIFEST: u64 = 64 * 1024;
 
-/// One member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) name: &'static str,

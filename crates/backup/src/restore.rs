@@ -34,7 +34,7 @@ pub struct Restoring<'a> {
     pub stop: Arc<AtomicBool>,
 }
 
-/// What was restored.
+/// The result of [`Archive::restore`].
 #[derive(Debug)]
 pub struct Restored {
     /// The manifest of the backup.

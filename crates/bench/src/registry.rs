@@ -9,7 +9,6 @@ use crate::error::BenchError;
 use crate::identity_provider::AUDIENCE;
 use crate::processes::TRUST_DOMAIN;
 
-/// The resource's URI.
 pub(crate) const RESOURCE: &str = "https://crm.bench.example";
 
 /// The scopes that are delegated.

@@ -15,7 +15,6 @@ use crate::error::BenchError;
 /// How many agents there are, and how many people.
 pub(crate) const AGENTS: u64 = 10_000;
 
-/// How many resources.
 pub(crate) const RESOURCES: u64 = 200;
 
 /// How many clients that people log in to.

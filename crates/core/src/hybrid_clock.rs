@@ -38,8 +38,8 @@ struct State {
 ///
 /// It shows the machine's time, but no time earlier than the one it was given ([`HybridClock::new`]) or one
 /// it has shown. After the machine's clock was set back, this clock runs at half speed until the machine's
-/// clock has caught up. It never stands still, so that what was issued by it still expires, and it does not
-/// stay ahead for ever. Expiry is checked by it too. It is never behind the machine's clock, so that nothing
+/// clock has caught up. It never stands still, so that what was issued by it still expires, and it
+/// does not stay ahead. Expiry is checked by it too. It is never behind the machine's clock, so that nothing
 /// stays valid longer than by the machine's time.
 pub struct HybridClock {
     wall: Arc<dyn Clock>,

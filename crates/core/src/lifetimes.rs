@@ -12,6 +12,13 @@ pub const CLOCK_SKEW: Duration = Duration::from_mins(1);
 /// is forgotten too early, tokens become valid again.
 pub const VERIFIER_CLOCK_SKEW: Duration = Duration::from_mins(5);
 
+/// How far the newest record may be ahead of the clock of the machine that `mandate doctor` runs on.
+pub const RECORD_CLOCK_SKEW: Duration = Duration::from_secs(1);
+
+/// How far a stop in the reserve may be ahead of the log and the clock. A machine without a battery for its
+/// clock may start with its clock in 1970, after weeks in which nothing was recorded.
+pub const RESERVE_CLOCK_SKEW: Duration = Duration::from_hours(30 * 24);
+
 /// How long a person's own access token is valid: RFC 6750 §5.3 recommends at most one hour.
 pub const PERSON_TOKEN_LIFETIME: Duration = Duration::from_hours(1);
 
@@ -21,6 +28,13 @@ pub const DEFAULT_MANDATE_LIFETIME: Lifetime = Lifetime(Duration::from_mins(5));
 /// The longest time for which an access token for an agent may be valid. Far below the hour of RFC 6750 §5.3,
 /// because no person watches what an agent does with it.
 pub const MAX_MANDATE_LIFETIME: Lifetime = Lifetime(Duration::from_mins(15));
+
+/// How far the `exp` of a client assertion may be in the future: replays must be remembered until then.
+/// Widely used clients write an hour, by their own clocks.
+pub const MAX_CLIENT_ASSERTION_LIFETIME: Duration = Duration::from_hours(1).saturating_add(CLOCK_SKEW);
+
+/// How long the login page's form may stay open, and how long its cookie lives.
+pub const LOGIN_FORM_LIFETIME: Duration = Duration::from_mins(15);
 
 /// How long an authorization code is valid: RFC 6749 §4.1.2 recommends at most 10 minutes.
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
@@ -34,8 +48,22 @@ pub const X509_SVID_LIFETIME: Duration = Duration::from_hours(1);
 /// How long the certificate of the signing authority is valid. Its key is replaced long before it expires.
 pub const CA_LIFETIME: Duration = Duration::from_hours(2 * 365 * 24);
 
+/// How long a key waits in the published key set before it signs. Clients may keep an older key set for this
+/// time.
+pub const PUBLISH_BEFORE_USE: Duration = Duration::from_mins(5);
+
+/// How long a key for access tokens or JWT-SVIDs signs before the next one takes its place.
+pub const TOKEN_KEY_PERIOD: Duration = Duration::from_hours(30 * 24);
+
+/// How long the key of the signing authority signs. Well below half of [`CA_LIFETIME`]: its certificate waits
+/// for one period and signs for another.
+pub const CA_KEY_PERIOD: Duration = Duration::from_hours(180 * 24);
+
 /// How long a join token can be used if its operator gives no time.
 pub const JOIN_TOKEN_LIFETIME: Duration = Duration::from_mins(10);
 
 /// The longest time that an operator may give a join token.
 pub const MAX_JOIN_TOKEN_LIFETIME: Duration = Duration::from_hours(24);
+
+/// The longest time after its certificate has expired in which a node can be let in again.
+pub const MAX_REJOIN_GRACE: Duration = Duration::from_hours(7 * 24);

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 /// IPv6 counts as the IPv4 address that it is. Behind a proxy every request has the proxy's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum RequestSource {
-    /// A network peer.
+    /// The network of a peer: an IPv4 address, or an IPv6 /64.
     Network(IpAddr),
     /// A local process of this user, by a unix socket.
     User(u32),

@@ -31,7 +31,7 @@ pub enum CutTarget {
 /// later ones.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
-    /// What is cut.
+    /// Everything below it is refused.
     pub target: CutTarget,
     /// Tokens [issued](TokenFacts::issued) at or before this millisecond are revoked.
     pub at: Timestamp,
@@ -41,23 +41,20 @@ pub struct Cut {
 
 /// The facts of a verified token that revocation needs.
 #[derive(Clone, Copy, Debug)]
+#[expect(missing_docs, reason = "the other fields are the claims of their names")]
 pub struct TokenFacts<'a> {
     /// The issuer whose cuts the token is checked against. Names of agents and clients mean something only if
     /// this issuer has given them.
     pub ours: &'a Issuer,
-    /// Its `iss`.
     pub iss: &'a Issuer,
-    /// Its `jti`.
     pub jti: &'a TokenId,
-    /// Its `iat`.
     pub iat: Timestamp,
-    /// Its subject.
+    /// Its `sub`, with the issuer that gave it.
     pub subject: &'a Subject,
-    /// Its `client_id`.
     pub client: &'a ClientId,
-    /// Its actors.
+    /// The actors of its `act`, outermost first.
     pub chain: &'a ActorChain,
-    /// Its ancestry.
+    /// Its `lineage`: ancestors, their apps, and grants.
     pub lineage: &'a Lineage,
 }
 
@@ -86,7 +83,7 @@ pub struct RevocationSet {
 }
 
 impl RevocationSet {
-    /// No cuts.
+    /// A set without a cut: it refuses nothing.
     pub fn new() -> Self {
         Self::default()
     }

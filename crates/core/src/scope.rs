@@ -22,7 +22,7 @@ pub enum InvalidScope {
     /// A character outside %x21 / %x23-5B / %x5D-7E (RFC 6749 §3.3).
     #[error("a scope is printable ASCII without spaces, quotation marks and backslashes")]
     Character,
-    /// Over 128 characters.
+    /// A scope token of over 128 characters.
     #[error("a scope of more than 128 characters")]
     TooLong,
     /// Over [`MAX_SCOPES`].
@@ -30,7 +30,7 @@ pub enum InvalidScope {
     TooMany,
 }
 
-/// One scope token.
+/// A `scope-token` (RFC 6749 §3.3).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Scope(Arc<str>);
@@ -77,7 +77,7 @@ impl<'de> Deserialize<'de> for Scope {
 pub struct ScopeSet(Arc<BTreeSet<Scope>>);
 
 impl ScopeSet {
-    /// The empty set.
+    /// The empty set, which permits nothing.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -124,7 +124,7 @@ impl ScopeSet {
         self.0.len()
     }
 
-    /// In bytewise order.
+    /// The scopes, in bytewise order.
     pub fn iter(&self) -> impl Iterator<Item = &Scope> {
         self.0.iter()
     }

@@ -148,7 +148,7 @@ impl ProgramPath {
     /// The longest path, in bytes: the whole selector may have [`MAX_SELECTOR_LEN`] bytes.
     const MAX_LEN: usize = MAX_SELECTOR_LEN - "unix:path:".len();
 
-    /// The path.
+    /// The path: absolute, without empty parts, `.` or `..`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -174,7 +174,7 @@ impl OtherSelector {
         self.0.split_once(':').map_or("", |(attestor, _)| attestor)
     }
 
-    /// The whole text.
+    /// The whole text, with the attestor's name.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -11,7 +11,7 @@ const LONGEST_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 1
     "the socket's path {path:?} has {length} bytes, and that of a unix socket has at most {LONGEST_SOCKET_PATH}; choose a shorter one"
 )]
 pub struct SocketPathTooLong {
-    /// The path.
+    /// The path, as it was given.
     pub path: PathBuf,
     /// Its length in bytes.
     pub length: usize,

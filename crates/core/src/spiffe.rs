@@ -109,7 +109,7 @@ pub struct SpiffeId {
 }
 
 impl SpiffeId {
-    /// The whole ID.
+    /// The whole ID, with `spiffe://`.
     pub fn as_str(&self) -> &str {
         &self.text
     }

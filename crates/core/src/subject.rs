@@ -36,9 +36,9 @@ impl fmt::Display for Subject {
 pub enum SubjectProfile {
     /// A piece of software that acts by itself for a person.
     AiAgent,
-    /// An ordinary service.
+    /// A service that is no agent.
     Service,
-    /// A person.
+    /// A person, whose rights are delegated.
     User,
 }
 
@@ -106,7 +106,7 @@ impl ActorChain {
         Ok(Self(actors))
     }
 
-    /// The current actor.
+    /// The current actor (RFC 8693 §4.1); none if nobody acts for the person.
     pub fn outermost(&self) -> Option<&Actor> {
         self.0.first()
     }
@@ -116,7 +116,7 @@ impl ActorChain {
         self.0.iter()
     }
 
-    /// How many actors.
+    /// How many actors there are, the current one and all before it.
     pub fn depth(&self) -> usize {
         self.0.len()
     }
@@ -182,10 +182,10 @@ impl Serialize for ActRef<'_> {
 /// copied members that it does not know, a caller could forge the history of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Act {
-    /// The actor.
+    /// Its members stand in the same JSON object.
     #[serde(flatten)]
     pub actor: Actor,
-    /// The previous actor.
+    /// The actor before it; none for the first one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub act: Option<Box<Act>>,
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::time::{Clock, Entropy, Timestamp};
 
-/// The machine's clock.
+/// The machine's clock, which its administrator can set back.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

@@ -46,7 +46,7 @@ pub struct Terms {
     pub scopes: ScopeSet,
     /// What is allowed in detail: `authorization_details` (RFC 9396).
     pub details: Details,
-    /// From when: `iat`.
+    /// When it was issued: `iat`.
     pub issued: Timestamp,
     /// Until when: `exp`. From then on the token is not valid.
     pub expires: Timestamp,

@@ -85,10 +85,10 @@ pub enum InvalidTimestamp {
     /// A date and a time without an offset from UTC: different readers would take it for different instants.
     #[error("a time without an offset: add Z for UTC, or an offset such as +01:00")]
     NoOffset,
-    /// A day alone.
+    /// A day without a time of day.
     #[error("a day without a time: write, for its start in UTC, T00:00:00Z after it")]
     NoTime,
-    /// Before 1970.
+    /// Before 1970, where timestamps begin.
     #[error("a time before 1970-01-01T00:00:00Z")]
     BeforeEpoch,
     /// In the year 10000 in UTC. RFC 3339 §5.6 has four digits for a year, so such a time could not be
@@ -265,7 +265,7 @@ impl<'de> Deserialize<'de> for Lifetime {
 
 /// Where "now" comes from. Engines take a `Timestamp` or a `&dyn Clock`, never the system clock.
 pub trait Clock: Send + Sync + 'static {
-    /// The current time.
+    /// The current time, to the millisecond.
     fn now(&self) -> Timestamp;
 
     /// The time since a fixed moment, by a counter that runs evenly and cannot be set.

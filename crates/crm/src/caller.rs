@@ -20,7 +20,6 @@ impl Caller {
         }
     }
 
-    /// For people.
     pub(crate) fn label(&self) -> String {
         match self {
             Self::KeyHolder => "a holder of the shared key".to_owned(),

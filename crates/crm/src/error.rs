@@ -14,7 +14,7 @@ pub enum CrmError {
     /// The database cannot be opened, read or written.
     #[error("the CRM's database")]
     Database(#[from] rusqlite::Error),
-    /// The listener failed.
+    /// The listener cannot be bound, or it failed later.
     #[error("the CRM's listener")]
     Listener(#[source] std::io::Error),
     /// The listener is reachable from other machines.

@@ -10,10 +10,10 @@ use crate::error::CrmError;
 
 /// One sales opportunity and, if it was closed, by whom.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the other field is the name of a customer")]
 pub struct Opportunity {
     /// The number of the row.
     pub id: i64,
-    /// The customer's name.
     pub customer: String,
     /// What it is worth, in euros.
     pub amount_eur: i64,
@@ -27,10 +27,9 @@ pub struct Opportunity {
 
 /// One mail that was sent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the other fields are what their names say")]
 pub struct Mail {
-    /// The recipient's address.
     pub to: String,
-    /// Its text.
     pub body: String,
     /// Who sent it, for people.
     pub by: String,
@@ -40,12 +39,11 @@ pub struct Mail {
 
 /// One call, permitted or refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the other fields are those of an HTTP request")]
 pub struct Call {
     /// The time of the call, RFC 3339.
     pub at: String,
-    /// The HTTP method.
     pub method: String,
-    /// The path.
     pub path: String,
     /// The HTTP status of the answer.
     pub status: u16,
@@ -66,9 +64,9 @@ pub struct Call {
 /// Everything that was changed or tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Evidence {
-    /// All opportunities.
+    /// All opportunities, open and closed.
     pub opportunities: Vec<Opportunity>,
-    /// All mails sent.
+    /// All mails that were sent, oldest first.
     pub outbox: Vec<Mail>,
     /// How many comments were written.
     pub comments: u64,

@@ -85,13 +85,12 @@ pub struct SharedKey(Vec<u8>);
 /// The key file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what these fields are")]
 pub enum KeyFileError {
     /// It cannot be read.
     #[error("the key file {path} cannot be read")]
     Unreadable {
-        /// Which file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
@@ -109,7 +108,7 @@ impl SharedKey {
         Self::new(text.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']))
     }
 
-    /// From its text.
+    /// From its text, 16 to 512 printable ASCII characters without spaces.
     pub fn new(key: &str) -> Result<Self, KeyFileError> {
         let good = (16..=512).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic());
         if good { Ok(Self(key.as_bytes().to_vec())) } else { Err(KeyFileError::Form) }

@@ -60,7 +60,7 @@ impl NeedsApproval {
 /// Why [`crate::decide`] gives no mandate.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Withheld {
-    /// It is refused.
+    /// A refusal, which no approval changes.
     Refusal(DecisionRefusal),
     /// A person must approve it first.
     NeedsApproval(NeedsApproval),

@@ -19,7 +19,7 @@ use mandate_token::jwt_svid::JwtSvid;
 /// Where a subject token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubjectOrigin {
-    /// We issued it.
+    /// This server issued it.
     Own,
     /// A trusted issuer issued it.
     Foreign(Arc<TrustedIssuer>),
@@ -137,7 +137,7 @@ impl ProvenClient {
         Self { client, at }
     }
 
-    /// The client's id.
+    /// Its `client_id` (RFC 6749 §2.2).
     pub fn id(&self) -> &ClientId {
         &self.client.id
     }

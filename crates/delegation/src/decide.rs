@@ -79,11 +79,11 @@ pub struct Authorization {
 /// What is known at the time of the decision: one immutable snapshot.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
-    /// Our issuer identifier.
+    /// The `iss` of the tokens that this server issues.
     pub issuer: &'a Issuer,
-    /// The registry.
+    /// The entries of the snapshot.
     pub registry: &'a Registry,
-    /// The compiled policies.
+    /// The policies of the same snapshot.
     pub policies: &'a Policies,
     /// The cuts in force.
     pub revocations: &'a RevocationSet,

@@ -43,7 +43,7 @@ pub enum Asker {
 /// Why a token does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dead {
-    /// It has expired.
+    /// The time of its `exp` has come.
     Expired,
     /// It is revoked: a cut in force refuses it.
     Cut,

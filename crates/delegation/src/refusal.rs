@@ -112,7 +112,7 @@ pub enum RefusalReason {
     #[error("the lineage would be too long")]
     LineageTooLong,
     // The target.
-    /// No such resource.
+    /// No registered resource has this URI.
     #[error("the resource is not registered")]
     ResourceUnknown,
     /// The resource exists, but is never delegated (our own administration).

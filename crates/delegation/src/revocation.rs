@@ -172,7 +172,7 @@ fn narrower(old: &[Permission], new: &[Permission], times: Times) -> bool {
 /// How long tokens of one kind may be valid.
 #[derive(Clone, Copy)]
 struct Times {
-    /// Without any limit.
+    /// The lifetime where no ceiling or grant has a limit.
     default: Lifetime,
     /// The maximum, even if the limit is higher.
     longest: Lifetime,

@@ -10,6 +10,7 @@ use crate::text::TextError;
 /// Why a file or directory is not used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what these fields are")]
 pub enum FileError {
     /// It, or a directory or link on the way to it, belongs to another user.
     #[error(
@@ -20,22 +21,20 @@ pub enum FileError {
     Owner {
         /// What belongs to another user.
         path: PathBuf,
-        /// That user's id.
         owner: u32,
         /// Our user id, if it is ours alone ([`crate::own_user`]).
         us: Option<u32>,
     },
     /// Others may read or write it.
-    #[error("{path}: {} may {what} (mode {mode:o}); run chmod {mend} {}", whom(*mode, what), quoted(path))]
+    #[error("{path}: {} may {what} (mode {mode:o}); run chmod {right_mode} {}", whom(*mode, what), quoted(path))]
     Exposed {
         /// Which file or directory.
         path: PathBuf,
         /// `read it` or `write to it`.
         what: &'static str,
-        /// Its mode.
         mode: u32,
         /// The mode to give it, as `chmod` takes it.
-        mend: String,
+        right_mode: String,
     },
     /// It is a symbolic link where only the file itself is accepted.
     #[error(
@@ -82,14 +81,13 @@ pub enum FileError {
         #[source]
         source: TextError,
     },
-    /// The system refuses.
+    /// A system call failed.
     #[error("cannot {doing} {path}")]
     Io {
         /// What was being done, such as `open`.
         doing: &'static str,
         /// Which file or directory.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },

@@ -50,7 +50,7 @@ pub(crate) fn passed(stat: &Stat, path: &Path, us: Option<u32>) -> Result<(), Fi
         path: path.to_owned(),
         what: "write to it",
         mode,
-        mend: no_writing(mode).to_owned(),
+        right_mode: no_writing(mode).to_owned(),
     })
 }
 
@@ -68,7 +68,12 @@ pub(crate) fn held(stat: &Stat, path: &Path, us: Option<u32>, right: u32) -> Res
     if mode & 0o022 == 0 {
         return Ok(());
     }
-    Err(FileError::Exposed { path: path.to_owned(), what: "write to it", mode, mend: format!("{right:o}") })
+    Err(FileError::Exposed {
+        path: path.to_owned(),
+        what: "write to it",
+        mode,
+        right_mode: format!("{right:o}"),
+    })
 }
 
 /// Checks a file that is read.
@@ -78,8 +83,8 @@ pub(crate) fn file(stat: &Stat, path: &Path, us: Option<u32>, exposure: Exposure
     }
     owner(stat, path, us)?;
     let mode = mode(stat);
-    let exposed = |what, mend: &str| {
-        Err(FileError::Exposed { path: path.to_owned(), what, mode, mend: mend.to_owned() })
+    let exposed = |what, right_mode: &str| {
+        Err(FileError::Exposed { path: path.to_owned(), what, mode, right_mode: right_mode.to_owned() })
     };
     let allowed = match exposure {
         Exposure::PrivateOrRootsGroup if stat.st_uid == 0 => 0o040,

@@ -17,7 +17,7 @@ use crate::text;
 /// A secret from a file that an operator named.
 #[derive(Debug)]
 pub struct Named {
-    /// Its whole content.
+    /// Its whole content, which may be a key.
     pub content: Secret,
     /// Set if others can read it: its mode lets them, and so do all directories on the way. For a warning.
     pub exposed: Option<FileError>,

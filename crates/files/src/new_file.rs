@@ -16,7 +16,7 @@ use crate::error::{FileError, io};
 pub enum Replace {
     /// It may. A link of that name is itself replaced, not what it points to.
     Always,
-    /// It may not.
+    /// It may not: the answer is [`FileError::Exists`].
     Never,
 }
 

@@ -26,7 +26,6 @@ const PASS: OFlags = OFlags::RDONLY;
 /// What must be at the end of the way.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Goal {
-    /// A directory.
     Directory,
     /// A directory, made if it is missing, and those above it with this mode.
     Made {

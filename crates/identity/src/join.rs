@@ -51,7 +51,7 @@ impl fmt::Debug for JoinToken {
     }
 }
 
-/// A node's certificate.
+/// A certificate that was issued to a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeCertificate {
     /// DER certificates, leaf first.

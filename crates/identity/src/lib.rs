@@ -29,7 +29,6 @@ pub use entitlement::{MAX_SELECTORS, NotIssuable, TooManySelectors};
 pub use error::IdentityError;
 pub use issue::{IssuedSvid, NodeEntry};
 pub use join::{JoinToken, NodeCertificate, PresentedCertificate};
-pub use rejoin::MAX_REJOIN_GRACE;
 pub use validity::{Moment, has_expired};
 
 /// How many bans may wait for the database at the same time.
@@ -49,7 +48,7 @@ pub struct IdentityParts {
     pub store: Store,
     /// The time, which never goes back.
     pub clock: Arc<HybridClock>,
-    /// Randomness.
+    /// Randomness for join tokens, `jti` and the ids of records.
     pub entropy: Arc<dyn Entropy>,
 }
 

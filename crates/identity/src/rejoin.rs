@@ -4,15 +4,13 @@
 use std::time::Duration;
 
 use mandate_core::Timestamp;
+use mandate_core::lifetimes::MAX_REJOIN_GRACE;
 use mandate_store::nodes::Node;
 
 use crate::Identity;
 use crate::error::IdentityError;
 use crate::join::PresentedCertificate;
 use crate::validity::{Moment, ends};
-
-/// The longest time after its certificate has expired in which a node can be let in again.
-pub const MAX_REJOIN_GRACE: Duration = Duration::from_hours(7 * 24);
 
 /// A node that may have a new certificate.
 pub(crate) struct Renewable {

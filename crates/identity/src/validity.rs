@@ -15,12 +15,12 @@ use mandate_store::nodes::Node;
 pub struct Moment {
     /// The server's own clock.
     pub now: Timestamp,
-    /// The machine's.
+    /// The machine's clock, which may have been set back.
     pub wall: Timestamp,
 }
 
 impl Moment {
-    /// This one.
+    /// Both clocks, read one after the other.
     pub fn of(clock: &HybridClock) -> Self {
         Self { now: clock.now(), wall: clock.wall() }
     }

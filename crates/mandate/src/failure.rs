@@ -63,7 +63,6 @@ impl Fault {
     }
 }
 
-/// A command's failure.
 #[derive(Debug)]
 pub(crate) struct Failure {
     fault: Fault,
@@ -153,7 +152,6 @@ impl Failure {
         &self.message
     }
 
-    /// What is printed.
     pub(crate) fn text(&self) -> String {
         const MOST: usize = 20;
         let mut text = format!("error: {}\n", self.message);

@@ -30,7 +30,6 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// What the issuer sent back.
 #[derive(Debug)]
 pub(crate) enum AuthorizationResponse {
-    /// The authorization code.
     Code(String),
     /// The request was refused, and why (RFC 6749 §4.1.2.1).
     Refused(OAuthError),

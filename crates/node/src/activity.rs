@@ -115,7 +115,6 @@ impl Activity {
             .map_or((Use::Works, state.connected), |since| (Use::Stalls, *since))
     }
 
-    /// Ends the connection.
     pub(crate) fn end(&self) {
         self.state().ended = true;
         self.waker.wake();
@@ -166,12 +165,10 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Begins now.
     pub(crate) fn new(activity: Arc<Activity>, patience: Patience) -> Self {
         Self { activity, patience, timer: Box::pin(tokio::time::sleep(patience.handshake)) }
     }
 
-    /// The connection's activity.
     pub(crate) fn activity(&self) -> &Arc<Activity> {
         &self.activity
     }
@@ -303,7 +300,7 @@ mod tests {
     /// Longer than any patience of these tests: a connection that outlives it is not ended.
     const OUTLIVES: Duration = Duration::from_millis(300);
 
-    /// One thing is waited for briefly, and everything else for ever.
+    /// One thing is waited for briefly, everything else longer than any test runs.
     fn patience(set: impl Fn(&mut Patience)) -> Patience {
         let mut patience = Patience {
             handshake: LONG * 9,

@@ -68,7 +68,6 @@ impl Caller {
         self.process.pid()
     }
 
-    /// Its user.
     pub(crate) fn uid(&self) -> u32 {
         self.uid
     }
@@ -114,7 +113,6 @@ fn is_same(now: Option<FileId>, then: Option<FileId>) -> bool {
 }
 
 impl Inspection<'_> {
-    /// Its process number.
     pub(crate) fn pid(&self) -> u32 {
         self.caller.pid()
     }

@@ -8,7 +8,7 @@ use mandate_core::{Selector, SpiffeId, TrustDomain, UnixSelector};
 
 /// An identity and the selectors that a process must show for it: at least one, and first the one by which
 /// the entry is found.
-struct Entry {
+struct Entitlement {
     spiffe_id: SpiffeId,
     selectors: Box<[Selector]>,
     name: Box<str>,
@@ -20,7 +20,7 @@ pub(crate) struct Near<'a> {
     pub(crate) missing: Vec<&'a Selector>,
 }
 
-impl Entry {
+impl Entitlement {
     fn found_by(&self) -> Option<&Selector> {
         self.selectors.first()
     }
@@ -30,7 +30,7 @@ impl Entry {
 /// holds every entry of its server in memory, so there are no other indexes.
 #[derive(Default)]
 pub(crate) struct Entitlements {
-    entries: Vec<Entry>,
+    entries: Vec<Entitlement>,
     by_selector: Vec<u32>,
     by_id: Vec<u32>,
     digest_only: bool,
@@ -58,7 +58,7 @@ impl Entitlements {
     /// An entry that this node cannot serve is left out and logged: an identity outside the trust domain, a
     /// selector that none of its attestors shows, or no selector at all, which would entitle every process on
     /// the machine.
-    pub(crate) fn new(pushed: Vec<wire::Entry>, trust_domain: &TrustDomain) -> Self {
+    pub(crate) fn new(pushed: Vec<wire::Entitlement>, trust_domain: &TrustDomain) -> Self {
         let mut entries = Vec::with_capacity(pushed.len());
         for entry in pushed {
             let id = entry.spiffe_id.parse::<SpiffeId>();
@@ -72,7 +72,11 @@ impl Entitlements {
                         && selectors.iter().all(Selector::is_attestable) =>
                 {
                     selectors.sort_unstable_by_key(rank);
-                    entries.push(Entry { spiffe_id, selectors: selectors.into(), name: entry.name.into() });
+                    entries.push(Entitlement {
+                        spiffe_id,
+                        selectors: selectors.into(),
+                        name: entry.name.into(),
+                    });
                 }
                 (_, _) => {
                     tracing::warn!(spiffe_id = entry.spiffe_id, selectors = ?entry.selectors, "an entry cannot be served by this node");
@@ -83,13 +87,13 @@ impl Entitlements {
         let positions: Vec<u32> = (0..).zip(&entries).map(|(at, _)| at).collect();
         let mut all = Self { entries, by_selector: positions.clone(), by_id: positions, digest_only };
         let entries = &all.entries;
-        all.by_selector.sort_by_key(|at| at_position(entries, *at).and_then(Entry::found_by));
+        all.by_selector.sort_by_key(|at| at_position(entries, *at).and_then(Entitlement::found_by));
         all.by_id.sort_by_key(|at| at_position(entries, *at).map(|entry| &entry.spiffe_id));
         all
     }
 
-    fn candidates<'a>(&'a self, has: &[Selector]) -> impl Iterator<Item = (u32, &'a Entry)> {
-        let found_by = |at: u32| at_position(&self.entries, at).and_then(Entry::found_by);
+    fn candidates<'a>(&'a self, has: &[Selector]) -> impl Iterator<Item = (u32, &'a Entitlement)> {
+        let found_by = |at: u32| at_position(&self.entries, at).and_then(Entitlement::found_by);
         has.iter().flat_map(move |selector| {
             let from = self.by_selector.partition_point(|at| found_by(*at) < Some(selector));
             let found = self
@@ -122,8 +126,9 @@ impl Entitlements {
         let may_show = |needed: &Selector| {
             is_digest(needed) || has.contains(needed) || matches!(needed, Selector::Other(_))
         };
-        let waits =
-            |entry: &Entry| entry.selectors.iter().any(is_digest) && entry.selectors.iter().all(may_show);
+        let waits = |entry: &Entitlement| {
+            entry.selectors.iter().any(is_digest) && entry.selectors.iter().all(may_show)
+        };
         self.digest_only || self.candidates(has).any(|(_, entry)| waits(entry))
     }
 
@@ -154,7 +159,7 @@ impl Entitlements {
         asked: Option<&SpiffeId>,
         most: usize,
     ) -> Vec<Near<'a>> {
-        let near = |entry: &'a Entry| {
+        let near = |entry: &'a Entitlement| {
             let missing: Vec<_> = entry.selectors.iter().filter(|needed| !has.contains(needed)).collect();
             let concerns = match asked {
                 Some(asked) => entry.spiffe_id == *asked,
@@ -174,28 +179,32 @@ impl Entitlements {
     }
 }
 
-fn at_position(entries: &[Entry], at: u32) -> Option<&Entry> {
+fn at_position(entries: &[Entitlement], at: u32) -> Option<&Entitlement> {
     entries.get(usize::try_from(at).ok()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::Entitlements;
-    use mandate_api::proto::node::Entry;
+    use mandate_api::proto::node::Entitlement;
     use mandate_core::{Selector, SpiffeId};
 
     const DIGEST: &str = "unix:sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-    fn entry(id: &str, selectors: &[&str]) -> Entry {
+    fn entry(id: &str, selectors: &[&str]) -> Entitlement {
         let name = id.rsplit('/').next().unwrap_or_default().to_owned();
-        Entry { spiffe_id: id.into(), selectors: selectors.iter().map(|&text| text.into()).collect(), name }
+        Entitlement {
+            spiffe_id: id.into(),
+            selectors: selectors.iter().map(|&text| text.into()).collect(),
+            name,
+        }
     }
 
     fn selectors(texts: &[&str]) -> Vec<Selector> {
         texts.iter().map(|text| text.parse().unwrap()).collect()
     }
 
-    fn entitlements(entries: Vec<Entry>) -> Entitlements {
+    fn entitlements(entries: Vec<Entitlement>) -> Entitlements {
         Entitlements::new(entries, &"acme.example".parse().unwrap())
     }
 

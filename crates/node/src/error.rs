@@ -25,6 +25,7 @@ pub enum NodeFault {
 /// it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what these fields are")]
 pub enum NodeError {
     /// The join token does not have the form of a join token.
     #[error(transparent)]
@@ -33,10 +34,7 @@ pub enum NodeError {
     #[error(
         "{given:?} is not an address of the form host:port; use the one that `mandate serve` prints as `nodes`, which is no URL"
     )]
-    Address {
-        /// What was given.
-        given: String,
-    },
+    Address { given: String },
     /// There are no credentials in the node's directory, and no join token was given.
     #[error("this node has not joined a server yet; to join: {rejoin}")]
     NotJoined {
@@ -48,7 +46,6 @@ pub enum NodeError {
         "this node's certificate expired at {at}, and the server does not let it renew that (`mandate serve --node-rejoin-grace` can allow it); to join again: {rejoin}"
     )]
     CertificateExpired {
-        /// When it expired.
         at: Timestamp,
         /// The commands by which to join again.
         rejoin: String,
@@ -64,24 +61,19 @@ pub enum NodeError {
     /// The peer at the server's address is not the server that the join token or the stored CA names.
     #[error("{server} is not the server this node may trust: {reason}")]
     ServerNotTrusted {
-        /// The address.
         server: String,
         /// What is wrong with its certificate.
         reason: String,
     },
     /// The peer at the server's address does not speak the nodes' protocol.
     #[error("{server}: {NOT_TLS}")]
-    NotForNodes {
-        /// The address.
-        server: String,
-    },
+    NotForNodes { server: String },
     /// A directory or file is not safe from other users, or cannot be used.
     #[error(transparent)]
     Unsafe(#[from] mandate_files::FileError),
     /// A file of the node cannot be read or written.
     #[error("{path}: {source}")]
     File {
-        /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -89,7 +81,6 @@ pub enum NodeError {
     /// A stored credential is not usable.
     #[error("{path}: {reason}; to join again: {rejoin}")]
     Credentials {
-        /// The file.
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
@@ -104,10 +95,7 @@ pub enum NodeError {
     },
     /// There is something at the socket's path that this node did not make.
     #[error("{path} exists and is not a socket of this user; remove it or choose another path")]
-    Occupied {
-        /// The path.
-        path: PathBuf,
-    },
+    Occupied { path: PathBuf },
     /// `/proc` is missing, or belongs to another process namespace, so that nothing can be known about a
     /// caller's process.
     #[error(

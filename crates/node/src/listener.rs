@@ -351,7 +351,7 @@ mod tests {
         for answer in others {
             tokio::time::timeout(Duration::from_secs(20), answer)
                 .await
-                .expect("it waits for ever")
+                .expect("it waits without end")
                 .unwrap()
                 .unwrap();
         }

@@ -105,7 +105,7 @@ mod tests {
     use super::{Mismatches, hint, wanted};
     use crate::caller::{AttestedProcess, Caller};
     use crate::entitlement::{Entitlements, Near};
-    use mandate_api::proto::node::Entry;
+    use mandate_api::proto::node::Entitlement;
     use mandate_core::{Selector, SpiffeId};
     use std::path::Path;
     use std::time::Instant;
@@ -159,7 +159,7 @@ mod tests {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let (caller, attested) = (Caller::of(&ours).unwrap(), AttestedProcess::of_this_process(1000));
         let registered = "spiffe://acme.example/agent/a";
-        let entry = Entry {
+        let entry = Entitlement {
             spiffe_id: registered.into(),
             selectors: vec!["unix:path:/opt/a".into()],
             name: "a".into(),

@@ -28,7 +28,6 @@ pub(crate) enum NotAttested {
     /// It runs as another user or group than when it connected.
     #[error("the calling process has changed its user or group since it connected; connect again")]
     OtherUser,
-    /// It has exited.
     #[error("the calling process has exited")]
     Exited,
     /// Another process has its number now.
@@ -113,7 +112,6 @@ impl Process {
         Ok(process)
     }
 
-    /// Its number.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }

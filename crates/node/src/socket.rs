@@ -163,9 +163,9 @@ mod tests {
             let bound = Socket::bind(&folder.join("api.sock"), &SystemEntropy);
             assert_eq!(bound.is_ok(), good, "{mode:o}");
             if let Err(error) = bound {
-                let mend = if mode & 0o002 == 0 { "g-w" } else { "go-w" };
+                let right = if mode & 0o002 == 0 { "g-w" } else { "go-w" };
                 assert!(
-                    error.to_string().contains(&format!("run chmod {mend} {}", folder.display())),
+                    error.to_string().contains(&format!("run chmod {right} {}", folder.display())),
                     "{error}"
                 );
             }

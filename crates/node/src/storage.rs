@@ -32,7 +32,6 @@ pub(crate) struct Storage {
 pub(crate) enum StoredCredentials {
     /// Nothing: this node has not joined.
     Nothing,
-    /// Credentials.
     Credentials(Credentials),
     /// Something that cannot be used.
     Unusable(PathBuf, UnusableCredentials),
@@ -54,7 +53,6 @@ impl Storage {
         }
     }
 
-    /// Reads the credentials.
     pub(crate) fn load(&self) -> Result<StoredCredentials, NodeError> {
         let path = self.dir.entry(NODE);
         let Some(node) = self.dir.read_secret(NODE, LARGEST)? else { return Ok(StoredCredentials::Nothing) };

@@ -21,7 +21,6 @@ const PER_IDENTITY: usize = 128;
 /// What is asked for: an identity, for a set of audiences.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct WantedSvid {
-    /// The identity.
     pub(crate) spiffe_id: SpiffeId,
     audiences: Arc<[String]>,
 }
@@ -41,7 +40,6 @@ impl WantedSvid {
     }
 }
 
-/// An issued JWT-SVID.
 #[derive(PartialEq, Eq)]
 pub(crate) struct Svid {
     /// The identity that it proves.
@@ -68,7 +66,6 @@ impl Svid {
         Self { spiffe_id, token, key_id, obtained, expires }
     }
 
-    /// The token.
     pub(crate) fn expose_token(&self) -> &str {
         &self.token
     }
@@ -103,7 +100,6 @@ struct Slot {
     holder: AttestedProcess,
 }
 
-/// The cached SVIDs.
 #[derive(Default)]
 pub(crate) struct SvidCache {
     slots: HashMap<WantedSvid, Slot>,
@@ -168,7 +164,6 @@ impl SvidCache {
         });
     }
 
-    /// Drops everything.
     pub(crate) fn clear(&mut self) {
         self.slots.clear();
     }

@@ -43,7 +43,6 @@ pub(crate) struct Svids {
 }
 
 impl Svids {
-    /// An empty cache.
     pub(crate) fn new(views: watch::Receiver<View>, clock: Arc<dyn Clock>) -> Self {
         Self { views, clock, cache: Mutex::default(), requests: SingleFlight::default() }
     }
@@ -148,7 +147,6 @@ impl Svids {
         self.cache().retain(|id| state.entitlements.names(id), |key_id| state.keys.contains(key_id));
     }
 
-    /// Drops everything.
     pub(crate) fn clear(&self) {
         self.cache().clear();
     }

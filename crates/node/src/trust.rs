@@ -28,7 +28,6 @@ pub(crate) enum Anchor {
     Joined {
         /// The only root certificates that are accepted.
         ca: Vec<CertificateDer<'static>>,
-        /// The trust domain.
         trust_domain: TrustDomain,
     },
 }
@@ -47,12 +46,7 @@ pub(crate) enum Untrusted {
     Unusable(#[from] UnusableCertificate),
     /// The peer has a valid identity, but is not the server.
     #[error("its certificate is that of {found}, not of {expected}")]
-    WrongId {
-        /// The peer's identity.
-        found: SpiffeId,
-        /// The expected identity.
-        expected: String,
-    },
+    WrongId { found: SpiffeId, expected: String },
 }
 
 impl From<Untrusted> for rustls::Error {

@@ -10,7 +10,6 @@ use mandate_core::digest::sha256_of_list;
 
 /// How many attempts have no pause.
 const FREE: u32 = 5;
-/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// After this time without an attempt, a count starts again.
 const QUIET: Duration = Duration::from_mins(15);
@@ -21,17 +20,13 @@ const SHARED_COUNTS: u16 = 16_384;
 
 /// Where an attempt comes from. Neither the name nor the browser needs to exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "its fields are the name of a person and the id of a browser")]
 pub enum AttemptSource<'a> {
     /// A login with this name, from an unknown browser.
     Name(&'a str),
     /// A browser that has logged the person in before. Its attempts are counted separately, so that strangers
     /// cannot lock the person out.
-    Browser {
-        /// The person's name.
-        name: &'a str,
-        /// The browser's id.
-        id: &'a str,
-    },
+    Browser { name: &'a str, id: &'a str },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -147,7 +142,7 @@ fn shared(key: &Key) -> u16 {
 }
 
 impl Attempts {
-    /// No attempts yet.
+    /// No attempts yet. `entropy` makes the key by which sources are placed.
     pub fn new(entropy: &dyn Entropy) -> Self {
         Self::of(OWN_COUNTS, entropy)
     }

@@ -27,7 +27,6 @@ impl Basis {
         self.live.snapshot()
     }
 
-    /// 32 unpredictable bytes.
     pub(crate) fn random(&self) -> [u8; 32] {
         let mut bytes = [0u8; 32];
         self.entropy.fill(&mut bytes);

@@ -35,7 +35,6 @@ pub(crate) enum Caller {
 }
 
 impl Caller {
-    /// Its client id.
     pub(crate) fn name(&self) -> &str {
         match self {
             Self::Agent(agent) => agent.spiffe_id().as_str(),
@@ -82,7 +81,6 @@ impl Caller {
     }
 }
 
-/// Authenticates clients.
 pub(crate) struct Clients {
     pub(crate) basis: Basis,
     pub(crate) tokens: Arc<OwnTokens>,

@@ -32,7 +32,6 @@ pub(crate) struct CodePayload {
 
 /// What is stored of a code that was presented.
 pub(crate) enum StoredCode {
-    /// It is unused.
     Unused(CodePayload),
     /// It was used before, for this token.
     Used(CodePayload, Option<TokenId>),

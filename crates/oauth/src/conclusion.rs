@@ -22,12 +22,12 @@ pub struct TokenResponse {
 }
 
 impl TokenResponse {
-    /// The access token.
+    /// The `access_token` of the response (RFC 6749 §5.1).
     pub fn access_token(&self) -> &AccessTokenString {
         &self.token
     }
 
-    /// Its scopes.
+    /// The `scope` of the response, which may be less than was asked for.
     pub fn scopes(&self) -> &ScopeSet {
         &self.scopes
     }

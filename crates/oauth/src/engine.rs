@@ -27,7 +27,7 @@ pub struct EngineParts {
     pub live: Arc<Live>,
     /// The trust domain of our agents.
     pub trust_domain: TrustDomain,
-    /// Signs access tokens.
+    /// Signs access tokens, each for a mandate and its receipt.
     pub authority: Arc<Authority>,
     /// The audit log, in which every outcome is recorded.
     pub log: Log,
@@ -37,7 +37,7 @@ pub struct EngineParts {
     pub store: Store,
     /// The time, which never goes back.
     pub clock: Arc<HybridClock>,
-    /// Randomness.
+    /// Randomness for codes, `jti` and the ids of records.
     pub entropy: Arc<dyn Entropy>,
 }
 
@@ -89,7 +89,7 @@ impl Engine {
         Ok(Self { basis, recorder, tokens, clients, cuts, passwords, grants })
     }
 
-    /// Our issuer.
+    /// The `iss` of the tokens that this server issues.
     pub fn issuer(&self) -> &Issuer {
         self.basis.issuer()
     }

@@ -73,7 +73,7 @@ struct State {
 // The state is consistent whenever its lock is free, also after a panic.
 type Slot = Arc<Mutex<State>>;
 
-/// The cache.
+/// The key sets of trusted issuers, each fetched when it is needed and kept for a while.
 #[derive(Default)]
 pub struct ForeignKeys {
     clients: HttpClients,

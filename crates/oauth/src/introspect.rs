@@ -27,7 +27,7 @@ pub enum Introspection {
 }
 
 impl Introspection {
-    /// The response body.
+    /// The response body (RFC 7662 §2.2), as JSON.
     pub fn to_json(&self) -> String {
         let body = match self {
             Self::Active(claims) => {

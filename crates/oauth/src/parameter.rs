@@ -19,7 +19,7 @@ pub struct ParameterRow {
 /// Whether a parameter must be there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// Always.
+    /// A request without it is refused.
     Required,
     /// It may be missing, or is required only for some clients or values of other parameters.
     Optional,

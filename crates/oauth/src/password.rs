@@ -53,7 +53,7 @@ pub enum Whose<'a> {
     },
     /// A person's password, from a browser that has logged them in before: strangers cannot fill its queue.
     KnownBrowser {
-        /// The person's name.
+        /// The name that was given, and that this browser has logged in before.
         name: &'a str,
     },
     /// A client's secret. Registered clients take turns, and all clients that are not registered have one

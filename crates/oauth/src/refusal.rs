@@ -138,7 +138,7 @@ pub enum RequestRefusal {
     /// `request_uri` (RFC 9101 §5).
     #[error("request objects are not supported: request_uri_not_supported")]
     RequestUri,
-    /// The person refused.
+    /// The person refused the request on the login page.
     #[error("the person refused")]
     Declined,
     /// No such code, or expired.
@@ -250,11 +250,11 @@ pub enum CredentialKind {
 /// What is not offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unsupported {
-    /// The grant type.
+    /// The value of `grant_type` (RFC 6749 §5.2).
     GrantType,
-    /// The response type.
+    /// The value of `response_type` (RFC 6749 §4.1.2.1).
     ResponseType,
-    /// Request objects.
+    /// Request objects (RFC 9101 §5.1), in the parameter `request`.
     RequestObject,
     /// References to request objects.
     RequestUri,

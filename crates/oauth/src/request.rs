@@ -17,9 +17,9 @@ pub struct FormRequest<'a> {
     /// The absolute URL as the client used it: the origin of our issuer, and the path and query of the
     /// request.
     pub url: &'a str,
-    /// The headers.
+    /// The headers that an endpoint reads.
     pub headers: Headers<'a>,
-    /// The body.
+    /// The body, not yet parsed.
     pub body: &'a [u8],
     /// Where the engine writes the caller's name, once it is proven. A public client proves nothing.
     pub proven: Option<&'a OnceLock<Arc<str>>>,

@@ -79,7 +79,8 @@ impl Held {
 
 impl Revokers {
     fn lock(&self) -> MutexGuard<'_, Held> {
-        // Counts, whole after each statement but for `total`, which is counted again from time to time.
+        // Counts that are consistent after each statement, except `total`, which is counted again at
+        // intervals.
         self.0.lock()
     }
 

@@ -41,7 +41,6 @@ impl<'f> SubjectToken<'f> {
     }
 }
 
-/// Verifies subject tokens.
 pub(crate) struct SubjectTokens {
     basis: Basis,
     own: Arc<OwnTokens>,

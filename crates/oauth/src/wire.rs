@@ -12,7 +12,7 @@ use crate::refusal::{CredentialKind, Quota, RefusalClass, RequestRefusal, Unsupp
 /// The answer to a caller that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OAuthError {
-    /// The HTTP status.
+    /// The HTTP status code, such as 400.
     pub status: u16,
     /// The `error` code.
     pub error: ErrorCode,
@@ -32,7 +32,7 @@ pub struct OAuthError {
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The caller's.
+    /// The caller's, by what it sent or how often.
     Caller,
     /// Too many requests for something slow at the same time: anybody can cause that.
     Crowd,

@@ -17,7 +17,7 @@ use mandate_core::{
     AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, Scope, ScopeSet, Timestamp, TrustDomain,
 };
 
-use crate::mending::{self, Made, every_finding};
+use crate::corrections::{self, Made, every_finding};
 use crate::states::{AgentAct, GrantAct, GrantState, StateMachine as _};
 use crate::{redirect_uri, selectors};
 
@@ -80,13 +80,13 @@ pub(crate) fn declare(
         );
     };
     for (at, item) in file.resource.iter().enumerate() {
-        keep("resource", at, every_finding(item, resource, mending::resource));
+        keep("resource", at, every_finding(item, resource, corrections::resource));
     }
     for (at, item) in file.person.iter().enumerate() {
-        keep("person", at, every_finding(item, |item| person(item, current, defaults), mending::person));
+        keep("person", at, every_finding(item, |item| person(item, current, defaults), corrections::person));
     }
     for (at, item) in file.agent.iter().enumerate() {
-        keep("agent", at, every_finding(item, |item| agent(item, current, defaults), mending::agent));
+        keep("agent", at, every_finding(item, |item| agent(item, current, defaults), corrections::agent));
         notes.extend(selectors::notes(item));
         if is_for_any_user(&selectors::readable(&item.selectors)) {
             notes.push(format!(
@@ -102,7 +102,7 @@ pub(crate) fn declare(
     }
     notes.extend(selectors::overlaps(&file.agent, current));
     for (at, item) in file.client.iter().enumerate() {
-        keep("client", at, every_finding(item, client, mending::client));
+        keep("client", at, every_finding(item, client, corrections::client));
         notes.extend(item.redirect_uris.iter().filter_map(|uri| {
             let scheme = redirect_uri::claimable_scheme(uri)?;
             Some(format!(
@@ -112,7 +112,7 @@ pub(crate) fn declare(
         }));
     }
     for (at, item) in file.issuer.iter().enumerate() {
-        keep("issuer", at, every_finding(item, |item| issuer(item, defaults), mending::issuer));
+        keep("issuer", at, every_finding(item, |item| issuer(item, defaults), corrections::issuer));
     }
     for (at, item) in file.grant.iter().enumerate() {
         let id = item
@@ -133,7 +133,11 @@ pub(crate) fn declare(
             .and_then(|resource| resource.scopes.first());
         let known = declared.or_else(|| current.resource(&item.resource)?.scopes.iter().next());
         let make = |item: &GrantItem| grant(item, id.clone(), before.map(|grant| &**grant), defaults);
-        keep("grant", at, every_finding(item, make, |item, pointer| mending::grant(item, pointer, known)));
+        keep(
+            "grant",
+            at,
+            every_finding(item, make, |item, pointer| corrections::grant(item, pointer, known)),
+        );
     }
     for (at, item) in file.policy.iter().enumerate() {
         keep(

@@ -4,8 +4,8 @@
 //! Pure: the file, the registry, the defaults and the time are arguments.
 
 mod built_in;
+mod corrections;
 mod entries;
-mod mending;
 mod plan;
 mod redirect_uri;
 mod references;

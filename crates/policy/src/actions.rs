@@ -14,7 +14,6 @@ pub(crate) const NAMES: &str = "delegate, act, call, administer, approve and rel
 /// The policies that can apply to one action.
 #[derive(Debug)]
 pub(crate) struct ActionPolicies {
-    /// The action.
     pub(crate) action: EntityUid,
     /// The entity types that the action's principals may have.
     principals: Vec<EntityTypeName>,

@@ -14,7 +14,6 @@ use crate::places::Places;
 pub(crate) struct AdminThread(Option<Runtime>);
 
 impl AdminThread {
-    /// Starts the threads.
     pub(crate) fn start() -> io::Result<Self> {
         Builder::new_multi_thread()
             .worker_threads(2)

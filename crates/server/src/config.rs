@@ -73,7 +73,7 @@ impl ServeConfig {
     /// directory remembers.
     pub(crate) fn check(&self, before: Option<&Remembered>) -> Result<(), ConfigError> {
         mandate_core::check_socket_path(&self.admin_socket())?;
-        if self.node_rejoin_grace > mandate_identity::MAX_REJOIN_GRACE {
+        if self.node_rejoin_grace > mandate_core::lifetimes::MAX_REJOIN_GRACE {
             return Err(ConfigError::RejoinGrace);
         }
         match self.transport {

@@ -20,9 +20,9 @@ use database::{CLOCK, DATABASE, LOG, SEALING};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DoctorState {
-    /// Nothing is wrong.
+    /// The check found nothing wrong.
     Ok,
-    /// Something is wrong.
+    /// The check found something wrong, and says what to do.
     Problem,
     /// It could not be checked, most often because of another problem.
     CouldNotLook,
@@ -77,7 +77,6 @@ const REMEMBERED: &str = "serve.json";
 
 /// Where the database is.
 enum Whereabouts<'a> {
-    /// In the directory.
     Directory,
     /// In a server of PostgreSQL.
     Server(&'a PostgresAddress),
@@ -150,7 +149,7 @@ impl<'a> Examination<'a> {
                 None
             }
             Err(error) => {
-                let next = self.mend(&error);
+                let next = self.remedy(&error);
                 self.add(DoctorFinding::problem(CHECK, error_text(&error), next));
                 None
             }
@@ -218,7 +217,7 @@ impl<'a> Examination<'a> {
                 Ok(None) => {}
                 Ok(Some(_)) => fine += 1,
                 Err(error) => {
-                    let next = self.mend(&error);
+                    let next = self.remedy(&error);
                     self.add(DoctorFinding::problem(FILES, error_text(&error), next));
                 }
             }
@@ -349,9 +348,9 @@ impl<'a> Examination<'a> {
     }
 
     /// The command that repairs a file or directory.
-    fn mend(&self, error: &FileError) -> String {
+    fn remedy(&self, error: &FileError) -> String {
         match error {
-            FileError::Exposed { path, mend, .. } => format!("chmod {mend} {}", path.display()),
+            FileError::Exposed { path, right_mode, .. } => format!("chmod {right_mode} {}", path.display()),
             FileError::Owner { owner, us: Some(0), .. } => {
                 format!("sudo -u '#{owner}' mandate doctor --dir {}   (as the user that owns it)", self.shown)
             }

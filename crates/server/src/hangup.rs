@@ -19,7 +19,11 @@ async fn next(hangups: &mut Option<Signal>) {
 }
 
 /// Follows the certificate's files, and reads them at once when told to, until the server stops.
-pub(crate) async fn heed(certificate: Option<Arc<Served>>, clock: Arc<dyn Clock>, mut stop: Shutdown) {
+pub(crate) async fn follow_certificate(
+    certificate: Option<Arc<Served>>,
+    clock: Arc<dyn Clock>,
+    mut stop: Shutdown,
+) {
     let mut hangups = match signal(SignalKind::hangup()) {
         Ok(hangups) => Some(hangups),
         Err(error) => {

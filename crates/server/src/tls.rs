@@ -105,7 +105,7 @@ pub struct Validity {
 /// What clients will think of a certificate now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateStanding {
-    /// It is valid.
+    /// It is valid for two weeks or longer.
     Good,
     /// It ends within two weeks.
     EndsSoon,

@@ -20,7 +20,7 @@ pub struct SingleFlight<K, T> {
     in_the_air: Arc<Mutex<HashMap<K, Landing<T>>>>,
 }
 
-/// Work in progress.
+/// Work that runs, and continues if nobody waits for it.
 #[derive(Clone, Debug)]
 pub struct Flight<T> {
     landing: Landing<T>,

@@ -64,7 +64,7 @@ enum Ask {
     Keep(Keep),
     Know(Kept),
     Free(Kept),
-    Mend,
+    MakeAgain,
 }
 
 /// The handle by which stops are put into the reserve. The thread ends when it is dropped.
@@ -116,8 +116,8 @@ impl ReserveKeeper {
     }
 
     /// Tries again to make a reserve.
-    pub(crate) fn mend(&self) {
-        let _ = self.asks.send(Ask::Mend);
+    pub(crate) fn make_again(&self) {
+        let _ = self.asks.send(Ask::MakeAgain);
     }
 
     pub(crate) fn state(&self) -> ReserveState {
@@ -167,7 +167,7 @@ impl Desk {
             Ask::Keep(keep) => self.of_clients.push_back(keep),
             Ask::Know(kept) => self.count(kept),
             Ask::Free(kept) => self.free(kept),
-            Ask::Mend => drop(self.opened()),
+            Ask::MakeAgain => drop(self.opened()),
         }
     }
 

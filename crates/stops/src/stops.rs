@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mandate_core::lifetimes::RESERVE_CLOCK_SKEW;
 use mandate_core::registry::{Registry, RegistryVersion};
 use mandate_core::{Clock as _, Cut, HybridClock, RecordId, Timestamp};
 use mandate_delegation::revocation::CUT_MEMORY;
@@ -44,10 +45,6 @@ const MAX_WAITING_OF_CLIENTS: usize = 4_096;
 
 /// The most stops that are put into the reserve later, in one try.
 const BELATED: usize = 64;
-
-/// How far a stop in the reserve may be ahead of the log and the clock. A machine without a battery for its
-/// clock may start with its clock in 1970, after weeks in which nothing was recorded.
-const MAX_AHEAD: Duration = Duration::from_hours(30 * 24);
 
 /// What the engine is made of.
 pub struct StopsParts {
@@ -162,7 +159,7 @@ impl FoundReserve {
 fn is_not_ahead(stop: &Stop, known: Timestamp, path: &Path) -> Result<(), ReserveError> {
     let of_cut = |cut: &Cut| cut.at.max(cut.forget.minus(CUT_MEMORY));
     let time = stop.cuts().iter().map(of_cut).fold(stop.record().time, Timestamp::max);
-    if time <= known.plus(MAX_AHEAD) {
+    if time <= known.plus(RESERVE_CLOCK_SKEW) {
         return Ok(());
     }
     Err(ReserveError::Ahead { path: path.to_owned(), record: stop.record().id.clone(), time, known })
@@ -444,7 +441,7 @@ impl Stops {
     /// Tries again to record waiting stops and to make a missing reserve. Call it every [`RETRY`].
     pub async fn retry(self: &Arc<Self>) {
         if self.keeper.state().broken.is_some() {
-            self.keeper.mend();
+            self.keeper.make_again();
         }
         let (outside, failed) = {
             let mut waiting = self.waiting();

@@ -120,7 +120,7 @@ impl SealKey {
 /// Whether a process uses a directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirectoryHolder {
-    /// No process.
+    /// No process uses the directory.
     Nobody,
     /// A process, with its number if it says so.
     Process(Option<u32>),

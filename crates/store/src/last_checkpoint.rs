@@ -21,6 +21,7 @@ const LARGEST: u64 = 16 * 1024;
 
 /// The audit log of the database is not the one that the server of the directory has written.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what these fields are")]
 pub enum WentBack {
     /// The file cannot be read or trusted.
     #[error(transparent)]
@@ -35,9 +36,7 @@ pub enum WentBack {
         path = path.display()
     )]
     Foreign {
-        /// The file.
         path: PathBuf,
-        /// Why.
         #[source]
         source: CheckpointError,
     },
@@ -49,7 +48,6 @@ pub enum WentBack {
         path = path.display()
     )]
     Shorter {
-        /// The file.
         path: PathBuf,
         /// How many records the server has written.
         kept: u64,
@@ -63,7 +61,6 @@ pub enum WentBack {
         path = path.display()
     )]
     Other {
-        /// The file.
         path: PathBuf,
         /// How many records the server has written.
         kept: u64,

@@ -39,7 +39,7 @@ pub struct FoundRecord {
     pub origin: Arc<str>,
     /// How many records came before it in that log.
     pub index: u64,
-    /// The record itself.
+    /// The record, as it is in the log.
     pub record: Record,
 }
 

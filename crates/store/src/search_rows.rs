@@ -6,7 +6,7 @@
 //! yet are read one by one, so that a query misses none.
 //!
 //! The tables are in a schema `search`, which is a file of its own with `SQLite`. How they are made, and when
-//! they are made anew, is each database's own.
+//! they are made again, is each database's own.
 
 mod names;
 
@@ -214,7 +214,7 @@ impl RecordSearch for SearchRows {
     }
 
     fn comparison(&self, tx: &Tx<'_>, log: LogNumber) -> Result<Box<dyn Comparison>, StoreError> {
-        Ok(Box::new(Compared { log, upto: upto(tx, log)?, chunk: Chunk::new(log, 0), anew: false }))
+        Ok(Box::new(Compared { log, upto: upto(tx, log)?, chunk: Chunk::new(log, 0), rebuilt: false }))
     }
 }
 
@@ -322,12 +322,12 @@ struct Compared {
     chunk: Chunk,
     /// Whether the index was built again meanwhile. Then it hides nothing: the records that it lacks are
     /// read.
-    anew: bool,
+    rebuilt: bool,
 }
 
 impl Comparison for Compared {
     fn record(&mut self, tx: &Tx<'_>, index: u64, leaf: &[u8]) -> Result<(), LogError> {
-        if self.anew || index >= self.upto {
+        if self.rebuilt || index >= self.upto {
             return Ok(());
         }
         self.chunk.add(index, &LeafKeys::of(leaf).map_err(|_| Tampered::Changed { index })?);
@@ -336,14 +336,14 @@ impl Comparison for Compared {
             return Ok(());
         }
         let chunk = mem::replace(&mut self.chunk, Chunk::new(self.log, next));
-        self.anew = upto(tx, self.log)? < next;
-        if self.anew { Ok(()) } else { chunk.compare(tx) }
+        self.rebuilt = upto(tx, self.log)? < next;
+        if self.rebuilt { Ok(()) } else { chunk.compare(tx) }
     }
 
     fn finish(&self, tx: &Tx<'_>, size: u64) -> Result<(), LogError> {
         // The index grows by whole chunks of the log. If it claims more records than the log has, it would
         // hide those that come.
-        if !self.anew && self.upto > size {
+        if !self.rebuilt && self.upto > size {
             return Err(Tampered::Index { index: self.upto, column: "idx" }.into());
         }
         // Rows beyond the chunks would be in the way of those that come.

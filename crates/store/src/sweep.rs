@@ -10,10 +10,10 @@ use crate::{codes, cuts, nodes, replay};
 /// How many rows one transaction removes: a few milliseconds' worth, for which other writers wait.
 const PIECE: u64 = 256;
 
-/// What was removed.
+/// The sum of what [`sweep_blocking`] removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
-    /// How many rows.
+    /// How many rows were removed.
     pub rows: u64,
     /// In how many transactions.
     pub transactions: u64,

@@ -176,7 +176,7 @@ pub fn exchange(svid: &str, subject: &str, resource: &str, scope: &str) -> FormP
 /// The app with the browser.
 #[derive(Clone, Debug)]
 pub struct App {
-    /// Follows no redirect.
+    /// A client that follows no redirect.
     pub http: reqwest::Client,
     /// The issuer of the server that it uses.
     pub issuer: String,

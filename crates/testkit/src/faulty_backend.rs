@@ -15,11 +15,11 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 pub enum Point {
     /// Reading what is durable.
     Load,
-    /// Opening a transaction.
+    /// When a transaction is opened.
     Begin,
     /// Putting an entry into it.
     Stage,
-    /// Making it durable.
+    /// When it is made durable.
     Commit,
 }
 
@@ -31,7 +31,7 @@ impl Point {
 /// How it fails. Of the first two the caller sees the same error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InjectedFault {
-    /// Nothing was done.
+    /// Nothing was done, and the caller gets an error.
     Lost,
     /// It was done nevertheless: the answer was lost, not the work.
     Kept,
@@ -69,13 +69,13 @@ impl Faults {
         state.faults.insert((point, at), fault);
     }
 
-    /// Fails every call to `point` from now on, as a full disk does, until [`Faults::mend`].
+    /// Fails every call to `point` from now on, as a full disk does, until [`Faults::repair`].
     pub fn break_down(&self, point: Point) {
         self.state().broken = Some(point);
     }
 
     /// Ends what [`Faults::break_down`] began.
-    pub fn mend(&self) {
+    pub fn repair(&self) {
         self.state().broken = None;
     }
 
@@ -108,7 +108,7 @@ impl Faults {
         }
     }
 
-    /// Lets it continue.
+    /// Lets the backend continue, if it has paused.
     pub fn release(&self) {
         self.state().held = None;
         self.shared.1.notify_all();

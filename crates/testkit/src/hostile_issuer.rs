@@ -42,7 +42,7 @@ pub struct TestKey {
 }
 
 impl TestKey {
-    /// A random key.
+    /// A new key, from the system's randomness.
     pub fn generate() -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a P-256 key");
         let jwk =

@@ -34,7 +34,7 @@ impl<B: Backend> fmt::Debug for RepeatingBackend<B> {
 }
 
 impl<B: Backend> RepeatingBackend<B> {
-    /// Wraps `inner`.
+    /// Makes each transaction of `inner` twice.
     pub fn new(inner: B) -> Self {
         Self { inner, staged: Vec::new() }
     }

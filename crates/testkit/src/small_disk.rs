@@ -20,7 +20,7 @@ impl SmallDisk {
         mounted.is_ok_and(|output| output.status.success()).then(|| Self(at.to_owned()))
     }
 
-    /// Where it is.
+    /// The path at which it is mounted.
     pub fn path(&self) -> &Path {
         &self.0
     }

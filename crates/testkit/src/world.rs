@@ -67,7 +67,7 @@ pub struct World {
     pub clock: Arc<SteppedClock>,
     /// The server's clock over it.
     pub hybrid: Arc<HybridClock>,
-    /// The OAuth engine.
+    /// The engine under test, without HTTP.
     pub engine: Engine,
     /// The snapshot and the meters that decisions read.
     pub live: Arc<Live>,

@@ -67,7 +67,7 @@ impl Profile {
 pub struct Expect<'a> {
     /// Who must have issued it, compared bytewise with `iss`.
     pub issuer: &'a Issuer,
-    /// That issuer's keys.
+    /// The key set of that issuer, in which the token's `kid` is looked up.
     pub keys: &'a KeySet,
     /// The time of the check.
     pub now: Timestamp,

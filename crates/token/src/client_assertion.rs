@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_core::lifetimes::CLOCK_SKEW;
+use mandate_core::lifetimes::MAX_CLIENT_ASSERTION_LIFETIME;
 use mandate_core::{ClientId, Timestamp};
 
 use crate::algorithm::Algorithm;
@@ -11,10 +11,6 @@ use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::strict_json::{self, Object};
-
-/// How far `exp` may be in the future: replays must be remembered until then. Widely used clients write an
-/// hour, by their own clocks.
-pub const MAX_AHEAD: Duration = Duration::from_hours(1).saturating_add(CLOCK_SKEW);
 
 /// A verified client assertion. The caller refuses a `jti` that the same client has used before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +54,7 @@ pub fn verify(
         now,
         Duration::ZERO,
     )?;
-    if exp > now.plus(MAX_AHEAD) {
+    if exp > now.plus(MAX_CLIENT_ASSERTION_LIFETIME) {
         return Err(TokenError::Lifetime);
     }
     claim::refuse(&claims, &["act", "may_act", "events"])?;

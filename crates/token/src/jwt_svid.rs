@@ -13,7 +13,7 @@ use crate::memo::SignatureMemo;
 use crate::sign::{self, Payload, SignError, Signer};
 use crate::strict_json::{self, Json, Object};
 
-/// A verified JWT-SVID.
+/// The claims of a JWT-SVID that was verified.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JwtSvid {
     /// `sub`: the workload.

@@ -20,7 +20,6 @@ const MAX_DEPTH: u8 = 24;
 /// Up to this many members are compared with each other; if there are more, sorting them is cheaper.
 const FEW: usize = 16;
 
-/// One JSON value.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Json<'a> {
     Null,
@@ -48,7 +47,6 @@ impl<'a> Object<'a> {
         self.0.iter().map(|(name, value)| (name.as_ref(), value))
     }
 
-    /// The same, owned.
     pub(crate) fn to_map(&self) -> Map<String, Value> {
         self.iter().map(|(name, value)| (name.to_owned(), value.to_value())).collect()
     }
@@ -78,7 +76,6 @@ impl Json<'_> {
         }
     }
 
-    /// The same, owned.
     pub(crate) fn to_value(&self) -> Value {
         match self {
             Self::Null => Value::Null,

@@ -32,13 +32,13 @@ const RENEW: Duration = Duration::from_secs(30);
 /// The cache file cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what these fields are")]
 pub enum CacheFileError {
     /// It cannot be read.
     #[error("the cache file {path} cannot be read")]
     Unreadable {
         /// The path of the file.
         path: PathBuf,
-        /// The system's error.
         #[source]
         source: io::Error,
     },

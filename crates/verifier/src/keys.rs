@@ -59,7 +59,6 @@ impl KeyCache {
         self.tried.lock().is_some_and(|at| at <= now && now.since(at) < interval)
     }
 
-    /// Fetches the keys.
     pub(crate) async fn fetch(&self, client: &IssuerClient, clock: &dyn Clock) -> Result<(), FetchError> {
         let asked = clock.now();
         let fetched = client.fetch_keys().await;

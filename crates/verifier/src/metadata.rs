@@ -41,7 +41,7 @@ impl ResourceMetadata {
         self.resource_documentation = Some(url);
     }
 
-    /// The document, `application/json`.
+    /// The document (RFC 9728 §3.2), to be served as `application/json`.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }

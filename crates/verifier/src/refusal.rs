@@ -135,7 +135,7 @@ pub struct Attempt {
     pub subject: Subject,
     /// The current actor that made it; `None`: the person by a client of their own.
     pub actor: Option<Actor>,
-    /// The token's id.
+    /// The token's `jti`, by which the audit log finds it.
     pub jti: TokenId,
     /// The client to which the token was issued.
     pub client_id: ClientId,

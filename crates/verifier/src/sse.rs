@@ -11,7 +11,6 @@ pub(crate) const MAX_EVENT: usize = 64 * 1024;
 pub(crate) enum Item {
     /// A comment line: the feed's heartbeat.
     Comment,
-    /// An event.
     Event {
         /// `event`, `message` if absent.
         kind: String,

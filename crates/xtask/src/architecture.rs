@@ -7,7 +7,6 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-/// The committed rules.
 pub(crate) const FILE: &str = "architecture.toml";
 
 /// Why there are no rules.

@@ -6,7 +6,6 @@ use std::process::{Command, ExitCode};
 
 use clap::{Subcommand, ValueEnum};
 
-/// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     #[command(subcommand)]

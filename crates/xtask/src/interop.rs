@@ -32,7 +32,6 @@ pub(crate) struct InteropArguments {
     filter: Option<String>,
 }
 
-/// Takes every step.
 pub(crate) fn take(root: &Path, arguments: &InteropArguments, steps: &mut Steps) {
     steps.announce(if arguments.no_setup { 3 } else { 5 });
     if arguments.no_setup {

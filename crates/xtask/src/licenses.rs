@@ -12,7 +12,6 @@ use std::process::Command;
 use serde::{Deserialize, Deserializer};
 use spdx::{Expression, Licensee, ParseError, ParseMode};
 
-/// The committed rules.
 const FILE: &str = "deny.toml";
 
 /// The one registry that is known, as `cargo metadata` writes it.

@@ -11,6 +11,7 @@ mod attacks;
 mod bench;
 mod circles;
 mod dependencies;
+mod doc_comments;
 mod documents;
 mod finding;
 mod fuzz_seeds;

@@ -103,6 +103,7 @@ mod tests {
         let pinned = versions::pinned(crate::root()).unwrap();
         for (path, text, says) in [
             ("crates/a/src/utils.rs", "", "does not say what it does"),
+            ("crates/a/src/b.rs", "/// The file.\npub struct A;\n", "only repeats a name"),
             ("docs/src/node.md", "This mends ticket 12.\n", "means nothing to a reader"),
             (
                 "docs/src/node.md",

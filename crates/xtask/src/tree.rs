@@ -4,7 +4,6 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// One text file.
 #[derive(Debug)]
 pub(crate) struct File {
     /// Its path from the root, with `/`.

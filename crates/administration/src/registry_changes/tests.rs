@@ -88,7 +88,6 @@ enum Actor {
     Purpose,
     /// Lets it into deeper chains.
     Deeper,
-    /// Suspends it.
     Halt,
     /// Takes its ceiling.
     Narrow,

@@ -89,7 +89,7 @@ async fn to_contain_works_while_the_log_cannot_be_written_and_to_release_does_no
         world.live.snapshot().registry.agent(&AGENT.parse().unwrap()).unwrap().state,
         AgentState::Contained
     );
-    world.faults.mend();
+    world.faults.repair();
     world.stops.retry().await;
     agent::<act::ReleaseAgent>(&world).await.unwrap();
     assert_eq!(state(&world), AgentState::Suspended);

@@ -10,9 +10,9 @@ use super::KeyItem;
 pub struct Status {
     /// The version of the server.
     pub version: String,
-    /// Its issuer identifier.
+    /// The `iss` of its tokens, a URL (RFC 8414 §2).
     pub issuer: String,
-    /// Its trust domain.
+    /// The trust domain of its SPIFFE IDs, without `spiffe://`.
     pub trust_domain: String,
     /// Where nodes connect: `host:port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,7 +108,7 @@ pub struct NodeCounts {
     pub joined: u64,
     /// Joined, but their certificate has expired: they have not renewed it in time.
     pub away: u64,
-    /// Banned.
+    /// Banned by an operator: their certificates are refused.
     pub banned: u64,
 }
 
@@ -123,20 +123,14 @@ pub struct DiskSpace {
 
 /// How many entries of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[expect(missing_docs, reason = "each counts the entries of the kind that its name says")]
 pub struct RegistryCounts {
-    /// Resources.
     pub resources: u64,
-    /// People.
     pub people: u64,
-    /// Agents.
     pub agents: u64,
-    /// Clients.
     pub clients: u64,
-    /// Trusted issuers.
     pub issuers: u64,
-    /// Grants.
     pub grants: u64,
-    /// Policies.
     pub policies: u64,
 }
 

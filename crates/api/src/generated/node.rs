@@ -57,7 +57,7 @@ pub struct NodeState {
     pub generation: u64,
     /// Which processes are entitled to which identity.
     #[prost(message, repeated, tag = "2")]
-    pub entries: ::prost::alloc::vec::Vec<Entry>,
+    pub entries: ::prost::alloc::vec::Vec<Entitlement>,
     /// The JWT bundle of the trust domain: a JWK Set as JSON.
     #[prost(bytes = "vec", tag = "3")]
     pub jwt_bundle: ::prost::alloc::vec::Vec<u8>,
@@ -67,7 +67,7 @@ pub struct NodeState {
 }
 /// One identity and what a process must show to be given it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct Entry {
+pub struct Entitlement {
     /// The identity.
     #[prost(string, tag = "1")]
     pub spiffe_id: ::prost::alloc::string::String,

@@ -33,13 +33,13 @@ pub struct RegistryFile {
     /// People of the embedded directory and of trusted issuers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub person: Vec<PersonItem>,
-    /// Agents.
+    /// Agents, each with the ceiling of its rights.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub agent: Vec<AgentItem>,
     /// OAuth clients that are not agents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub client: Vec<ClientItem>,
-    /// Trusted identity providers.
+    /// Identity providers that are trusted to name people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuer: Vec<IssuerItem>,
     /// Standing permissions of people for agents.
@@ -194,14 +194,14 @@ pub enum AuthenticationItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClientItem {
-    /// Its `client_id`.
+    /// Its `client_id` (RFC 6749 §2.2), by which it is found.
     #[schema(value_type = String, example = "support-app")]
     pub id: ClientId,
     /// The redirect URIs, compared as text; on loopback hosts any port matches. `https`, `http` on loopback,
     /// or a private-use scheme of a native app (RFC 8252 §7.1).
     #[serde(default)]
     pub redirect_uris: Vec<String>,
-    /// How it authenticates.
+    /// How it authenticates at the token endpoint.
     #[serde(default)]
     pub authentication: AuthenticationItem,
     /// Its public keys, a JWK Set as JSON text; with `private_key_jwt` only.
@@ -227,7 +227,7 @@ pub struct ClientItem {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerItem {
-    /// Its issuer identifier.
+    /// The `iss` of its tokens, compared as text.
     #[schema(value_type = String, example = "https://login.acme.example")]
     pub url: Issuer,
     /// The `aud` that its tokens must have.

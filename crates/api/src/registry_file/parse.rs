@@ -18,7 +18,7 @@ pub struct RegistryFileError {
     pub line: usize,
     /// The column, in characters, from 1.
     pub column: usize,
-    /// What is wrong.
+    /// What is wrong, without the position.
     pub message: String,
 }
 

@@ -16,16 +16,14 @@ pub(crate) enum CertificateProfile<'a> {
         trust_domain: &'a TrustDomain,
         /// The longest time for which it may be valid.
         max_lifetime: Duration,
-        /// The current time.
         now: Timestamp,
     },
-    /// An X.509-SVID.
+    /// A leaf: an X.509-SVID.
     Leaf {
         /// The SPIFFE ID that it must name.
         id: &'a SpiffeId,
         /// The longest time for which it may be valid, including the clock skew before its issue.
         max_lifetime: Duration,
-        /// The current time.
         now: Timestamp,
     },
 }

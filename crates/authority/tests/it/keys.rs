@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_audit::RecordKind;
-use mandate_authority::{Authority, OpenError, PUBLISH_BEFORE_USE, Purpose, RotateError};
+use mandate_authority::{Authority, OpenError, Purpose, RotateError};
+use mandate_core::lifetimes::PUBLISH_BEFORE_USE;
 use mandate_core::{Clock, Entropy};
 use mandate_testkit::clock::{SeededEntropy, SteppedClock};
 use mandate_testkit::database;

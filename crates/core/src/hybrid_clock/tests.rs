@@ -78,7 +78,7 @@ fn after_a_step_back_it_goes_on_at_half_speed_until_the_machine_has_caught_up() 
     machine.pass(MINUTE * 10);
     assert_eq!((clock.now(), clock.behind()), (START.plus(MINUTE * 10), Duration::ZERO));
     machine.pass(MINUTE);
-    assert_eq!(clock.now(), machine.now(), "it is not ahead for ever");
+    assert_eq!(clock.now(), machine.now(), "it is not ahead any more");
     assert_eq!(clock.steps().1, 1);
 }
 

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 /// Why a grant is no longer in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantEnd {
-    /// It was revoked.
+    /// It is marked as revoked, whether its end has passed or not.
     Revoked,
     /// Its end has passed.
     Expired,

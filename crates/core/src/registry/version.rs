@@ -13,7 +13,7 @@ impl RegistryVersion {
         Self(number)
     }
 
-    /// Its number.
+    /// The number, as the database counts.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0

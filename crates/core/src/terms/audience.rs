@@ -12,7 +12,7 @@ pub struct Audience {
 }
 
 impl Audience {
-    /// Exactly this one.
+    /// An audience of this resource alone.
     pub fn one(resource: String) -> Self {
         Self { first: resource, others: Vec::new() }
     }

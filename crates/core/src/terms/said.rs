@@ -24,7 +24,7 @@ pub struct KnownTerms {
     pub act: ActorChain,
     /// The one resource the decision is about.
     pub aud: Option<String>,
-    /// What was given.
+    /// The scopes that were given.
     pub scope: ScopeSet,
     /// The token that is issued or revoked.
     pub jti: Option<TokenId>,
@@ -42,12 +42,12 @@ pub struct KnownTerms {
     pub auth_time: Option<Timestamp>,
     /// How strong that proof was.
     pub acr: Option<String>,
-    /// By which methods.
+    /// How the person authenticated: names of methods (RFC 8176).
     pub amr: Vec<String>,
 }
 
 impl KnownTerms {
-    /// The same, borrowed.
+    /// The same terms, borrowed, to be written or compared.
     pub fn said(&self) -> Said<'_> {
         let Self { sub, act, aud, scope, jti, exp, client, lineage, details, cnf, auth_time, acr, amr } =
             self;

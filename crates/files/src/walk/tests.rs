@@ -61,10 +61,10 @@ fn a_way_that_others_could_change_is_refused_with_the_place_and_what_mends_it() 
         chmod(&root.join("a"), mode);
         let error = to(&root.join("a/b/c")).unwrap_err();
         assert_eq!(error.path(), root.join("a"));
-        let (who, mend) =
+        let (who, right) =
             if mode & 0o002 == 0 { ("members of its group", "g-w") } else { ("others", "go-w") };
         let whole = format!(
-            "{}: {who} may write to it (mode {mode:o}); run chmod {mend} {}",
+            "{}: {who} may write to it (mode {mode:o}); run chmod {right} {}",
             root.join("a").display(),
             root.join("a").display()
         );

@@ -125,7 +125,7 @@ async fn a_node_is_banned_while_nothing_can_be_recorded_and_gets_nothing_before_
     let name = node.spiffe_id.path().rsplit('/').next().unwrap();
     office.world.faults.break_down(Point::Commit);
     assert_eq!(office.identity.ban_node("uid:0", name).await, Ok(Recorded::Reserve));
-    office.world.faults.mend();
+    office.world.faults.repair();
     // The database still calls it joined.
     assert_eq!(office.identity.entries_for_node(&shown(&node)).await, Err(E::NodeBanned));
     assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeBanned));

@@ -22,7 +22,6 @@ use crate::screen::Screen;
 use crate::table::list;
 use crate::{input_file, output, secret_input};
 
-/// What takes longest.
 const RECORDS: &str = "verifying audit records";
 
 /// How things stand after a failure.

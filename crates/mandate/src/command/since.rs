@@ -14,7 +14,6 @@ pub(crate) enum Moment {
 }
 
 impl Moment {
-    /// The time meant.
     pub(crate) fn resolve(self, now: Timestamp) -> Timestamp {
         match self {
             Self::At(at) => at,

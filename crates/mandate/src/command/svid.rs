@@ -63,11 +63,9 @@ pub(crate) fn fetch(arguments: &SvidFetch, screen: &Screen) -> Result<(), Failur
 
 /// Which of a process's identities is asked for.
 enum Wanted {
-    /// The only one.
     Only,
     /// The one of this agent.
     Name(String),
-    /// This one.
     Id(SpiffeId),
 }
 

@@ -23,7 +23,6 @@ use crate::failure::Fault;
 pub(super) enum Orders {
     /// One key of a service account, read from a file.
     SharedKey {
-        /// The CRM.
         crm: String,
         /// The file with the key.
         key_file: PathBuf,
@@ -32,13 +31,10 @@ pub(super) enum Orders {
     },
     /// An identity of its own, and the token of the person it works for.
     Mandate {
-        /// The CRM.
         crm: String,
-        /// The authorization server.
         issuer: String,
         /// The node's Workload API.
         socket: PathBuf,
-        /// Riley's access token.
         subject_token: String,
         /// The case to work on.
         case: u32,
@@ -48,7 +44,6 @@ pub(super) enum Orders {
 /// One thing the mail told the agent to do, and its result.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Attempt {
-    /// What was tried.
     pub(super) what: String,
     /// Whether it was done.
     pub(super) done: bool,

@@ -11,21 +11,13 @@ pub(crate) enum DemoError {
     /// A file or directory.
     #[error("cannot use {path}: {source}")]
     File {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// A process that the demo starts.
     #[error("{what} did not start: {why}")]
-    Start {
-        /// Which.
-        what: &'static str,
-        /// Why.
-        why: String,
-    },
-    /// An HTTP call.
+    Start { what: &'static str, why: String },
     #[error("a call failed: {0}")]
     Http(#[source] reqwest::Error),
     /// An answer of more than a megabyte.
@@ -37,18 +29,14 @@ pub(crate) enum DemoError {
     /// An answer that the story does not expect.
     #[error("unexpected answer to {what}: {got}")]
     Unexpected {
-        /// What was asked.
         what: &'static str,
         /// What the answer was.
         got: String,
     },
-    /// The admin API.
     #[error("the admin API: {0}")]
     Admin(#[from] mandate_api::ClientError),
-    /// The Workload API.
     #[error("the Workload API: {0}")]
     Workload(String),
-    /// The CRM.
     #[error("the CRM: {0}")]
     Crm(#[from] mandate_crm::CrmError),
     /// The registry of the story.

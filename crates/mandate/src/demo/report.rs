@@ -17,7 +17,6 @@ const BEYOND: &str = "scope_beyond_ceiling";
 pub(super) struct Telling {
     /// Whether the agent did its task.
     pub(super) task_done: bool,
-    /// Opportunities closed.
     pub(super) opportunities_closed: usize,
     /// Mails sent in the company's name.
     pub(super) mails_sent: usize,
@@ -74,13 +73,9 @@ pub(super) struct Evidence {
 /// A person and the agent that acted for them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Cause {
-    /// The person.
     pub(super) sub: String,
-    /// The agent.
     pub(super) act: String,
-    /// The token.
     pub(super) jti: String,
-    /// The record.
     pub(super) record: String,
 }
 
@@ -96,7 +91,6 @@ pub(super) struct Timings {
     pub(super) apply_ms: f64,
     /// The agent's first SVID.
     pub(super) svid_ms: f64,
-    /// The agent's exchange.
     pub(super) exchange_ms: f64,
     /// From the start of the command that suspends the agent until the CRM refuses its token.
     pub(super) stop_ms: f64,
@@ -113,11 +107,9 @@ pub(super) struct Report {
     pub(super) failed: Vec<&'static str>,
     /// With one shared key.
     pub(super) before: Telling,
-    /// With Mandate.
     pub(super) after: Telling,
     /// The agent, once it was stopped.
     pub(super) stopped: Stopped,
-    /// The audit log.
     pub(super) audit: Evidence,
     /// How long things took.
     pub(super) timings: Timings,

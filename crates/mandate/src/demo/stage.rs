@@ -28,7 +28,6 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 pub(super) struct Role {
     _child: Child,
     _stdin: Option<ChildStdin>,
-    /// Its first line.
     pub(super) ready: Value,
     /// How long it took until then, in milliseconds.
     pub(super) start_ms: f64,
@@ -111,7 +110,6 @@ fn member(ready: &Value, name: &str) -> Result<String, DemoError> {
     found.ok_or_else(|| DemoError::start("mandate serve", format!("its first line has no {name}")))
 }
 
-/// The control plane.
 pub(super) struct ControlPlane {
     role: Role,
     pub(super) issuer: String,

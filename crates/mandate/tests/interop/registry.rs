@@ -4,7 +4,6 @@ use mandate_testkit::app::{CALLBACK, CLIENT_SECRET, PASSWORD};
 
 use crate::server::Server;
 
-/// The resource.
 pub(crate) const CRM: &str = "https://crm.acme.example";
 /// What the agent may do there.
 pub(crate) const SCOPE: &str = "read:cases";

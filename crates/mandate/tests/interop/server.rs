@@ -70,7 +70,6 @@ fn text(value: &Value, member: &str) -> String {
 }
 
 impl Server {
-    /// Starts one.
     pub(crate) fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap(), &[], &[])
     }
@@ -105,7 +104,6 @@ impl Server {
         &self.node_address
     }
 
-    /// Its directory.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }

@@ -112,7 +112,6 @@ impl Browser {
         self.command(&format!("{element}/value"), Some(json!({ "text": typed }))).await;
     }
 
-    /// Clicks.
     pub(crate) async fn click(&self, selector: &str) {
         let element = self.element(selector).await;
         self.command(&format!("{element}/click"), Some(json!({}))).await;

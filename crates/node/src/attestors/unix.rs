@@ -48,7 +48,7 @@ mod tests {
     use crate::caller::Caller;
     use crate::entitlement::Entitlements;
     use crate::namespace::Overflow;
-    use mandate_api::proto::node::Entry;
+    use mandate_api::proto::node::Entitlement;
     use mandate_core::{Selector, UnixSelector};
     use std::fs;
     use std::process::Command;
@@ -56,7 +56,7 @@ mod tests {
 
     /// What a caller shows where an entry requires this selector.
     async fn shown(caller: &Caller, required: &str) -> Vec<String> {
-        let entry = Entry {
+        let entry = Entitlement {
             spiffe_id: "spiffe://acme.example/agent/a".into(),
             selectors: vec![required.into()],
             name: "a".into(),

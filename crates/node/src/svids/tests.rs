@@ -6,8 +6,8 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use mandate_api::proto::node::node_server::{Node, NodeServer};
 use mandate_api::proto::node::{
-    Entry, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState, RenewRequest,
-    RenewResponse, WatchRequest,
+    Entitlement, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState,
+    RenewRequest, RenewResponse, WatchRequest,
 };
 use mandate_core::Clock;
 use mandate_testkit::clock::SteppedClock;
@@ -69,7 +69,7 @@ struct World {
 fn pushed(names: &[&str]) -> PushedState {
     let entries = names
         .iter()
-        .map(|name| Entry {
+        .map(|name| Entitlement {
             spiffe_id: format!("spiffe://acme.example/agent/{name}"),
             selectors: vec!["unix:uid:1000".into()],
             name: (*name).into(),

@@ -13,7 +13,7 @@ use crate::join_token::SpkiPin;
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
 
-/// 2026-11-24T09:30:00Z.
+/// The time is 2026-11-24T09:30:00Z.
 const NOW: UnixTime = UnixTime::since_unix_epoch(Duration::new(1_795_512_600, 0));
 
 fn ca(trust_domain: &str) -> Ca {

@@ -13,8 +13,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use mandate_api::proto::node::node_server::{Node, NodeServer};
 use mandate_api::proto::node::{
-    Entry, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState, RenewRequest,
-    RenewResponse, WatchRequest,
+    Entitlement, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState,
+    RenewRequest, RenewResponse, WatchRequest,
 };
 use mandate_core::digest::sha256;
 use mandate_core::{Clock, SystemEntropy, Timestamp, TokenId};
@@ -315,7 +315,7 @@ impl Server {
 
     /// Pushes these entries: pairs of an agent's name and its selectors.
     pub(crate) fn entries(&self, entries: &[(&str, &[&str])]) {
-        let entry = |(name, selectors): &(&str, &[&str])| Entry {
+        let entry = |(name, selectors): &(&str, &[&str])| Entitlement {
             spiffe_id: agent(name),
             selectors: selectors.iter().map(|&text| text.to_owned()).collect(),
             name: (*name).to_owned(),

@@ -26,13 +26,13 @@ const MAX_CERTIFICATES: usize = 64;
 /// Why the keys of an issuer could not be fetched. For logs and records: it names addresses and their
 /// servers' answers.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the messages say what these fields are")]
 pub enum FetchError {
     /// The HTTP client could not be set up: most likely, the machine has no certificate authorities.
     #[error(
         "the HTTP client for {issuer} cannot be set up: {why}; if this machine has no certificate authorities, install ca-certificates, or name the issuer's own as `ca`"
     )]
     Client {
-        /// For which issuer.
         issuer: String,
         /// The whole chain of causes.
         why: String,
@@ -43,19 +43,13 @@ pub enum FetchError {
     /// No connection, or it broke, and why: name resolution, TCP, TLS.
     #[error("no connection to {url}: {why}")]
     Connection {
-        /// Where to.
         url: String,
         /// The whole chain of causes.
         why: String,
     },
     /// An answer other than 200; redirects are not followed.
     #[error("{url} answered with status {status}")]
-    Status {
-        /// Who.
-        url: String,
-        /// With what.
-        status: u16,
-    },
+    Status { url: String, status: u16 },
     /// More than 128 KiB.
     #[error("{0} is larger than 128 KiB")]
     TooLarge(String),
@@ -65,7 +59,6 @@ pub enum FetchError {
     /// Not a JWK Set.
     #[error("the key set at {url} is not acceptable: {why}")]
     KeySet {
-        /// Which.
         url: String,
         /// What is wrong with it.
         why: String,

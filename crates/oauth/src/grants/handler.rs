@@ -78,7 +78,6 @@ pub(crate) struct Call<'c> {
 pub(crate) type GrantAnswer<'c> =
     Pin<Box<dyn Future<Output = Result<TokenResponse, OAuthError>> + Send + 'c>>;
 
-/// Runs a grant.
 pub(crate) trait Run: Send + Sync {
     /// Answers a request. The outcome is durable in the audit log when the answer is there.
     fn run<'c>(&'c self, call: Call<'c>) -> GrantAnswer<'c>;

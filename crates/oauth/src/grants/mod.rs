@@ -17,7 +17,7 @@ pub(crate) use handler::{Call, GrantParts, Run};
 /// The grant types that are offered.
 pub static TABLE: [&GrantHandler; 2] = [&code::GRANT, &exchange::GRANT];
 
-/// Their names.
+/// The `grant_type` of each, in the order of the table.
 pub fn names() -> impl Iterator<Item = GrantType> {
     TABLE.iter().map(|grant| grant.name())
 }

@@ -4,24 +4,24 @@
 use std::borrow::Cow;
 
 use mandate_core::ResourceUri;
+use mandate_core::lifetimes::MAX_CLIENT_ASSERTION_LIFETIME;
 use mandate_core::names::{ClientMethod, GrantType, Parameter, TokenType};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
-use mandate_token::client_assertion::MAX_AHEAD;
 
 use crate::pkce::PkceError;
 use crate::refusal::RequestRefusal;
 use crate::scope_bounds::for_client;
 
 /// A token and its sentence.
-type Said = (&'static str, Cow<'static, str>);
+type Sentence = (&'static str, Cow<'static, str>);
 
-fn said(token: &'static str, sentence: impl Into<Cow<'static, str>>) -> Said {
+fn said(token: &'static str, sentence: impl Into<Cow<'static, str>>) -> Sentence {
     (token, sentence.into())
 }
 
 #[expect(clippy::too_many_lines, reason = "one exhaustive table with a line for each refusal")]
-pub(super) fn of(refusal: &RequestRefusal) -> Said {
+pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
     use RequestRefusal as R;
     match refusal {
         R::Form(error) => said("malformed_form", format!("The request cannot be read: {error}.")),
@@ -231,7 +231,8 @@ fn refused(what: What, error: &TokenError) -> String {
         },
         E::Lifetime => match what {
             What::ClientAssertion => {
-                format!(" Its exp may be at most {} minutes from now.", MAX_AHEAD.as_secs() / 60).into()
+                let minutes = MAX_CLIENT_ASSERTION_LIFETIME.as_secs() / 60;
+                format!(" Its exp may be at most {minutes} minutes from now.").into()
             }
             What::SubjectToken | What::ActorToken => "".into(),
         },
@@ -262,7 +263,7 @@ fn refused(what: What, error: &TokenError) -> String {
 }
 
 /// RFC 7636 §4.4.1 and §4.6.
-fn pkce(error: PkceError) -> Said {
+fn pkce(error: PkceError) -> Sentence {
     match error {
         PkceError::ChallengeMissing => said(
             "code_challenge_missing",
@@ -288,7 +289,7 @@ fn pkce(error: PkceError) -> Said {
 
 /// Decisions on exchanges. RFC 8693 §2.2.2: a subject or actor token that is invalid for any reason, or
 /// unacceptable by policy, is `invalid_request`; what concerns the target is `invalid_target`.
-fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Said {
+fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
     use RefusalReason as R;
     let token = reason.code();
     let scope = |sentence: &'static str| match bounds {
@@ -354,7 +355,7 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Said {
 
 /// Decisions on a person's own token (RFC 6749 §4.1.2.1, §5.2). The caller may be a public client: the answer
 /// says nothing about the person except the reason.
-fn authorization(reason: RefusalReason) -> Said {
+fn authorization(reason: RefusalReason) -> Sentence {
     use RefusalReason as R;
     let token = reason.code();
     match reason {

@@ -223,7 +223,7 @@ async fn a_revocation_that_the_log_cannot_record_is_in_force_and_recorded_later(
     world.revoke(&form, None).await.unwrap();
     assert!(!lives(&world, &token).await);
     assert_eq!((durable_cuts(&world), world.stops.standing().reserved), (0, 1));
-    world.faults.mend();
+    world.faults.repair();
     world.stops.retry().await;
     assert_eq!((durable_cuts(&world), world.stops.standing().reserved), (1, 0));
 }
@@ -240,7 +240,7 @@ async fn a_revocation_that_is_recorded_nowhere_is_in_force_and_its_client_is_tol
     assert_eq!(error.retry_after, Some(1));
     assert!(!lives(&world, &token).await);
     assert_eq!(world.stops.standing().unrecorded, 3, "the last two of those that used it up, and this one");
-    world.faults.mend();
+    world.faults.repair();
     world.stops.retry().await;
     assert_eq!(world.stops.standing().unrecorded, 0);
     world.revoke(&form, None).await.unwrap();

@@ -33,7 +33,7 @@ impl Demand {
 /// The answer to a question that is not denied.
 #[derive(Debug)]
 pub enum Ruling {
-    /// Permitted.
+    /// Permitted at once, and by which policies.
     Permitted(PolicyPermit),
     /// Permitted as a whole once a person has approved it. If one scope needs an approval, no scope is
     /// permitted without it: the request is never narrowed to the scopes that need none, because then no

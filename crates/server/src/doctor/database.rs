@@ -1,8 +1,8 @@
 //! The sealing key, the database, the audit log.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use mandate_core::lifetimes::RECORD_CLOCK_SKEW;
 use mandate_core::{Entropy, Secret, Timestamp};
 use mandate_files::{Dir, FileError};
 use mandate_stops::reserve::{FILE, SIZE};
@@ -21,9 +21,6 @@ pub(super) const FITS: &str = "sealing key of the database";
 pub(super) const LOG: &str = "audit log";
 const RESERVE: &str = "reserve for stops";
 pub(super) const CLOCK: &str = "clock";
-
-/// How far the newest record may be ahead of the machine's clock.
-const AHEAD: Duration = Duration::from_secs(1);
 
 /// A database that is only read, whichever it is.
 pub(super) trait Inspected {
@@ -107,7 +104,7 @@ impl Examination<'_> {
                 None
             }
             Err(StoreError::File(error)) => {
-                let next = self.mend(&error);
+                let next = self.remedy(&error);
                 self.add(DoctorFinding::problem(SEALING, error_text(&error), next));
                 None
             }
@@ -209,7 +206,7 @@ impl Examination<'_> {
     fn file_problem(&mut self, check: &'static str, error: &StoreError) {
         let next = match error {
             StoreError::File(error @ (FileError::Exposed { .. } | FileError::Owner { .. })) => {
-                self.mend(error)
+                self.remedy(error)
             }
             _ => self.restore(),
         };
@@ -269,7 +266,7 @@ impl Examination<'_> {
                 }
             }
             Err(error) => {
-                let next = self.mend(&error);
+                let next = self.remedy(&error);
                 DoctorFinding::problem(RESERVE, error_text(&error), next)
             }
         });
@@ -313,7 +310,7 @@ impl Examination<'_> {
 
     pub(super) fn clock(&mut self, inspection: &dyn Inspected) {
         self.add(match inspection.newest() {
-            Ok(newest) if newest > self.now.plus(AHEAD) => DoctorFinding::problem(
+            Ok(newest) if newest > self.now.plus(RECORD_CLOCK_SKEW) => DoctorFinding::problem(
                 CLOCK,
                 format!("it is {} here, and the newest record is of {newest}: the clock was set back, or was ahead before", self.now),
                 "timedatectl   (set the clock right before the start)",

@@ -19,7 +19,7 @@ impl Examination<'_> {
         let renew = format!("openssl x509 -noout -dates -in {}   (renew it)", cert.display());
         self.add(match tls::check(cert, key) {
             Err(tls::TlsError::File(error)) => {
-                let next = self.mend(&error);
+                let next = self.remedy(&error);
                 DoctorFinding::problem(CHECK, error_text(&error), next)
             }
             Err(error) => DoctorFinding::problem(

@@ -14,7 +14,6 @@ const SOON_CAUGHT_UP: Duration = Duration::from_secs(2);
 /// For how long a step of the clock is worth mentioning.
 const RECENT: Duration = Duration::from_hours(24);
 
-/// Registers the checks.
 pub(crate) fn watch(health: &Health, clock: Arc<HybridClock>) {
     let stepped = Arc::clone(&clock);
     health.watch(move |_| behind(clock.behind()));

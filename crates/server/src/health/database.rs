@@ -41,7 +41,6 @@ fn cannot_write(trouble: WriteTrouble, place: &Place) -> StatusProblem {
     problem(problem_code::DATABASE, detail, next)
 }
 
-/// Reading failed.
 pub(crate) fn unreadable(error: &StoreError, place: &Place) -> StatusProblem {
     problem(problem_code::DATABASE, format!("the database cannot be read: {error}"), place.look().to_owned())
 }

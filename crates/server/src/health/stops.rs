@@ -8,7 +8,6 @@ use mandate_stops::{Stops, StopsStanding};
 
 use super::{Health, notice, problem};
 
-/// Registers the check.
 pub(crate) fn watch(health: &Health, stops: Arc<Stops>) {
     health.watch(move |_| found(&stops.standing()));
 }

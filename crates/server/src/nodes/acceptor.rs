@@ -73,7 +73,6 @@ impl NodeConnection {
         Self { peer, watches: Arc::new(Semaphore::new(MOST_WATCHES)), guest: Weak::new() }
     }
 
-    /// Ends the connection.
     pub(crate) fn must_end(&self) {
         if let Some(guest) = self.guest.upgrade() {
             guest.must_end();

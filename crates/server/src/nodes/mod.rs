@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures_util::Stream;
 use mandate_api::proto::node::node_server::{Node, NodeServer};
 use mandate_api::proto::node::{
-    Entry, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState, RenewRequest,
-    RenewResponse, WatchRequest,
+    Entitlement, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState,
+    RenewRequest, RenewResponse, WatchRequest,
 };
 use mandate_authority::Authority;
 use mandate_core::{RequestSource, SpiffeId};
@@ -133,7 +133,7 @@ impl Node for Service {
                         generation,
                         entries: entries
                             .into_iter()
-                            .map(|entry| Entry {
+                            .map(|entry| Entitlement {
                                 spiffe_id: entry.spiffe_id.to_string(),
                                 selectors: entry.selectors.iter().map(ToString::to_string).collect(),
                                 name: entry.name.to_string(),

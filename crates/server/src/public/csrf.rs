@@ -4,15 +4,11 @@
 //! expires. So an attacker who can set a cookie cannot make one, and a form for one request is not valid for
 //! another.
 
-use std::time::Duration;
-
 use aws_lc_rs::hmac::{self, HMAC_SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::lifetimes::LOGIN_FORM_LIFETIME;
 use mandate_core::{Secret, Timestamp};
-
-/// How long a form may stay open.
-pub(super) const LIFETIME: Duration = Duration::from_mins(15);
 
 /// What the MAC (RFC 2104) is computed over: the token's expiry, the browser's id and the request.
 fn message(expires: u64, browser: &str, request: &str) -> Vec<u8> {
@@ -34,7 +30,7 @@ fn mac_key(key: &Secret) -> hmac::Key {
 
 /// A token for the form that `browser` is shown for `request`, the query of the authorization request.
 pub(super) fn token(key: &Secret, browser: &str, request: &str, now: Timestamp) -> String {
-    let expires = now.plus(LIFETIME).secs();
+    let expires = now.plus(LOGIN_FORM_LIFETIME).secs();
     let tag = hmac::sign(&mac_key(key), &message(expires, browser, request));
     format!("{expires}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
@@ -44,7 +40,7 @@ pub(super) fn is_genuine(key: &Secret, browser: &str, request: &str, token: &str
     let Some((expires, tag)) = token.split_once('.') else { return false };
     let (Ok(expires), Ok(tag)) = (expires.parse::<u64>(), URL_SAFE_NO_PAD.decode(tag)) else { return false };
     // A token that expires later than any made now was made before the clock was set back.
-    let in_time = now.secs() < expires && expires <= now.plus(LIFETIME).secs();
+    let in_time = now.secs() < expires && expires <= now.plus(LOGIN_FORM_LIFETIME).secs();
     in_time
         && !browser.is_empty()
         && hmac::verify(&mac_key(key), &message(expires, browser, request), &tag).is_ok()
@@ -54,9 +50,10 @@ pub(super) fn is_genuine(key: &Secret, browser: &str, request: &str, token: &str
 mod tests {
     use std::time::Duration;
 
+    use mandate_core::lifetimes::LOGIN_FORM_LIFETIME;
     use mandate_core::{Secret, Timestamp};
 
-    use super::{LIFETIME, is_genuine, token};
+    use super::{is_genuine, token};
 
     #[test]
     fn a_token_counts_for_its_server_browser_request_and_time_only() {
@@ -68,13 +65,13 @@ mod tests {
             "b1",
             "client_id=app",
             &made,
-            now.plus(LIFETIME).minus(Duration::from_secs(1))
+            now.plus(LOGIN_FORM_LIFETIME).minus(Duration::from_secs(1))
         ));
         assert!(!is_genuine(&Secret::new([8; 32]), "b1", "client_id=app", &made, now), "another server's");
         assert!(!is_genuine(&key, "b2", "client_id=app", &made, now), "another browser's");
         assert!(!is_genuine(&key, "b1", "client_id=other", &made, now), "another request's");
         assert!(!is_genuine(&key, "b1c", "lient_id=app", &made, now));
-        assert!(!is_genuine(&key, "b1", "client_id=app", &made, now.plus(LIFETIME)), "too old");
+        assert!(!is_genuine(&key, "b1", "client_id=app", &made, now.plus(LOGIN_FORM_LIFETIME)), "too old");
         assert!(
             !is_genuine(&key, "b1", "client_id=app", &made, now.minus(Duration::from_secs(1))),
             "from the future"

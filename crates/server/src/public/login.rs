@@ -4,6 +4,7 @@
 //! nothing about a person who has not logged in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Bytes;
@@ -15,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::Secret;
+use mandate_core::lifetimes::LOGIN_FORM_LIFETIME;
 use mandate_oauth::form::Form;
 use mandate_oauth::metadata::{AUTHORIZE_PATH, endpoint};
 use mandate_oauth::{AuthorizationRequest, AuthorizeRefusal, LoginRefusal, OAuthError, Visitor};
@@ -24,10 +26,8 @@ use super::{csrf, page};
 use crate::peer::source;
 use crate::places::Guest;
 
-/// How long the cookie for a form lives, in seconds: as long as the form.
-const FORM_LIFETIME: u32 = 15 * 60;
-/// How long a browser is known after a login, in seconds. A new password ends it earlier.
-const BROWSER_LIFETIME: u32 = 180 * 24 * 60 * 60;
+/// How long a browser is known after a login. A new password ends it earlier.
+const BROWSER_LIFETIME: Duration = Duration::from_hours(180 * 24);
 
 fn cookie_name(public: &Public) -> &'static str {
     // The prefix makes browsers refuse a cookie that another host or plain HTTP has set (RFC 6265bis §4.1.3).
@@ -40,8 +40,9 @@ fn browser_cookie_name(public: &Public) -> &'static str {
 }
 
 /// A cookie for this site's own forms alone.
-fn set_cookie(public: &Public, response: &mut Response, name: &str, value: &str, max_age: u32) {
+fn set_cookie(public: &Public, response: &mut Response, name: &str, value: &str, max_age: Duration) {
     let secure = if public.secure_cookies { "; Secure" } else { "" };
+    let max_age = max_age.as_secs();
     let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={max_age}{secure}");
     if let Ok(value) = HeaderValue::from_str(&cookie) {
         response.headers_mut().append(SET_COOKIE, value);
@@ -129,7 +130,7 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
         error,
     };
     let mut response = page::login(status, &login);
-    set_cookie(public, &mut response, cookie_name(public), &browser, FORM_LIFETIME);
+    set_cookie(public, &mut response, cookie_name(public), &browser, LOGIN_FORM_LIFETIME);
     response
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mandate_api::admin::{AuditQuery, KeyRotationRequest};
 use mandate_api::client::ClientError;
-use mandate_authority::PUBLISH_BEFORE_USE;
+use mandate_core::lifetimes::PUBLISH_BEFORE_USE;
 use mandate_testkit::app::{CRM, exchange};
 use mandate_verifier::{Route, Verifier};
 

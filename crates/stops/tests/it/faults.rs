@@ -46,7 +46,7 @@ async fn a_stop_is_in_force_and_on_the_feed_wherever_the_log_fails_and_is_record
 
         world.stops.retry().await;
         assert_eq!(world.stops.standing().reserved, 1, "it still cannot be written");
-        world.faults.mend();
+        world.faults.repair();
         world.stops.retry().await;
         assert_eq!(world.stops.standing().reserved, 0, "{point:?}");
         assert_eq!(recorded(&world).len(), 1, "{point:?}");
@@ -76,7 +76,7 @@ async fn stops_of_one_entry_are_recorded_in_the_order_in_which_they_came() {
     world.faults.break_down(Point::Commit);
     take(&world, suspended(&world)).await;
     take(&world, changed(&world, |agent| agent.ceiling.clear()).unwrap()).await;
-    world.faults.mend();
+    world.faults.repair();
     // The one that comes after the fault finds those before it in its way.
     let last = changed(&world, |agent| agent.state = AgentState::Retired).unwrap();
     assert_eq!(take(&world, last).await.recorded, Recorded::Log);
@@ -92,7 +92,7 @@ async fn what_gives_authority_waits_for_the_stops_before_it() {
     world.faults.break_down(Point::Commit);
     take(&world, suspended(&world)).await;
     assert!(world.stops.record_changes().await.is_err(), "nothing may be given before this");
-    world.faults.mend();
+    world.faults.repair();
     world.stops.record_changes().await.unwrap();
     assert_eq!(recorded(&world).len(), 1);
 }
@@ -111,7 +111,7 @@ async fn with_the_reserve_used_up_too_a_stop_is_in_force_and_says_that_it_is_not
     assert!(standing.unrecorded >= 1, "{standing:?}");
     assert!(standing.reserve.broken.is_none(), "{standing:?}");
 
-    world.faults.mend();
+    world.faults.repair();
     world.stops.retry().await;
     let standing = world.stops.standing();
     assert_eq!((standing.unrecorded, standing.reserved), (0, 0));
@@ -137,7 +137,7 @@ async fn a_try_that_is_given_up_leaves_no_place_in_the_reserve_behind() {
     filled_with_small_ones(&world).await;
     assert_eq!(world.stops.standing().unrecorded, 1);
     // The log takes one, which gives back its place.
-    world.faults.mend();
+    world.faults.repair();
     world.faults.fail(Point::Begin, 1, InjectedFault::Lost);
     world.stops.retry().await;
     assert_eq!(recorded(&world).len(), 1);
@@ -146,7 +146,7 @@ async fn a_try_that_is_given_up_leaves_no_place_in_the_reserve_behind() {
         let tried = pin!(world.stops.retry()).poll(&mut Context::from_waker(Waker::noop()));
         assert!(tried.is_pending(), "it is given up before the reserve has answered");
     }
-    world.faults.mend();
+    world.faults.repair();
     world.stops.retry().await;
     assert_eq!(world.stops.standing().unrecorded + world.stops.standing().reserved, 0);
     wait_until(|| reserve::frames(&crate::world::reserve(&world)).is_empty()).await;
@@ -171,7 +171,7 @@ async fn an_operators_stop_goes_into_the_reserve_later_before_those_of_clients()
     let id = stop.record().id.to_string();
     assert_eq!(take(&world, stop).await.recorded, Recorded::NotYet);
     // The log takes one, which gives back its place: room for some of them.
-    world.faults.mend();
+    world.faults.repair();
     for later in 1..1_000 {
         world.faults.fail(Point::Begin, later, InjectedFault::Lost);
     }

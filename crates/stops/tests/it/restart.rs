@@ -59,7 +59,7 @@ async fn what_is_not_in_the_log_is_in_force_again_at_the_next_start_and_then_rec
     let target = CutTarget::Agent(agent.spiffe_id.as_str().to_owned());
     assert!(live.snapshot().revocations.has_cut_since(&target, made));
     assert_eq!(stops.standing().reserved, 1);
-    world.faults.mend();
+    world.faults.repair();
     stops.retry().await;
     assert_eq!(stops.standing().reserved, 0);
     assert_eq!(recorded(&world).len(), 1);
@@ -73,7 +73,7 @@ async fn what_is_in_the_log_is_not_put_in_force_again() {
     take(&world, suspended(&world)).await;
     let with_the_stop = reserve(&world);
     assert_ne!(before, with_the_stop);
-    world.faults.mend();
+    world.faults.repair();
     world.stops.retry().await;
     // As after a crash before the wiped frame reached the disk; meanwhile an operator has let the agent act
     // again.
@@ -206,7 +206,7 @@ async fn a_narrowing_in_the_reserve_beside_a_change_that_is_durable_keeps_no_ser
         let narrowed = changed(&world, |agent| agent.chain_depth = 0).unwrap();
         world.faults.break_down(Point::Commit);
         assert_eq!(take(&world, narrowed).await.recorded, Recorded::Reserve);
-        world.faults.mend();
+        world.faults.repair();
         let effects =
             std::iter::once(Effect::AdvanceRegistry { planned_from: None }).chain(effects).collect();
         world
@@ -240,7 +240,7 @@ async fn narrowed_by_an_earlier_version() -> World {
         let narrowed = stop.remove("narrowed").unwrap();
         stop.insert("put".to_owned(), serde_json::json!([narrowed.pointer("/0/1").unwrap()]));
     });
-    world.faults.mend();
+    world.faults.repair();
     world
 }
 

@@ -19,7 +19,7 @@ const SCHEMA: &str =
 /// What a database has in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// No table.
+    /// There is no table.
     Nothing,
     /// Our tables, of this version.
     Schema(u32),

@@ -24,11 +24,9 @@ const PORTION: i32 = 256;
 pub(crate) enum StatementPlace<'a> {
     /// In the transaction that the connection has open.
     Connection(&'a ClientWrapper),
-    /// In this transaction.
     Transaction(&'a Transaction<'a>),
 }
 
-/// An open transaction.
 pub(crate) struct Session<'a> {
     pub(crate) connections: &'a Connections,
     pub(crate) place: StatementPlace<'a>,

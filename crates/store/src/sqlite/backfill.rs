@@ -101,7 +101,6 @@ struct Next {
     seen: u32,
     /// When there are so many more pages.
     more: u32,
-    /// At this time.
     at_latest: Option<Instant>,
 }
 

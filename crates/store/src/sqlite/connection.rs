@@ -21,7 +21,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) enum Use {
     /// Queries, introspection: a few pages each.
     Read,
-    /// Bookkeeping: rare.
+    /// Bookkeeping, which happens rarely.
     Write,
     /// The audit log's transactions: the right edge, and the pages of grants, codes and assertions in use.
     Log,
@@ -130,7 +130,6 @@ pub(crate) fn inspect(path: &Path, company: Company) -> Result<Connection, Store
 pub(crate) enum Company {
     /// The server of its directory.
     Server,
-    /// No process.
     None {
         /// Whether there is a write-ahead log.
         journal: bool,

@@ -1,4 +1,4 @@
-//! The file of the search index: how it is opened, when it is made anew, and the thread's connections.
+//! The file of the search index: how it is opened, when it is made again, and the thread's connections.
 
 use std::path::{Path, PathBuf};
 

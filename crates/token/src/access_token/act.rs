@@ -11,7 +11,7 @@ use crate::strict_json::Json;
 /// The `may_act` claim: the only party that may become the next actor (RFC 8693 §4.4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct MayAct {
-    /// That actor's `sub`.
+    /// The `sub` that the actor must have (RFC 8693 §4.4).
     pub sub: String,
     /// The issuer that names it.
     #[serde(skip_serializing_if = "Option::is_none")]

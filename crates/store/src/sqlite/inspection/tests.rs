@@ -88,7 +88,7 @@ fn a_database_with_nothing_in_it_beside_its_sealing_key_is_refused() {
     for file in ["mandate.db", "mandate.db-wal", "mandate.db-shm"] {
         let _ = fs::remove_file(dir.path().join(file));
     }
-    // As a file that was never written to but for its format.
+    // As a file in which only its format was ever written.
     let conn = rusqlite::Connection::open(dir.path().join("mandate.db")).unwrap();
     conn.pragma_update(None, "journal_mode", "WAL").unwrap();
     drop(conn);

@@ -31,11 +31,11 @@ impl From<Result<Entry, Finding>> for Made {
     }
 }
 
-/// Makes an entry. `mend` corrects, in a copy, the value at a finding's pointer; false if it cannot.
+/// Makes an entry. `correct` corrects, in a copy, the value at a finding's pointer; false if it cannot.
 pub(crate) fn every_finding<T: Clone>(
     item: &T,
     make: impl Fn(&T) -> Result<Entry, Finding>,
-    mend: impl Fn(&mut T, &str) -> bool,
+    correct: impl Fn(&mut T, &str) -> bool,
 ) -> Made {
     let mut findings: Vec<Finding> = Vec::new();
     let mut copy: Option<T> = None;
@@ -45,9 +45,9 @@ pub(crate) fn every_finding<T: Clone>(
             // The same finding again: the value at its pointer is not its only cause.
             Err(finding) if findings.contains(&finding) => break,
             Err(finding) => {
-                let mended = mend(copy.get_or_insert_with(|| item.clone()), &finding.pointer);
+                let corrected = correct(copy.get_or_insert_with(|| item.clone()), &finding.pointer);
                 findings.push(finding);
-                if !mended {
+                if !corrected {
                     break;
                 }
             }
