@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::thread;
 
 use mandate_administration::load_registry;
-use mandate_audit::Log;
 use mandate_authority::Authority;
 use mandate_core::{Clock, Entropy, HybridClock, Issuer, RevocationSet};
 use mandate_files::Dir;
 use mandate_live::{Edition, Live, Snapshot};
+use mandate_sequencer::Log;
 use mandate_stops::Stops;
 use mandate_store::{
     Effect, Installation, Store, check_last_checkpoint, cuts, installation, meters, records,

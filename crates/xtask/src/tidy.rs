@@ -9,7 +9,7 @@ use crate::dependencies::{self, DependencyError};
 use crate::finding::{Finding, Weight};
 use crate::tree::{self, File};
 use crate::versions::{self, Pinned};
-use crate::{attacks, circles, documents, purity, sources, type_names};
+use crate::{attacks, circles, doc_comments, documents, purity, sources, type_names};
 
 /// Why the project could not be checked, or is not tidy.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +62,7 @@ pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
 /// Applies every rule about single files to one file.
 fn check(root: &Path, pinned: &[Pinned], file: &File, findings: &mut Vec<Finding>) {
     sources::check(file, findings);
+    doc_comments::check(file, findings);
     purity::check(file, findings);
     documents::check(file, findings);
     versions::check(pinned, file, findings);

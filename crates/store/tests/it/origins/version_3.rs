@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use mandate_audit::{LogStartError, Tampered};
+use mandate_audit::Tampered;
 use mandate_core::Timestamp;
+use mandate_sequencer::LogStartError;
 use mandate_store::{Inspection, Log, records};
 use mandate_testkit::database;
 use rusqlite::Connection;

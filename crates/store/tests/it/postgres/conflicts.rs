@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 
-use mandate_audit::{Backend, Leaf, StagedBy};
 use mandate_core::registry::{AgentState, EntryKind, Halt};
+use mandate_sequencer::{Backend, Leaf, StagedBy};
 use mandate_store::{Effect, StoreError, meta};
 
 use crate::world::{ORIGIN, record, start, verify};
@@ -67,7 +67,7 @@ impl<B: Backend> Backend for Overtaken<B> {
         B::is_over(error)
     }
 
-    fn load(&mut self) -> Result<mandate_audit::StoredLog, B::Error> {
+    fn load(&mut self) -> Result<mandate_sequencer::StoredLog, B::Error> {
         self.inner.load()
     }
 
