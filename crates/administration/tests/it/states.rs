@@ -35,7 +35,7 @@ fn state(world: &World) -> AgentState {
 async fn a_contained_agent_is_released_then_activated_and_its_old_tokens_stay_dead() {
     let world = World::story();
     let mandate = world.mandate().await;
-    assert!(world.engine.living_token(&world.person_token("riley", None, None).await).is_some());
+    assert!(world.speaks_for(&world.person_token("riley", None, None).await).is_some());
     agent::<act::ContainAgent>(&world).await.unwrap();
     assert_eq!(state(&world), AgentState::Contained);
     assert_eq!(refusal(agent::<act::ActivateAgent>(&world).await), StateRefusal::Contained);

@@ -221,11 +221,11 @@ async fn a_person_who_uses_codes_twice_again_and_again_makes_few_cuts_and_every_
     let person = story::person("riley", Vec::new()).id;
     assert!(cuts.contains(&CutTarget::Person(person.clone())));
     for token in &tokens {
-        assert!(world.engine.living_token(token).is_none());
+        assert!(world.speaks_for(token).is_none());
     }
-    assert!(world.engine.living_token(&casey).is_some(), "nobody else is affected");
+    assert!(world.speaks_for(&casey).is_some(), "nobody else is affected");
     let next = world.person_token("riley", None, None).await;
-    assert!(world.engine.living_token(&next).is_some(), "a new login works");
+    assert!(world.speaks_for(&next).is_some(), "a new login works");
     let record = world
         .records(&Query { kind: Some(RecordKind::Revoke), limit: Some(1), ..Query::default() })
         .pop()
@@ -403,7 +403,7 @@ async fn more_scopes_than_one_resource_can_have_can_be_asked_for() {
     let all = [many("a"), many("b"), many("c")].join(" ");
     let claims = payload(&world.person_token("riley", Some("https://b.acme.example"), Some(&all)).await);
     assert_eq!(claims["scope"].as_str().unwrap().split(' ').count(), 60);
-    assert!(world.engine.living_token(&world.person_token("riley", None, Some(&all)).await).is_some());
+    assert!(world.speaks_for(&world.person_token("riley", None, Some(&all)).await).is_some());
 }
 
 #[tokio::test]
