@@ -1,8 +1,8 @@
 //! Why an operator's act was not done, by whose fault it is. Each wire maps these exhaustively.
 
 use mandate_api::registry_file::Finding;
-use mandate_core::Role;
 use mandate_core::registry::EntryKind;
+use mandate_core::{Role, Timestamp};
 use mandate_identity::IdentityError;
 use mandate_planning::states::StateRefusal;
 use mandate_stops::StopError;
@@ -64,8 +64,13 @@ pub enum AdministrationError {
     /// While this was planned, others changed the registry each time, or changed an entry that it changes, or
     /// have a change under way that does not end. Nothing was done; the operator can try again.
     Overtaken,
-    /// The change was refused when its record was written, or must wait; the text says why.
-    Conflict(String),
+    /// The operator was not permitted the act any longer when its record was to be written.
+    OperatorRevoked,
+    /// The next key was published too recently to sign with.
+    KeyTooNew {
+        /// From when on it can sign.
+        ready: Timestamp,
+    },
     /// The audit log cannot be written. Private detail.
     AuditUnavailable(String),
     /// The audit log does not verify; the text says where.
@@ -73,9 +78,6 @@ pub enum AdministrationError {
     /// Something of ours failed. Private detail.
     Internal(String),
 }
-
-/// What an act is refused with if the operator may no longer make it when its record is written.
-pub(crate) const OPERATOR_REVOKED: &str = "operator_revoked";
 
 impl AdministrationError {
     pub(crate) fn internal(error: impl std::fmt::Display) -> Self {
@@ -119,10 +121,25 @@ impl From<StopError> for AdministrationError {
 
 impl From<AppendError> for AdministrationError {
     fn from(error: AppendError) -> Self {
+        use EffectRefusal as E;
         match error {
-            AppendError::EffectRefused(EffectRefusal::RegistryChanged) => Self::Overtaken,
-            AppendError::EffectRefused(refusal) => Self::Conflict(refusal.code().to_owned()),
-            AppendError::GuardFailed => Self::Conflict(OPERATOR_REVOKED.to_owned()),
+            AppendError::EffectRefused(E::RegistryChanged) => Self::Overtaken,
+            // No effect of an operator's act, or a failure of ours.
+            AppendError::EffectRefused(
+                E::MeterExhausted(_)
+                | E::CodeUsed
+                | E::CodeExpired
+                | E::CodeUnknown
+                | E::JoinTokenUnknown
+                | E::JoinTokenUsed
+                | E::JoinTokenExpired
+                | E::NodeNameTaken
+                | E::NodeBanned
+                | E::NodeCertificateExpired
+                | E::StopRecorded
+                | E::Internal,
+            ) => Self::internal(error),
+            AppendError::GuardFailed => Self::OperatorRevoked,
             AppendError::Unavailable(why) | AppendError::Invalid(why) => Self::AuditUnavailable(why),
         }
     }

@@ -69,7 +69,7 @@ impl Administration {
         error: &RotateError,
     ) -> AdministrationError {
         let (reason, answer) = match error {
-            RotateError::TooSoon { .. } => (TOO_SOON, AdministrationError::Conflict(error.to_string())),
+            RotateError::TooSoon { ready } => (TOO_SOON, AdministrationError::KeyTooNew { ready: *ready }),
             RotateError::Keys(_) => ("internal", AdministrationError::internal(error)),
         };
         let what = format!("rotate the {purpose} key: {error}");

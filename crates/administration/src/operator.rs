@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mandate_core::{Role, Subject, Timestamp};
+use mandate_delegation::liveness::{Asker, living};
 use mandate_live::Live;
 use mandate_token::access_token::AccessToken;
 
@@ -67,11 +68,9 @@ impl fmt::Display for Operator {
 fn permits(token: &AccessToken, least: Role, live: &Live, now: Timestamp) -> Result<(), AccessDenied> {
     token.require_audience(live.issuer().as_str()).map_err(|_| AccessDenied::Token)?;
     let (token, snapshot) = (&token.terms, live.snapshot());
-    let alive = now < token.expires && snapshot.revocations.find(&token.facts(live.issuer())).is_none();
-    let person = snapshot.registry.person_by_id(&token.subject).filter(|person| !person.disabled);
-    let Some(person) = person.filter(|_| alive && token.cnf.is_none()) else {
-        return Err(AccessDenied::Token);
-    };
+    let (registry, revocations) = (&snapshot.registry, &snapshot.revocations);
+    let person = living(token, live.issuer(), Asker::Ourselves, registry, revocations, now)
+        .map_err(|_| AccessDenied::Token)?;
     // The scope in the token is a name that any resource may declare: the right must be one on our
     // administration.
     let named = |role: &Role| token.scopes.iter().any(|scope| scope.as_str() == role.scope());

@@ -10,7 +10,7 @@ use mandate_store::{AppendError, Effect};
 
 use crate::administration::Administration;
 use crate::authorization::{IsAct, Permit};
-use crate::error::{AdministrationError, OPERATOR_REVOKED};
+use crate::error::AdministrationError;
 
 impl Administration {
     pub(crate) fn record<A: IsAct>(&self, kind: RecordKind, permit: &Permit<A>, detail: String) -> Record {
@@ -55,7 +55,7 @@ impl Administration {
             }
             Err(AppendError::GuardFailed) => {
                 self.confirm(permit).await?;
-                Err(AdministrationError::Conflict(OPERATOR_REVOKED.to_owned()))
+                Err(AdministrationError::OperatorRevoked)
             }
             appended => Ok(appended?),
         }

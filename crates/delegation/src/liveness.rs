@@ -1,7 +1,7 @@
 //! Whether a token still *counts*, that is, is neither expired, revoked nor otherwise worthless: one rule for
 //! all who ask.
 //!
-//! | what the rule asks | subject of an exchange | introspected by its resource | bearer at an endpoint of ours |
+//! | what the rule asks | subject of an exchange | introspected by its resource | bearer at the admin API |
 //! |---|---|---|---|
 //! | it has not expired | yes | yes | yes |
 //! | no cut on it, its ancestors, its grants, its agents, its person, its clients | yes | yes | yes |

@@ -1,6 +1,6 @@
 //! Why no identity is given, grouped by the party at fault. The gRPC wire maps it exhaustively.
 
-use mandate_store::EffectRefusal;
+use mandate_store::{AppendError, EffectRefusal};
 
 use crate::entitlement::NotIssuable;
 
@@ -72,6 +72,19 @@ impl IdentityError {
             Self::NotEntitled => "not_entitled",
             Self::AuditUnavailable(_) => "audit_unavailable",
             Self::Internal(_) => "internal",
+        }
+    }
+}
+
+/// Why nothing is given, for a record that no effect can refuse. What an effect refuses nevertheless is a
+/// failure of ours.
+pub(crate) fn unrecorded(error: &AppendError) -> IdentityError {
+    match error {
+        AppendError::Unavailable(_) | AppendError::Invalid(_) => {
+            IdentityError::AuditUnavailable(error.to_string())
+        }
+        AppendError::EffectRefused(_) | AppendError::GuardFailed => {
+            IdentityError::Internal(error.to_string())
         }
     }
 }

@@ -10,7 +10,7 @@ use mandate_core::{
 use crate::Identity;
 use crate::changes::Changes;
 use crate::entitlement::{issuable, shown};
-use crate::error::IdentityError;
+use crate::error::{IdentityError, unrecorded};
 use crate::join::PresentedCertificate;
 
 /// One identity and what a process must show to be given it.
@@ -108,10 +108,7 @@ impl Identity {
             }
         };
         record.about = KnownTerms { client, ..grant.known(self.authority.issuer()) }.into();
-        let receipt = self
-            .append(record, Vec::new())
-            .await
-            .map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
+        let receipt = self.append(record, Vec::new()).await.map_err(|error| unrecorded(&error))?;
         // A node that was banned while the record was written gets nothing.
         self.still_joined(&node.spiffe_id)?;
         self.entitled(agent, selectors)?;

@@ -15,7 +15,7 @@ use mandate_stops::{By, Recorded, Stop};
 use mandate_store::nodes::{self, JoinTokenHash, Node};
 use mandate_store::{AppendError, Effect, EffectRefusal, StoreError};
 
-use crate::error::IdentityError;
+use crate::error::{IdentityError, unrecorded};
 use crate::rejoin::Renewable;
 use crate::validity::{Moment, has_expired};
 use crate::{Identity, node_name};
@@ -93,7 +93,7 @@ impl Identity {
     ///
     /// # Errors
     /// [`IdentityError::JoinTokenLifetime`] unless the lifetime is more than zero and at most [`MAX_JOIN_TOKEN_LIFETIME`];
-    /// [`IdentityError::AuditUnavailable`] if the token cannot be recorded.
+    /// [`IdentityError::AuditUnavailable`] or [`IdentityError::Internal`] if the token cannot be recorded.
     pub async fn create_join_token(
         &self,
         by: &str,
@@ -112,9 +112,7 @@ impl Identity {
         record.by = Some(by.to_owned());
         record.detail = Some(format!("made a join token that can be used until {expires}"));
         let keep = Effect::KeepJoinToken { hash: hash(&text), by: by.to_owned(), expires };
-        self.append(record, vec![keep])
-            .await
-            .map_err(|error| IdentityError::AuditUnavailable(error.to_string()))?;
+        self.append(record, vec![keep]).await.map_err(|error| unrecorded(&error))?;
         Ok(JoinToken { text, expires })
     }
 
@@ -155,12 +153,11 @@ impl Identity {
         let spend = Effect::JoinNode { token: digest, node };
         let receipt = match self.append(record, vec![spend]).await {
             Ok(receipt) => receipt,
-            Err(AppendError::EffectRefused(why)) => {
-                let refused = self.record(RecordKind::Node, Outcome::Refused, "", now);
-                let detail = format!("a node tried to join: {why}");
-                return self.refuse(refused, Some(source), detail, IdentityError::JoinToken(why)).await;
+            Err(error) => {
+                let refused = not_joined(error);
+                let detail = format!("a node tried to join: {refused}");
+                return self.refuse_unwritten(Some(source), detail, refused, now).await;
             }
-            Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),
         };
         self.still_joined(grant.spiffe_id())?;
         let issued = self
@@ -205,13 +202,7 @@ impl Identity {
         let put = Effect::RenewNode { node, newest };
         let receipt = match self.append(record, vec![put]).await {
             Ok(receipt) => receipt,
-            Err(AppendError::EffectRefused(why)) => {
-                let refused = self.record(RecordKind::Node, Outcome::Refused, "", now);
-                let newer = why == EffectRefusal::NodeCertificateExpired;
-                let why = if newer { IdentityError::NodeExpired } else { IdentityError::NodeBanned };
-                return self.refuse(refused, None, what, why).await;
-            }
-            Err(error) => return Err(IdentityError::AuditUnavailable(error.to_string())),
+            Err(error) => return self.refuse_unwritten(None, what, not_renewed(&error), now).await,
         };
         self.still_joined(grant.spiffe_id())?;
         let issued = self
@@ -223,6 +214,22 @@ impl Identity {
             spiffe_id: grant.spiffe_id().clone(),
             expires: issued.expires,
         })
+    }
+
+    /// Records and returns why a node got no certificate: the record that it did was not written. If that is
+    /// because the log cannot be written, nothing is recorded.
+    async fn refuse_unwritten<T>(
+        &self,
+        stranger: Option<RequestSource>,
+        detail: String,
+        error: IdentityError,
+        now: Timestamp,
+    ) -> Result<T, IdentityError> {
+        if matches!(error, IdentityError::AuditUnavailable(_)) {
+            return Err(error);
+        }
+        let refused = self.record(RecordKind::Node, Outcome::Refused, "", now);
+        self.refuse(refused, stranger, detail, error).await
     }
 
     /// Bans a node: it gets nothing more, no matter which certificate it has, and its open streams end.
@@ -292,8 +299,62 @@ impl Identity {
     pub(crate) fn still_joined(&self, id: &SpiffeId) -> Result<(), IdentityError> {
         match node_name(id) {
             Some(name) if !self.stops.has_banned(name) => Ok(()),
-            _ => Err(IdentityError::NodeBanned),
+            Some(_) | None => Err(IdentityError::NodeBanned),
         }
+    }
+}
+
+/// Why a node did not join, if the record that it joined was not written.
+fn not_joined(error: AppendError) -> IdentityError {
+    use EffectRefusal as E;
+    match error {
+        AppendError::EffectRefused(
+            why @ (E::JoinTokenUnknown
+            | E::JoinTokenUsed
+            | E::JoinTokenExpired
+            | E::NodeNameTaken
+            | E::NodeBanned),
+        ) => IdentityError::JoinToken(why),
+        // No refusal of a join, or a failure of ours.
+        AppendError::EffectRefused(
+            E::MeterExhausted(_)
+            | E::CodeUsed
+            | E::CodeExpired
+            | E::CodeUnknown
+            | E::NodeCertificateExpired
+            | E::RegistryChanged
+            | E::StopRecorded
+            | E::Internal,
+        )
+        | AppendError::GuardFailed
+        | AppendError::Unavailable(_)
+        | AppendError::Invalid(_) => unrecorded(&error),
+    }
+}
+
+/// Why a node has no new certificate, if the record of its renewal was not written.
+fn not_renewed(error: &AppendError) -> IdentityError {
+    use EffectRefusal as E;
+    match error {
+        AppendError::EffectRefused(E::NodeCertificateExpired) => IdentityError::NodeExpired,
+        AppendError::EffectRefused(E::NodeBanned) => IdentityError::NodeBanned,
+        // No refusal of a renewal, or a failure of ours.
+        AppendError::EffectRefused(
+            E::MeterExhausted(_)
+            | E::CodeUsed
+            | E::CodeExpired
+            | E::CodeUnknown
+            | E::JoinTokenUnknown
+            | E::JoinTokenUsed
+            | E::JoinTokenExpired
+            | E::NodeNameTaken
+            | E::RegistryChanged
+            | E::StopRecorded
+            | E::Internal,
+        )
+        | AppendError::GuardFailed
+        | AppendError::Unavailable(_)
+        | AppendError::Invalid(_) => unrecorded(error),
     }
 }
 

@@ -106,14 +106,14 @@ impl Identity {
         mut record: Record,
         stranger: Option<RequestSource>,
         detail: String,
-        error: IdentityError,
+        refusal: IdentityError,
     ) -> Result<T, IdentityError> {
         record.outcome = Outcome::Refused;
-        error.code().clone_into(&mut record.reason);
+        refusal.code().clone_into(&mut record.reason);
         record.detail = Some(detail);
         match self.log.append_refusal(record, stranger).await {
-            Ok(()) => Err(error),
-            Err(failed) => Err(IdentityError::AuditUnavailable(failed.to_string())),
+            Ok(()) => Err(refusal),
+            Err(failed) => Err(error::unrecorded(&failed)),
         }
     }
 }

@@ -194,9 +194,24 @@ fn refusal(status: &Status) -> CallRefusal {
     match status.code() {
         Code::PermissionDenied | Code::NotFound => CallRefusal::NoIdentity,
         Code::InvalidArgument => CallRefusal::Argument("the server refuses this audience or SPIFFE ID"),
-        // A failure of the connection carries its cause; an answer of the server does not.
-        _ if std::error::Error::source(status).is_some() => CallRefusal::NotReady(Waiting::Lost),
-        _ => CallRefusal::NotIssued,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::AlreadyExists
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => {
+            // A failure of the connection carries its cause; an answer of the server does not.
+            let is_lost = std::error::Error::source(status).is_some();
+            if is_lost { CallRefusal::NotReady(Waiting::Lost) } else { CallRefusal::NotIssued }
+        }
     }
 }
 

@@ -72,11 +72,11 @@ impl Caller {
     }
 
     /// The caller, if it has proven who it is.
-    pub(crate) fn confidential(self, otherwise: &'static str) -> Result<AuthenticatedClient, RequestRefusal> {
+    pub(crate) fn confidential(self) -> Option<AuthenticatedClient> {
         match self {
-            Self::Agent(agent) => Ok(AuthenticatedClient::Agent(agent)),
-            Self::App(client) => Ok(AuthenticatedClient::App(client)),
-            Self::Public(_) => Err(RequestRefusal::ClientNotAllowed(otherwise)),
+            Self::Agent(agent) => Some(AuthenticatedClient::Agent(agent)),
+            Self::App(client) => Some(AuthenticatedClient::App(client)),
+            Self::Public(_) => None,
         }
     }
 }
@@ -164,8 +164,8 @@ impl Clients {
         // A public client is not authenticated: it only names itself.
         self.authenticate_active(request, form, snapshot, trail)
             .await?
-            .confidential("")
-            .map_err(|_| RequestRefusal::ClientMissing)
+            .confidential()
+            .ok_or(RequestRefusal::ClientMissing)
     }
 
     /// Authenticates a caller; an agent must also be a registered, active one. A public client has proven

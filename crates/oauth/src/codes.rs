@@ -1,4 +1,4 @@
-//! Authorization codes: valid for 60 seconds and one use, bound to client, redirect URI, challenge and
+//! Authorization codes: valid for a short time and one use, bound to client, redirect URI, challenge and
 //! resource.
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use mandate_store::codes::{self, CodeHash, Redemption};
 use mandate_store::{Effect, Store};
 use serde::{Deserialize, Serialize};
 
+use crate::basis::Basis;
 use crate::pkce::Challenge;
 use crate::refusal::RequestRefusal;
 
@@ -39,30 +40,31 @@ pub(crate) enum StoredCode {
     Gone,
 }
 
-/// A new code of 32 unpredictable bytes, and its hash.
-pub(crate) fn of(random: [u8; 32]) -> (Secret, CodeHash) {
-    let code = URL_SAFE_NO_PAD.encode(random);
-    let hash = hash(&code);
-    (Secret::new(code), hash)
-}
-
 pub(crate) fn hash(code: &str) -> CodeHash {
     sha256(code.as_bytes())
 }
 
-/// Stores a code, in the transaction of its record.
-pub(crate) fn keep(hash: CodeHash, payload: &CodePayload, now: Timestamp) -> Result<Effect, RequestRefusal> {
-    let payload = serde_json::to_vec(payload).map_err(|error| RequestRefusal::Internal(error.to_string()))?;
-    let (expires, forget) = (now.plus(CODE_LIFETIME), now.plus(NOTICED));
-    Ok(Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget })
-}
-
-/// The codes that were issued.
+/// Codes: the login issues them, and their grant redeems them.
 pub(crate) struct Codes {
+    pub(crate) basis: Basis,
     pub(crate) store: Store,
 }
 
 impl Codes {
+    /// A new code of 32 unpredictable bytes, and what stores it in the transaction of its record.
+    pub(crate) fn issue(
+        &self,
+        payload: &CodePayload,
+        now: Timestamp,
+    ) -> Result<(Secret, Effect), RequestRefusal> {
+        let code = URL_SAFE_NO_PAD.encode(self.basis.random());
+        let payload =
+            serde_json::to_vec(payload).map_err(|error| RequestRefusal::Internal(error.to_string()))?;
+        let (expires, forget) = (now.plus(CODE_LIFETIME), now.plus(NOTICED));
+        let hash = hash(&code);
+        Ok((Secret::new(code), Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget }))
+    }
+
     /// What is stored of a code.
     pub(crate) async fn look(&self, hash: CodeHash, now: Timestamp) -> Result<StoredCode, RequestRefusal> {
         let found = self.store.read("code", move |tx| codes::peek(tx, &hash, now)).await;

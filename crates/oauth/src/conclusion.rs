@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mandate_authority::{AccessTokenString, Authority};
 use mandate_core::names::TokenType;
-use mandate_core::{MeterId, RequestSource, ScopeSet, ScopeText};
-use mandate_delegation::{Mandate, MandateView, RefusalReason};
+use mandate_core::{RequestSource, ScopeSet, ScopeText};
+use mandate_delegation::{Mandate, MandateView};
 use mandate_store::{AppendError, Effect, EffectRefusal};
 use serde::Serialize;
 
@@ -98,7 +98,7 @@ impl Conclusion {
                     refused.for_each(|reservation| self.recorder.basis.live.refused(reservation));
                 }
                 let trail = Trail { asked, note, ..refused_after_all(again, view) };
-                return Err((trail, effect_refusal(&error)));
+                return Err((trail, unrecorded(&error)));
             }
         };
         self.recorder.basis.live.count(&view.reservations);
@@ -117,26 +117,5 @@ fn refused_after_all(trail: Trail, view: &MandateView) -> Trail {
         aud: view.terms.audience.sole().map(str::to_owned),
         policies: Arc::clone(&view.policies),
         ..trail
-    }
-}
-
-/// The refusal if the record of a mandate was not written.
-fn effect_refusal(error: &AppendError) -> RequestRefusal {
-    use EffectRefusal as E;
-    let AppendError::EffectRefused(refusal) = error else { return unrecorded(error) };
-    match refusal {
-        E::MeterExhausted(MeterId::GrantUses(_)) => RequestRefusal::Exchange(RefusalReason::GrantExhausted),
-        E::CodeUsed => RequestRefusal::CodeReused,
-        E::CodeExpired | E::CodeUnknown => RequestRefusal::CodeUnknown,
-        // No effect of a mandate.
-        E::JoinTokenUnknown
-        | E::JoinTokenUsed
-        | E::JoinTokenExpired
-        | E::NodeNameTaken
-        | E::NodeBanned
-        | E::NodeCertificateExpired
-        | E::RegistryChanged
-        | E::StopRecorded
-        | E::Internal => unrecorded(error),
     }
 }

@@ -12,6 +12,7 @@ use mandate_store::{Log, Store};
 use crate::attempts::Attempts;
 use crate::basis::Basis;
 use crate::client::Clients;
+use crate::codes::Codes;
 use crate::conclusion::Conclusion;
 use crate::cuts::Cuts;
 use crate::grants::{self, Grants};
@@ -47,6 +48,7 @@ pub struct Engine {
     pub(crate) recorder: Recorder,
     pub(crate) tokens: Arc<OwnTokens>,
     pub(crate) clients: Arc<Clients>,
+    pub(crate) codes: Arc<Codes>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) passwords: Passwords,
     pub(crate) grants: Grants,
@@ -77,16 +79,17 @@ impl Engine {
         let cuts = Arc::new(Cuts::new(recorder.clone(), stops));
         let conclusion = Arc::new(Conclusion { recorder: recorder.clone(), authority });
         let passwords = Passwords { basis: basis.clone(), store: store.clone(), checker, attempts };
+        let codes = Arc::new(Codes { basis: basis.clone(), store });
         let grants = Grants::new(&grants::GrantParts {
             basis: basis.clone(),
             recorder: recorder.clone(),
             clients: Arc::clone(&clients),
             tokens: Arc::clone(&tokens),
+            codes: Arc::clone(&codes),
             cuts: Arc::clone(&cuts),
             conclusion,
-            store,
         });
-        Ok(Self { basis, recorder, tokens, clients, cuts, passwords, grants })
+        Ok(Self { basis, recorder, tokens, clients, codes, cuts, passwords, grants })
     }
 
     /// The `iss` of the tokens that this server issues.

@@ -1,12 +1,10 @@
 //! Introspection (RFC 7662): the claims of a token, for the parties that it concerns.
 
 use mandate_audit::RecordKind;
-use mandate_core::Timestamp;
 use mandate_core::names::Parameter;
 use mandate_core::registry::Registry;
 use mandate_delegation::AuthenticatedClient;
 use mandate_delegation::liveness::{Asker, living};
-use mandate_live::Snapshot;
 use mandate_token::access_token::AccessToken;
 use serde_json::{Map, Value};
 
@@ -71,31 +69,17 @@ impl Engine {
         let caller = self.clients.authenticate_confidential(request, &form, &snapshot, trail).await?;
         let token = Required(Parameter::Token).read(&form)?;
         // The caller's secret may have waited for its turn to be checked.
-        let snapshot = self.basis.snapshot();
-        let living = self.living_at(token, Asker::Resource, &snapshot, self.basis.now());
-        Ok(match living.filter(|(token, _)| concerns(token, &caller, &snapshot.registry)) {
-            Some((_, claims)) => Introspection::Active(claims),
-            None => Introspection::Inactive,
+        let (snapshot, now) = (self.basis.snapshot(), self.basis.now());
+        let (registry, revocations) = (&snapshot.registry, &snapshot.revocations);
+        let Ok((token, claims)) = self.tokens.access_token_with_claims(token, now) else {
+            return Ok(Introspection::Inactive);
+        };
+        let counts = living(&token.terms, self.issuer(), Asker::Resource, registry, revocations, now).is_ok();
+        Ok(if counts && concerns(&token, &caller, registry) {
+            Introspection::Active(claims)
+        } else {
+            Introspection::Inactive
         })
-    }
-
-    /// An access token of ours that counts now as a bearer token ([`mandate_delegation::liveness`]). For our
-    /// own endpoints; they must check audience and scope.
-    pub fn living_token(&self, token: &str) -> Option<AccessToken> {
-        self.living_at(token, Asker::Ourselves, &self.basis.snapshot(), self.basis.now())
-            .map(|(token, _)| token)
-    }
-
-    fn living_at(
-        &self,
-        token: &str,
-        asker: Asker,
-        snapshot: &Snapshot,
-        now: Timestamp,
-    ) -> Option<(AccessToken, Map<String, Value>)> {
-        let (verified, claims) = self.tokens.access_token_with_claims(token, now).ok()?;
-        living(&verified.terms, self.issuer(), asker, &snapshot.registry, &snapshot.revocations, now).ok()?;
-        Some((verified, claims))
     }
 }
 

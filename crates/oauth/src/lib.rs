@@ -65,6 +65,6 @@ pub use engine::{Engine, EngineParts};
 pub use introspect::Introspection;
 pub use login::{LoginRefusal, Redirect};
 pub use password_login::Visitor;
-pub use refusal::{CredentialKind, Quota, RefusalClass, RequestRefusal, Unsupported};
+pub use refusal::{CredentialKind, NotAllowed, Quota, RefusalClass, RequestRefusal, Unsupported};
 pub use request::{FormRequest, Headers, Repeated};
 pub use wire::{Fault, OAuthError};

@@ -8,12 +8,11 @@ use mandate_core::{Secret, Timestamp};
 use mandate_delegation::{Authorization, LoggedInPerson, MandateView, ProvenClient};
 
 use crate::authorize::AuthorizationRequest;
-use crate::codes;
 use crate::engine::Engine;
 use crate::form::Form;
 use crate::password_login::Visitor;
 use crate::redirect::is_registered;
-use crate::refusal::{RequestRefusal, of_authorization};
+use crate::refusal::{Quota, RefusalClass, RequestRefusal, of_authorization};
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
@@ -89,17 +88,7 @@ impl Engine {
         let (person, browser) =
             match self.passwords.check(visitor, request.source, name, password, &mut trail).await {
                 Ok(known) => known,
-                Err(refusal) => {
-                    let pause =
-                        if let RequestRefusal::LoginPaused(pause) = refusal { Some(pause) } else { None };
-                    let error = self.recorder.refuse(trail, refusal).await;
-                    return Err(match pause {
-                        // The server's own, or that of the log.
-                        _ if error.status == 503 => LoginRefusal::Unavailable(error),
-                        Some(pause) => LoginRefusal::Paused(pause, error),
-                        None => LoginRefusal::Wrong(error),
-                    });
-                }
+                Err(refusal) => return Err(unauthenticated(&self.recorder.refused(trail, refusal).await)),
             };
         if !self.may_go_back(request) {
             let error = self.recorder.refuse(trail, RequestRefusal::Redirect).await;
@@ -200,10 +189,8 @@ impl Engine {
         view: MandateView,
     ) -> Result<String, OAuthError> {
         let now = trail.now;
-        let (code, hash) = codes::of(self.basis.random());
-        let payload = request.code_for(person, now);
-        let effect = match codes::keep(hash, &payload, now) {
-            Ok(effect) => effect,
+        let (code, effect) = match self.codes.issue(&request.code_for(person, now), now) {
+            Ok(issued) => issued,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
         let recorded = self.recorder.permit(trail, vec![effect], |record, known| {
@@ -214,5 +201,26 @@ impl Engine {
         recorded.await.map_err(|error| unrecorded(&error).to_error())?;
         let code = code.expose_secret_str().unwrap_or_default();
         Ok(request.back.to(self.issuer(), &[("code", code)]))
+    }
+}
+
+/// What is shown to a person whose password was refused, or could not be checked or recorded.
+fn unauthenticated(refusal: &RequestRefusal) -> LoginRefusal {
+    use RefusalClass as C;
+    let error = refusal.to_error();
+    match refusal.class() {
+        C::Person => LoginRefusal::Wrong(error),
+        C::Quota(Quota::Logins { pause }) => LoginRefusal::Paused(pause, error),
+        C::Quota(Quota::Checks | Quota::Revocations)
+        | C::Ours { .. }
+        // No refusal of a password.
+        | C::Request
+        | C::Unsupported(_)
+        | C::Client
+        | C::ClientNotAllowed
+        | C::Credential(_)
+        | C::Target
+        | C::Scope
+        | C::Decision(_) => LoginRefusal::Unavailable(error),
     }
 }

@@ -76,7 +76,7 @@ pub enum RequestRefusal {
     ClientIdMismatch,
     /// The client may not use this grant type or endpoint.
     #[error("this client may not do that: {0}")]
-    ClientNotAllowed(&'static str),
+    ClientNotAllowed(NotAllowed),
     // The credentials of an exchange.
     /// The subject token is not acceptable.
     #[error("subject token refused: {0}")]
@@ -85,8 +85,8 @@ pub enum RequestRefusal {
     #[error("the subject token is another issuer's, sent as an access_token of ours: {0}")]
     SubjectElsewhere(TokenError),
     /// The subject token is of an issuer that we do not trust.
-    #[error("subject token: {0}")]
-    SubjectProvenance(&'static str),
+    #[error("the subject token's iss is neither this server nor a trusted issuer")]
+    SubjectProvenance,
     /// The token of a trusted issuer is not addressed as the issuer's entry says: its `audience`.
     #[error("refused: the aud of the subject token is not {0}, or has other values too")]
     SubjectAudience(String),
@@ -207,6 +207,17 @@ pub enum RequestRefusal {
     Internal(String),
 }
 
+/// What an authenticated or named client may not do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAllowed {
+    /// An agent redeems no codes: they are for people's clients.
+    #[error("an agent redeems no codes")]
+    CodeByAgent,
+    /// A public client exchanges no tokens: it proves nothing about itself.
+    #[error("a public client exchanges no tokens")]
+    ExchangeByPublicClient,
+}
+
 /// The stage at which a request is refused. A wire maps classes: a new refusal of a known class needs a
 /// sentence only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,7 +275,10 @@ pub enum Unsupported {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quota {
     /// Attempts to log in.
-    Logins,
+    Logins {
+        /// After which time the next one is accepted.
+        pause: Duration,
+    },
     /// Secrets that wait to be checked. Anybody can cause this.
     Checks,
     /// Revocations of one client.
@@ -304,7 +318,7 @@ impl RequestRefusal {
             Self::ClientNotAllowed(_) => C::ClientNotAllowed,
             Self::Subject(_)
             | Self::SubjectElsewhere(_)
-            | Self::SubjectProvenance(_)
+            | Self::SubjectProvenance
             | Self::Actor(_)
             | Self::ActorAudience(_) => C::Credential(CredentialKind::Tokens),
             Self::CodeUnknown
@@ -327,7 +341,7 @@ impl RequestRefusal {
             }
             Self::Authorization(reason) => decision(*reason, CredentialKind::Grant),
             Self::ApprovalRequired(presented, _) => C::Decision(*presented),
-            Self::LoginPaused(_) => C::Quota(Quota::Logins),
+            Self::LoginPaused(pause) => C::Quota(Quota::Logins { pause: *pause }),
             Self::Busy => C::Quota(Quota::Checks),
             Self::TooManyRevocations => C::Quota(Quota::Revocations),
             Self::AuditUnavailable | Self::Internal(_) => C::Ours { retry_after: SOON },

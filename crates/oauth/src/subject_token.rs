@@ -77,10 +77,7 @@ impl SubjectTokens {
                 if claimed == issuer.as_str() {
                     return self.own(token, now).map_err(RequestRefusal::Subject);
                 }
-                let untrusted = RequestRefusal::SubjectProvenance(
-                    "The iss of the subject token is neither this server nor a trusted issuer.",
-                );
-                let trusted = snapshot.registry.issuer(claimed).ok_or(untrusted)?;
+                let trusted = snapshot.registry.issuer(claimed).ok_or(RequestRefusal::SubjectProvenance)?;
                 let verified = self.of_another(&unverified, trusted, now).await?;
                 Ok(VerifiedSubject::foreign(verified, Arc::clone(trusted)))
             }

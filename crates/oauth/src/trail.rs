@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use mandate_audit::{Asked, Outcome, Record, RecordKind};
 use mandate_core::names::Parameter;
-use mandate_core::{ActorChain, KnownTerms, RequestSource, Subject, Timestamp};
-use mandate_delegation::MandateView;
+use mandate_core::{ActorChain, KnownTerms, MeterId, RequestSource, Subject, Timestamp};
+use mandate_delegation::{MandateView, RefusalReason};
 use mandate_sequencer::Receipt;
-use mandate_store::{AppendError, Effect, Log};
+use mandate_store::{AppendError, Effect, EffectRefusal, Log};
 
 use crate::basis::Basis;
 use crate::form::Form;
-use crate::refusal::RequestRefusal;
+use crate::refusal::{RefusalClass, RequestRefusal};
 use crate::wire::OAuthError;
 
 /// What is known about a request so far. Only verified facts are in `sub`, `act`, `aud` and `client`;
@@ -71,6 +71,11 @@ pub(crate) struct Recorder {
 impl Recorder {
     /// Records a refusal, then returns the answer for the caller.
     pub(crate) async fn refuse(&self, trail: Trail, refusal: RequestRefusal) -> OAuthError {
+        self.refused(trail, refusal).await.to_error()
+    }
+
+    /// Records a refusal, then returns the one for the caller: another one if it cannot be recorded.
+    pub(crate) async fn refused(&self, trail: Trail, refusal: RequestRefusal) -> RequestRefusal {
         let detail = match &trail.note {
             Some(note) => format!("{note}: {refusal}"),
             None => refusal.to_string(),
@@ -79,8 +84,8 @@ impl Recorder {
         let record =
             self.record(trail, Outcome::Refused, refusal.code(), |record, _| record.detail = Some(detail));
         match self.log.append_refusal(record, stranger).await {
-            Ok(()) => refusal.to_error(),
-            Err(error) => unrecorded(&error).to_error(),
+            Ok(()) => refusal,
+            Err(error) => unrecorded(&error),
         }
     }
 
@@ -133,13 +138,33 @@ impl Recorder {
     }
 }
 
-/// The refusal for an error of the log, for records whose effects cannot be refused.
+/// The refusal if a record with its effects was not written.
 pub(crate) fn unrecorded(error: &AppendError) -> RequestRefusal {
-    tracing::error!(%error, "an outcome could not be recorded and is refused");
-    match error {
-        AppendError::Unavailable(_) => RequestRefusal::AuditUnavailable,
-        AppendError::EffectRefused(_) | AppendError::GuardFailed | AppendError::Invalid(_) => {
-            RequestRefusal::Internal(error.to_string())
+    use EffectRefusal as E;
+    let refusal = match error {
+        AppendError::EffectRefused(E::MeterExhausted(MeterId::GrantUses(_))) => {
+            RequestRefusal::Exchange(RefusalReason::GrantExhausted)
         }
+        AppendError::EffectRefused(E::CodeUsed) => RequestRefusal::CodeReused,
+        AppendError::EffectRefused(E::CodeExpired | E::CodeUnknown) => RequestRefusal::CodeUnknown,
+        AppendError::Unavailable(_) => RequestRefusal::AuditUnavailable,
+        // No effect of a request, or a failure of ours.
+        AppendError::EffectRefused(
+            E::JoinTokenUnknown
+            | E::JoinTokenUsed
+            | E::JoinTokenExpired
+            | E::NodeNameTaken
+            | E::NodeBanned
+            | E::NodeCertificateExpired
+            | E::RegistryChanged
+            | E::StopRecorded
+            | E::Internal,
+        )
+        | AppendError::GuardFailed
+        | AppendError::Invalid(_) => RequestRefusal::Internal(error.to_string()),
+    };
+    if matches!(refusal.class(), RefusalClass::Ours { .. }) {
+        tracing::error!(%error, "an outcome could not be recorded and is refused");
     }
+    refusal
 }

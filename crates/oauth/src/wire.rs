@@ -100,7 +100,7 @@ impl Answer {
             C::ClientNotAllowed => Self::refused(400, E::UnauthorizedClient),
             C::Target => Self::refused(400, E::InvalidTarget),
             C::Scope => Self::refused(400, E::InvalidScope),
-            C::Person | C::Quota(Quota::Logins) => Self::refused(400, E::AccessDenied),
+            C::Person | C::Quota(Quota::Logins { .. }) => Self::refused(400, E::AccessDenied),
             C::Quota(Quota::Checks) => Self::unavailable(Fault::Crowd, 1),
             // Some revocations will have ended by then.
             C::Quota(Quota::Revocations) => Self::unavailable(Fault::Caller, 60),

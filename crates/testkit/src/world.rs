@@ -23,9 +23,10 @@ use mandate_core::digest::sha256;
 use mandate_core::names::{GrantType, TokenType};
 use mandate_core::registry::{Entry, EntryKind, Policy, Registry};
 use mandate_core::{
-    Clock, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret,
+    Clock, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret, Subject,
     SystemEntropy, TokenId, TrustDomain,
 };
+use mandate_delegation::liveness::{Asker, living};
 use mandate_delegation::revocation::cut;
 use mandate_files::{Dir, own_user};
 use mandate_identity::Identity;
@@ -36,6 +37,7 @@ use mandate_oauth::{
 use mandate_policy::Policies;
 use mandate_stops::Stops;
 use mandate_store::{Log, Store, records, registry, secrets};
+use mandate_token::access_token::{self, Expect, Profile};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -517,6 +519,18 @@ impl World {
     /// Posts a form to the revocation endpoint.
     pub async fn revoke(&self, form: &Pairs, authorization: Option<&str>) -> Result<(), OAuthError> {
         self.engine.revoke(Post::form(metadata::REVOKE_PATH, authorization, &encode(form)).request()).await
+    }
+
+    /// The person for whom an access token of ours speaks, if the token counts now as a bearer token.
+    pub fn speaks_for(&self, token: &str) -> Option<Subject> {
+        let (keys, now, snapshot) =
+            (self.authority.access_token_jwks(), self.hybrid.now(), self.live.snapshot());
+        let issuer = self.live.issuer();
+        let expect = Expect { issuer, keys: &keys, now, profile: Profile::Own, memo: None };
+        let token = access_token::verify(token, &expect).ok()?;
+        let person =
+            living(&token.terms, issuer, Asker::Ourselves, &snapshot.registry, &snapshot.revocations, now);
+        person.ok().map(|person| person.id.clone())
     }
 
     /// The newest audit record.

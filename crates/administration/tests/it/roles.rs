@@ -113,6 +113,15 @@ async fn a_token_gives_no_role_that_the_person_has_lost_and_a_person_none_that_t
 }
 
 #[tokio::test]
+async fn a_token_whose_client_is_removed_has_no_role() {
+    let world = world();
+    let admin = with_scope(&world, ALL).await;
+    assert_eq!(permitted::<act::RotateKeys>(&world, &admin).await, Ok(()));
+    world.remove_without_cuts(EntryKind::Client, "support-app");
+    assert_eq!(permitted::<act::RotateKeys>(&world, &admin).await, Err(AccessDenied::Token));
+}
+
+#[tokio::test]
 async fn a_token_for_others_and_a_mandate_of_an_agent_have_no_role() {
     let world = world();
     let at_the_crm = world.person_token("riley", Some(story::CRM), None).await;

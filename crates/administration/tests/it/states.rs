@@ -4,6 +4,7 @@ use mandate_administration::{AdministrationError as E, OnAgent, act};
 use mandate_api::admin::{ApplyResponse, RevocationTarget};
 use mandate_core::registry::{AgentState, Entry, EntryKind};
 use mandate_planning::states::StateRefusal;
+use mandate_testkit::database;
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::story;
 use mandate_testkit::world::World;
@@ -35,7 +36,7 @@ fn state(world: &World) -> AgentState {
 async fn a_contained_agent_is_released_then_activated_and_its_old_tokens_stay_dead() {
     let world = World::story();
     let mandate = world.mandate().await;
-    assert!(world.engine.living_token(&world.person_token("riley", None, None).await).is_some());
+    assert!(world.speaks_for(&world.person_token("riley", None, None).await).is_some());
     agent::<act::ContainAgent>(&world).await.unwrap();
     assert_eq!(state(&world), AgentState::Contained);
     assert_eq!(refusal(agent::<act::ActivateAgent>(&world).await), StateRefusal::Contained);
@@ -136,4 +137,18 @@ async fn what_is_not_there_is_named() {
         matches!(&answer, Err(E::NotFound { kind: EntryKind::Agent, name }) if name == "nobody"),
         "{answer:?}"
     );
+}
+
+#[tokio::test]
+async fn a_change_that_fails_inside_is_our_fault_and_changes_nothing() {
+    let world = World::story();
+    agent::<act::SuspendAgent>(&world).await.unwrap();
+    let before = world.last_record().id;
+    let sqlite = "CREATE TRIGGER spoilt BEFORE UPDATE ON registry BEGIN SELECT RAISE(ABORT, 'spoilt'); END";
+    let postgres = "ALTER TABLE registry ADD CONSTRAINT spoilt CHECK (false) NOT VALID";
+    database::edit(&world.state_dir(), sqlite, postgres);
+    let answer = agent::<act::ActivateAgent>(&world).await;
+    assert!(matches!(answer, Err(E::Internal(_))), "{answer:?}");
+    assert_eq!(state(&world), AgentState::Suspended);
+    assert_eq!(world.last_record().id, before, "no record blames the operator");
 }

@@ -9,6 +9,7 @@ use mandate_identity::{IdentityError as E, PresentedCertificate};
 use mandate_stops::Recorded;
 use mandate_store::EffectRefusal;
 use mandate_testkit::clock::START;
+use mandate_testkit::database;
 use mandate_testkit::faulty_backend::Point;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
@@ -114,6 +115,38 @@ async fn a_node_renews_under_its_own_name_until_it_is_banned() {
     assert_eq!(office.identity.renew(&shown(&node), &request("")).await, Err(E::NodeBanned));
     assert_eq!(office.identity.entries_for_node(&shown(&node)).await, Err(E::NodeBanned));
     assert_eq!(office.identity.ban_node("uid:0", "nobody").await, Err(E::NodeUnknown));
+}
+
+/// Lets every write of a row of this table fail from now on, which is neither a refusal nor the environment.
+fn spoil(office: &Office, table: &str) {
+    let sqlite = format!(
+        "CREATE TRIGGER no_new_{table} BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'spoilt'); END;
+         CREATE TRIGGER no_change_{table} BEFORE UPDATE ON {table} BEGIN SELECT RAISE(ABORT, 'spoilt'); END;"
+    );
+    let postgres = format!("ALTER TABLE {table} ADD CONSTRAINT spoilt CHECK (false) NOT VALID");
+    database::edit(&office.world.state_dir(), &sqlite, &postgres);
+}
+
+#[tokio::test]
+async fn a_failure_of_ours_is_blamed_on_no_node_and_no_token() {
+    let office = Office::open();
+    let (token, node) = (office.join_token().await, office.node().await);
+    spoil(&office, "nodes");
+    let joined = office.identity.join(token.text(), &request(""), RequestSource::Other).await;
+    assert!(matches!(joined, Err(E::Internal(_))), "{joined:?}");
+    let record = office.last_refusal();
+    assert_eq!((record.kind, record.reason.as_str()), (RecordKind::Node, "internal"));
+    assert_eq!((record.said().sub, record.said().client), (None, None), "it names nobody");
+
+    let renewed = office.identity.renew(&shown(&node), &request("")).await;
+    assert!(matches!(renewed, Err(E::Internal(_))), "{renewed:?}");
+    let record = office.last_refusal();
+    assert_eq!((record.kind, record.reason.as_str()), (RecordKind::Node, "internal"));
+    assert!(record.detail.unwrap().contains("asked for a new certificate"));
+
+    spoil(&office, "join_tokens");
+    let made = office.identity.create_join_token("uid:0", None).await;
+    assert!(matches!(made, Err(E::Internal(_))), "{made:?}");
 }
 
 #[tokio::test]

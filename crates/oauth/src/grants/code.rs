@@ -21,7 +21,7 @@ use crate::cuts::Cuts;
 use crate::form::Form;
 use crate::parameter::{Optional, Required};
 use crate::redirect::is_registered;
-use crate::refusal::{RequestRefusal, of_authorization};
+use crate::refusal::{NotAllowed, RequestRefusal, of_authorization};
 use crate::request::FormRequest;
 use crate::revokers::Cause;
 use crate::trail::{Recorder, Trail};
@@ -44,7 +44,7 @@ pub(super) static GRANT: GrantHandler = GrantHandler {
             basis: parts.basis.clone(),
             recorder: parts.recorder.clone(),
             clients: Arc::clone(&parts.clients),
-            codes: Codes { store: parts.store.clone() },
+            codes: Arc::clone(&parts.codes),
             cuts: Arc::clone(&parts.cuts),
             conclusion: Arc::clone(&parts.conclusion),
         })
@@ -55,7 +55,7 @@ struct CodeGrant {
     basis: Basis,
     recorder: Recorder,
     clients: Arc<Clients>,
-    codes: Codes,
+    codes: Arc<Codes>,
     cuts: Arc<Cuts>,
     conclusion: Arc<Conclusion>,
 }
@@ -99,9 +99,7 @@ impl CodeGrant {
         let client = match self.clients.authenticate(request, form, &snapshot, trail).await? {
             Caller::App(client) | Caller::Public(client) => client,
             Caller::Agent(_) => {
-                return Err(RequestRefusal::ClientNotAllowed(
-                    "An agent exchanges tokens; codes are for people's clients.",
-                ));
+                return Err(RequestRefusal::ClientNotAllowed(NotAllowed::CodeByAgent));
             }
         };
         trail.client = Some(client.id().shared());

@@ -15,7 +15,7 @@ use crate::conclusion::{Conclusion, TokenResponse};
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::Optional;
-use crate::refusal::{CredentialKind, RequestRefusal};
+use crate::refusal::{CredentialKind, NotAllowed, RequestRefusal};
 use crate::request::FormRequest;
 use crate::subject_token::{SubjectToken, SubjectTokens};
 use crate::trail::{Recorder, Trail};
@@ -116,7 +116,10 @@ impl ExchangeGrant {
         let now = trail.now;
         let snapshot = self.basis.snapshot();
         let caller = self.clients.authenticate(request, form, &snapshot, trail).await?;
-        let client = caller.clone().confidential("A public client may not exchange tokens.")?;
+        let client = caller
+            .clone()
+            .confidential()
+            .ok_or(RequestRefusal::ClientNotAllowed(NotAllowed::ExchangeByPublicClient))?;
         let Parameters { subject, actor, resource, scopes } = Parameters::read(form, &snapshot.registry)?;
         let subject = self.subjects.verify(subject, &snapshot, now).await?;
         trail.sub = Some(subject.person().clone());

@@ -8,6 +8,7 @@ use mandate_core::names::{GrantType, Parameter};
 
 use crate::basis::Basis;
 use crate::client::Clients;
+use crate::codes::Codes;
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::cuts::Cuts;
 use crate::form::Form;
@@ -55,15 +56,16 @@ impl std::fmt::Debug for GrantHandler {
     }
 }
 
-/// The parts that grants share. A part that only one grant needs is not here.
+/// The parts that a grant shares with other grants or with endpoints. A part that only one grant needs is not
+/// here.
 pub(crate) struct GrantParts {
     pub(crate) basis: Basis,
     pub(crate) recorder: Recorder,
     pub(crate) clients: Arc<Clients>,
     pub(crate) tokens: Arc<OwnTokens>,
+    pub(crate) codes: Arc<Codes>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) conclusion: Arc<Conclusion>,
-    pub(crate) store: mandate_store::Store,
 }
 
 /// A request to the token endpoint whose grant type is known.

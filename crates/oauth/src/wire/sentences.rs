@@ -4,13 +4,13 @@
 use std::borrow::Cow;
 
 use mandate_core::ResourceUri;
-use mandate_core::lifetimes::MAX_CLIENT_ASSERTION_LIFETIME;
+use mandate_core::lifetimes::{CODE_LIFETIME, MAX_CLIENT_ASSERTION_LIFETIME};
 use mandate_core::names::{ClientMethod, GrantType, Parameter, TokenType};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
 use crate::pkce::PkceError;
-use crate::refusal::RequestRefusal;
+use crate::refusal::{NotAllowed, RequestRefusal};
 use crate::scope_bounds::for_client;
 
 /// A token and its sentence.
@@ -81,7 +81,13 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         R::ClientIdMismatch => {
             said("client_id_mismatch", "The credential proves another client than client_id names.")
         }
-        R::ClientNotAllowed(why) => said("client_not_allowed", *why),
+        R::ClientNotAllowed(what) => said(
+            "client_not_allowed",
+            match what {
+                NotAllowed::CodeByAgent => "An agent exchanges tokens; codes are for people's clients.",
+                NotAllowed::ExchangeByPublicClient => "A public client may not exchange tokens.",
+            },
+        ),
         R::Subject(error) => said("subject_token_refused", refused(What::SubjectToken, error)),
         R::SubjectElsewhere(_) => said(
             "subject_token_refused",
@@ -91,7 +97,10 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
                 TokenType::Jwt
             ),
         ),
-        R::SubjectProvenance(why) => said("subject_token_provenance", *why),
+        R::SubjectProvenance => said(
+            "subject_token_provenance",
+            "The iss of the subject token is neither this server nor a trusted issuer.",
+        ),
         R::SubjectAudience(expected) => said(
             RefusalReason::SubjectNotForPresenter.code(),
             format!(
@@ -135,7 +144,10 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
             "request and request_uri are not supported. Send the parameters themselves.",
         ),
         R::Declined => said("declined", "The person declined the request."),
-        R::CodeUnknown => said("code_unknown", "The code is unknown, or older than 60 seconds."),
+        R::CodeUnknown => said(
+            "code_unknown",
+            format!("The code is unknown, or older than {} seconds.", CODE_LIFETIME.as_secs()),
+        ),
         R::CodeReused => said("code_reused", "The code was used before. The token that it gave is revoked."),
         R::CodeOtherClient => said("code_other_client", "The code was issued to another client."),
         R::CodeRedirect => {
@@ -264,25 +276,26 @@ fn refused(what: What, error: &TokenError) -> String {
 
 /// RFC 7636 §4.4.1 and §4.6.
 fn pkce(error: PkceError) -> Sentence {
+    let (challenge, method, verifier) =
+        (Parameter::CodeChallenge, Parameter::CodeChallengeMethod, Parameter::CodeVerifier);
     match error {
-        PkceError::ChallengeMissing => said(
-            "code_challenge_missing",
-            "PKCE is required: send code_challenge, and code_challenge_method=S256.",
-        ),
-        PkceError::Method => said("code_challenge_method", "code_challenge_method must be S256."),
+        PkceError::ChallengeMissing => {
+            said("code_challenge_missing", format!("PKCE is required: send {challenge}, and {method}=S256."))
+        }
+        PkceError::Method => said("code_challenge_method", format!("{method} must be S256.")),
         PkceError::ChallengeForm => {
-            said("code_challenge_malformed", "code_challenge must be 43 characters of base64url.")
+            said("code_challenge_malformed", format!("{challenge} must be 43 characters of base64url."))
         }
         PkceError::VerifierMissing => {
-            said("code_verifier_missing", "The parameter code_verifier is missing.")
+            said("code_verifier_missing", format!("The parameter {verifier} is missing."))
         }
         PkceError::VerifierForm => said(
             "code_verifier_malformed",
-            "code_verifier must be 43 to 128 letters, digits and characters of - . _ ~ only.",
+            format!("{verifier} must be 43 to 128 letters, digits and characters of - . _ ~ only."),
         ),
         PkceError::Mismatch => said(
             "code_verifier_mismatch",
-            "code_verifier does not match the code_challenge of the authorization request.",
+            format!("{verifier} does not match the {challenge} of the authorization request."),
         ),
     }
 }

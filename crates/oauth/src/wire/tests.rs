@@ -8,7 +8,7 @@ use mandate_token::TokenError;
 use crate::foreign::FetchError;
 use crate::form::FormError;
 use crate::pkce::PkceError;
-use crate::refusal::{CredentialKind, RequestRefusal};
+use crate::refusal::{CredentialKind, NotAllowed, RequestRefusal};
 use crate::wire::{Fault, OAuthError};
 
 /// Compiles only while it names every variant.
@@ -35,7 +35,7 @@ fn listed(refusal: &RequestRefusal) {
         | R::ClientNotAllowed(_)
         | R::Subject(_)
         | R::SubjectElsewhere(_)
-        | R::SubjectProvenance(_)
+        | R::SubjectProvenance
         | R::SubjectAudience(_)
         | R::Actor(_)
         | R::ActorAudience(_)
@@ -95,10 +95,11 @@ fn every() -> Vec<RequestRefusal> {
         R::ClientAssertion(TokenError::Expired),
         R::ClientAssertionReplayed,
         R::ClientIdMismatch,
-        R::ClientNotAllowed("Not this one."),
+        R::ClientNotAllowed(NotAllowed::CodeByAgent),
+        R::ClientNotAllowed(NotAllowed::ExchangeByPublicClient),
         R::Subject(TokenError::Signature),
         R::SubjectElsewhere(TokenError::Issuer),
-        R::SubjectProvenance("Not ours."),
+        R::SubjectProvenance,
         R::SubjectAudience("say \"caf\u{e9}\" \\".into()),
         R::Actor(TokenError::Claim { claim: "act", why: "an actor token carries no act" }),
         R::ResourceMissing,

@@ -208,11 +208,11 @@ async fn a_person_who_uses_codes_twice_again_and_again_makes_few_cuts_and_every_
     let person = story::person("riley", Vec::new()).id;
     assert!(cuts.contains(&CutTarget::Person(person.clone())));
     for token in &tokens {
-        assert!(world.engine.living_token(token).is_none());
+        assert!(world.speaks_for(token).is_none());
     }
-    assert!(world.engine.living_token(&casey).is_some(), "nobody else is affected");
+    assert!(world.speaks_for(&casey).is_some(), "nobody else is affected");
     let next = world.person_token("riley", None, None).await;
-    assert!(world.engine.living_token(&next).is_some(), "a new login works");
+    assert!(world.speaks_for(&next).is_some(), "a new login works");
     let record = world
         .records(&Query { kind: Some(RecordKind::Revoke), limit: Some(1), ..Query::default() })
         .pop()

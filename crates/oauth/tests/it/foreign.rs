@@ -399,7 +399,7 @@ async fn a_token_lives_whose_history_has_an_actor_that_only_another_issuer_knows
     let mandate = exposed(&abroad.world.token(&abroad.form(&token), None).await.unwrap());
     assert_eq!(payload(&mandate)["act"]["act"], theirs);
     assert!(
-        abroad.world.engine.living_token(&mandate).is_some(),
+        abroad.world.speaks_for(&mandate).is_some(),
         "our registry does not say which actors of theirs are active"
     );
 }
@@ -432,20 +432,20 @@ async fn the_same_sub_at_two_issuers_is_two_people_for_every_reader_of_our_token
     // The record names the person as their issuer does; introspection says what was signed.
     let record = abroad.world.last_record();
     assert_eq!(record.said().sub, Some(&namesake.id));
-    let living = |token: &str| abroad.world.engine.living_token(token).map(|token| token.terms.subject);
-    assert_eq!(living(&theirs), Some(namesake.id.clone()));
-    assert_eq!(living(&ours).unwrap().sub, "riley");
+    let speaks_for = |token: &str| abroad.world.speaks_for(token);
+    assert_eq!(speaks_for(&theirs), Some(namesake.id.clone()));
+    assert_eq!(speaks_for(&ours).unwrap().sub, "riley");
 
     // A cut on one is none on the other, either way.
     abroad.world.cut(CutTarget::Person(namesake.id.clone()));
-    assert_eq!(living(&theirs), None);
-    assert!(living(&ours).is_some());
+    assert_eq!(speaks_for(&theirs), None);
+    assert!(speaks_for(&ours).is_some());
     abroad.world.clock.advance(Duration::from_secs(120));
     abroad.svid = abroad.world.svid("support-agent").await;
     let later = exposed(&abroad.world.token(&abroad.form(&signed(&abroad)), None).await.unwrap());
     abroad.world.cut(CutTarget::Person(Subject { iss: ISSUER.parse().unwrap(), sub: "riley".to_owned() }));
-    assert!(abroad.world.engine.living_token(&later).is_some());
-    assert!(abroad.world.engine.living_token(&ours).is_none());
+    assert!(abroad.world.speaks_for(&later).is_some());
+    assert!(abroad.world.speaks_for(&ours).is_none());
 }
 
 #[tokio::test]
@@ -475,8 +475,8 @@ async fn an_actor_that_another_issuer_names_like_our_client_does_not_hide_the_cl
         exposed(&world.token(&world.agent_exchange(&hop, &first, CRM, "read:cases"), None).await.unwrap());
     assert_eq!(payload(&second)["lineage"]["clients"], json!(["desk-app"]));
     world.cut(CutTarget::Client("desk-app".parse().unwrap()));
-    assert!(world.engine.living_token(&first).is_none());
-    assert!(world.engine.living_token(&second).is_none(), "the second hop too");
+    assert!(world.speaks_for(&first).is_none());
+    assert!(world.speaks_for(&second).is_none(), "the second hop too");
 }
 
 #[tokio::test]

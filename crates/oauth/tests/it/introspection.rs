@@ -132,8 +132,8 @@ async fn a_token_that_was_cut_by_its_id_is_inactive() {
         world.introspect(&of(&token), Some(&world.crm_api())).await.unwrap(),
         json!({"active": false})
     );
-    assert!(world.engine.living_token(&token).is_none());
-    assert!(world.engine.living_token(&world.person_token("riley", None, None).await).is_some());
+    assert!(world.speaks_for(&token).is_none());
+    assert!(world.speaks_for(&world.person_token("riley", None, None).await).is_some());
 }
 
 #[tokio::test]

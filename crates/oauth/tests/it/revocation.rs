@@ -138,7 +138,7 @@ async fn only_ones_own_tokens_can_be_revoked() {
 }
 
 #[tokio::test]
-async fn what_is_no_living_token_is_revoked_already() {
+async fn what_is_no_token_that_counts_is_revoked_already() {
     let world = World::story();
     let svid = world.svid("support-agent").await;
     for token in ["x", svid.as_str()] {

@@ -122,7 +122,12 @@ fn response(error: &AdministrationError) -> Response {
         AdministrationError::Overtaken => conflict(
             "others are changing the registry or the same entry, so nothing was changed: look at it, and try again",
         ),
-        AdministrationError::Conflict(code) => conflict(code),
+        AdministrationError::OperatorRevoked => conflict(
+            "the operator was not permitted this when it was to be recorded, so nothing was changed: try again",
+        ),
+        AdministrationError::KeyTooNew { ready } => {
+            conflict(&format!("the next key was published too recently; it can be used from {ready}"))
+        }
         AdministrationError::AuditUnavailable(why) => {
             tracing::error!(%why, "the audit log cannot be written; everything is refused until it can");
             Problem::new(503, "audit_unavailable", "The audit log cannot be written; the change may not have been done").with_detail(
