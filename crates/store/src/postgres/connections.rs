@@ -1,5 +1,5 @@
 //! The connections to the server, and waiting for its answers from threads without async code.
-// !
+//!
 //! The client library is async. Its connections run on a thread of their own, so that a caller may wait for
 //! an answer on any thread that may block.
 
@@ -28,11 +28,11 @@ pub(crate) const LONG_DEADLINE: Duration = Duration::from_secs(60);
 const MOST: usize = 12;
 
 /// How every session is set up.
-// /
+///
 /// A receipt means that a record is on the server's disk, whatever is usual for its role or database. A
 /// transaction whose client has gone away must not keep its locks. While another program holds a table, a
 /// request must hear so within two seconds, and it may wait four times, as in [`crate::sqlite::gate`].
-// /
+///
 /// The server must notice when our machine is lost, and then let go of what its sessions hold. The session
 /// that has the lock on the database is always idle.
 const SETTINGS: &str = "SET synchronous_commit = 'on'; SET lock_timeout = '400ms'; SET idle_in_transaction_session_timeout = '60s'; \
