@@ -25,6 +25,7 @@ mod peer;
 mod places;
 mod public;
 mod secret_body;
+mod start;
 mod sweep;
 mod timely_body;
 mod timely_io;
@@ -37,21 +38,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use mandate_administration::{Administration, load_registry};
-use mandate_audit::Log;
-use mandate_authority::Authority;
-use mandate_core::{Clock, Entropy, HybridClock, Issuer, RevocationSet, TrustDomain};
-use mandate_files::{Dir, Making};
+use mandate_administration::Administration;
+use mandate_core::{Clock, Entropy, Issuer, TrustDomain};
 use mandate_identity::Identity;
-use mandate_live::{Edition, Live, Snapshot};
 use mandate_oauth::{Engine, EngineParts};
-use mandate_stops::Stops;
-use mandate_store::{
-    Effect, Installation, Store, check_last_checkpoint, cuts, installation, meters, records,
-};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -71,8 +63,8 @@ use descriptors::Budget;
 use health::Disk;
 use health::crowd::Crowd;
 use housekeeping::Housekeeping;
-use last_checkpoint::LastCheckpoint;
 use listener::ListenerDefaults;
+use start::{Found, Opened};
 
 /// Where a server that accepts requests can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,176 +139,11 @@ fn listen_unix(path: &Path) -> Result<UnixListener, ServerError> {
     Ok(listener)
 }
 
-/// The parts of a server that read the database when it starts.
-struct Opened {
-    authority: Arc<Authority>,
-    clock: Arc<HybridClock>,
-    live: Arc<Live>,
-    log: Log<Effect>,
-    sequencer: thread::JoinHandle<()>,
-    stops: Arc<Stops>,
-    last_checkpoint: Arc<LastCheckpoint>,
-}
-
-impl Opened {
-    /// Blocks.
-    fn of(
-        config: &ServeConfig,
-        store: &Store,
-        installation: &Installation,
-        wall: &Arc<dyn Clock>,
-        entropy: &Arc<dyn Entropy>,
-    ) -> Result<Self, ServerError> {
-        // On a full disk, what is written there already need not be written again.
-        if store.read_blocking("whose data is it", installation::load)?.as_ref() != Some(installation) {
-            store.transact_blocking("say whose data it is", |tx| installation::put(tx, installation))?;
-        }
-        let Installation { issuer, trust_domain, .. } = installation;
-        let authority = Authority::open(
-            store.clone(),
-            trust_domain.clone(),
-            issuer.clone(),
-            Arc::clone(wall),
-            Arc::clone(entropy),
-        )?;
-        let dir = Dir::open(&config.dir).map_err(ConfigError::from)?;
-        let signer = authority.checkpoint_signer();
-        match check_last_checkpoint(&dir, store, signer.verifier()) {
-            Err(error) if config.accept_log_that_went_back && error.is_of_the_log() => {
-                tracing::warn!(
-                    %error,
-                    "the audit log is accepted as it is, because --accept-log-that-went-back was given"
-                );
-            }
-            checked => checked?,
-        }
-        let found = Stops::look(dir.clone(), authority.checkpoint_vkey())?;
-        let newest = store.read_blocking("read the newest time", records::newest)?;
-        let newest = newest.max(found.newest(newest.max(wall.now()))?);
-        let clock = Arc::new(HybridClock::new(Arc::clone(wall), newest));
-        let (log, sequencer) = Log::start(store.audit_backend(signer.origin())?, signer)?;
-        let live = Arc::new(load_live(store, issuer, &clock, entropy.as_ref())?);
-        let parts = mandate_stops::StopsParts {
-            live: Arc::clone(&live),
-            log: log.clone(),
-            store: store.clone(),
-            clock: Arc::clone(&clock),
-        };
-        let stops = Arc::new(Stops::start(parts, found)?);
-        let last_checkpoint = LastCheckpoint::new(dir, log.durable_checkpoint(), Arc::clone(entropy));
-        last_checkpoint.keep();
-        let last_checkpoint = Arc::new(last_checkpoint);
-        Ok(Self { authority: Arc::new(authority), clock, live, log, sequencer, stops, last_checkpoint })
-    }
-}
-
-/// Reads everything decisions need from the store.
-fn load_live(
-    store: &Store,
-    issuer: &Issuer,
-    clock: &HybridClock,
-    entropy: &dyn Entropy,
-) -> Result<Live, ServerError> {
-    let now = clock.now();
-    let ((version, registry), meters, cuts) = store.read_blocking("load the registry", |tx| {
-        Ok((load_registry(tx, issuer)?, meters::load(tx)?, cuts::load(tx)?))
-    })?;
-    let policies = mandate_administration::compile(&registry)?;
-    let revocations = RevocationSet::restored(cuts, now);
-    // What is issued from here on is later than the cuts.
-    clock.tick();
-    let snapshot = Snapshot {
-        registry: Arc::new(registry),
-        policies: Arc::new(policies),
-        revocations: Arc::new(revocations),
-        edition: Edition::of(version),
-    };
-    let mut epoch = [0; 8];
-    entropy.fill(&mut epoch);
-    Ok(Live::new(issuer.clone(), snapshot, meters, u64::from_le_bytes(epoch)))
-}
-
-/// Compares the values of this start with those that the directory remembers, and stores them.
-fn remember(
-    config: &ServeConfig,
-    before: Option<&Remembered>,
-    public_at: SocketAddr,
-    node_at: SocketAddr,
-    admin_at: SocketAddr,
-    entropy: &dyn Entropy,
-) -> Result<Remembered, ServerError> {
-    let issuer = config.issuer_after(before, public_at)?;
-    let trust_domain = match (&config.trust_domain, before) {
-        (Some(given), _) => given.clone(),
-        (None, Some(before)) => before.trust_domain.clone(),
-        (None, None) => config.trust_domain_or_default()?,
-    };
-    let [port, node_port, admin_port] = [public_at, node_at, admin_at].map(|at| at.port());
-    let now = Remembered { issuer, trust_domain, store: config.store.kind(), port, node_port, admin_port };
-    config.reconcile(before, &now)?;
-    // What is known may be known from the database alone.
-    if Remembered::load(&config.dir)?.as_ref() != Some(&now) {
-        now.save(&config.dir, entropy)?;
-    }
-    Ok(now)
-}
-
-/// The installation of the directory, from `serve.json` and from the database.
-async fn whose(
-    store: &Store,
-    file: Option<Remembered>,
-    config: &ServeConfig,
-) -> Result<Option<Remembered>, ServerError> {
-    let said = store.read("read whose data it is", |tx| {
-        Ok((installation::load(tx)?, installation::trust_domain_of_the_log(tx)?))
-    });
-    let (database, of_the_log) = said.await?;
-    let known = Remembered::known(file, database, config)?;
-    // Of a database of an older version, the name of its log says the trust domain.
-    let Some(found) = of_the_log else { return Ok(known) };
-    match &known {
-        Some(Remembered { trust_domain, .. }) if *trust_domain != found => Err(ConfigError::OtherDatabase {
-            dir: config.dir.clone(),
-            database: config.store.name(),
-            what: "trust domain",
-            remembered: trust_domain.to_string(),
-            found: found.to_string(),
-        }
-        .into()),
-        Some(_) => Ok(known),
-        None => match config.trust_domain_or_default()? {
-            given if given == found => Ok(None),
-            given => {
-                Err(config.changed("trust domain", "trust-domain", found.as_str(), given.as_str()).into())
-            }
-        },
-    }
-}
-
-fn load_certificate(transport: &Transport, clock: &dyn Clock) -> Result<Option<tls::Loaded>, ServerError> {
-    Ok(match transport {
-        Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone(), clock)?),
-        Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => None,
-    })
-}
-
-/// Opens the store that the options name. Refuses a directory that was used before and whose database is
-/// missing.
-async fn open_store(
-    config: &ServeConfig,
-    before: Option<&Remembered>,
-    entropy: &Arc<dyn Entropy>,
-) -> Result<Store, ServerError> {
-    config.same_store(before)?;
-    Dir::open_or_make(&config.dir, Making::PRIVATE).map_err(ConfigError::from)?;
-    match (&config.store, before) {
-        (StoreAddress::Embedded, Some(before)) if !Store::is_there(&config.dir)? => {
-            Err(ConfigError::DatabaseLost(config.dir.clone(), before.issuer.clone()).into())
-        }
-        (StoreAddress::Embedded, _) => Ok(Store::open(&config.dir, Arc::clone(entropy)).await?),
-        (StoreAddress::Postgres(address), _) => {
-            Ok(Store::connect(&config.dir, address, Arc::clone(entropy)).await?)
-        }
+/// Where the admin API can be reached over TCP. Reads the certificate's file.
+fn admin_url(transport: &Transport, address: SocketAddr, issuer: &Issuer) -> String {
+    match transport {
+        Transport::Tls { cert, .. } => format!("https://{}", tls::reachable_as(cert, address, issuer)),
+        Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => format!("http://{address}"),
     }
 }
 
@@ -336,30 +163,23 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let budget = Budget::of(descriptors::raise())?;
-    let file = Remembered::load(&config.dir)?;
-    if file.is_some() || !Store::is_there(&config.dir)? {
-        config.check(file.as_ref())?;
-    }
-    // Everything that can fail because of the options of this start fails before anything is written: the
-    // issuer is kept permanently.
-    let (tls, certificate) = load_certificate(&config.transport, wall.as_ref())?.unzip();
-    // The store before the listeners: its lock says that no other server uses this directory.
-    let store = open_store(&config, file.as_ref(), &entropy).await?;
-    let known = whose(&store, file, &config).await?;
+    let (options, at, random) = (config.clone(), Arc::clone(&wall), Arc::clone(&entropy));
+    let found = start::on_a_thread("the database", move || Found::of(&options, at.as_ref(), &random)).await?;
+    let (tls, certificate) = found.certificate.unzip();
+    let (store, known) = (found.store, found.known);
     let before = known.as_ref();
-    config.check(before)?;
     let (public_listener, public_at) = listen(config.listen, before.map(|r| r.port)).await?;
     let (node_listener, node_at) = listen(config.node_listen, before.map(|r| r.node_port)).await?;
     let (admin_listener, admin_at) = listen(config.admin_listen, before.map(|r| r.admin_port)).await?;
-    let now = remember(&config, before, public_at, node_at, admin_at, entropy.as_ref())?;
-    let (options, of, its) = (config.clone(), store.clone(), now.installation());
+    let (options, of) = (config.clone(), store.clone());
     let (at, random) = (Arc::clone(&wall), Arc::clone(&entropy));
-    let opened = tokio::task::spawn_blocking(move || Opened::of(&options, &of, &its, &at, &random)).await;
-    let opened =
-        opened.map_err(|error| ServerError::SetUp { what: "the database", why: error.to_string() })?;
-    let Opened { authority, clock, live, log, sequencer, stops, last_checkpoint } = opened?;
+    let opened = start::on_a_thread("the database", move || {
+        let now = start::remember(&options, known.as_ref(), public_at, node_at, admin_at, random.as_ref())?;
+        Ok((Opened::of(&options, &of, &now.installation(), &at, &random)?, now))
+    });
+    let (opened, Remembered { issuer, trust_domain, .. }) = opened.await?;
+    let Opened { authority, clock, live, log, sequencer, stops, last_checkpoint } = opened;
     let sequencer = tokio::task::spawn_blocking(move || sequencer.join());
-    let Remembered { issuer, trust_domain, .. } = now;
     stops.retry().await;
     let parts = mandate_identity::IdentityParts {
         authority: Arc::clone(&authority),
@@ -440,15 +260,16 @@ pub async fn run(
     let public = public::site(Arc::new(public), hosts.clone(), ListenerDefaults { over_tls });
     let admin = admin::site(admin, hosts, ListenerDefaults { over_tls: tls.is_some() });
     let admin_socket = config.admin_socket();
-    let (admin_scheme, admin_host) = match &config.transport {
-        Transport::Tls { cert, .. } => ("https", tls::reachable_as(cert, admin_at, &issuer)),
-        Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => ("http", admin_at.to_string()),
-    };
+    let (transport, of, path) = (config.transport.clone(), issuer.clone(), admin_socket.clone());
+    let bound = start::on_a_thread("the admin socket", move || {
+        Ok((listen_unix(&path)?, admin_url(&transport, admin_at, &of)))
+    });
+    let (admin_listener_unix, admin_url) = bound.await?;
     let mut tasks = JoinSet::new();
     let admin_thread = AdminThread::start()
         .map_err(|error| ServerError::SetUp { what: "the operators' thread", why: error.to_string() })?;
     tasks.spawn(admin_thread.serve(
-        listen_unix(&admin_socket)?,
+        admin_listener_unix,
         budget.operators,
         admin.for_the_socket(),
         stopping.clone(),
@@ -488,15 +309,18 @@ pub async fn run(
         trust_domain,
         public: public_at,
         admin_socket: admin_socket.clone(),
-        admin_url: format!("{admin_scheme}://{admin_host}"),
+        admin_url,
         node_server: node_at,
     };
     announced.log_start(&config.dir);
     ready(&announced);
     tokio::pin!(shutdown);
     let served = supervise(shutdown, &mut tasks, sequencer, stop).await;
-    let _ = tokio::task::spawn_blocking(move || last_checkpoint.keep()).await;
-    let _ = fs::remove_file(&admin_socket);
+    let ending = move || {
+        last_checkpoint.keep();
+        let _ = fs::remove_file(&admin_socket);
+    };
+    let _ = tokio::task::spawn_blocking(ending).await;
     log_end(&served);
     served
 }
@@ -533,20 +357,12 @@ async fn supervise(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::thread;
-    use std::time::Duration;
 
-    use mandate_core::{Secret, SystemEntropy, Timestamp};
-    use mandate_store::Store;
-    use mandate_store::keys::{self, KeyState, StoredKey};
     use tokio::sync::watch;
     use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 
-    use super::{
-        ConfigError, Remembered, ServeConfig, ServerError, StoreAddress, StoreKind, Transport, supervise,
-        whose,
-    };
+    use super::{ServerError, supervise};
 
     /// A task that ends when it is told to, as listeners do, and what tells it.
     fn listener() -> (JoinSet<()>, watch::Sender<bool>) {
@@ -558,56 +374,6 @@ mod tests {
 
     fn sequencer(run: impl FnOnce() + Send + 'static) -> JoinHandle<thread::Result<()>> {
         spawn_blocking(|| thread::spawn(run).join())
-    }
-
-    #[tokio::test]
-    async fn a_database_that_does_not_say_whose_it_is_is_known_by_its_log() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Store::open_blocking(dir.path(), Arc::new(SystemEntropy)).unwrap();
-        let of_the_log = StoredKey {
-            purpose: "checkpoint".to_owned(),
-            kid: "acme.example/audit/00c0ffee".to_owned(),
-            state: KeyState::Active,
-            created: Timestamp::from_secs(1),
-            until: None,
-            public: Vec::new(),
-            private: Secret::new("key"),
-        };
-        let any = "127.0.0.1:0".parse().unwrap();
-        let config = |trust_domain: Option<&str>| ServeConfig {
-            dir: dir.path().to_owned(),
-            store: StoreAddress::Embedded,
-            listen: any,
-            node_listen: any,
-            admin_listen: any,
-            transport: Transport::LoopbackHttp,
-            issuer: None,
-            trust_domain: trust_domain.map(|name| name.parse().unwrap()),
-            node_rejoin_grace: Duration::ZERO,
-            accept_log_that_went_back: false,
-            allowed_hosts: Vec::new(),
-        };
-        assert_eq!(whose(&store, None, &config(None)).await.unwrap(), None, "a new directory");
-        store.transact_blocking("key", |tx| keys::put(tx, &of_the_log)).unwrap();
-        assert_eq!(whose(&store, None, &config(Some("acme.example"))).await.unwrap(), None);
-        for other in [None, Some("other.example")] {
-            let refused = whose(&store, None, &config(other)).await.unwrap_err();
-            assert!(refused.to_string().contains("--trust-domain acme.example"), "{refused}");
-        }
-        let file = |trust_domain: &str| Remembered {
-            issuer: "http://127.0.0.1:1".parse().unwrap(),
-            trust_domain: trust_domain.parse().unwrap(),
-            store: StoreKind::Embedded,
-            port: 1,
-            node_port: 2,
-            admin_port: 3,
-        };
-        assert!(whose(&store, Some(file("acme.example")), &config(None)).await.unwrap().is_some());
-        let refused = whose(&store, Some(file("other.example")), &config(None)).await.unwrap_err();
-        assert!(
-            matches!(refused, ServerError::Config(ConfigError::OtherDatabase { what: "trust domain", .. })),
-            "{refused}"
-        );
     }
 
     #[tokio::test]

@@ -195,7 +195,7 @@ pub(crate) type Loaded = (Arc<ServerConfig>, Arc<Served>);
 #[derive(Debug)]
 pub(crate) struct Served {
     resolver: Arc<Reloading>,
-    files: Files,
+    files: Arc<Files>,
     provider: Arc<CryptoProvider>,
     /// When the files that were read first were written.
     stamps: Stamps,
@@ -244,12 +244,18 @@ impl Served {
         let (mut said, mut stamps) = (Instant::now(), self.stamps);
         loop {
             let asked = tokio::time::timeout(LOOK_EVERY, self.look.notified()).await.is_ok();
-            let seen = self.files.stamps();
-            if asked || seen != stamps {
-                match self.files.load(&self.provider) {
+            let (files, provider) = (Arc::clone(&self.files), Arc::clone(&self.provider));
+            // Reading files may block, and this thread has requests to answer.
+            let looked = tokio::task::spawn_blocking(move || {
+                let seen = files.stamps();
+                (asked || seen != stamps).then(|| (seen, files.load(&provider)))
+            });
+            // The thread ends without an answer only where the server ends.
+            if let Ok(Some((seen, pair))) = looked.await {
+                match pair {
                     Ok(pair) => {
-                        self.resolver.current.store(Arc::new(pair));
                         stamps = seen;
+                        self.resolver.current.store(Arc::new(pair));
                         tracing::info!("the TLS certificate was read again and is in use");
                         self.say(clock.now());
                         said = Instant::now();
@@ -288,7 +294,7 @@ pub(crate) fn reloading(cert: PathBuf, key: PathBuf, clock: &dyn Clock) -> Resul
         .with_no_client_auth()
         .with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let served = Arc::new(Served { resolver, files, provider, stamps, look: Notify::new() });
+    let served = Arc::new(Served { resolver, files: Arc::new(files), provider, stamps, look: Notify::new() });
     served.say(clock.now());
     Ok((Arc::new(config), served))
 }
