@@ -243,13 +243,52 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use mandate_core::{Secret, SystemEntropy, Timestamp};
+    use mandate_core::{Secret, SystemClock, SystemEntropy, Timestamp};
     use mandate_store::Store;
     use mandate_store::keys::{self, KeyState, StoredKey};
+    use mandate_testkit::busy_threads;
+    use tokio::sync::oneshot;
+    use tokio::time::timeout;
 
     use super::{Remembered, whose};
     use crate::config::{ConfigError, ServeConfig, StoreAddress, StoreKind, Transport};
     use crate::error::ServerError;
+
+    #[test]
+    fn a_start_reads_and_writes_on_threads_that_may_block() {
+        let (runtime, busy) = busy_threads::runtime();
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("server");
+        let any = "127.0.0.1:0".parse().unwrap();
+        let config = ServeConfig {
+            dir: dir.clone(),
+            store: StoreAddress::Embedded,
+            listen: any,
+            node_listen: any,
+            admin_listen: any,
+            transport: Transport::LoopbackHttp,
+            issuer: None,
+            trust_domain: None,
+            node_rejoin_grace: Duration::ZERO,
+            accept_log_that_went_back: false,
+            allowed_hosts: Vec::new(),
+        };
+        runtime.block_on(async {
+            let (ready, is_ready) = oneshot::channel();
+            let mut running = Box::pin(crate::run(
+                config,
+                Arc::new(SystemClock),
+                Arc::new(SystemEntropy),
+                |_| ready.send(()).unwrap(),
+                async { is_ready.await.unwrap() },
+            ));
+            assert!(timeout(Duration::from_millis(200), &mut running).await.is_err());
+            assert!(!dir.exists(), "there is no such thread yet");
+            drop(busy);
+            running.await.unwrap();
+            assert!(dir.join("mandate.db").exists());
+        });
+    }
 
     #[test]
     fn a_database_that_does_not_say_whose_it_is_is_known_by_its_log() {
