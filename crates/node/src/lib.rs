@@ -151,7 +151,8 @@ where
     let mut served = JoinSet::new();
     served.spawn(serve(api, listener, limits, stopped));
 
-    let session = Session { dialer, storage, clock, entropy, views: views.clone(), svids, rejoin };
+    let session =
+        Session { dialer, storage: Arc::new(storage), clock, entropy, views: views.clone(), svids, rejoin };
     let outcome = tokio::select! {
         Err(error) = session.keep(start, ready) => Err(error),
         () = shutdown => Ok(()),

@@ -53,6 +53,10 @@ impl Storage {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
     pub(crate) fn load(&self) -> Result<StoredCredentials, NodeError> {
         let path = self.dir.entry(NODE);
         let Some(node) = self.dir.read_secret(NODE, LARGEST)? else { return Ok(StoredCredentials::Nothing) };
@@ -77,7 +81,7 @@ impl Storage {
         })
     }
 
-    /// Writes credentials so that a crash leaves either the old ones or the new ones. The CA is written
+    /// Writes credentials so that a crash leaves either the old ones or the new ones. Blocks. The CA is written
     /// first: an old certificate works with a newer CA, because the server sends every CA that it still uses.
     pub(crate) fn save(&self, credentials: &Credentials, entropy: &dyn Entropy) -> Result<(), NodeError> {
         self.save_ca(credentials, entropy)?;
@@ -90,7 +94,7 @@ impl Storage {
         Ok(self.dir.replace(NODE, 0o600, text.expose_secret(), entropy)?)
     }
 
-    /// Writes the CA's certificates alone.
+    /// Writes the CA's certificates alone. Blocks.
     pub(crate) fn save_ca(&self, credentials: &Credentials, entropy: &dyn Entropy) -> Result<(), NodeError> {
         let mut text = Vec::new();
         for certificate in credentials.ca() {

@@ -21,14 +21,11 @@ mod last_checkpoint;
 mod library_answers;
 mod listener;
 mod nodes;
-mod opened;
-mod ownership;
 mod peer;
 mod places;
 mod public;
 mod secret_body;
-mod sockets;
-mod supervision;
+mod start;
 mod sweep;
 mod timely_body;
 mod timely_io;
@@ -37,17 +34,19 @@ mod tls;
 use std::fs;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mandate_administration::Administration;
 use mandate_core::{Clock, Entropy, Issuer, TrustDomain};
-use mandate_files::{Dir, Making};
 use mandate_identity::Identity;
 use mandate_oauth::{Engine, EngineParts};
-use mandate_store::Store;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 pub use config::{
     ConfigError, DEFAULT_TRUST_DOMAIN, ServeConfig, StoreAddress, StoreKind, Transport, store_kind,
@@ -65,10 +64,7 @@ use health::Disk;
 use health::crowd::Crowd;
 use housekeeping::Housekeeping;
 use listener::ListenerDefaults;
-use opened::Opened;
-use ownership::{remember, whose};
-use sockets::{listen, listen_unix};
-use supervision::supervise;
+use start::{Found, Opened};
 
 /// Where a server that accepts requests can be reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,30 +106,44 @@ fn log_end(served: &Result<(), ServerError>) {
     }
 }
 
-fn load_certificate(transport: &Transport, clock: &dyn Clock) -> Result<Option<tls::Loaded>, ServerError> {
-    Ok(match transport {
-        Transport::Tls { cert, key } => Some(tls::reloading(cert.clone(), key.clone(), clock)?),
-        Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => None,
-    })
+async fn listen(
+    address: SocketAddr,
+    remembered: Option<u16>,
+) -> Result<(TcpListener, SocketAddr), ServerError> {
+    let fail =
+        |address: SocketAddr| move |source| ServerError::Listen { address: address.to_string(), source };
+    let bind = |address| async move {
+        let listener = TcpListener::bind(address).await.map_err(fail(address))?;
+        let bound = listener.local_addr().map_err(fail(address))?;
+        Ok::<_, ServerError>((listener, bound))
+    };
+    match remembered {
+        // The port is part of the issuer that tokens name: no other port can be used.
+        Some(port) if address.port() == 0 => bind(SocketAddr::new(address.ip(), port)).await,
+        _ => bind(address).await,
+    }
 }
 
-/// Opens the store that the options name. Refuses a directory that was used before and whose database is
-/// missing.
-async fn open_store(
-    config: &ServeConfig,
-    before: Option<&Remembered>,
-    entropy: &Arc<dyn Entropy>,
-) -> Result<Store, ServerError> {
-    config.same_store(before)?;
-    Dir::open_or_make(&config.dir, Making::PRIVATE).map_err(ConfigError::from)?;
-    match (&config.store, before) {
-        (StoreAddress::Embedded, Some(before)) if !Store::is_there(&config.dir)? => {
-            Err(ConfigError::DatabaseLost(config.dir.clone(), before.issuer.clone()).into())
-        }
-        (StoreAddress::Embedded, _) => Ok(Store::open(&config.dir, Arc::clone(entropy)).await?),
-        (StoreAddress::Postgres(address), _) => {
-            Ok(Store::connect(&config.dir, address, Arc::clone(entropy)).await?)
-        }
+/// A unix socket for the owner alone. A socket that a killed process left behind is replaced: the store's
+/// lock has already shown that no other server uses this directory.
+fn listen_unix(path: &Path) -> Result<UnixListener, ServerError> {
+    let fail = |source| ServerError::Listen { address: path.display().to_string(), source };
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fail(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(fail)?;
+    listener.set_nonblocking(true).map_err(fail)?;
+    // The directory is 0700 already; this holds even if somebody opens the directory.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    Ok(listener)
+}
+
+/// Where the admin API can be reached over TCP. Reads the certificate's file.
+fn admin_url(transport: &Transport, address: SocketAddr, issuer: &Issuer) -> String {
+    match transport {
+        Transport::Tls { cert, .. } => format!("https://{}", tls::reachable_as(cert, address, issuer)),
+        Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => format!("http://{address}"),
     }
 }
 
@@ -153,30 +163,23 @@ pub async fn run(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServerError> {
     let budget = Budget::of(descriptors::raise())?;
-    let file = Remembered::load(&config.dir)?;
-    if file.is_some() || !Store::is_there(&config.dir)? {
-        config.check(file.as_ref())?;
-    }
-    // Everything that can fail because of the options of this start fails before anything is written: the
-    // issuer is kept permanently.
-    let (tls, certificate) = load_certificate(&config.transport, wall.as_ref())?.unzip();
-    // The store before the listeners: its lock says that no other server uses this directory.
-    let store = open_store(&config, file.as_ref(), &entropy).await?;
-    let known = whose(&store, file, &config).await?;
+    let (options, at, random) = (config.clone(), Arc::clone(&wall), Arc::clone(&entropy));
+    let found = start::on_a_thread("the database", move || Found::of(&options, at.as_ref(), &random)).await?;
+    let (tls, certificate) = found.certificate.unzip();
+    let (store, known) = (found.store, found.known);
     let before = known.as_ref();
-    config.check(before)?;
     let (public_listener, public_at) = listen(config.listen, before.map(|r| r.port)).await?;
     let (node_listener, node_at) = listen(config.node_listen, before.map(|r| r.node_port)).await?;
     let (admin_listener, admin_at) = listen(config.admin_listen, before.map(|r| r.admin_port)).await?;
-    let now = remember(&config, before, public_at, node_at, admin_at, entropy.as_ref())?;
-    let (options, of, its) = (config.clone(), store.clone(), now.installation());
+    let (options, of) = (config.clone(), store.clone());
     let (at, random) = (Arc::clone(&wall), Arc::clone(&entropy));
-    let opened = tokio::task::spawn_blocking(move || Opened::of(&options, &of, &its, &at, &random)).await;
-    let opened =
-        opened.map_err(|error| ServerError::SetUp { what: "the database", why: error.to_string() })?;
-    let Opened { authority, clock, live, log, sequencer, stops, last_checkpoint } = opened?;
+    let opened = start::on_a_thread("the database", move || {
+        let now = start::remember(&options, known.as_ref(), public_at, node_at, admin_at, random.as_ref())?;
+        Ok((Opened::of(&options, &of, &now.installation(), &at, &random)?, now))
+    });
+    let (opened, Remembered { issuer, trust_domain, .. }) = opened.await?;
+    let Opened { authority, clock, live, log, sequencer, stops, last_checkpoint } = opened;
     let sequencer = tokio::task::spawn_blocking(move || sequencer.join());
-    let Remembered { issuer, trust_domain, .. } = now;
     stops.retry().await;
     let parts = mandate_identity::IdentityParts {
         authority: Arc::clone(&authority),
@@ -257,15 +260,16 @@ pub async fn run(
     let public = public::site(Arc::new(public), hosts.clone(), ListenerDefaults { over_tls });
     let admin = admin::site(admin, hosts, ListenerDefaults { over_tls: tls.is_some() });
     let admin_socket = config.admin_socket();
-    let (admin_scheme, admin_host) = match &config.transport {
-        Transport::Tls { cert, .. } => ("https", tls::reachable_as(cert, admin_at, &issuer)),
-        Transport::LoopbackHttp | Transport::DangerousBehindTlsProxy => ("http", admin_at.to_string()),
-    };
+    let (transport, of, path) = (config.transport.clone(), issuer.clone(), admin_socket.clone());
+    let bound = start::on_a_thread("the admin socket", move || {
+        Ok((listen_unix(&path)?, admin_url(&transport, admin_at, &of)))
+    });
+    let (admin_listener_unix, admin_url) = bound.await?;
     let mut tasks = JoinSet::new();
     let admin_thread = AdminThread::start()
         .map_err(|error| ServerError::SetUp { what: "the operators' thread", why: error.to_string() })?;
     tasks.spawn(admin_thread.serve(
-        listen_unix(&admin_socket)?,
+        admin_listener_unix,
         budget.operators,
         admin.for_the_socket(),
         stopping.clone(),
@@ -296,7 +300,7 @@ pub async fn run(
         bounds,
         stopping.clone(),
     ));
-    tasks.spawn(hangup::follow_certificate(certificate, wall, stopping.clone()));
+    tasks.spawn(hangup::heed(certificate, wall, stopping.clone()));
     tasks.spawn(Arc::clone(&last_checkpoint).follow(stopping.clone()));
     tasks.spawn(upkeep.run(stopping));
 
@@ -305,15 +309,115 @@ pub async fn run(
         trust_domain,
         public: public_at,
         admin_socket: admin_socket.clone(),
-        admin_url: format!("{admin_scheme}://{admin_host}"),
+        admin_url,
         node_server: node_at,
     };
     announced.log_start(&config.dir);
     ready(&announced);
     tokio::pin!(shutdown);
     let served = supervise(shutdown, &mut tasks, sequencer, stop).await;
-    let _ = tokio::task::spawn_blocking(move || last_checkpoint.keep()).await;
-    let _ = fs::remove_file(&admin_socket);
+    let ending = move || {
+        last_checkpoint.keep();
+        let _ = fs::remove_file(&admin_socket);
+    };
+    let _ = tokio::task::spawn_blocking(ending).await;
     log_end(&served);
     served
+}
+
+/// Serves until told to stop, or until a part ends by itself: if a part panics, the rest of the server must
+/// not continue.
+async fn supervise(
+    shutdown: impl Future<Output = ()>,
+    tasks: &mut JoinSet<()>,
+    mut sequencer: JoinHandle<std::thread::Result<()>>,
+    stop: watch::Sender<bool>,
+) -> Result<(), ServerError> {
+    let (served, sequencing) = tokio::select! {
+        biased;
+        () = shutdown => {
+            tracing::info!("the server stops: it was asked to");
+            (Ok(()), true)
+        }
+        _ = tasks.join_next() => (Err(ServerError::Ended("a listener, or the housekeeping,")), true),
+        // The sequencer runs as long as there is a handle of the log. It ends earlier only by a panic.
+        _ = &mut sequencer => (Err(ServerError::Ended("the audit log")), false),
+    };
+    let _ = stop.send(true);
+    let _ =
+        tokio::time::timeout(Duration::from_secs(10), async { while tasks.join_next().await.is_some() {} })
+            .await;
+    tasks.shutdown().await;
+    if sequencing {
+        // Every handle of the log is gone now; what was queued is written.
+        let _ = sequencer.await;
+    }
+    served
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use tokio::sync::watch;
+    use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+
+    use super::{ServerError, supervise};
+
+    /// A task that ends when it is told to, as listeners do, and what tells it.
+    fn listener() -> (JoinSet<()>, watch::Sender<bool>) {
+        let (stop, mut stopping) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { drop(stopping.wait_for(|stop| *stop).await) });
+        (tasks, stop)
+    }
+
+    fn sequencer(run: impl FnOnce() + Send + 'static) -> JoinHandle<thread::Result<()>> {
+        spawn_blocking(|| thread::spawn(run).join())
+    }
+
+    #[tokio::test]
+    async fn without_its_audit_log_the_server_ends_with_an_error() {
+        let (mut tasks, stop) = listener();
+        let served = supervise(
+            std::future::pending(),
+            &mut tasks,
+            sequencer(|| panic!("as a fault in an effect would")),
+            stop,
+        )
+        .await;
+        assert!(matches!(served, Err(ServerError::Ended("the audit log"))), "{served:?}");
+        assert!(tasks.is_empty(), "nothing goes on");
+    }
+
+    #[tokio::test]
+    async fn without_one_of_its_tasks_the_server_ends_with_an_error() {
+        let (mut tasks, stop) = listener();
+        tasks.spawn(async {});
+        let (queue, jobs) = std::sync::mpsc::channel::<()>();
+        let mut stopping = stop.subscribe();
+        tasks.spawn(async move {
+            let _last_handle = queue;
+            drop(stopping.wait_for(|stop| *stop).await);
+        });
+        let served = supervise(
+            std::future::pending(),
+            &mut tasks,
+            sequencer(move || assert!(jobs.recv().is_err())),
+            stop,
+        )
+        .await;
+        assert!(matches!(served, Err(ServerError::Ended(_))), "{served:?}");
+    }
+
+    #[tokio::test]
+    async fn told_to_stop_it_waits_for_what_was_queued() {
+        let (mut tasks, stop) = listener();
+        let (written, was_written) = std::sync::mpsc::channel();
+        let served =
+            supervise(std::future::ready(()), &mut tasks, sequencer(move || written.send(()).unwrap()), stop)
+                .await;
+        assert!(served.is_ok(), "{served:?}");
+        was_written.try_recv().unwrap();
+    }
 }

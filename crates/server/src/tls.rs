@@ -195,7 +195,7 @@ pub(crate) type Loaded = (Arc<ServerConfig>, Arc<Served>);
 #[derive(Debug)]
 pub(crate) struct Served {
     resolver: Arc<Reloading>,
-    files: Files,
+    files: Arc<Files>,
     provider: Arc<CryptoProvider>,
     /// When the files that were read first were written.
     stamps: Stamps,
@@ -244,12 +244,18 @@ impl Served {
         let (mut said, mut stamps) = (Instant::now(), self.stamps);
         loop {
             let asked = tokio::time::timeout(LOOK_EVERY, self.look.notified()).await.is_ok();
-            let seen = self.files.stamps();
-            if asked || seen != stamps {
-                match self.files.load(&self.provider) {
+            let (files, provider) = (Arc::clone(&self.files), Arc::clone(&self.provider));
+            // Reading files may block, and this thread has requests to answer.
+            let looked = tokio::task::spawn_blocking(move || {
+                let seen = files.stamps();
+                (asked || seen != stamps).then(|| (seen, files.load(&provider)))
+            });
+            // The thread ends without an answer only where the server ends.
+            if let Ok(Some((seen, pair))) = looked.await {
+                match pair {
                     Ok(pair) => {
-                        self.resolver.current.store(Arc::new(pair));
                         stamps = seen;
+                        self.resolver.current.store(Arc::new(pair));
                         tracing::info!("the TLS certificate was read again and is in use");
                         self.say(clock.now());
                         said = Instant::now();
@@ -288,7 +294,7 @@ pub(crate) fn reloading(cert: PathBuf, key: PathBuf, clock: &dyn Clock) -> Resul
         .with_no_client_auth()
         .with_cert_resolver(Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let served = Arc::new(Served { resolver, files, provider, stamps, look: Notify::new() });
+    let served = Arc::new(Served { resolver, files: Arc::new(files), provider, stamps, look: Notify::new() });
     served.say(clock.now());
     Ok((Arc::new(config), served))
 }
@@ -308,4 +314,57 @@ pub(crate) fn reachable_as(cert: &Path, address: SocketAddr, issuer: &Issuer) ->
     }
     let host = url::Url::parse(issuer.as_str()).ok().and_then(|url| url.host_str().map(str::to_owned));
     host.map_or_else(|| address.to_string(), |host| format!("{host}:{}", address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use mandate_core::SystemClock;
+    use mandate_testkit::busy_threads;
+    use rcgen::{CertificateParams, KeyPair};
+    use tokio::time::{sleep, timeout};
+
+    use super::reloading;
+
+    /// Writes a new pair. Returns the certificate in DER.
+    fn renew(cert: &Path, key: &Path) -> Vec<u8> {
+        let pair = KeyPair::generate().unwrap();
+        let made = CertificateParams::new(["acme.example".to_owned()]).unwrap().self_signed(&pair).unwrap();
+        fs::write(cert, made.pem()).unwrap();
+        fs::write(key, pair.serialize_pem()).unwrap();
+        fs::set_permissions(key, fs::Permissions::from_mode(0o600)).unwrap();
+        made.der().to_vec()
+    }
+
+    #[test]
+    fn a_changed_certificate_is_read_on_a_thread_that_may_block() {
+        let (runtime, busy) = busy_threads::runtime();
+        let dir = tempfile::tempdir().unwrap();
+        let (cert, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        let first = renew(&cert, &key);
+        let (_, served) = reloading(cert.clone(), key.clone(), &SystemClock).unwrap();
+        let shown = || served.resolver.current.load().cert[0].to_vec();
+        assert_eq!(shown(), first);
+        let second = renew(&cert, &key);
+        served.reload();
+        runtime.block_on(async {
+            let mut following = Box::pin(served.follow(&SystemClock));
+            assert!(timeout(Duration::from_millis(200), &mut following).await.is_err());
+            assert_eq!(shown(), first, "there is no such thread yet");
+            drop(busy);
+            let renewed = async {
+                while shown() != second {
+                    sleep(Duration::from_millis(10)).await;
+                }
+            };
+            tokio::select! {
+                () = &mut following => panic!("it goes on as long as the server"),
+                renewed = timeout(Duration::from_secs(20), renewed) => renewed.unwrap(),
+            }
+        });
+    }
 }

@@ -31,30 +31,14 @@ pub struct Store {
 
 impl Store {
     /// Opens the embedded database in `dir`, creating it (mode 0700), `mandate.db` and `seal.key` (0600) when
-    /// absent, and brings the schema up to date. Only one process at a time has a directory open.
-    pub async fn open(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
-        let dir = dir.to_owned();
-        may_block(move || Self::open_blocking(&dir, entropy)).await
-    }
-
-    /// As [`Store::open`], for threads without async code.
+    /// absent, and brings the schema up to date. Only one process at a time has a directory open. Blocks.
     pub fn open_blocking(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
         Self::on(sqlite::database::Database::open(dir, entropy)?, sqlite::database::WRITES)
     }
 
     /// Opens the database at an address of `PostgreSQL`, and brings the schema up to date. `dir` is created
     /// (mode 0700) when absent; it has `seal.key`. Only one server at a time uses a database, and only one
-    /// process a directory.
-    pub async fn connect(
-        dir: &Path,
-        address: &PostgresAddress,
-        entropy: Arc<dyn Entropy>,
-    ) -> Result<Self, StoreError> {
-        let (dir, address) = (dir.to_owned(), address.clone());
-        may_block(move || Self::connect_blocking(&dir, &address, entropy)).await
-    }
-
-    /// As [`Store::connect`], for threads without async code.
+    /// process a directory. Blocks.
     pub fn connect_blocking(
         dir: &Path,
         address: &PostgresAddress,

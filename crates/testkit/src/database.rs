@@ -29,6 +29,10 @@ const SERVER: &str = "MANDATE_TEST_POSTGRES";
 /// The server of this test program. It ends with the program that started it.
 static CLUSTER: OnceLock<Cluster> = OnceLock::new();
 
+/// Why a test is skipped in a run on PostgreSQL ([`crate::skipped`]): it damages, fills or copies files that
+/// only SQLite has.
+pub const OF_FILES: &str = "it is about files of SQLite";
+
 /// Whether this run of the tests uses PostgreSQL.
 #[must_use]
 pub fn is_postgres() -> bool {

@@ -3,6 +3,8 @@
 
 #[cfg(feature = "app")]
 pub mod app;
+#[cfg(feature = "busy-threads")]
+pub mod busy_threads;
 pub mod clock;
 #[cfg(feature = "database")]
 pub mod database;

@@ -33,7 +33,7 @@ pub(crate) struct InteropArguments {
 }
 
 pub(crate) fn take(root: &Path, arguments: &InteropArguments, steps: &mut Steps) {
-    steps.announce(if arguments.no_setup { 3 } else { 5 });
+    steps.announce(if arguments.no_setup { 4 } else { 6 });
     if arguments.no_setup {
         steps.take("programs of others", || StepOutcome::Skipped("--no-setup".to_owned()));
     } else {
@@ -49,17 +49,26 @@ pub(crate) fn take(root: &Path, arguments: &InteropArguments, steps: &mut Steps)
     on_postgres(root, arguments.filter.as_deref(), steps);
 }
 
+/// Tests that keep state, by the name of their step and as cargo is told. Of the unit tests, those of the
+/// store open databases.
+const ON_POSTGRES: [(&str, &[&str]); 2] = [
+    ("tests on PostgreSQL", &["--workspace", "--test", "it", "--test", "system"]),
+    ("unit tests of the store on PostgreSQL", &["--package", "mandate-store", "--lib"]),
+];
+
 /// The tests that keep state, on PostgreSQL. The others have the same result on every database.
 fn on_postgres(root: &Path, filter: Option<&str>, steps: &mut Steps) {
-    const NAME: &str = "tests on PostgreSQL";
-    if !setup::present("pg_ctlcluster") {
-        return steps.take(NAME, || StepOutcome::Skipped("PostgreSQL is not installed".to_owned()));
+    for (name, tests) in ON_POSTGRES {
+        if !setup::present("pg_ctlcluster") {
+            steps.take(name, || StepOutcome::Skipped("PostgreSQL is not installed".to_owned()));
+            continue;
+        }
+        let mut cargo = tests.to_vec();
+        if let Some(filter) = filter {
+            cargo.extend(["--", filter]);
+        }
+        steps.cargo_test(root, name, &cargo, &[(TEST_STORE, "postgres".as_ref())]);
     }
-    let mut cargo = vec!["--workspace", "--test", "it", "--test", "system"];
-    if let Some(filter) = filter {
-        cargo.extend(["--", filter]);
-    }
-    steps.cargo_test(root, NAME, &cargo, &[(TEST_STORE, "postgres".as_ref())]);
 }
 
 fn node_clients(root: &Path) -> StepOutcome {

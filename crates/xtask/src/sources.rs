@@ -70,6 +70,20 @@ pub(crate) fn check(file: &File, findings: &mut Vec<Finding>) {
         writes(file, findings);
         taken_in(file, findings);
         wildcards(file, findings);
+        broken_comments(file, findings);
+    }
+}
+
+/// An empty line of a doc comment that became one of an ordinary comment, by a space in its mark.
+fn broken_comments(file: &File, findings: &mut Vec<Finding>) {
+    for (number, line) in file.lines() {
+        if matches!(line.trim(), "// !" | "// /") {
+            findings.push(Finding::error(
+                file,
+                number,
+                "a space breaks the mark of a doc comment".to_owned(),
+            ));
+        }
     }
 }
 
@@ -386,6 +400,17 @@ mod tests {
             "    let f = |_| x;",
         ] {
             assert!(!refused(WIRES[0], arm), "{arm}");
+        }
+    }
+
+    #[test]
+    fn a_mark_of_a_doc_comment_with_a_space_in_it_is_refused() {
+        for line in [concat!("//", " !"), concat!("    //", " /")] {
+            assert!(refused("crates/a/src/b.rs", &format!("{line}\n")), "{line}");
+            assert!(refused("crates/a/tests/it/b.rs", line), "{line}");
+        }
+        for line in ["//!", "    ///", "// ! is a mark", "// / too", "let a = b // /\n;", "//"] {
+            assert!(!refused("crates/a/src/b.rs", line), "{line}");
         }
     }
 

@@ -11,7 +11,7 @@ use mandate_store::{Store, StoreError};
 use mandate_testkit::clock::{SeededEntropy, SteppedClock};
 use mandate_testkit::database;
 use mandate_testkit::line::{Line, Lost};
-use mandate_testkit::postgres::Cluster;
+use mandate_testkit::postgres::{ACCEPT_LOST_RECORDS, Cluster};
 use mandate_testkit::skipped;
 
 use crate::world::{domain, issuer};
@@ -99,7 +99,10 @@ fn a_rotation_whose_answer_or_whose_question_was_lost_can_be_made_again() {
         let Some(cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
         let (database, dir) = (cluster.create_database(), tempfile::tempdir().unwrap());
         let line = Line::to(cluster.socket());
-        let address = format!("postgres://mandate@127.0.0.1:{}/{database}?sslmode=disable", line.port());
+        let address = format!(
+            "postgres://mandate@127.0.0.1:{}/{database}?sslmode=disable&{ACCEPT_LOST_RECORDS}",
+            line.port()
+        );
         let entropy = Arc::new(SeededEntropy::new(3));
         let opened =
             Opened::new(Store::connect_blocking(dir.path(), &address.parse().unwrap(), entropy).unwrap());

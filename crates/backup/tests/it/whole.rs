@@ -46,7 +46,7 @@ fn what_is_restored_is_what_was_backed_up_with_the_key_apart_or_sealed() {
         let restored = world.restore(bytes, name, &opens).unwrap();
         assert_eq!(restored.manifest.audit, apart.manifest.audit);
         let dir = world.path(name);
-        assert_eq!(names(&dir), ["mandate.db", "seal.key", "serve.json"]);
+        assert_eq!(names(&dir), ["last.checkpoint", "mandate.db", "seal.key", "serve.json"]);
         for file in names(&dir) {
             assert_eq!(fs::metadata(dir.join(file)).unwrap().mode() & 0o777, 0o600);
         }
@@ -54,6 +54,8 @@ fn what_is_restored_is_what_was_backed_up_with_the_key_apart_or_sealed() {
             Inspection::of_directory(&dir).unwrap().verify_logs(|_, _| ()).unwrap()[0].summary.size,
             5
         );
+        let note = Inspection::of_directory(&dir).unwrap().checkpoint().unwrap();
+        assert_eq!(Some(fs::read(dir.join("last.checkpoint")).unwrap()), note, "the log goes on from here");
         let store = Store::open_blocking(&dir, Arc::new(SystemEntropy)).unwrap();
         assert_eq!(
             store.read_blocking("keys", |tx| mandate_store::keys::list(tx, "checkpoint")).unwrap().len(),

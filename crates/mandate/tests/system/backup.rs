@@ -11,6 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mandate_api::admin::JoinTokenRequest;
+use mandate_testkit::database::OF_FILES;
+use mandate_testkit::skipped;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -33,7 +35,7 @@ fn refused(ran: &Ran, code: i32, says: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_under_load_is_backed_up_and_goes_on_elsewhere() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let (dir, moved) = (root.path().join("server"), root.path().join("moved"));
@@ -105,7 +107,7 @@ async fn a_server_under_load_is_backed_up_and_goes_on_elsewhere() {
 #[test]
 fn what_is_there_is_not_replaced_and_a_failure_leaves_nothing() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("server");
@@ -151,7 +153,7 @@ fn what_is_there_is_not_replaced_and_a_failure_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_copied_without_its_write_ahead_log_does_not_start() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let (dir, copy) = (root.path().join("server"), root.path().join("copy"));
@@ -181,7 +183,7 @@ async fn a_database_copied_without_its_write_ahead_log_does_not_start() {
 #[test]
 fn a_database_alone_says_whose_it_is() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("server");
@@ -220,7 +222,7 @@ fn names(dir: &Path) -> Vec<String> {
 #[test]
 fn a_key_is_never_written_where_the_backup_goes() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let server = Server::start(&root.path().join("server"));
@@ -245,7 +247,7 @@ fn a_key_is_never_written_where_the_backup_goes() {
 #[test]
 fn a_backup_gets_the_name_that_it_was_given_also_if_that_is_not_utf_8() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let server = Server::start(&root.path().join("server"));
@@ -301,7 +303,7 @@ fn stopped(ran: &Ran, code: i32, says: &str) {
 #[test]
 fn a_backup_and_a_restore_that_are_stopped_leave_no_copies_behind() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("server");

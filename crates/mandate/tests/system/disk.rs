@@ -7,6 +7,8 @@ use std::path::Path;
 use mandate_api::ClientError;
 use mandate_api::admin::{AuditQuery, JoinTokenRequest};
 use mandate_testkit::app::claims;
+use mandate_testkit::database::OF_FILES;
+use mandate_testkit::skipped;
 use mandate_testkit::small_disk::SmallDisk;
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 
@@ -15,12 +17,12 @@ use crate::processes::{Server, keeps_files};
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_restart() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(&root.path().join("disk")) else {
         // The next test does the same without a mount, on any machine.
-        mandate_testkit::skipped("this user may not mount a file system");
+        skipped("this user may not mount a file system");
         return;
     };
     // Its log is on the same disk, as is usual: a request that cannot be logged must still be answered.
@@ -38,7 +40,7 @@ async fn a_full_disk_stops_decisions_with_a_reason_and_they_go_on_without_a_rest
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_may_not_grow_stop_decisions_with_a_reason_and_they_go_on_without_a_restart() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let server = Server::start(&root.path().join("server"));

@@ -5,6 +5,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use mandate_testkit::database::OF_FILES;
+use mandate_testkit::skipped;
 use serde_json::Value;
 
 use crate::processes::{Server, keeps_files, run, run_into, unwritable};
@@ -84,7 +86,7 @@ impl Patient {
 #[test]
 fn a_healthy_directory_has_no_problem_with_and_without_its_server() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let patient = Patient::new();
     // A node's directory is below the server's, unless it is told another.
@@ -107,7 +109,7 @@ fn a_healthy_directory_has_no_problem_with_and_without_its_server() {
 #[test]
 fn each_damage_to_a_file_is_told_with_what_to_do() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let patient = Patient::new();
     let mode = |mode| move |path: &Path| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -189,7 +191,7 @@ fn each_damage_to_a_file_is_told_with_what_to_do() {
 #[test]
 fn a_database_without_the_write_ahead_log_that_it_needs_is_told() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let patient = Patient::new();
     let mut server = Server::start(&patient.dir);
@@ -219,7 +221,7 @@ fn the_directory_itself_is_judged() {
 #[test]
 fn options_that_do_not_fit_are_told() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let patient = Patient::new();
     patient.has(
@@ -289,7 +291,7 @@ fn newest_record(database: &[u8]) -> Vec<usize> {
 #[test]
 fn a_clock_behind_the_newest_record_is_told() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let patient = Patient::new();
     // Every record says when it was; what the database remembers of the newest is what the server goes by.

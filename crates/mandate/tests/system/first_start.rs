@@ -6,6 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use mandate_testkit::database::OF_FILES;
+use mandate_testkit::skipped;
+
 use crate::processes::{Role, Server, keeps_files, run};
 
 fn certificate(dir: &Path) -> (String, String) {
@@ -90,7 +93,7 @@ fn an_issuer_is_not_made_from_an_address_that_stands_for_all() {
 #[test]
 fn a_database_that_is_gone_is_missed_and_not_made_anew() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("server");

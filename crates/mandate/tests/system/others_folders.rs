@@ -6,6 +6,8 @@ use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use mandate_api::admin::JoinTokenRequest;
+use mandate_testkit::database::OF_FILES;
+use mandate_testkit::skipped;
 
 use crate::processes::{Ran, Server, keeps_files, run};
 
@@ -29,7 +31,7 @@ struct Folders {
 impl Folders {
     fn make() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
-            mandate_testkit::skipped("only root can give a folder to another user");
+            skipped("only root can give a folder to another user");
             return None;
         }
         let root = tempfile::tempdir().unwrap();
@@ -84,7 +86,7 @@ fn a_server_keeps_nothing_where_another_user_could_replace_it() {
 #[test]
 fn no_backup_no_key_and_no_bundle_is_written_where_another_user_could_replace_it() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let Some(folders) = Folders::make() else { return };
     let dir = text(&folders.root.path().join("server"));

@@ -33,7 +33,7 @@ pub(crate) type Environment = [(&'static str, String)];
 pub(crate) const MANDATE: &str = env!("CARGO_BIN_EXE_mandate");
 
 /// Whether servers keep their data in files. In a run on PostgreSQL, tests that damage, fill or copy these
-/// files have nothing to do.
+/// files are skipped, because of [`database::OF_FILES`].
 pub(crate) fn keeps_files() -> bool {
     !database::is_postgres()
 }

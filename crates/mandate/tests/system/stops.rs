@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use mandate_api::admin::{ApplyRequest, AuditQuery, ClientSecretRequest, NodeState, problem_code};
 use mandate_core::registry::EntryKind;
 use mandate_testkit::app::{Answer, CLIENT_SECRET, CRM, FormPairs, fetch_svid, form, registry};
+use mandate_testkit::database::OF_FILES;
 use mandate_testkit::held_database::HeldDatabase;
+use mandate_testkit::skipped;
 use mandate_testkit::small_disk::SmallDisk;
 use rusqlite::Connection;
 use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
@@ -119,7 +121,7 @@ async fn until_nothing_waits(server: &Server) {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_disk_is_full_an_agent_is_stopped_at_once_and_its_record_waits_in_the_reserve() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let server = Server::start(&root.path().join("server"));
@@ -170,7 +172,7 @@ async fn while_the_disk_is_full_an_agent_is_stopped_at_once_and_its_record_waits
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_before_the_log_had_it_a_stop_is_in_force_before_the_next_start_serves() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("server");
@@ -198,7 +200,7 @@ async fn killed_before_the_log_had_it_a_stop_is_in_force_before_the_next_start_s
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nothing_can_be_written_a_stop_is_in_force_and_the_command_says_that_it_is_not_recorded() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("server");
@@ -268,7 +270,7 @@ async fn every_stop_goes_into_the_reserve_once_that_can_be_written_though_the_lo
 #[tokio::test(flavor = "multi_thread")]
 async fn that_a_stop_is_not_recorded_is_told_also_where_standard_output_cannot_be_written() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let server = Server::start(&root.path().join("server"));
@@ -314,7 +316,7 @@ async fn that_a_stop_is_not_recorded_is_told_also_where_standard_output_cannot_b
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unrecorded_stop_ends_with_the_process_as_the_command_says() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("server");
@@ -487,7 +489,7 @@ async fn a_locked_database_does_not_keep_a_node_from_being_banned_and_the_ban_ou
 #[tokio::test(flavor = "multi_thread")]
 async fn where_nothing_can_be_written_a_node_is_banned_and_the_command_says_that_it_is_not_recorded() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let server = Server::start(&root.path().join("server"));
@@ -513,11 +515,11 @@ async fn where_nothing_can_be_written_a_node_is_banned_and_the_command_says_that
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_full_disk_a_stop_outlasts_the_server_and_the_server_starts() {
     if !keeps_files() {
-        return;
+        return skipped(OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(&root.path().join("disk")) else {
-        mandate_testkit::skipped("this user may not mount a file system");
+        skipped("this user may not mount a file system");
         return;
     };
     let dir = disk.path().join("server");

@@ -39,9 +39,14 @@ impl Session {
         request: &KeyRequest,
     ) -> Result<Credentials, Unjoined> {
         let credentials = self.try_to_join(token, request).await?;
-        self.storage.save(&credentials, self.entropy.as_ref()).map_err(Unjoined::Never)?;
+        self.save(&credentials).await.map_err(Unjoined::Never)?;
         tracing::info!(spiffe_id = %credentials.spiffe_id(), expires = %credentials.expires(), "this node has joined");
         Ok(credentials)
+    }
+
+    async fn save(&self, credentials: &Credentials) -> Result<(), NodeError> {
+        let credentials = credentials.clone();
+        self.keep_in_directory(move |storage, entropy| storage.save(&credentials, entropy)).await
     }
 
     async fn try_to_join(&self, token: &JoinToken, request: &KeyRequest) -> Result<Credentials, Unjoined> {
@@ -130,7 +135,7 @@ impl Session {
             Ok(Err(status)) => return Err(NotRenewed::Later(describe(&status))),
             Err(_) => return Err(NotRenewed::Later("no answer in time".to_owned())),
         };
-        self.take(&request, answer, credentials).map_err(NotRenewed::Later).inspect(|new| {
+        self.take(&request, answer, credentials).await.map_err(NotRenewed::Later).inspect(|new| {
             tracing::info!(spiffe_id = %new.spiffe_id(), expires = %new.expires(), "this node has joined again with its expired certificate");
         })
     }
@@ -156,7 +161,7 @@ impl Session {
     }
 
     /// Applies a pushed state: publishes it, then drops everything that it no longer covers.
-    pub(super) fn apply(
+    pub(super) async fn apply(
         &self,
         mut state: NodeState,
         credentials: &mut Credentials,
@@ -167,8 +172,10 @@ impl Session {
         if !ca.is_empty() && ca != credentials.ca() {
             match credentials.with_ca(ca) {
                 Ok(new) => {
-                    *credentials = new;
-                    if let Err(error) = self.storage.save_ca(credentials, self.entropy.as_ref()) {
+                    *credentials = new.clone();
+                    let saved =
+                        self.keep_in_directory(move |storage, entropy| storage.save_ca(&new, entropy));
+                    if let Err(error) = saved.await {
                         tracing::error!(%error, "the CA's new certificates are not saved; after a restart this node may not recognize its server");
                     }
                 }
@@ -208,11 +215,11 @@ impl Session {
         let request = KeyRequest::generate().map_err(|error| error.to_string())?;
         let asked = RenewRequest { csr: request.csr.clone() };
         let answer = timeout(CALL, remote.renew(asked)).await.map_err(|_| "no answer in time".to_owned())?;
-        self.take(&request, answer.map_err(|status| describe(&status))?.into_inner(), credentials)
+        self.take(&request, answer.map_err(|status| describe(&status))?.into_inner(), credentials).await
     }
 
     /// Uses a new certificate of this node, and stores it.
-    fn take(
+    async fn take(
         &self,
         request: &KeyRequest,
         answer: RenewResponse,
@@ -227,7 +234,7 @@ impl Session {
         if new.spiffe_id() != credentials.spiffe_id() || new.is_expired(self.clock.now()) {
             return Err("the new certificate is that of another node, or has expired".to_owned());
         }
-        if let Err(error) = self.storage.save(&new, self.entropy.as_ref()) {
+        if let Err(error) = self.save(&new).await {
             tracing::error!(%error, "this node's new certificate is not saved; it is used until this node stops");
         }
         Ok(new)
@@ -266,4 +273,41 @@ fn describe(status: &Status) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use mandate_api::proto::node::NodeState;
+    use mandate_api::proto::node::node_client::NodeClient;
+    use mandate_testkit::busy_threads;
+    use tokio::time::timeout;
+    use tonic::transport::Endpoint;
+
+    use crate::session::state::tests::{World, credentials};
+    use crate::view::Link;
+
+    #[test]
+    fn what_is_kept_in_the_directory_is_written_on_a_thread_that_may_block() {
+        let (runtime, busy) = busy_threads::runtime();
+        runtime.block_on(async {
+            let world = World::new();
+            let file = world.session.storage.path().join("ca.pem");
+            let remote = NodeClient::new(Endpoint::from_static("http://127.0.0.1:1").connect_lazy());
+            let (mut ours, other) = (credentials("1"), credentials("2"));
+            let ca = other.ca().iter().map(|der| der.to_vec()).collect();
+            let state =
+                NodeState { generation: 1, entries: vec![], jwt_bundle: br#"{"keys":[]}"#.to_vec(), ca };
+            let mut applied = Box::pin(world.session.apply(state, &mut ours, &remote));
+            assert!(timeout(Duration::from_millis(200), &mut applied).await.is_err());
+            assert!(!file.exists(), "there is no such thread yet");
+            drop(busy);
+            applied.await.unwrap();
+            assert!(fs::read_to_string(&file).unwrap().contains("BEGIN CERTIFICATE"));
+            assert_eq!(ours.ca(), other.ca());
+            assert!(matches!(world.session.views.borrow().link, Link::Up(_)));
+        });
+    }
 }

@@ -98,7 +98,7 @@ impl Session {
             () = self.due(renewal.at, renewal.not_before) => return Heard::RenewalDue,
         };
         match pushed {
-            Ok(Some(state)) => match self.apply(state, &mut member.credentials, &connection.remote) {
+            Ok(Some(state)) => match self.apply(state, &mut member.credentials, &connection.remote).await {
                 Ok(()) => Heard::State,
                 Err(reason) => Heard::Ended(ConnectionEnd::Broken(reason)),
             },

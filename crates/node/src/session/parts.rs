@@ -6,6 +6,7 @@ use mandate_core::{Clock, Entropy};
 use tokio::sync::watch;
 
 use crate::dial::Dialer;
+use crate::error::NodeError;
 use crate::refusal::Waiting;
 use crate::storage::Storage;
 use crate::svids::Svids;
@@ -14,7 +15,7 @@ use crate::view::{Link, View};
 /// Everything that the communication needs.
 pub(crate) struct Session {
     pub(crate) dialer: Dialer,
-    pub(crate) storage: Storage,
+    pub(crate) storage: Arc<Storage>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) views: watch::Sender<View>,
@@ -23,6 +24,17 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Writes to the node's directory, on a thread that may block.
+    pub(super) async fn keep_in_directory(
+        &self,
+        write: impl FnOnce(&Storage, &dyn Entropy) -> Result<(), NodeError> + Send + 'static,
+    ) -> Result<(), NodeError> {
+        let (storage, entropy) = (Arc::clone(&self.storage), Arc::clone(&self.entropy));
+        let path = storage.path().to_owned();
+        let written = tokio::task::spawn_blocking(move || write(&storage, entropy.as_ref())).await;
+        written.map_err(|error| NodeError::File { path, source: error.into() })?
+    }
+
     /// Publishes that there is no connection, and why.
     pub(super) fn stand(&self, waiting: Waiting) {
         self.views.send_modify(|view| view.link = Link::Down(waiting));

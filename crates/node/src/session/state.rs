@@ -503,4 +503,4 @@ impl Expired {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,12 +1,13 @@
 //! A database of a `PostgreSQL` server, and the directory that belongs to it.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use deadpool_postgres::Object;
-use mandate_core::Entropy;
+use mandate_core::{Backoff, Entropy};
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
 
@@ -32,17 +33,27 @@ use crate::write_trouble::WriteTrouble;
 /// How often a transaction is tried that conflicts with others.
 const TRIES: u32 = 8;
 
+/// The upper bounds of the first wait and of every wait before such a transaction is tried again. The other
+/// one has ended by then, or ends soon.
+const PAUSES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(128)];
+
 /// One database. While it is open, no other server uses it, and no other process opens the directory.
 /// Writes at a time. With the reads of async code, they leave some of the shared connections to the threads
 /// without async code.
 pub(crate) const WRITES: usize = 3;
 
-#[derive(Debug)]
 pub(crate) struct Database {
     sealer: Sealer,
+    entropy: Arc<dyn Entropy>,
     shared: Arc<Shared>,
     /// The thread of the search index, which ends with this.
     _follower: Follower,
+}
+
+impl fmt::Debug for Database {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Database").field("shared", &self.shared).finish_non_exhaustive()
+    }
 }
 
 impl Database {
@@ -74,7 +85,7 @@ impl Database {
                 ),
             )
         })?;
-        let sealer = key.sealer(entropy)?;
+        let sealer = key.sealer(Arc::clone(&entropy))?;
         migration::run(&connections, &mut client, content)?;
         let signal = Arc::new(Signal::default());
         if !search::fits(&connections, &mut client) {
@@ -83,7 +94,7 @@ impl Database {
         drop(client);
         let shared = Arc::new(Shared::new(connections, exclusive, Arc::clone(&signal), directory.lock()));
         let follower = Follower::start(signal, IndexSchema::new(Arc::clone(&shared)))?;
-        let database = Self { sealer, shared, _follower: follower };
+        let database = Self { sealer, entropy, shared, _follower: follower };
         database.transact(&mut meta::check_seal).map_err(|error| key.is_anothers(error))?;
         database.transact(&mut |tx| meta::put(tx, SERVER, database.shared.exclusive.server()))?;
         directory.settle(&key)?;
@@ -208,12 +219,13 @@ impl Driver for Database {
         let _outermost = Outermost::enter(&self.shared)?;
         self.shared.waiting(|| {
             let keeper = self.shared.exclusive.ensure(&self.shared.connections)?;
-            let mut tries = 1;
+            let [first, longest] = PAUSES;
+            let (mut tries, mut backoff) = (1, Backoff::between(first, longest));
             loop {
                 match self.try_transaction(keeper, work) {
-                    // The other transaction has ended by now, or ends soon.
+                    // Two that are in conflict with each other do not try again at the same moment.
                     Err(StoreError::Conflict(_)) if tries < TRIES => {
-                        thread::sleep(Duration::from_millis(1 << tries));
+                        thread::sleep(backoff.wait(self.entropy.as_ref()));
                     }
                     result => return result,
                 }

@@ -28,9 +28,9 @@ use crate::view::{Link, PushedState, View};
 use mandate_api::proto::node::NodeState;
 
 /// A session with a server that nobody asks: the tests give the answers.
-struct World {
+pub(in crate::session) struct World {
     clock: Arc<SteppedClock>,
-    session: Session,
+    pub(in crate::session) session: Session,
     _dir: TempDir,
 }
 
@@ -38,13 +38,13 @@ struct World {
 type Connection = &'static str;
 
 impl World {
-    fn new() -> Self {
+    pub(in crate::session) fn new() -> Self {
         let clock = Arc::new(SteppedClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
         let dir = tempfile::tempdir().unwrap();
         let (views, seen) = watch::channel(View::starting());
         let session = Session {
             dialer: Dialer::new("127.0.0.1:1", clock.clone()).unwrap(),
-            storage: Storage::open(&dir.path().join("node")).unwrap(),
+            storage: Arc::new(Storage::open(&dir.path().join("node")).unwrap()),
             clock: clock.clone(),
             entropy: Arc::new(SystemEntropy),
             views,
@@ -131,7 +131,7 @@ fn end(next: Next) -> NodeError {
 }
 
 /// Credentials for the first ten days of 2026.
-fn credentials(name: &str) -> Credentials {
+pub(in crate::session) fn credentials(name: &str) -> Credentials {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params.subject_alt_names =

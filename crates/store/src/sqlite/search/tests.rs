@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 
 use mandate_audit::Query;
-use mandate_testkit::database;
+use mandate_testkit::{database, skipped};
 use rusqlite::Connection;
 
 use super::is_spoiled;
@@ -19,7 +19,7 @@ use crate::search_rows::tests::{
 #[test]
 fn a_file_that_is_missing_or_damaged_is_built_anew() {
     if database::is_postgres() {
-        return;
+        return skipped(database::OF_FILES);
     }
     for spoil in [
         (|path| std::fs::remove_file(path).unwrap()) as fn(&Path),
@@ -46,7 +46,7 @@ fn a_file_that_is_missing_or_damaged_is_built_anew() {
 #[test]
 fn an_index_in_a_directory_whose_name_is_not_utf_8_is_used() {
     if database::is_postgres() {
-        return;
+        return skipped(database::OF_FILES);
     }
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join(OsStr::from_bytes(b"f\xfcr uns"));
@@ -57,7 +57,7 @@ fn an_index_in_a_directory_whose_name_is_not_utf_8_is_used() {
 #[test]
 fn an_index_of_another_log_is_built_anew() {
     if database::is_postgres() {
-        return;
+        return skipped(database::OF_FILES);
     }
     let (ours, theirs) = (log_of(40), tempfile::tempdir().unwrap());
     let other = open(theirs.path());
@@ -75,7 +75,7 @@ fn an_index_of_another_log_is_built_anew() {
 #[test]
 fn an_index_that_is_deleted_under_a_running_store_costs_no_read_and_no_answer_and_is_built_anew() {
     if database::is_postgres() {
-        return;
+        return skipped(database::OF_FILES);
     }
     let dir = log_of(40);
     let store = open(dir.path());
@@ -134,7 +134,7 @@ impl std::io::Write for Slow<'_> {
 #[test]
 fn an_export_to_a_slow_reader_does_not_keep_the_write_ahead_log() {
     if database::is_postgres() {
-        return;
+        return skipped(database::OF_FILES);
     }
     let dir = log_of(40);
     let store = open(dir.path());
