@@ -2,6 +2,7 @@
 
 use mandate_api::registry_file::Finding;
 use mandate_core::Role;
+use mandate_core::names::ErrorCode;
 use mandate_core::registry::EntryKind;
 use mandate_identity::IdentityError;
 use mandate_planning::states::StateRefusal;
@@ -25,8 +26,8 @@ impl AccessDenied {
     /// The reason in the audit record.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::Token => "invalid_token",
-            Self::Role(_) => "insufficient_scope",
+            Self::Token => ErrorCode::InvalidToken.as_str(),
+            Self::Role(_) => ErrorCode::InsufficientScope.as_str(),
             Self::Uid => "uid_not_permitted",
         }
     }

@@ -110,8 +110,8 @@ struct Writer {
     beside: Vec<(u64, Beside)>,
 }
 
-/// The entries that a change needs to be there: those that it mentions, and those that it changes. While it is
-/// being written, they are not removed.
+/// The entries that a change needs to be there: those that it mentions, and those that it changes. While it
+/// is being written, they are not removed.
 #[derive(Clone, Debug, Default)]
 pub struct Pins {
     entries: HashSet<(EntryKind, String)>,
@@ -255,8 +255,8 @@ impl Live {
     /// again.
     ///
     /// `planned` is the edition from which it was planned, unless it is one that an earlier process left. It
-    /// is refused if there is another one by now. It is refused too if it `removes` an entry that a change pins
-    /// which is being written.
+    /// is refused if there is another one by now. It is refused too if it `removes` an entry that a change
+    /// pins which is being written.
     pub fn narrow(
         &self,
         planned: Option<Edition>,

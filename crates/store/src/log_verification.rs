@@ -89,8 +89,9 @@ pub(crate) fn begin(
     listed.iter().map(verification).collect()
 }
 
-/// Verifies every log, each in short transactions. `own` and `earlier` are as in [`begin`]; `progress` is told
-/// how many of how many records are done. Returns one for each log, in the order in which they were added.
+/// Verifies every log, each in short transactions. `own` and `earlier` are as in [`begin`]; `progress` is
+/// told how many of how many records are done. Returns one for each log, in the order in which they were
+/// added.
 pub(crate) fn verify_all(
     reader: &mut (dyn LogReader + '_),
     own: Option<&CheckpointVerifier>,

@@ -184,8 +184,8 @@ impl Store {
         Ok(AuditBackend::new(self.driver.log_session()?, self.driver.sealer().clone(), origin.to_owned()))
     }
 
-    /// Runs on a thread that may block, when it is the call's turn. The turn ends with the work, even if nobody
-    /// waits for that any longer.
+    /// Runs on a thread that may block, when it is the call's turn. The turn ends with the work, even if
+    /// nobody waits for that any longer.
     async fn in_turn<T: Send + 'static>(
         &self,
         access: Access,

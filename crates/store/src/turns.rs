@@ -1,7 +1,7 @@
 //! How many calls of async code use the database at a time.
 //!
-//! Each has a thread that may block, and a connection. A thread that was used once keeps some hundred KiB, and
-//! one disk does not answer sooner when more threads wait for it.
+//! Each has a thread that may block, and a connection. A thread that was used once keeps some hundred KiB,
+//! and one disk does not answer sooner when more threads wait for it.
 
 use std::sync::Arc;
 use std::time::Duration;
