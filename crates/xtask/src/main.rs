@@ -17,6 +17,7 @@ mod fuzz_seeds;
 mod interop;
 mod licenses;
 mod modules;
+mod protocol_names;
 mod setup;
 mod sources;
 mod steps;
