@@ -4,7 +4,8 @@
 //! misspelt, or that no standard defines, fails the test. There is no copy of the registries of parameters,
 //! response types, challenge methods and access token types: each of those names cites its section.
 //!
-//! `cargo xtask tidy` refuses them as literal texts in shipped code.
+//! `cargo xtask tidy` refuses them as literal texts in shipped code, except where a name is also an ordinary
+//! word or a claim.
 
 macro_rules! names {
     ($(#[$doc:meta])* $set:ident { $($(#[$of_one:meta])* $one:ident = $name:literal,)+ }) => {

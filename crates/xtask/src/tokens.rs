@@ -1,4 +1,5 @@
-//! Rust source as tokens, without comments and what only tests compile; literal texts are apart from the rest.
+//! Rust source as tokens, without comments and what only tests compile; literal texts are apart from the
+//! rest.
 
 /// One word or sign of the source.
 #[derive(Clone, Copy, Debug)]
