@@ -1,6 +1,7 @@
 //! Why an operator's act was not done, by whose fault it is. Each wire maps these exhaustively.
 
 use mandate_api::registry_file::Finding;
+use mandate_core::names::ErrorCode;
 use mandate_core::registry::EntryKind;
 use mandate_core::{Role, Timestamp};
 use mandate_identity::IdentityError;
@@ -25,8 +26,8 @@ impl AccessDenied {
     /// The reason in the audit record.
     pub const fn code(self) -> &'static str {
         match self {
-            Self::Token => "invalid_token",
-            Self::Role(_) => "insufficient_scope",
+            Self::Token => ErrorCode::InvalidToken.as_str(),
+            Self::Role(_) => ErrorCode::InsufficientScope.as_str(),
             Self::Uid => "uid_not_permitted",
         }
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use mandate_core::names::AccessTokenType;
 use mandate_core::registry::EntryKind;
 use mandate_core::{Issuer, Secret};
 use serde::Serialize;
@@ -335,7 +336,9 @@ impl AdminClient {
         let (host, authorization) = match &self.endpoint {
             Endpoint::Socket(_) => ("localhost".to_owned(), None),
             Endpoint::Tcp { server, token } => {
-                let bearer = token.expose_secret_str().map(|token| format!("Bearer {}", token.trim()));
+                let bearer = token
+                    .expose_secret_str()
+                    .map(|token| format!("{} {}", AccessTokenType::Bearer, token.trim()));
                 let bearer = bearer.and_then(|text| http::HeaderValue::from_str(&text).ok());
                 let mut bearer = bearer.ok_or_else(|| {
                     self.protocol("the access token in the token file has characters that no token has")

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mandate_core::names::{AssertionType, GrantType, TokenType};
+use mandate_core::names::{AssertionType, GrantType, Parameter, TokenType};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
@@ -80,16 +80,16 @@ impl LoadOutcome {
 /// The request for a token of the agent with `svid` for the person with `subject_token`.
 pub(crate) fn request(authority: &str, svid: &str, subject_token: &str) -> Vec<u8> {
     let form = [
-        ("grant_type", GrantType::TokenExchange.as_str()),
-        ("client_assertion_type", AssertionType::JwtSpiffe.as_str()),
-        ("client_assertion", svid),
-        ("subject_token", subject_token),
+        (Parameter::GrantType.as_str(), GrantType::TokenExchange.as_str()),
+        (Parameter::ClientAssertionType.as_str(), AssertionType::JwtSpiffe.as_str()),
+        (Parameter::ClientAssertion.as_str(), svid),
+        (Parameter::SubjectToken.as_str(), subject_token),
         // RFC 8693 §3: a JWT of another issuer.
-        ("subject_token_type", TokenType::Jwt.as_str()),
-        ("actor_token", svid),
-        ("actor_token_type", TokenType::Jwt.as_str()),
-        ("resource", RESOURCE),
-        ("scope", SCOPES),
+        (Parameter::SubjectTokenType.as_str(), TokenType::Jwt.as_str()),
+        (Parameter::ActorToken.as_str(), svid),
+        (Parameter::ActorTokenType.as_str(), TokenType::Jwt.as_str()),
+        (Parameter::Resource.as_str(), RESOURCE),
+        (Parameter::Scope.as_str(), SCOPES),
     ];
     let pairs: Vec<String> =
         form.iter().map(|(name, value)| format!("{name}={}", form_encode(value))).collect();

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use mandate_core::names::ResponseParameter;
 use mandate_core::{Entropy as _, SystemEntropy};
 use serde_json::Value;
 
@@ -372,7 +373,7 @@ async fn one_token(target: &Target<'_>) -> Result<String, BenchError> {
     let answer: Value =
         serde_json::from_slice(&body).map_err(BenchError::during("reading a token response"))?;
     answer
-        .get("access_token")
+        .get(ResponseParameter::AccessToken.as_str())
         .and_then(Value::as_str)
         .map(str::to_owned)
         .ok_or_else(|| BenchError("no token".to_owned()))

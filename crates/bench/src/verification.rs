@@ -3,6 +3,7 @@
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::names::AccessTokenType;
 use mandate_core::{Issuer, ResourceUri};
 use mandate_verifier::{Route, Verifier};
 use serde_json::Value;
@@ -83,7 +84,7 @@ pub(crate) async fn measure(server: &Server, token: &str, rounds: usize) -> Resu
     full.ready().await;
     remembering.ready().await;
     let route = Route::requires("read:cases").map_err(BenchError::during("the route"))?;
-    let header = format!("Bearer {token}");
+    let header = format!("{} {token}", AccessTokenType::Bearer);
     let (mut ratios, mut full_us, mut remembered_us) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let raw = || time_each(|| key.verify_sig(signed.as_bytes(), &signature).is_ok());

@@ -1,8 +1,11 @@
 //! The names that OAuth defines, each written once, and only those that are used here.
 //!
 //! A test compares them with the dated copies of the registries in `crates/core/registries/`: a name that is
-//! misspelt, or that no standard defines, fails the test. There is no copy of the registry of parameters:
-//! each one cites its section.
+//! misspelt, or that no standard defines, fails the test. There is no copy of the registries of parameters,
+//! response types, challenge methods and access token types: each of those names cites its section.
+//!
+//! `cargo xtask tidy` refuses them as literal texts in shipped code, except where a name is also an ordinary
+//! word or a claim.
 
 macro_rules! names {
     ($(#[$doc:meta])* $set:ident { $($(#[$of_one:meta])* $one:ident = $name:literal,)+ }) => {
@@ -127,11 +130,55 @@ names! {
 }
 
 names! {
+    /// The response types that are offered.
+    ResponseType {
+        /// RFC 6749 §3.1.1.
+        Code = "code",
+    }
+}
+
+names! {
+    /// The code challenge methods that are offered.
+    ChallengeMethod {
+        /// RFC 7636 §4.2.
+        S256 = "S256",
+    }
+}
+
+names! {
+    /// How an access token is used: the `token_type` of an answer, and the scheme of the `Authorization`
+    /// header.
+    AccessTokenType {
+        /// RFC 6750 §2.1, §6.1.1.
+        Bearer = "Bearer",
+    }
+}
+
+names! {
+    /// The parameters of an answer, in the query of a redirect or in a JSON body, that clients of ours read
+    /// or that have no type of their own.
+    ResponseParameter {
+        /// RFC 6749 §5.1.
+        AccessToken = "access_token",
+        /// RFC 6749 §4.1.2.
+        Code = "code",
+        /// RFC 6749 §4.1.2.1, §5.2.
+        Error = "error",
+        /// RFC 6749 §4.1.2.1, §5.2.
+        ErrorDescription = "error_description",
+        /// RFC 9207 §2.
+        Iss = "iss",
+        /// RFC 6749 §4.1.2, §4.1.2.1.
+        State = "state",
+    }
+}
+
+names! {
     /// The members of an introspection answer that are not claims of the token (RFC 7662 §2.2).
     IntrospectionMember {
         /// Whether the token counts.
         Active = "active",
-        /// How the token is used: `Bearer`.
+        /// How the token is used: an [`AccessTokenType`].
         TokenType = "token_type",
     }
 }

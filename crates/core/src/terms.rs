@@ -1,13 +1,17 @@
 //! What a mandate says, as one value: the decision makes it, the audit record and the token repeat it, and a
 //! verified token is read into it.
 //!
-//! A new term is added in four places. Each names every term, so that the compiler finds it:
-//! 1. this module: the type, [`Terms::said`] and [`Said`];
+//! A new term is added in five places. Each names every term, so that the compiler finds it:
+//! 1. this module: [`Terms`], [`Terms::new`] and [`Terms::said`], and then, if a record repeats the term,
+//!    [`KnownTerms`] and [`Said`] with their comparison and their JSON. By hand: [`Term`], its claim's name,
+//!    and [`Terms::first_difference`] for a term that no record repeats;
 //! 2. the parser of tokens: `read` in `token/src/access_token.rs`;
 //! 3. the builder of claims: `Wire::of` in `token/src/access_token/build.rs`;
-//! 4. the lint before signing: `check_access_token` in `authority/src/lint/claims.rs`.
+//! 4. the lint before signing: `check_access_token` in `authority/src/lint/claims.rs`;
+//! 5. what an approval is bound to: `canonical` in `delegation/src/approval.rs`.
 //!
-//! And `canonical` in `delegation/src/approval.rs` must say whether an approval is bound to it.
+//! No mandate has the term until `decide` in `delegation/src/decide.rs` names it; the compiler does not say
+//! so.
 
 mod audience;
 mod confirmation;

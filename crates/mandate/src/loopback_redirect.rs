@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use mandate_core::Issuer;
+use mandate_core::names::ResponseParameter;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -62,27 +63,29 @@ impl Expected {
     pub(crate) fn read(&self, query: &str) -> Result<AuthorizationResponse, NotTheAnswer> {
         let pairs: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
         // A parameter that appears twice has no single value (RFC 6749 §3.1).
-        let one = |name: &str| {
-            let mut values =
-                pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone().into_owned());
+        let one = |name: ResponseParameter| {
+            let mut values = pairs
+                .iter()
+                .filter(|(key, _)| key == name.as_str())
+                .map(|(_, value)| value.clone().into_owned());
             values.next().filter(|_| values.next().is_none())
         };
-        if one("state").as_deref() != Some(self.state.as_str()) {
-            return Err(if pairs.iter().any(|(key, _)| key == "state") {
+        if one(ResponseParameter::State).as_deref() != Some(self.state.as_str()) {
+            return Err(if pairs.iter().any(|(key, _)| key == ResponseParameter::State.as_str()) {
                 NotTheAnswer::State
             } else {
                 NotTheAnswer::Incomplete
             });
         }
-        match one("iss") {
+        match one(ResponseParameter::Iss) {
             Some(iss) if iss != self.issuer.as_str() => return Err(NotTheAnswer::Issuer),
             None if self.issuer_is_named => return Err(NotTheAnswer::Issuer),
             _ => {}
         }
-        match (one("code"), one("error")) {
+        match (one(ResponseParameter::Code), one(ResponseParameter::Error)) {
             (_, Some(error)) => Ok(AuthorizationResponse::Refused(OAuthError {
                 error,
-                error_description: one("error_description"),
+                error_description: one(ResponseParameter::ErrorDescription),
             })),
             (Some(code), None) if !code.is_empty() => Ok(AuthorizationResponse::Code(code)),
             _ => Err(NotTheAnswer::Incomplete),

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use mandate_audit::{Asked, RecordKind};
-use mandate_core::names::{ErrorCode, Parameter};
+use mandate_core::names::{ErrorCode, Parameter, ResponseParameter, ResponseType};
 use mandate_core::registry::{Client, Registry, Resource};
 use mandate_core::uri::same;
 use mandate_core::{ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet, Timestamp};
@@ -80,12 +80,12 @@ pub(crate) struct Back {
 
 impl Back {
     /// The redirect with these parameters, `state` and `iss` (RFC 9207 §2: on success and on error).
-    pub(crate) fn to(&self, issuer: &Issuer, parameters: &[(&str, &str)]) -> String {
+    pub(crate) fn to(&self, issuer: &Issuer, parameters: &[(ResponseParameter, &str)]) -> String {
         let mut all = parameters.to_vec();
         if let Some(state) = &self.state {
-            all.push(("state", state));
+            all.push((ResponseParameter::State, state));
         }
-        all.push(("iss", issuer.as_str()));
+        all.push((ResponseParameter::Iss, issuer.as_str()));
         with_parameters(&self.redirect_uri, &all)
     }
 
@@ -93,7 +93,11 @@ impl Back {
     pub(crate) fn with_error(&self, issuer: &Issuer, error: &OAuthError) -> String {
         // RFC 6749 §4.1.2.1 has no invalid_grant; there it is access_denied.
         let code = if error.error == ErrorCode::InvalidGrant { ErrorCode::AccessDenied } else { error.error };
-        self.to(issuer, &[("error", code.as_str()), ("error_description", &error.description)])
+        let parameters = [
+            (ResponseParameter::Error, code.as_str()),
+            (ResponseParameter::ErrorDescription, &error.description),
+        ];
+        self.to(issuer, &parameters)
     }
 }
 
@@ -224,7 +228,7 @@ fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
 }
 
 fn response_is_code_in_query(form: &Form<'_>) -> Result<(), RequestRefusal> {
-    if Required(Parameter::ResponseType).read(form)? != "code" {
+    if ResponseType::named(Required(Parameter::ResponseType).read(form)?) != Some(ResponseType::Code) {
         return Err(RequestRefusal::ResponseType);
     }
     match form.get(Parameter::ResponseMode) {

@@ -234,9 +234,9 @@ impl Clients {
         exp: Timestamp,
         now: Timestamp,
     ) -> Result<(), RequestRefusal> {
-        let remembered = self
-            .store
-            .transact("client_assertion", move |tx| replay::remember(tx, client.as_str(), &jti, exp, now));
+        let remembered = self.store.transact(Parameter::ClientAssertion.as_str(), move |tx| {
+            replay::remember(tx, client.as_str(), &jti, exp, now)
+        });
         match remembered.await {
             Ok(true) => Ok(()),
             Ok(false) => Err(RequestRefusal::ClientAssertionReplayed),
@@ -265,8 +265,10 @@ impl Clients {
         let stored = match client {
             Some(client) => {
                 let owner = client.id.clone();
-                let stored =
-                    self.store.read("client_secret", move |tx| secrets::client_secret(tx, &owner)).await;
+                let stored = self
+                    .store
+                    .read(Parameter::ClientSecret.as_str(), move |tx| secrets::client_secret(tx, &owner))
+                    .await;
                 stored.map_err(|error| RequestRefusal::Internal(error.to_string()))?
             }
             None => None,

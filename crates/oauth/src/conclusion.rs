@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_authority::{AccessTokenString, Authority};
-use mandate_core::names::TokenType;
+use mandate_core::names::{AccessTokenType, TokenType};
 use mandate_core::{RequestSource, ScopeSet, ScopeText};
 use mandate_delegation::{Mandate, MandateView};
 use mandate_store::{AppendError, Effect, EffectRefusal};
@@ -51,7 +51,7 @@ impl TokenResponse {
         let body = Body {
             access_token: self.token.expose_token(),
             issued_token_type: self.issued.map(TokenType::as_str),
-            token_type: "Bearer",
+            token_type: AccessTokenType::Bearer.as_str(),
             expires_in: self.expires_in,
             scope: self.scopes.as_text(),
         };
@@ -72,7 +72,7 @@ impl Conclusion {
     /// Records a mandate, with its effects and these, then mints its token. There is no token whose record is
     /// not durable. What a mandate uses up is taken in the transaction of its record: of two mandates, only
     /// one can take the last use.
-    ///
+    // /
     /// `issued`: the `issued_token_type` of the answer, for grants that have one.
     pub(crate) async fn conclude(
         &self,

@@ -1,7 +1,7 @@
 //! Introspection (RFC 7662): the claims of a token, for the parties that it concerns.
 
 use mandate_audit::RecordKind;
-use mandate_core::names::Parameter;
+use mandate_core::names::{AccessTokenType, IntrospectionMember, Parameter};
 use mandate_core::registry::Registry;
 use mandate_delegation::AuthenticatedClient;
 use mandate_delegation::liveness::{Asker, living};
@@ -31,11 +31,14 @@ impl Introspection {
             Self::Active(claims) => {
                 // The signed claims as they are; beside them only what the endpoint itself knows.
                 let mut body = claims.clone();
-                body.insert("active".to_owned(), Value::Bool(true));
-                body.insert("token_type".to_owned(), Value::from("Bearer"));
+                body.insert(IntrospectionMember::Active.to_string(), Value::Bool(true));
+                body.insert(
+                    IntrospectionMember::TokenType.to_string(),
+                    Value::from(AccessTokenType::Bearer.as_str()),
+                );
                 body
             }
-            Self::Inactive => Map::from_iter([("active".to_owned(), Value::Bool(false))]),
+            Self::Inactive => Map::from_iter([(IntrospectionMember::Active.to_string(), Value::Bool(false))]),
         };
         Value::Object(body).to_string()
     }

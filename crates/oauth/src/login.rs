@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mandate_audit::RecordKind;
-use mandate_core::names::Parameter;
+use mandate_core::names::{Parameter, ResponseParameter};
 use mandate_core::{Secret, Timestamp};
 use mandate_delegation::{Authorization, LoggedInPerson, MandateView, ProvenClient};
 
@@ -200,7 +200,7 @@ impl Engine {
         });
         recorded.await.map_err(|error| unrecorded(&error).to_error())?;
         let code = code.expose_secret_str().unwrap_or_default();
-        Ok(request.back.to(self.issuer(), &[("code", code)]))
+        Ok(request.back.to(self.issuer(), &[(ResponseParameter::Code, code)]))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Authorization server metadata (RFC 8414 §2). The paths here are the ones the server routes.
 
-use mandate_core::names::{ClientMethod, GrantType};
+use mandate_core::names::{ChallengeMethod, ClientMethod, GrantType, ResponseType};
 use mandate_core::scope::MAX_SCOPES;
 use mandate_core::{Issuer, ScopeSet};
 use mandate_token::{Algorithm, MAX_TOKEN_LEN};
@@ -52,10 +52,10 @@ pub fn document(issuer: &Issuer, grant_types: impl Iterator<Item = GrantType>, s
         "jwks_uri": at(JWKS_PATH),
         "introspection_endpoint": at(INTROSPECT_PATH),
         "revocation_endpoint": at(REVOKE_PATH),
-        "response_types_supported": ["code"],
+        "response_types_supported": texts(ResponseType::ALL),
         "response_modes_supported": ["query"],
         "grant_types_supported": texts(grant_types),
-        "code_challenge_methods_supported": ["S256"],
+        "code_challenge_methods_supported": texts(ChallengeMethod::ALL),
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
         // It has no anonymous callers.

@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
+use mandate_core::names::{ChallengeMethod, Parameter};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
@@ -11,22 +12,22 @@ use subtle::ConstantTimeEq as _;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PkceError {
     /// No `code_challenge`.
-    #[error("code_challenge is missing")]
+    #[error("{} is missing", Parameter::CodeChallenge)]
     ChallengeMissing,
     /// The method is not `S256`. Without the parameter it would be `plain` (RFC 7636 §4.3).
-    #[error("code_challenge_method must be S256")]
+    #[error("{} must be {}", Parameter::CodeChallengeMethod, ChallengeMethod::S256)]
     Method,
     /// Not the base64url form of 32 bytes.
-    #[error("code_challenge is not 43 characters of base64url")]
+    #[error("{} is not 43 characters of base64url", Parameter::CodeChallenge)]
     ChallengeForm,
     /// No `code_verifier`.
-    #[error("code_verifier is missing")]
+    #[error("{} is missing", Parameter::CodeVerifier)]
     VerifierMissing,
     /// Not 43 to 128 unreserved characters (RFC 7636 §4.1).
-    #[error("code_verifier is not 43 to 128 unreserved characters")]
+    #[error("{} is not 43 to 128 unreserved characters", Parameter::CodeVerifier)]
     VerifierForm,
     /// The verifier does not belong to the challenge.
-    #[error("code_verifier does not match the challenge")]
+    #[error("{} does not match the challenge", Parameter::CodeVerifier)]
     Mismatch,
 }
 
@@ -38,7 +39,7 @@ impl Challenge {
     /// Reads `code_challenge` and `code_challenge_method` of an authorization request.
     pub fn from_parameters(challenge: Option<&str>, method: Option<&str>) -> Result<Self, PkceError> {
         let challenge = challenge.ok_or(PkceError::ChallengeMissing)?;
-        if method != Some("S256") {
+        if method.and_then(ChallengeMethod::named) != Some(ChallengeMethod::S256) {
             return Err(PkceError::Method);
         }
         let bytes = URL_SAFE_NO_PAD.decode(challenge).map_err(|_| PkceError::ChallengeForm)?;

@@ -1,5 +1,7 @@
 //! Where the browser may be sent back to (RFC 9700 §2.1): an exact text comparison, with one exemption.
 
+use mandate_core::names::ResponseParameter;
+
 /// The hosts whose port is exempt: native apps listen on any free port. The loopback literals by RFC 8252
 /// §7.3, `localhost` by RFC 9700 §4.1.3. These hosts do not match each other: a name can be made to resolve
 /// to another address (RFC 8252 §8.3), so `localhost` is accepted only if an operator has registered it.
@@ -33,10 +35,10 @@ fn after_port(rest: &str) -> Option<&str> {
 }
 
 /// The redirect URI with response parameters added to its query.
-pub fn with_parameters(uri: &str, parameters: &[(&str, &str)]) -> String {
+pub fn with_parameters(uri: &str, parameters: &[(ResponseParameter, &str)]) -> String {
     let mut encoded = form_urlencoded::Serializer::new(String::new());
     for (name, value) in parameters {
-        encoded.append_pair(name, value);
+        encoded.append_pair(name.as_str(), value);
     }
     let separator = if uri.contains('?') { '&' } else { '?' };
     format!("{uri}{separator}{}", encoded.finish())
@@ -44,6 +46,8 @@ pub fn with_parameters(uri: &str, parameters: &[(&str, &str)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mandate_core::names::ResponseParameter;
+
     use super::{is_registered, with_parameters};
 
     fn matches(requested: &str) -> bool {
@@ -124,11 +128,14 @@ mod tests {
     #[test]
     fn parameters_are_added_to_the_query() {
         assert_eq!(
-            with_parameters("https://a.example/cb", &[("code", "x y"), ("iss", "https://m")]),
+            with_parameters(
+                "https://a.example/cb",
+                &[(ResponseParameter::Code, "x y"), (ResponseParameter::Iss, "https://m")]
+            ),
             "https://a.example/cb?code=x+y&iss=https%3A%2F%2Fm"
         );
         assert_eq!(
-            with_parameters("https://a.example/cb?k=v", &[("state", "a&b")]),
+            with_parameters("https://a.example/cb?k=v", &[(ResponseParameter::State, "a&b")]),
             "https://a.example/cb?k=v&state=a%26b"
         );
     }

@@ -14,7 +14,7 @@ use crate::driver::{Driver, LogReader, Work};
 use crate::error::StoreError;
 use crate::postgres::address::PostgresAddress;
 use crate::sqlite::directory;
-use crate::turns::{Access, Turns, ended};
+use crate::turns::{Access, Turns};
 use crate::tx::Tx;
 use crate::write_trouble::WriteTrouble;
 use crate::{postgres, sqlite};
@@ -201,13 +201,6 @@ fn rolled_back<T>(
         drop(f(tx));
         Err(StoreError::Ending)
     }
-}
-
-/// Opens on a thread that may block. It runs to its end, whether or not somebody waits for it.
-async fn may_block<T: Send + 'static>(
-    f: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    ended(tokio::task::spawn_blocking(f).await)
 }
 
 /// Reports a failure in the server's log. A refusal is not one.

@@ -96,7 +96,7 @@ impl Drop for Turns {
 }
 
 /// What was done on a thread that may block.
-pub(crate) fn ended<T>(done: Result<Result<T, StoreError>, JoinError>) -> Result<T, StoreError> {
+fn ended<T>(done: Result<Result<T, StoreError>, JoinError>) -> Result<T, StoreError> {
     match done {
         Ok(result) => result,
         Err(failed) => match failed.try_into_panic() {

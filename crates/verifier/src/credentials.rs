@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use mandate_core::names::{AccessTokenType, Parameter};
+
 use crate::refusal::Reason;
 
 /// The credentials of a request, not checked yet.
@@ -66,7 +68,7 @@ impl<'a> Presented<'a> {
         let (scheme, rest) = text.split_once(' ').unwrap_or((text, ""));
         // RFC 9110 §11.1: the scheme is case-insensitive. An unsupported scheme is no credential of ours: the
         // challenge then carries no error code (RFC 6750 §3.1).
-        if !scheme.eq_ignore_ascii_case("bearer") {
+        if !scheme.eq_ignore_ascii_case(AccessTokenType::Bearer.as_str()) {
             return Ok(None);
         }
         let token = rest.trim_start_matches(' ');
@@ -93,7 +95,7 @@ impl<'a> From<Option<&'a str>> for Presented<'a> {
 
 fn query_has_token(query: &str) -> bool {
     // Percent-decoded as a framework would, so that `access%5Ftoken=` is found, too.
-    url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
+    url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == Parameter::AccessToken.as_str())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use mandate_core::names::ErrorCode;
+use mandate_core::names::{AccessTokenType, ErrorCode, ResponseParameter};
 use mandate_core::{Actor, ClientId, Scope, ScopeSet, Subject, Terms, TokenId};
 
 /// Why a request is refused, grouped by the party at fault.
@@ -47,7 +47,7 @@ impl Reason {
             Self::InvalidToken(code) => code,
             Self::Revoked => "revoked",
             Self::SenderConstrained => "sender_constrained",
-            Self::InsufficientScope { .. } => "insufficient_scope",
+            Self::InsufficientScope { .. } => ErrorCode::InsufficientScope.as_str(),
             Self::ActorNotAdmitted => "actor_unauthorized",
             Self::KeysUnavailable => "keys_unavailable",
             Self::KeyUnknown => "issuer_key_unknown",
@@ -82,7 +82,7 @@ impl Reason {
                 status: 403,
                 error: Some(ErrorCode::InsufficientScope),
                 hint_scope: true,
-                description: format!("insufficient_scope: the access token lacks {missing}"),
+                description: format!("{}: the access token lacks {missing}", self.code()),
             },
             // Without `scope`: no other scope would help, so a client must not start a step-up.
             Self::ActorNotAdmitted => Answer {
@@ -156,18 +156,20 @@ pub struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(reason: Reason, token: Option<&Terms>, metadata_url: &str, scopes: &ScopeSet) -> Self {
+        const ERROR: &str = ResponseParameter::Error.as_str();
+        const DESCRIPTION: &str = ResponseParameter::ErrorDescription.as_str();
         let Answer { status, error, hint_scope, description } = reason.answer();
-        let mut challenge = String::from("Bearer ");
+        let mut challenge = format!("{} ", AccessTokenType::Bearer);
         if let Some(error) = error {
-            challenge =
-                format!("Bearer error=\"{error}\", error_description=\"{}\", ", quotable(&description));
+            let quoted = quotable(&description);
+            challenge.extend([ERROR, "=\"", error.as_str(), "\", ", DESCRIPTION, "=\"", &quoted, "\", "]);
         }
         challenge.extend(["resource_metadata=\"", metadata_url, "\""]);
         if hint_scope && !scopes.is_empty() {
             challenge.extend([", scope=\"", &scopes.to_string(), "\""]);
         }
         let body = match error {
-            Some(error) => serde_json::json!({ "error": error.as_str(), "error_description": description }),
+            Some(error) => serde_json::json!({ ERROR: error.as_str(), DESCRIPTION: description }),
             // RFC 6750 §3.1: without credentials, no error code and no other error information.
             None => serde_json::json!({}),
         };

@@ -9,7 +9,7 @@ use crate::dependencies::{self, DependencyError};
 use crate::finding::{Finding, Weight};
 use crate::tree::{self, File};
 use crate::versions::{self, Pinned};
-use crate::{attacks, circles, doc_comments, documents, purity, sources, type_names};
+use crate::{attacks, circles, doc_comments, documents, protocol_names, purity, sources, type_names};
 
 /// Why the project could not be checked, or is not tidy.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +48,7 @@ pub(crate) fn report(root: &Path) -> Result<Report, TidyError> {
         check(root, &pinned, file, &mut findings);
     }
     attacks::check(&files, &mut findings);
+    protocol_names::check(&files, &mut findings);
     let rules = Rules::read(root)?;
     let broken = [
         dependencies::check(&rules, root)?,

@@ -1,4 +1,5 @@
-//! Rust source as tokens, without comments, literal texts and what only tests compile.
+//! Rust source as tokens, without comments and what only tests compile; literal texts are apart from the
+//! rest.
 
 /// One word or sign of the source.
 #[derive(Clone, Copy, Debug)]
@@ -12,8 +13,15 @@ struct Token<'a> {
 pub(crate) struct Tokens<'a>(Vec<Token<'a>>);
 
 impl<'a> Tokens<'a> {
-    /// The tokens of `source` that are compiled outside of tests.
+    /// The tokens of `source` that are compiled outside of tests, without literal texts.
     pub(crate) fn shipped(source: &'a str) -> Self {
+        let mut shipped = Self::with_literals(source);
+        shipped.0.retain(|token| literal(token.text).is_none());
+        shipped
+    }
+
+    /// The tokens of `source` that are compiled outside of tests.
+    fn with_literals(source: &'a str) -> Self {
         let all = Self(tokens(source));
         let mut shipped = Vec::new();
         let mut at = 0;
@@ -122,6 +130,18 @@ const ITEMS: &[&str] = &[
     "macro_rules",
 ];
 
+/// What is between the quotes of each literal text in `source` that is compiled outside of tests, and its
+/// line, counted from 1.
+pub(crate) fn shipped_literals(source: &str) -> impl Iterator<Item = (usize, &str)> {
+    Tokens::with_literals(source).0.into_iter().filter_map(|token| Some((token.line, literal(token.text)?)))
+}
+
+/// What is between the quotes if `token` is a literal text.
+fn literal(token: &str) -> Option<&str> {
+    let inside = token.trim_start_matches(['b', 'c', 'r', '#']).strip_prefix('"')?;
+    Some(inside.trim_end_matches('#').strip_suffix('"').unwrap_or(inside))
+}
+
 /// Whether a token is a name or a keyword, not a number or a sign.
 pub(crate) fn is_name(token: &str) -> bool {
     token.starts_with(|c: char| c.is_alphabetic() || c == '_')
@@ -132,7 +152,7 @@ fn tokens(source: &str) -> Vec<Token<'_>> {
     let (mut rest, mut line) = (source, 1);
     while let Some(first) = rest.chars().next() {
         let passed_over = passed_over(rest);
-        let length = passed_over.unwrap_or_else(|| match word(rest) {
+        let length = passed_over.or_else(|| literal_length(rest)).unwrap_or_else(|| match word(rest) {
             0 if rest.starts_with("::") || rest.starts_with("..") => 2,
             0 => first.len_utf8(),
             word => word,
@@ -152,7 +172,7 @@ fn word(text: &str) -> usize {
     text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())
 }
 
-/// The length of the space, comment, literal text or lifetime that `text` begins with.
+/// The length of the space, comment, character or lifetime that `text` begins with.
 fn passed_over(text: &str) -> Option<usize> {
     let space = text.len() - text.trim_start().len();
     if space > 0 {
@@ -164,19 +184,20 @@ fn passed_over(text: &str) -> Option<usize> {
     if text.starts_with("/*") {
         return Some(block_comment(text));
     }
-    if let Some(length) = raw_string(text) {
-        return Some(length);
-    }
     // The sign of a raw name, as in `r#type`: what remains is the name.
-    if text.starts_with("r#") {
+    if text.starts_with("r#") && raw_string(text).is_none() {
         return Some(2);
     }
-    let plain = text.strip_prefix(['b', 'c']).unwrap_or(text);
+    let plain = text.strip_prefix('b').unwrap_or(text);
     let prefix = text.len() - plain.len();
-    match plain.strip_prefix('"') {
-        Some(inside) => Some(prefix + 1 + closing(inside, '"')),
-        None => plain.strip_prefix('\'').map(|inside| prefix + 1 + character_or_lifetime(inside)),
-    }
+    plain.strip_prefix('\'').map(|inside| prefix + 1 + character_or_lifetime(inside))
+}
+
+/// The length of the literal text that `text` begins with.
+fn literal_length(text: &str) -> Option<usize> {
+    let plain = text.strip_prefix(['b', 'c']).unwrap_or(text);
+    let inside = || plain.strip_prefix('"');
+    raw_string(text).or_else(|| inside().map(|inside| text.len() - inside.len() + closing(inside, '"')))
 }
 
 /// The length of a block comment, which may contain others.
@@ -232,7 +253,7 @@ fn character_or_lifetime(inside: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::Tokens;
+    use super::{Tokens, shipped_literals};
 
     fn shipped(source: &str) -> String {
         let tokens = Tokens::shipped(source);
@@ -253,6 +274,13 @@ mod tests {
         ] {
             assert_eq!(shipped(source), expected, "{source}");
         }
+    }
+
+    #[test]
+    fn literal_texts_are_found_with_their_lines() {
+        let source = "f(\"a\\\"b\", b\"c\")\n// \"d\"\nr#\"e \" \"#; \"\"; 'x'\n#[cfg(test)]\nconst A: &str = \"f\";\n\"#g#\"";
+        let found: Vec<_> = shipped_literals(source).collect();
+        assert_eq!(found, [(1, "a\\\"b"), (1, "c"), (3, "e \" "), (3, ""), (6, "#g#")]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
-use mandate_core::names::GrantType;
+use mandate_core::names::{ChallengeMethod, GrantType, Parameter, ResponseType};
 use mandate_core::{Clock as _, Entropy as _, Role, SystemClock, SystemEntropy, Timestamp};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -70,11 +70,11 @@ pub(crate) fn run(arguments: &Login, screen: &Screen) -> Result<(), Failure> {
         let verifier = request.verifier.clone();
         let code = request.code(arguments, screen).await?;
         let form = [
-            ("grant_type", GrantType::AuthorizationCode.as_str()),
-            ("client_id", arguments.client_id.as_str()),
-            ("redirect_uri", redirect_uri.as_str()),
-            ("code", &code),
-            ("code_verifier", &verifier),
+            (Parameter::GrantType.as_str(), GrantType::AuthorizationCode.as_str()),
+            (Parameter::ClientId.as_str(), arguments.client_id.as_str()),
+            (Parameter::RedirectUri.as_str(), redirect_uri.as_str()),
+            (Parameter::Code.as_str(), &code),
+            (Parameter::CodeVerifier.as_str(), &verifier),
         ];
         let answer =
             client.token(&token_endpoint, &form, arguments.client_id.as_str(), secret.as_ref()).await?;
@@ -111,15 +111,15 @@ impl Request {
             (arguments.resource.as_ref().map(mandate_core::ResourceUri::as_str), arguments.scope.as_deref())
         };
         url.query_pairs_mut()
-            .append_pair("response_type", "code")
-            .append_pair("client_id", arguments.client_id.as_str())
-            .append_pair("redirect_uri", redirect_uri.as_str())
-            .append_pair("state", &state)
-            .append_pair("code_challenge", &challenge)
-            .append_pair("code_challenge_method", "S256");
-        for (name, value) in [("resource", resource), ("scope", scope)] {
+            .append_pair(Parameter::ResponseType.as_str(), ResponseType::Code.as_str())
+            .append_pair(Parameter::ClientId.as_str(), arguments.client_id.as_str())
+            .append_pair(Parameter::RedirectUri.as_str(), redirect_uri.as_str())
+            .append_pair(Parameter::State.as_str(), &state)
+            .append_pair(Parameter::CodeChallenge.as_str(), &challenge)
+            .append_pair(Parameter::CodeChallengeMethod.as_str(), ChallengeMethod::S256.as_str());
+        for (name, value) in [(Parameter::Resource, resource), (Parameter::Scope, scope)] {
             if let Some(value) = value {
-                url.query_pairs_mut().append_pair(name, value);
+                url.query_pairs_mut().append_pair(name.as_str(), value);
             }
         }
         let issuer_is_named = metadata.authorization_response_iss_parameter_supported;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::names::AccessTokenType;
 use mandate_core::{Clock as _, Issuer, Lifetime, SystemClock, Timestamp};
 use mandate_token::access_token::{self, Expect, Profile};
 use mandate_token::{KeySet, TokenError, jwt_svid};
@@ -89,7 +90,10 @@ pub(crate) fn run(arguments: &TokenShow, screen: &Screen) -> Result<(), Failure>
 /// The token in a file that holds it alone, as a header's value, or as a token endpoint's answer.
 fn token_of(text: &str) -> &str {
     let text = text.trim();
-    let text = text.strip_prefix("Bearer ").unwrap_or(text);
+    let text = text
+        .strip_prefix(AccessTokenType::Bearer.as_str())
+        .and_then(|rest| rest.strip_prefix(' '))
+        .unwrap_or(text);
     if text.starts_with('{')
         && let Ok(answer) = serde_json::from_str::<BorrowedAnswer<'_>>(text)
     {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use mandate_api::proto::workload::{Jwtsvid, JwtsvidRequest};
 use mandate_core::Secret;
-use mandate_core::names::{AssertionType, GrantType, TokenType};
+use mandate_core::names::{AssertionType, GrantType, Parameter, ResponseParameter, TokenType};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -174,15 +174,15 @@ impl Exchange {
     pub(super) async fn ask(&self, scope: &str) -> Result<Reply, DemoError> {
         let text = |secret: &Secret| secret.expose_secret_str().unwrap_or_default().to_owned();
         let form = [
-            ("grant_type", GrantType::TokenExchange.to_string()),
-            ("client_assertion_type", AssertionType::JwtSpiffe.to_string()),
-            ("client_assertion", text(&self.svid)),
-            ("subject_token", text(&self.subject_token)),
-            ("subject_token_type", TokenType::AccessToken.to_string()),
-            ("actor_token", text(&self.svid)),
-            ("actor_token_type", TokenType::Jwt.to_string()),
-            ("resource", self.crm.clone()),
-            ("scope", scope.to_owned()),
+            (Parameter::GrantType.as_str(), GrantType::TokenExchange.to_string()),
+            (Parameter::ClientAssertionType.as_str(), AssertionType::JwtSpiffe.to_string()),
+            (Parameter::ClientAssertion.as_str(), text(&self.svid)),
+            (Parameter::SubjectToken.as_str(), text(&self.subject_token)),
+            (Parameter::SubjectTokenType.as_str(), TokenType::AccessToken.to_string()),
+            (Parameter::ActorToken.as_str(), text(&self.svid)),
+            (Parameter::ActorTokenType.as_str(), TokenType::Jwt.to_string()),
+            (Parameter::Resource.as_str(), self.crm.clone()),
+            (Parameter::Scope.as_str(), scope.to_owned()),
         ];
         self.http.post_form(&format!("{}/token", self.issuer), &form).await
     }
@@ -206,7 +206,7 @@ pub(super) async fn run(orders: Orders) -> Result<Deeds, DemoError> {
             let reply = exchange.ask("read:cases write:case_comments").await?;
             let exchange_ms = asked.elapsed().as_secs_f64() * 1e3;
             let token = reply
-                .text_member("access_token")
+                .text_member(ResponseParameter::AccessToken)
                 .ok_or_else(|| DemoError::unexpected("the exchange for the task", &reply))?;
             let deeds = Deeds {
                 spiffe_id: Some(svid.spiffe_id),
@@ -253,7 +253,7 @@ async fn work(
         if let Some(exchange) = exchange {
             // First it asks for the authority it lacks.
             let reply = exchange.ask(scope).await?;
-            match reply.text_member("access_token") {
+            match reply.text_member(ResponseParameter::AccessToken) {
                 Some(token) => {
                     let hand = Hand {
                         http: hand.http.clone(),

@@ -1,6 +1,7 @@
 //! Plain HTTP calls like those of an agent or an app.
 
 use mandate_core::Secret;
+use mandate_core::names::{AccessTokenType, ResponseParameter};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use serde_json::Value;
@@ -32,7 +33,7 @@ impl Reply {
     /// Whether it is an OAuth error of a server that understood the request and refused it (RFC 6749 §5.2,
     /// RFC 6750 §3.1). A server that fails, or that asks to try again later, has refused nothing.
     pub(super) fn is_refusal(&self) -> bool {
-        matches!(self.status, 400 | 401 | 403) && self.text_member("error").is_some()
+        matches!(self.status, 400 | 401 | 403) && self.text_member(ResponseParameter::Error).is_some()
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
@@ -48,14 +49,14 @@ impl Reply {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub(super) fn text_member(&self, name: &str) -> Option<String> {
-        self.json().get(name)?.as_str().map(str::to_owned)
+    pub(super) fn text_member(&self, name: ResponseParameter) -> Option<String> {
+        self.json().get(name.as_str())?.as_str().map(str::to_owned)
     }
 
     /// The status and the error, without anything secret.
     pub(super) fn summary(&self) -> String {
-        let error = self.text_member("error").unwrap_or_default();
-        let why = self.text_member("error_description").unwrap_or_default();
+        let error = self.text_member(ResponseParameter::Error).unwrap_or_default();
+        let why = self.text_member(ResponseParameter::ErrorDescription).unwrap_or_default();
         let code = why.split(':').next().unwrap_or_default();
         [self.status.to_string(), error, code.to_owned()]
             .iter()
@@ -84,7 +85,8 @@ impl Http {
     ) -> Result<Reply, DemoError> {
         let request = match bearer {
             Some(secret) => {
-                let text = format!("Bearer {}", secret.expose_secret_str().unwrap_or_default());
+                let text =
+                    format!("{} {}", AccessTokenType::Bearer, secret.expose_secret_str().unwrap_or_default());
                 let mut value = HeaderValue::from_str(&text).map_err(|_| DemoError::Credential)?;
                 value.set_sensitive(true);
                 request.header(AUTHORIZATION, value)

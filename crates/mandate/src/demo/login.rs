@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
-use mandate_core::names::GrantType;
+use mandate_core::names::{ChallengeMethod, GrantType, Parameter, ResponseParameter, ResponseType};
 use mandate_core::{Entropy, Secret};
 use url::Url;
 
@@ -43,12 +43,12 @@ pub(super) async fn log_in(
     let mut url =
         Url::parse(&format!("{issuer}/authorize")).map_err(|error| unexpected("the issuer", error))?;
     url.query_pairs_mut()
-        .append_pair("response_type", "code")
-        .append_pair("client_id", client)
-        .append_pair("redirect_uri", redirect_uri)
-        .append_pair("state", &state)
-        .append_pair("code_challenge", &challenge)
-        .append_pair("code_challenge_method", "S256");
+        .append_pair(Parameter::ResponseType.as_str(), ResponseType::Code.as_str())
+        .append_pair(Parameter::ClientId.as_str(), client)
+        .append_pair(Parameter::RedirectUri.as_str(), redirect_uri)
+        .append_pair(Parameter::State.as_str(), &state)
+        .append_pair(Parameter::CodeChallenge.as_str(), &challenge)
+        .append_pair(Parameter::CodeChallengeMethod.as_str(), ChallengeMethod::S256.as_str());
     let page = http.get(url.as_str(), None).await?;
     let cookie =
         page.header("set-cookie").and_then(|value| value.split(';').next()).unwrap_or_default().to_owned();
@@ -63,22 +63,27 @@ pub(super) async fn log_in(
     let answer = http.post_form_with_cookie(url.as_str(), &form, &cookie).await?;
     let location = answer.header("location").ok_or_else(|| DemoError::unexpected("the login", &answer))?;
     let back = Url::parse(location).map_err(|error| unexpected("the redirect", error))?;
-    let parameter =
-        |wanted: &str| back.query_pairs().find(|(key, _)| key == wanted).map(|(_, value)| value.into_owned());
+    let parameter = |wanted: ResponseParameter| {
+        back.query_pairs().find(|(key, _)| key == wanted.as_str()).map(|(_, value)| value.into_owned())
+    };
     // RFC 9207 §2.4 and RFC 6749 §10.12: an answer of somebody else, or to another request, is not used.
-    if parameter("iss").as_deref() != Some(issuer) || parameter("state").as_deref() != Some(state.as_str()) {
+    if parameter(ResponseParameter::Iss).as_deref() != Some(issuer)
+        || parameter(ResponseParameter::State).as_deref() != Some(state.as_str())
+    {
         return Err(unexpected("the redirect", "another issuer or state"));
     }
-    let code = parameter("code")
-        .ok_or_else(|| unexpected("the redirect", parameter("error").unwrap_or_default()))?;
+    let code = parameter(ResponseParameter::Code)
+        .ok_or_else(|| unexpected("the redirect", parameter(ResponseParameter::Error).unwrap_or_default()))?;
     let form = [
-        ("grant_type", GrantType::AuthorizationCode.to_string()),
-        ("client_id", client.to_owned()),
-        ("code", code),
-        ("redirect_uri", redirect_uri.to_owned()),
-        ("code_verifier", verifier),
+        (Parameter::GrantType.as_str(), GrantType::AuthorizationCode.to_string()),
+        (Parameter::ClientId.as_str(), client.to_owned()),
+        (Parameter::Code.as_str(), code),
+        (Parameter::RedirectUri.as_str(), redirect_uri.to_owned()),
+        (Parameter::CodeVerifier.as_str(), verifier),
     ];
     let reply = http.post_form(&format!("{issuer}/token"), &form).await?;
-    let token = reply.text_member("access_token").ok_or_else(|| DemoError::unexpected("the code", &reply))?;
+    let token = reply
+        .text_member(ResponseParameter::AccessToken)
+        .ok_or_else(|| DemoError::unexpected("the code", &reply))?;
     Ok(Secret::new(token))
 }

@@ -1,6 +1,7 @@
 //! What was destroyed and what was refused, side by side.
 
 use mandate_api::admin::AuditRecord;
+use mandate_core::names::ErrorCode;
 use mandate_crm::Call;
 use serde::Serialize;
 
@@ -34,7 +35,11 @@ pub(super) struct Telling {
 pub(super) fn refused_by_crm(calls: &[Call]) -> usize {
     calls
         .iter()
-        .filter(|call| call.method == "POST" && call.status == 403 && call.reason == "insufficient_scope")
+        .filter(|call| {
+            call.method == "POST"
+                && call.status == 403
+                && call.reason == ErrorCode::InsufficientScope.as_str()
+        })
         .count()
 }
 

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use mandate_core::Secret;
+use mandate_core::names::ResponseParameter;
 use serde::Serialize;
 
 use super::agent::{Exchange, fetch_svid};
@@ -52,7 +53,7 @@ pub(super) async fn stop(
     let exchange = Exchange::new(&server.issuer, &crm.url, Secret::new(svid.svid), riley.clone())?;
     let reply = exchange.ask("read:cases").await?;
     let token = reply
-        .text_member("access_token")
+        .text_member(ResponseParameter::AccessToken)
         .map(Secret::new)
         .ok_or_else(|| DemoError::unexpected("the exchange", &reply))?;
     let (http, case) = (Http::new()?, format!("{}/cases/{CASE}", crm.url));

@@ -12,6 +12,8 @@ use mandate_api::Problem;
 use mandate_api::admin::kind_name;
 use mandate_api::problem::{ADMINISTRATION_ELSEWHERE, PROBLEM_JSON};
 use mandate_api::registry_file::Finding;
+use mandate_core::Role;
+use mandate_core::names::{AccessTokenType, ErrorCode, Parameter, ResponseParameter};
 use mandate_planning::states::StateRefusal;
 
 /// Why a request is refused before it is read.
@@ -57,6 +59,17 @@ fn send(problem: &Problem) -> Response {
     response
 }
 
+/// The challenge (RFC 6750 §3): the error, and the scope that would be enough.
+fn challenge(error: Option<ErrorCode>, scope: Option<&str>) -> String {
+    let mut text = format!("{} realm=\"mandate\"", AccessTokenType::Bearer);
+    let error = error.map(|code| (ResponseParameter::Error.as_str(), code.as_str()));
+    for (name, value) in [error, scope.map(|scope| (Parameter::Scope.as_str(), scope))].into_iter().flatten()
+    {
+        text.extend([", ", name, "=\"", value, "\""]);
+    }
+    text
+}
+
 /// The refusal (RFC 6750 §3.1 for the challenge).
 pub(crate) fn unauthorized(why: Unauthorized) -> Response {
     let (problem, challenge) = match why {
@@ -65,20 +78,20 @@ pub(crate) fn unauthorized(why: Unauthorized) -> Response {
             Problem::new(401, "unauthorized", "Administration needs credentials").with_detail(
                 "Use the unix socket as the server's own user, or send an access token of this server with the scope of a role, such as mandate:viewer.",
             ),
-            Some("Bearer realm=\"mandate\", scope=\"mandate:admin\"".to_owned()),
+            Some(challenge(None, Some(Role::Admin.scope()))),
         ),
         Unauthorized::Elsewhere => (
             Problem::new(401, ADMINISTRATION_ELSEWHERE, "The admin API is not served at this address")
                 .with_detail("It has an address of its own, and a unix socket in the server's directory. No credentials count here."),
-            Some("Bearer realm=\"mandate\"".to_owned()),
+            Some(challenge(None, None)),
         ),
         Unauthorized::Denied(AccessDenied::Token) => (
             Problem::new(401, "unauthorized", "The access token is not accepted here"),
-            Some("Bearer realm=\"mandate\", error=\"invalid_token\"".to_owned()),
+            Some(challenge(Some(ErrorCode::InvalidToken), None)),
         ),
         Unauthorized::Denied(AccessDenied::Role(role)) => (
             Problem::new(403, "forbidden", "The access token does not permit administration"),
-            Some(format!("Bearer realm=\"mandate\", error=\"insufficient_scope\", scope=\"{}\"", role.scope())),
+            Some(challenge(Some(ErrorCode::InsufficientScope), Some(role.scope()))),
         ),
         Unauthorized::Denied(AccessDenied::Uid) => {
             (Problem::new(403, "forbidden", "Only root and the server's own user may administer the server through this socket"), None)

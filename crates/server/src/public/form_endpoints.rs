@@ -10,7 +10,7 @@ use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use mandate_core::RequestSource;
-use mandate_core::names::ErrorCode;
+use mandate_core::names::{ErrorCode, ResponseParameter};
 use mandate_oauth::{FormRequest, Headers, OAuthError};
 
 use super::cross_origin;
@@ -38,7 +38,11 @@ fn refused(public: &Public, error: &OAuthError) -> Response {
 
 /// RFC 9110 §15.5.14, in the form every OAuth client reads.
 fn unreadable(rejection: &BytesRejection) -> Response {
-    let body = serde_json::json!({"error": ErrorCode::InvalidRequest.as_str(), "error_description": "body_unreadable: The body is too large or broke off."});
+    let body = serde_json::json!({
+        (ResponseParameter::Error.as_str()): ErrorCode::InvalidRequest.as_str(),
+        (ResponseParameter::ErrorDescription.as_str()):
+            "body_unreadable: The body is too large or broke off.",
+    });
     (rejection.status(), JSON, body.to_string()).into_response()
 }
 

@@ -2,6 +2,9 @@
 
 mod roles;
 
+use std::collections::BTreeSet;
+
+use mandate_administration::OperatorAct;
 use mandate_api::admin::{
     ApplyRequest, AuditQuery, ClientSecretRequest, JoinTokenRequest, KeyRotationRequest, PasswordRequest,
     RevocationRequest, RevocationTarget,
@@ -11,7 +14,7 @@ use mandate_core::Secret;
 use mandate_core::registry::EntryKind;
 use mandate_testkit::app::{Answer, exchange};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::Server;
 
@@ -251,32 +254,43 @@ async fn pruning_with_a_file_that_is_applied_already_changes_nothing() {
     server.stop().await;
 }
 
-/// What a row of the authorization table changes: a path that exists, and a body with which it is done.
-fn change(route: &str, node: &str) -> (String, Value) {
-    let (path, body) = match route {
-        "/v1/apply" => (route, serde_json::json!({"entries": {"person": [{"name": "casey"}]}})),
-        "/v1/join-tokens" => (route, serde_json::json!({})),
-        "/v1/nodes/{name}/ban" => (route, Value::Null),
-        "/v1/agents/{name}/state" => {
-            ("/v1/agents/support-agent/state", serde_json::json!({"state": "suspended"}))
+/// How an act that changes something is asked for: the row of its route, a path that exists, and a body with
+/// which it is done. In the order of the table each act can be done after those before it. `None`: it reads.
+fn change(act: OperatorAct, node: &str) -> Option<(&'static str, String, Value)> {
+    let (route, name, body) = match act {
+        OperatorAct::ReadRegistry
+        | OperatorAct::ReadNodes
+        | OperatorAct::ReadStatus
+        | OperatorAct::ReadAudit => return None,
+        OperatorAct::SuspendAgent => (AGENT_STATE, "support-agent", json!({"state": "suspended"})),
+        OperatorAct::ContainAgent => (AGENT_STATE, "ops-agent", json!({"state": "contained"})),
+        OperatorAct::ReleaseAgent => ("/v1/agents/{name}/release", "ops-agent", Value::Null),
+        OperatorAct::DisablePerson => (PERSON_STATE, "riley", json!({"disabled": true})),
+        OperatorAct::Revoke => {
+            ("/v1/revocations", "", json!({"target": {"kind": "client", "id": "desk-app"}}))
         }
-        "/v1/agents/{name}/release" => ("/v1/agents/ops-agent/release", Value::Null),
-        "/v1/people/{name}/state" => ("/v1/people/riley/state", serde_json::json!({"disabled": true})),
-        "/v1/people/{name}/password" => {
-            ("/v1/people/riley/password", serde_json::json!({"password": "another password"}))
+        OperatorAct::BanNode => ("/v1/nodes/{name}/ban", node, Value::Null),
+        OperatorAct::ActivateAgent => (AGENT_STATE, "support-agent", json!({"state": "active"})),
+        OperatorAct::RetireAgent => (AGENT_STATE, "ops-agent", json!({"state": "retired"})),
+        OperatorAct::EnablePerson => (PERSON_STATE, "riley", json!({"disabled": false})),
+        OperatorAct::ApplyRegistry => ("/v1/apply", "", json!({"entries": {"person": [{"name": "casey"}]}})),
+        OperatorAct::SetPassword => {
+            ("/v1/people/{name}/password", "riley", json!({"password": "another password"}))
         }
-        "/v1/clients/{id}/secret" => {
-            ("/v1/clients/desk-app/secret", serde_json::json!({"secret": "another secret of a client"}))
+        OperatorAct::SetClientSecret => {
+            ("/v1/clients/{id}/secret", "desk-app", json!({"secret": "another secret of a client"}))
         }
-        "/v1/revocations" => (route, serde_json::json!({"target": {"kind": "client", "id": "desk-app"}})),
-        "/v1/keys/rotate" => (route, serde_json::json!({"purpose": "access-token"})),
-        other => panic!("{other} changes something, and has no case here"),
+        OperatorAct::MakeJoinToken => ("/v1/join-tokens", "", json!({})),
+        OperatorAct::RotateKeys => ("/v1/keys/rotate", "", json!({"purpose": "access-token"})),
     };
-    (path.replace("{name}", node), body)
+    Some((route, route.replace("{name}", name).replace("{id}", name), body))
 }
 
+const AGENT_STATE: &str = "/v1/agents/{name}/state";
+const PERSON_STATE: &str = "/v1/people/{name}/state";
+
 #[tokio::test(flavor = "multi_thread")]
-async fn every_row_that_changes_something_records_who_did_it_and_who_was_not_permitted_to() {
+async fn every_act_that_changes_something_records_who_did_it_and_who_was_not_permitted_to() {
     let server = Server::story().await;
     let node = server.node().await;
     let (admin, name) =
@@ -291,52 +305,50 @@ async fn every_row_that_changes_something_records_who_did_it_and_who_was_not_per
             .collect::<Vec<_>>()
     };
     let rows = document["paths"].as_object().unwrap().iter().flat_map(|(route, item)| {
-        methods(item).into_iter().map(move |method| (method.to_uppercase(), route))
+        methods(item).into_iter().map(move |method| (method.to_uppercase(), route.clone()))
     });
-    let changes: Vec<(String, &String)> = rows.filter(|(method, _)| method != "GET").collect();
-    assert!(!changes.is_empty());
+    let rows: BTreeSet<_> = rows.filter(|(method, _)| method != "GET").collect();
+    let changes: Vec<_> =
+        OperatorAct::ALL.iter().filter_map(|act| Some((*act, change(*act, &name)?))).collect();
+    for act in OperatorAct::ALL {
+        assert_eq!(change(*act, &name).is_none(), act.least() == Role::Viewer, "{act:?}: a viewer reads");
+    }
+    let asked: BTreeSet<_> =
+        changes.iter().map(|(_, (route, ..))| ("POST".to_owned(), (*route).to_owned())).collect();
+    assert_eq!(rows, asked, "each row of the document that changes something, and each act, has a case");
     let of = |who: &str| AuditQuery { by: Some(who.to_owned()), limit: Some(1000), ..AuditQuery::default() };
-    let send = async |method: &str, route: &str, token: &str| {
-        let (path, body) = change(route, &name);
-        let request =
-            server.app.http.request(method.parse().unwrap(), format!("{admin}{path}")).bearer_auth(token);
-        let request = if body.is_null() { request } else { request.json(&body) };
+    let send = async |path: &str, body: &Value, token: &str| {
+        let request = server.app.http.post(format!("{admin}{path}")).bearer_auth(token);
+        let request = if body.is_null() { request } else { request.json(body) };
         Answer::of(request.send().await.unwrap()).await
     };
 
     let riley = server.app.person_token("riley", None, None).await;
-    for (count, (method, route)) in changes.iter().enumerate() {
-        let answer = send(method, route, &riley).await;
-        assert_eq!(answer.status, 403, "{method} {route}: {answer:?}");
+    for (count, (act, (route, path, body))) in changes.iter().enumerate() {
+        let answer = send(path, body, &riley).await;
+        assert_eq!(answer.status, 403, "{act:?}: {answer:?}");
         let records = server.records(of("riley")).await;
-        assert_eq!(records.len(), count + 1, "{method} {route} left one record");
+        assert_eq!(records.len(), count + 1, "{act:?} left one record");
         let told = (records[0].kind.as_str(), records[0].outcome.as_str(), records[0].reason.as_str());
-        assert_eq!(told, ("admin", "refused", "insufficient_scope"), "{method} {route}");
-        assert_eq!(records[0].detail, Some(format!("{method} {route}")));
+        assert_eq!(told, ("admin", "refused", "insufficient_scope"), "{act:?}");
+        assert_eq!(records[0].detail, Some(format!("POST {route}")), "{act:?}");
     }
 
-    let contained =
-        mandate_api::admin::AgentStateRequest { state: mandate_core::registry::AgentState::Contained };
-    server.admin.set_agent_state("ops-agent", &contained).await.unwrap();
     let olga = server.app.person_token("olga", Some(server.issuer()), Some("mandate:admin")).await;
-    for (count, (method, route)) in changes.iter().enumerate() {
-        let answer = send(method, route, &olga).await;
-        assert!((200..300).contains(&answer.status), "{method} {route}: {answer:?}");
+    for (count, (act, (_, path, body))) in changes.iter().enumerate() {
+        let answer = send(path, body, &olga).await;
+        assert!((200..300).contains(&answer.status), "{act:?}: {answer:?}");
         let records = server.records(of("olga")).await;
-        assert_eq!(records.len(), count + 1, "{method} {route} left one record");
-        assert_eq!(
-            (records[0].outcome.as_str(), records[0].reason.as_str()),
-            ("permitted", "ok"),
-            "{method} {route}"
-        );
+        assert_eq!(records.len(), count + 1, "{act:?} left one record");
+        assert_eq!((records[0].outcome.as_str(), records[0].reason.as_str()), ("permitted", "ok"), "{act:?}");
         assert!(
             records[0].by.as_ref().is_some_and(|by| by.contains("olga") && by.contains("(token ")),
-            "{method} {route}: {:?}",
+            "{act:?}: {:?}",
             records[0].by
         );
         assert!(
             !serde_json::to_string(&records[0]).unwrap().contains("another "),
-            "{method} {route}: no secret is recorded"
+            "{act:?}: no secret is recorded"
         );
     }
 
