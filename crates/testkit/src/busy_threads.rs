@@ -26,7 +26,9 @@ pub fn runtime() -> (Runtime, BusyThreads) {
     let runtime = runtime.expect("a runtime");
     let senders = (0..THREADS).map(|_| {
         let (sender, waits) = channel();
-        runtime.spawn_blocking(move || drop(waits.recv()));
+        runtime.spawn_blocking(move || {
+            let _ = waits.recv();
+        });
         sender
     });
     let busy = BusyThreads(senders.collect());

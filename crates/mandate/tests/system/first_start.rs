@@ -7,9 +7,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use mandate_testkit::database::OF_FILES;
+use mandate_testkit::postgres::Cluster;
 use mandate_testkit::skipped;
 
-use crate::processes::{Role, Server, keeps_files, run};
+use crate::processes::{Ran, Role, Server, keeps_files, run, run_in};
 
 fn certificate(dir: &Path) -> (String, String) {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
@@ -132,4 +133,52 @@ fn a_first_start_that_is_killed_at_any_moment_is_made_good_by_the_next() {
         server.verify_the_log();
         assert_eq!(server.role.terminate(), Some(0));
     }
+}
+
+#[test]
+fn a_postgresql_database_of_another_issuer_is_refused_and_gets_nothing() {
+    let Some(cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
+    let (database, root) = (cluster.create_database(), tempfile::tempdir().unwrap());
+    let (ours, theirs) = (root.path().join("ours"), root.path().join("theirs"));
+    let store = [("MANDATE_STORE", cluster.url(&database))];
+    let server = Server::start_in(&store, &ours);
+    let first = server.role.ready.clone();
+    assert_eq!(server.role.terminate(), Some(0));
+    fs::create_dir(&theirs).unwrap();
+    fs::set_permissions(&theirs, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::copy(ours.join("seal.key"), theirs.join("seal.key")).unwrap();
+    // Who used the database last is written by each start; that is not part of what a server keeps there.
+    let content = || {
+        let dump = String::from_utf8(cluster.dump(&database)).unwrap();
+        let lines = dump.lines().filter(|line| !line.contains("restrict ") && !line.starts_with("server\t"));
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let before = content();
+    let at = theirs.to_string_lossy();
+    let serve = |more: &[&str]| run_in(&store, &[&["serve", "--dir", &at], more].concat());
+    let refuses = |ran: &Ran, says: &str| {
+        assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{}", ran.err);
+        assert!(ran.err.contains(says), "{}", ran.err);
+        assert!(content() == before, "nothing is written to the database");
+    };
+    for (option, value, says) in [
+        ("--issuer", "http://127.0.0.1:1", "not http://127.0.0.1:1"),
+        ("--trust-domain", "other.example", "belongs to trust domain acme.example, not other.example"),
+    ] {
+        refuses(&serve(&[option, value]), says);
+        assert!(!theirs.join("serve.json").exists(), "nor to the directory");
+    }
+    // The directory of a server that has another issuer.
+    let issuer = first["issuer"].as_str().unwrap();
+    let remembered = fs::read_to_string(ours.join("serve.json")).unwrap();
+    let others = remembered.replace(issuer, "http://127.0.0.1:1");
+    assert_ne!(others, remembered);
+    fs::write(theirs.join("serve.json"), &others).unwrap();
+    let ran = serve(&[]);
+    refuses(&ran, "serve.json names the issuer http://127.0.0.1:1");
+    assert!(ran.err.contains(&format!("is of {issuer}")), "{}", ran.err);
+    assert_eq!(fs::read_to_string(theirs.join("serve.json")).unwrap(), others);
+    let server = Server::start_in(&store, &ours);
+    assert_eq!(server.role.ready, first);
+    server.verify_the_log();
 }
