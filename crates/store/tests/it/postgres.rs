@@ -354,6 +354,10 @@ impl<B: Backend> Backend for Overtaken<B> {
         B::is_over(error)
     }
 
+    fn leaves_nothing(error: &B::Error) -> bool {
+        B::leaves_nothing(error)
+    }
+
     fn load(&mut self) -> Result<mandate_audit::StoredLog, B::Error> {
         self.inner.load()
     }
