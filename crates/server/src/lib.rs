@@ -61,6 +61,7 @@ pub use config::{
 };
 pub use descriptors::TooFewFiles;
 pub use error::ServerError;
+pub use last_checkpoint::accepting_log_that_went_back;
 pub use tls::{CertificateStanding, TlsError, Validity, check as check_tls};
 
 use admin::Admin;
@@ -497,7 +498,7 @@ pub async fn run(
     ready(&announced);
     tokio::pin!(shutdown);
     let served = supervise(shutdown, &mut tasks, sequencer, stop).await;
-    let _ = tokio::task::spawn_blocking(move || last_checkpoint.keep()).await;
+    last_checkpoint.keep_at_last().await;
     let _ = fs::remove_file(&admin_socket);
     log_end(&served);
     served
