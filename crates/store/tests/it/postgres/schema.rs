@@ -124,7 +124,7 @@ fn a_schema_whose_name_has_capital_letters_is_used_as_it_is_written() {
     let Some(cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
     cluster.sql("postgres", "CREATE ROLE ours LOGIN");
     let (database, dir, url) = of_an_ordinary_role(&cluster, "CREATE SCHEMA \"Own\" AUTHORIZATION ours");
-    cluster.sql(&database, &format!("ALTER DATABASE {database} SET search_path = '\"Own\"'"));
+    cluster.sql(&database, &format!("ALTER DATABASE {database} SET search_path = \"Own\""));
     drop(connect(dir.path(), &url).unwrap());
     assert_eq!(cluster.sql(&database, "SELECT schemaname FROM pg_tables WHERE tablename = 'meta'"), "Own");
     super::eventually_some(|| connect(dir.path(), &url).ok());
