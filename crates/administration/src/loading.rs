@@ -3,8 +3,9 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use mandate_core::Issuer;
+use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::registry::{Entry, Registry, RegistryVersion};
+use mandate_core::{Clock as _, Issuer, RecordId};
 use mandate_live::{Edition, RegistryClaim};
 use mandate_stops::StoredSnapshot;
 use mandate_store::{StoreError, Tx, cuts, registry};
@@ -59,20 +60,38 @@ impl Administration {
         self.stops.catch_up(load).await.map(drop)
     }
 
+    /// Before something is looked for in the database whose answer was lost: appends a record, unless that
+    /// is `recorded` already, and waits for commits that are under way.
+    ///
+    /// The sequencer goes on with the log as it was before or after a commit without an answer. Once there is
+    /// a record behind what was found, it does not: if a standby takes over that lacks it, this process ends.
+    pub(crate) async fn settle(&self, recorded: &mut bool) -> Result<(), AdministrationError> {
+        if !*recorded {
+            let (now, ok) = (self.clock.now(), Outcome::Permitted);
+            let id = RecordId::generate(now, self.entropy.as_ref());
+            let mut record = Record::new(id, now, RecordKind::Admin, ok, "ok");
+            record.detail = Some("looked for a change whose answer was lost".to_owned());
+            self.log.append(record, Vec::new()).await?;
+            *recorded = true;
+        }
+        Ok(self.store.settled().await?)
+    }
+
     /// Finds out whether a change became durable when its answer does not say so. Until that is known, its
     /// claim stands.
     pub(crate) fn find_out(self: &Arc<Self>, claim: Arc<RegistryClaim>) {
-        async fn found_out(engine: &Weak<Administration>) -> bool {
+        async fn found_out(engine: &Weak<Administration>, recorded: &mut bool) -> bool {
             match engine.upgrade() {
                 // Its commit may still be under way; a read before its end would not show the change.
-                Some(engine) => engine.store.settled().await.is_ok() && engine.catch_up().await.is_ok(),
+                Some(engine) => engine.settle(recorded).await.is_ok() && engine.catch_up().await.is_ok(),
                 // The server ends. The next start reads the database.
                 None => true,
             }
         }
         let engine = Arc::downgrade(self);
         tokio::spawn(async move {
-            while !found_out(&engine).await {
+            let mut recorded = false;
+            while !found_out(&engine, &mut recorded).await {
                 sleep(ASK_AGAIN).await;
             }
             drop(claim);

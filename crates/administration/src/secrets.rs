@@ -178,10 +178,14 @@ impl Administration {
     ) {
         let engine = Arc::downgrade(self);
         tokio::spawn(async move {
+            let mut recorded = false;
             // If the server ends, the next start reads the cuts from the database.
             while let Some(engine) = engine.upgrade() {
-                let kept = match engine.store.settled().await {
-                    Ok(()) => engine.store.read("was the secret kept", is_kept.clone()).await,
+                let kept = match engine.settle(&mut recorded).await {
+                    Ok(()) => {
+                        let read = engine.store.read("was the secret kept", is_kept.clone()).await;
+                        read.map_err(AdministrationError::from)
+                    }
                     Err(error) => Err(error),
                 };
                 match kept {

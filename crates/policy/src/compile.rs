@@ -191,17 +191,20 @@ const ANNOTATIONS: [&str; 2] = ["id", "approval"];
 /// by an earlier version is not refused at a start.
 ///
 /// # Errors
-/// The first one, with its place and the name that was probably meant. A source that does not parse has none.
+/// The first one, with its place and the name that was probably meant. A source that [`Policies::compile`]
+/// refuses to parse, or that does not parse, has none.
 pub fn check_annotations(name: &str, source: &str) -> Result<(), PolicyError> {
+    if source.len() > MAX_POLICY_LEN || limits::check(source).is_err() {
+        return Ok(());
+    }
     let Ok(parsed) = PolicySet::from_str(source) else { return Ok(()) };
-    let unknown = parsed
+    let unknown: BTreeSet<&str> = parsed
         .policies()
         .flat_map(cedar_policy::Policy::annotations)
         .map(|(annotation, _)| annotation)
         .filter(|annotation| !ANNOTATIONS.contains(annotation))
-        .map(|annotation| (place_of(source, annotation), annotation))
-        .min();
-    let Some((offset, annotation)) = unknown else { return Ok(()) };
+        .collect();
+    let Some((offset, annotation)) = first_of(&unknown, source) else { return Ok(()) };
     let (line, column) = position(source, offset);
     let lower = annotation.to_ascii_lowercase();
     let meant = ANNOTATIONS
@@ -221,14 +224,16 @@ pub fn check_annotations(name: &str, source: &str) -> Result<(), PolicyError> {
     })
 }
 
-/// Where the annotation of that name stands first.
-fn place_of(source: &str, annotation: &str) -> usize {
-    let stands = |(at, _): &(usize, &str)| {
-        let rest = source.get(at + 1..).unwrap_or_default().trim_start();
-        rest.strip_prefix(annotation)
-            .is_some_and(|rest| !rest.starts_with(|next: char| next.is_alphanumeric() || next == '_'))
+/// The annotation of these that stands first, and where. The source is read once, however many there are.
+fn first_of<'a>(annotations: &BTreeSet<&'a str>, source: &str) -> Option<(usize, &'a str)> {
+    let named = |at: usize| {
+        let rest = source.get(at + 1..)?.trim_start();
+        let name = rest.split(|next: char| !next.is_alphanumeric() && next != '_').next()?;
+        annotations.get(name).map(|annotation| (at, *annotation))
     };
-    source.match_indices('@').find(stands).map_or(0, |(at, _)| at)
+    // A comment may come between `@` and the name.
+    let found = source.match_indices('@').find_map(|(at, _)| named(at));
+    found.or_else(|| annotations.first().map(|annotation| (0, *annotation)))
 }
 
 /// Uses the first source location anywhere in the diagnostic; parse errors have theirs in `related`.

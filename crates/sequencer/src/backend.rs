@@ -67,6 +67,10 @@ pub trait Backend: Sized + Send + 'static {
     /// Whether an error says that this process must not write to the log any longer.
     fn is_over(error: &Self::Error) -> bool;
 
+    /// Whether an error of [`Backend::commit`] says that nothing of the transaction is durable, now or later.
+    /// If that is not known, the log may be found with it or without it.
+    fn leaves_nothing(error: &Self::Error) -> bool;
+
     /// Reads what is durable.
     fn load(&mut self) -> Result<StoredLog, Self::Error>;
 

@@ -28,6 +28,9 @@ const STAGING: Duration = Duration::from_secs(1);
 /// How often a batch is tried that conflicts with other transactions.
 const TRIES: usize = 8;
 
+/// The most trees that may be durable, as far as is known: one more for each commit without an answer.
+const MOST_HEADS: usize = 64;
+
 /// The most records that may wait. If there are more, callers are refused at once, so that they do not fill
 /// the memory.
 pub const MAX_WAITING: usize = 16 * 1024;
@@ -467,8 +470,18 @@ impl<B: Backend> Sequencer<B> {
         } else {
             let root = tree.root().map_err(|e| Failure::of(&e))?;
             let note = self.signer.sign(tree.size(), root).map_err(|e| Failure::of(&e))?;
+            // The first is the last one with receipts. Of the others, the oldest can no longer become
+            // durable.
+            if self.heads.len() >= MOST_HEADS {
+                self.heads.remove(1);
+            }
             self.heads.push((tree.size(), root));
-            self.backend.commit(&note).map_err(Failure::of_backend::<B>)?;
+            if let Err(error) = self.backend.commit(&note) {
+                if B::leaves_nothing(&error) {
+                    self.heads.pop();
+                }
+                return Err(Failure::of_backend::<B>(error));
+            }
             self.heads = vec![(tree.size(), root)];
             self.durable.set(note);
         }

@@ -64,7 +64,7 @@ impl Housekeeping {
             tokio::select! {
                 // What comes after a time of many requests may take a while. Stops do not wait for it.
                 _ = sweep.tick() => if sweeping.as_ref().is_none_or(JoinHandle::is_finished) {
-                    sweeping = Some(self.sweep(&mut steady));
+                    sweeping = Some(self.sweep(&mut steady, stop.clone()));
                 },
                 _ = sums.tick() => self.record_sums().await,
                 _ = retry.tick() => self.stops.retry().await,
@@ -124,7 +124,7 @@ impl Housekeeping {
     }
 
     /// Replaces keys that are due, and removes data that can no longer match anything.
-    fn sweep(&self, steady: &mut Steady) -> JoinHandle<()> {
+    fn sweep(&self, steady: &mut Steady, stop: Shutdown) -> JoinHandle<()> {
         let (store, authority, now) = (self.store.clone(), Arc::clone(&self.authority), self.clock.now());
         if steady.leapt(now, Instant::now()) {
             tracing::warn!(
@@ -139,7 +139,8 @@ impl Housekeeping {
             if let Err(error) = authority.maintain(now) {
                 tracing::error!(%error, "signing keys could not be checked and replaced");
             }
-            if sweep && let Err(error) = sweep_blocking(&store, now) {
+            let ends = || *stop.borrow() || stop.has_changed().is_err();
+            if sweep && let Err(error) = sweep_blocking(&store, now, &ends) {
                 tracing::warn!(%error, "sweeping expired entries failed; it is tried again");
             }
         })

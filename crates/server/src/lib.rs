@@ -53,6 +53,7 @@ pub use config::{
 };
 pub use descriptors::TooFewFiles;
 pub use error::ServerError;
+pub use last_checkpoint::accepting_log_that_went_back;
 pub use tls::{CertificateStanding, TlsError, Validity, check as check_tls};
 
 use admin::Admin;

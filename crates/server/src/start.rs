@@ -205,6 +205,8 @@ impl Opened {
             clock: Arc::clone(&clock),
         };
         let stops = Arc::new(Stops::start(parts, found)?);
+        // From here on records are written, and nothing that this start was given can refuse it any longer.
+        store.claim_blocking()?;
         let last_checkpoint = LastCheckpoint::new(dir, log.durable_checkpoint(), Arc::clone(entropy));
         last_checkpoint.keep();
         let last_checkpoint = Arc::new(last_checkpoint);

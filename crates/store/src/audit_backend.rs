@@ -95,6 +95,20 @@ impl Backend for AuditBackend {
         matches!(error, StoreError::Superseded)
     }
 
+    fn leaves_nothing(error: &StoreError) -> bool {
+        use StoreError as E;
+        matches!(
+            error,
+            E::Full(_)
+                | E::Busy(_)
+                | E::Conflict(_)
+                | E::ReadOnly(_)
+                | E::OtherWriter
+                | E::LosesCommits(_)
+                | E::Sql(_)
+        )
+    }
+
     fn load(&mut self) -> Result<StoredLog, StoreError> {
         self.log.begin_reading()?;
         let tx = self.tx();

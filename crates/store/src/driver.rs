@@ -22,6 +22,10 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     /// Writes: durable on return, all or nothing, as if no other transaction ran at the same time.
     fn transact(&self, work: &mut Work<'_>) -> Result<(), StoreError>;
 
+    /// Notes that this process uses the database from now on. Another one that has lost its lock on it for a
+    /// moment ends then, and goes on otherwise.
+    fn claim(&self) -> Result<(), StoreError>;
+
     /// Waits until every change of the registry has ended whose answer this process did not get. A read after
     /// that shows whether the change was made.
     fn settled(&self) -> Result<(), StoreError>;

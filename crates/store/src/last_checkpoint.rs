@@ -9,8 +9,9 @@ use mandate_audit::{Checkpoint, CheckpointError, CheckpointVerifier};
 use mandate_core::Entropy;
 use mandate_files::{Dir, FileError};
 
-use crate::error::StoreError;
+use crate::error::{LogError, StoreError};
 use crate::store::Store;
+use crate::tx::Tx;
 use crate::{log_rows, logs};
 
 /// The name of the file in the server's directory: a signed checkpoint (C2SP tlog-checkpoint).
@@ -74,6 +75,53 @@ impl WentBack {
     }
 }
 
+/// The file of a directory, as it was read.
+#[derive(Clone, Debug)]
+pub struct KeptCheckpoint {
+    path: PathBuf,
+    note: Vec<u8>,
+}
+
+impl KeptCheckpoint {
+    /// Reads the file, if there is one.
+    pub fn read(dir: &Dir) -> Result<Option<Self>, FileError> {
+        let note = dir.read(LAST_CHECKPOINT, LARGEST)?;
+        Ok(note.map(|note| Self { path: dir.entry(LAST_CHECKPOINT), note }))
+    }
+
+    /// Whether the log still has what it shows. Returns how many records that are.
+    fn compare(&self, tx: &Tx<'_>, verifier: &CheckpointVerifier) -> Result<u64, WentBack> {
+        let path = || self.path.clone();
+        let Checkpoint { origin, size: kept, root } =
+            verifier.open(&self.note).map_err(|source| WentBack::Foreign { path: path(), source })?;
+        let Some(log) = logs::number(tx, &origin)? else {
+            return Err(WentBack::Shorter { path: path(), kept, found: 0 });
+        };
+        match log_rows::root_of(tx, log, kept)? {
+            Some(then) if then == root => Ok(kept),
+            Some(_) => Err(WentBack::Other { path: path(), kept }),
+            None => Err(WentBack::Shorter { path: path(), kept, found: log_rows::size_of(tx, log)? }),
+        }
+    }
+
+    /// As [`check_last_checkpoint`], for a database that is only looked at, with the keys that it has itself.
+    /// Returns how many records the file shows.
+    pub(crate) fn inspect(&self, tx: &Tx<'_>) -> Result<u64, WentBack> {
+        let verifiers = logs::verifiers(tx).map_err(|error| match error {
+            LogError::Store(error) => error,
+            other => StoreError::Corrupt(other.to_string()),
+        })?;
+        let mut compared = Err(StoreError::Corrupt("it has no key of an audit log".to_owned()).into());
+        for verifier in verifiers.values() {
+            compared = self.compare(tx, verifier);
+            if !matches!(compared, Err(WentBack::Foreign { .. })) {
+                break;
+            }
+        }
+        compared
+    }
+}
+
 /// Whether the log still has all that the server of `dir` has written to it, as far as the directory knows.
 /// Where there is no file, there is nothing to compare. Blocks.
 ///
@@ -84,19 +132,14 @@ pub fn check_last_checkpoint(
     store: &Store,
     verifier: &CheckpointVerifier,
 ) -> Result<(), WentBack> {
-    let Some(note) = dir.read(LAST_CHECKPOINT, LARGEST)? else { return Ok(()) };
-    let path = dir.entry(LAST_CHECKPOINT);
-    let Checkpoint { origin, size: kept, root } =
-        verifier.open(&note).map_err(|source| WentBack::Foreign { path: path.clone(), source })?;
-    let (found, then) = store.read_blocking("compare the last checkpoint", |tx| {
-        let Some(log) = logs::number(tx, &origin)? else { return Ok((0, None)) };
-        Ok((log_rows::size_of(tx, log)?, log_rows::root_of(tx, log, kept)?))
-    })?;
-    match then {
-        Some(then) if then == root => Ok(()),
-        Some(_) => Err(WentBack::Other { path, kept }),
-        None => Err(WentBack::Shorter { path, kept, found }),
-    }
+    let Some(kept) = KeptCheckpoint::read(dir)? else { return Ok(()) };
+    // What is wrong with the file or the log is no failure of the read.
+    let compared =
+        store.read_blocking("compare the last checkpoint", |tx| match kept.compare(tx, verifier) {
+            Err(WentBack::Store(error)) => Err(error),
+            compared => Ok(compared),
+        });
+    compared?.map(drop)
 }
 
 /// Keeps a checkpoint that is durable, in place of the one before. Blocks.

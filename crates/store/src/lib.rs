@@ -48,7 +48,9 @@ pub use directory::DirectoryHolder;
 pub use effect::Effect;
 pub use error::StoreError;
 pub use installation::Installation;
-pub use last_checkpoint::{LAST_CHECKPOINT, WentBack, check_last_checkpoint, keep_last_checkpoint};
+pub use last_checkpoint::{
+    KeptCheckpoint, LAST_CHECKPOINT, WentBack, check_last_checkpoint, keep_last_checkpoint,
+};
 pub use postgres::address::{AddressError, AddressFiles, PostgresAddress, PostgresTls};
 pub use postgres::inspection::{DatabaseHolder, PostgresInspection};
 pub use refusal::EffectRefusal;

@@ -76,6 +76,14 @@ impl Store {
         directory::is_there(dir)
     }
 
+    /// Notes that this process uses the database from now on. A start does so once nothing refuses it any
+    /// longer, and before it writes what other servers would have to know: a server that has lost its lock on
+    /// the database for a moment ends then, and goes on otherwise. Until then this process itself ends if it
+    /// loses the lock. With `SQLite` there is nothing to note. Blocks.
+    pub fn claim_blocking(&self) -> Result<(), StoreError> {
+        reported("the use of the database cannot be noted", "claim", self.driver.claim())
+    }
+
     /// Waits until every change of the registry has ended whose answer this process did not get. A read after
     /// that shows whether the change was made.
     pub async fn settled(&self) -> Result<(), StoreError> {
@@ -131,7 +139,7 @@ impl Store {
     /// While another process holds the database, it fails with [`StoreError::Busy`] within a second.
     ///
     /// `name` says in logs what was written. The closure may run twice; what it did the first time is undone
-    /// then. If the future is dropped, the transaction is made nevertheless.
+    /// then. If the future is dropped, the transaction is made nevertheless once it has its turn.
     pub async fn transact<T: Send + 'static>(
         &self,
         name: &'static str,

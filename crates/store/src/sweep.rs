@@ -20,13 +20,16 @@ pub struct Swept {
 }
 
 /// Removes codes, cuts, assertions and join tokens that can no longer match anything at `now`, a few rows in
-/// each transaction. Blocks.
-pub fn sweep_blocking(store: &Store, now: Timestamp) -> Result<Swept, StoreError> {
+/// each transaction. `ends` is asked before each: if it says so, the rest stays for the next time. Blocks.
+pub fn sweep_blocking(store: &Store, now: Timestamp, ends: &dyn Fn() -> bool) -> Result<Swept, StoreError> {
     type Forget = fn(&Tx<'_>, Timestamp, u64) -> Result<usize, StoreError>;
     let all: [Forget; 4] = [codes::forget, cuts::forget, replay::forget, nodes::forget_join_tokens];
     let mut swept = Swept::default();
     for forget in all {
         loop {
+            if ends() {
+                return Ok(swept);
+            }
             let removed = store.transact_blocking("sweep", |tx| forget(tx, now, PIECE))? as u64;
             swept.rows += removed;
             swept.transactions += 1;

@@ -209,6 +209,14 @@ impl<B: Backend> Backend for FaultyBackend<B> {
         matches!(error, Faulty::Real(error) if B::is_over(error))
     }
 
+    fn leaves_nothing(error: &Self::Error) -> bool {
+        match error {
+            Faulty::Real(error) => B::leaves_nothing(error),
+            Faulty::Injected(_) => false,
+            Faulty::Conflict(_) => true,
+        }
+    }
+
     fn load(&mut self) -> Result<StoredLog, Self::Error> {
         self.faults.run(Point::Load, || self.inner.load())
     }

@@ -52,6 +52,10 @@ impl<B: Backend<Effect: Clone>> Backend for RepeatingBackend<B> {
         B::is_over(error)
     }
 
+    fn leaves_nothing(error: &Self::Error) -> bool {
+        B::leaves_nothing(error)
+    }
+
     fn load(&mut self) -> Result<StoredLog, Self::Error> {
         self.inner.load()
     }

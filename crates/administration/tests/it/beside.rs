@@ -9,7 +9,8 @@ use mandate_api::admin::{ApplyRequest, ApplyResponse, RegistryItem};
 use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_core::registry::{Agent, Entry, EntryKind, Registry};
 use mandate_core::{Clock as _, CutTarget, RecordId, Secret, SystemEntropy, Timestamp};
-use mandate_store::{Effect, secrets};
+use mandate_store::{Effect, records, secrets};
+use mandate_testkit::database::{self, literal};
 use mandate_testkit::faulty_backend::{InjectedFault, Point};
 use mandate_testkit::story;
 use mandate_testkit::world::World;
@@ -275,6 +276,54 @@ async fn a_change_whose_answer_was_lost_comes_into_force_with_its_cuts_as_soon_a
     memory_is_the_database(&world);
 }
 
+/// How often a change was looked for whose answer was lost.
+fn looks(world: &World) -> usize {
+    let records = world.records(&Query { kind: Some(RecordKind::Admin), ..Query::default() });
+    let is_look =
+        |record: &&Record| record.detail.as_deref().is_some_and(|did| did.starts_with("looked for a change"));
+    records.iter().filter(is_look).count()
+}
+
+/// The number of records, and the checkpoint of the log.
+fn head(world: &World) -> (u64, Vec<u8>) {
+    let origin = world.authority.checkpoint_signer().origin().to_owned();
+    let head = world.store.read_blocking("head", |tx| {
+        Ok((records::size(tx, &origin)?, records::checkpoint(tx, &origin)?.unwrap_or_default()))
+    });
+    head.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_was_found_and_is_lost_later_by_a_failover_ends_the_log() {
+    for of_a_secret in [false, true] {
+        let world = World::story();
+        let (size, note) = head(&world);
+        world.faults.fail(Point::Commit, 0, InjectedFault::Kept);
+        if of_a_secret {
+            assert!(matches!(set_password(&world, "riley").await, Err(E::AuditUnavailable(_))));
+            let person = CutTarget::Person(story::person("riley", Vec::new()).id);
+            let begin = Timestamp::from_millis(0);
+            eventually("it cuts", || world.live.snapshot().revocations.has_cut_since(&person, begin)).await;
+        } else {
+            let new = [Entry::Agent(story::agent("new-agent", Vec::new()))];
+            assert!(matches!(apply(&world.administration, new, false).await, Err(E::AuditUnavailable(_))));
+            eventually("it is in force", || agent(&world, "new-agent").is_some()).await;
+        }
+        assert_eq!((looks(&world), head(&world).0), (1, size + 2), "{of_a_secret}");
+        // A standby takes over that has nothing of it.
+        let sql =
+            format!("DELETE FROM records WHERE idx >= {size}; UPDATE logs SET note = {};", literal(&note));
+        database::edit(&world.state_dir(), &sql, &sql);
+        let append = || {
+            let (id, now) = (RecordId::generate(world.hybrid.now(), &SystemEntropy), world.hybrid.now());
+            world.log.append(Record::new(id, now, RecordKind::Node, Outcome::Permitted, "ok"), Vec::new())
+        };
+        append().await.unwrap_err();
+        let why = append().await.unwrap_err().to_string();
+        assert!(why.contains("is not the one that this server wrote"), "{of_a_secret}: {why}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_database_has_and_nobody_was_told_is_found_before_anything_is_changed() {
     let world = World::story();
@@ -385,11 +434,13 @@ async fn a_new_secret_that_was_kept_without_an_answer_cuts_what_the_old_one_issu
         world.live.snapshot().revocations.has_cut_since(target, Timestamp::from_millis(0))
     };
     // What really was lost cuts nothing: the old secret is still the one.
-    for fault in [InjectedFault::Lost, InjectedFault::Kept] {
+    for (fault, before) in [(InjectedFault::Lost, 0), (InjectedFault::Kept, 2)] {
         world.faults.fail(Point::Commit, 0, fault);
         assert!(matches!(set_password(&world, "riley").await, Err(E::AuditUnavailable(_))));
+        eventually("it is looked for", || looks(&world) == before + 1).await;
         world.faults.fail(Point::Commit, 0, fault);
         assert!(matches!(set_client_secret(&world, "crm-api").await, Err(E::AuditUnavailable(_))));
+        eventually("it is looked for", || looks(&world) == before + 2).await;
         if fault == InjectedFault::Lost {
             tokio::time::sleep(Duration::from_millis(300)).await;
             assert!(!is_cut(&person) && !is_cut(&client));

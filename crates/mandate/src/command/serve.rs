@@ -3,10 +3,14 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mandate_core::{SystemClock, SystemEntropy};
 use mandate_files::FileError;
-use mandate_server::{ConfigError, ServeConfig, ServerError, ServerReady, StoreAddress, TlsError, Transport};
+use mandate_server::{
+    ConfigError, ServeConfig, ServerError, ServerReady, StoreAddress, TlsError, Transport,
+    accepting_log_that_went_back,
+};
 use serde::Serialize;
 
 use crate::arguments::{Serve, Unread};
@@ -25,6 +29,9 @@ struct Started<'a> {
     admin_url: &'a str,
     node_server: String,
 }
+
+/// How long work that blocks may take after everything else has ended.
+const LAST_WORK: Duration = Duration::from_secs(5);
 
 pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
     logging::start(screen.wants_json());
@@ -50,6 +57,8 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
         )
         .await
     });
+    // What does not answer, as a disk that hangs, does not keep the process from its end.
+    runtime.shutdown_timeout(LAST_WORK);
     served.map_err(|error| failure(&error, &dir, &listeners, elsewhere))
 }
 
@@ -154,9 +163,9 @@ fn failure(
         ServerError::Config(ConfigError::StoreIsEmbedded(_)) => {
             failure.next(format!("mandate serve --dir {dir}   (without --store and MANDATE_STORE)"))
         }
-        ServerError::WentBack(error) if error.is_of_the_log() => failure.next(format!(
-            "mandate serve --dir {dir} --accept-log-that-went-back   (once, if there is no newer database)"
-        )),
+        ServerError::WentBack(error) if error.is_of_the_log() => {
+            failure.next(accepting_log_that_went_back(&dir.to_string(), elsewhere))
+        }
         ServerError::Tls(_) => {
             failure.next("mandate serve --tls-cert FILE --tls-key FILE   (PEM files that belong together)")
         }

@@ -112,14 +112,37 @@ fn one_bad_policy_refuses_the_whole_set() {
 #[test]
 fn what_is_deep_enough_to_exhaust_a_stack_is_refused_before_it_is_parsed() {
     let when = |body: String| format!("forbid (principal, action, resource) when {{ {body} }};");
+    // The annotations are looked at before the policy is compiled.
+    let refused = |source: String| {
+        assert_eq!(check_annotations("deep", &format!("@aproval {source}")), Ok(()));
+        refused(&source)
+    };
     for (open, close) in [("(", ")"), ("[", "]"), ("{a:", "}"), ("!(", ")")] {
-        let error = refused(&when(format!("{}true{}", open.repeat(5000), close.repeat(5000))));
+        let error = refused(when(format!("{}true{}", open.repeat(5000), close.repeat(5000))));
         assert!(error.message.contains("nested"), "{error}");
     }
     for chain in [" && context.egress", " + 1", ".a", " || if context.egress then true else true"] {
-        let error = refused(&when(format!("context.egress{}", chain.repeat(1000))));
+        let error = refused(when(format!("context.egress{}", chain.repeat(1000))));
         assert!(error.message.contains("operators"), "{error}");
     }
+    let error = refused(when(format!("context.egress // {}\n", "x".repeat(MAX_POLICY_LEN))));
+    assert!(error.message.contains("longer than"), "{error}");
+}
+
+#[test]
+fn thousands_of_annotations_are_looked_up_in_one_reading_of_the_source() {
+    let many: String = (0..6000).map(|n| format!("@x{n}")).collect();
+    let source = format!("{many} permit (principal, action, resource);");
+    assert!(source.len() < MAX_POLICY_LEN);
+    let error = check_annotations("many", &source).unwrap_err();
+    assert_eq!((error.line, error.column), (1, 1));
+    assert!(error.message.contains("no annotation @x0:"), "{error}");
+    let error = check_annotations(
+        "apart",
+        "permit (principal, action, resource);\n@ // a\nx\npermit (principal, action, resource);",
+    )
+    .unwrap_err();
+    assert!(error.message.contains("no annotation @x:"), "{error}");
 }
 
 /// Cedar's validator silently stops when the stack runs low. Within our bounds it never does.

@@ -8,10 +8,13 @@ use mandate_files::{Dir, FileError};
 use mandate_stops::reserve::{FILE, SIZE};
 use mandate_stops::{ReserveError, held};
 use mandate_store::records::{CheckedLog, LogError};
-use mandate_store::{Inspection, PostgresInspection, Store, StoreError};
+use mandate_store::{
+    Inspection, KeptCheckpoint, LAST_CHECKPOINT, PostgresInspection, Store, StoreError, WentBack,
+};
 
 use super::{DoctorFinding, DoctorState, Examination, error_text, store_text};
 use crate::config::StoreAddress;
+use crate::last_checkpoint::accepting_log_that_went_back;
 
 pub(super) const DATABASE: &str = "database";
 const JOURNAL: &str = "write-ahead log";
@@ -20,6 +23,7 @@ pub(super) const SEALING: &str = "sealing key";
 pub(super) const FITS: &str = "sealing key of the database";
 pub(super) const LOG: &str = "audit log";
 const RESERVE: &str = "reserve for stops";
+const LAST: &str = "last checkpoint";
 pub(super) const CLOCK: &str = "clock";
 
 /// A database that is only read, whichever it is.
@@ -28,6 +32,8 @@ pub(super) trait Inspected {
     fn newest(&self) -> Result<Timestamp, StoreError>;
     /// Whether it was sealed with this key.
     fn is_sealed_with(&self, key: &Secret, entropy: Arc<dyn Entropy>) -> Result<bool, StoreError>;
+    /// Whether its log has what the directory's server has kept of it; how many records that are.
+    fn compare(&self, kept: &KeptCheckpoint) -> Result<u64, WentBack>;
     /// Verifies every audit log.
     fn verify_logs(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<CheckedLog>, LogError>;
 }
@@ -39,6 +45,10 @@ impl Inspected for Inspection {
 
     fn is_sealed_with(&self, key: &Secret, entropy: Arc<dyn Entropy>) -> Result<bool, StoreError> {
         self.is_sealed_with(key, entropy)
+    }
+
+    fn compare(&self, kept: &KeptCheckpoint) -> Result<u64, WentBack> {
+        self.compare(kept)
     }
 
     fn verify_logs(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<CheckedLog>, LogError> {
@@ -53,6 +63,10 @@ impl Inspected for PostgresInspection {
 
     fn is_sealed_with(&self, key: &Secret, entropy: Arc<dyn Entropy>) -> Result<bool, StoreError> {
         self.is_sealed_with(key, entropy)
+    }
+
+    fn compare(&self, kept: &KeptCheckpoint) -> Result<u64, WentBack> {
+        self.compare(kept)
     }
 
     fn verify_logs(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<Vec<CheckedLog>, LogError> {
@@ -272,6 +286,27 @@ impl Examination<'_> {
         });
     }
 
+    /// The newest checkpoint that the server has kept beside the database: a start refuses a log that went
+    /// back.
+    fn last_checkpoint(&mut self, kept: Option<&KeptCheckpoint>, inspection: &dyn Inspected) {
+        let Some(kept) = kept else {
+            let detail = format!("there is no {LAST_CHECKPOINT}; the server writes it");
+            return self.add(DoctorFinding::ok(LAST, detail));
+        };
+        self.add(match inspection.compare(kept) {
+            Ok(records) => DoctorFinding::ok(
+                LAST,
+                format!("the audit log has the {records} records that {LAST_CHECKPOINT} shows"),
+            ),
+            Err(WentBack::Store(error)) => DoctorFinding::could_not_look(LAST, store_text(&error)),
+            Err(error) => {
+                let elsewhere = matches!(self.config.store, StoreAddress::Postgres(_));
+                let next = accepting_log_that_went_back(&self.shown, elsewhere);
+                DoctorFinding::problem(LAST, error.to_string(), next)
+            }
+        });
+    }
+
     pub(super) fn log(
         &mut self,
         dir: Option<&Dir>,
@@ -279,8 +314,16 @@ impl Examination<'_> {
         mut progress: impl FnMut(u64, u64),
     ) {
         let next = self.restore();
+        // Before the log, which a server may be writing.
+        let kept = dir.map(KeptCheckpoint::read);
         let verified = inspection.verify_logs(&mut progress);
         if let (Ok(verified), Some(dir)) = (&verified, dir) {
+            match kept {
+                Some(Ok(kept)) => self.last_checkpoint(kept.as_ref(), inspection),
+                // The check of the files reports it.
+                Some(Err(error)) => self.add(DoctorFinding::could_not_look(LAST, error_text(&error))),
+                None => {}
+            }
             let keys: Vec<&str> = verified.iter().map(|log| log.summary.vkey.as_str()).collect();
             match inspection.newest() {
                 Ok(newest) => self.reserve(dir, &keys, newest),

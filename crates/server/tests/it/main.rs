@@ -10,6 +10,7 @@
 )]
 
 mod administration;
+mod claims;
 mod cuts;
 mod feed;
 mod json_ends;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_api::admin::JoinTokenRequest;
+use mandate_core::{Clock as _, SystemEntropy};
+use mandate_server::doctor::{self, DoctorState};
 use mandate_server::{ServeConfig, ServerError};
 use mandate_store::LAST_CHECKPOINT;
 use mandate_testkit::clock::SteppedClock;
@@ -45,6 +47,15 @@ async fn start(
     }
 }
 
+/// What `mandate doctor` says about the last checkpoint, and what to do.
+async fn last_checkpoint(dir: &TempDir, clock: &Arc<SteppedClock>) -> (DoctorState, String, Option<String>) {
+    let (config, now) = (Server::config(dir), clock.now());
+    let looked = move || doctor::examine(&config, now, Arc::new(SystemEntropy), |_, _| {});
+    let found = tokio::task::spawn_blocking(looked).await.unwrap();
+    let found = found.into_iter().find(|finding| finding.check == "last checkpoint").unwrap();
+    (found.state, found.detail, found.next)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_went_back_while_the_server_was_stopped_is_refused_until_it_is_accepted_once() {
     let server = Server::empty().await;
@@ -63,8 +74,16 @@ async fn a_log_that_went_back_while_the_server_was_stopped_is_refused_until_it_i
     assert!(written >= kept + 2);
     soon(async || fs::read(&file).is_ok_and(|note| size(&note) == written)).await;
     let dir = server.ended().await;
+    let (is, detail, _) = last_checkpoint(&dir, &clock).await;
+    assert_eq!(is, DoctorState::Ok, "{detail}");
+    assert!(detail.contains(&format!("has the {written} records")), "{detail}");
     let sql = format!("DELETE FROM records WHERE idx >= {kept}; UPDATE logs SET note = {};", literal(&older));
     database::edit(&state(dir.path()), &sql, &sql);
+
+    let (is, detail, next) = last_checkpoint(&dir, &clock).await;
+    assert_eq!(is, DoctorState::Problem, "{detail}");
+    assert!(detail.contains(&format!("and the database has {kept}")), "{detail}");
+    assert!(next.unwrap().contains(" --accept-log-that-went-back "));
 
     let Err((dir, error)) = start(dir, &clock, false).await else { panic!("it started") };
     let text = error.to_string();

@@ -96,7 +96,10 @@ impl Database {
         let follower = Follower::start(signal, IndexSchema::new(Arc::clone(&shared)))?;
         let database = Self { sealer, entropy, shared, _follower: follower };
         database.transact(&mut meta::check_seal).map_err(|error| key.is_anothers(error))?;
-        database.transact(&mut |tx| meta::put(tx, SERVER, database.shared.exclusive.server()))?;
+        if content != migration::newest() {
+            // No server of another version may go on with it.
+            database.claim()?;
+        }
         directory.settle(&key)?;
         Ok(database)
     }
@@ -232,6 +235,10 @@ impl Driver for Database {
                 tries += 1;
             }
         })
+    }
+
+    fn claim(&self) -> Result<(), StoreError> {
+        self.transact(&mut |tx| meta::put(tx, SERVER, self.shared.exclusive.server()))
     }
 
     fn settled(&self) -> Result<(), StoreError> {

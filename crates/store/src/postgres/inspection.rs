@@ -7,6 +7,7 @@ use mandate_core::{Entropy, Secret, Timestamp};
 use crate::driver::LogReader;
 use crate::error::{LogError, StoreError};
 use crate::installation::{self, Installation};
+use crate::last_checkpoint::{KeptCheckpoint, WentBack};
 use crate::log_verification::{self, CheckedLog};
 use crate::logs;
 use crate::meta;
@@ -102,6 +103,11 @@ impl PostgresInspection {
     /// As [`crate::Inspection::verify_logs`].
     pub fn verify_logs(&self, mut progress: impl FnMut(u64, u64)) -> Result<Vec<CheckedLog>, LogError> {
         log_verification::verify_inspected(&mut Snapshots(self), &mut progress)
+    }
+
+    /// As [`crate::Inspection::compare`].
+    pub fn compare(&self, kept: &KeptCheckpoint) -> Result<u64, WentBack> {
+        self.read(None, |tx| kept.inspect(tx))?
     }
 
     /// Calls `work` with one consistent snapshot.

@@ -25,6 +25,11 @@ pub(crate) enum Content {
     Schema(u32),
 }
 
+/// What a database has in it once it is up to date.
+pub(crate) fn newest() -> Content {
+    Content::Schema(u32::try_from(POSTGRES.len()).unwrap_or(u32::MAX))
+}
+
 /// What is in the database. Refuses one that a newer program or another program wrote, and a server that does
 /// not fit.
 pub(crate) fn content(connections: &Connections, client: &Client) -> Result<Content, StoreError> {
@@ -50,10 +55,14 @@ pub(crate) fn content(connections: &Connections, client: &Client) -> Result<Cont
         connections,
         client,
         "SELECT count(*) FILTER (WHERE relname = 'mandate_schema'), count(*) FROM pg_class
-         WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')",
+         WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+         AND relkind IN ('r', 'p')",
     )?;
     match (row.try_get::<_, i64>(0)?, row.try_get::<_, i64>(1)?) {
-        (0, 0) => Ok(Content::Nothing),
+        (0, 0) => {
+            refuse_anothers_schema(connections, client)?;
+            Ok(Content::Nothing)
+        }
         (0, _) => Err(StoreError::Foreign),
         _ => {
             let found: i64 = one(connections, client, "SELECT version FROM mandate_schema")?.try_get(0)?;
@@ -64,6 +73,25 @@ pub(crate) fn content(connections: &Connections, client: &Client) -> Result<Cont
             }
         }
     }
+}
+
+/// Refuses to make tables in a schema of another role: it could put tables, functions and triggers of its own
+/// in the place of ours. The owner of the database and superusers can do so in any schema.
+fn refuse_anothers_schema(connections: &Connections, client: &Client) -> Result<(), StoreError> {
+    let sql = "SELECT n.nspname, r.rolname, pg_has_role(r.oid, 'USAGE') OR r.rolsuper OR r.rolname = 'pg_database_owner'
+        FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner WHERE n.nspname = current_schema()";
+    let Some(row) = connections.wait(LONG_DEADLINE, client.query_opt(sql, &[]))? else {
+        let why = "its search path names no schema in which tables can be made: CREATE SCHEMA one, and name it with ALTER ROLE … SET search_path";
+        return Err(unusable(connections, why));
+    };
+    let (schema, owner, fits): (String, String, bool) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+    if fits {
+        return Ok(());
+    }
+    let why = format!(
+        "its tables would be made in the schema `{schema}`, which belongs to the role `{owner}`: make this user the owner (ALTER SCHEMA … OWNER TO …), or name another schema first (ALTER ROLE … SET search_path)"
+    );
+    Err(unusable(connections, &why))
 }
 
 /// Brings a database up to date: each migration in a transaction. Nobody else may do it at the same time.

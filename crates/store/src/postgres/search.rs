@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::Object;
+use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::IsolationLevel;
 
 use crate::error::StoreError;
@@ -33,15 +33,33 @@ CREATE TABLE search.names (
     PRIMARY KEY (log, chunk, name, idx)
 );";
 
-/// How an empty index is made: in one step, during which searches wait for the tables.
+/// Begins to make an empty index: in one step, during which searches wait for the tables.
 ///
 /// It waits for searches for a shorter time than they wait for it, and is tried again. Searches that begin
-/// meanwhile use no index. Like a search, it locks `chunks` first, so that the two cannot wait for each
-/// other.
+/// meanwhile use no index.
+const BEGIN: &str = "SET LOCAL lock_timeout = '200ms'; SET LOCAL synchronous_commit = off;
+     CREATE SCHEMA IF NOT EXISTS search";
+
+/// Whether the schema `search` is ours; none if there is none. Of a schema, or of a table in it, that another
+/// role has, the triggers and views would run with our rights.
+const IS_OURS: &str =
+    "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = 'search'";
+
+/// Whether our mark is in the schema, which must be ours too, with all that is in it.
+const IS_MARKED: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'search' AND c.relname = 'mandate_index' AND c.relkind = 'r'
+     AND pg_catalog.pg_has_role(n.nspowner, 'USAGE') AND NOT EXISTS (SELECT FROM pg_catalog.pg_class other
+     WHERE other.relnamespace = n.oid AND NOT pg_catalog.pg_has_role(other.relowner, 'USAGE')))";
+
+/// How many tables and the like the schema has.
+const RELATIONS: &str =
+    "SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = 'search'";
+
+/// Like a search, it locks `chunks` first, so that the two cannot wait for each other.
 fn creation() -> String {
     format!(
-        "SET LOCAL lock_timeout = '200ms'; SET LOCAL synchronous_commit = off;
-         CREATE SCHEMA IF NOT EXISTS search; {MARK};
+        "{MARK};
          DROP TABLE IF EXISTS search.chunks, search.names; {TABLES}
          INSERT INTO search.mandate_index (one, version) VALUES (1, {VERSION}) ON CONFLICT (one) DO UPDATE SET version = {VERSION};"
     )
@@ -82,8 +100,25 @@ pub(crate) fn fits(connections: &Connections, client: &mut Object) -> bool {
 }
 
 fn is_marked(connections: &Connections, client: &Object) -> Result<bool, StoreError> {
-    let sql = "SELECT to_regclass('search.mandate_index') IS NOT NULL";
-    Ok(connections.wait(DEADLINE, client.query_one(sql, &[]))?.try_get(0)?)
+    Ok(connections.wait(DEADLINE, client.query_one(IS_MARKED, &[]))?.try_get(0)?)
+}
+
+/// Refuses a schema `search` that is not ours, or that has something in it and not our mark.
+fn refuse_anothers(connections: &Connections, tx: &Transaction<'_>) -> Result<(), StoreError> {
+    let ask = |sql| connections.wait(DEADLINE, tx.query_opt(sql, &[]));
+    let anothers = |whose: &str| {
+        Err(StoreError::Corrupt(format!(
+            "the schema `search` of the database is another {whose}; searches read every record"
+        )))
+    };
+    if let Some(row) = ask(IS_OURS)?
+        && !row.try_get::<_, bool>(0)?
+    {
+        return anothers("role's");
+    }
+    let marked = ask(IS_MARKED)?.map(|row| row.try_get::<_, bool>(0)).transpose()?;
+    let relations = ask(RELATIONS)?.map(|row| row.try_get::<_, i64>(0)).transpose()?;
+    if marked != Some(true) && relations != Some(0) { anothers("program's") } else { Ok(()) }
 }
 
 /// The logs and their index, with the connection that the thread uses for both.
@@ -122,16 +157,12 @@ impl IndexSchema {
 impl search_follower::IndexPlace for IndexSchema {
     fn create(&mut self) -> Result<(), StoreError> {
         self.with(|connections, client, _| {
-            let theirs = "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('search')";
-            if !is_marked(connections, client)?
-                && connections.wait(DEADLINE, client.query_one(theirs, &[]))?.try_get::<_, i64>(0)? > 0
-            {
-                return Err(StoreError::Corrupt(
-                    "the schema `search` of the database is another program's".to_owned(),
-                ));
-            }
+            let tx = connections.wait(DEADLINE, client.transaction())?;
+            // Before anything is made, and again when nobody can put anything in its place any longer.
+            refuse_anothers(connections, &tx)?;
+            connections.wait(LONG_DEADLINE, tx.batch_execute(BEGIN))?;
+            refuse_anothers(connections, &tx)?;
             connections.wait(LONG_DEADLINE, async {
-                let tx = client.transaction().await?;
                 tx.batch_execute(&creation()).await?;
                 tx.commit().await
             })

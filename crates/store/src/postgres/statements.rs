@@ -254,6 +254,8 @@ impl From<tokio_postgres::Error> for StoreError {
             &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED => {
                 Self::Conflict(Box::new(error))
             }
+            // Neither done nor undone, as far as is known.
+            &SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN => Self::Unreachable(Box::new(error)),
             &SqlState::READ_ONLY_SQL_TRANSACTION => Self::ReadOnly(Box::new(error)),
             &SqlState::LOCK_NOT_AVAILABLE => Self::Busy(Box::new(error)),
             &SqlState::DATA_CORRUPTED | &SqlState::INDEX_CORRUPTED => Self::Corrupt(error.to_string()),

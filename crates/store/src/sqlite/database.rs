@@ -133,6 +133,11 @@ impl Database {
 }
 
 impl Driver for Database {
+    /// The lock on the directory is never lost.
+    fn claim(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// With `SQLite`, no answer to a commit is lost.
     fn settled(&self) -> Result<(), StoreError> {
         Ok(())

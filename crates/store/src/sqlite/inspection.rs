@@ -13,6 +13,7 @@ use crate::directory::{DirectoryHolder, holder_of, seal_key};
 use crate::driver::LogReader;
 use crate::error::{LogError, StoreError};
 use crate::installation::{self, Installation};
+use crate::last_checkpoint::{KeptCheckpoint, WentBack};
 use crate::log_verification::{self, CheckedLog};
 use crate::logs;
 use crate::meta;
@@ -138,6 +139,12 @@ impl Inspection {
     /// Returns one for each log, at least one, in the order in which they were added.
     pub fn verify_logs(&self, mut progress: impl FnMut(u64, u64)) -> Result<Vec<CheckedLog>, LogError> {
         log_verification::verify_inspected(&mut Snapshots(&self.conn), &mut progress)
+    }
+
+    /// Whether its log still has what a server has kept of it. Returns how many records that are.
+    pub fn compare(&self, kept: &KeptCheckpoint) -> Result<u64, WentBack> {
+        let _one_snapshot = self.conn.unchecked_transaction().map_err(StoreError::from)?;
+        kept.inspect(&Tx::without_key(&self.conn))
     }
 
     /// Writes a copy of everything into an empty file. The copy has the state of one moment. A server can

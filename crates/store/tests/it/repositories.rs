@@ -1,5 +1,6 @@
 //! What each repository keeps, and what it refuses.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use mandate_core::registry::{
@@ -308,12 +309,17 @@ fn what_has_expired_is_swept_by_few_rows_at_a_time_and_what_has_not_stays() {
         10
     );
     // 700 of each kind, of which 100 stay, and 10 are gone.
-    let swept = sweep_blocking(&store, at(2000)).unwrap();
-    assert_eq!(swept, Swept { rows: 4 * 590, transactions: 4 * 3 });
-    let empty = sweep_blocking(&store, at(2000)).unwrap();
+    let asked = Cell::new(0);
+    let after_four = || asked.replace(asked.get() + 1) == 4;
+    let begun = sweep_blocking(&store, at(2000), &after_four).unwrap();
+    assert_eq!((begun.transactions, begun.rows), (4, 590 + 256), "the server ends");
+    let swept = sweep_blocking(&store, at(2000), &|| false).unwrap();
+    assert_eq!(swept.rows + begun.rows, 4 * 590);
+    assert_eq!(swept.transactions, 1 + 2 + 3 + 3);
+    let empty = sweep_blocking(&store, at(2000), &|| false).unwrap();
     assert_eq!(empty, Swept { rows: 0, transactions: 4 });
     assert_eq!(store.read_blocking("cuts", cuts::load).unwrap().len(), 100);
-    assert_eq!(sweep_blocking(&store, at(9000)).unwrap().rows, 4 * 100);
+    assert_eq!(sweep_blocking(&store, at(9000), &|| false).unwrap().rows, 4 * 100);
 }
 
 #[test]

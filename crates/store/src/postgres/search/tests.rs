@@ -100,6 +100,47 @@ fn a_schema_of_another_program_is_left_alone_and_every_record_is_read() {
     assert_eq!(world.sql(tables), "names product");
 }
 
+/// A trigger on the index, whose function runs with the rights of those who write to it.
+const TRAP: &str = "CREATE TABLE ran (who TEXT); GRANT ALL ON ran TO PUBLIC; \
+     CREATE FUNCTION run() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+     INSERT INTO public.ran VALUES (current_user); RETURN NEW; END $$; \
+     CREATE TRIGGER run BEFORE INSERT ON search.chunks FOR EACH ROW EXECUTE FUNCTION run(); \
+     GRANT ALL ON SCHEMA search TO ours, intruder; GRANT ALL ON ALL TABLES IN SCHEMA search TO ours";
+
+#[test]
+fn an_index_of_another_role_is_neither_used_nor_replaced() {
+    let Some(cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
+    cluster.sql("postgres", "CREATE ROLE ours LOGIN; CREATE ROLE intruder");
+    for theirs in [
+        "ALTER SCHEMA search OWNER TO intruder",
+        "ALTER TABLE search.mandate_index OWNER TO intruder",
+        "ALTER TABLE search.chunks OWNER TO intruder",
+        "ALTER TABLE search.mandate_index RENAME TO own; \
+         CREATE VIEW search.mandate_index AS SELECT * FROM search.own; ALTER VIEW search.mandate_index OWNER TO ours",
+        "DROP SCHEMA search CASCADE; CREATE SCHEMA search AUTHORIZATION intruder; GRANT ALL ON SCHEMA search TO ours",
+    ] {
+        let database = cluster.create_database();
+        cluster.sql("postgres", &format!("ALTER DATABASE {database} OWNER TO ours"));
+        let dir = tempfile::tempdir().unwrap();
+        let url = cluster.url(&database).replace("mandate@", "ours@");
+        let store = connect(dir.path(), &url);
+        append(&store, &(0..40).map(numbered).collect::<Vec<_>>());
+        settle(&store, 40);
+        drop(store);
+        let of_search = "SELECT string_agg(relname || relkind || oid, ',' ORDER BY relname) FROM pg_class \
+            WHERE relnamespace = 'search'::regnamespace AND relkind IN ('r', 'v')";
+        cluster.sql(&database, &format!("{TRAP}; {theirs}"));
+        let before = cluster.sql(&database, of_search);
+        let store = connect(dir.path(), &url);
+        append(&store, &(40..80).map(numbered).collect::<Vec<_>>());
+        assert_eq!(ids(&store, &of_person1().0), ["r77", "r73", "r69", "r65"], "{theirs}");
+        assert_eq!(verify(&store).unwrap(), 80, "{theirs}");
+        thread::sleep(Duration::from_millis(300));
+        assert_eq!(cluster.sql(&database, "SELECT count(*) FROM ran"), "0", "{theirs}");
+        assert_eq!(cluster.sql(&database, of_search), before, "{theirs}");
+    }
+}
+
 #[test]
 fn the_index_waits_for_no_disk() {
     let Some(world) = World::with("", 16) else { return };

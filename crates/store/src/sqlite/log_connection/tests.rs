@@ -43,6 +43,10 @@ impl Backend for Filling {
         AuditBackend::is_over(error)
     }
 
+    fn leaves_nothing(error: &StoreError) -> bool {
+        AuditBackend::leaves_nothing(error)
+    }
+
     fn load(&mut self) -> Result<StoredLog, StoreError> {
         self.inner.load()
     }

@@ -31,7 +31,9 @@ fn a_server_whose_database_another_has_used_meanwhile_ends_and_writes_nothing_mo
     fs::copy(world.dir.path().join("seal.key"), other.path().join("seal.key")).unwrap();
     // Of another randomness, so of another name.
     let (address, entropy) = (world.cluster.url(&world.database), Arc::new(SeededEntropy::new(8)));
-    drop(Store::connect_blocking(other.path(), &address.parse().unwrap(), entropy).unwrap());
+    let store = Store::connect_blocking(other.path(), &address.parse().unwrap(), entropy).unwrap();
+    store.claim_blocking().unwrap();
+    drop(store);
     eventually("the lock is free", || world.sql(HOLDERS) == "0");
 
     let why = unavailable(world.append(1));
@@ -46,6 +48,39 @@ fn a_server_whose_database_another_has_used_meanwhile_ends_and_writes_nothing_mo
     });
     assert_eq!(last.as_deref(), Some("Err(Superseded)"));
     assert_eq!((world.size(), world.value("x").as_deref()), (1, Some("before")));
+}
+
+#[test]
+fn a_start_that_was_refused_before_it_claimed_the_database_ends_no_other_server() {
+    let Some(world) = World::new(&[]) else { return };
+    assert_eq!(world.append(0), Ok(0));
+    cut_the_lock(&world.cluster, &world.database);
+    let other = tempfile::tempdir().unwrap();
+    fs::copy(world.dir.path().join("seal.key"), other.path().join("seal.key")).unwrap();
+    let address = world.cluster.url(&world.database).parse().unwrap();
+    let open = || Store::connect_blocking(other.path(), &address, Arc::new(SeededEntropy::new(8))).unwrap();
+    let refused = open();
+    // The server hears only that the database is in use.
+    let why = unavailable(world.append(1));
+    assert!(why.contains("another server uses this database"), "{why}");
+    drop(refused);
+    assert_eq!(world.append_at_last(2), 1);
+    world.store.transact_blocking("write", |tx| meta::put(tx, "x", "after")).unwrap();
+
+    // One that loses the lock before its claim does not know what was written meanwhile.
+    cut_the_lock(&world.cluster, &world.database);
+    let late = open();
+    cut_the_lock(&world.cluster, &world.database);
+    assert_eq!(world.append_at_last(3), 2);
+    cut_the_lock(&world.cluster, &world.database);
+    let mut last = None;
+    eventually("it is told that another has used it", || {
+        last = Some(late.claim_blocking());
+        !matches!(last, Some(Err(StoreError::Unreachable(_) | StoreError::Busy(_))))
+    });
+    assert!(matches!(last, Some(Err(StoreError::Superseded))), "{last:?}");
+    drop(late);
+    assert_eq!(world.append_at_last(4), 3);
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use mandate_store::{Store, meta};
+use mandate_store::{Store, StoreError, meta};
 use mandate_testkit::clock::SeededEntropy;
+use mandate_testkit::postgres::Cluster;
+use mandate_testkit::skipped;
 
 use super::{World, connect};
 
@@ -69,4 +71,61 @@ fn the_tables_stay_where_they_were_made_whatever_the_search_path_becomes() {
     }
     let made = "SELECT count(*) FROM pg_tables WHERE schemaname IN ('other', 'public')";
     assert_eq!(world.cluster.sql(&database, made), "0");
+}
+
+/// A database of the role `ours`, with what `prepare` does, and the directory and address of a server.
+fn of_an_ordinary_role(cluster: &Cluster, prepare: &str) -> (String, tempfile::TempDir, String) {
+    let database = cluster.create_database();
+    cluster.sql(&database, &format!("ALTER DATABASE {database} OWNER TO ours; {prepare}"));
+    let url = cluster.url(&database).replace("mandate@", "ours@");
+    (database, tempfile::tempdir().unwrap(), url)
+}
+
+#[test]
+fn the_first_start_makes_no_tables_in_a_schema_of_another_role() {
+    let Some(cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
+    cluster.sql("postgres", "CREATE ROLE ours LOGIN; CREATE ROLE group_of_ours; GRANT group_of_ours TO ours; CREATE ROLE intruder");
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname IN ('public', 'ours')";
+    for (prepare, says) in [
+        (
+            "CREATE SCHEMA ours AUTHORIZATION intruder; GRANT ALL ON SCHEMA ours TO ours",
+            "schema `ours`, which belongs to the role `intruder`",
+        ),
+        (
+            "ALTER SCHEMA public OWNER TO intruder; GRANT ALL ON SCHEMA public TO ours",
+            "ALTER SCHEMA … OWNER TO",
+        ),
+        ("DROP SCHEMA public", "CREATE SCHEMA one"),
+    ] {
+        let (database, dir, url) = of_an_ordinary_role(&cluster, prepare);
+        let refused = connect(dir.path(), &url);
+        assert!(
+            matches!(&refused, Err(StoreError::Directory { why, .. }) if why.contains(says)),
+            "{prepare}: {refused:?}"
+        );
+        assert_eq!(cluster.sql(&database, tables), "0", "{prepare}");
+    }
+    for prepare in [
+        "",
+        "CREATE SCHEMA ours AUTHORIZATION ours",
+        "CREATE SCHEMA ours AUTHORIZATION group_of_ours",
+        "ALTER SCHEMA public OWNER TO mandate; GRANT ALL ON SCHEMA public TO ours",
+    ] {
+        let (database, dir, url) = of_an_ordinary_role(&cluster, prepare);
+        drop(connect(dir.path(), &url).unwrap());
+        // Whose schema it is afterwards is the administrator's business.
+        cluster.sql(&database, "ALTER SCHEMA public OWNER TO intruder; GRANT ALL ON SCHEMA public TO ours");
+        super::eventually_some(|| connect(dir.path(), &url).ok());
+    }
+}
+
+#[test]
+fn a_schema_whose_name_has_capital_letters_is_used_as_it_is_written() {
+    let Some(cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
+    cluster.sql("postgres", "CREATE ROLE ours LOGIN");
+    let (database, dir, url) = of_an_ordinary_role(&cluster, "CREATE SCHEMA \"Own\" AUTHORIZATION ours");
+    cluster.sql(&database, &format!("ALTER DATABASE {database} SET search_path = \"Own\""));
+    drop(connect(dir.path(), &url).unwrap());
+    assert_eq!(cluster.sql(&database, "SELECT schemaname FROM pg_tables WHERE tablename = 'meta'"), "Own");
+    super::eventually_some(|| connect(dir.path(), &url).ok());
 }
