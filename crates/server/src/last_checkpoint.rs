@@ -101,7 +101,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use mandate_audit::DurableCheckpoint;
+    use mandate_sequencer::DurableCheckpoint;
     use mandate_core::SystemEntropy;
     use mandate_files::Dir;
 

@@ -301,7 +301,7 @@ pub async fn run(
         bounds,
         stopping.clone(),
     ));
-    tasks.spawn(hangup::heed(certificate, wall, stopping.clone()));
+    tasks.spawn(hangup::follow_certificate(certificate, wall, stopping.clone()));
     tasks.spawn(Arc::clone(&last_checkpoint).follow(stopping.clone()));
     tasks.spawn(upkeep.run(stopping));
 

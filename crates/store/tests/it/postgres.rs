@@ -9,7 +9,6 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use mandate_core::registry::{AgentState, EntryKind, Halt};
-use mandate_sequencer::{Backend, Leaf, StagedBy};
 use mandate_store::{
     AppendError, Effect, EffectRefusal, PostgresAddress, Store, StoreError, WriteTrouble, meta,
 };

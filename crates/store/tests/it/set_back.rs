@@ -86,7 +86,7 @@ fn of_many_commits_without_an_answer_the_newest_are_remembered_and_the_last_one_
     for n in 2..202 {
         unavailable(world.append(n));
     }
-    world.faults.mend();
+    world.faults.repair();
     world.faults.fail(Point::Commit, 0, InjectedFault::Kept);
     unavailable(world.append(202));
     assert_eq!(world.append(203).unwrap().index(), 3);
@@ -94,7 +94,7 @@ fn of_many_commits_without_an_answer_the_newest_are_remembered_and_the_last_one_
     for n in 204..404 {
         unavailable(world.append(n));
     }
-    world.faults.mend();
+    world.faults.repair();
     set_back(&world, 1, &older);
     let why = unavailable(world.append(404));
     assert!(why.contains("with 4 or 5 or 5") && why.matches(" or ").count() < 64, "{why}");

@@ -121,7 +121,7 @@ async fn more_scopes_than_one_resource_can_have_can_be_asked_for() {
     let all = [many("a"), many("b"), many("c")].join(" ");
     let claims = payload(&world.person_token("riley", Some("https://b.acme.example"), Some(&all)).await);
     assert_eq!(claims["scope"].as_str().unwrap().split(' ').count(), 60);
-    assert!(world.engine.living_token(&world.person_token("riley", None, Some(&all)).await).is_some());
+    assert!(world.speaks_for(&world.person_token("riley", None, Some(&all)).await).is_some());
 }
 
 #[tokio::test]

@@ -67,6 +67,10 @@ impl<B: Backend> Backend for Overtaken<B> {
         B::is_over(error)
     }
 
+    fn leaves_nothing(error: &B::Error) -> bool {
+        B::leaves_nothing(error)
+    }
+
     fn load(&mut self) -> Result<mandate_sequencer::StoredLog, B::Error> {
         self.inner.load()
     }
