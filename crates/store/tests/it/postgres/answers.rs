@@ -20,7 +20,7 @@ fn change(world: &World, n: u64) -> Result<u64, AppendError> {
 
 /// Waits until it is settled what became of the changes whose answers were lost.
 fn settled(store: &Store) {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     eventually("it is settled", || runtime.block_on(store.settled()).is_ok());
 }
 

@@ -7,7 +7,7 @@ use mandate_store::{Store, StoreError, meta};
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::faulty_backend::{FaultyBackend, Point};
 use mandate_testkit::pooler;
-use mandate_testkit::postgres::Cluster;
+use mandate_testkit::postgres::{ACCEPT_LOST_RECORDS, Cluster};
 use mandate_testkit::skipped;
 
 use super::{World, connect, eventually, unavailable};
@@ -90,7 +90,8 @@ fn a_pooler_that_gives_two_connections_one_session_is_refused_before_anything_is
     let Some(cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
     let (database, dir) = (cluster.create_database(), tempfile::tempdir().unwrap());
     let port = pooler::start(&cluster.socket());
-    let address = format!("postgres://mandate@127.0.0.1:{port}/{database}?sslmode=disable");
+    let address =
+        format!("postgres://mandate@127.0.0.1:{port}/{database}?sslmode=disable&{ACCEPT_LOST_RECORDS}");
     let refused = connect(dir.path(), &address);
     let says = "a pooler gives two connections one session";
     assert!(matches!(&refused, Err(StoreError::Directory { why, .. }) if why.contains(says)), "{refused:?}");
