@@ -101,9 +101,9 @@ mod tests {
     use std::sync::Arc;
     use std::time::{Duration, Instant};
 
-    use mandate_sequencer::DurableCheckpoint;
     use mandate_core::SystemEntropy;
     use mandate_files::Dir;
+    use mandate_sequencer::DurableCheckpoint;
 
     use super::LastCheckpoint;
 
