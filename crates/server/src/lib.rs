@@ -317,11 +317,8 @@ pub async fn run(
     ready(&announced);
     tokio::pin!(shutdown);
     let served = supervise(shutdown, &mut tasks, sequencer, stop).await;
-    let ending = move || {
-        last_checkpoint.keep();
-        let _ = fs::remove_file(&admin_socket);
-    };
-    let _ = tokio::task::spawn_blocking(ending).await;
+    last_checkpoint.keep_at_last().await;
+    let _ = tokio::task::spawn_blocking(move || fs::remove_file(&admin_socket)).await;
     log_end(&served);
     served
 }
