@@ -10,6 +10,7 @@ use mandate_api::admin::{
     RevocationRequest, RevocationTarget,
 };
 use mandate_api::{AdminClient, ClientError, Endpoint, registry_file};
+use mandate_core::Role;
 use mandate_core::Secret;
 use mandate_core::registry::EntryKind;
 use mandate_testkit::app::{Answer, exchange};
