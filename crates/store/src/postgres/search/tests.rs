@@ -127,7 +127,7 @@ fn an_index_of_another_role_is_neither_used_nor_replaced() {
         append(&store, &(0..40).map(numbered).collect::<Vec<_>>());
         settle(&store, 40);
         drop(store);
-        let of_search = "SELECT string_agg(relname || relkind || oid, ',' ORDER BY relname) FROM pg_class \
+        let of_search = "SELECT string_agg(concat(relname, relkind, oid), ',' ORDER BY relname) FROM pg_class \
             WHERE relnamespace = 'search'::regnamespace AND relkind IN ('r', 'v')";
         cluster.sql(&database, &format!("{TRAP}; {theirs}"));
         let before = cluster.sql(&database, of_search);
