@@ -72,7 +72,7 @@ impl Conclusion {
     /// Records a mandate, with its effects and these, then mints its token. There is no token whose record is
     /// not durable. What a mandate uses up is taken in the transaction of its record: of two mandates, only
     /// one can take the last use.
-    // /
+    ///
     /// `issued`: the `issued_token_type` of the answer, for grants that have one.
     pub(crate) async fn conclude(
         &self,

@@ -291,20 +291,14 @@ pub enum EntryKind {
 /// One entry of any kind. `Registry::apply` and the store take changes as entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", content = "value", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each is an entry of the kind that its name says")]
 pub enum Entry {
-    /// A resource.
     Resource(Resource),
-    /// A person.
     Person(Person),
-    /// An agent.
     Agent(Agent),
-    /// A client.
     Client(Client),
-    /// A trusted issuer.
     Issuer(TrustedIssuer),
-    /// A grant.
     Grant(Grant),
-    /// A policy.
     Policy(Policy),
 }
 

@@ -132,14 +132,16 @@ fn a_database_from_before_whose_log_was_changed_is_refused_as_it_was_before() {
         refused("DELETE FROM records WHERE idx > 5", 9),
         Tampered::Truncated { signed: 9, found: 6 }
     ));
+    // An origin that is no text: PostgreSQL cannot bring it up to date.
+    let dir = old(9, &format!("UPDATE checkpoint SET note = {}", database::literal(b"\xff\n\xff")));
     if database::is_postgres() {
-        return;
+        assert!(matches!(try_open(dir.path()), Err(StoreError::Sql(_))));
+    } else {
+        let store = open(dir.path());
+        assert!(sizes(&store, ONE).is_err());
+        let started = Log::start(store.audit_backend(ONE).unwrap(), signer(ONE));
+        assert!(matches!(started, Err(LogStartError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
     }
-    let dir = old(9, "UPDATE checkpoint SET note = x'ff0aff'");
-    let store = open(dir.path());
-    assert!(sizes(&store, ONE).is_err(), "an origin that is no text");
-    let started = Log::start(store.audit_backend(ONE).unwrap(), signer(ONE));
-    assert!(matches!(started, Err(LogStartError::Tampered(Tampered::NoCheckpoint { size: 0 }))));
     // The key is lost and another one is made under another name.
     let dir = old(9, "DELETE FROM keys");
     let store = open(dir.path());
