@@ -5,12 +5,12 @@ use std::path::Path;
 use mandate_audit::Tampered;
 use mandate_core::Timestamp;
 use mandate_sequencer::LogStartError;
-use mandate_store::{Inspection, Log, records};
+use mandate_store::{Inspection, Log, StoreError, records};
 use mandate_testkit::database;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::world::{open, record};
+use crate::world::{open, record, try_open};
 
 use super::{ONE, TWO, Writer, add, edit, inspect, signer, sizes};
 
