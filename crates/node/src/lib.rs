@@ -158,6 +158,8 @@ where
         () = shutdown => Ok(()),
         ended = served.join_next() => Err(NodeError::Listener(format!("{ended:?}"))),
     };
+    // A write that was begun holds the directory's lock: the next node of this directory must find it free.
+    let _ = tokio::time::timeout(FAREWELL, session.storage.turn()).await;
     // Streams end with the status `UNAVAILABLE`; then the listener has nothing more to wait for.
     views.send_modify(|view| view.link = Link::Down(Waiting::Stopping));
     let _ = stop.send(());

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +11,7 @@ use mandate_files::{Dir, Exposure, Making, text};
 use rustix::fs::{FlockOperation, flock};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::credentials::{Credentials, UnusableCredentials};
 use crate::error::NodeError;
@@ -26,6 +28,8 @@ const LARGEST: u64 = 1 << 20;
 pub(crate) struct Storage {
     dir: Dir,
     _lock: File,
+    /// Held by each write for as long as it takes.
+    writing: Arc<Mutex<()>>,
 }
 
 /// What a directory holds.
@@ -47,10 +51,15 @@ impl Storage {
         let dir = Dir::open_or_make(dir, MAKING)?;
         let lock = dir.open_or_create(LOCK, Exposure::Readable)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Self { dir, _lock: lock }),
+            Ok(()) => Ok(Self { dir, _lock: lock, writing: Arc::default() }),
             Err(rustix::io::Errno::WOULDBLOCK) => Err(NodeError::InUse { path: dir.path().to_owned() }),
             Err(error) => Err(NodeError::File { path: dir.entry(LOCK), source: error.into() }),
         }
+    }
+
+    /// Waits until no write is under way, and begins one: it ends when what is returned is dropped.
+    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.writing).lock_owned().await
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -31,7 +31,15 @@ impl Session {
     ) -> Result<(), NodeError> {
         let (storage, entropy) = (Arc::clone(&self.storage), Arc::clone(&self.entropy));
         let path = storage.path().to_owned();
-        let written = tokio::task::spawn_blocking(move || write(&storage, entropy.as_ref())).await;
+        let turn = storage.turn().await;
+        let work = move || {
+            let written = write(&storage, entropy.as_ref());
+            // The directory is free for another node before the turn ends.
+            drop(storage);
+            drop(turn);
+            written
+        };
+        let written = tokio::task::spawn_blocking(work).await;
         written.map_err(|error| NodeError::File { path, source: error.into() })?
     }
 
