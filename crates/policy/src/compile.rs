@@ -136,9 +136,12 @@ impl Policies {
         let result = validator.validate(&parsed, ValidationMode::Strict);
         if let Some(error) = result.validation_errors().next() {
             let unknown_action = matches!(error, ValidationError::UnrecognizedActionId(_));
-            let mut error = from_diagnostic(name, source, &DetailedError::from(error));
+            let diagnostic = DetailedError::from(error);
+            let mut error = from_diagnostic(name, source, &diagnostic);
             if unknown_action {
-                error.message = format!("{}; the actions are {NAMES}", error.message);
+                // Cedar's help names one of those that are equally close, by chance.
+                let unknown = without_own_name(&innermost(&diagnostic).message);
+                error.message = format!("{unknown}; the actions are {NAMES}");
             }
             return Err(error);
         }

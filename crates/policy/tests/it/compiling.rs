@@ -51,6 +51,8 @@ fn an_unknown_action_is_refused_with_its_place() {
     let source = "forbid (principal, action == Action::\"fly\", resource);";
     refused_at(source, 1, 30, "fly");
     refused_at(source, 1, 30, "the actions are delegate, act, call, administer, approve and release");
+    let message = refused(source).message;
+    assert!(!message.contains("did you mean"), "`act` and `call` are equally close: {message}");
 }
 
 #[test]
