@@ -24,15 +24,11 @@ mod table;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-/// Memory is wiped when it is given back: passwords, secrets and tokens pass through buffers of many
-/// libraries (HTTP, TLS, JSON), and none of them should keep a copy. Below it is mimalloc: an exchange makes
-/// and drops some hundred small values on several threads, and glibc's allocator needs a tenth of the
-/// exchange's time.
 #[global_allocator]
-static ALLOCATOR: zeroizing_alloc::ZeroAlloc<mimalloc::MiMalloc> =
-    zeroizing_alloc::ZeroAlloc(mimalloc::MiMalloc);
+static ALLOCATOR: mandate_allocator::WipingAllocator = mandate_allocator::WIPING;
 
 fn main() -> ExitCode {
+    mandate_allocator::return_memory_soon();
     // Most commands hold a key, a password or a token.
     core_dumps::off();
     if name_completion::was_asked() {

@@ -14,7 +14,7 @@ use crate::driver::{Driver, LogReader, Work};
 use crate::error::StoreError;
 use crate::postgres::address::PostgresAddress;
 use crate::sqlite::directory;
-use crate::turns::{Access, Turns};
+use crate::turns::{Access, Seats, Turns};
 use crate::tx::Tx;
 use crate::write_trouble::WriteTrouble;
 use crate::{postgres, sqlite};
@@ -33,7 +33,7 @@ impl Store {
     /// Opens the embedded database in `dir`, creating it (mode 0700), `mandate.db` and `seal.key` (0600) when
     /// absent, and brings the schema up to date. Only one process at a time has a directory open. Blocks.
     pub fn open_blocking(dir: &Path, entropy: Arc<dyn Entropy>) -> Result<Self, StoreError> {
-        Self::on(sqlite::database::Database::open(dir, entropy)?, sqlite::database::WRITES)
+        Self::on(sqlite::database::Database::open(dir, entropy)?, sqlite::database::SEATS)
     }
 
     /// Opens the database at an address of `PostgreSQL`, and brings the schema up to date. `dir` is created
@@ -44,13 +44,13 @@ impl Store {
         address: &PostgresAddress,
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, StoreError> {
-        Self::on(postgres::database::Database::open(dir, address, entropy)?, postgres::database::WRITES)
+        Self::on(postgres::database::Database::open(dir, address, entropy)?, postgres::database::SEATS)
     }
 
-    fn on(driver: impl Driver + 'static, writes: usize) -> Result<Self, StoreError> {
+    fn on(driver: impl Driver + 'static, seats: Seats) -> Result<Self, StoreError> {
         Ok(Self {
             driver: Arc::new(driver),
-            turns: Arc::new(Turns::new(writes)?),
+            turns: Arc::new(Turns::new(seats)?),
             #[cfg(any(test, feature = "rehearsal"))]
             rehearsing: false,
         })

@@ -14,11 +14,15 @@ use tokio::time::timeout;
 
 use crate::error::StoreError;
 
-/// Reads of a few pages each.
-const READS: usize = 8;
-
-/// Queries of the audit log, which can take long: they must not keep the reads of decisions waiting.
-const SEARCHES: usize = 3;
+/// How many calls of each kind a database serves at a time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seats {
+    /// Reads of a few pages each.
+    pub reads: usize,
+    /// Queries of the audit log, which can take long: they must not keep the reads of decisions waiting.
+    pub searches: usize,
+    pub writes: usize,
+}
 
 /// How long a call waits for its turn.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,14 +46,13 @@ pub(crate) enum Access {
 }
 
 impl Turns {
-    /// `writes`: how many writes the database can make at a time.
-    pub(crate) fn new(writes: usize) -> Result<Self, StoreError> {
-        let all = READS + SEARCHES + writes;
+    pub(crate) fn new(seats: Seats) -> Result<Self, StoreError> {
+        let all = seats.reads + seats.searches + seats.writes;
         let threads = Builder::new_current_thread().thread_name("store").max_blocking_threads(all).build();
         Ok(Self {
-            reads: Arc::new(Semaphore::new(READS)),
-            searches: Arc::new(Semaphore::new(SEARCHES)),
-            writes: Arc::new(Semaphore::new(writes)),
+            reads: Arc::new(Semaphore::new(seats.reads)),
+            searches: Arc::new(Semaphore::new(seats.searches)),
+            writes: Arc::new(Semaphore::new(seats.writes)),
             threads: Some(threads.map_err(|error| StoreError::Io(Box::new(error)))?),
         })
     }

@@ -54,7 +54,7 @@ const PINNED: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.quo
 const IF_POSSIBLE: &str = "SET client_connection_check_interval = '1s'";
 
 /// The most searches of the log at the same time: they may take long, and logins must not wait for them.
-const SEARCHES: usize = 3;
+pub(super) const SEARCHES: usize = 3;
 
 /// The connections of one store.
 pub(crate) struct Connections {

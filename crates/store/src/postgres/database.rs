@@ -16,7 +16,7 @@ use crate::driver::{Driver, LogReader, LogSession, Work};
 use crate::error::StoreError;
 use crate::meta;
 use crate::postgres::address::PostgresAddress;
-use crate::postgres::connections::{Connections, DEADLINE, LONG_DEADLINE};
+use crate::postgres::connections::{Connections, DEADLINE, LONG_DEADLINE, SEARCHES};
 use crate::postgres::exclusive::{Exclusive, Keeper, SERVER};
 use crate::postgres::log_session::LogConnection;
 use crate::postgres::migration::{self, Content};
@@ -27,6 +27,7 @@ use crate::record_search::{self, RecordSearch};
 use crate::seal::Sealer;
 use crate::search_follower::{Follower, Signal};
 use crate::search_rows::SearchRows;
+use crate::turns::Seats;
 use crate::tx::Tx;
 use crate::write_trouble::WriteTrouble;
 
@@ -37,11 +38,10 @@ const TRIES: u32 = 8;
 /// one has ended by then, or ends soon.
 const PAUSES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(128)];
 
-/// One database. While it is open, no other server uses it, and no other process opens the directory.
-/// Writes at a time. With the reads of async code, they leave some of the shared connections to the threads
-/// without async code.
-pub(crate) const WRITES: usize = 3;
+/// Reads and writes together leave some of the shared connections to the threads without async code.
+pub(crate) const SEATS: Seats = Seats { reads: 8, searches: SEARCHES, writes: 3 };
 
+/// One database. While it is open, no other server uses it, and no other process opens the directory.
 pub(crate) struct Database {
     sealer: Sealer,
     entropy: Arc<dyn Entropy>,

@@ -24,14 +24,16 @@ use crate::sqlite::journal;
 use crate::sqlite::log_connection::LogConnection;
 use crate::sqlite::migration;
 use crate::sqlite::search::{self, IndexFile};
+use crate::turns::Seats;
 use crate::tx::Tx;
 use crate::write_trouble::WriteTrouble;
 
 /// How many idle read connections are kept.
 const IDLE_READERS: usize = 4;
 
-/// Writes at a time: one, and one more that is ready when its turn comes.
-pub(crate) const WRITES: usize = 2;
+/// Each thread keeps its connection and its share of the allocator's memory, about 600 KiB, and more of them
+/// answer no sooner: there is one disk and one writer.
+pub(crate) const SEATS: Seats = Seats { reads: IDLE_READERS, searches: 2, writes: 1 };
 
 /// The database of one directory. While it is open, no other process opens the directory.
 #[derive(Debug)]
