@@ -8,7 +8,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime as PoolRuntime,
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod,
+    Runtime as PoolRuntime,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::unconstrained;
@@ -64,7 +65,7 @@ pub(crate) struct Connections {
     shared: Pool,
     /// For searches of the log.
     searches: Pool,
-    /// For the audit log and what keeps other servers away.
+    /// Makes connections that are not shared: for the audit log, and for what keeps other servers away.
     own: Pool,
     address: String,
 }
@@ -111,9 +112,10 @@ impl Connections {
         self.wait(DEADLINE * 2, self.searches.get())
     }
 
-    /// A connection that is kept.
-    pub(crate) fn own(&self) -> Result<Object, StoreError> {
-        self.wait(DEADLINE * 2, self.own.get())
+    /// A new connection that nobody else gets: it is closed when it is dropped. So what its session holds,
+    /// such as a lock or an open transaction, ends with it, whatever became of its last answer.
+    pub(crate) fn own(&self) -> Result<ClientWrapper, StoreError> {
+        self.wait(DEADLINE * 2, self.own.get()).map(Object::take)
     }
 
     /// Blocks until the server has answered. A connection whose answer did not come in time must not be used
@@ -138,8 +140,7 @@ impl Connections {
     }
 }
 
-/// The most connections that are kept: the audit log's, and the one that keeps other servers away. A log that
-/// is written again after an error may need one before its last one is closed.
+/// The most connections of this kind that are being made at a time. Once made, they are not the pool's.
 const OWN: usize = 8;
 
 fn pool(address: &PostgresAddress, most: usize) -> Result<Pool, StoreError> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use deadpool_postgres::Object;
+use deadpool_postgres::ClientWrapper;
 use mandate_core::{Backoff, Entropy};
 use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
@@ -171,9 +171,9 @@ fn random_name(entropy: &dyn Entropy) -> String {
 
 /// A pooler that runs the transactions of several connections in one session would let two servers hold the
 /// lock of that session.
-pub(crate) fn refuse_a_pooler(connections: &Connections, client: &Object) -> Result<(), StoreError> {
+pub(crate) fn refuse_a_pooler(connections: &Connections, client: &ClientWrapper) -> Result<(), StoreError> {
     let other = connections.own()?;
-    let pid = |client: &Object| {
+    let pid = |client: &ClientWrapper| {
         let row = connections.wait(DEADLINE, client.query_one("SELECT pg_backend_pid()", &[]))?;
         Ok::<i32, StoreError>(row.try_get(0)?)
     };

@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::Object;
+use deadpool_postgres::ClientWrapper;
 use parking_lot::Mutex;
 
 use crate::error::StoreError;
@@ -33,7 +33,7 @@ pub(crate) struct Exclusive {
 
 #[derive(Debug, Default)]
 struct Held {
-    session: Option<(Object, Keeper)>,
+    session: Option<(ClientWrapper, Keeper)>,
     failed: Option<Instant>,
 }
 
@@ -111,37 +111,33 @@ impl Exclusive {
     fn unused(
         &self,
         connections: &Connections,
-        (session, keeper): (Object, Keeper),
-    ) -> Result<(Object, Keeper), StoreError> {
+        (session, keeper): (ClientWrapper, Keeper),
+    ) -> Result<(ClientWrapper, Keeper), StoreError> {
         let row = connections
             .wait(DEADLINE, session.query_opt("SELECT value FROM meta WHERE name = $1", &[&SERVER]))?;
         let last = row.map(|row| row.try_get::<_, Vec<u8>>(0)).transpose()?;
         if last.as_deref() == Some(self.server.as_bytes()) {
-            return Ok((session, keeper));
+            Ok((session, keeper))
+        } else {
+            Err(StoreError::Superseded)
         }
-        drop(Object::take(session));
-        Err(StoreError::Superseded)
     }
 }
 
-fn acquire(connections: &Connections, patience: Duration) -> Result<(Object, Keeper), StoreError> {
+/// Takes the lock in a session of its own. After an error the server may still grant the lock to it: the
+/// session ends with its connection, which nobody else gets.
+fn acquire(connections: &Connections, patience: Duration) -> Result<(ClientWrapper, Keeper), StoreError> {
     let begun = Instant::now();
     let client = connections.own()?;
     loop {
         let asked = connections
-            .wait(DEADLINE, client.query_one("SELECT pg_try_advisory_lock($1), pg_backend_pid()", &[&KEY]));
-        let answer = asked.and_then(|row| Ok((row.try_get::<_, bool>(0)?, row.try_get::<_, i32>(1)?)));
-        match answer {
-            Ok((true, pid)) => return Ok((client, Keeper(pid))),
-            Ok((false, _)) if begun.elapsed() >= patience => {
+            .wait(DEADLINE, client.query_one("SELECT pg_try_advisory_lock($1), pg_backend_pid()", &[&KEY]))?;
+        match (asked.try_get(0)?, asked.try_get(1)?) {
+            (true, pid) => return Ok((client, Keeper(pid))),
+            (false, _) if begun.elapsed() >= patience => {
                 return Err(StoreError::Busy("another server uses this database".into()));
             }
-            Ok((false, _)) => thread::sleep(Duration::from_millis(50)),
-            Err(error) => {
-                // The server may still grant the lock to this session: nobody else must get the connection.
-                drop(Object::take(client));
-                return Err(error);
-            }
+            (false, _) => thread::sleep(Duration::from_millis(50)),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::{ClientWrapper, Transaction};
 use tokio_postgres::IsolationLevel;
 
 use crate::error::StoreError;
@@ -66,7 +66,7 @@ fn creation() -> String {
 }
 
 /// Whether there is an index of this version that belongs to the logs.
-pub(crate) fn fits(connections: &Connections, client: &mut Object) -> bool {
+pub(crate) fn fits(connections: &Connections, client: &mut ClientWrapper) -> bool {
     let fits = (|| {
         if !is_marked(connections, client)? {
             return Ok(false);
@@ -99,7 +99,7 @@ pub(crate) fn fits(connections: &Connections, client: &mut Object) -> bool {
     false
 }
 
-fn is_marked(connections: &Connections, client: &Object) -> Result<bool, StoreError> {
+fn is_marked(connections: &Connections, client: &ClientWrapper) -> Result<bool, StoreError> {
     Ok(connections.wait(DEADLINE, client.query_one(IS_MARKED, &[]))?.try_get(0)?)
 }
 
@@ -124,7 +124,7 @@ fn refuse_anothers(connections: &Connections, tx: &Transaction<'_>) -> Result<()
 /// The logs and their index, with the connection that the thread uses for both.
 pub(crate) struct IndexSchema {
     shared: Arc<Shared>,
-    client: Option<Object>,
+    client: Option<ClientWrapper>,
 }
 
 impl IndexSchema {
@@ -135,7 +135,7 @@ impl IndexSchema {
     /// Runs `work` with the connection, which is closed if the server did not answer on it.
     fn with<T>(
         &mut self,
-        work: impl FnOnce(&Connections, &mut Object, &State) -> Result<T, StoreError>,
+        work: impl FnOnce(&Connections, &mut ClientWrapper, &State) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let connections = &self.shared.connections;
         self.shared.exclusive.ensure(connections)?;
@@ -145,9 +145,7 @@ impl IndexSchema {
         };
         let state = State::default();
         let result = state.note(work(connections, &mut client, &state));
-        if state.is_lost() {
-            drop(Object::take(client));
-        } else {
+        if !state.is_lost() {
             self.client = Some(client);
         }
         result

@@ -132,3 +132,21 @@ fn a_pooler_that_gives_two_connections_one_session_is_refused_before_anything_is
     assert!(matches!(&refused, Err(StoreError::Directory { why, .. }) if why.contains(says)), "{refused:?}");
     assert_eq!(cluster.sql(&database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
 }
+
+#[test]
+fn a_look_that_fails_while_the_lock_is_taken_again_leaves_the_lock_to_nobody() {
+    let Some(world) = World::new(&[]) else { return };
+    assert_eq!(world.append(0), Ok(0));
+    // Every session is cut, the log's too, and then it cannot be read who has used the database.
+    let hold = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                WHERE datname = current_database() AND pid <> pg_backend_pid(); \
+                BEGIN; LOCK TABLE meta IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(3); COMMIT";
+    std::thread::scope(|scope| {
+        scope.spawn(|| world.sql(hold));
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        let why = unavailable(world.append(1));
+        assert!(why.contains("another process holds the database") || why.contains("a moment ago"), "{why}");
+    });
+    assert_eq!(world.append_at_last(2), 1);
+    world.store.transact_blocking("write", |tx| meta::put(tx, "x", "after")).unwrap();
+}
