@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mandate_core::registry::{AgentState, EntryKind, Halt};
 use mandate_store::{
     AppendError, Effect, EffectRefusal, PostgresAddress, Store, StoreError, WriteTrouble, meta,
 };
@@ -412,12 +411,12 @@ fn a_database_that_does_not_fit_or_may_not_be_used_says_what_to_do() {
 #[test]
 fn text_that_the_server_cannot_hold_is_the_fault_of_its_own_entry() {
     let Some(world) = World::new(&[]) else { return };
-    let halts = Effect::HaltEntry {
-        kind: EntryKind::Agent,
-        key: "a\0b".to_owned(),
-        halt: Halt::Agent(AgentState::Suspended),
+    let keeps = Effect::KeepJoinToken {
+        hash: [1; 32],
+        by: "a\0b".to_owned(),
+        expires: mandate_core::Timestamp::from_secs(1),
     };
-    let answer = world.log.append_blocking(record(1), vec![halts]).unwrap_err();
+    let answer = world.log.append_blocking(record(1), vec![keeps]).unwrap_err();
     assert_eq!(answer, AppendError::EffectRefused(EffectRefusal::Internal));
     assert_eq!(world.append(2), Ok(0));
     assert_eq!(world.size(), 1);
