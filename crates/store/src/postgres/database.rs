@@ -241,6 +241,12 @@ impl Driver for Database {
         self.transact(&mut |tx| meta::put(tx, SERVER, self.shared.exclusive.server()))
     }
 
+    fn still_ours(&self) -> Result<(), StoreError> {
+        let result = self.shared.exclusive.ensure(&self.shared.connections).map(drop);
+        self.shared.note(result.as_ref().err().and_then(statements::trouble_of));
+        result
+    }
+
     fn settled(&self) -> Result<(), StoreError> {
         let connections = &self.shared.connections;
         let mut client = connections.shared()?;

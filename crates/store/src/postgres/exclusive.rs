@@ -74,8 +74,17 @@ impl Exclusive {
 
     /// Takes the lock at a start.
     pub(crate) fn take(&self, connections: &Connections) -> Result<(), StoreError> {
-        self.held.lock().session = Some(acquire(connections, PATIENCE)?);
-        Ok(())
+        let (begun, session) = (Instant::now(), connections.own()?);
+        loop {
+            if let Some(keeper) = ask(connections, &session)? {
+                self.held.lock().session = Some((session, keeper));
+                return Ok(());
+            }
+            if begun.elapsed() >= PATIENCE {
+                return Err(held_elsewhere());
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Makes sure that no other server uses the database. Asks the database only if the lock's connection has
@@ -95,7 +104,7 @@ impl Exclusive {
                 "the lock on the database could not be taken a moment ago".into(),
             ));
         }
-        match acquire(connections, Duration::ZERO).and_then(|taken| self.unused(connections, taken)) {
+        match self.take_again(connections) {
             Ok((session, keeper)) => {
                 *held = Held { session: Some((session, keeper)), failed: None };
                 Ok(keeper)
@@ -107,37 +116,29 @@ impl Exclusive {
         }
     }
 
-    /// While this process did not have the lock, another server may have revoked what is in force here.
-    fn unused(
-        &self,
-        connections: &Connections,
-        (session, keeper): (ClientWrapper, Keeper),
-    ) -> Result<(ClientWrapper, Keeper), StoreError> {
+    /// While this process did not have the lock, another server may have revoked what is in force here. That
+    /// is so whether or not the other one still has the lock.
+    fn take_again(&self, connections: &Connections) -> Result<(ClientWrapper, Keeper), StoreError> {
+        let session = connections.own()?;
+        let keeper = ask(connections, &session)?;
         let row = connections
             .wait(DEADLINE, session.query_opt("SELECT value FROM meta WHERE name = $1", &[&SERVER]))?;
         let last = row.map(|row| row.try_get::<_, Vec<u8>>(0)).transpose()?;
-        if last.as_deref() == Some(self.server.as_bytes()) {
-            Ok((session, keeper))
-        } else {
-            Err(StoreError::Superseded)
+        if last.as_deref() != Some(self.server.as_bytes()) {
+            return Err(StoreError::Superseded);
         }
+        Ok((session, keeper.ok_or_else(held_elsewhere)?))
     }
 }
 
-/// Takes the lock in a session of its own. After an error the server may still grant the lock to it: the
-/// session ends with its connection, which nobody else gets.
-fn acquire(connections: &Connections, patience: Duration) -> Result<(ClientWrapper, Keeper), StoreError> {
-    let begun = Instant::now();
-    let client = connections.own()?;
-    loop {
-        let asked = connections
-            .wait(DEADLINE, client.query_one("SELECT pg_try_advisory_lock($1), pg_backend_pid()", &[&KEY]))?;
-        match (asked.try_get(0)?, asked.try_get(1)?) {
-            (true, pid) => return Ok((client, Keeper(pid))),
-            (false, _) if begun.elapsed() >= patience => {
-                return Err(StoreError::Busy("another server uses this database".into()));
-            }
-            (false, _) => thread::sleep(Duration::from_millis(50)),
-        }
-    }
+/// Takes the lock for a session, if no other has it. After an error the server may still grant it: the
+/// session must end, as it does with its connection.
+fn ask(connections: &Connections, session: &ClientWrapper) -> Result<Option<Keeper>, StoreError> {
+    let asked = session.query_one("SELECT pg_try_advisory_lock($1), pg_backend_pid()", &[&KEY]);
+    let row = connections.wait(DEADLINE, asked)?;
+    Ok(row.try_get::<_, bool>(0)?.then_some(Keeper(row.try_get(1)?)))
+}
+
+fn held_elsewhere() -> StoreError {
+    StoreError::Busy("another server uses this database".into())
 }

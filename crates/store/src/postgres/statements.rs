@@ -97,7 +97,8 @@ pub(crate) fn trouble_of(error: &StoreError) -> Option<WriteTrouble> {
         StoreError::Unreachable(_) => Some(WriteTrouble::Unreachable),
         StoreError::ReadOnly(_) => Some(WriteTrouble::ReadOnly),
         StoreError::LosesCommits(_) => Some(WriteTrouble::LosesCommits),
-        StoreError::Busy(_) | StoreError::Superseded => Some(WriteTrouble::HeldElsewhere),
+        StoreError::Busy(_) => Some(WriteTrouble::HeldElsewhere),
+        StoreError::Superseded => Some(WriteTrouble::Superseded),
         _ => None,
     }
 }

@@ -138,6 +138,11 @@ impl Driver for Database {
         Ok(())
     }
 
+    /// It is, as long as the directory is locked.
+    fn still_ours(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     /// With `SQLite`, no answer to a commit is lost.
     fn settled(&self) -> Result<(), StoreError> {
         Ok(())

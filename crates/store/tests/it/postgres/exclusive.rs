@@ -3,14 +3,14 @@
 use std::fs;
 use std::sync::Arc;
 
-use mandate_store::{Store, StoreError, meta};
+use mandate_store::{Store, StoreError, WriteTrouble, meta};
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::faulty_backend::{FaultyBackend, Point};
 use mandate_testkit::pooler;
 use mandate_testkit::postgres::{ACCEPT_LOST_RECORDS, Cluster};
 use mandate_testkit::skipped;
 
-use super::{World, connect, eventually, unavailable};
+use super::{World, connect, eventually, eventually_some, unavailable};
 use crate::world::{ORIGIN, record, start, verify};
 
 const HOLDERS: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
@@ -48,6 +48,37 @@ fn a_server_whose_database_another_has_used_meanwhile_ends_and_writes_nothing_mo
     });
     assert_eq!(last.as_deref(), Some("Err(Superseded)"));
     assert_eq!((world.size(), world.value("x").as_deref()), (1, Some("before")));
+}
+
+/// Asks until the answer is about the lock, and not about the time in which it was not asked again.
+fn still_ours(store: &Store) -> Result<(), StoreError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    eventually_some(|| {
+        let answer = runtime.block_on(store.still_ours());
+        (!matches!(answer, Err(StoreError::Unreachable(_)))).then_some(answer)
+    })
+}
+
+#[test]
+fn a_server_that_writes_nothing_learns_that_another_has_used_its_database_while_that_one_runs() {
+    let Some(world) = World::new(&[]) else { return };
+    still_ours(&world.store).unwrap();
+    cut_the_lock(&world.cluster, &world.database);
+    still_ours(&world.store).unwrap();
+    assert_eq!(world.sql(HOLDERS), "1", "it has taken the lock again");
+
+    cut_the_lock(&world.cluster, &world.database);
+    let other = tempfile::tempdir().unwrap();
+    fs::copy(world.dir.path().join("seal.key"), other.path().join("seal.key")).unwrap();
+    let (address, entropy) = (world.cluster.url(&world.database), Arc::new(SeededEntropy::new(8)));
+    let other = Store::connect_blocking(other.path(), &address.parse().unwrap(), entropy).unwrap();
+    let answer = still_ours(&world.store);
+    assert!(matches!(answer, Err(StoreError::Busy(_))), "it has not claimed it: {answer:?}");
+    other.claim_blocking().unwrap();
+    let answer = still_ours(&world.store);
+    assert!(matches!(answer, Err(StoreError::Superseded)), "{answer:?}");
+    assert_eq!(world.store.write_trouble(), Some(WriteTrouble::Superseded));
+    still_ours(&other).unwrap();
 }
 
 #[test]
