@@ -1,14 +1,14 @@
 //! A database of a `PostgreSQL` server, and the directory that belongs to it.
 
+use std::convert::identity;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use deadpool_postgres::ClientWrapper;
+use deadpool_postgres::{ClientWrapper, Object};
 use mandate_core::{Backoff, Entropy};
-use tokio_postgres::IsolationLevel;
 use tokio_postgres::error::SqlState;
 
 use crate::directory::{Directory, SEAL_KEY, unusable};
@@ -37,11 +37,11 @@ const TRIES: u32 = 8;
 /// one has ended by then, or ends soon.
 const PAUSES: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(128)];
 
-/// One database. While it is open, no other server uses it, and no other process opens the directory.
 /// Writes at a time. With the reads of async code, they leave some of the shared connections to the threads
 /// without async code.
 pub(crate) const WRITES: usize = 3;
 
+/// One database. While it is open, no other server uses it, and no other process opens the directory.
 pub(crate) struct Database {
     sealer: Sealer,
     entropy: Arc<dyn Entropy>,
@@ -134,32 +134,58 @@ impl Database {
 
     fn try_transaction(&self, keeper: Keeper, work: &mut Work<'_>) -> Result<(), StoreError> {
         let connections = &self.shared.connections;
-        let mut client = connections.shared()?;
-        let state = State::default();
+        let (held, state) = (InTransaction::on(connections.shared()?), State::default());
+        let client = held.client()?;
+        let run = |sql: &str, meaning: fn(StoreError) -> StoreError| {
+            state.note(connections.wait(DEADLINE, client.batch_execute(sql)).map_err(meaning))
+        };
         let result = (|| {
-            let begin = client.build_transaction().isolation_level(IsolationLevel::Serializable).start();
-            let tx = state.note(connections.wait(DEADLINE, begin).map_err(no_writes))?;
+            run("BEGIN ISOLATION LEVEL SERIALIZABLE", no_writes)?;
             if self.shared.is_held() {
-                state.note(connections.wait(DEADLINE, tx.batch_execute(IMPATIENT)))?;
+                run(IMPATIENT, identity)?;
             }
-            work(&Tx::new(
-                &Session {
-                    connections,
-                    place: StatementPlace::Transaction(&tx),
-                    deadline: DEADLINE,
-                    state: &state,
-                },
-                &self.sealer,
-            ))?;
-            // Dropped after that, it has nothing to roll back.
-            state.note(connections.wait(DEADLINE, tx.batch_execute(&keeper.commit())).map_err(lock_lost))
+            let place = StatementPlace::Connection(client);
+            let session = Session { connections, place, deadline: DEADLINE, state: &state };
+            work(&Tx::new(&session, &self.sealer))?;
+            run(&keeper.commit(), lock_lost)
         })();
-        give_back(client, &state);
+        if result.is_err() && !state.is_lost() {
+            // The error that counts is the first. After one here, the connection is closed.
+            let _ = run("ROLLBACK", identity);
+        }
+        if !state.is_lost() {
+            held.give_back();
+        }
         if result.is_ok() {
             self.shared.committed();
         }
         self.shared.note(state.trouble());
         result
+    }
+}
+
+/// A connection on which a transaction is open. Unless that has ended, the connection is closed, and the
+/// transaction ends with it.
+struct InTransaction(Option<Object>);
+
+impl InTransaction {
+    fn on(client: Object) -> Self {
+        Self(Some(client))
+    }
+
+    fn client(&self) -> Result<&Object, StoreError> {
+        self.0.as_ref().ok_or(StoreError::Ending)
+    }
+
+    /// The transaction has ended: the connection is the next one's.
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for InTransaction {
+    fn drop(&mut self) {
+        drop(self.0.take().map(Object::take));
     }
 }
 

@@ -192,6 +192,36 @@ fn a_server_that_takes_no_writes_refuses_and_is_used_again_when_it_does() {
 }
 
 #[test]
+fn a_write_ends_its_transaction_once_and_leaves_none_open_whatever_happens_in_it() {
+    let Some(world) = World::new(&["log_statement=all"]) else { return };
+    world.store.transact_blocking("write", |tx| meta::put(tx, "x", "kept")).unwrap();
+    let refused = world.store.transact_blocking("refuse", |tx| {
+        meta::put(tx, "x", "refused")?;
+        Err::<(), _>(EffectRefusal::CodeUsed.into())
+    });
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        world.store.transact_blocking("panic", |tx| {
+            meta::put(tx, "x", "panicked")?;
+            panic!("as a fault in a repository would");
+            #[expect(unreachable_code, reason = "it says what the closure returns")]
+            Ok(())
+        })
+    }));
+    assert!(panicked.is_err());
+    for n in 0..20 {
+        world.store.transact_blocking("write", |tx| meta::put(tx, "y", &n.to_string())).unwrap();
+    }
+    assert_eq!((world.value("x").as_deref(), world.value("y").as_deref()), (Some("kept"), Some("19")));
+    let said = std::fs::read_to_string(world.cluster.socket_dir().join("server.log")).unwrap();
+    assert!(said.contains("refused"), "every statement is in it");
+    assert!(
+        !said.contains("no transaction in progress") && !said.contains("already a transaction"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_server_without_free_connections_refuses_reads_and_the_log_goes_on() {
     let Some(world) = World::new(&["max_connections=12", "superuser_reserved_connections=0"]) else { return };
     let sleepers: Vec<_> = (0..12)
