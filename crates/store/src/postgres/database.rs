@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Object};
 use mandate_core::{Backoff, Entropy};
+use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
 
 use crate::directory::{Directory, SEAL_KEY, unusable};
@@ -196,19 +197,30 @@ fn random_name(entropy: &dyn Entropy) -> String {
 }
 
 /// A pooler that runs the transactions of several connections in one session would let two servers hold the
-/// lock of that session.
+/// lock of that session; and one that gives a connection another session at times would leave the lock with a
+/// session that is not ours. Of two sessions that take turns, the third question to one connection shows it.
 pub(crate) fn refuse_a_pooler(connections: &Connections, client: &ClientWrapper) -> Result<(), StoreError> {
     let other = connections.own()?;
+    // Not prepared: poolers that change sessions may refuse what was prepared in another one.
     let pid = |client: &ClientWrapper| {
-        let row = connections.wait(DEADLINE, client.query_one("SELECT pg_backend_pid()", &[]))?;
-        Ok::<i32, StoreError>(row.try_get(0)?)
+        let answer = connections.wait(DEADLINE, client.simple_query("SELECT pg_backend_pid()"))?;
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        row.ok_or_else(|| StoreError::Corrupt("a session does not say which one it is".to_owned()))
     };
-    if pid(client)? != pid(&other)? {
+    let (first, another) = (pid(client)?, pid(&other)?);
+    let what = if first == another {
+        "two connections one session"
+    } else if pid(client)? != first || pid(client)? != first {
+        "one connection several sessions"
+    } else {
         return Ok(());
-    }
+    };
     Err(StoreError::Directory {
         path: connections.address().into(),
-        why: "a pooler gives two connections one session: let it pool by session, or connect to the server itself".to_owned(),
+        why: format!("a pooler gives {what}: let it pool by session, or connect to the server itself"),
     })
 }
 

@@ -152,16 +152,26 @@ fn a_batch_that_is_written_while_the_lock_is_lost_is_not_committed() {
 }
 
 #[test]
-fn a_pooler_that_gives_two_connections_one_session_is_refused_before_anything_is_written() {
+fn a_pooler_that_shares_or_changes_sessions_is_refused_before_anything_is_written() {
     let Some(cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
-    let (database, dir) = (cluster.create_database(), tempfile::tempdir().unwrap());
-    let port = pooler::start(&cluster.socket());
-    let address =
-        format!("postgres://mandate@127.0.0.1:{port}/{database}?sslmode=disable&{ACCEPT_LOST_RECORDS}");
-    let refused = connect(dir.path(), &address);
-    let says = "a pooler gives two connections one session";
-    assert!(matches!(&refused, Err(StoreError::Directory { why, .. }) if why.contains(says)), "{refused:?}");
-    assert_eq!(cluster.sql(&database, "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"), "0");
+    for sessions in 1..=5 {
+        let (database, dir) = (cluster.create_database(), tempfile::tempdir().unwrap());
+        let port = pooler::start(&cluster.socket(), sessions);
+        let address =
+            format!("postgres://mandate@127.0.0.1:{port}/{database}?sslmode=disable&{ACCEPT_LOST_RECORDS}");
+        let refused = connect(dir.path(), &address);
+        let says = if sessions == 1 {
+            "a pooler gives two connections one session"
+        } else {
+            "a pooler gives one connection several sessions"
+        };
+        assert!(
+            matches!(&refused, Err(StoreError::Directory { why, .. }) if why.contains(says)),
+            "{sessions}: {refused:?}"
+        );
+        let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+        assert_eq!(cluster.sql(&database, tables), "0");
+    }
 }
 
 #[test]
