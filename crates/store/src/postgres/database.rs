@@ -72,7 +72,7 @@ impl Database {
                 "the address of the database says dangerously_accept_lost_records=yes: audit records and revocations can be lost"
             );
         }
-        let exclusive = Exclusive::new(random_name(entropy.as_ref()));
+        let exclusive = Exclusive::new(entropy.as_ref());
         exclusive.take(&connections)?;
         let mut client = connections.own()?;
         refuse_a_pooler(&connections, &client)?;
@@ -188,12 +188,6 @@ impl Drop for InTransaction {
     fn drop(&mut self) {
         drop(self.0.take().map(Object::take));
     }
-}
-
-fn random_name(entropy: &dyn Entropy) -> String {
-    let mut bytes = [0; 16];
-    entropy.fill(&mut bytes);
-    base16ct::lower::encode_string(&bytes)
 }
 
 /// A pooler that runs the transactions of several connections in one session would let two servers hold the
