@@ -54,6 +54,9 @@ const PINNED: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.quo
 /// Ends a statement whose caller has gone. Not every system can notice that.
 const IF_POSSIBLE: &str = "SET client_connection_check_interval = '1s'";
 
+/// For a program that only looks: nothing is written, in whatever transaction a statement runs.
+const ONLY_READING: &str = "SET default_transaction_read_only = on";
+
 /// The most searches of the log at the same time: they may take long, and logins must not wait for them.
 const SEARCHES: usize = 3;
 
@@ -87,13 +90,24 @@ impl Drop for Connections {
 impl Connections {
     /// Makes the pools. They connect when a connection is asked for.
     pub(crate) fn new(address: &PostgresAddress) -> Result<Self, StoreError> {
+        Self::set_up(address, "")
+    }
+
+    /// As [`Connections::new`], for sessions whose transactions cannot write.
+    pub(crate) fn reading(address: &PostgresAddress) -> Result<Self, StoreError> {
+        Self::set_up(address, ONLY_READING)
+    }
+
+    /// `more` is run in each new session.
+    fn set_up(address: &PostgresAddress, more: &'static str) -> Result<Self, StoreError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("postgres")
             .enable_all()
             .build()
             .map_err(|e| StoreError::Io(Box::new(e)))?;
-        let (shared, searches, own) = (pool(address, MOST)?, pool(address, SEARCHES)?, pool(address, OWN)?);
+        let (shared, searches, own) =
+            (pool(address, MOST, more)?, pool(address, SEARCHES, more)?, pool(address, OWN, more)?);
         Ok(Self { runtime: Some(runtime), shared, searches, own, address: address.to_string() })
     }
 
@@ -143,7 +157,7 @@ impl Connections {
 /// The most connections of this kind that are being made at a time. Once made, they are not the pool's.
 const OWN: usize = 8;
 
-fn pool(address: &PostgresAddress, most: usize) -> Result<Pool, StoreError> {
+fn pool(address: &PostgresAddress, most: usize, more: &'static str) -> Result<Pool, StoreError> {
     // A connection that was closed is noticed; one that is dead in another way ends with its deadline.
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let mut config = address.config();
@@ -156,6 +170,7 @@ fn pool(address: &PostgresAddress, most: usize) -> Result<Pool, StoreError> {
         Box::pin(async move {
             client.batch_execute(SETTINGS).await.map_err(HookError::Backend)?;
             client.batch_execute(PINNED).await.map_err(HookError::Backend)?;
+            client.batch_execute(more).await.map_err(HookError::Backend)?;
             if !accepts_lost_records {
                 durability::check(client).await?;
             }
