@@ -16,7 +16,8 @@ use crate::tx::Tx;
 /// Marks the schema as ours. What it has besides is derived from the logs and may be dropped at any time.
 const MARK: &str = "CREATE TABLE IF NOT EXISTS search.mandate_index (one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1), version BIGINT NOT NULL)";
 
-const TABLES: &str = "
+/// As [`crate::sqlite::search::SCHEMA`].
+pub(crate) const TABLES: &str = "
 CREATE TABLE search.chunks (
     log      INTEGER NOT NULL,
     chunk    INTEGER NOT NULL,

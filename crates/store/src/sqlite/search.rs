@@ -12,7 +12,7 @@ use crate::sqlite::connection::{self, Use};
 use crate::tx::Tx;
 
 /// A row's key begins with its chunk, so that the rows of a chunk are beside one another.
-const SCHEMA: &str = "
+pub(crate) const SCHEMA: &str = "
 CREATE TABLE search.chunks (
     log      INTEGER NOT NULL,
     chunk    INTEGER NOT NULL,
