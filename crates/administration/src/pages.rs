@@ -25,6 +25,11 @@ pub struct Listed<T> {
     pub next: Option<String>,
 }
 
+/// Whether an item can have this key. No name has a control character.
+fn is_key(key: &str) -> bool {
+    !key.is_empty() && !key.contains(char::is_control)
+}
+
 impl Page {
     /// The page that a caller asks for: at most `limit` items, 1 to [`MAX_PAGE`], after the cursor of the
     /// page before.
@@ -39,9 +44,8 @@ impl Page {
             )
         };
         let key = |cursor: &str| String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok();
-        let after = after
-            .map(|cursor| key(cursor).filter(|key| !key.is_empty()).ok_or_else(no_cursor))
-            .transpose()?;
+        let after =
+            after.map(|cursor| key(cursor).filter(|key| is_key(key)).ok_or_else(no_cursor)).transpose()?;
         Ok(Self { after: after.unwrap_or_default(), limit })
     }
 
@@ -106,7 +110,8 @@ mod tests {
         for limit in [0, MAX_PAGE + 1, usize::MAX] {
             assert!(Page::of(Some(limit), None).is_err(), "{limit}");
         }
-        for cursor in ["", "not base64url!", "_w", "a b", "YQ=="] {
+        // The last three are "\0", "a\0b" and "a\n".
+        for cursor in ["", "not base64url!", "_w", "a b", "YQ==", "AA", "YQBi", "YQo"] {
             assert!(Page::of(None, Some(cursor)).is_err(), "{cursor:?}");
         }
         assert_eq!(Page::of(None, Some("YQ")).unwrap(), Page { after: "a".to_owned(), limit: MAX_PAGE });

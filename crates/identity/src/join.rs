@@ -235,11 +235,20 @@ impl Identity {
     /// Bans a node: it gets nothing more, no matter which certificate it has, and its open streams end.
     /// Returns where the ban is recorded.
     pub async fn ban_node(&self, by: &str, name: &str) -> Result<Recorded, IdentityError> {
+        if !self.is_name_of_a_node(name) {
+            return Err(IdentityError::NodeUnknown);
+        }
         let (store, id) = (self.store.clone(), name.to_owned());
         self.ban_unless_unknown(by, name, move || {
             store.read_blocking("read a node", |tx| nodes::get(tx, &id))
         })
         .await
+    }
+
+    /// Whether a node could have this name: it is the last segment of a SPIFFE ID.
+    fn is_name_of_a_node(&self, name: &str) -> bool {
+        let id = self.authority.trust_domain().member(&format!("/node/{name}"));
+        id.is_ok_and(|id| node_name(&id) == Some(name))
     }
 
     /// Bans a node, unless `find` says in time that there is none of this name. A database that cannot be
@@ -383,6 +392,17 @@ mod tests {
 
     /// Longer than anything here takes; reached only by a failing test.
     const LONG: Duration = Duration::from_secs(20);
+
+    #[tokio::test]
+    async fn what_cannot_be_the_name_of_a_node_is_not_banned_even_if_the_database_does_not_answer() {
+        let world = World::story();
+        let identity = identity(&world);
+        let _held = world.hold_database();
+        for name in ["\0", "a\0b", "", ".", "..", "a/b", "a b", "a\n", "ä", &"a".repeat(3000)] {
+            assert_eq!(identity.ban_node("uid:0", name).await, Err(IdentityError::NodeUnknown), "{name:?}");
+            assert!(!world.stops.has_banned(name));
+        }
+    }
 
     #[tokio::test]
     async fn a_disk_that_hangs_delays_no_ban() {

@@ -354,8 +354,8 @@ struct Sequencer<B: Backend> {
     // None after an error whose result on disk is unknown: it is read again before the next batch.
     tree: Option<Frontier>,
     waiting: Arc<AtomicUsize>,
-    /// Size and root of every tree that may be durable: that of the last commit that succeeded, and of those
-    /// after it that got no answer.
+    /// Size and root of every tree that may be durable: that of the last commit that succeeded or was read,
+    /// and of those after it that got no answer.
     heads: Vec<(u64, Hash)>,
     durable: DurableCheckpoint,
 }
@@ -467,10 +467,11 @@ impl<B: Backend> Sequencer<B> {
         if tree.size() == before {
             // Every entry refused: there is nothing to keep.
             self.backend.roll_back();
+            self.confirm(&tree)?;
         } else {
             let root = tree.root().map_err(|e| Failure::of(&e))?;
             let note = self.signer.sign(tree.size(), root).map_err(|e| Failure::of(&e))?;
-            // The first is the last one with receipts. Of the others, the oldest can no longer become
+            // The first is known to be durable. Of the others, the oldest can no longer become
             // durable.
             if self.heads.len() >= MOST_HEADS {
                 self.heads.remove(1);
@@ -488,12 +489,35 @@ impl<B: Backend> Sequencer<B> {
         Ok((tree, verdicts))
     }
 
+    /// Makes sure that refusals were given on `tree`. A record that has no receipt, because the answer to its
+    /// commit was lost, can be the cause of one: its sender then counts on it as if it had one. So the log
+    /// must not go back behind it unnoticed.
+    fn confirm(&mut self, tree: &Frontier) -> Result<(), Failure> {
+        if self.heads.len() == 1 {
+            return Ok(());
+        }
+        let now = self.read_again()?;
+        let same = now.size() == tree.size()
+            && now.root().map_err(|e| Failure::of(&e))? == tree.root().map_err(|e| Failure::of(&e))?;
+        if same {
+            return Ok(());
+        }
+        let why = "a commit became durable after its answer was given up".to_owned();
+        Err(Failure { why, conflict: true, over: false })
+    }
+
     /// Reads the log after an error. It must be as this process left it, with or without the commits that got
     /// no answer. Another log lacks records that have receipts, or has those of another writer.
     fn read_again(&mut self) -> Result<Frontier, Failure> {
-        let (tree, _) = open_tree(&mut self.backend, &self.signer).map_err(|e| Failure::of(&e))?;
+        let (tree, note) = open_tree(&mut self.backend, &self.signer).map_err(|e| Failure::of(&e))?;
         let head = (tree.size(), tree.root().map_err(|e| Failure::of(&e))?);
         if self.heads.contains(&head) {
+            if self.heads.first() != Some(&head) {
+                // A commit without an answer is durable. The tree before it is the past now, and the others
+                // that were to replace that tree can replace nothing any longer.
+                self.heads = vec![head];
+                self.durable.set(note);
+            }
             return Ok(tree);
         }
         let known: Vec<String> = self.heads.iter().map(|(size, _)| size.to_string()).collect();

@@ -8,7 +8,7 @@ use mandate_core::{Clock as _, ClockStep, Entropy, HybridClock};
 use mandate_live::Live;
 use mandate_sequencer::strangers;
 use mandate_stops::{Stops, StopsStanding};
-use mandate_store::{Log, Store, sweep_blocking};
+use mandate_store::{Log, Store, StoreError, sweep_blocking};
 use tokio::task::JoinHandle;
 
 use crate::listener::{Shutdown, stopped};
@@ -17,7 +17,7 @@ use crate::sweep::Steady;
 /// How often keys are checked and expired data is removed.
 const SWEEP: Duration = Duration::from_mins(1);
 
-/// How often the machine's clock is checked.
+/// How often the machine's clock is checked, and whether the database is still ours.
 const WATCH: Duration = Duration::from_secs(1);
 
 /// How long the last sums may take to be recorded when the server ends.
@@ -48,7 +48,8 @@ impl Housekeeping {
         }
     }
 
-    /// Does the regular work until shutdown.
+    /// Does the regular work until shutdown; or until another server uses the database, and then ends at
+    /// once: what that one has revoked is still answered as active here.
     pub(crate) async fn run(self, mut stop: Shutdown) {
         let mut steady = Steady::from(self.clock.now(), Instant::now());
         let mut sweep = tokio::time::interval_at(tokio::time::Instant::now() + SWEEP, SWEEP);
@@ -59,6 +60,7 @@ impl Housekeeping {
         let mut watch = tokio::time::interval(WATCH);
         let mut retry = tokio::time::interval(mandate_stops::RETRY);
         retry.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut superseded = std::pin::pin!(self.superseded());
         let (mut steps, mut sweeping) = (0, None::<JoinHandle<()>>);
         loop {
             tokio::select! {
@@ -69,19 +71,35 @@ impl Housekeeping {
                 _ = sums.tick() => self.record_sums().await,
                 _ = retry.tick() => self.stops.retry().await,
                 _ = watch.tick() => steps = self.watch_clock(steps),
+                () = &mut superseded => {
+                    tracing::error!("another server has used this database meanwhile: this one ends, and must be started again");
+                    self.report_waiting_stops();
+                    return;
+                }
                 () = stopped(&mut stop) => break,
             }
         }
-        self.record_the_last_stops().await;
+        let _ = tokio::time::timeout(LAST_SUMS, self.stops.retry()).await;
+        self.report_waiting_stops();
         if tokio::time::timeout(LAST_SUMS, self.record_sums()).await.is_err() {
             tracing::warn!("the last sums of strangers' refusals could not be recorded in time");
         }
     }
 
-    /// Tries once more to record the stops that wait, and logs those that end with this process or wait in
-    /// the reserve.
-    async fn record_the_last_stops(&self) {
-        let _ = tokio::time::timeout(LAST_SUMS, self.stops.retry()).await;
+    /// Ends when another server has used the database.
+    async fn superseded(&self) {
+        let mut watch = tokio::time::interval(WATCH);
+        watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            watch.tick().await;
+            if matches!(self.store.still_ours().await, Err(StoreError::Superseded)) {
+                return;
+            }
+        }
+    }
+
+    /// Logs the stops that wait, and end with this process or are in the reserve.
+    fn report_waiting_stops(&self) {
         let StopsStanding { unrecorded, reserved, .. } = self.stops.standing();
         if unrecorded > 0 {
             tracing::error!(

@@ -462,7 +462,13 @@ impl Stops {
         });
         let keeping: Vec<_> =
             contents.map(|(place, stop, content, by)| self.begin_keeping(place, stop, content, by)).collect();
-        if self.record_changes().await.is_ok() && self.append_all(failed).await.is_ok() && waited {
+        let changes = self.record_changes().await;
+        let others = match &changes {
+            // Each of the others would only wait, too.
+            Err(error @ AppendError::Unavailable(_)) => Err(error.clone()),
+            _ => self.append_all(failed).await,
+        };
+        if changes.is_ok() && others.is_ok() && waited {
             tracing::info!("every stop is in the audit log");
         }
         let _ = timeout(RESERVE_PATIENCE, async {
@@ -473,19 +479,26 @@ impl Stops {
         .await;
     }
 
-    /// Appends stops whose order does not matter: together, after one has succeeded.
+    /// Appends stops whose order does not matter: together, after one has shown that the log can be written.
+    /// One that is refused by itself keeps none of the others waiting.
     async fn append_all(
         self: &Arc<Self>,
         mut stops: VecDeque<(QueuePlace, Arc<Stop>)>,
     ) -> Result<(), AppendError> {
-        let Some((place, first)) = stops.pop_front() else { return Ok(()) };
-        self.append(place, &first).await?;
+        let mut refused = Ok(());
+        while let Some((place, first)) = stops.pop_front() {
+            match self.append(place, &first).await {
+                Ok(()) => break,
+                Err(error @ AppendError::Unavailable(_)) => return Err(error),
+                Err(error) => refused = Err(error),
+            }
+        }
         let mut appending = JoinSet::new();
         for (place, stop) in stops {
             let engine = Arc::clone(self);
             appending.spawn(async move { engine.append(place, &stop).await });
         }
-        appending.join_all().await.into_iter().collect()
+        appending.join_all().await.into_iter().fold(refused, Result::and)
     }
 
     fn where_is(&self, place: QueuePlace) -> Recorded {

@@ -26,6 +26,10 @@ pub(crate) trait Driver: fmt::Debug + Send + Sync {
     /// moment ends then, and goes on otherwise.
     fn claim(&self) -> Result<(), StoreError>;
 
+    /// Whether this process may still go on with the database. An error other than
+    /// [`StoreError::Superseded`] says nothing about that.
+    fn still_ours(&self) -> Result<(), StoreError>;
+
     /// Waits until every change of the registry has ended whose answer this process did not get. A read after
     /// that shows whether the change was made.
     fn settled(&self) -> Result<(), StoreError>;

@@ -58,17 +58,13 @@ pub fn trust_domain_of_the_log(tx: &Tx<'_>) -> Result<Option<TrustDomain>, Store
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use mandate_testkit::clock::SeededEntropy;
-
     use super::{Installation, load, put, trust_domain_of_the_log};
-    use crate::Store;
+    use crate::search_rows::tests::open;
 
     #[test]
     fn what_was_said_is_read_back_and_an_older_database_says_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap();
+        let store = open(dir.path());
         assert_eq!(store.read_blocking("load", load).unwrap(), None);
         assert_eq!(store.read_blocking("load", trust_domain_of_the_log).unwrap(), None);
         let said = Installation {

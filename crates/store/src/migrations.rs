@@ -27,6 +27,8 @@ mod tests {
     use mandate_core::digest::sha256;
 
     use super::{POSTGRES, SQLITE};
+    use crate::postgres::search::TABLES;
+    use crate::sqlite::search;
 
     /// SHA-256 of every released migration, for each database. A line here never changes; a new migration
     /// adds one.
@@ -103,6 +105,9 @@ mod tests {
         for (number, (sqlite, postgres)) in (1..).zip(SQLITE.iter().zip(POSTGRES)) {
             assert_eq!(tables(sqlite), tables(postgres), "migration {number}");
         }
+        let (sqlite, postgres) = (tables(search::SCHEMA), tables(TABLES));
+        assert_eq!(sqlite, postgres, "the search index");
+        assert!(sqlite.contains_key("search.chunks") && sqlite.contains_key("search.names"));
         let made: usize = SQLITE.iter().map(|sql| tables(sql).len()).sum();
         assert!(made > 10, "tables were compared: {made}");
     }

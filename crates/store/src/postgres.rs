@@ -8,6 +8,6 @@ mod exclusive;
 pub(crate) mod inspection;
 mod log_session;
 mod migration;
-mod search;
+pub(crate) mod search;
 mod shared;
 mod statements;

@@ -84,6 +84,13 @@ impl Store {
         reported("the use of the database cannot be noted", "claim", self.driver.claim())
     }
 
+    /// Whether this process may still use the database: [`StoreError::Superseded`] if another server has
+    /// used it since this one lost its lock on it. What the other one revoked is not known here, so the
+    /// process must end. Any other error says nothing about that. Asks the database only if the lock was lost.
+    pub async fn still_ours(&self) -> Result<(), StoreError> {
+        self.in_turn(Access::Read, |store| store.driver.still_ours()).await
+    }
+
     /// Waits until every change of the registry has ended whose answer this process did not get. A read after
     /// that shows whether the change was made.
     pub async fn settled(&self) -> Result<(), StoreError> {

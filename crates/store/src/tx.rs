@@ -105,12 +105,17 @@ impl<'c> Tx<'c> {
         self.search
     }
 
-    /// Runs a statement; returns how many rows it changed.
+    /// Runs a statement; returns how many rows it changed. A text with a NUL character is refused.
     pub(crate) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, StoreError> {
+        if values.iter().any(|value| value.is_unstorable()) {
+            return Err(StoreError::Sql(
+                "a text has a NUL character, which no text in a database has".into(),
+            ));
+        }
         self.statements.execute(sql, values)
     }
 
-    /// Calls `each` with every row, until it returns false.
+    /// Calls `each` with every row, until it returns false. Nothing is found by a text with a NUL character.
     pub(crate) fn each<E: From<StoreError>>(
         &self,
         sql: &str,
@@ -127,6 +132,9 @@ impl<'c> Tx<'c> {
         rows: Rows,
         mut each: impl FnMut(&Row<'_>) -> Result<bool, E>,
     ) -> Result<(), E> {
+        if values.iter().any(|value| value.is_unstorable()) {
+            return Ok(());
+        }
         let mut failed = None;
         self.statements.query(sql, values, rows, &mut |columns| match each(&Row { sql, columns }) {
             Ok(more) => more,

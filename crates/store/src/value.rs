@@ -20,6 +20,12 @@ impl Value<'_> {
             Self::Bytes(_) => <&[u8]>::TYPE,
         }
     }
+
+    /// Whether it is a text that `PostgreSQL` cannot have: it refuses the whole statement (22021). So neither
+    /// database of ours gets one.
+    pub(crate) fn is_unstorable(self) -> bool {
+        matches!(self, Self::Text(text) if text.contains('\0'))
+    }
 }
 
 impl From<i64> for Value<'_> {

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub enum WriteTrouble {
     /// Another process holds the database.
     HeldElsewhere,
+    /// Another server has used the database since this one lost its lock on it: this one ends.
+    Superseded,
     /// A transaction has been waiting for the database for so long.
     Stuck(Duration),
     /// The database server cannot be reached, or takes no connections.

@@ -1,5 +1,5 @@
-//! A pooler of PostgreSQL's connections that gives all its clients one session, as poolers may that pool by
-//! transaction or by statement.
+//! A pooler of PostgreSQL's connections that gives all its clients the same few sessions, as poolers may that
+//! pool by transaction or by statement.
 
 #![expect(
     clippy::expect_used,
@@ -16,20 +16,21 @@ use std::thread;
 
 use parking_lot::Mutex;
 
-/// The one session, and what the server said when it began.
-struct Session {
-    server: UnixStream,
+/// The sessions, which of them is next, and what the server said when the first one began.
+struct Sessions {
+    servers: Vec<UnixStream>,
+    current: usize,
     greeting: Option<Vec<u8>>,
 }
 
 /// A pooler on a port of 127.0.0.1, for as long as the process lives. Returns the port.
 ///
-/// It passes on whole questions, up to `Query` or `Sync`, and their answers (PostgreSQL 15, chapter 55).
-pub fn start(socket: &Path) -> u16 {
+/// It has so many sessions, and takes the next one for each question that is not prepared (`Query`). It passes on whole questions, up to `Query` or `Sync`, and their answers (PostgreSQL 15, chapter 55).
+pub fn start(socket: &Path, sessions: usize) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let port = listener.local_addr().expect("an address").port();
-    let server = UnixStream::connect(socket).expect("a server");
-    let session = Arc::new(Mutex::new(Session { server, greeting: None }));
+    let servers = (0..sessions).map(|_| UnixStream::connect(socket).expect("a server")).collect();
+    let session = Arc::new(Mutex::new(Sessions { servers, current: 0, greeting: None }));
     thread::spawn(move || {
         while let Ok((client, _)) = listener.accept() {
             let session = Arc::clone(&session);
@@ -40,7 +41,7 @@ pub fn start(socket: &Path) -> u16 {
     port
 }
 
-fn serve(mut client: TcpStream, session: &Mutex<Session>) -> io::Result<()> {
+fn serve(mut client: TcpStream, session: &Mutex<Sessions>) -> io::Result<()> {
     let start = message(&mut client, Vec::new())?;
     let greeting = session.lock().greeted(&start)?;
     client.write_all(&greeting)?;
@@ -60,28 +61,38 @@ fn serve(mut client: TcpStream, session: &Mutex<Session>) -> io::Result<()> {
     }
 }
 
-impl Session {
+impl Sessions {
     /// The greeting of the first client, for all of them.
     fn greeted(&mut self, start: &[u8]) -> io::Result<Vec<u8>> {
         if let Some(greeting) = &self.greeting {
             return Ok(greeting.clone());
         }
-        let greeting = self.answered(start)?;
+        let greetings: Result<Vec<_>, _> =
+            self.servers.iter_mut().map(|server| answered(server, start)).collect();
+        let greeting = greetings?.into_iter().next().unwrap_or_default();
         self.greeting = Some(greeting.clone());
         Ok(greeting)
     }
 
-    /// What the server answers, up to `ReadyForQuery`.
     fn answered(&mut self, question: &[u8]) -> io::Result<Vec<u8>> {
-        self.server.write_all(question)?;
-        let mut answer = Vec::new();
-        loop {
-            let next = typed(&mut self.server)?;
-            let ready = next.first() == Some(&b'Z');
-            answer.extend(next);
-            if ready {
-                return Ok(answer);
-            }
+        if question.first() == Some(&b'Q') {
+            self.current = (self.current + 1) % self.servers.len();
+        }
+        let server = self.servers.get_mut(self.current).ok_or(io::ErrorKind::NotConnected)?;
+        answered(server, question)
+    }
+}
+
+/// What the server answers, up to `ReadyForQuery`.
+fn answered(server: &mut UnixStream, question: &[u8]) -> io::Result<Vec<u8>> {
+    server.write_all(question)?;
+    let mut answer = Vec::new();
+    loop {
+        let next = typed(server)?;
+        let ready = next.first() == Some(&b'Z');
+        answer.extend(next);
+        if ready {
+            return Ok(answer);
         }
     }
 }

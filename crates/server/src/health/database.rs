@@ -17,6 +17,9 @@ fn cannot_write(trouble: WriteTrouble, place: &Place) -> StatusProblem {
         WriteTrouble::HeldElsewhere => {
             "another program held the database when the server last tried to write; until it lets go, nothing is issued".to_owned()
         }
+        WriteTrouble::Superseded => {
+            "another server has used the database since this one lost its lock on it; this one ends, because it does not know what the other one revoked".to_owned()
+        }
         WriteTrouble::Stuck(lasts) => {
             let lasts = Lifetime(std::time::Duration::from_secs(lasts.as_secs()));
             format!("the database has not finished a write for {lasts}; until it does, nothing is issued")
@@ -32,7 +35,7 @@ fn cannot_write(trouble: WriteTrouble, place: &Place) -> StatusProblem {
         }
     };
     let next = match trouble {
-        WriteTrouble::HeldElsewhere => place.who_holds_it(),
+        WriteTrouble::HeldElsewhere | WriteTrouble::Superseded => place.who_holds_it(),
         WriteTrouble::Stuck(_)
         | WriteTrouble::Unreachable
         | WriteTrouble::ReadOnly
@@ -83,6 +86,7 @@ mod tests {
         let place = Place::Postgres("postgres://m@db.example:5432/log".to_owned());
         let troubles = [
             WriteTrouble::HeldElsewhere,
+            WriteTrouble::Superseded,
             WriteTrouble::Stuck(Duration::from_secs(9)),
             WriteTrouble::Unreachable,
             WriteTrouble::ReadOnly,

@@ -1,6 +1,7 @@
 //! A start that is refused leaves the database to the server that used it last.
 
 use std::net::TcpListener;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,4 +55,29 @@ async fn a_start_claims_its_database_only_once_nothing_refuses_it() {
     let server = start(&right, dir, &clock).await.map_err(|(_, error)| error).unwrap();
     assert_ne!(name(), first);
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_nobody_asks_to_write_ends_when_another_uses_its_database() {
+    let Some(cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
+    let database = cluster.create_database();
+    let store = StoreAddress::Postgres(Box::new(cluster.url(&database).parse().unwrap()));
+    let server = Server::empty_with(|config| config.store = store).await;
+    // Another server takes the lock, keeps it, and notes that it uses the database.
+    let mut other = cluster.session(&database);
+    other.args([
+        "--command",
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory'; \
+         SELECT pg_advisory_lock(1298428977)",
+        "--command",
+        "UPDATE meta SET value = 'another' WHERE name = 'server'",
+        "--command",
+        "SELECT pg_sleep(60)",
+    ]);
+    let mut other = other.stdout(Stdio::null()).spawn().unwrap();
+    let ended = tokio::time::timeout(LONG, server.ends_by_itself()).await;
+    other.kill().unwrap();
+    other.wait().unwrap();
+    let error = ended.expect("it goes on");
+    assert!(matches!(error, ServerError::Ended(_)), "{error}");
 }

@@ -64,17 +64,13 @@ async fn a_stop_of_a_time_that_cannot_be_keeps_the_server_from_starting_until_it
     let years_later = now.plus(Duration::from_hours(24 * 365 * 100));
     leave_a_stop(&config, &log, years_later, Vec::new());
 
-    // The examination looks into no database but the file.
-    if !mandate_testkit::database::is_postgres() {
-        let found = examine(&config, now, Arc::new(SystemEntropy), |_, _| {});
-        let about = found.iter().find(|finding| finding.check == "reserve for stops").unwrap();
-        assert_eq!(about.state, DoctorState::Problem, "{about:?}");
-        assert!(
-            about.detail.contains(&years_later.to_string())
-                && about.next.as_ref().unwrap().starts_with("mv "),
-            "{about:?}"
-        );
-    }
+    let found = examine(&config, now, Arc::new(SystemEntropy), |_, _| {});
+    let about = found.iter().find(|finding| finding.check == "reserve for stops").unwrap();
+    assert_eq!(about.state, DoctorState::Problem, "{about:?}");
+    assert!(
+        about.detail.contains(&years_later.to_string()) && about.next.as_ref().unwrap().starts_with("mv "),
+        "{about:?}"
+    );
 
     let Err((dir, error)) = Server::start_again(dir, Arc::clone(&clock)).await else { panic!("it started") };
     assert!(matches!(error, ServerError::Reserve(_)), "{error}");

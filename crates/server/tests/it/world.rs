@@ -252,6 +252,14 @@ impl Server {
         }
     }
 
+    /// Waits until it ends without being told to. Returns why.
+    pub(crate) async fn ends_by_itself(self) -> ServerError {
+        let Self { task, stop, dir, .. } = self;
+        let ended = task.await.unwrap().unwrap_err();
+        drop((stop, dir));
+        ended
+    }
+
     /// Shuts it down cleanly; its directory stays.
     pub(crate) async fn ended(self) -> TempDir {
         let _ = self.stop.send(());

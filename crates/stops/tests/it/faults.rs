@@ -5,10 +5,12 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use mandate_audit::RecordKind;
-use mandate_core::CutTarget;
 use mandate_core::registry::AgentState;
+use mandate_core::{Clock as _, CutTarget, NodeState};
 use mandate_stops::reserve::{self, SIZE};
 use mandate_stops::{By, Recorded, Stop, StopError};
+use mandate_store::nodes::{self, Node};
+use mandate_testkit::database;
 use mandate_testkit::faulty_backend::{InjectedFault, Point};
 use mandate_testkit::world::World;
 
@@ -84,6 +86,44 @@ async fn stops_of_one_entry_are_recorded_in_the_order_in_which_they_came() {
     assert_eq!(**stored.agent(&now.name).unwrap(), now, "the newest state, not an older one written over it");
     assert_eq!((now.state, now.ceiling.len()), (AgentState::Retired, 0));
     assert_eq!(recorded(&world).len(), 3);
+}
+
+#[tokio::test]
+async fn a_stop_that_is_refused_again_and_again_keeps_no_other_from_the_log() {
+    let world = World::story();
+    let node = Node {
+        id: "n1".to_owned(),
+        spiffe_id: "spiffe://acme.example/node/n1".parse().unwrap(),
+        state: NodeState::Joined,
+        joined: world.hybrid.now(),
+        renewed: world.hybrid.now(),
+        expires: world.hybrid.now(),
+    };
+    world.store.transact_blocking("a node", |tx| nodes::put(tx, &node)).unwrap();
+    // Its row cannot be read, so nothing can be written to it.
+    let odd = "UPDATE nodes SET state = 'odd'";
+    database::edit(&world.state_dir(), odd, odd);
+    for _ in 0..2 {
+        let ban = Stop::of_node(record(&world, RecordKind::Node, "a ban"), "n1".to_owned());
+        assert_eq!(take(&world, ban).await.recorded, Recorded::Reserve);
+    }
+    world.faults.break_down(Point::Commit);
+    let others = [cut_token(&world, 10), suspended(&world)];
+    let mut ids = others.each_ref().map(|stop| stop.record().id.clone());
+    ids.sort();
+    for stop in others {
+        assert_eq!(take(&world, stop).await.recorded, Recorded::Reserve);
+    }
+    world.stops.retry().await;
+    assert_eq!(world.stops.standing().reserved, 4, "the log cannot be written");
+    world.faults.repair();
+    world.stops.retry().await;
+    assert_eq!(recorded(&world), ids);
+    assert_eq!(world.stops.standing().reserved, 2, "the bans are tried again");
+    let right = "UPDATE nodes SET state = 'joined'";
+    database::edit(&world.state_dir(), right, right);
+    world.stops.retry().await;
+    assert_eq!((world.stops.standing().reserved, recorded(&world).len()), (0, 4));
 }
 
 #[tokio::test]

@@ -1,15 +1,14 @@
 //! What each effect makes, and what it refuses with.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Halt, RegistryVersion};
 use mandate_core::{CutTarget, MeterId, NodeState, Reservation, Secret, Timestamp};
-use mandate_testkit::clock::SeededEntropy;
 use tempfile::TempDir;
 
 use super::{Effect, EffectRefusal as Refusal};
 use crate::nodes::Node;
+use crate::search_rows::tests::open;
 use crate::{Store, cuts, nodes, registry, secrets};
 
 const NOW: Timestamp = Timestamp::from_secs(1000);
@@ -23,10 +22,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self {
-            store: Store::open_blocking(dir.path(), Arc::new(SeededEntropy::new(1))).unwrap().rehearsing(),
-            _dir: dir,
-        }
+        Self { store: open(dir.path()).rehearsing(), _dir: dir }
     }
 
     fn makes(&self, effect: &Effect) {

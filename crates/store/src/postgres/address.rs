@@ -1,8 +1,10 @@
 //! Where a PostgreSQL database is, who its user is, and how the way to it is protected.
 //!
 //! Over a network there is one way: TLS, with a certificate that a trusted authority gave to the host that is
-//! named. What libpq does less strictly is refused, with the reason. Environment variables are not read:
-//! which database holds the log does not depend on the shell from which a server is started.
+//! named. What libpq does less strictly is refused, with the reason. Environment variables do not choose the
+//! database: which one holds the log does not depend on the shell from which a server is started. They name
+//! the file of services (`PGSERVICEFILE`), if the address asks for a service, and replace the authorities that
+//! the machine trusts (`SSL_CERT_FILE`, `SSL_CERT_DIR`), if the address names none.
 
 mod error;
 mod service;

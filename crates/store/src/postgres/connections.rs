@@ -8,7 +8,8 @@ use std::future::Future;
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime as PoolRuntime,
+    ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod,
+    Runtime as PoolRuntime,
 };
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::unconstrained;
@@ -53,6 +54,9 @@ const PINNED: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.quo
 /// Ends a statement whose caller has gone. Not every system can notice that.
 const IF_POSSIBLE: &str = "SET client_connection_check_interval = '1s'";
 
+/// For a program that only looks: nothing is written, in whatever transaction a statement runs.
+const ONLY_READING: &str = "SET default_transaction_read_only = on";
+
 /// The most searches of the log at the same time: they may take long, and logins must not wait for them.
 pub(super) const SEARCHES: usize = 3;
 
@@ -64,7 +68,7 @@ pub(crate) struct Connections {
     shared: Pool,
     /// For searches of the log.
     searches: Pool,
-    /// For the audit log and what keeps other servers away.
+    /// Makes connections that are not shared: for the audit log, and for what keeps other servers away.
     own: Pool,
     address: String,
 }
@@ -86,13 +90,24 @@ impl Drop for Connections {
 impl Connections {
     /// Makes the pools. They connect when a connection is asked for.
     pub(crate) fn new(address: &PostgresAddress) -> Result<Self, StoreError> {
+        Self::set_up(address, "")
+    }
+
+    /// As [`Connections::new`], for sessions whose transactions cannot write.
+    pub(crate) fn reading(address: &PostgresAddress) -> Result<Self, StoreError> {
+        Self::set_up(address, ONLY_READING)
+    }
+
+    /// `more` is run in each new session.
+    fn set_up(address: &PostgresAddress, more: &'static str) -> Result<Self, StoreError> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("postgres")
             .enable_all()
             .build()
             .map_err(|e| StoreError::Io(Box::new(e)))?;
-        let (shared, searches, own) = (pool(address, MOST)?, pool(address, SEARCHES)?, pool(address, OWN)?);
+        let (shared, searches, own) =
+            (pool(address, MOST, more)?, pool(address, SEARCHES, more)?, pool(address, OWN, more)?);
         Ok(Self { runtime: Some(runtime), shared, searches, own, address: address.to_string() })
     }
 
@@ -111,9 +126,10 @@ impl Connections {
         self.wait(DEADLINE * 2, self.searches.get())
     }
 
-    /// A connection that is kept.
-    pub(crate) fn own(&self) -> Result<Object, StoreError> {
-        self.wait(DEADLINE * 2, self.own.get())
+    /// A new connection that nobody else gets: it is closed when it is dropped. So what its session holds,
+    /// such as a lock or an open transaction, ends with it, whatever became of its last answer.
+    pub(crate) fn own(&self) -> Result<ClientWrapper, StoreError> {
+        self.wait(DEADLINE * 2, self.own.get()).map(Object::take)
     }
 
     /// Blocks until the server has answered. A connection whose answer did not come in time must not be used
@@ -138,11 +154,10 @@ impl Connections {
     }
 }
 
-/// The most connections that are kept: the audit log's, and the one that keeps other servers away. A log that
-/// is written again after an error may need one before its last one is closed.
+/// The most connections of this kind that are being made at a time. Once made, they are not the pool's.
 const OWN: usize = 8;
 
-fn pool(address: &PostgresAddress, most: usize) -> Result<Pool, StoreError> {
+fn pool(address: &PostgresAddress, most: usize, more: &'static str) -> Result<Pool, StoreError> {
     // A connection that was closed is noticed; one that is dead in another way ends with its deadline.
     let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
     let mut config = address.config();
@@ -155,6 +170,7 @@ fn pool(address: &PostgresAddress, most: usize) -> Result<Pool, StoreError> {
         Box::pin(async move {
             client.batch_execute(SETTINGS).await.map_err(HookError::Backend)?;
             client.batch_execute(PINNED).await.map_err(HookError::Backend)?;
+            client.batch_execute(more).await.map_err(HookError::Backend)?;
             if !accepts_lost_records {
                 durability::check(client).await?;
             }

@@ -1,14 +1,15 @@
 //! A database of a `PostgreSQL` server, and the directory that belongs to it.
 
+use std::convert::identity;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use deadpool_postgres::Object;
+use deadpool_postgres::{ClientWrapper, Object};
 use mandate_core::{Backoff, Entropy};
-use tokio_postgres::IsolationLevel;
+use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
 
 use crate::directory::{Directory, SEAL_KEY, unusable};
@@ -71,7 +72,7 @@ impl Database {
                 "the address of the database says dangerously_accept_lost_records=yes: audit records and revocations can be lost"
             );
         }
-        let exclusive = Exclusive::new(random_name(entropy.as_ref()));
+        let exclusive = Exclusive::new(entropy.as_ref());
         exclusive.take(&connections)?;
         let mut client = connections.own()?;
         refuse_a_pooler(&connections, &client)?;
@@ -134,27 +135,28 @@ impl Database {
 
     fn try_transaction(&self, keeper: Keeper, work: &mut Work<'_>) -> Result<(), StoreError> {
         let connections = &self.shared.connections;
-        let mut client = connections.shared()?;
-        let state = State::default();
+        let (held, state) = (InTransaction::on(connections.shared()?), State::default());
+        let client = held.client()?;
+        let run = |sql: &str, meaning: fn(StoreError) -> StoreError| {
+            state.note(connections.wait(DEADLINE, client.batch_execute(sql)).map_err(meaning))
+        };
         let result = (|| {
-            let begin = client.build_transaction().isolation_level(IsolationLevel::Serializable).start();
-            let tx = state.note(connections.wait(DEADLINE, begin).map_err(no_writes))?;
+            run("BEGIN ISOLATION LEVEL SERIALIZABLE", no_writes)?;
             if self.shared.is_held() {
-                state.note(connections.wait(DEADLINE, tx.batch_execute(IMPATIENT)))?;
+                run(IMPATIENT, identity)?;
             }
-            work(&Tx::new(
-                &Session {
-                    connections,
-                    place: StatementPlace::Transaction(&tx),
-                    deadline: DEADLINE,
-                    state: &state,
-                },
-                &self.sealer,
-            ))?;
-            // Dropped after that, it has nothing to roll back.
-            state.note(connections.wait(DEADLINE, tx.batch_execute(&keeper.commit())).map_err(lock_lost))
+            let place = StatementPlace::Connection(client);
+            let session = Session { connections, place, deadline: DEADLINE, state: &state };
+            work(&Tx::new(&session, &self.sealer))?;
+            run(&keeper.commit(), lock_lost)
         })();
-        give_back(client, &state);
+        if result.is_err() && !state.is_lost() {
+            // The error that counts is the first. After one here, the connection is closed.
+            let _ = run("ROLLBACK", identity);
+        }
+        if !state.is_lost() {
+            held.give_back();
+        }
         if result.is_ok() {
             self.shared.committed();
         }
@@ -163,26 +165,56 @@ impl Database {
     }
 }
 
-fn random_name(entropy: &dyn Entropy) -> String {
-    let mut bytes = [0; 16];
-    entropy.fill(&mut bytes);
-    base16ct::lower::encode_string(&bytes)
+/// A connection on which a transaction is open. Unless that has ended, the connection is closed, and the
+/// transaction ends with it.
+struct InTransaction(Option<Object>);
+
+impl InTransaction {
+    fn on(client: Object) -> Self {
+        Self(Some(client))
+    }
+
+    fn client(&self) -> Result<&Object, StoreError> {
+        self.0.as_ref().ok_or(StoreError::Ending)
+    }
+
+    /// The transaction has ended: the connection is the next one's.
+    fn give_back(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for InTransaction {
+    fn drop(&mut self) {
+        drop(self.0.take().map(Object::take));
+    }
 }
 
 /// A pooler that runs the transactions of several connections in one session would let two servers hold the
-/// lock of that session.
-pub(crate) fn refuse_a_pooler(connections: &Connections, client: &Object) -> Result<(), StoreError> {
+/// lock of that session; and one that gives a connection another session at times would leave the lock with a
+/// session that is not ours. Of two sessions that take turns, the third question to one connection shows it.
+pub(crate) fn refuse_a_pooler(connections: &Connections, client: &ClientWrapper) -> Result<(), StoreError> {
     let other = connections.own()?;
-    let pid = |client: &Object| {
-        let row = connections.wait(DEADLINE, client.query_one("SELECT pg_backend_pid()", &[]))?;
-        Ok::<i32, StoreError>(row.try_get(0)?)
+    // Not prepared: poolers that change sessions may refuse what was prepared in another one.
+    let pid = |client: &ClientWrapper| {
+        let answer = connections.wait(DEADLINE, client.simple_query("SELECT pg_backend_pid()"))?;
+        let row = answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        row.ok_or_else(|| StoreError::Corrupt("a session does not say which one it is".to_owned()))
     };
-    if pid(client)? != pid(&other)? {
+    let (first, another) = (pid(client)?, pid(&other)?);
+    let what = if first == another {
+        "two connections one session"
+    } else if pid(client)? != first || pid(client)? != first {
+        "one connection several sessions"
+    } else {
         return Ok(());
-    }
+    };
     Err(StoreError::Directory {
         path: connections.address().into(),
-        why: "a pooler gives two connections one session: let it pool by session, or connect to the server itself".to_owned(),
+        why: format!("a pooler gives {what}: let it pool by session, or connect to the server itself"),
     })
 }
 
@@ -239,6 +271,12 @@ impl Driver for Database {
 
     fn claim(&self) -> Result<(), StoreError> {
         self.transact(&mut |tx| meta::put(tx, SERVER, self.shared.exclusive.server()))
+    }
+
+    fn still_ours(&self) -> Result<(), StoreError> {
+        let result = self.shared.exclusive.ensure(&self.shared.connections).map(drop);
+        self.shared.note(result.as_ref().err().and_then(statements::trouble_of));
+        result
     }
 
     fn settled(&self) -> Result<(), StoreError> {

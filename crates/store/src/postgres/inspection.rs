@@ -43,7 +43,7 @@ impl PostgresInspection {
     /// The database server cannot be reached, takes no connection of this user, may lose what it commits, or
     /// is behind a pooler that does not fit.
     pub fn connect(address: &PostgresAddress) -> Result<Self, StoreError> {
-        let connections = Connections::new(address)?;
+        let connections = Connections::reading(address)?;
         refuse_a_pooler(&connections, &connections.own()?)?;
         Ok(Self { connections })
     }
@@ -66,8 +66,9 @@ impl PostgresInspection {
     /// Whether it takes writes: a standby does not, nor a server that was set to be read-only.
     pub fn takes_writes(&self) -> Result<bool, StoreError> {
         let client = self.connections.shared()?;
-        let sql =
-            "SELECT NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off'";
+        // Not the current setting: these sessions have one of their own.
+        let sql = "SELECT NOT pg_is_in_recovery() AND reset_val = 'off' FROM pg_settings \
+             WHERE name = 'default_transaction_read_only'";
         Ok(self.connections.wait(LONG_DEADLINE, client.query_one(sql, &[]))?.try_get(0)?)
     }
 
@@ -131,4 +132,29 @@ impl LogReader for Snapshots<'_> {
 
     // It is not looked at here.
     fn search_is_wrong(&mut self) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use mandate_testkit::postgres::Cluster;
+    use mandate_testkit::skipped;
+
+    use super::{LONG_DEADLINE, PostgresInspection};
+    use crate::StoreError;
+
+    #[test]
+    fn no_statement_of_an_inspection_can_write_and_it_says_whether_others_can() {
+        let Some(cluster) = Cluster::start(&[]) else { return skipped("PostgreSQL is not installed") };
+        let database = cluster.create_database();
+        let address = cluster.url(&database).parse().unwrap();
+        let inspection = PostgresInspection::connect(&address).unwrap();
+        let connections = &inspection.connections;
+        for client in [&*connections.shared().unwrap(), &connections.own().unwrap()] {
+            let made = connections.wait(LONG_DEADLINE, client.batch_execute("CREATE TABLE t (n INTEGER)"));
+            assert!(matches!(made, Err(StoreError::ReadOnly(_))), "{made:?}");
+        }
+        assert!(inspection.takes_writes().unwrap());
+        cluster.sql(&database, "ALTER ROLE mandate SET default_transaction_read_only = on");
+        assert!(!PostgresInspection::connect(&address).unwrap().takes_writes().unwrap());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::Object;
+use deadpool_postgres::ClientWrapper;
 
 use crate::driver::LogSession;
 use crate::error::StoreError;
@@ -17,7 +17,7 @@ use crate::value::Value;
 /// The connection on which the sequencer writes. It is made again after it was lost.
 pub(crate) struct LogConnection {
     shared: Arc<Shared>,
-    client: Option<Object>,
+    client: Option<ClientWrapper>,
     open: bool,
     /// The session that has the lock on the database.
     keeper: Option<Keeper>,
@@ -29,7 +29,7 @@ impl LogConnection {
         Self { shared, client: None, open: false, keeper: None, state: State::default() }
     }
 
-    fn client(&self) -> Result<&Object, StoreError> {
+    fn client(&self) -> Result<&ClientWrapper, StoreError> {
         self.client.as_ref().ok_or_else(|| StoreError::Unreachable("the connection is lost".into()))
     }
 
@@ -112,8 +112,8 @@ impl LogSession for LogConnection {
         }
         self.open = false;
         if self.state.is_lost() {
-            // What the server still does on it ends with it. It must not be given to others.
-            self.client.take().map(Object::take);
+            // What the server still does on it ends with it.
+            self.client = None;
         }
     }
 }

@@ -79,6 +79,7 @@ pub(crate) fn content(connections: &Connections, client: &Client) -> Result<Cont
 /// in the place of ours. The owner of the database and superusers can do so in any schema.
 fn refuse_anothers_schema(connections: &Connections, client: &Client) -> Result<(), StoreError> {
     let sql = "SELECT n.nspname, r.rolname, pg_has_role(r.oid, 'USAGE') OR r.rolsuper OR r.rolname = 'pg_database_owner'
+        OR r.oid = (SELECT datdba FROM pg_database WHERE datname = current_database())
         FROM pg_namespace n JOIN pg_roles r ON r.oid = n.nspowner WHERE n.nspname = current_schema()";
     let Some(row) = connections.wait(LONG_DEADLINE, client.query_opt(sql, &[]))? else {
         let why = "its search path names no schema in which tables can be made: CREATE SCHEMA one, and name it with ALTER ROLE … SET search_path";

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::{ClientWrapper, Transaction};
 use tokio_postgres::IsolationLevel;
 
 use crate::error::StoreError;
@@ -16,7 +16,8 @@ use crate::tx::Tx;
 /// Marks the schema as ours. What it has besides is derived from the logs and may be dropped at any time.
 const MARK: &str = "CREATE TABLE IF NOT EXISTS search.mandate_index (one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1), version BIGINT NOT NULL)";
 
-const TABLES: &str = "
+/// As [`crate::sqlite::search::SCHEMA`].
+pub(crate) const TABLES: &str = "
 CREATE TABLE search.chunks (
     log      INTEGER NOT NULL,
     chunk    INTEGER NOT NULL,
@@ -66,7 +67,7 @@ fn creation() -> String {
 }
 
 /// Whether there is an index of this version that belongs to the logs.
-pub(crate) fn fits(connections: &Connections, client: &mut Object) -> bool {
+pub(crate) fn fits(connections: &Connections, client: &mut ClientWrapper) -> bool {
     let fits = (|| {
         if !is_marked(connections, client)? {
             return Ok(false);
@@ -99,7 +100,7 @@ pub(crate) fn fits(connections: &Connections, client: &mut Object) -> bool {
     false
 }
 
-fn is_marked(connections: &Connections, client: &Object) -> Result<bool, StoreError> {
+fn is_marked(connections: &Connections, client: &ClientWrapper) -> Result<bool, StoreError> {
     Ok(connections.wait(DEADLINE, client.query_one(IS_MARKED, &[]))?.try_get(0)?)
 }
 
@@ -124,7 +125,7 @@ fn refuse_anothers(connections: &Connections, tx: &Transaction<'_>) -> Result<()
 /// The logs and their index, with the connection that the thread uses for both.
 pub(crate) struct IndexSchema {
     shared: Arc<Shared>,
-    client: Option<Object>,
+    client: Option<ClientWrapper>,
 }
 
 impl IndexSchema {
@@ -135,7 +136,7 @@ impl IndexSchema {
     /// Runs `work` with the connection, which is closed if the server did not answer on it.
     fn with<T>(
         &mut self,
-        work: impl FnOnce(&Connections, &mut Object, &State) -> Result<T, StoreError>,
+        work: impl FnOnce(&Connections, &mut ClientWrapper, &State) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let connections = &self.shared.connections;
         self.shared.exclusive.ensure(connections)?;
@@ -145,9 +146,7 @@ impl IndexSchema {
         };
         let state = State::default();
         let result = state.note(work(connections, &mut client, &state));
-        if state.is_lost() {
-            drop(Object::take(client));
-        } else {
+        if !state.is_lost() {
             self.client = Some(client);
         }
         result

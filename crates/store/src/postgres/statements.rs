@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Object, Transaction};
 use futures_util::{StreamExt as _, pin_mut};
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{IsolationLevel, Row, RowStream, Statement};
@@ -97,7 +97,8 @@ pub(crate) fn trouble_of(error: &StoreError) -> Option<WriteTrouble> {
         StoreError::Unreachable(_) => Some(WriteTrouble::Unreachable),
         StoreError::ReadOnly(_) => Some(WriteTrouble::ReadOnly),
         StoreError::LosesCommits(_) => Some(WriteTrouble::LosesCommits),
-        StoreError::Busy(_) | StoreError::Superseded => Some(WriteTrouble::HeldElsewhere),
+        StoreError::Busy(_) => Some(WriteTrouble::HeldElsewhere),
+        StoreError::Superseded => Some(WriteTrouble::Superseded),
         _ => None,
     }
 }
@@ -242,6 +243,12 @@ impl Columns for Row {
 impl From<tokio_postgres::Error> for StoreError {
     /// By the classes of `PostgreSQL` 15, appendix A.
     fn from(error: tokio_postgres::Error) -> Self {
+        // The session has ended, whatever for: what it was doing may be done. A full disk, for one, may also
+        // be noticed behind the record of a commit.
+        let severity = error.as_db_error().and_then(DbError::parsed_severity);
+        if matches!(severity, Some(Severity::Fatal | Severity::Panic)) {
+            return Self::Unreachable(Box::new(error));
+        }
         let Some(code) = error.code() else {
             let ours = error
                 .source()
@@ -267,3 +274,6 @@ impl From<tokio_postgres::Error> for StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,11 @@ impl Database {
             Backfill::start(connection::open(&opened.database, Use::Backfill)?, Arc::clone(&gate))?;
         backfill.follow(&mut writer)?;
         let index = IndexFile::open(&opened.search, &opened.database)?;
-        let follower = Follower::start(Arc::new(Signal::default()), index)?;
+        let signal = Arc::<Signal>::default();
+        if !index.is_there() {
+            signal.rebuild();
+        }
+        let follower = Follower::start(signal, index)?;
         let database = Self {
             file: opened.database.clone(),
             search: opened.search.clone(),
@@ -111,7 +115,12 @@ impl Database {
     /// depend on the index.
     fn indexed_reader(&self) -> Result<IndexedReader<'_>, StoreError> {
         let conn = connection::open(&self.file, Use::Read)?;
-        let mut reader = IndexedReader { conn, searchable: true, database: self };
+        // What is in the place of the index may be another log's.
+        let searchable = self.follower.signal().is_usable();
+        let mut reader = IndexedReader { conn, searchable, database: self };
+        if !searchable {
+            return Ok(reader);
+        }
         let usable = connection::attach_index(&reader.conn, &self.search)
             .and_then(|()| reader.read(record_search::probe));
         if let Err(error) = usable {
@@ -137,6 +146,11 @@ impl Database {
 impl Driver for Database {
     /// The lock on the directory is never lost.
     fn claim(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// It is, as long as the directory is locked.
+    fn still_ours(&self) -> Result<(), StoreError> {
         Ok(())
     }
 

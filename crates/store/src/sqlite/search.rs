@@ -12,7 +12,7 @@ use crate::sqlite::connection::{self, Use};
 use crate::tx::Tx;
 
 /// A row's key begins with its chunk, so that the rows of a chunk are beside one another.
-const SCHEMA: &str = "
+pub(crate) const SCHEMA: &str = "
 CREATE TABLE search.chunks (
     log      INTEGER NOT NULL,
     chunk    INTEGER NOT NULL,
@@ -33,13 +33,14 @@ CREATE TABLE search.names (
 /// The logs and the file of their index, as the thread uses them.
 pub(crate) struct IndexFile {
     logs: Connection,
-    /// None while it is being made.
+    /// None until it is made.
     index: Option<Connection>,
     path: PathBuf,
 }
 
 impl IndexFile {
     /// Opens the index at `path` of the logs at `logs`. Where there is none that fits, it makes an empty one.
+    /// Where that cannot be made, as on a full disk, there is none yet: the server starts all the same.
     pub(crate) fn open(path: &Path, logs: &Path) -> Result<Self, StoreError> {
         let logs = connection::open(logs, Use::Read)?;
         let mut found = None;
@@ -52,8 +53,18 @@ impl IndexFile {
                 Err(error) => tracing::warn!(%error, "the search index is unusable; it is built again"),
             }
         }
-        let index = found.map_or_else(|| create(path), Ok)?;
-        Ok(Self { logs, index: Some(index), path: path.to_owned() })
+        let index = found.or_else(|| {
+            let failed = |error: &StoreError| {
+                tracing::warn!(%error, "no search index can be made; it is tried again, and queries look at every record until then");
+            };
+            create(path).inspect_err(failed).ok()
+        });
+        Ok(Self { logs, index, path: path.to_owned() })
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_there(&self) -> bool {
+        self.index.is_some()
     }
 }
 

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use mandate_core::registry::{AgentState, EntryKind, Halt};
 use mandate_store::{
     AppendError, Effect, EffectRefusal, PostgresAddress, Store, StoreError, WriteTrouble, meta,
 };
@@ -190,6 +189,36 @@ fn a_server_that_takes_no_writes_refuses_and_is_used_again_when_it_does() {
     world.sql("SELECT pg_reload_conf()");
     assert_eq!(world.append_at_last(2), 1);
     assert_eq!(world.store.write_trouble(), None);
+}
+
+#[test]
+fn a_write_ends_its_transaction_once_and_leaves_none_open_whatever_happens_in_it() {
+    let Some(world) = World::new(&["log_statement=all"]) else { return };
+    world.store.transact_blocking("write", |tx| meta::put(tx, "x", "kept")).unwrap();
+    let refused = world.store.transact_blocking("refuse", |tx| {
+        meta::put(tx, "x", "refused")?;
+        Err::<(), _>(EffectRefusal::CodeUsed.into())
+    });
+    assert!(matches!(refused, Err(StoreError::Refused(_))), "{refused:?}");
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        world.store.transact_blocking("panic", |tx| {
+            meta::put(tx, "x", "panicked")?;
+            panic!("as a fault in a repository would");
+            #[expect(unreachable_code, reason = "it says what the closure returns")]
+            Ok(())
+        })
+    }));
+    assert!(panicked.is_err());
+    for n in 0..20 {
+        world.store.transact_blocking("write", |tx| meta::put(tx, "y", &n.to_string())).unwrap();
+    }
+    assert_eq!((world.value("x").as_deref(), world.value("y").as_deref()), (Some("kept"), Some("19")));
+    let said = std::fs::read_to_string(world.cluster.socket_dir().join("server.log")).unwrap();
+    assert!(said.contains("refused"), "every statement is in it");
+    assert!(
+        !said.contains("no transaction in progress") && !said.contains("already a transaction"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -412,12 +441,12 @@ fn a_database_that_does_not_fit_or_may_not_be_used_says_what_to_do() {
 #[test]
 fn text_that_the_server_cannot_hold_is_the_fault_of_its_own_entry() {
     let Some(world) = World::new(&[]) else { return };
-    let halts = Effect::HaltEntry {
-        kind: EntryKind::Agent,
-        key: "a\0b".to_owned(),
-        halt: Halt::Agent(AgentState::Suspended),
+    let keeps = Effect::KeepJoinToken {
+        hash: [1; 32],
+        by: "a\0b".to_owned(),
+        expires: mandate_core::Timestamp::from_secs(1),
     };
-    let answer = world.log.append_blocking(record(1), vec![halts]).unwrap_err();
+    let answer = world.log.append_blocking(record(1), vec![keeps]).unwrap_err();
     assert_eq!(answer, AppendError::EffectRefused(EffectRefusal::Internal));
     assert_eq!(world.append(2), Ok(0));
     assert_eq!(world.size(), 1);

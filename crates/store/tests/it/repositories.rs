@@ -279,6 +279,25 @@ fn an_assertion_is_remembered_per_client_until_it_expires() {
 }
 
 #[test]
+fn a_text_with_nul_finds_nothing_and_is_not_written_and_harms_no_other_statement() {
+    let (_dir, store) = store();
+    let found = store.read_blocking("find", |tx| {
+        assert_eq!(nodes::get(tx, "a\0b")?, None);
+        nodes::list(tx)
+    });
+    assert!(found.unwrap().is_empty());
+    let written = store.transact_blocking("write", |tx| {
+        let refused = replay::remember(tx, "app", "j\0", at(1060), at(1000));
+        assert!(
+            matches!(&refused, Err(StoreError::Sql(why)) if why.to_string().contains("NUL")),
+            "{refused:?}"
+        );
+        replay::remember(tx, "app", "j", at(1060), at(1000))
+    });
+    assert!(written.unwrap());
+}
+
+#[test]
 fn what_has_expired_is_swept_by_few_rows_at_a_time_and_what_has_not_stays() {
     let (_dir, store) = store();
     let hash = |kind: u8, n: u64| {

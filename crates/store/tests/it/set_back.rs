@@ -3,7 +3,9 @@
 
 use mandate_audit::CheckpointSigner;
 use mandate_files::Dir;
-use mandate_store::{AppendError, WentBack, check_last_checkpoint, keep_last_checkpoint};
+use mandate_store::{
+    AppendError, Effect, EffectRefusal, WentBack, check_last_checkpoint, keep_last_checkpoint,
+};
 use mandate_testkit::clock::SeededEntropy;
 use mandate_testkit::database::{self, literal};
 use mandate_testkit::faulty_backend::{InjectedFault, Point};
@@ -74,6 +76,58 @@ fn a_log_that_is_set_back_behind_a_commit_whose_answer_was_lost_ends_the_server(
     }
     set_back(&world, 1, &older);
     ends(world, "with 2 or 3 or 3");
+}
+
+/// A stop, as it is tried again until the log has it.
+fn append_stop(log: &mandate_store::Log) -> Result<u64, AppendError> {
+    let stop = vec![Effect::RecordStop("r1".parse().unwrap())];
+    log.append_blocking(record(1), stop).map(|receipt| receipt.index())
+}
+
+/// Makes the log what it was before the stop was recorded.
+fn set_back_before_the_stop(world: &World, note: &[u8]) {
+    database::edit(world.dir.path(), "DELETE FROM stops", "DELETE FROM stops");
+    set_back(world, 1, note);
+}
+
+#[test]
+fn a_log_that_is_set_back_behind_a_stop_that_was_answered_as_recorded_ends_the_server() {
+    let world = World::new();
+    world.append(0).unwrap();
+    let older = note(&world);
+    world.faults.fail(Point::Commit, 0, InjectedFault::Kept);
+    unavailable(append_stop(&world.log));
+    assert_eq!(append_stop(&world.log), Err(AppendError::EffectRefused(EffectRefusal::StopRecorded)));
+    assert_eq!(world.log.durable_checkpoint().note(), note(&world), "it was seen as durable");
+    set_back_before_the_stop(&world, &older);
+    assert!(unavailable(world.append(2)).contains("another writer has appended"));
+    ends(world, "with 2");
+}
+
+#[test]
+fn a_stop_whose_late_commit_comes_before_its_next_try_is_not_lost_unnoticed_either() {
+    let world = World::new();
+    world.append(0).unwrap();
+    let older = note(&world);
+    // The commit is still on its way when the log is read again, and comes before the stop is tried again.
+    world.faults.fail(Point::Commit, 0, InjectedFault::Lost);
+    unavailable(append_stop(&world.log));
+    world.faults.hold_at(Point::Begin);
+    let again = std::thread::scope(|scope| {
+        let again = scope.spawn(|| append_stop(&world.log));
+        world.faults.wait_until_held();
+        let (late, sequencer) = start(world.store.audit_backend(ORIGIN).unwrap()).unwrap();
+        assert_eq!(append_stop(&late), Ok(1));
+        drop(late);
+        sequencer.join().unwrap();
+        world.faults.release();
+        again.join().unwrap()
+    });
+    assert_eq!(again, Err(AppendError::EffectRefused(EffectRefusal::StopRecorded)));
+    assert_eq!(world.log.durable_checkpoint().note(), note(&world), "it was seen as durable");
+    set_back_before_the_stop(&world, &older);
+    assert!(unavailable(world.append(2)).contains("another writer has appended"));
+    ends(world, "with 2");
 }
 
 #[test]

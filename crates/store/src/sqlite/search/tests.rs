@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread;
 
 use mandate_audit::Query;
+use mandate_testkit::small_disk::SmallDisk;
 use mandate_testkit::{database, skipped};
 use rusqlite::Connection;
 
@@ -41,6 +42,42 @@ fn a_file_that_is_missing_or_damaged_is_built_anew() {
         assert_eq!(ids(&store, &query), newest);
         assert_eq!(verify(&store).unwrap(), 40);
     }
+}
+
+#[test]
+fn on_a_full_disk_a_store_without_an_index_opens_and_the_index_is_made_once_there_is_room() {
+    if database::is_postgres() {
+        return skipped(database::OF_FILES);
+    }
+    let root = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(&root.path().join("disk")) else {
+        return skipped("this user may not mount a file system");
+    };
+    let before = log_of(40);
+    let running = open(before.path());
+    // As a crash leaves it, and with the index deleted.
+    let dir = disk.path().join("server");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    for entry in std::fs::read_dir(before.path()).unwrap() {
+        let name = entry.unwrap().file_name();
+        if !name.to_str().unwrap().starts_with("search.db") {
+            std::fs::copy(before.path().join(&name), dir.join(&name)).unwrap();
+        }
+    }
+    drop(running);
+    let ballast = disk.fill();
+    let store = open(&dir);
+    let uses_index = || store.search_blocking("look", |tx| Ok(tx.search().is_some())).unwrap();
+    assert!(!uses_index());
+    let (query, newest) = of_person1();
+    assert_eq!(ids(&store, &query), newest);
+    std::fs::remove_file(ballast).unwrap();
+    settle(&store, 40);
+    assert!(uses_index());
+    assert_eq!(indexed(&store), 32);
+    assert_eq!(ids(&store, &query), newest);
+    drop(store);
 }
 
 #[test]

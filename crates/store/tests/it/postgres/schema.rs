@@ -117,6 +117,15 @@ fn the_first_start_makes_no_tables_in_a_schema_of_another_role() {
         cluster.sql(&database, "ALTER SCHEMA public OWNER TO intruder; GRANT ALL ON SCHEMA public TO ours");
         super::eventually_some(|| connect(dir.path(), &url).ok());
     }
+    // The owner of the database is another role than ours.
+    let prepare = "CREATE ROLE administrator; GRANT ALL ON SCHEMA public TO ours";
+    let (database, dir, url) = of_an_ordinary_role(&cluster, prepare);
+    let owned = format!(
+        "ALTER DATABASE {database} OWNER TO administrator; ALTER SCHEMA public OWNER TO administrator; \
+         GRANT CREATE ON DATABASE {database} TO ours"
+    );
+    cluster.sql(&database, &owned);
+    drop(connect(dir.path(), &url).unwrap());
 }
 
 #[test]
