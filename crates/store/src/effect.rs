@@ -103,6 +103,10 @@ pub enum Effect {
         kind: EntryKind,
         /// The key of the entry within its kind.
         key: String,
+        /// How far the entry was stopped when the removal was planned: the effect is refused if it was stopped
+        /// further since, because such an entry may have to stay. None for an entry without a state, and for a
+        /// stop, which is made whatever was changed in between.
+        planned_from: Option<Halt>,
     },
     /// Tokens below this cut are refused from now on.
     Cut(Cut),
@@ -204,7 +208,13 @@ impl Effect {
                 .map_or(Ok(()), |now| registry::put(tx, &now.narrowed(from, to))),
             Self::HaltEntry { kind, key, halt } => registry::get(tx, *kind, key)?
                 .map_or(Ok(()), |entry| registry::put(tx, &entry.stopped(Some(*halt)))),
-            Self::RemoveEntry { kind, key } => registry::remove(tx, *kind, key),
+            Self::RemoveEntry { kind, key, planned_from } => {
+                if let Some(then) = planned_from {
+                    let now = registry::get(tx, *kind, key)?.and_then(|entry| entry.halt());
+                    expected(now > Some(*then), false)?;
+                }
+                registry::remove(tx, *kind, key)
+            }
             Self::Cut(cut) => cuts::insert(tx, cut),
             Self::SetPassword { person, phc, replaces, planned_from } => {
                 registry::still_at(tx, *planned_from)?;
