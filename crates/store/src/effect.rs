@@ -74,6 +74,8 @@ pub enum Effect {
     /// An entry is added to the registry.
     AddEntry(Box<Entry>),
     /// An entry of the registry is changed. If it was stopped since the change was planned, it stays stopped.
+    /// A person who becomes another one loses the password, and a client that needs no secret any longer loses
+    /// its secret.
     ChangeEntry {
         /// The entry after the change.
         entry: Box<Entry>,
@@ -202,6 +204,7 @@ impl Effect {
             Self::AddEntry(entry) => registry::put(tx, entry),
             Self::ChangeEntry { entry, planned_from } => {
                 let now = registry::get(tx, entry.kind(), entry.key())?;
+                registry::forget_secret_of_another(tx, now.as_ref(), entry)?;
                 registry::put(tx, &Entry::clone(entry).keeping_a_stop(*planned_from, now.as_ref()))
             }
             Self::NarrowEntry { from, to } => registry::get(tx, from.kind(), from.key())?
