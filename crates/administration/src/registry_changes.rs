@@ -414,13 +414,18 @@ fn pins_of(plan: &Plan) -> Pins {
     pins
 }
 
+/// What the changes remove: entries, and the identities of agents that get another one.
 fn removals_of(plan: &Plan) -> Vec<Removal> {
-    plan.changes
-        .iter()
-        .filter(|change| change.after.is_none())
-        .filter_map(|change| change.before.as_ref())
-        .map(Removal::of)
-        .collect()
+    let is_gone = |before: &Entry, after: Option<&Entry>| match (before, after) {
+        (_, None) => true,
+        (Entry::Agent(before), Some(Entry::Agent(after))) => before.spiffe_id != after.spiffe_id,
+        (_, Some(_)) => false,
+    };
+    let before = |change: &PlannedChange| {
+        let before = change.before.as_ref()?;
+        is_gone(before, change.after.as_ref()).then(|| Removal::of(before))
+    };
+    plan.changes.iter().filter_map(before).collect()
 }
 
 /// Makes the changes in the registry in memory.

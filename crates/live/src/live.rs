@@ -134,10 +134,10 @@ impl Pins {
     }
 }
 
-/// An entry that is to be removed.
+/// An entry that is to be removed, or an agent that is to get another identity.
 ///
-/// Planning asked whether an entry in its state may be removed. A halt makes no other edition, so this is
-/// asked again, with the present state, before the entry is gone.
+/// Planning asked whether this may be done to an entry in its state. A halt makes no other edition, so the
+/// present state is looked at before it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removal {
     /// The kind of the entry.

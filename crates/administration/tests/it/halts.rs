@@ -247,3 +247,28 @@ async fn a_stop_of_an_entry_whose_removal_is_being_written_says_that_it_is_gone(
         memory_is_the_database(&world);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_retired_after_its_new_identity_was_planned_keeps_the_old_one() {
+    let world = World::story();
+    let before = agent(&world, "idle-agent").unwrap();
+    let spiffe_id = format!("{}-2", before.spiffe_id).parse().unwrap();
+    world.faults.hold();
+    let file = operator(&world, [Entry::Agent(Agent { spiffe_id, ..before.clone() })], false);
+    is_held(&world);
+    let stop = Stopping::Retire.stop(&world);
+    let released = async {
+        let is_retired = || agent(&world, "idle-agent").unwrap().state == AgentState::Retired;
+        eventually("in force", is_retired).await;
+        world.faults.release();
+    };
+    let (stopped, ()) = tokio::join!(stop, released);
+    stopped.unwrap();
+    let refused = file.await.unwrap();
+    assert!(
+        matches!(&refused, Err(E::InvalidRegistry(findings)) if findings[0].pointer.ends_with("/spiffe_id")),
+        "{refused:?}"
+    );
+    assert_eq!(agent(&world, "idle-agent"), Some(Agent { state: AgentState::Retired, ..before }));
+    memory_is_the_database(&world);
+}
