@@ -197,6 +197,8 @@ impl Administration {
                 return Ok(planned.response);
             }
             if let Some(stop) = self.stop_of(permit, &planned, &snapshot, now) {
+                // Planning a large file takes seconds.
+                self.confirm(permit).await?;
                 match self.begin(stop) {
                     Ok(pending) => {
                         return Ok(ApplyResponse {

@@ -7,8 +7,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, RegistryItem};
 use mandate_audit::{Outcome, Record, RecordKind};
-use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Grant, Halt, Registry};
-use mandate_core::{Clock as _, RecordId, SystemEntropy};
+use mandate_core::registry::{
+    Agent, AgentState, Client, ClientAuthentication, Entry, EntryKind, Grant, Halt, Registry,
+};
+use mandate_core::{Clock as _, CutTarget, RecordId, SystemEntropy};
+use mandate_delegation::revocation::cut;
 use mandate_files::own_user;
 use mandate_live::Snapshot;
 use mandate_planning::Plan;
@@ -328,4 +331,34 @@ async fn a_stop_by_file_does_not_remove_what_was_stopped_further_while_it_was_pl
         let stored = world.store.read_blocking("entry", |tx| registry::get(tx, gone.kind(), gone.key()));
         assert_eq!(stored.unwrap(), Some(stopped), "{halt:?}");
     }
+}
+
+#[tokio::test]
+async fn an_operator_who_loses_the_role_while_a_stop_is_planned_stops_nothing() {
+    let (own, scope) =
+        (mandate_planning::administration(&story::ISSUER.parse().unwrap()).unwrap(), "mandate:admin");
+    let app = Client {
+        scopes: Some(scope.parse().unwrap()),
+        ..story::client("support-app", ClientAuthentication::None, &[])
+    };
+    let world = World::with_entries(vec![
+        Entry::Resource(own),
+        Entry::Person(story::person("riley", vec![story::permission("mandate", scope)])),
+        Entry::Client(app),
+    ]);
+    let engine = engine(&world);
+    let token = world.person_token("riley", Some(story::ISSUER), Some(scope)).await;
+    let permit: Permit<act::ApplyRegistry> = engine.permit(&engine.operator(&token).unwrap()).await.unwrap();
+    let before = engine.snapshot();
+    let gone = before.registry.get(EntryKind::Agent, "idle-agent").unwrap();
+    let request = file_without(&before, &gone);
+    let applied = engine.change(&permit, |snapshot, now| {
+        let planned = engine.plan(&request, snapshot, now);
+        let person = CutTarget::Person(story::person("riley", Vec::new()).id);
+        world.live.cut(vec![cut(person, now)], &world.hybrid);
+        planned
+    });
+    let refused = applied.await.unwrap_err();
+    assert!(matches!(refused, AdministrationError::NotPermitted(_)), "{refused:?}");
+    assert_eq!(engine.snapshot().registry.get(EntryKind::Agent, "idle-agent"), Some(gone));
 }
