@@ -3,12 +3,13 @@
 //! A change names the edition of the registry from which it was planned. If others changed the registry
 //! meanwhile, it is not made, but planned again from what they left; if they changed an entry that it changes
 //! too, the operator must ask again. Suspending an agent, disabling a person or revoking a grant is in
-//! conflict with nothing: it changes nothing else in its entry, and a change that was planned before it does
-//! not lift it.
+//! conflict with no change of the entry: it changes nothing else in it, and a change that was planned before
+//! it does not lift it. A removal that was planned before it is planned again.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, ApplyResponse, kind_name};
@@ -17,10 +18,11 @@ use mandate_audit::{Record, RecordKind, Touch};
 use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Person, Registry};
 use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
 use mandate_delegation::revocation::cuts_for_change;
-use mandate_live::{Edition, Pins, RegistryClaim, Snapshot};
+use mandate_live::{Edition, Pins, RegistryClaim, Removal, Snapshot};
 use mandate_planning::states::{AgentAct, PersonAct, PersonState, StateMachine as _, StateRefusal};
 use mandate_planning::{
-    ADMINISTRATION, Defaults, Mention, Plan, PlannedChange, is_administration, mentions, plan_and_findings,
+    ADMINISTRATION, Defaults, Mention, Plan, PlannedChange, is_administration, may_be_removed, mentions,
+    plan_and_findings,
 };
 use mandate_policy::{Policies, PolicyError, check_annotations};
 use mandate_stops::Stop;
@@ -144,6 +146,7 @@ impl Administration {
     ) -> Result<ApplyResponse, AdministrationError> {
         let engine = Arc::clone(self);
         to_the_end(async move {
+            let must_stay = AtomicBool::new(false);
             let plan = |snapshot: &Snapshot, _| {
                 let before = snapshot.registry.get(kind, &name);
                 let before =
@@ -153,6 +156,7 @@ impl Administration {
                     name: name.clone(),
                     refusal,
                 })?;
+                must_stay.store(!after.as_ref().is_none_or(may_be_removed), Ordering::Relaxed);
                 let same = after.as_ref() == Some(&before);
                 // A change that is being written may let it act again. So a stop of what is stopped already
                 // is needed again, after that change.
@@ -165,7 +169,13 @@ impl Administration {
                 let plan = Plan { changes, unchanged: usize::from(same && !stops_again), notes: Vec::new() };
                 Ok(engine.planned(plan, snapshot, None, false))
             };
-            engine.change(&permit, plan).await
+            let response = engine.change(&permit, plan).await?;
+            // No later removal takes an entry in such a state. One that came between the plan and the act, or
+            // was being written, took it before.
+            if must_stay.into_inner() && engine.snapshot().registry.get(kind, &name).is_none() {
+                return Err(AdministrationError::NotFound { kind, name });
+            }
+            Ok(response)
         })
         .await
     }
@@ -187,6 +197,8 @@ impl Administration {
                 return Ok(planned.response);
             }
             if let Some(stop) = self.stop_of(permit, &planned, &snapshot, now) {
+                // Planning a large file takes seconds.
+                self.confirm(permit).await?;
                 match self.begin(stop) {
                     Ok(pending) => {
                         return Ok(ApplyResponse {
@@ -244,7 +256,8 @@ impl Administration {
         let cuts = cuts_of(plan, now);
         let advance = Effect::AdvanceRegistry { planned_from: Some(planned.version) };
         let effects = std::iter::once(advance).chain(plan.changes.iter().filter_map(effect_of));
-        let claim = Arc::new(RegistryClaim::new(Arc::clone(&self.live), planned, pins_of(plan)));
+        let claim =
+            Arc::new(RegistryClaim::new(Arc::clone(&self.live), planned, pins_of(plan), removals_of(plan)));
         match self.append_claimed(permit, record, with_cuts(effects, &cuts), Some(&claim)).await {
             Ok(_) => Ok(Written { claim, cuts }),
             Err(error) => {
@@ -403,6 +416,20 @@ fn pins_of(plan: &Plan) -> Pins {
     pins
 }
 
+/// What the changes remove: entries, and the identities of agents that get another one.
+fn removals_of(plan: &Plan) -> Vec<Removal> {
+    let is_gone = |before: &Entry, after: Option<&Entry>| match (before, after) {
+        (_, None) => true,
+        (Entry::Agent(before), Some(Entry::Agent(after))) => before.spiffe_id != after.spiffe_id,
+        (_, Some(_)) => false,
+    };
+    let before = |change: &PlannedChange| {
+        let before = change.before.as_ref()?;
+        is_gone(before, change.after.as_ref()).then(|| Removal::of(before))
+    };
+    plan.changes.iter().filter_map(before).collect()
+}
+
 /// Makes the changes in the registry in memory.
 fn make(changes: &[PlannedChange], registry: &mut Registry) {
     for change in changes {
@@ -425,7 +452,11 @@ fn effect_of(change: &PlannedChange) -> Option<Effect> {
             Effect::ChangeEntry { entry: Box::new(after.clone()), planned_from: before.halt() }
         }
         (None, Some(after)) => Effect::AddEntry(Box::new(after.clone())),
-        (Some(before), None) => Effect::RemoveEntry { kind: before.kind(), key: before.key().to_owned() },
+        (Some(before), None) => Effect::RemoveEntry {
+            kind: before.kind(),
+            key: before.key().to_owned(),
+            planned_from: before.halt(),
+        },
         (None, None) => return None,
     })
 }

@@ -72,6 +72,7 @@ impl Administration {
         record.about = KnownTerms { sub: subject, ..KnownTerms::default() }.into();
         record.touched = touched(touches_of_cut(&cut.target, registry));
         let id = record.id.clone();
+        let revoked = closed.as_ref().map(|(open, _)| open.id.clone());
         let stop = match closed {
             Some((open, closed)) => {
                 let (open, closed) = (Entry::Grant(open), Entry::Grant(closed));
@@ -84,6 +85,10 @@ impl Administration {
             None => Stop::of_cuts(record, vec![cut.clone()]),
         };
         let taken = self.begin(stop)?.recorded().await;
+        // A removal that came between the plan and the act, or was being written, took the grant with it.
+        if let Some(id) = revoked.filter(|id| self.snapshot().registry.grant(id).is_none()) {
+            return Err(unknown(EntryKind::Grant, id.as_str()));
+        }
         let cut = taken.cuts.into_iter().next_back().unwrap_or(cut);
         Ok(RevocationResponse { cut, record: id, recorded: recorded(taken.recorded) })
     }

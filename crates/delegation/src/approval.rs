@@ -64,6 +64,12 @@ pub enum Withheld {
     Refusal(DecisionRefusal),
     /// A person must approve it first.
     NeedsApproval(NeedsApproval),
+    /// The policies could not be asked: a fault of this server, for which nobody who is asked about is
+    /// responsible.
+    Failed(
+        /// What went wrong: private detail.
+        String,
+    ),
 }
 
 impl<R: Into<DecisionRefusal>> From<R> for Withheld {

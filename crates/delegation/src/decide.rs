@@ -16,14 +16,14 @@ use mandate_core::{
     Actor, Audience, ClientId, Issuer, Lineage, MeterId, Reservation, ResourceUri, RevocationSet, ScopeSet,
     SubjectProfile, Terms, Timestamp, TokenId,
 };
-use mandate_policy::{DeniedParty, Policies, Question, Ruling};
+use mandate_policy::{NoRuling, Policies, Question, Ruling};
 
 use crate::VerifiedActor;
 use crate::approval::{NeedsApproval, Withheld};
 use crate::credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedSubject};
 use crate::liveness::{Asker, living};
 use crate::mandate::{Mandate, MandateView};
-use crate::refusal::{DecisionRefusal, RefusalReason};
+use crate::refusal::RefusalReason;
 
 use limits::{asked_is_askable, bounds, expiry, intersect};
 use person::decide_authorization;
@@ -97,7 +97,7 @@ pub struct Facts<'a> {
 /// Decides a request at the time `now`.
 ///
 /// # Errors
-/// A [`DecisionRefusal`] with the first reason found. Only scopes can be permitted in part: they are
+/// A [`DecisionRefusal`](crate::DecisionRefusal) with the first reason found. Only scopes can be permitted in part: they are
 /// intersected. Every other check passes or refuses the whole request. Or [`NeedsApproval`], if nothing
 /// refuses and a policy demands that a person approves it.
 pub fn decide(request: DecisionRequest, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Withheld> {
@@ -149,13 +149,9 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         depth,
         now,
     };
-    let ruling = facts.policies.evaluate(&question).map_err(|denial| DecisionRefusal {
-        reason: match denial.who {
-            DeniedParty::Person => RefusalReason::PolicyDeniesPerson,
-            DeniedParty::Agent => RefusalReason::PolicyDeniesAgent,
-        },
-        policies: denial.policies,
-        bounds: None,
+    let ruling = facts.policies.evaluate(&question).map_err(|none| match none {
+        NoRuling::Denied(denial) => denial.into(),
+        NoRuling::Failed(why) => Withheld::Failed(why),
     })?;
     // What the policy answers is intersected once more: a policy can only take away. A ruling is never empty.
     let scopes = narrowed.intersection(ruling.scopes());

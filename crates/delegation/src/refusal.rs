@@ -1,6 +1,7 @@
 //! Why there is no mandate. One enum, grouped by the party at fault; each wire maps it exhaustively.
 
 use mandate_core::{InvalidActorChain, ScopeSet};
+use mandate_policy::{Denial, DeniedParty};
 
 /// A refusal of [`crate::decide`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -8,8 +9,10 @@ use mandate_core::{InvalidActorChain, ScopeSet};
 pub struct DecisionRefusal {
     /// The first reason that was found.
     pub reason: RefusalReason,
-    /// The policies that decided, by name.
+    /// The policies that decided, or that could not be evaluated, by name.
     pub policies: Vec<String>,
+    /// What went wrong in policies that could not be evaluated, each as `name: message`. Private detail.
+    pub errors: Vec<String>,
     /// Which scopes each party allows, if the scopes are the reason.
     pub bounds: Option<Box<ScopeBounds>>,
 }
@@ -43,7 +46,17 @@ impl DecisionRefusal {
 
 impl From<RefusalReason> for DecisionRefusal {
     fn from(reason: RefusalReason) -> Self {
-        Self { reason, policies: Vec::new(), bounds: None }
+        Self { reason, policies: Vec::new(), errors: Vec::new(), bounds: None }
+    }
+}
+
+impl From<Denial> for DecisionRefusal {
+    fn from(Denial { who, policies, errors }: Denial) -> Self {
+        let reason = match who {
+            DeniedParty::Person => RefusalReason::PolicyDeniesPerson,
+            DeniedParty::Agent => RefusalReason::PolicyDeniesAgent,
+        };
+        Self { policies, errors, ..reason.into() }
     }
 }
 

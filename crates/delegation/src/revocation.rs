@@ -61,8 +61,9 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
             less_trusted(old, new).then(|| CutTarget::Client(old.id.clone()))
         }
         (Entry::Client(old), _) => Some(CutTarget::Client(old.id.clone())),
-        // A removed resource has no server that would ask. A removed issuer or policy already changes the
-        // next decision, and tokens that it permitted expire within minutes.
+        // These change the next decision. No token names a policy, or the issuer of the token that it was
+        // exchanged from; a removed resource has no API that this server would answer. What was issued is
+        // valid until it expires: a mandate for minutes, a person's own token for an hour at most.
         (Entry::Resource(_) | Entry::Issuer(_) | Entry::Policy(_), _) => None,
     };
     target.map(|target| cut(target, now)).into_iter().collect()

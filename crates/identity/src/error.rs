@@ -79,13 +79,27 @@ impl IdentityError {
 /// Why nothing is given, for a record that no effect can refuse. What an effect refuses nevertheless is a
 /// failure of ours.
 pub(crate) fn unrecorded(error: &AppendError) -> IdentityError {
+    use EffectRefusal as E;
     match error {
         AppendError::Unavailable(_) | AppendError::Invalid(_) => {
             IdentityError::AuditUnavailable(error.to_string())
         }
-        AppendError::EffectRefused(_) | AppendError::GuardFailed => {
-            IdentityError::Internal(error.to_string())
-        }
+        AppendError::EffectRefused(
+            E::MeterExhausted(_)
+            | E::CodeUsed
+            | E::CodeExpired
+            | E::CodeUnknown
+            | E::JoinTokenUnknown
+            | E::JoinTokenUsed
+            | E::JoinTokenExpired
+            | E::NodeNameTaken
+            | E::NodeBanned
+            | E::NodeCertificateExpired
+            | E::RegistryChanged
+            | E::StopRecorded
+            | E::Internal,
+        )
+        | AppendError::GuardFailed => IdentityError::Internal(error.to_string()),
     }
 }
 

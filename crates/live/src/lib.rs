@@ -5,4 +5,4 @@
 
 mod live;
 
-pub use live::{Edition, FeedCut, FeedPlace, Live, Overtaken, Pins, RegistryClaim, Snapshot};
+pub use live::{Edition, FeedCut, FeedPlace, Live, Overtaken, Pins, RegistryClaim, Removal, Snapshot};

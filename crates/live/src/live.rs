@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use mandate_core::registry::{EntryKind, Registry, RegistryVersion};
+use mandate_core::registry::{Entry, EntryKind, Halt, Registry, RegistryVersion};
 use mandate_core::{
     Clock as _, Cut, CutTarget, HybridClock, Issuer, MeterId, Reservation, RevocationSet, Timestamp,
 };
@@ -58,7 +58,7 @@ impl Edition {
 }
 
 /// The edition from which a stop was planned is no longer in force, or the stop removes entries while a
-/// change is being written.
+/// change is being written, or an entry that is to be removed was stopped further since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the registry was changed meanwhile")]
 pub struct Overtaken;
@@ -129,8 +129,34 @@ impl Pins {
         self.kinds.insert(kind);
     }
 
-    fn has(&self, (kind, key): &(EntryKind, String)) -> bool {
+    fn has(&self, Removal { kind, key, .. }: &Removal) -> bool {
         self.kinds.contains(kind) || self.entries.contains(&(*kind, key.clone()))
+    }
+}
+
+/// An entry that is to be removed, or an agent that is to get another identity.
+///
+/// Planning asked whether this may be done to an entry in its state. A halt makes no other edition, so the
+/// present state is looked at before it is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The kind of the entry.
+    pub kind: EntryKind,
+    /// Its key within its kind.
+    pub key: String,
+    /// How far it was stopped when the removal was planned.
+    pub planned_from: Option<Halt>,
+}
+
+impl Removal {
+    /// The removal of this entry, planned from its present state.
+    pub fn of(entry: &Entry) -> Self {
+        Self { kind: entry.kind(), key: entry.key().to_owned(), planned_from: entry.halt() }
+    }
+
+    /// Whether the entry was stopped further since. An entry that is gone was not.
+    fn is_overtaken(&self, registry: &Registry) -> bool {
+        registry.get(self.kind, &self.key).and_then(|now| now.halt()) > self.planned_from
     }
 }
 
@@ -255,17 +281,19 @@ impl Live {
     /// again.
     ///
     /// `planned` is the edition from which it was planned, unless it is one that an earlier process left. It
-    /// is refused if there is another one by now. It is refused too if it `removes` an entry that a change
-    /// pins which is being written.
+    /// is refused if there is another one by now, or if an entry that it `removes` was stopped further since.
+    /// It is refused too if it removes an entry that a change pins which is being written.
     pub fn narrow(
         &self,
         planned: Option<Edition>,
-        removes: &[(EntryKind, String)],
+        removes: &[Removal],
         change: impl Fn(&mut Registry) + Send + Sync + 'static,
     ) -> Result<(), Overtaken> {
         let mut writer = self.writer.lock();
-        let Edition { version, narrowings } = self.snapshot.load().edition;
-        if planned.is_some_and(|planned| planned != Edition { version, narrowings })
+        let current = self.snapshot.load_full();
+        let Edition { version, narrowings } = current.edition;
+        let is_other = |planned| planned != current.edition || any_overtaken(removes, &current.registry);
+        if planned.is_some_and(is_other)
             || writer.claims.iter().any(|pins| removes.iter().any(|removed| pins.has(removed)))
         {
             return Err(Overtaken);
@@ -406,12 +434,17 @@ impl Live {
     }
 }
 
+fn any_overtaken(removes: &[Removal], registry: &Registry) -> bool {
+    removes.iter().any(|removal| removal.is_overtaken(registry))
+}
+
 /// A change that gives authority, on its way into the database. From [`RegistryClaim::take`] until the claim
 /// is dropped, it is being written: whether it is durable is not known.
 pub struct RegistryClaim {
     live: Arc<Live>,
     planned: Edition,
     pins: Arc<Pins>,
+    removes: Vec<Removal>,
     state: Mutex<Claimed>,
 }
 
@@ -423,17 +456,19 @@ enum Claimed {
 }
 
 impl RegistryClaim {
-    /// For a change that was planned from this edition, and needs these entries.
-    pub fn new(live: Arc<Live>, planned: Edition, pins: Pins) -> Self {
-        Self { live, planned, pins: Arc::new(pins), state: Mutex::new(Claimed::NotYet) }
+    /// For a change that was planned from this edition, needs these entries, and removes those.
+    pub fn new(live: Arc<Live>, planned: Edition, pins: Pins, removes: Vec<Removal>) -> Self {
+        Self { live, planned, pins: Arc::new(pins), removes, state: Mutex::new(Claimed::NotYet) }
     }
 
-    /// Whether the change may be written: there is no other edition by now. The guard of its record asks this
-    /// in the transaction, possibly more than once. From here on no entry that it pins is removed beside it.
+    /// Whether the change may be written: there is no other edition by now, and no entry that it removes was
+    /// stopped further. The guard of its record asks this in the transaction, possibly more than once. From
+    /// here on no entry that it pins is removed beside it.
     pub fn take(&self) -> bool {
         let mut state = self.state.lock();
         let mut writer = self.live.writer.lock();
-        let current = self.live.snapshot.load().edition == self.planned;
+        let in_force = self.live.snapshot.load_full();
+        let current = in_force.edition == self.planned && !any_overtaken(&self.removes, &in_force.registry);
         match (*state, current) {
             (Claimed::NotYet, true) => {
                 *state = Claimed::Taken;

@@ -125,9 +125,10 @@ impl AuthorizeRefusal {
 }
 
 impl Engine {
-    /// The most that a token for `request` can permit, by the names of resources. The person who logs in may
-    /// have fewer rights. For the login page.
-    pub fn at_most(&self, request: &AuthorizationRequest) -> Vec<(String, ScopeSet)> {
+    /// The most that a token for `request` can permit. The person who logs in may have fewer rights. For the
+    /// login page, which strangers see: it says no more than the metadata, so not which resource has which
+    /// scope.
+    pub fn at_most(&self, request: &AuthorizationRequest) -> ScopeSet {
         let snapshot = self.basis.snapshot();
         let is_meant = |one: &Resource| match &request.resource {
             Some(uri) => one.uri == *uri,
@@ -135,16 +136,11 @@ impl Engine {
             None => !is_administration(one, self.issuer()),
         };
         let resources = snapshot.registry.resources().filter(|one| is_meant(one));
-        let of = |one: &Resource| match &request.scopes {
+        let of = |one: &Arc<Resource>| match &request.scopes {
             Some(asked) => one.scopes.intersection(asked),
             None => one.scopes.clone(),
         };
-        let mut all: Vec<_> = resources
-            .map(|one| (one.name.to_string(), of(one)))
-            .filter(|(_, scopes)| !scopes.is_empty())
-            .collect();
-        all.sort_by(|(one, _), (other, _)| one.cmp(other));
-        all
+        resources.map(of).fold(ScopeSet::new(), |all, scopes| all.union(&scopes))
     }
 
     /// Validates an authorization request from its query string, sent from `source`. Nothing is issued yet

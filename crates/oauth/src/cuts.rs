@@ -62,7 +62,9 @@ impl Cuts {
                 }
                 Err(match error {
                     StopError::TooManyWait => RequestRefusal::AuditUnavailable,
-                    error => RequestRefusal::Internal(error.to_string()),
+                    StopError::Record(_) | StopError::Form(_) | StopError::Overtaken(_) => {
+                        RequestRefusal::Internal(error.to_string())
+                    }
                 })
             }
         }

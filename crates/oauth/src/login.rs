@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::form::Form;
 use crate::password_login::Visitor;
 use crate::redirect::is_registered;
-use crate::refusal::{Quota, RefusalClass, RequestRefusal, of_authorization};
+use crate::refusal::{Quota, RefusalClass, RequestRefusal};
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
@@ -174,11 +174,7 @@ impl Engine {
             jti: self.basis.token_id(now),
         });
         let decided = self.basis.decide(authorization, &snapshot, now);
-        decided.map(|mandate| mandate.view().clone()).map_err(|withheld| {
-            let (refusal, policies) = of_authorization(withheld);
-            trail.policies = policies;
-            refusal
-        })
+        decided.map(|mandate| mandate.view().clone()).map_err(|withheld| trail.of_authorization(withheld))
     }
 
     async fn issue_code(

@@ -3,12 +3,11 @@
 //!
 //! The `Display` text is private detail, for records and logs; the text for the caller is in [`crate::wire`].
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::names::{ClientMethod, GrantType, Parameter};
 use mandate_core::{InvalidScope, InvalidUri, ResourceUri};
-use mandate_delegation::{RefusalReason, ScopeBounds, Withheld};
+use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
 use crate::foreign::{FetchError, Unavailable};
@@ -405,19 +404,6 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
         | R::PolicyDeniesPerson
         | R::PolicyDeniesAgent
         | R::NoLifetime => RefusalClass::Decision(presented),
-    }
-}
-
-/// Why a person is not given their own token, and the policies that decided.
-pub(crate) fn of_authorization(withheld: Withheld) -> (RequestRefusal, Arc<[String]>) {
-    match withheld {
-        Withheld::Refusal(refused) => {
-            (RequestRefusal::Authorization(refused.reason), refused.policies.into())
-        }
-        Withheld::NeedsApproval(needs) => (
-            RequestRefusal::ApprovalRequired(CredentialKind::Grant, needs.request().to_string()),
-            Arc::clone(needs.by()),
-        ),
     }
 }
 

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use mandate_audit::{Asked, Outcome, Record, RecordKind};
 use mandate_core::names::Parameter;
 use mandate_core::{ActorChain, KnownTerms, MeterId, RequestSource, Subject, Timestamp};
-use mandate_delegation::{MandateView, RefusalReason};
+use mandate_delegation::{DecisionRefusal, MandateView, RefusalReason, Withheld};
 use mandate_sequencer::Receipt;
 use mandate_store::{AppendError, Effect, EffectRefusal, Log};
 
 use crate::basis::Basis;
 use crate::form::Form;
-use crate::refusal::{RefusalClass, RequestRefusal};
+use crate::refusal::{CredentialKind, RefusalClass, RequestRefusal};
 use crate::wire::OAuthError;
+
+/// Of how many policies that failed a record says what went wrong.
+const MAX_ERRORS: usize = 8;
 
 /// What is known about a request so far. Only verified facts are in `sub`, `act`, `aud` and `client`;
 /// unverified texts of the request are in `asked`. There is one exception: a refused login has in `sub` the
@@ -53,6 +56,34 @@ impl Trail {
     /// The requester has proven who they are: by a client's credential, a password or a code.
     pub(crate) fn known(&mut self) {
         self.stranger = None;
+    }
+
+    /// Notes which policies decided a refusal, and what went wrong in those that failed.
+    pub(crate) fn decided(&mut self, refused: &mut DecisionRefusal) {
+        self.policies = std::mem::take(&mut refused.policies).into();
+        let errors: Vec<&str> = refused.errors.iter().take(MAX_ERRORS).map(String::as_str).collect();
+        if !errors.is_empty() {
+            let failed = format!("policies failed ({})", errors.join("; "));
+            self.note = Some(match self.note.take() {
+                Some(note) => format!("{note}: {failed}"),
+                None => failed,
+            });
+        }
+    }
+
+    /// Why a person is not given their own token. The policies that decided are noted.
+    pub(crate) fn of_authorization(&mut self, withheld: Withheld) -> RequestRefusal {
+        match withheld {
+            Withheld::Refusal(mut refused) => {
+                self.decided(&mut refused);
+                RequestRefusal::Authorization(refused.reason)
+            }
+            Withheld::NeedsApproval(needs) => {
+                self.policies = Arc::clone(needs.by());
+                RequestRefusal::ApprovalRequired(CredentialKind::Grant, needs.request().to_string())
+            }
+            Withheld::Failed(why) => RequestRefusal::Internal(why),
+        }
     }
 
     /// Notes what a form asks for. `actor`: who the actor token claims to be, unverified.
@@ -167,4 +198,22 @@ pub(crate) fn unrecorded(error: &AppendError) -> RequestRefusal {
         tracing::error!(%error, "an outcome could not be recorded and is refused");
     }
     refusal
+}
+
+#[cfg(test)]
+mod tests {
+    use mandate_audit::RecordKind;
+    use mandate_core::{RequestSource, Timestamp};
+    use mandate_delegation::Withheld;
+
+    use super::{RefusalClass, Trail};
+
+    #[test]
+    fn policies_that_cannot_be_asked_are_a_fault_of_ours() {
+        let mut trail = Trail::new(RecordKind::Token, Timestamp::from_millis(0), RequestSource::Other);
+        let refusal = trail.of_authorization(Withheld::Failed("no context".to_owned()));
+        assert!(matches!(refusal.class(), RefusalClass::Ours { .. }), "{refusal:?}");
+        assert_eq!((refusal.code(), refusal.to_string().as_str()), ("internal", "internal: no context"));
+        assert!(!refusal.to_error().description.contains("context"));
+    }
 }

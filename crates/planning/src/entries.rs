@@ -265,6 +265,18 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
             format!("`{spiffe_id}` is not in the trust domain `{}` of this server", defaults.trust_domain);
         return Err(Finding::new("/spiffe_id", detail));
     }
+    if let Some(before) = current.agent(&item.name)
+        && before.spiffe_id != spiffe_id
+        && keeps_its_identity(before.state)
+    {
+        let detail = format!(
+            "agent `{}` is {} and keeps its SPIFFE ID `{}`, which no other agent may have",
+            item.name,
+            before.state.as_str(),
+            before.spiffe_id
+        );
+        return Err(Finding::new("/spiffe_id", detail));
+    }
     let is_below = |top: &str| {
         spiffe_id.path().strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
@@ -306,6 +318,15 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
         chain_depth,
         state,
     }))
+}
+
+/// Whether an agent in this state keeps its SPIFFE ID. Otherwise another agent could get it: that of a retired
+/// agent is never given away, and that of a contained one stands for what the incident is about.
+fn keeps_its_identity(state: AgentState) -> bool {
+    match state {
+        AgentState::Active | AgentState::Suspended => false,
+        AgentState::Contained | AgentState::Retired => true,
+    }
 }
 
 fn client(item: &ClientItem) -> Result<Entry, Finding> {

@@ -17,6 +17,7 @@ pub use built_in::{ADMINISTRATION, administration, is_administration};
 pub use entries::Defaults;
 pub use plan::{Plan, PlannedChange, entries_of, plan, plan_and_findings};
 pub use references::{Mention, mentions};
+pub use removal::may_be_removed;
 
 #[cfg(test)]
 mod tests;

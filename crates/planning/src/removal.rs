@@ -6,6 +6,11 @@ use crate::states::{
     AgentAct, GrantAct, GrantState, PersonAct, PersonState, StateMachine as _, StateRefusal,
 };
 
+/// Whether an entry in its present state may be removed from the registry.
+pub fn may_be_removed(entry: &Entry) -> bool {
+    removal(entry).is_ok()
+}
+
 /// Whether an entry may be removed.
 pub(crate) fn removal(entry: &Entry) -> Result<(), StateRefusal> {
     match entry {

@@ -344,6 +344,38 @@ fn two_resources_that_differ_by_the_slash_of_an_empty_path_are_one_identifier() 
 }
 
 #[test]
+fn the_identity_of_a_contained_or_retired_agent_is_not_given_to_another() {
+    let state = |state: AgentState| {
+        let mut registry = registry(EXAMPLE);
+        let mut agent = (**registry.agent(&"support-agent".parse().unwrap()).unwrap()).clone();
+        agent.state = state;
+        registry.put(Entry::Agent(agent));
+        registry
+    };
+    let id = |id: &str| EXAMPLE.replace("owner     =", &format!("spiffe_id = \"{id}\"\nowner     ="));
+    let (old, other) = ("spiffe://acme.example/agent/support-agent", "spiffe://acme.example/agent/other");
+    for now in [AgentState::Active, AgentState::Suspended] {
+        let heir = format!(
+            "[[agent]]\nname = \"heir\"\nowner = \"riley\"\npurpose = \"x\"\nspiffe_id = \"{old}\"\n"
+        );
+        let plan = plan(&state(now), &format!("{}{heir}", id(other)), false).unwrap();
+        assert_eq!(plan.changes.len(), 2, "it has another identity, and the heir has the old one");
+    }
+    for now in [AgentState::Contained, AgentState::Retired] {
+        let (refused, at) = refused(&state(now), &id(other), false);
+        assert_eq!(
+            refused,
+            format!(
+                "agent `support-agent` is {} and keeps its SPIFFE ID `{old}`, which no other agent may have",
+                now.as_str()
+            )
+        );
+        assert_eq!(at.0, id(other).lines().position(|line| line.starts_with("spiffe_id")).unwrap() + 1);
+        assert!(plan(&state(now), &id(old), false).unwrap().is_empty(), "it has this one");
+    }
+}
+
+#[test]
 fn a_file_cannot_let_a_contained_or_retired_agent_act_again() {
     let state = |state: AgentState| {
         let mut registry = registry(EXAMPLE);

@@ -36,11 +36,32 @@ impl fmt::Display for DeniedParty {
 pub struct Denial {
     /// Which of the two questions was denied.
     pub who: DeniedParty,
-    /// The names of the policies that forbade, sorted. Empty if nothing permitted.
+    /// The names of the policies that forbade, or that could not be evaluated, sorted. Empty if nothing
+    /// permitted.
     pub policies: Vec<String>,
     /// Policies that could not be evaluated, each as `name: message`. A single one denies everything that was
     /// asked.
     pub errors: Vec<String>,
+}
+
+/// Why there is no [`Ruling`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRuling {
+    /// The policies deny.
+    #[error(transparent)]
+    Denied(#[from] Denial),
+    /// The question could not be asked. No policy and nobody who is asked about is the reason.
+    #[error("the policies cannot be asked: {0}")]
+    Failed(
+        /// What went wrong.
+        String,
+    ),
+}
+
+impl From<InternalError> for NoRuling {
+    fn from(InternalError(message): InternalError) -> Self {
+        Self::Failed(message)
+    }
 }
 
 impl Policies {
@@ -51,24 +72,20 @@ impl Policies {
     /// evaluated again when the time changes.
     ///
     /// # Errors
-    /// A [`Denial`] if no scope is permitted to both, or if any policy failed to evaluate.
-    pub fn evaluate(&self, question: &Question<'_>) -> Result<Arc<Ruling>, Denial> {
-        let internal = |InternalError(message)| Denial {
-            who: DeniedParty::Person,
-            policies: Vec::new(),
-            errors: vec![format!("built-in: {message}")],
-        };
+    /// A [`Denial`] if no scope is permitted to both, or if any policy failed to evaluate. Or
+    /// [`NoRuling::Failed`] if the question could not be asked.
+    pub fn evaluate(&self, question: &Question<'_>) -> Result<Arc<Ruling>, NoRuling> {
         let facts = QuestionFacts::gather(&self.mentioned, question);
         let fingerprint = facts.fingerprint();
         if let Some(ruling) = self.memo.get(&fingerprint) {
             return Ok(ruling);
         }
-        let ruling = Arc::new(self.rule(&facts, facts.in_cedar(&self.words).map_err(internal)?)?);
+        let ruling = Arc::new(self.rule(&facts, facts.in_cedar(&self.words)?)?);
         self.memo.insert(fingerprint, Arc::clone(&ruling));
         Ok(ruling)
     }
 
-    fn rule(&self, facts: &QuestionFacts<'_>, mut terms: CedarQuestion) -> Result<Ruling, Denial> {
+    fn rule(&self, facts: &QuestionFacts<'_>, mut terms: CedarQuestion) -> Result<Ruling, NoRuling> {
         let mut permitted = BTreeSet::new();
         let mut forbidden_person = BTreeSet::new();
         let mut forbidden_agent = BTreeSet::new();
@@ -98,7 +115,7 @@ impl Policies {
             } else {
                 (DeniedParty::Person, forbidden_person)
             };
-            return Err(Denial { who, policies: policies.into_iter().collect(), errors: Vec::new() });
+            return Err(Denial { who, policies: policies.into_iter().collect(), errors: Vec::new() }.into());
         }
         Ok(Ruling::of(scopes.into_iter().collect(), permitted, &self.demanding))
     }
@@ -109,21 +126,24 @@ impl Policies {
         principal: &EntityUid,
         context: Context,
         who: DeniedParty,
-    ) -> Result<Answer, Denial> {
+    ) -> Result<Answer, NoRuling> {
         let policies = match who {
             DeniedParty::Person => &self.actions.delegate,
             DeniedParty::Agent => &self.actions.act,
         };
-        let failed = |errors: Vec<String>| Denial { who, policies: Vec::new(), errors };
         let request =
             Request::new(principal.clone(), policies.action.clone(), terms.resource.clone(), context, None)
-                .map_err(|e| failed(vec![format!("built-in: {e}")]))?;
+                .map_err(InternalError::of)?;
         let decide = |set| {
             let response = self.authorizer.is_authorized(&request, set, &terms.entities);
             // Cedar ignores a policy that fails. An ignored forbid would permit what it forbids, so here a
             // failure is a denial.
             let errors: Vec<String> = response.diagnostics().errors().map(describe).collect();
-            if errors.is_empty() { Ok(response) } else { Err(failed(errors)) }
+            if errors.is_empty() {
+                return Ok(response);
+            }
+            let failed: BTreeSet<String> = response.diagnostics().errors().map(failing).collect();
+            Err(Denial { who, policies: failed.into_iter().collect(), errors })
         };
         let mut response = decide(&policies.deciding)?;
         if response.decision() == Decision::Deny {
@@ -139,9 +159,21 @@ struct Answer {
     policies: Vec<String>,
 }
 
+/// The most characters of what went wrong in one policy: a message may repeat a text of the policy.
+const MAX_MESSAGE: usize = 256;
+
 fn describe(error: &AuthorizationError) -> String {
     match error {
-        AuthorizationError::PolicyEvaluationError(e) => format!("{}: {}", name(e.policy_id()), e.inner()),
+        AuthorizationError::PolicyEvaluationError(e) => {
+            let message: String = e.inner().to_string().chars().take(MAX_MESSAGE).collect();
+            format!("{}: {message}", name(e.policy_id()))
+        }
+    }
+}
+
+fn failing(error: &AuthorizationError) -> String {
+    match error {
+        AuthorizationError::PolicyEvaluationError(e) => name(e.policy_id()),
     }
 }
 

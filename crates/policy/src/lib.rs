@@ -18,5 +18,5 @@ mod memo;
 
 pub use compile::{MAX_POLICY_LEN, Policies, PolicyError, check_annotations};
 pub use evaluate::ruling::{Demand, PolicyPermit, Ruling};
-pub use evaluate::{Denial, DeniedParty};
+pub use evaluate::{Denial, DeniedParty, NoRuling};
 pub use facts::Question;

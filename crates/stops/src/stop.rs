@@ -4,7 +4,7 @@ use mandate_audit::Record;
 use mandate_core::Cut;
 use mandate_core::registry::{Entry, EntryKind, Halt, Registry, RegistryVersion};
 use mandate_delegation::revocation::{only_stops, only_takes};
-use mandate_live::{Edition, Snapshot};
+use mandate_live::{Edition, Removal, Snapshot};
 use mandate_store::Effect;
 use serde::{Deserialize, Serialize};
 
@@ -27,8 +27,10 @@ pub struct Stop {
     /// [`Stop::in_this_form`].
     #[serde(default, skip_serializing)]
     put: Vec<Entry>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    removed: Vec<(EntryKind, String)>,
+    /// Entries that are removed, each with its state when that was planned. The state is not in the reserve: a
+    /// stop that is there was in force, so nothing stopped the entry further.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "removed")]
+    removed: Vec<Removal>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     cuts: Vec<Cut>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,7 +76,7 @@ impl Stop {
                     stop.halted.push((before.kind(), before.key().to_owned(), halt));
                 }
                 (Some(after), _) => stop.narrowed.push((before.clone(), after.clone())),
-                (None, _) => stop.removed.push((before.kind(), before.key().to_owned())),
+                (None, _) => stop.removed.push(Removal::of(before)),
             }
         }
         stop.planned = stop.narrows().then_some(snapshot.edition);
@@ -100,7 +102,7 @@ impl Stop {
     /// not matter. Neither does a policy of such a change: the stop was in force before it.
     pub(crate) fn only_takes(&self) -> bool {
         self.narrowed.iter().all(|(from, to)| only_takes(from, Some(to), false))
-            && self.removed.iter().all(|(kind, _)| *kind != EntryKind::Policy)
+            && self.removed.iter().all(|removal| removal.kind != EntryKind::Policy)
     }
 
     /// The record that will be in the audit log.
@@ -127,7 +129,7 @@ impl Stop {
     }
 
     /// The entries that it removes.
-    pub(crate) fn removed(&self) -> &[(EntryKind, String)] {
+    pub(crate) fn removed(&self) -> &[Removal] {
         &self.removed
     }
 
@@ -147,7 +149,7 @@ impl Stop {
                 registry.put(now.narrowed(from, to));
             }
         }
-        for (kind, key) in &self.removed {
+        for Removal { kind, key, .. } in &self.removed {
             registry.remove(*kind, key);
         }
     }
@@ -166,8 +168,12 @@ impl Stop {
             to: Box::new(to.clone()),
         };
         let narrowed = self.narrowed.iter().map(narrow);
-        let removed =
-            self.removed.iter().map(|(kind, key)| Effect::RemoveEntry { kind: *kind, key: key.clone() });
+        // In force since it was begun: whatever the database has of the entry is removed.
+        let removed = self.removed.iter().map(|Removal { kind, key, .. }| Effect::RemoveEntry {
+            kind: *kind,
+            key: key.clone(),
+            planned_from: None,
+        });
         let cuts = self.cuts.iter().cloned().map(Effect::Cut);
         let banned = self.banned_node.iter().cloned().map(Effect::BanNode);
         let recorded = Effect::RecordStop(self.record.id.clone());
@@ -179,5 +185,21 @@ impl Stop {
             .chain(cuts)
             .chain(banned)
             .collect()
+    }
+}
+
+/// The removed entries as the reserve has them: the kind and the key of each.
+mod removed {
+    use mandate_core::registry::EntryKind;
+    use mandate_live::Removal;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(removed: &[Removal], to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(removed.iter().map(|Removal { kind, key, .. }| (kind, key)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Removal>, D::Error> {
+        let entries = Vec::<(EntryKind, String)>::deserialize(from)?;
+        Ok(entries.into_iter().map(|(kind, key)| Removal { kind, key, planned_from: None }).collect())
     }
 }

@@ -74,6 +74,8 @@ pub enum Effect {
     /// An entry is added to the registry.
     AddEntry(Box<Entry>),
     /// An entry of the registry is changed. If it was stopped since the change was planned, it stays stopped.
+    /// A person who becomes another one loses the password, and a client that needs no secret any longer loses
+    /// its secret.
     ChangeEntry {
         /// The entry after the change.
         entry: Box<Entry>,
@@ -103,6 +105,10 @@ pub enum Effect {
         kind: EntryKind,
         /// The key of the entry within its kind.
         key: String,
+        /// How far the entry was stopped when the removal was planned: the effect is refused if it was stopped
+        /// further since, because such an entry may have to stay. None for an entry without a state, and for a
+        /// stop, which is made whatever was changed in between.
+        planned_from: Option<Halt>,
     },
     /// Tokens below this cut are refused from now on.
     Cut(Cut),
@@ -198,13 +204,20 @@ impl Effect {
             Self::AddEntry(entry) => registry::put(tx, entry),
             Self::ChangeEntry { entry, planned_from } => {
                 let now = registry::get(tx, entry.kind(), entry.key())?;
+                registry::forget_secret_of_another(tx, now.as_ref(), entry)?;
                 registry::put(tx, &Entry::clone(entry).keeping_a_stop(*planned_from, now.as_ref()))
             }
             Self::NarrowEntry { from, to } => registry::get(tx, from.kind(), from.key())?
                 .map_or(Ok(()), |now| registry::put(tx, &now.narrowed(from, to))),
             Self::HaltEntry { kind, key, halt } => registry::get(tx, *kind, key)?
                 .map_or(Ok(()), |entry| registry::put(tx, &entry.stopped(Some(*halt)))),
-            Self::RemoveEntry { kind, key } => registry::remove(tx, *kind, key),
+            Self::RemoveEntry { kind, key, planned_from } => {
+                if let Some(then) = planned_from {
+                    let now = registry::get(tx, *kind, key)?.and_then(|entry| entry.halt());
+                    expected(now > Some(*then), false)?;
+                }
+                registry::remove(tx, *kind, key)
+            }
             Self::Cut(cut) => cuts::insert(tx, cut),
             Self::SetPassword { person, phc, replaces, planned_from } => {
                 registry::still_at(tx, *planned_from)?;

@@ -1,6 +1,6 @@
 //! The entries of the registry, and its version.
 
-use mandate_core::registry::{Entry, EntryKind, RegistryVersion};
+use mandate_core::registry::{Entry, EntryKind, Person, RegistryVersion};
 
 use crate::error::StoreError;
 use crate::refusal::EffectRefusal;
@@ -79,6 +79,30 @@ pub fn put(tx: &Tx<'_>, entry: &Entry) -> Result<(), StoreError> {
         values![kind_name(entry.kind()), entry.key(), &body],
     )?;
     Ok(())
+}
+
+/// Forgets a secret that must not count again if an entry is changed back later: the password of a person who
+/// becomes another one, and the secret of a client that needs none any longer.
+pub(crate) fn forget_secret_of_another(
+    tx: &Tx<'_>,
+    before: Option<&Entry>,
+    after: &Entry,
+) -> Result<(), StoreError> {
+    match after {
+        Entry::Person(Person { name, id, .. }) => {
+            let is_same = matches!(before, Some(Entry::Person(before)) if before.id == *id);
+            if is_same { Ok(()) } else { secrets::forget_password(tx, name.as_str()) }
+        }
+        Entry::Client(client) if !client.authentication.has_secret() => {
+            secrets::forget_client_secret(tx, client.id.as_str())
+        }
+        Entry::Client(_)
+        | Entry::Resource(_)
+        | Entry::Agent(_)
+        | Entry::Issuer(_)
+        | Entry::Grant(_)
+        | Entry::Policy(_) => Ok(()),
+    }
 }
 
 /// Removes an entry, and with a person or client their secret: a later person or client of that name must not

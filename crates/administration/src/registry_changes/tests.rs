@@ -2,11 +2,18 @@
 //! end.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mandate_api::RegistryFile;
+use mandate_api::admin::{ApplyRequest, RegistryItem};
 use mandate_audit::{Outcome, Record, RecordKind};
-use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Halt, Registry};
-use mandate_core::{Clock as _, RecordId, SystemEntropy};
+use mandate_core::registry::{
+    Agent, AgentState, Client, ClientAuthentication, Entry, EntryKind, Grant, Halt, Registry,
+};
+use mandate_core::{Clock as _, CutTarget, RecordId, SystemEntropy};
+use mandate_delegation::revocation::cut;
 use mandate_files::own_user;
+use mandate_live::Snapshot;
 use mandate_planning::Plan;
 use mandate_stops::{Pending, Stop};
 use mandate_store::{Effect, registry};
@@ -277,4 +284,81 @@ async fn in_every_order_of_their_steps_changes_and_stops_leave_the_same_in_memor
     }
     assert_eq!(rounds, 20 + 10 + 10 + 6 + 6 + 6 + 210 + 210 + 210);
     assert!(done > rounds && refused > 100, "{done} done and {refused} refused");
+}
+
+/// The file of an operator, without this entry.
+fn file_without(snapshot: &Snapshot, gone: &Entry) -> ApplyRequest {
+    let own = story::ISSUER.parse().unwrap();
+    let kept = sorted(&snapshot.registry);
+    let kept = kept.iter().filter(|entry| (entry.kind(), entry.key()) != (gone.kind(), gone.key()));
+    let entries = RegistryFile::from_items(kept.map(|entry| RegistryItem::of(entry, &own)));
+    ApplyRequest { entries, prune: true, dry_run: false }
+}
+
+#[tokio::test]
+async fn a_stop_by_file_does_not_remove_what_was_stopped_further_while_it_was_planned() {
+    let contained = Halt::Agent(AgentState::Contained);
+    let halts = [contained, Halt::Agent(AgentState::Retired), Halt::Grant(true)];
+    for halt in halts {
+        let world = World::story();
+        let (engine, operator) = (engine(&world), Operator::of_user(own_user().unwrap()).unwrap());
+        let permit: Permit<act::ApplyRegistry> = engine.permit(&operator).await.unwrap();
+        let before = engine.snapshot();
+        let gone = match halt {
+            Halt::Grant(_) => Entry::Grant(Grant::clone(before.registry.grants().next().unwrap())),
+            _ => before.registry.get(EntryKind::Agent, "idle-agent").unwrap(),
+        };
+        let stopped = gone.clone().stopped(Some(halt));
+        let (request, tries) = (file_without(&before, &gone), AtomicUsize::new(0));
+        let applied = engine
+            .change(&permit, |snapshot, now| {
+                let planned = engine.plan(&request, snapshot, now);
+                if tries.fetch_add(1, Ordering::Relaxed) == 0 {
+                    let changes = [(Some(&gone), Some(&stopped))];
+                    let stop = Stop::of_changes(record(&world), changes, Vec::new(), snapshot).unwrap();
+                    drop(engine.begin(stop).unwrap());
+                }
+                planned
+            })
+            .await;
+        match applied {
+            Err(AdministrationError::InvalidRegistry(_)) => assert_eq!(halt, contained),
+            applied => assert_eq!(applied.unwrap().changes.len(), 0, "it stays: {halt:?}"),
+        }
+        assert_eq!(tries.load(Ordering::Relaxed), 2, "it is planned again");
+        assert_eq!(engine.snapshot().registry.get(gone.kind(), gone.key()), Some(stopped.clone()));
+        engine.record_stops().await.unwrap();
+        let stored = world.store.read_blocking("entry", |tx| registry::get(tx, gone.kind(), gone.key()));
+        assert_eq!(stored.unwrap(), Some(stopped), "{halt:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_who_loses_the_role_while_a_stop_is_planned_stops_nothing() {
+    let (own, scope) =
+        (mandate_planning::administration(&story::ISSUER.parse().unwrap()).unwrap(), "mandate:admin");
+    let app = Client {
+        scopes: Some(scope.parse().unwrap()),
+        ..story::client("support-app", ClientAuthentication::None, &[])
+    };
+    let world = World::with_entries(vec![
+        Entry::Resource(own),
+        Entry::Person(story::person("riley", vec![story::permission("mandate", scope)])),
+        Entry::Client(app),
+    ]);
+    let engine = engine(&world);
+    let token = world.person_token("riley", Some(story::ISSUER), Some(scope)).await;
+    let permit: Permit<act::ApplyRegistry> = engine.permit(&engine.operator(&token).unwrap()).await.unwrap();
+    let before = engine.snapshot();
+    let gone = before.registry.get(EntryKind::Agent, "idle-agent").unwrap();
+    let request = file_without(&before, &gone);
+    let applied = engine.change(&permit, |snapshot, now| {
+        let planned = engine.plan(&request, snapshot, now);
+        let person = CutTarget::Person(story::person("riley", Vec::new()).id);
+        world.live.cut(vec![cut(person, now)], &world.hybrid);
+        planned
+    });
+    let refused = applied.await.unwrap_err();
+    assert!(matches!(refused, AdministrationError::NotPermitted(_)), "{refused:?}");
+    assert_eq!(engine.snapshot().registry.get(EntryKind::Agent, "idle-agent"), Some(gone));
 }

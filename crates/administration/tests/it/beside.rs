@@ -356,7 +356,7 @@ async fn set_client_secret(world: &World, id: &str) -> Result<(), E> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_for_an_entry_that_was_removed_meanwhile_is_refused_and_for_one_that_stays_it_is_kept() {
     let world = World::story();
-    let remove = |kind, key: &str| Effect::RemoveEntry { kind, key: key.to_owned() };
+    let remove = |kind, key: &str| Effect::RemoveEntry { kind, key: key.to_owned(), planned_from: None };
     behind_the_memory(
         &world,
         vec![remove(EntryKind::Person, "casey"), remove(EntryKind::Client, "desk-app")],

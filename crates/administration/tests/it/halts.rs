@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use mandate_administration::{AdministrationError as E, act};
-use mandate_api::admin::ApplyResponse;
-use mandate_core::registry::{Agent, AgentState, Entry};
+use mandate_api::admin::{ApplyResponse, RevocationTarget};
+use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Grant, Registry};
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::story;
 use mandate_testkit::world::World;
@@ -127,5 +127,148 @@ async fn a_grant_is_removed_beside_a_change_that_is_being_written() {
     change.await.unwrap().unwrap();
     removal.await.unwrap().unwrap();
     assert!(!is_there(&world));
+    memory_is_the_database(&world);
+}
+
+/// An act that stops an agent or a grant, of those which then must stay in the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopping {
+    Contain,
+    Retire,
+    Revoke,
+}
+
+const STOPPING: [Stopping; 3] = [Stopping::Contain, Stopping::Retire, Stopping::Revoke];
+
+impl Stopping {
+    /// The entry that is stopped, and removed by a file of an operator who does not know that.
+    fn entry(self, registry: &Registry) -> Entry {
+        match self {
+            Self::Contain | Self::Retire => registry.get(EntryKind::Agent, "idle-agent").unwrap(),
+            Self::Revoke => Entry::Grant(Grant::clone(registry.grants().next().unwrap())),
+        }
+    }
+
+    async fn stop(self, world: &World) -> Result<(), E> {
+        let (engine, by) = (&world.administration, World::operator());
+        match self {
+            Self::Contain => {
+                let permit = engine.permit::<act::ContainAgent>(&by).await?;
+                engine.change_agent(permit, "idle-agent".to_owned()).await.map(drop)
+            }
+            Self::Retire => {
+                let permit = engine.permit::<act::RetireAgent>(&by).await?;
+                engine.change_agent(permit, "idle-agent".to_owned()).await.map(drop)
+            }
+            Self::Revoke => {
+                let id = world.live.snapshot().registry.grants().next().unwrap().id.clone();
+                let permit = engine.permit::<act::Revoke>(&by).await?;
+                engine.revoke(permit, RevocationTarget::Grant(id)).await.map(drop)
+            }
+        }
+    }
+
+    fn has_stopped(self, entry: &Entry) -> bool {
+        match (self, entry) {
+            (Self::Contain, Entry::Agent(agent)) => agent.state == AgentState::Contained,
+            (Self::Retire, Entry::Agent(agent)) => agent.state == AgentState::Retired,
+            (Self::Revoke, Entry::Grant(grant)) => grant.revoked,
+            _ => false,
+        }
+    }
+}
+
+/// A file with a new agent and without this entry: applied with `prune`, it also gives something.
+fn with_another_agent_and_without(registry: &Registry, gone: &Entry) -> Vec<Entry> {
+    let mut entries = registry.entries();
+    entries
+        .retain(|entry| entry.key() != "mandate" && (entry.kind(), entry.key()) != (gone.kind(), gone.key()));
+    entries.push(Entry::Agent(story::agent("new-agent", Vec::new())));
+    entries
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stopped_for_good_after_its_removal_was_planned_is_not_removed_by_a_file_that_waits() {
+    for stopping in STOPPING {
+        let world = World::story();
+        let registry = Arc::clone(&world.live.snapshot().registry);
+        let gone = stopping.entry(&registry);
+        let now = |world: &World| world.live.snapshot().registry.get(gone.kind(), gone.key());
+        world.faults.hold();
+        let file = operator(&world, with_another_agent_and_without(&registry, &gone), true);
+        is_held(&world);
+        let stop = stopping.stop(&world);
+        let released = async {
+            eventually("in force", || now(&world).is_some_and(|entry| stopping.has_stopped(&entry))).await;
+            world.faults.release();
+        };
+        let (stopped, ()) = tokio::join!(stop, released);
+        stopped.unwrap();
+        let applied = file.await.unwrap();
+        match stopping {
+            // An agent is removed when it is released.
+            Stopping::Contain => assert!(
+                matches!(&applied, Err(E::InvalidRegistry(of)) if of[0].detail.contains("is contained")),
+                "{applied:?}"
+            ),
+            // It stays, as in every file that does not have it.
+            Stopping::Retire | Stopping::Revoke => {
+                applied.unwrap();
+                assert!(agent(&world, "new-agent").is_some());
+            }
+        }
+        assert!(stopping.has_stopped(&now(&world).unwrap()), "{stopping:?}");
+        memory_is_the_database(&world);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_of_an_entry_whose_removal_is_being_written_says_that_it_is_gone() {
+    for stopping in STOPPING {
+        let world = World::story();
+        let registry = Arc::clone(&world.live.snapshot().registry);
+        let gone = stopping.entry(&registry);
+        world.faults.hold_at(Point::Commit);
+        let file = operator(&world, with_another_agent_and_without(&registry, &gone), true);
+        is_held(&world);
+        let now = |world: &World| world.live.snapshot().registry.get(gone.kind(), gone.key());
+        let stop = stopping.stop(&world);
+        let released = async {
+            eventually("in force", || now(&world).is_some_and(|entry| stopping.has_stopped(&entry))).await;
+            world.faults.release();
+        };
+        let (stopped, ()) = tokio::join!(stop, released);
+        assert!(
+            matches!(&stopped, Err(E::NotFound { kind, name }) if (*kind, &**name) == (gone.kind(), gone.key())),
+            "{stopping:?}: {stopped:?}"
+        );
+        file.await.unwrap().unwrap();
+        assert_eq!(now(&world), None);
+        memory_is_the_database(&world);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_is_retired_after_its_new_identity_was_planned_keeps_the_old_one() {
+    let world = World::story();
+    let before = agent(&world, "idle-agent").unwrap();
+    let spiffe_id = format!("{}-2", before.spiffe_id).parse().unwrap();
+    world.faults.hold();
+    let file = operator(&world, [Entry::Agent(Agent { spiffe_id, ..before.clone() })], false);
+    is_held(&world);
+    let stop = Stopping::Retire.stop(&world);
+    let released = async {
+        let is_retired = || agent(&world, "idle-agent").unwrap().state == AgentState::Retired;
+        eventually("in force", is_retired).await;
+        world.faults.release();
+    };
+    let (stopped, ()) = tokio::join!(stop, released);
+    stopped.unwrap();
+    let refused = file.await.unwrap();
+    assert!(
+        matches!(&refused, Err(E::InvalidRegistry(findings)) if findings[0].pointer.ends_with("/spiffe_id")),
+        "{refused:?}"
+    );
+    assert_eq!(agent(&world, "idle-agent"), Some(Agent { state: AgentState::Retired, ..before }));
     memory_is_the_database(&world);
 }

@@ -37,7 +37,13 @@ impl Entry {
             (Self::Agent(agent), Halt::Agent(state)) => agent.state = agent.state.max(state),
             (Self::Person(person), Halt::Person(disabled)) => person.disabled |= disabled,
             (Self::Grant(grant), Halt::Grant(revoked)) => grant.revoked |= revoked,
-            _ => {}
+            (Self::Agent(_), Halt::Person(_) | Halt::Grant(_))
+            | (Self::Person(_), Halt::Agent(_) | Halt::Grant(_))
+            | (Self::Grant(_), Halt::Agent(_) | Halt::Person(_))
+            | (
+                Self::Resource(_) | Self::Client(_) | Self::Issuer(_) | Self::Policy(_),
+                Halt::Agent(_) | Halt::Person(_) | Halt::Grant(_),
+            ) => {}
         }
     }
 

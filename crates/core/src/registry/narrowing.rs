@@ -14,12 +14,29 @@ impl Entry {
     /// its way.
     #[must_use]
     pub fn narrowed(self, from: &Self, to: &Self) -> Self {
-        match (self, from, to) {
-            (Self::Agent(now), Self::Agent(from), Self::Agent(to)) => Self::Agent(agent(now, from, to)),
-            (Self::Person(now), Self::Person(from), Self::Person(to)) => Self::Person(person(now, from, to)),
-            (Self::Grant(now), Self::Grant(from), Self::Grant(to)) => Self::Grant(grant(now, from, to)),
-            (Self::Client(now), Self::Client(from), Self::Client(to)) => Self::Client(client(now, from, to)),
-            (now, ..) => now,
+        match self {
+            Self::Agent(now) => Self::Agent(if let (Self::Agent(from), Self::Agent(to)) = (from, to) {
+                agent(now, from, to)
+            } else {
+                now
+            }),
+            Self::Person(now) => Self::Person(if let (Self::Person(from), Self::Person(to)) = (from, to) {
+                person(now, from, to)
+            } else {
+                now
+            }),
+            Self::Grant(now) => Self::Grant(if let (Self::Grant(from), Self::Grant(to)) = (from, to) {
+                grant(now, from, to)
+            } else {
+                now
+            }),
+            Self::Client(now) => Self::Client(if let (Self::Client(from), Self::Client(to)) = (from, to) {
+                client(now, from, to)
+            } else {
+                now
+            }),
+            // They are removed, and otherwise not narrowed.
+            other @ (Self::Resource(_) | Self::Issuer(_) | Self::Policy(_)) => other,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_core::registry::{Person, Resource};
 use mandate_core::{Audience, CutTarget, ScopeSet, Terms, Timestamp};
-use mandate_policy::{Question, Ruling};
+use mandate_policy::{Denial, NoRuling, Question, Ruling};
 
 use crate::approval::{NeedsApproval, Withheld};
 use crate::credential::ProvenClient;
@@ -90,13 +90,16 @@ pub(super) fn decide_authorization(
                 policies.extend(ruling.policies().iter().cloned());
                 last = Some(ruling);
             }
-            Err(denial) => {
-                denied = Some(DecisionRefusal {
-                    reason: RefusalReason::PolicyDeniesPerson,
-                    policies: denial.policies,
-                    bounds: None,
-                });
+            Err(NoRuling::Denied(Denial { policies: by, errors, .. })) => {
+                // One that fails is named also if the token has scopes of other resources.
+                if !errors.is_empty() {
+                    policies.extend(by.iter().cloned());
+                }
+                let denied = denied.get_or_insert_with(|| RefusalReason::PolicyDeniesPerson.into());
+                denied.policies.extend(by);
+                denied.errors.extend(errors);
             }
+            Err(NoRuling::Failed(why)) => return Err(Withheld::Failed(why)),
         }
     }
     if permitted.is_empty() {
@@ -104,7 +107,10 @@ pub(super) fn decide_authorization(
             && targets.iter().any(|target| !open(target).is_empty());
         let reason =
             if client_has_none { RefusalReason::ScopeBeyondClient } else { RefusalReason::ScopeBeyondPerson };
-        return Err(denied.unwrap_or_else(|| reason.into()).into());
+        let mut refusal = denied.unwrap_or_else(|| reason.into());
+        refusal.policies.sort_unstable();
+        refusal.policies.dedup();
+        return Err(refusal.into());
     }
     policies.sort_unstable();
     policies.dedup();

@@ -272,7 +272,7 @@ impl Case {
 fn reason(withheld: Withheld) -> R {
     match withheld {
         Withheld::Refusal(refusal) => refusal.reason,
-        Withheld::NeedsApproval(needs) => panic!("{needs:?}"),
+        other => panic!("{other:?}"),
     }
 }
 

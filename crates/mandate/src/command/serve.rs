@@ -12,6 +12,7 @@ use mandate_server::{
     accepting_log_that_went_back,
 };
 use serde::Serialize;
+use tokio::runtime::Runtime;
 
 use crate::arguments::{Serve, Unread};
 use crate::failure::{Failure, Fault};
@@ -47,7 +48,7 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
     let ready = |ready: &ServerReady| announce(ready, &dir, screen);
-    let served = runtime.block_on(async {
+    let serve = async {
         mandate_server::run(
             config,
             Arc::new(SystemClock),
@@ -56,10 +57,16 @@ pub(crate) fn run(arguments: Serve, screen: &Screen) -> Result<(), Failure> {
             shutdown::requested(Hangup::IsHandled),
         )
         .await
-    });
-    // What does not answer, as a disk that hangs, does not keep the process from its end.
-    runtime.shutdown_timeout(LAST_WORK);
-    served.map_err(|error| failure(&error, &dir, &listeners, elsewhere))
+    };
+    to_the_end(runtime, serve, LAST_WORK).map_err(|error| failure(&error, &dir, &listeners, elsewhere))
+}
+
+/// Runs `work`, and then ends the runtime. What does not answer, as a disk that hangs, does not keep the
+/// process from its end for longer than `last_work`.
+fn to_the_end<T>(runtime: Runtime, work: impl Future<Output = T>, last_work: Duration) -> T {
+    let done = runtime.block_on(work);
+    runtime.shutdown_timeout(last_work);
+    done
 }
 
 /// What the options say.
@@ -219,12 +226,16 @@ fn listening(
 
 #[cfg(test)]
 mod tests {
-    use super::failure;
+    use super::{failure, to_the_end};
     use crate::failure::Fault;
     use mandate_files::FileError;
     use mandate_server::{ConfigError, ServerError, TlsError};
     use std::io;
     use std::path::Path;
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+    use tokio::sync::oneshot;
 
     const LOOPBACK: [(&str, &str); 3] = [
         ("--listen", "127.0.0.1:8420"),
@@ -272,5 +283,25 @@ mod tests {
                 failure.text()
             );
         }
+    }
+    #[test]
+    fn a_disk_that_does_not_answer_keeps_no_process_from_its_end() {
+        let (answer, disk) = mpsc::channel::<()>();
+        let (is_over, over) = mpsc::channel();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let work = async move {
+                let (has_begun, begun) = oneshot::channel();
+                drop(tokio::task::spawn_blocking(move || {
+                    has_begun.send(()).unwrap();
+                    let _ = disk.recv();
+                }));
+                begun.await.unwrap();
+                7
+            };
+            is_over.send(to_the_end(runtime, work, Duration::from_millis(50))).unwrap();
+        });
+        assert_eq!(over.recv_timeout(Duration::from_secs(30)), Ok(7));
+        drop(answer);
     }
 }

@@ -245,7 +245,21 @@ impl Session {
 pub(super) fn ended(status: &Status) -> ConnectionEnd {
     match status.code() {
         Code::PermissionDenied | Code::Unauthenticated => ConnectionEnd::Refused(describe(status)),
-        _ => ConnectionEnd::Broken(describe(status)),
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss => ConnectionEnd::Broken(describe(status)),
     }
 }
 

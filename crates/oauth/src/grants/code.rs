@@ -21,7 +21,7 @@ use crate::cuts::Cuts;
 use crate::form::Form;
 use crate::parameter::{Optional, Required};
 use crate::redirect::is_registered;
-use crate::refusal::{NotAllowed, RequestRefusal, of_authorization};
+use crate::refusal::{NotAllowed, RequestRefusal};
 use crate::request::FormRequest;
 use crate::revokers::Cause;
 use crate::trail::{Recorder, Trail};
@@ -125,11 +125,10 @@ impl CodeGrant {
             scopes: payload.scopes,
             jti: self.basis.token_id(now),
         });
-        let mandate = self.basis.decide(authorization, &snapshot, now).map_err(|withheld| {
-            let (refusal, policies) = of_authorization(withheld);
-            trail.policies = policies;
-            refusal
-        })?;
+        let mandate = self
+            .basis
+            .decide(authorization, &snapshot, now)
+            .map_err(|withheld| trail.of_authorization(withheld))?;
         Ok((mandate, hash))
     }
 

@@ -151,8 +151,9 @@ impl ExchangeGrant {
             }
             trail.aud =
                 snapshot.registry.resource_by_uri(&place).map(|resource| resource.uri.as_str().to_owned());
-            let refused = match withheld {
+            let mut refused = match withheld {
                 Withheld::Refusal(refused) => refused,
+                Withheld::Failed(why) => return RequestRefusal::Internal(why),
                 Withheld::NeedsApproval(needs) => {
                     trail.policies = Arc::clone(needs.by());
                     return RequestRefusal::ApprovalRequired(
@@ -161,7 +162,7 @@ impl ExchangeGrant {
                     );
                 }
             };
-            trail.policies = refused.policies.into();
+            trail.decided(&mut refused);
             let issuer = issuer.and_then(|url| snapshot.registry.issuer(&url));
             match (refused.reason, issuer, refused.bounds) {
                 (RefusalReason::SubjectNotForPresenter, Some(issuer), _) => {

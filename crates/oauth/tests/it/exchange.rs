@@ -7,11 +7,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::registry::{Entry, EntryKind};
-use mandate_core::{CutTarget, MeterId, Reservation, Timestamp};
+use mandate_core::{CutTarget, MeterId, RequestSource, Reservation, Secret, Timestamp};
 use mandate_oauth::metadata::TOKEN_PATH;
 use mandate_testkit::clock::START;
-use mandate_testkit::story::{self, CRM, ISSUER, RESEARCH};
-use mandate_testkit::world::{ACCESS_TOKEN, Post, World, exposed, payload, with, without};
+use mandate_testkit::story::{self, CRM, ISSUER, PASSWORD, RESEARCH};
+use mandate_testkit::world::{ACCESS_TOKEN, Post, World, encode, exposed, payload, with, without};
 
 use crate::{refused, shown};
 
@@ -433,6 +433,41 @@ async fn both_must_be_permitted_and_a_policy_only_takes_away() {
     assert_eq!(refused(world.token(&form, None).await), "400 invalid_request policy_denies_agent");
     let record = world.last_record();
     assert!(record.policies.iter().any(|policy| policy.contains("no-agents")), "{:?}", record.policies);
+}
+
+#[tokio::test]
+async fn a_policy_that_fails_is_named_in_the_record_with_what_went_wrong_and_the_caller_is_told_nothing_of_it()
+ {
+    const FAILS: &str = "context.now * 9223372036854775807 > 0";
+    let world = World::story();
+    let (svid, subject) = (world.svid("support-agent").await, world.person_token("riley", None, None).await);
+    let form = world.agent_exchange(&svid, &subject, CRM, "read:cases");
+    let is_named = |description: &str| {
+        let record = world.last_record();
+        assert!(record.policies.contains(&"broken".to_owned()), "{:?}", record.policies);
+        let detail = record.detail.unwrap();
+        assert!(detail.contains("broken: ") && detail.contains("overflow"), "{detail}");
+        assert!(!description.contains("broken") && !description.contains("overflow"), "{description}");
+    };
+    world
+        .forbid(
+            "broken",
+            &format!("forbid (principal, action == Action::\"act\", resource) when {{ {FAILS} }};"),
+        )
+        .await;
+    let error = world.token(&form, None).await.unwrap_err();
+    assert!(error.description.starts_with("policy_denies_agent: "), "{}", error.description);
+    is_named(&error.description);
+    let of_people =
+        format!("forbid (principal, action == Action::\"delegate\", resource) when {{ {FAILS} }};");
+    world.forbid("broken", &of_people).await;
+    let error = world.token(&form, None).await.unwrap_err();
+    assert!(error.description.starts_with("policy_denies_person: "), "{}", error.description);
+    is_named(&error.description);
+    let query = world.authorization("support-app", None, None);
+    let query = world.engine.authorize(encode(&query).as_bytes(), RequestSource::Other).await.unwrap();
+    let refused = world.engine.log_in(&query, "riley", Secret::new(PASSWORD)).await.unwrap_err();
+    is_named(&format!("{refused:?}"));
 }
 
 #[tokio::test]

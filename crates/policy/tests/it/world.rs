@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{Agent, AgentState, Grant, Permission, Person, Resource, Tool};
 use mandate_core::{ScopeSet, Timestamp, subject};
-use mandate_policy::{Denial, Policies, Question, Ruling};
+use mandate_policy::{NoRuling, Policies, Question, Ruling};
 
 /// Monday 2026-11-23, 22:00:00 UTC.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_795_471_200);
@@ -88,7 +88,7 @@ impl World {
         Self::new(all, all, all)
     }
 
-    pub(crate) fn ask(&self, policies: &Policies, asked: &str) -> Result<Arc<Ruling>, Denial> {
+    pub(crate) fn ask(&self, policies: &Policies, asked: &str) -> Result<Arc<Ruling>, NoRuling> {
         policies.evaluate(&Question { scopes: &scopes(asked), ..self.question() })
     }
 

@@ -118,7 +118,7 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
         client: request.client().id.as_str(),
         redirect_uri: request.redirect_uri(),
         resource: request.resource().map(mandate_core::ResourceUri::as_str),
-        // Without a resource, the scopes are listed by resource, because it matters where each one holds.
+        // Without a resource, only those that exist are shown: the token has no others.
         scopes: request
             .resource()
             .and(request.scopes())

@@ -81,8 +81,8 @@ pub(super) struct Login<'a> {
     pub(super) resource: Option<&'a str>,
     /// The scopes asked for; none: all.
     pub(super) scopes: Option<Vec<&'a str>>,
-    /// The most that this can be, by the names of resources.
-    pub(super) at_most: Vec<(String, ScopeSet)>,
+    /// The most that this can be.
+    pub(super) at_most: ScopeSet,
     /// Where the form goes: our own path with the request's query.
     pub(super) action: &'a str,
     /// The token against forged forms.
@@ -93,8 +93,8 @@ pub(super) struct Login<'a> {
     pub(super) error: Option<&'a str>,
 }
 
-/// How many resources the login page lists.
-const MOST_RESOURCES: usize = 12;
+/// How many scopes the login page lists, if the request names none.
+const MOST_SCOPES: usize = 48;
 
 /// Host and port: on loopback the port says which program gets the answer. The scheme too, unless it is
 /// https: an answer to a custom scheme goes to a program on this machine, whatever the host says.
@@ -114,10 +114,8 @@ fn may_do(page: &Login<'_>) -> Markup {
         } @else {
             "everything that you may delegate, at most:"
             ul {
-                @for (resource, scopes) in page.at_most.iter().take(MOST_RESOURCES) {
-                    li { (resource) ": " @for scope in scopes.iter() { code.scope { (scope.as_str()) } " " } }
-                }
-                @if page.at_most.len() > MOST_RESOURCES { li { "and at " (page.at_most.len() - MOST_RESOURCES) " more resources" } }
+                li { @for scope in page.at_most.iter().take(MOST_SCOPES) { code.scope { (scope.as_str()) } " " } }
+                @if page.at_most.len() > MOST_SCOPES { li { "and " (page.at_most.len() - MOST_SCOPES) " more" } }
             }
         }
     }

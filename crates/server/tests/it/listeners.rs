@@ -326,28 +326,29 @@ async fn a_person_sees_what_is_given_to_whom_and_where_the_answer_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_login_page_lists_twelve_resources_and_counts_the_others() {
+async fn a_login_page_lists_scopes_up_to_a_number_and_no_resources() {
     let server = Server::story().await;
-    // Beside the one of the story. The client may ask for this scope, wherever it is.
+    // Beside the one of the story, which has three scopes.
     let resource = |n: u32| {
         format!(
-            "[[resource]]\nname = \"r{n}\"\nuri = \"https://r{n}.acme.example\"\nscopes = [\"read:cases\"]\n"
+            "[[resource]]\nname = \"res{n}\"\nuri = \"https://res{n}.acme.example\"\nscopes = [\"read:{n}\", \"read:cases\"]\n"
         )
     };
     let page = async || server.app.open(&authorization(None, None)).await.answer.text;
-    server.apply(&(10..21).map(resource).collect::<String>()).await;
-    let twelve = page().await;
-    assert!(
-        twelve.contains("<li>crm: ") && twelve.contains("<li>r20: ") && !twelve.contains("more resources"),
-        "{twelve}"
-    );
-    server.apply(&(21..24).map(resource).collect::<String>()).await;
+    let listed = |page: &str| page.matches("<code class=\"scope\">").count();
+    // A client without a list.
+    let client = format!("[[client]]\nid = \"support-app\"\nredirect_uris = [\"{CALLBACK}\"]\n");
+    server.apply(&client).await;
+    server.apply(&(10..55).map(resource).collect::<String>()).await;
+    let all = page().await;
+    assert_eq!(listed(&all), 48, "{all}");
+    assert!(all.contains("read:54") && !all.contains(" more"), "{all}");
+    server.apply(&(55..58).map(resource).collect::<String>()).await;
     let more = page().await;
-    assert!(
-        more.contains("<li>r20: ")
-            && !more.contains("<li>r21: ")
-            && more.contains("<li>and at 3 more resources</li>"),
-        "{more}"
-    );
+    assert_eq!(listed(&more), 48, "{more}");
+    assert!(more.contains("and 3 more"), "{more}");
+    for page in [all, more] {
+        assert!(!page.contains("crm") && !page.contains("res1"), "strangers see this page: {page}");
+    }
     server.stop().await;
 }

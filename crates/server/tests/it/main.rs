@@ -12,6 +12,7 @@
 mod administration;
 mod claims;
 mod cuts;
+mod faults;
 mod feed;
 mod json_ends;
 mod listeners;

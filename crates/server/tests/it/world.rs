@@ -170,6 +170,11 @@ impl Server {
         self.node_in("node", Some(token)).await.unwrap()
     }
 
+    /// The server's own directory.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("server")
+    }
+
     /// Where the node `name` keeps its things.
     pub(crate) fn node_dir(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Halt, Policy};
 use mandate_core::{Clock as _, CutTarget, RevocationSet, Timestamp};
-use mandate_delegation::revocation::CUT_MEMORY;
+use mandate_delegation::revocation::{CUT_MEMORY, cuts_for_change};
 use mandate_files::Dir;
 use mandate_live::{Edition, Live, Snapshot};
 use mandate_stops::reserve::{BLOCK, FILE, MAGIC, Reserve, SIZE, frames};
-use mandate_stops::{FoundReserve, Recorded, ReserveError, Stops, StopsParts, StopsStartError, held};
+use mandate_stops::{FoundReserve, Recorded, ReserveError, Stop, Stops, StopsParts, StopsStartError, held};
 use mandate_store::Effect;
 use mandate_testkit::faulty_backend::Point;
 use mandate_testkit::world::World;
@@ -199,7 +199,10 @@ async fn a_narrowing_in_the_reserve_beside_a_change_that_is_durable_keeps_no_ser
         (vec![change(wider.clone())], Some(Agent { chain_depth: 0, ..wider })),
         (vec![change(less.clone())], Some(Agent { chain_depth: 0, ..less })),
         (vec![Effect::AddEntry(Box::new(Entry::Policy(policy)))], Some(Agent { chain_depth: 0, ..before })),
-        (vec![Effect::RemoveEntry { kind: EntryKind::Agent, key: AGENT.to_owned() }], None),
+        (
+            vec![Effect::RemoveEntry { kind: EntryKind::Agent, key: AGENT.to_owned(), planned_from: None }],
+            None,
+        ),
     ];
     for (effects, expected) in beside {
         let world = World::story();
@@ -269,7 +272,8 @@ async fn a_narrowing_that_an_earlier_version_left_lifts_no_halt_and_makes_no_ent
             key: AGENT.to_owned(),
             halt: Halt::Agent(state),
         };
-        let remove = || Effect::RemoveEntry { kind: EntryKind::Agent, key: AGENT.to_owned() };
+        let remove =
+            || Effect::RemoveEntry { kind: EntryKind::Agent, key: AGENT.to_owned(), planned_from: None };
         let effects = vec![Effect::AdvanceRegistry { planned_from: None }, state.map_or_else(remove, halt)];
         world
             .log
@@ -284,6 +288,30 @@ async fn a_narrowing_that_an_earlier_version_left_lifts_no_halt_and_makes_no_ent
             .map(|agent| (agent.state, agent.chain_depth));
         assert_eq!(found, state.map(|state| (state, 0)));
     }
+}
+
+#[tokio::test]
+async fn a_removal_in_the_reserve_is_in_force_again_and_has_the_form_of_earlier_versions() {
+    let world = World::story();
+    let gone = Entry::Agent(agent(&world));
+    let cuts = cuts_for_change(&gone, None, world.hybrid.now());
+    let removal = Stop::of_changes(
+        record(&world, mandate_audit::RecordKind::Registry, "a removal"),
+        [(Some(&gone), None)],
+        cuts,
+        &world.live.snapshot(),
+    );
+    world.faults.break_down(Point::Commit);
+    assert_eq!(take(&world, removal.unwrap()).await.recorded, Recorded::Reserve);
+    forge(&world, |content| {
+        assert_eq!(content["stop"]["removed"], serde_json::json!([["agent", AGENT]]));
+    });
+    world.faults.repair();
+    let (live, stops) = restarted(&world);
+    assert!(live.snapshot().registry.agent(&AGENT.parse().unwrap()).is_none());
+    stops.retry().await;
+    assert!(world.stored().0.agent(&AGENT.parse().unwrap()).is_none());
+    assert_eq!(stops.standing().reserved, 0);
 }
 
 #[tokio::test]

@@ -196,9 +196,36 @@ fn a_change_keeps_a_stop_that_came_after_its_plan_and_a_narrowed_entry_stays_sto
         Some(agent(AgentState::Active, "changed")),
         "it was planned to be active again"
     );
-    world.makes(&Effect::RemoveEntry { kind: EntryKind::Agent, key: "a".to_owned() });
+    world.makes(&Effect::RemoveEntry { kind: EntryKind::Agent, key: "a".to_owned(), planned_from: None });
     world.makes(&narrow());
     assert_eq!(world.entry(EntryKind::Agent, "a"), None, "what was removed does not come back");
+}
+
+#[test]
+fn what_was_stopped_further_since_its_removal_was_planned_is_not_removed_by_a_change() {
+    let world = World::new();
+    let remove = |planned_from: Option<AgentState>| Effect::RemoveEntry {
+        kind: EntryKind::Agent,
+        key: "a".to_owned(),
+        planned_from: planned_from.map(Halt::Agent),
+    };
+    let states = [AgentState::Active, AgentState::Suspended, AgentState::Contained, AgentState::Retired];
+    for then in states {
+        for now in states {
+            world.makes(&Effect::AddEntry(Box::new(agent(now, "new"))));
+            if now > then {
+                world.refuses(&remove(Some(then)), Refusal::RegistryChanged);
+                assert_eq!(world.entry(EntryKind::Agent, "a"), Some(agent(now, "new")));
+            } else {
+                world.makes(&remove(Some(then)));
+                assert_eq!(world.entry(EntryKind::Agent, "a"), None);
+                world.makes(&remove(Some(then)));
+            }
+        }
+        world.makes(&Effect::AddEntry(Box::new(agent(then, "new"))));
+        world.makes(&remove(None));
+        assert_eq!(world.entry(EntryKind::Agent, "a"), None, "a stop is made in any state");
+    }
 }
 
 #[test]
@@ -239,7 +266,7 @@ fn a_person_that_is_removed_takes_the_password_along() {
         planned_from: RegistryVersion::default(),
     });
     assert!(has_password());
-    world.makes(&Effect::RemoveEntry { kind: EntryKind::Person, key: "olga".to_owned() });
+    world.makes(&Effect::RemoveEntry { kind: EntryKind::Person, key: "olga".to_owned(), planned_from: None });
     assert!(!has_password());
     let set = |planned_from| Effect::SetClientSecret {
         client: "app".parse().unwrap(),

@@ -4,20 +4,22 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use mandate_core::registry::{
-    AgentState, AssertionAudience, Client, ClientAuthentication, Entry, EntryKind, Policy,
+    AgentState, AssertionAudience, Client, ClientAuthentication, Entry, EntryKind, Person, Policy,
 };
-use mandate_core::{Cut, CutTarget, MeterId, NodeState, Reservation, Secret, Timestamp};
+use mandate_core::{
+    ClientId, Cut, CutTarget, MeterId, NodeState, PersonName, Reservation, Secret, Subject, Timestamp,
+};
 use mandate_store::codes::Redemption;
 use mandate_store::keys::{KeyState, StoredKey};
 use mandate_store::nodes::Node;
 use mandate_store::{
-    EffectRefusal, Store, StoreError, Swept, codes, cuts, keys, meta, meters, nodes, registry, replay,
-    secrets, sweep_blocking,
+    Effect, EffectRefusal, Store, StoreError, Swept, codes, cuts, keys, meta, meters, nodes, registry,
+    replay, secrets, sweep_blocking,
 };
 use mandate_testkit::database;
 use tempfile::TempDir;
 
-use crate::world::open;
+use crate::world::{World, open, record};
 
 const NOW: Timestamp = Timestamp::from_secs(1000);
 
@@ -411,4 +413,64 @@ fn named_values_come_back() {
         Some("https://b.example")
     );
     assert_eq!(store.read_blocking("get", |tx| meta::get(tx, "Issuer")).unwrap(), None);
+}
+
+fn change(entry: Entry) -> Vec<Effect> {
+    vec![Effect::ChangeEntry { entry: Box::new(entry), planned_from: None }]
+}
+
+#[test]
+fn a_password_does_not_count_again_after_its_name_was_another_persons() {
+    let world = World::new();
+    let riley: PersonName = "riley".parse().unwrap();
+    let person = |issuer: &str, disabled| {
+        let id = Subject { iss: issuer.parse().unwrap(), sub: "riley".into() };
+        Entry::Person(Person { name: "riley".parse().unwrap(), id, may: Vec::new(), disabled })
+    };
+    let (own, other) = ("https://m.example", "https://login.example");
+    let has_password = || {
+        let found = world.store.read_blocking("password", |tx| secrets::password(tx, &riley));
+        found.unwrap().is_some()
+    };
+    let append = |n, effects| world.log.append_blocking(record(n), effects).map(drop).unwrap();
+    append(0, vec![Effect::AddEntry(Box::new(person(own, false)))]);
+    world
+        .store
+        .transact_blocking("set", |tx| secrets::set_password(tx, &riley, &Secret::new("a hash")))
+        .unwrap();
+    append(1, change(person(own, true)));
+    append(2, change(person(own, false)));
+    assert!(has_password(), "they are the same person");
+    append(3, change(person(other, false)));
+    assert!(!has_password());
+    append(4, change(person(own, false)));
+    assert!(!has_password());
+}
+
+#[test]
+fn a_client_secret_does_not_count_again_after_the_client_had_a_key() {
+    let world = World::new();
+    let id: ClientId = "app".parse().unwrap();
+    let app = |authentication| match client("app") {
+        Entry::Client(client) => Entry::Client(Client { authentication, ..client }),
+        other => other,
+    };
+    let has_secret = || {
+        let found = world.store.read_blocking("secret", |tx| secrets::client_secret(tx, &id));
+        found.unwrap().is_some()
+    };
+    let append = |n, effects| world.log.append_blocking(record(n), effects).map(drop).unwrap();
+    append(0, vec![Effect::AddEntry(Box::new(app(ClientAuthentication::ClientSecretBasic)))]);
+    for (n, without) in [(1, client("app")), (4, app(ClientAuthentication::None))] {
+        world
+            .store
+            .transact_blocking("set", |tx| secrets::set_client_secret(tx, &id, &Secret::new("a hash")))
+            .unwrap();
+        append(n, change(app(ClientAuthentication::ClientSecretPost)));
+        assert!(has_secret(), "it is sent in another way");
+        append(n + 1, change(without));
+        assert!(!has_secret());
+        append(n + 2, change(app(ClientAuthentication::ClientSecretBasic)));
+        assert!(!has_secret());
+    }
 }

@@ -17,7 +17,7 @@ fn needed(vary: impl FnOnce(&mut Case)) -> (RequestHash, Vec<String>) {
     vary(&mut case);
     match case.decided().unwrap_err() {
         Withheld::NeedsApproval(needs) => (needs.request(), needs.by().to_vec()),
-        Withheld::Refusal(refusal) => panic!("{refusal}"),
+        other => panic!("{other:?}"),
     }
 }
 
