@@ -27,16 +27,16 @@ pub(crate) struct Caller {
 }
 
 /// A caller that attestors look at. It was alive, the same, and running the program with which it connected
-/// when this was made. Their selectors count only if [`Inspection::finish`] finds that all of this is still
+/// when this was made. Their selectors count only if [`InspectedCaller::finish`] finds that all of this is still
 /// true.
-pub(crate) struct Inspection<'a> {
+pub(crate) struct InspectedCaller<'a> {
     caller: &'a Caller,
     program: Program,
     path: Option<Box<str>>,
 }
 
 /// A process and what it has shown, with enough to find out later whether it is still the same process. Only
-/// [`Inspection::finish`] makes one.
+/// [`InspectedCaller::finish`] makes one.
 #[derive(Clone, Debug)]
 pub(crate) struct AttestedProcess {
     selectors: Vec<Selector>,
@@ -141,13 +141,13 @@ impl Caller {
     }
 
     /// Begins to look at the process, if [`Caller::check`] does not refuse it.
-    pub(crate) async fn inspect(&self) -> Result<Inspection<'_>, NotAttested> {
+    pub(crate) async fn inspect(&self) -> Result<InspectedCaller<'_>, NotAttested> {
         let look = |process: &Process, program| {
             let program = still_runs(process, program)?;
             Ok((program, program.and_then(|file| program::path_of(process.pid(), &file))))
         };
         let (program, path) = self.look(look).await?;
-        Ok(Inspection { caller: self, program, path })
+        Ok(InspectedCaller { caller: self, program, path })
     }
 
     /// A child of this process, for tests.
@@ -188,7 +188,7 @@ fn is_same(now: Program, then: Program) -> bool {
     }
 }
 
-impl Inspection<'_> {
+impl InspectedCaller<'_> {
     pub(crate) fn pid(&self) -> u32 {
         self.caller.pid()
     }

@@ -46,7 +46,7 @@ impl Attestors {
 #[cfg(test)]
 mod tests {
     use super::{Attestor, Attestors};
-    use crate::caller::{Caller, Inspection};
+    use crate::caller::{Caller, InspectedCaller};
     use crate::entitlement::Entitlements;
     use crate::looks::Looks;
     use crate::process::{self, NotAttested};
@@ -72,7 +72,7 @@ mod tests {
 
         fn attest<'a>(
             &'a self,
-            _: &'a Inspection<'a>,
+            _: &'a InspectedCaller<'a>,
             _: &'a Entitlements,
         ) -> BoxFuture<'a, Result<Vec<Selector>, NotAttested>> {
             self.asked.fetch_add(1, Ordering::SeqCst);
@@ -90,7 +90,7 @@ mod tests {
 
         fn attest<'a>(
             &'a self,
-            process: &'a Inspection<'a>,
+            process: &'a InspectedCaller<'a>,
             _: &'a Entitlements,
         ) -> BoxFuture<'a, Result<Vec<Selector>, NotAttested>> {
             async move {

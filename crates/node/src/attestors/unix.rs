@@ -4,7 +4,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use mandate_core::{Selector, UnixSelector};
 
 use super::attestor::Attestor;
-use crate::caller::Inspection;
+use crate::caller::InspectedCaller;
 use crate::entitlement::Entitlements;
 use crate::process::NotAttested;
 use crate::program::Digests;
@@ -22,7 +22,7 @@ impl Attestor for Unix {
 
     fn attest<'a>(
         &'a self,
-        process: &'a Inspection<'a>,
+        process: &'a InspectedCaller<'a>,
         entitlements: &'a Entitlements,
     ) -> BoxFuture<'a, Result<Vec<Selector>, NotAttested>> {
         async move {
