@@ -168,7 +168,7 @@ async fn a_node_whose_server_allows_it_comes_back_with_its_expired_certificate()
 }
 
 #[tokio::test]
-async fn an_expired_node_with_a_token_joins_anew_where_coming_back_is_not_allowed() {
+async fn an_expired_node_with_a_token_joins_again_where_coming_back_is_not_allowed() {
     let (clock, server, place) = world();
     let mut node = Running::start(place.config(&server, Some(server.join_token())), clock.clone());
     node.ready().await;
@@ -352,7 +352,7 @@ async fn a_server_whose_certificate_is_not_valid_yet_is_tried_again() {
 }
 
 #[tokio::test]
-async fn an_address_that_speaks_http_is_called_that_and_not_tried_for_ever() {
+async fn an_address_that_speaks_http_is_called_that_and_is_not_tried_again() {
     let (clock, server, place) = world();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut config = place.config(&server, Some(server.join_token()));
