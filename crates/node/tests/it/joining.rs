@@ -69,7 +69,7 @@ async fn a_server_of_another_ca_is_refused_and_never_sees_the_token() {
     let ours = Server::new(clock.clone());
     let error = refused(&place, &theirs, Some(ours.join_token()), clock).await;
     assert!(
-        matches!(&error, NodeError::ServerNotTrusted { reason, .. } if reason.contains("pins")),
+        matches!(&error, NodeError::ServerNotTrusted { reason, .. } if reason.contains("that the join token names")),
         "{error}"
     );
     assert_eq!(error.fault(), NodeFault::Refused);
