@@ -13,7 +13,6 @@ use crate::input_file;
 use crate::screen::Screen;
 
 #[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "the members of the JSON that is printed")]
 struct VerifiedBundle {
     verified: bool,
     origin: String,
