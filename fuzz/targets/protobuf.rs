@@ -22,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
         b'c' => check::<node::RenewRequest>(bytes),
         b'd' => check::<node::RenewResponse>(bytes),
         b'e' => check::<node::WatchRequest>(bytes),
-        b'f' => check::<node::NodeState>(bytes),
+        b'f' => check::<node::ServedState>(bytes),
         b'g' => check::<node::IssueJwtSvidRequest>(bytes),
         b'h' => check::<node::IssueJwtSvidResponse>(bytes),
         b'i' => check::<workload::JwtsvidRequest>(bytes),

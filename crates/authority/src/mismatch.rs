@@ -9,7 +9,7 @@ pub enum Mismatch {
     #[error("the record is of another kind")]
     Kind,
     /// It is of a refusal.
-    #[error("the record is of a refusal")]
+    #[error("the record is about a refusal")]
     Outcome,
     /// It is of another time than the token's issue.
     #[error("the record is of another time")]

@@ -36,6 +36,9 @@ pub const MAX_CLIENT_ASSERTION_LIFETIME: Duration = Duration::from_hours(1).satu
 /// How long the login page's form may stay open, and how long its cookie lives.
 pub const LOGIN_FORM_LIFETIME: Duration = Duration::from_mins(15);
 
+/// How long a browser is known after a login. A new password ends it earlier.
+pub const BROWSER_LIFETIME: Duration = Duration::from_hours(180 * 24);
+
 /// How long an authorization code is valid: RFC 6749 §4.1.2 recommends at most 10 minutes.
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
 

@@ -10,8 +10,8 @@
 //! 4. the lint before signing: `check_access_token` in `authority/src/lint/claims.rs`;
 //! 5. what an approval is bound to: `canonical` in `delegation/src/approval.rs`.
 //!
-//! No mandate has the term until `decide` in `delegation/src/decide.rs` names it; the compiler does not say
-//! so.
+//! No mandate has the term until `decide` names it, in `delegation/src/decide.rs` for an exchange and in
+//! `delegation/src/decide/person.rs` for a person's own token; the compiler does not say so.
 
 mod audience;
 mod confirmation;

@@ -17,7 +17,7 @@ const MAX_PATH: usize = 200;
 /// How many calls are kept.
 const KEPT: i64 = 10_000;
 
-struct Entry {
+struct LoggedCall {
     method: Method,
     path: String,
     status: u16,
@@ -28,7 +28,7 @@ struct Entry {
     jti: Option<String>,
 }
 
-impl Entry {
+impl LoggedCall {
     fn of(method: Method, path: String, response: &Response) -> Self {
         let status = response.status().as_u16();
         let (caller, refusal) =
@@ -79,7 +79,7 @@ pub(crate) async fn log_call(State(database): State<Database>, request: Request,
     let method = request.method().clone();
     let path: String = request.uri().path().chars().take(MAX_PATH).collect();
     let response = next.run(request).await;
-    let entry = Entry::of(method, path, &response);
+    let entry = LoggedCall::of(method, path, &response);
     tracing::info!(
         target: "crm::call",
         method = %entry.method, path = %entry.path, status = entry.status, decision = entry.decision, reason = entry.reason,
@@ -101,7 +101,7 @@ pub(crate) async fn log_call(State(database): State<Database>, request: Request,
 mod tests {
     use axum::http::Method;
 
-    use super::Entry;
+    use super::LoggedCall;
     use crate::database::Database;
 
     #[tokio::test]
@@ -112,7 +112,7 @@ mod tests {
             for n in 0..5 {
                 let (method, path) = (Method::GET, format!("/{n}"));
                 let (decision, reason) = ("refused", "missing");
-                Entry { method, path, status: 401, decision, reason, sub: None, act: None, jti: None }
+                LoggedCall { method, path, status: 401, decision, reason, sub: None, act: None, jti: None }
                     .write(transaction, 3)?;
             }
             let mut rows = transaction.prepare("SELECT path FROM call ORDER BY id")?;

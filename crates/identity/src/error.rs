@@ -1,5 +1,6 @@
 //! Why no identity is given, grouped by the party at fault. The gRPC wire maps it exhaustively.
 
+use mandate_core::lifetimes::MAX_JOIN_TOKEN_LIFETIME;
 use mandate_store::{AppendError, EffectRefusal};
 
 use crate::entitlement::NotIssuable;
@@ -12,7 +13,7 @@ pub enum IdentityError {
     #[error("the join token is refused: {0}")]
     JoinToken(EffectRefusal),
     /// A join token cannot be valid for so long, or for so short a time.
-    #[error("a join token lives for more than 0s and at most 24h")]
+    #[error("a join token lives for more than 0s and at most {}h", MAX_JOIN_TOKEN_LIFETIME.as_secs() / 3600)]
     JoinTokenLifetime,
     /// The certificate request cannot be used.
     #[error("the certificate request is refused: {0}")]

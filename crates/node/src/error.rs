@@ -108,6 +108,9 @@ pub enum NodeError {
     /// A key or certificate request could not be made.
     #[error("cannot make a key: {0}")]
     Key(String),
+    /// The thread that opens the node's files ended.
+    #[error("the node's directory and socket cannot be opened: {0}")]
+    NotOpened(String),
     /// The Workload API's server ended.
     #[error("the Workload API ended: {0}")]
     Listener(String),
@@ -135,6 +138,7 @@ impl NodeError {
             | Self::Occupied { .. }
             | Self::ProcessNamespace
             | Self::Key(_)
+            | Self::NotOpened(_)
             | Self::Listener(_) => NodeFault::Local,
         }
     }

@@ -24,6 +24,7 @@ mod entitlement;
 mod error;
 mod join_token;
 mod listener;
+mod looks;
 mod mismatch;
 mod namespace;
 mod places;
@@ -41,6 +42,7 @@ mod view;
 mod workload_api;
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -128,6 +130,7 @@ where
     R: FnOnce(NodeReady) + Send,
     S: Future<Output = ()> + Send,
 {
+    let mut shutdown = pin!(shutdown);
     let dialer = Dialer::new(&config.server, Arc::clone(&clock))?;
     if !namespace::proc_is_ours() {
         return Err(NodeError::ProcessNamespace);
@@ -137,11 +140,16 @@ where
             "this node runs in a user namespace; callers of users that have no number in it are refused"
         );
     }
-    let storage = Storage::open(&config.dir)?;
-    let rejoin = rejoin(&config);
-    let start = start(&storage, config.join_token.as_ref(), clock.as_ref(), &rejoin)?;
     let limits = Limits::within(process::raise_descriptor_limit());
-    let (_socket, listener) = Socket::bind(&config.socket, entropy.as_ref())?;
+    let rejoin = rejoin(&config);
+    let opening = tokio::task::spawn_blocking({
+        let (clock, entropy, rejoin) = (Arc::clone(&clock), Arc::clone(&entropy), rejoin.clone());
+        move || open(&config, clock.as_ref(), entropy.as_ref(), &rejoin)
+    });
+    let Opened { storage, start, _socket, listener } = tokio::select! {
+        opened = opening => opened.map_err(|error| NodeError::NotOpened(error.to_string()))??,
+        () = &mut shutdown => return Ok(()),
+    };
     let (views, seen) = watch::channel(View::starting());
     let svids = Arc::new(Svids::new(seen.clone(), Arc::clone(&clock)));
     let (stop, stopped) = oneshot::channel::<()>();
@@ -155,7 +163,7 @@ where
         Session { dialer, storage: Arc::new(storage), clock, entropy, views: views.clone(), svids, rejoin };
     let outcome = tokio::select! {
         Err(error) = session.keep(start, ready) => Err(error),
-        () = shutdown => Ok(()),
+        () = &mut shutdown => Ok(()),
         ended = served.join_next() => Err(NodeError::Listener(format!("{ended:?}"))),
     };
     // A write that was begun holds the directory's lock: the next node of this directory must find it free.
@@ -190,6 +198,27 @@ async fn serve(
             let _ = stopped.await;
         })
         .await
+}
+
+/// What a node holds of this machine.
+struct Opened {
+    storage: Storage,
+    start: Start,
+    _socket: Socket,
+    listener: tokio::net::UnixListener,
+}
+
+/// Blocks, for as long as the file systems of the directory and the socket take to answer.
+fn open(
+    config: &NodeConfig,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+    rejoin: &str,
+) -> Result<Opened, NodeError> {
+    let storage = Storage::open(&config.dir)?;
+    let start = start(&storage, config.join_token.as_ref(), clock, rejoin)?;
+    let (socket, listener) = Socket::bind(&config.socket, entropy)?;
+    Ok(Opened { storage, start, _socket: socket, listener })
 }
 
 fn start(

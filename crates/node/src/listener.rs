@@ -20,6 +20,7 @@ use crate::activity::{Activity, Patience, RequestBody, ResponseBody, Watch};
 use crate::arrivals::Arrivals;
 use crate::authority::Rewritten;
 use crate::caller::Caller;
+use crate::looks::Looks;
 use crate::places::{Limits, Place, Places};
 use crate::process::NotAttested;
 use crate::throttle::Throttle;
@@ -57,6 +58,7 @@ enum Crowded {
 struct Door {
     places: Places,
     arrivals: Arrivals,
+    looks: Looks,
     crowded: Throttle<u32, Crowded>,
     unattested: Throttle<(), NotAttested>,
 }
@@ -70,6 +72,7 @@ pub(crate) fn connections(
     let door = Door {
         places,
         arrivals: Arrivals::default(),
+        looks: Looks::default(),
         crowded: Throttle::default(),
         unattested: Throttle::default(),
     };
@@ -100,7 +103,7 @@ impl Door {
             }
             return None;
         }
-        let caller = match Caller::of(&stream) {
+        let caller = match Caller::of(&stream, &self.looks) {
             Ok(caller) => Arc::new(caller),
             Err(why) => {
                 // A fault of this machine's set-up, which an operator has to see once, not at each
@@ -255,6 +258,7 @@ mod tests {
     use super::{CountCalls, Peer};
     use crate::activity::{Activity, Use};
     use crate::caller::Caller;
+    use crate::looks::Looks;
     use http_body::Frame;
     use parking_lot::Mutex;
     use std::convert::Infallible;
@@ -299,7 +303,10 @@ mod tests {
     async fn a_connection_works_for_a_client_once_the_request_is_whole() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         let activity = Arc::new(Activity::new());
-        let peer = Peer { caller: Arc::new(Caller::of(&ours).unwrap()), activity: Arc::clone(&activity) };
+        let peer = Peer {
+            caller: Arc::new(Caller::of(&ours, &Looks::default()).unwrap()),
+            activity: Arc::clone(&activity),
+        };
         let (send, parts) = mpsc::unbounded_channel();
         let (has_read, mut is_read) = oneshot::channel();
         let mut request = http::Request::new(Body::new(Sent(parts)));
@@ -328,7 +335,10 @@ mod tests {
     #[tokio::test]
     async fn one_request_of_a_connection_is_read_at_a_time() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let peer = Peer { caller: Arc::new(Caller::of(&ours).unwrap()), activity: Arc::new(Activity::new()) };
+        let peer = Peer {
+            caller: Arc::new(Caller::of(&ours, &Looks::default()).unwrap()),
+            activity: Arc::new(Activity::new()),
+        };
         let begun = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&begun);
         let mut service = CountCalls.layer(tower::service_fn(move |request| {

@@ -28,7 +28,7 @@ pub(crate) struct Mismatches {
 
 impl Mismatches {
     /// Logs that no agent's selectors match this caller: once a minute for each user, program and identity.
-    pub(crate) fn tell(
+    pub(crate) async fn tell(
         &self,
         caller: &Caller,
         attested: &AttestedProcess,
@@ -39,6 +39,11 @@ impl Mismatches {
         let askers = (program.map(Into::into), asked.filter(|asked| entitlements.names(asked)).cloned());
         let Some(left_out) = self.said.admits(caller.uid(), askers, Instant::now()) else { return };
         let nearest = entitlements.nearest(attested.selectors(), asked, MOST);
+        let missing = nearest.iter().flat_map(|near| &near.missing).find_map(|selector| path(selector));
+        let (seen, missing, none) =
+            (program.map(str::to_owned), missing.map(str::to_owned), nearest.is_empty());
+        let look = move || hint(seen.as_deref(), own_program().as_deref(), missing.as_deref(), none);
+        let hint = caller.looks().look(caller.uid(), look).await;
         tracing::warn!(
             pid = caller.pid(),
             uid = caller.uid(),
@@ -46,7 +51,7 @@ impl Mismatches {
             seen = attested.texts().join(" "),
             nearest = wanted(&nearest),
             agents = entitlements.len(),
-            hint = hint(program, own_program().as_deref(), &nearest),
+            hint = hint.unwrap_or_else(|why| why.to_string()),
             left_out,
             "no agent's selectors match a process that asks for an identity"
         );
@@ -73,12 +78,12 @@ fn wanted(nearest: &[Near<'_>]) -> String {
     }
 }
 
-/// What to do about it, if that is known.
-fn hint(program: Option<&str>, own: Option<&Path>, nearest: &[Near<'_>]) -> String {
+/// What to do about it, if that is known: by the program of the process, that of this node, the path that the
+/// nearest agent requires, and whether no agent is near. Blocks.
+fn hint(program: Option<&str>, own: Option<&Path>, wanted: Option<&str>, none_is_near: bool) -> String {
     let Some(program) = program else {
         return "this node cannot see the process's program: only a node of root's sees those of other users, and only programs that are at the same path in the node's file system".to_owned();
     };
-    let wanted = nearest.iter().flat_map(|near| &near.missing).find_map(|selector| path(selector));
     if let Some(wanted) = wanted {
         if fs::canonicalize(wanted).is_ok_and(|real| real == Path::new(program)) {
             return format!(
@@ -94,7 +99,7 @@ fn hint(program: Option<&str>, own: Option<&Path>, nearest: &[Near<'_>]) -> Stri
             );
         }
     }
-    if nearest.is_empty() {
+    if none_is_near {
         return "no agent is registered with anything that was seen: compare `mandate get agents`".to_owned();
     }
     "compare `mandate get agents`".to_owned()
@@ -105,18 +110,12 @@ mod tests {
     use super::{Mismatches, hint, wanted};
     use crate::caller::{AttestedProcess, Caller};
     use crate::entitlement::{Entitlements, Near};
+    use crate::looks::Looks;
     use mandate_api::proto::node::Entitlement;
     use mandate_core::{Selector, SpiffeId};
     use std::path::Path;
     use std::time::Instant;
     use tokio::net::UnixStream;
-
-    fn hinted(program: Option<&str>, own: Option<&Path>, missing: &[&str]) -> String {
-        let id: SpiffeId = "spiffe://acme.example/agent/a".parse().unwrap();
-        let missing: Vec<Selector> = missing.iter().map(|text| text.parse().unwrap()).collect();
-        let near = Near { spiffe_id: &id, missing: missing.iter().collect() };
-        hint(program, own, &[near])
-    }
 
     #[test]
     fn what_is_missing_is_named_with_its_identity() {
@@ -136,7 +135,7 @@ mod tests {
         std::fs::write(&program, "").unwrap();
         std::os::unix::fs::symlink(&program, &link).unwrap();
         let program = std::fs::canonicalize(program).unwrap();
-        let said = hinted(program.to_str(), None, &[&format!("unix:path:{}", link.display())]);
+        let said = hint(program.to_str(), None, link.to_str(), false);
         assert!(said.ends_with(&format!("write unix:path:{}", program.display())), "{said}");
     }
 
@@ -144,20 +143,19 @@ mod tests {
     fn the_command_line_is_told_apart_from_the_agent_that_starts_it() {
         let own = Path::new("/usr/local/bin/mandate");
         assert!(
-            hinted(own.to_str(), Some(own), &["unix:path:/opt/agent"])
+            hint(own.to_str(), Some(own), Some("/opt/agent"), false)
                 .contains("the `mandate` command, not the program that started it")
         );
-        assert!(
-            hinted(Some("/bin/sh"), Some(own), &["unix:path:/nowhere/agent"]).contains("its interpreter")
-        );
-        assert!(hinted(None, Some(own), &["unix:path:/opt/agent"]).contains("only a node of root's"));
-        assert!(hint(Some("/bin/sh"), None, &[]).contains("anything that was seen"));
+        assert!(hint(Some("/bin/sh"), Some(own), Some("/nowhere/agent"), false).contains("its interpreter"));
+        assert!(hint(None, Some(own), Some("/opt/agent"), false).contains("only a node of root's"));
+        assert!(hint(Some("/bin/sh"), None, None, true).contains("anything that was seen"));
     }
 
     #[tokio::test]
     async fn a_process_that_invents_identities_hides_the_help_for_no_agent() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        let (caller, attested) = (Caller::of(&ours).unwrap(), AttestedProcess::of_this_process(1000));
+        let (caller, attested) =
+            (Caller::of(&ours, &Looks::default()).unwrap(), AttestedProcess::of_this_process(1000));
         let registered = "spiffe://acme.example/agent/a";
         let entry = Entitlement {
             spiffe_id: registered.into(),
@@ -168,7 +166,7 @@ mod tests {
         let mismatches = Mismatches::default();
         for n in 0..1_000 {
             let invented = format!("spiffe://acme.example/agent/invented-{n}").parse().unwrap();
-            mismatches.tell(&caller, &attested, &entitlements, Some(&invented));
+            mismatches.tell(&caller, &attested, &entitlements, Some(&invented)).await;
         }
         let now = Instant::now();
         let askers = (None, Some(registered.parse().unwrap()));

@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open, test_kill_process};
 
 /// Why a process cannot be attested. All of these are refusals: a process that no longer exists is entitled
-/// to nothing.
+/// to nothing. Only [`NotAttested::Unanswered`] may pass by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub(crate) enum NotAttested {
     /// The kernel gave no process number, or 0: the caller is outside this node's process namespace.
@@ -36,6 +36,11 @@ pub(crate) enum NotAttested {
     /// It runs another program than when it connected.
     #[error("the calling process has changed its program since it connected; connect again")]
     Replaced,
+    /// Its program could not be looked at in time.
+    #[error(
+        "this node could not look at the calling process's program in time, mostly because its file system does not answer; try again"
+    )]
+    Unanswered,
 }
 
 /// When a process was started: clock ticks since boot, field 22 of `/proc/PID/stat` (proc(5)).

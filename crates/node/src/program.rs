@@ -54,13 +54,13 @@ impl FileId {
 }
 
 /// The file that process `pid` runs. `None` if this node may not inspect it. A node without privileges may
-/// not inspect any process of another user.
+/// not inspect any process of another user. Blocks.
 pub(crate) fn file_of(pid: u32) -> Option<FileId> {
     // `/proc/PID/exe` leads to the file itself, even if another file has replaced it since.
     fs::metadata(format!("/proc/{pid}/exe")).ok().map(|metadata| FileId::of(&metadata))
 }
 
-/// The path of the program `file` that process `pid` runs, if this node finds the same file at that path.
+/// The path of the program `file` that process `pid` runs, if this node finds the same file at that path. Blocks.
 ///
 /// The kernel reports the path as the process sees it. Any user can make a mount namespace in which
 /// `/usr/bin/agent` is their own file, so the name alone proves nothing.

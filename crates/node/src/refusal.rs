@@ -72,6 +72,9 @@ impl From<CallRefusal> for Status {
             CallRefusal::TooMany => Self::failed_precondition(
                 "this process is entitled to more than 100 identities; ask for one by its SPIFFE ID",
             ),
+            CallRefusal::NotAttested(NotAttested::Unanswered) => {
+                Self::unavailable(NotAttested::Unanswered.to_string())
+            }
             CallRefusal::NotAttested(why) => Self::permission_denied(why.to_string()),
             CallRefusal::NotReady(Waiting::Joining) => {
                 Self::unavailable("this node has not joined its server yet; try again")
@@ -121,6 +124,7 @@ mod tests {
             (CallRefusal::NotAttested(NotAttested::Exited), Code::PermissionDenied),
             (CallRefusal::NotAttested(NotAttested::Reused), Code::PermissionDenied),
             (CallRefusal::NotAttested(NotAttested::Replaced), Code::PermissionDenied),
+            (CallRefusal::NotAttested(NotAttested::Unanswered), Code::Unavailable),
             (CallRefusal::NotReady(Waiting::Joining), Code::Unavailable),
             (CallRefusal::NotReady(Waiting::Connecting), Code::Unavailable),
             (CallRefusal::NotReady(Waiting::Lost), Code::Unavailable),

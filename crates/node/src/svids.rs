@@ -174,7 +174,7 @@ impl Svids {
                     Link::Down(_) => return,
                 };
                 // Nothing is issued for a process that could not fetch it now.
-                if holder.check().is_err() {
+                if holder.check().await.is_err() {
                     return;
                 }
                 let spiffe_id = wanted.spiffe_id.clone();

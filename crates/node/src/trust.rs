@@ -36,7 +36,7 @@ pub(crate) enum Anchor {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Untrusted {
     /// No certificate of the presented chain has the pinned key.
-    #[error("it presents no certificate of the CA that the join token pins")]
+    #[error("it shows no certificate of the CA that the join token names")]
     WrongCa,
     /// The CA itself cannot serve as a root.
     #[error("the CA's certificate is not usable")]

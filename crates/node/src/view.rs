@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_api::proto::node::NodeState;
+use mandate_api::proto::node::ServedState;
 use mandate_api::proto::node::node_client::NodeClient;
 use mandate_core::{SpiffeId, TrustDomain};
 use mandate_token::{KeySet, KeySetError, KeyUse};
@@ -38,7 +38,7 @@ pub(crate) struct PushedState {
 
 impl PushedState {
     /// A pushed state, with its entries indexed and its keys parsed.
-    pub(crate) fn new(state: NodeState, trust_domain: TrustDomain) -> Result<Self, KeySetError> {
+    pub(crate) fn new(state: ServedState, trust_domain: TrustDomain) -> Result<Self, KeySetError> {
         let keys = KeySet::from_json(&state.jwt_bundle)?.for_use(KeyUse::JwtSvid);
         let entitlements = Entitlements::new(state.entries, &trust_domain);
         Ok(Self {

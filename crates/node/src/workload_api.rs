@@ -113,7 +113,7 @@ impl WorkloadApi {
         let state = current.current().ok_or_else(|| CallRefusal::NotReady(current.waiting()))?;
         let found = self.look(caller, state, asked).await?;
         if found.ids.is_empty() {
-            self.mismatches.tell(caller, &found.attested, &state.entitlements, asked);
+            self.mismatches.tell(caller, &found.attested, &state.entitlements, asked).await;
             return Err(CallRefusal::NoIdentity);
         }
         Ok(found)
@@ -156,7 +156,7 @@ impl WorkloadApi {
         }
         // Only the process that was attested gets the answer, and only the identities to which it is still
         // entitled.
-        caller.check()?;
+        caller.check().await?;
         let view = self.views.borrow().clone();
         let entitlements = &view.last_known()?.entitlements;
         let still = entitlements.of(attested.selectors());

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use mandate_core::names::{ClientMethod, GrantType, Parameter};
+use mandate_core::names::{ClientMethod, ErrorCode, GrantType, Parameter};
 use mandate_core::{InvalidScope, InvalidUri, ResourceUri};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
@@ -132,10 +132,10 @@ pub enum RequestRefusal {
     #[error("unsupported response type")]
     ResponseType,
     /// `request` (RFC 9101 §5).
-    #[error("request objects are not supported: request_not_supported")]
+    #[error("request objects are not supported: {}", ErrorCode::RequestNotSupported)]
     RequestObject,
     /// `request_uri` (RFC 9101 §5).
-    #[error("request objects are not supported: request_uri_not_supported")]
+    #[error("request objects are not supported: {}", ErrorCode::RequestUriNotSupported)]
     RequestUri,
     /// The person refused the request on the login page.
     #[error("the person refused")]

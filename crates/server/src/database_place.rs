@@ -18,7 +18,7 @@ const HOLDERS: &str = "SELECT DISTINCT pid, application_name, usename, client_ad
 pub(crate) enum Place {
     /// `mandate.db` in the server's directory.
     Directory,
-    /// The URL of a PostgreSQL database, without a password.
+    /// The URL of a PostgreSQL database for its own programs, without a password.
     Postgres(String),
 }
 
@@ -26,7 +26,7 @@ impl Place {
     pub(crate) fn of(store: &StoreAddress) -> Self {
         match store {
             StoreAddress::Embedded => Self::Directory,
-            StoreAddress::Postgres(address) => Self::Postgres(address.to_string()),
+            StoreAddress::Postgres(address) => Self::Postgres(address.for_libpq()),
         }
     }
 

@@ -564,7 +564,7 @@ impl Pending {
 #[derive(Debug, thiserror::Error)]
 pub enum StopsStartError {
     /// The database does not answer which stops are recorded.
-    #[error("it cannot be read which stops are recorded")]
+    #[error("the list of recorded stops cannot be read")]
     Store(#[from] StoreError),
     /// No thread can be started.
     #[error("the thread of the reserve cannot be started")]

@@ -27,7 +27,7 @@ pub enum StoreError {
     #[error("another process holds the database")]
     Busy(#[source] Cause),
     /// Other calls use the database, and did not end within so many seconds.
-    #[error("other calls use the database for longer than {0} s")]
+    #[error("other calls have kept the database busy for more than {0} s")]
     Overloaded(u64),
     /// The database server cannot be reached, does not answer in time, or takes no connection of ours. Work
     /// continues by itself once it does.

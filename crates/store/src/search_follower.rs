@@ -184,7 +184,7 @@ mod tests {
     use crate::error::StoreError;
 
     #[test]
-    fn an_index_that_is_being_built_anew_is_not_built_anew_again() {
+    fn an_index_that_is_being_built_is_not_begun_a_second_time() {
         let signal = Signal::default();
         assert!(!signal.begin_rebuild() && signal.is_usable());
         signal.rebuild();

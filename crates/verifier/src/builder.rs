@@ -172,6 +172,9 @@ impl Builder {
 
     /// Builds the verifier and starts to fetch keys and to follow the revocation feed, in the background.
     ///
+    /// Blocks while it reads the cache file and the machine's certificate authorities: call it before the service
+    /// answers requests, or on a thread that may block (`spawn_blocking`).
+    ///
     /// Succeeds also when the issuer cannot be reached: see [`Verifier::ready`].
     pub fn build(self) -> Result<Verifier, BuildError> {
         let runtime = Handle::try_current().map_err(|_| BuildError::NoRuntime)?;

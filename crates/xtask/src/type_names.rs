@@ -1,7 +1,7 @@
 //! Names of public types. In the workspace each has one meaning, so that it needs no other word beside it.
 //!
-//! A name that two crates define is refused, unless `architecture.toml` lists it and says why it has one
-//! meaning.
+//! A name that two crates define, also in generated code, is refused, unless `architecture.toml` lists it and
+//! says why it has one meaning.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,7 @@ pub(crate) fn check(listed: &BTreeMap<String, String>, files: &[File]) -> Vec<St
 /// The names of public types that more than one crate defines.
 fn shared(files: &[File]) -> BTreeMap<&str, Vec<Place<'_>>> {
     let mut defined: BTreeMap<&str, Vec<Place<'_>>> = BTreeMap::new();
-    for file in files.iter().filter(|file| file.is_rust() && file.hand_written()) {
+    for file in files.iter().filter(|file| file.is_rust()) {
         let Some((folder, _)) = file.path.strip_prefix("crates/").and_then(|path| path.split_once("/src/"))
         else {
             continue;
@@ -101,6 +101,12 @@ mod tests {
     }
 
     #[test]
+    fn a_generated_type_has_a_name_of_its_own_too() {
+        let generated = ("b/src/generated/c.rs", "pub struct Verified;");
+        assert!(matches!(&findings(&[], &[A, generated])[..], [one] if one.contains("generated/c.rs:1")));
+    }
+
+    #[test]
     fn a_listed_name_has_a_reason_and_is_needed() {
         assert_eq!(findings(&[("Verified", " ")], &[A, B]), ["Verified has no reason in [same_names]"]);
         assert_eq!(
@@ -117,7 +123,6 @@ mod tests {
             ("b/src/lib.rs", "struct Verified; pub fn verified() -> Other {}"),
             ("b/src/lib.rs", "#[cfg(test)]\nmod tests { pub struct Verified; }"),
             ("b/src/lib.rs", "pub use a::Verified;"),
-            ("b/src/generated/c.rs", "pub struct Verified;"),
             ("b/tests/it/main.rs", "pub struct Verified;"),
         ] {
             assert_eq!(findings(&[], &[A, other]), Vec::<String>::new(), "{other:?}");

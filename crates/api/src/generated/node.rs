@@ -51,7 +51,7 @@ pub struct RenewResponse {
 pub struct WatchRequest {}
 /// Everything a node serves from. Each message replaces the one before it.
 #[derive(Clone, PartialEq, ::prost::Message)]
-pub struct NodeState {
+pub struct ServedState {
     /// Rises with every change.
     #[prost(uint64, tag = "1")]
     pub generation: u64,
@@ -242,7 +242,7 @@ pub mod node_client {
             &mut self,
             request: impl tonic::IntoRequest<super::WatchRequest>,
         ) -> std::result::Result<
-            tonic::Response<tonic::codec::Streaming<super::NodeState>>,
+            tonic::Response<tonic::codec::Streaming<super::ServedState>>,
             tonic::Status,
         > {
             self.inner
@@ -314,7 +314,7 @@ pub mod node_server {
         ) -> std::result::Result<tonic::Response<super::RenewResponse>, tonic::Status>;
         /// Server streaming response type for the Watch method.
         type WatchStream: tonic::codegen::tokio_stream::Stream<
-                Item = std::result::Result<super::NodeState, tonic::Status>,
+                Item = std::result::Result<super::ServedState, tonic::Status>,
             >
             + std::marker::Send
             + 'static;
@@ -502,7 +502,7 @@ pub mod node_server {
                         T: Node,
                     > tonic::server::ServerStreamingService<super::WatchRequest>
                     for WatchSvc<T> {
-                        type Response = super::NodeState;
+                        type Response = super::ServedState;
                         type ResponseStream = T::WatchStream;
                         type Future = BoxFuture<
                             tonic::Response<Self::ResponseStream>,

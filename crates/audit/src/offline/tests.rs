@@ -129,7 +129,7 @@ fn a_log_rewritten_with_all_its_hashes_does_not_have_the_signed_root() {
 }
 
 #[test]
-fn a_bundle_signed_anew_by_a_stranger_does_not_have_the_known_key() {
+fn a_bundle_that_a_stranger_signed_does_not_have_the_known_key() {
     let text = bundle(9, &signer(2));
     assert!(verify_bundle(text.as_bytes(), Known::default(), |_, _| {}).is_ok(), "it is whole in itself");
     assert!(matches!(verify(&text), Err(BundleError::OtherKey { .. })));
@@ -235,7 +235,7 @@ fn malformed_bundles_are_refused_with_the_line() {
 }
 
 #[test]
-fn a_log_signed_anew_by_its_own_key_does_not_continue_an_earlier_checkpoint() {
+fn a_log_that_its_own_key_signed_again_does_not_continue_an_earlier_checkpoint() {
     let (tree, rows) = stored(4);
     let (kept, _) = stored(3);
     let verifier = signer(1).verifier().clone();

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use mandate_core::TokenId;
 
 use super::KindArgument;
-use crate::command::since::Moment;
+use crate::command::since::TimeOrSpan;
 use crate::connection::Connection;
 use crate::name_completion;
 
@@ -105,12 +105,12 @@ pub(crate) struct AuditQueryArguments {
     /// About this token, or one that descends from it
     #[arg(long, value_name = "JTI")]
     pub(crate) jti: Option<TokenId>,
-    /// Not before this time, or this long ago: 2026-11-24T09:00:00Z, 2026-11-24, 1h
+    /// Only records from this time on: a time, or a span before now: 2026-11-24T09:00:00Z, 2026-11-24, 1h
     #[arg(long, value_name = "TIME")]
-    pub(crate) since: Option<Moment>,
-    /// Before this time, or this long ago
+    pub(crate) since: Option<TimeOrSpan>,
+    /// Only records before this time: a time, or a span before now
     #[arg(long, value_name = "TIME")]
-    pub(crate) until: Option<Moment>,
+    pub(crate) until: Option<TimeOrSpan>,
     /// About this client: it asked, or it was changed
     #[arg(long, value_name = "ID", add = name_completion::of(KindArgument::Client))]
     pub(crate) client: Option<String>,

@@ -75,7 +75,7 @@ pub(crate) struct Serve {
     /// repeatable
     #[arg(long, value_name = "HOST", value_parser = host_name)]
     pub(crate) allow_host: Vec<String>,
-    /// Start although the audit log has not all that this server wrote: the database is an older copy, or a
+    /// Start although the audit log lacks records that this server wrote: the database is an older copy, or a
     /// standby that was behind
     #[arg(long)]
     pub(crate) accept_log_that_went_back: bool,

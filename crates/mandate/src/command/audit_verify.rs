@@ -13,8 +13,7 @@ use crate::input_file;
 use crate::screen::Screen;
 
 #[derive(Serialize)]
-#[expect(clippy::struct_field_names, reason = "the members of the JSON that is printed")]
-struct Verified {
+struct VerifiedBundle {
     verified: bool,
     origin: String,
     size: u64,
@@ -114,7 +113,7 @@ fn offline(bundle: &Path, key: Option<&str>, since: Option<&str>, screen: &Scree
     let known = Known { vkey: key, since: since.map(str::as_bytes) };
     let summary = verify_bundle(BufReader::with_capacity(1 << 20, file), known, |_, _| ())
         .map_err(|error| failure(bundle, &error))?;
-    let verified = Verified {
+    let verified = VerifiedBundle {
         verified: true,
         origin: summary.origin,
         size: summary.size,
@@ -124,7 +123,7 @@ fn offline(bundle: &Path, key: Option<&str>, since: Option<&str>, screen: &Scree
         since_given: since.is_some(),
     };
     screen.show(&verified, || {
-        let Verified { origin, size, root, key, .. } = &verified;
+        let VerifiedBundle { origin, size, root, key, .. } = &verified;
         let continues = if verified.since_given { " It continues the kept checkpoint." } else { "" };
         // A kept checkpoint is signed by the log's key, so it says as much as the key.
         let warning = if verified.key_given || verified.since_given {

@@ -53,7 +53,7 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
     let dir = arguments.directory.path()?;
     if arguments.store.is_some() || is_of_postgres(&dir) {
         return Err(Failure::usage("the data of this server is in PostgreSQL, whose own programs back it up; no backup is made")
-            .next("pg_dump --format=custom --file FILE --dbname postgres://USER@HOST:PORT/DATABASE   (all of it, at one moment)")
+            .next("pg_dump --format=custom --file FILE --dbname 'postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'   (all of it, at one moment)")
             .next(format!("cp {}/seal.key KEPT   (once; keep it apart: the database is worth nothing without it)", dir.display())));
     }
     let again = format!("mandate backup --dir {} {}", dir.display(), arguments.file.display());
@@ -108,7 +108,7 @@ pub(crate) fn backup(arguments: &Backup, screen: &Screen) -> Result<(), Failure>
     screen.show(&done, || {
         let key = match (&done.keys_file, created.manifest.sealing_key) {
             (_, KeyPlace::Sealed) => "The sealing key is in it, under the passphrase: without the passphrase the backup is worth nothing.".to_owned(),
-            (Some(path), _) => format!("The sealing key is in {path}: keep it apart from the backup. Either is worth nothing without the other."),
+            (Some(path), _) => format!("The sealing key is in {path}: keep it apart from the backup. A restore needs both."),
             (None, _) => format!(
                 "The sealing key is not in it, and without the sealing key it is worth nothing. If you do not have it yet:\nnext: {again} --force --keys-file FILE   (keep FILE apart from the backup)"
             ),
@@ -171,7 +171,7 @@ pub(crate) fn restore(arguments: &Restore, screen: &Screen) -> Result<(), Failur
     if arguments.store.is_some() || is_of_postgres(&dir) {
         let shown = dir.display();
         return Err(Failure::usage("a server's data in PostgreSQL is restored by PostgreSQL's own programs; nothing is restored")
-            .next("pg_restore --exit-on-error --no-owner --dbname postgres://USER@HOST:PORT/DATABASE FILE   (an empty database)")
+            .next("pg_restore --exit-on-error --no-owner --dbname 'postgres://USER@HOST:PORT/DATABASE?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt' FILE   (an empty database)")
             .next(format!("mkdir -m 700 {shown} && install -m 600 KEPT {shown}/seal.key   (the sealing key of that database)"))
             .next(format!("mandate serve --dir {shown} --store URL")));
     }

@@ -1,4 +1,4 @@
-//! A moment on the command line: a time, or how long ago.
+//! A time on the command line: itself, or how long ago.
 
 use std::str::FromStr;
 
@@ -8,12 +8,12 @@ use mandate_core::{Lifetime, Timestamp};
 /// `2026-11-24T09:00:00Z`, the same with another offset, `2026-11-24` for the start of that day in UTC, or
 /// `1h` for an hour ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Moment {
+pub(crate) enum TimeOrSpan {
     At(Timestamp),
     Ago(Lifetime),
 }
 
-impl Moment {
+impl TimeOrSpan {
     pub(crate) fn resolve(self, now: Timestamp) -> Timestamp {
         match self {
             Self::At(at) => at,
@@ -24,7 +24,7 @@ impl Moment {
 
 /// The text is neither.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum InvalidMoment {
+pub(crate) enum InvalidTimeOrSpan {
     /// It looks like a time, but is not one.
     #[error(transparent)]
     Time(InvalidTimestamp),
@@ -33,47 +33,50 @@ pub(crate) enum InvalidMoment {
     Neither,
 }
 
-impl FromStr for Moment {
-    type Err = InvalidMoment;
+impl FromStr for TimeOrSpan {
+    type Err = InvalidTimeOrSpan;
 
-    fn from_str(text: &str) -> Result<Self, InvalidMoment> {
+    fn from_str(text: &str) -> Result<Self, InvalidTimeOrSpan> {
         match text.parse() {
             Ok(at) => Ok(Self::At(at)),
             Err(InvalidTimestamp::NoTime) => {
-                format!("{text}T00:00:00Z").parse().map(Self::At).map_err(InvalidMoment::Time)
+                format!("{text}T00:00:00Z").parse().map(Self::At).map_err(InvalidTimeOrSpan::Time)
             }
             Err(InvalidTimestamp::Malformed) => {
-                text.parse().map(Self::Ago).map_err(|_| InvalidMoment::Neither)
+                text.parse().map(Self::Ago).map_err(|_| InvalidTimeOrSpan::Neither)
             }
-            Err(why) => Err(InvalidMoment::Time(why)),
+            Err(why) => Err(InvalidTimeOrSpan::Time(why)),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Moment;
+    use super::TimeOrSpan;
     use mandate_core::Timestamp;
 
     #[test]
     fn a_span_counts_back_from_now() {
         let now = Timestamp::from_secs(10_000);
-        assert_eq!("1h".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(6_400));
-        assert_eq!("1970-01-01T00:00:05Z".parse::<Moment>().unwrap().resolve(now), Timestamp::from_secs(5));
+        assert_eq!("1h".parse::<TimeOrSpan>().unwrap().resolve(now), Timestamp::from_secs(6_400));
         assert_eq!(
-            "1970-01-02".parse::<Moment>().unwrap().resolve(now),
+            "1970-01-01T00:00:05Z".parse::<TimeOrSpan>().unwrap().resolve(now),
+            Timestamp::from_secs(5)
+        );
+        assert_eq!(
+            "1970-01-02".parse::<TimeOrSpan>().unwrap().resolve(now),
             Timestamp::from_secs(86_400),
             "the start of the day"
         );
         assert_eq!(
-            "1970-01-01T01:00:05+01:00".parse::<Moment>().unwrap().resolve(now),
+            "1970-01-01T01:00:05+01:00".parse::<TimeOrSpan>().unwrap().resolve(now),
             Timestamp::from_secs(5),
             "an offset"
         );
-        let local = "2026-11-24T09:00:00".parse::<Moment>().unwrap_err().to_string();
+        let local = "2026-11-24T09:00:00".parse::<TimeOrSpan>().unwrap_err().to_string();
         assert!(local.contains("add Z for UTC"), "{local}");
-        assert!("1970-01".parse::<Moment>().is_err());
-        assert!("2026-02-30".parse::<Moment>().is_err());
-        assert!("yesterday".parse::<Moment>().is_err());
+        assert!("1970-01".parse::<TimeOrSpan>().is_err());
+        assert!("2026-02-30".parse::<TimeOrSpan>().is_err());
+        assert!("yesterday".parse::<TimeOrSpan>().is_err());
     }
 }

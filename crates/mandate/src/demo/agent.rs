@@ -153,7 +153,7 @@ pub(super) async fn fetch_svid(socket: &Path, audience: &str) -> Result<Result<J
 }
 
 /// The agent's only way to more authority: to ask for it.
-pub(super) struct Exchange {
+pub(super) struct ExchangeClient {
     http: Http,
     issuer: String,
     crm: String,
@@ -161,7 +161,7 @@ pub(super) struct Exchange {
     subject_token: Secret,
 }
 
-impl Exchange {
+impl ExchangeClient {
     pub(super) fn new(
         issuer: &str,
         crm: &str,
@@ -201,7 +201,8 @@ pub(super) async fn run(orders: Orders) -> Result<Deeds, DemoError> {
             let asked = std::time::Instant::now();
             let svid = fetch_svid(&socket, &issuer).await?.map_err(DemoError::Workload)?;
             let svid_ms = asked.elapsed().as_secs_f64() * 1e3;
-            let exchange = Exchange::new(&issuer, &crm, Secret::new(svid.svid), Secret::new(subject_token))?;
+            let exchange =
+                ExchangeClient::new(&issuer, &crm, Secret::new(svid.svid), Secret::new(subject_token))?;
             let asked = std::time::Instant::now();
             let reply = exchange.ask("read:cases write:case_comments").await?;
             let exchange_ms = asked.elapsed().as_secs_f64() * 1e3;
@@ -235,7 +236,7 @@ fn fault(whose: &str, reply: &Reply) -> Option<String> {
 
 async fn work(
     hand: &Hand,
-    exchange: Option<&Exchange>,
+    exchange: Option<&ExchangeClient>,
     case: u32,
     mut deeds: Deeds,
 ) -> Result<Deeds, DemoError> {

@@ -23,7 +23,7 @@ pub(crate) use error::DemoError;
 
 use crate::screen::Screen;
 use agent::{Deeds, Orders};
-use report::{Cause, Evidence, Report, Telling, Timings};
+use report::{AuditEvidence, Cause, Report, Telling, Timings};
 use stage::{Bound, ControlPlane, Crm, Node};
 use story::{AGENT, CALLBACK, CASE, CLIENT};
 
@@ -161,7 +161,7 @@ async fn after(
 }
 
 /// What the audit log says about the telling with Mandate, and the refusals of it.
-async fn audit(after: &After) -> Result<(Evidence, Vec<AuditRecord>), DemoError> {
+async fn audit(after: &After) -> Result<(AuditEvidence, Vec<AuditRecord>), DemoError> {
     let admin = &after.stage.server.admin;
     let refused = AuditQuery {
         agent: Some(AGENT.to_owned()),
@@ -184,10 +184,10 @@ async fn audit(after: &After) -> Result<(Evidence, Vec<AuditRecord>), DemoError>
     let own = after.deeds.spiffe_id.as_deref().unwrap_or_default();
     let with_both_names = report::with_both_names(&refusals, own);
     Ok((
-        Evidence {
+        AuditEvidence {
             refusals_with_both_names: with_both_names,
             comment_caused_by: cause,
-            ..Evidence::default()
+            ..AuditEvidence::default()
         },
         refusals,
     ))

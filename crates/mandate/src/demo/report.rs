@@ -64,7 +64,7 @@ pub(super) fn with_both_names(refusals: &[AuditRecord], agent: &str) -> usize {
 
 /// What the audit log says about it.
 #[derive(Clone, Debug, Default, Serialize)]
-pub(super) struct Evidence {
+pub(super) struct AuditEvidence {
     /// Whether the log verifies.
     pub(super) verified: bool,
     /// How many records it has.
@@ -115,7 +115,7 @@ pub(super) struct Report {
     pub(super) after: Telling,
     /// The agent, once it was stopped.
     pub(super) stopped: Stopped,
-    pub(super) audit: Evidence,
+    pub(super) audit: AuditEvidence,
     /// How long things took.
     pub(super) timings: Timings,
 }
@@ -240,7 +240,7 @@ fn grouped(records: &[AuditRecord]) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::{
-        Cause, Evidence, Report, Stopped, Telling, grouped, refused_by_crm, refused_by_mandate,
+        AuditEvidence, Cause, Report, Stopped, Telling, grouped, refused_by_crm, refused_by_mandate,
         with_both_names,
     };
     use mandate_api::admin::AuditRecord;
@@ -261,7 +261,7 @@ mod tests {
         Report {
             before: telling(12, 12, 0),
             after: telling(0, 0, 24),
-            audit: Evidence {
+            audit: AuditEvidence {
                 verified: true,
                 size: 34,
                 refusals_with_both_names: 24,

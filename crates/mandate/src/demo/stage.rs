@@ -25,7 +25,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
 /// A child process that ends with the demo: it is told when the demo ends normally, and watches its standard
 /// input in case the demo is killed.
-pub(super) struct Role {
+pub(super) struct DemoProcess {
     _child: Child,
     _stdin: Option<ChildStdin>,
     pub(super) ready: Value,
@@ -38,7 +38,12 @@ fn this_program() -> Result<PathBuf, DemoError> {
 }
 
 /// Starts `mandate ARGUMENTS --json`, feeds it `input`, and waits for the line that says it is ready.
-async fn start(what: &'static str, arguments: &[&str], dir: &Path, input: &str) -> Result<Role, DemoError> {
+async fn start(
+    what: &'static str,
+    arguments: &[&str],
+    dir: &Path,
+    input: &str,
+) -> Result<DemoProcess, DemoError> {
     let began = Instant::now();
     let log_path = dir.join(format!("{what}.log"));
     let log = Dir::open(dir).and_then(|dir| dir.create(format!("{what}.log"), 0o600));
@@ -69,9 +74,12 @@ async fn start(what: &'static str, arguments: &[&str], dir: &Path, input: &str) 
     let line = line.map_err(|_| DemoError::start(what, "it was not ready after 30 seconds"))?;
     let line = line.map_err(|error| DemoError::start(what, error))?.unwrap_or_default();
     match serde_json::from_str::<Value>(&line) {
-        Ok(ready) if ready.get("ready") == Some(&Value::Bool(true)) => {
-            Ok(Role { _child: child, _stdin: stdin, ready, start_ms: began.elapsed().as_secs_f64() * 1e3 })
-        }
+        Ok(ready) if ready.get("ready") == Some(&Value::Bool(true)) => Ok(DemoProcess {
+            _child: child,
+            _stdin: stdin,
+            ready,
+            start_ms: began.elapsed().as_secs_f64() * 1e3,
+        }),
         _ => {
             let log = std::fs::read_to_string(&log_path).unwrap_or_default();
             Err(DemoError::start(what, format!("it ended with: {}", log.lines().last().unwrap_or("nothing"))))
@@ -111,7 +119,7 @@ fn member(ready: &Value, name: &str) -> Result<String, DemoError> {
 }
 
 pub(super) struct ControlPlane {
-    role: Role,
+    role: DemoProcess,
     pub(super) issuer: String,
     pub(super) admin: AdminClient,
     pub(super) dir: PathBuf,
@@ -155,7 +163,7 @@ impl ControlPlane {
 
 /// The node of this machine.
 pub(super) struct Node {
-    role: Role,
+    role: DemoProcess,
     pub(super) socket: PathBuf,
 }
 

@@ -7,7 +7,7 @@ use mandate_core::Secret;
 use mandate_core::names::ResponseParameter;
 use serde::Serialize;
 
-use super::agent::{Exchange, fetch_svid};
+use super::agent::{ExchangeClient, fetch_svid};
 use super::error::DemoError;
 use super::http::Http;
 use super::stage::{self, ControlPlane, Crm, Node};
@@ -50,7 +50,7 @@ pub(super) async fn stop(
     // This process runs the same program as the same user, so the node attests it as the agent too.
     let identity = || fetch_svid(&node.socket, &server.issuer);
     let svid = identity().await?.map_err(DemoError::Workload)?;
-    let exchange = Exchange::new(&server.issuer, &crm.url, Secret::new(svid.svid), riley.clone())?;
+    let exchange = ExchangeClient::new(&server.issuer, &crm.url, Secret::new(svid.svid), riley.clone())?;
     let reply = exchange.ask("read:cases").await?;
     let token = reply
         .text_member(ResponseParameter::AccessToken)

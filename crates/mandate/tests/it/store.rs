@@ -170,7 +170,10 @@ fn a_backup_of_postgresql_is_made_and_restored_with_its_own_programs() {
     fs::write(dir.path().join("serve.json"), OF_POSTGRES).unwrap();
     let file = dir.path().join("backup.tar");
     let file = file.to_str().unwrap();
-    let (backup, restore) = (["pg_dump", "/seal.key KEPT"], ["pg_restore", "install -m 600 KEPT"]);
+    let (backup, restore) = (
+        ["pg_dump", "sslmode=verify-full&sslrootcert=", "/seal.key KEPT"],
+        ["pg_restore", "sslmode=verify-full&sslrootcert=", "install -m 600 KEPT"],
+    );
     refused(&mandate(dir.path(), &["backup", file], ""), &backup);
     refused(&mandate(dir.path(), &["restore", file], ""), &restore);
     assert_eq!(names(dir.path()), ["serve.json"]);

@@ -92,7 +92,7 @@ fn an_issuer_is_not_made_from_an_address_that_stands_for_all() {
 }
 
 #[test]
-fn a_database_that_is_gone_is_missed_and_not_made_anew() {
+fn a_database_that_is_gone_is_missed_and_not_made_again() {
     if !keeps_files() {
         return skipped(OF_FILES);
     }

@@ -3,7 +3,7 @@
 use futures_util::future::BoxFuture;
 use mandate_core::Selector;
 
-use crate::caller::Inspection;
+use crate::caller::InspectedCaller;
 use crate::entitlement::Entitlements;
 use crate::process::NotAttested;
 
@@ -16,7 +16,7 @@ pub(crate) trait Attestor: Send + Sync {
     /// no entry depends on them.
     fn attest<'a>(
         &'a self,
-        process: &'a Inspection<'a>,
+        process: &'a InspectedCaller<'a>,
         entitlements: &'a Entitlements,
     ) -> BoxFuture<'a, Result<Vec<Selector>, NotAttested>>;
 }

@@ -31,7 +31,7 @@ impl Attestors {
         caller: &Caller,
         entitlements: &Entitlements,
     ) -> Result<AttestedProcess, NotAttested> {
-        let process = caller.inspect()?;
+        let process = caller.inspect().await?;
         let mut selectors = Vec::new();
         for attestor in self.0.iter() {
             let shown = attestor.attest(&process, entitlements).await;
@@ -39,15 +39,16 @@ impl Attestors {
                 tracing::debug!(attestor = attestor.name(), pid = process.pid(), %why, "a process is not attested");
             })?);
         }
-        process.finish(selectors)
+        process.finish(selectors).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{Attestor, Attestors};
-    use crate::caller::{Caller, Inspection};
+    use crate::caller::{Caller, InspectedCaller};
     use crate::entitlement::Entitlements;
+    use crate::looks::Looks;
     use crate::process::{self, NotAttested};
     use futures_util::future::{BoxFuture, FutureExt as _};
     use mandate_core::Selector;
@@ -71,7 +72,7 @@ mod tests {
 
         fn attest<'a>(
             &'a self,
-            _: &'a Inspection<'a>,
+            _: &'a InspectedCaller<'a>,
             _: &'a Entitlements,
         ) -> BoxFuture<'a, Result<Vec<Selector>, NotAttested>> {
             self.asked.fetch_add(1, Ordering::SeqCst);
@@ -89,7 +90,7 @@ mod tests {
 
         fn attest<'a>(
             &'a self,
-            process: &'a Inspection<'a>,
+            process: &'a InspectedCaller<'a>,
             _: &'a Entitlements,
         ) -> BoxFuture<'a, Result<Vec<Selector>, NotAttested>> {
             async move {
@@ -115,7 +116,7 @@ mod tests {
 
     fn this_process() -> Caller {
         let (ours, _theirs) = UnixStream::pair().unwrap();
-        Caller::of(&ours).unwrap()
+        Caller::of(&ours, &Looks::default()).unwrap()
     }
 
     #[test]

@@ -4,10 +4,10 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use mandate_core::{Selector, UnixSelector};
 
 use super::attestor::Attestor;
-use crate::caller::Inspection;
+use crate::caller::InspectedCaller;
 use crate::entitlement::Entitlements;
 use crate::process::NotAttested;
-use crate::program::{self, Digests};
+use crate::program::Digests;
 
 /// The attestor, with the digests that it remembers.
 #[derive(Default)]
@@ -22,14 +22,14 @@ impl Attestor for Unix {
 
     fn attest<'a>(
         &'a self,
-        process: &'a Inspection<'a>,
+        process: &'a InspectedCaller<'a>,
         entitlements: &'a Entitlements,
     ) -> BoxFuture<'a, Result<Vec<Selector>, NotAttested>> {
         async move {
             let mut shown: Vec<Selector> = vec![UnixSelector::Uid(process.uid()).into()];
             shown.extend(process.gid().map(|gid| UnixSelector::Gid(gid).into()));
             if let Some(file) = process.program() {
-                let path = program::path_of(process.pid(), &file).and_then(|path| path.parse().ok());
+                let path = process.path().and_then(|path| path.parse().ok());
                 shown.extend(path.map(|path| UnixSelector::Path(path).into()));
                 if entitlements.depend_on_digest(&shown) {
                     let digest = self.digests.of(process.pid(), file).await;
@@ -47,6 +47,7 @@ mod tests {
     use crate::attestors::Attestors;
     use crate::caller::Caller;
     use crate::entitlement::Entitlements;
+    use crate::looks::Looks;
     use crate::namespace::Overflow;
     use mandate_api::proto::node::Entitlement;
     use mandate_core::{Selector, UnixSelector};
@@ -74,7 +75,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("s")).unwrap();
         let (_client, accepted) = tokio::join!(UnixStream::connect(dir.path().join("s")), listener.accept());
-        let caller = Caller::of(&accepted.unwrap().0).unwrap();
+        let caller = Caller::of(&accepted.unwrap().0, &Looks::default()).unwrap();
         let me = rustix::process::getuid().as_raw();
         assert_eq!((caller.pid(), caller.uid()), (std::process::id(), me));
         let exe = fs::read_link("/proc/self/exe").unwrap();
@@ -114,7 +115,7 @@ mod tests {
     async fn a_group_without_a_number_here_is_not_attested() {
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let (uid, gid) = me();
-        let caller = Caller::new(child.id(), uid, gid, Overflow::of(65_534, gid)).unwrap();
+        let caller = Caller::new(child.id(), uid, gid, Overflow::of(65_534, gid), &Looks::default()).unwrap();
         let found = shown(&caller, "unix:uid:1").await;
         assert_eq!(found[0], format!("unix:uid:{uid}"));
         assert!(!found.iter().any(|selector| selector.starts_with("unix:gid:")), "{found:?}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_api::proto::node::node_client::NodeClient;
-use mandate_api::proto::node::{JoinRequest, NodeState, RenewRequest, RenewResponse, WatchRequest};
+use mandate_api::proto::node::{JoinRequest, RenewRequest, RenewResponse, ServedState, WatchRequest};
 use rustls::pki_types::CertificateDer;
 use tokio::time::timeout;
 use tonic::{Code, Status, Streaming};
@@ -28,7 +28,7 @@ const LARGEST_STATE: usize = 128 << 20;
 /// A connection of a joined node, on which the server pushes states.
 pub(super) struct Connection {
     pub(super) remote: Remote,
-    pub(super) pushed: Streaming<NodeState>,
+    pub(super) pushed: Streaming<ServedState>,
 }
 
 impl Session {
@@ -163,7 +163,7 @@ impl Session {
     /// Applies a pushed state: publishes it, then drops everything that it no longer covers.
     pub(super) async fn apply(
         &self,
-        mut state: NodeState,
+        mut state: ServedState,
         credentials: &mut Credentials,
         remote: &Remote,
     ) -> Result<(), String> {
@@ -294,7 +294,7 @@ mod tests {
     use std::fs;
     use std::time::Duration;
 
-    use mandate_api::proto::node::NodeState;
+    use mandate_api::proto::node::ServedState;
     use mandate_api::proto::node::node_client::NodeClient;
     use mandate_testkit::busy_threads;
     use tokio::time::timeout;
@@ -313,7 +313,7 @@ mod tests {
             let (mut ours, other) = (credentials("1"), credentials("2"));
             let ca = other.ca().iter().map(|der| der.to_vec()).collect();
             let state =
-                NodeState { generation: 1, entries: vec![], jwt_bundle: br#"{"keys":[]}"#.to_vec(), ca };
+                ServedState { generation: 1, entries: vec![], jwt_bundle: br#"{"keys":[]}"#.to_vec(), ca };
             let mut applied = Box::pin(world.session.apply(state, &mut ours, &remote));
             assert!(timeout(Duration::from_millis(200), &mut applied).await.is_err());
             assert!(!file.exists(), "there is no such thread yet");

@@ -6,8 +6,8 @@ use std::time::Duration;
 use hyper_util::rt::TokioIo;
 use mandate_api::proto::node::node_server::{Node, NodeServer};
 use mandate_api::proto::node::{
-    Entitlement, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState,
-    RenewRequest, RenewResponse, WatchRequest,
+    Entitlement, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, RenewRequest,
+    RenewResponse, ServedState, WatchRequest,
 };
 use mandate_core::Clock;
 use mandate_testkit::clock::SteppedClock;
@@ -41,7 +41,7 @@ impl Node for Issuer {
         Err(Status::unimplemented("only issuing"))
     }
 
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<NodeState, Status>> + Send>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<ServedState, Status>> + Send>>;
 
     async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         Err(Status::unimplemented("only issuing"))
@@ -75,7 +75,7 @@ fn pushed(names: &[&str]) -> PushedState {
             name: (*name).into(),
         })
         .collect();
-    let state = NodeState { generation: 1, entries, jwt_bundle: br#"{"keys":[]}"#.to_vec(), ca: vec![] };
+    let state = ServedState { generation: 1, entries, jwt_bundle: br#"{"keys":[]}"#.to_vec(), ca: vec![] };
     PushedState::new(state, "acme.example".parse().unwrap()).unwrap()
 }
 

@@ -69,7 +69,7 @@ async fn a_server_of_another_ca_is_refused_and_never_sees_the_token() {
     let ours = Server::new(clock.clone());
     let error = refused(&place, &theirs, Some(ours.join_token()), clock).await;
     assert!(
-        matches!(&error, NodeError::ServerNotTrusted { reason, .. } if reason.contains("pins")),
+        matches!(&error, NodeError::ServerNotTrusted { reason, .. } if reason.contains("that the join token names")),
         "{error}"
     );
     assert_eq!(error.fault(), NodeFault::Refused);
@@ -168,7 +168,7 @@ async fn a_node_whose_server_allows_it_comes_back_with_its_expired_certificate()
 }
 
 #[tokio::test]
-async fn an_expired_node_with_a_token_joins_anew_where_coming_back_is_not_allowed() {
+async fn an_expired_node_with_a_token_joins_again_where_coming_back_is_not_allowed() {
     let (clock, server, place) = world();
     let mut node = Running::start(place.config(&server, Some(server.join_token())), clock.clone());
     node.ready().await;
@@ -352,7 +352,7 @@ async fn a_server_whose_certificate_is_not_valid_yet_is_tried_again() {
 }
 
 #[tokio::test]
-async fn an_address_that_speaks_http_is_called_that_and_not_tried_for_ever() {
+async fn an_address_that_speaks_http_is_called_that_and_is_not_tried_again() {
     let (clock, server, place) = world();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut config = place.config(&server, Some(server.join_token()));

@@ -13,8 +13,8 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use mandate_api::proto::node::node_server::{Node, NodeServer};
 use mandate_api::proto::node::{
-    Entitlement, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState,
-    RenewRequest, RenewResponse, WatchRequest,
+    Entitlement, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, RenewRequest,
+    RenewResponse, ServedState, WatchRequest,
 };
 use mandate_core::digest::sha256;
 use mandate_core::{Clock, SystemEntropy, Timestamp, TokenId};
@@ -111,7 +111,7 @@ struct Inner {
     key: Mutex<Arc<JwtKey>>,
     /// For how long expired certificates of nodes are accepted.
     grace: Mutex<Duration>,
-    states: watch::Sender<NodeState>,
+    states: watch::Sender<ServedState>,
 }
 
 /// The server. Its CA, keys and state survive [`Server::stop`] and [`Server::start`].
@@ -190,7 +190,7 @@ impl Server {
         params.subject_alt_names = vec![uri(&format!("spiffe://{TRUST_DOMAIN}"))];
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = Arc::new(JwtKey::generate());
-        let state = NodeState {
+        let state = ServedState {
             generation: 1,
             entries: vec![],
             jwt_bundle: jwks_json(&[key.jwk()]).into_bytes(),
@@ -442,7 +442,7 @@ impl Node for Service {
         }))
     }
 
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<NodeState, Status>> + Send>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<ServedState, Status>> + Send>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         self.require_node(&request)?;

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use mandate_core::ResourceUri;
 use mandate_core::lifetimes::{CODE_LIFETIME, MAX_CLIENT_ASSERTION_LIFETIME};
-use mandate_core::names::{ClientMethod, GrantType, Parameter, TokenType};
+use mandate_core::names::{ChallengeMethod, ClientMethod, GrantType, Parameter, ResponseType, TokenType};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
@@ -138,7 +138,10 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
             "redirect_uri_unregistered",
             "redirect_uri is not registered for this client. It must be the same text as a registered one; only the port of a loopback address may differ.",
         ),
-        R::ResponseType => said("response_type_unsupported", "response_type must be code."),
+        R::ResponseType => said(
+            "response_type_unsupported",
+            format!("{} must be {}.", Parameter::ResponseType, ResponseType::Code),
+        ),
         R::RequestObject | R::RequestUri => said(
             "request_object_unsupported",
             "request and request_uri are not supported. Send the parameters themselves.",
@@ -278,11 +281,13 @@ fn refused(what: What, error: &TokenError) -> String {
 fn pkce(error: PkceError) -> Sentence {
     let (challenge, method, verifier) =
         (Parameter::CodeChallenge, Parameter::CodeChallengeMethod, Parameter::CodeVerifier);
+    let only = ChallengeMethod::S256;
     match error {
-        PkceError::ChallengeMissing => {
-            said("code_challenge_missing", format!("PKCE is required: send {challenge}, and {method}=S256."))
-        }
-        PkceError::Method => said("code_challenge_method", format!("{method} must be S256.")),
+        PkceError::ChallengeMissing => said(
+            "code_challenge_missing",
+            format!("PKCE is required: send {challenge}, and {method}={only}."),
+        ),
+        PkceError::Method => said("code_challenge_method", format!("{method} must be {only}.")),
         PkceError::ChallengeForm => {
             said("code_challenge_malformed", format!("{challenge} must be 43 characters of base64url."))
         }

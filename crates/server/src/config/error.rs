@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use mandate_core::Issuer;
+use mandate_core::lifetimes::MAX_REJOIN_GRACE;
+use mandate_core::{Issuer, Lifetime};
 use mandate_files::FileError;
 use mandate_store::{AddressError, StoreError};
 
@@ -75,7 +76,10 @@ pub enum ConfigError {
     #[error("{0} with --dir: the admin API's socket is in that directory")]
     SocketPath(#[from] mandate_core::SocketPathTooLong),
     /// Nodes could come back after too long a time.
-    #[error("--node-rejoin-grace is at most 7d: a node that is away for longer joins with a new token")]
+    #[error(
+        "--node-rejoin-grace is at most {}: a node that is away for longer joins with a new token",
+        Lifetime(MAX_REJOIN_GRACE)
+    )]
     RejoinGrace,
     /// The URL of the database, or a file that it needs, cannot be used.
     #[error("the address of the database (--store): {0}")]

@@ -77,7 +77,10 @@ impl Examination<'_> {
                 return self.add(DoctorFinding::problem(
                     SERVER,
                     "it takes no writes: it is a standby, or default_transaction_read_only is on",
-                    format!("psql '{address}' -c 'SELECT pg_is_in_recovery()' -c 'SHOW default_transaction_read_only'"),
+                    format!(
+                        "psql '{}' -c 'SELECT pg_is_in_recovery()' -c 'SHOW default_transaction_read_only'",
+                        address.for_libpq()
+                    ),
                 ));
             }
             Err(error) => return self.add(DoctorFinding::could_not_look(SERVER, store_text(&error))),
@@ -120,7 +123,7 @@ fn unusable(address: &PostgresAddress, error: &StoreError, shown: &str) -> Docto
         StoreError::Foreign => {
             format!("mandate doctor --dir {shown} --store URL   (the database that is for Mandate alone)")
         }
-        _ => format!("psql '{address}' -c 'SHOW server_version' -c 'SHOW server_encoding'   (does it let this user in?)"),
+        _ => format!("psql '{}' -c 'SHOW server_version' -c 'SHOW server_encoding'   (does it let this user in?)", address.for_libpq()),
     };
     DoctorFinding::problem(DATABASE, format!("{address}: {}", store_text(error)), next)
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use futures_util::Stream;
 use mandate_api::proto::node::node_server::{Node, NodeServer};
 use mandate_api::proto::node::{
-    Entitlement, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, NodeState,
-    RenewRequest, RenewResponse, WatchRequest,
+    Entitlement, IssueJwtSvidRequest, IssueJwtSvidResponse, JoinRequest, JoinResponse, RenewRequest,
+    RenewResponse, ServedState, WatchRequest,
 };
 use mandate_authority::Authority;
 use mandate_core::{RequestSource, SpiffeId};
@@ -110,7 +110,7 @@ impl Node for Service {
         Ok(Response::new(RenewResponse { chain: renewed.chain, ca: self.authority.ca_certificates_der() }))
     }
 
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<NodeState, Status>> + Send>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<ServedState, Status>> + Send>>;
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let node = node(&request)?;
@@ -129,7 +129,7 @@ impl Node for Service {
             loop {
                 let generation = changes.seen();
                 let state = match identity.entries_for_node(&node).await {
-                    Ok(entries) => Ok(NodeState {
+                    Ok(entries) => Ok(ServedState {
                         generation,
                         entries: entries
                             .into_iter()

@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::Secret;
-use mandate_core::lifetimes::LOGIN_FORM_LIFETIME;
+use mandate_core::lifetimes::{BROWSER_LIFETIME, LOGIN_FORM_LIFETIME};
 use mandate_oauth::form::Form;
 use mandate_oauth::metadata::{AUTHORIZE_PATH, endpoint};
 use mandate_oauth::{AuthorizationRequest, AuthorizeRefusal, LoginRefusal, OAuthError, Visitor};
@@ -25,9 +25,6 @@ use super::parts::Public;
 use super::{csrf, page};
 use crate::peer::source;
 use crate::places::Guest;
-
-/// How long a browser is known after a login. A new password ends it earlier.
-const BROWSER_LIFETIME: Duration = Duration::from_hours(180 * 24);
 
 fn cookie_name(public: &Public) -> &'static str {
     // The prefix makes browsers refuse a cookie that another host or plain HTTP has set (RFC 6265bis §4.1.3).
@@ -195,8 +192,9 @@ pub(super) async fn submit(
         );
     };
     if !is_genuine(&asked, fields.get("csrf").unwrap_or_default()) {
-        let text = "The form was not sent from this page, or it is older than 15 minutes.";
-        return form(&asked, StatusCode::FORBIDDEN, "", Some(text));
+        let minutes = LOGIN_FORM_LIFETIME.as_secs() / 60;
+        let text = format!("The form was not sent from this page, or it is older than {minutes} minutes.");
+        return form(&asked, StatusCode::FORBIDDEN, "", Some(&text));
     }
     if let Err(error) = public.engine.check_login_form(&request, &fields).await {
         public.note(&error);

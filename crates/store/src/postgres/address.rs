@@ -36,8 +36,15 @@ const DEFAULT_PORT: u16 = 5432;
 /// The longest password that is read, in bytes.
 const MAX_PASSWORD: u64 = 64 * 1024;
 
+/// The authorities that the machine trusts, where Debian has them: of libpq, only versions from 16 on find them
+/// by themselves.
+const MACHINES_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// What stays as it is in a part of a URL (RFC 3986 §2.3).
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What stays as it is in a path that is in a query (RFC 3986 §3.4).
+const ENCODED_PATH: &AsciiSet = &ENCODED.remove(b'/');
 
 /// Files that an address may need besides its URL.
 #[derive(Clone, Copy, Debug, Default)]
@@ -188,6 +195,18 @@ impl PostgresAddress {
         config
     }
 
+    /// The URL for programs of `PostgreSQL`, such as `psql`: with what keeps libpq as strict as we are, which
+    /// by itself neither demands TLS nor checks a certificate. Without the password; fit for single quotes in
+    /// a shell.
+    pub fn for_libpq(&self) -> String {
+        let Protection::Tls(Files { roots, pair }) = &self.protection else { return self.to_string() };
+        let roots = roots.as_deref().unwrap_or(Path::new(MACHINES_ROOTS));
+        let pair = pair.as_ref().map_or_else(String::new, |(certificate, key)| {
+            format!("&sslcert={}&sslkey={}", encoded_path(certificate), encoded_path(key))
+        });
+        format!("{self}?sslmode=verify-full&sslrootcert={}{pair}", encoded_path(roots))
+    }
+
     /// Whether the URL accepts a server that may lose what it has committed, as only a test may.
     pub(crate) fn accepts_lost_records(&self) -> bool {
         self.accepts_lost_records
@@ -230,6 +249,10 @@ impl Host {
             }
         }
     }
+}
+
+fn encoded_path(path: &Path) -> String {
+    utf8_percent_encode(&path.to_string_lossy(), ENCODED_PATH).to_string()
 }
 
 fn password(path: &Path) -> Result<Secret, AddressError> {

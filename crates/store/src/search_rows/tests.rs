@@ -386,7 +386,7 @@ fn an_index_that_claims_more_than_it_holds_is_named() {
 }
 
 #[test]
-fn an_index_of_another_version_or_of_another_log_is_built_anew() {
+fn an_index_of_another_version_or_of_another_log_is_built_again() {
     let version = if database::is_postgres() {
         "UPDATE search.mandate_index SET version = 99"
     } else {
@@ -400,7 +400,7 @@ fn an_index_of_another_version_or_of_another_log_is_built_anew() {
         "DROP TABLE search.chunks".to_owned(),
     ] {
         let dir = log_of(40);
-        // Only an index that is built anew has it again.
+        // Only an index that is built again has it.
         edit(dir.path(), &format!("DELETE FROM search.names WHERE idx = 29; {spoil}"));
         let store = open(dir.path());
         settle(&store, 40);
@@ -412,7 +412,7 @@ fn an_index_of_another_version_or_of_another_log_is_built_anew() {
 }
 
 #[test]
-fn an_index_that_is_damaged_under_a_running_store_costs_no_answer_and_is_built_anew() {
+fn an_index_that_is_damaged_under_a_running_store_costs_no_answer_and_is_built_again() {
     let dir = log_of(40);
     let store = open(dir.path());
     edit(dir.path(), "DROP TABLE search.names");
@@ -427,7 +427,7 @@ fn an_index_that_is_damaged_under_a_running_store_costs_no_answer_and_is_built_a
 }
 
 #[test]
-fn an_index_that_hides_or_invents_a_record_is_named_and_built_anew() {
+fn an_index_that_hides_or_invents_a_record_is_named_and_built_again() {
     let is = |part: Part, name: &str| format!("name = {}", part.digest(name));
     let lacks_3 = |part, name| format!("DELETE FROM search.names WHERE idx = 3 AND {}", is(part, name));
     let insert = |chunk: u64, digest: i64, idx: u64| {
@@ -493,7 +493,7 @@ fn an_index_that_points_elsewhere_shows_no_other_record_under_an_id_and_none_twi
 }
 
 #[test]
-fn an_index_that_is_built_anew_during_verification_is_no_false_alarm() {
+fn an_index_that_is_built_again_during_verification_is_no_false_alarm() {
     let dir = log_of(40);
     let store = open(dir.path());
     for _ in 0..5 {

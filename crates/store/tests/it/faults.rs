@@ -65,7 +65,7 @@ fn a_fault_at_any_write_point_refuses_and_the_next_append_works() {
 }
 
 #[test]
-fn a_batch_that_conflicts_with_another_transaction_is_tried_again_and_not_for_ever() {
+fn a_batch_that_conflicts_with_another_transaction_is_tried_again_a_bounded_number_of_times() {
     for point in Point::WRITES {
         let world = World::new();
         world.faults.fail(point, 0, InjectedFault::Conflict);

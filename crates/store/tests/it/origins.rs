@@ -274,12 +274,12 @@ fn with_one_log_there_are_no_places_but_its_indexes() {
     assert_eq!(answer.found.iter().map(|found| found.index).collect::<Vec<_>>(), [2, 1]);
 }
 
-/// What verification finds in two logs after `sql`, in a server and beside it.
 /// The file of the database, without a server. There is none with PostgreSQL.
 fn inspect(dir: &Path) -> Option<Inspection> {
     (!database::is_postgres()).then(|| Inspection::of_directory(dir).unwrap())
 }
 
+/// What verification finds in two logs after `sql`, in a server and beside it.
 fn tampered(sql: &str) -> LogError {
     let dir = two_logs();
     edit(dir.path(), sql);

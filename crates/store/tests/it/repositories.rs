@@ -108,7 +108,7 @@ fn what_reads_cannot_write() {
 }
 
 #[test]
-fn a_grant_is_used_up_at_its_limit_and_keeps_its_count_when_added_anew() {
+fn a_grant_is_used_up_at_its_limit_and_keeps_its_count_when_added_again() {
     let (_dir, store) = store();
     let meter = MeterId::GrantUses("g1".parse().unwrap());
     let one = |limit| Reservation { meter: meter.clone(), amount: 1, limit };

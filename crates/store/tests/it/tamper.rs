@@ -121,7 +121,7 @@ fn a_log_that_was_emptied_does_not_pass_for_a_new_one() {
 }
 
 #[test]
-fn what_a_lost_key_signed_is_not_signed_anew_by_its_successor() {
+fn what_a_lost_key_signed_is_not_signed_again_by_its_successor() {
     let dir = log_of(3);
     edit(dir.path(), "UPDATE logs SET note = NULL");
     let store = open(dir.path());
@@ -149,7 +149,7 @@ fn a_changed_right_edge_is_noticed_at_start() {
 }
 
 #[test]
-fn a_log_rewritten_and_signed_anew_does_not_continue_a_kept_checkpoint() {
+fn a_log_that_was_rewritten_and_signed_again_does_not_continue_a_kept_checkpoint() {
     let kept = {
         let dir = log_of(4);
         let store = open(dir.path());

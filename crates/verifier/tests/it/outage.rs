@@ -17,7 +17,7 @@ fn patient() -> Route {
 }
 
 #[tokio::test]
-async fn the_last_good_keys_survive_an_outage_but_not_for_ever() {
+async fn the_last_good_keys_survive_an_outage_up_to_their_largest_age() {
     let mut world = World::with(|builder| builder.keys_max_age(Duration::from_hours(1))).await;
     world.issuer.go_down();
     world.clock.advance(Duration::from_hours(1));

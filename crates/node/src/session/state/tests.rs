@@ -25,7 +25,7 @@ use crate::session::Session;
 use crate::storage::Storage;
 use crate::svids::Svids;
 use crate::view::{Link, PushedState, View};
-use mandate_api::proto::node::NodeState;
+use mandate_api::proto::node::ServedState;
 
 /// A session with a server that nobody asks: the tests give the answers.
 pub(in crate::session) struct World {
@@ -64,8 +64,12 @@ impl World {
 
     /// The node has heard from its server before.
     fn knows_a_state(&self) {
-        let state =
-            NodeState { generation: 1, entries: vec![], jwt_bundle: br#"{"keys":[]}"#.to_vec(), ca: vec![] };
+        let state = ServedState {
+            generation: 1,
+            entries: vec![],
+            jwt_bundle: br#"{"keys":[]}"#.to_vec(),
+            ca: vec![],
+        };
         let state = PushedState::new(state, "acme.example".parse().unwrap()).unwrap();
         self.session.views.send_modify(|view| view.state = Some(Arc::new(state)));
     }

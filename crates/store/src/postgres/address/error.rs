@@ -14,7 +14,7 @@ const INSTEAD: &str = "leave sslmode out, or write sslmode=verify-full, with ssl
 #[non_exhaustive]
 pub enum AddressError {
     /// It begins neither with `postgres://` nor with `postgresql://`.
-    #[error("it is no address of a PostgreSQL database: write postgres://USER@HOST:PORT/DATABASE")]
+    #[error("it is not the address of a PostgreSQL database: write postgres://USER@HOST:PORT/DATABASE")]
     Scheme,
     /// Every user of a machine can read the arguments of its processes.
     #[error(
@@ -81,7 +81,7 @@ pub enum AddressError {
         why: &'static str,
     },
     /// A value that `sslmode` does not have.
-    #[error("sslmode has no such value: {INSTEAD}")]
+    #[error("sslmode does not have this value: {INSTEAD}")]
     UnknownMode,
     /// `sslmode=disable` for another machine.
     #[error(

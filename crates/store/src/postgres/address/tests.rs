@@ -53,6 +53,33 @@ fn an_address_names_host_port_user_and_database() {
 }
 
 #[test]
+fn programs_of_postgresql_are_given_the_same_protection() {
+    for (url, expected) in [
+        (
+            "postgres://mandate@db.example/log",
+            "postgres://mandate@db.example:5432/log?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt",
+        ),
+        (
+            "postgres://mandate@localhost/log?sslrootcert=system",
+            "postgres://mandate@localhost:5432/log?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt",
+        ),
+        (
+            "postgres://m@db.example/log?sslrootcert=%2Fetc%2Four%20ca%27s.pem&sslcert=/a.pem&sslkey=/b.pem",
+            "postgres://m@db.example:5432/log?sslmode=verify-full&sslrootcert=/etc/our%20ca%27s.pem&sslcert=/a.pem&sslkey=/b.pem",
+        ),
+        ("postgres://m@%2Frun%2Fpg/log", "postgres://m@%2Frun%2Fpg:5432/log"),
+        ("postgres://m@127.0.0.1/log?sslmode=disable", "postgres://m@127.0.0.1:5432/log"),
+    ] {
+        let shown = read(url).unwrap().for_libpq();
+        assert_eq!(shown, expected);
+        assert!(
+            read(&shown).is_ok_and(|again| again.for_libpq() == shown) || !shown.contains("sslmode"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
 fn a_folder_as_host_is_that_of_a_unix_socket_and_has_no_tls() {
     for url in [
         "postgres://mandate@%2Fvar%2Frun%2Fpostgresql/log",
@@ -108,8 +135,8 @@ fn a_mode_that_somebody_in_between_can_undo_is_refused_with_the_reason() {
         ("prefer", "without TLS"),
         ("require", "accepts every certificate"),
         ("verify-ca", "does not check the name"),
-        ("VERIFY-FULL", "no such value"),
-        ("", "no such value"),
+        ("VERIFY-FULL", "does not have this value"),
+        ("", "does not have this value"),
     ] {
         for host in ["db.example", "127.0.0.1", "%2Frun"] {
             let said = refused(&format!("postgres://mandate@{host}/log?sslmode={mode}"));

@@ -73,7 +73,7 @@ fn the_index_is_continued_when_a_server_is_back_and_its_thread_ends_without_one(
 }
 
 #[test]
-fn an_index_that_is_dropped_under_a_running_store_costs_no_answer_and_is_built_anew() {
+fn an_index_that_is_dropped_under_a_running_store_costs_no_answer_and_is_built_again() {
     let Some(world) = World::with("", 40) else { return };
     settle(&world.store, 40);
     world.sql("DROP SCHEMA search CASCADE");

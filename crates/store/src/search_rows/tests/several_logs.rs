@@ -77,7 +77,7 @@ proptest! {
 }
 
 #[test]
-fn an_index_that_hides_a_record_of_the_second_log_is_named_and_built_anew_and_the_first_log_is_not_named() {
+fn an_index_that_hides_a_record_of_the_second_log_is_named_and_built_again_and_the_first_log_is_not_named() {
     let dir = log_of(40);
     let store = open(dir.path());
     fill(&store, &second(), &(100..140).map(numbered).collect::<Vec<_>>());
@@ -97,7 +97,7 @@ fn an_index_that_hides_a_record_of_the_second_log_is_named_and_built_anew_and_th
 }
 
 #[test]
-fn an_index_that_knows_a_log_which_is_not_there_is_built_anew() {
+fn an_index_that_knows_a_log_which_is_not_there_is_built_again() {
     let dir = log_of(40);
     edit(dir.path(), "INSERT INTO search.chunks SELECT 2, chunk, earliest, latest, last FROM search.chunks");
     let store = open(dir.path());

@@ -18,7 +18,7 @@ use crate::search_rows::tests::{
 };
 
 #[test]
-fn a_file_that_is_missing_or_damaged_is_built_anew() {
+fn a_file_that_is_missing_or_damaged_is_built_again() {
     if database::is_postgres() {
         return skipped(database::OF_FILES);
     }
@@ -92,7 +92,7 @@ fn an_index_in_a_directory_whose_name_is_not_utf_8_is_used() {
 }
 
 #[test]
-fn an_index_of_another_log_is_built_anew() {
+fn an_index_of_another_log_is_built_again() {
     if database::is_postgres() {
         return skipped(database::OF_FILES);
     }
@@ -110,7 +110,7 @@ fn an_index_of_another_log_is_built_anew() {
 
 /// As an operator deletes it, following the documentation, while the server runs.
 #[test]
-fn an_index_that_is_deleted_under_a_running_store_costs_no_read_and_no_answer_and_is_built_anew() {
+fn an_index_that_is_deleted_under_a_running_store_costs_no_read_and_no_answer_and_is_built_again() {
     if database::is_postgres() {
         return skipped(database::OF_FILES);
     }
@@ -134,7 +134,7 @@ fn an_index_that_is_deleted_under_a_running_store_costs_no_read_and_no_answer_an
 }
 
 #[test]
-fn only_an_index_that_is_spoiled_or_gone_is_built_anew() {
+fn only_an_index_that_is_spoiled_or_gone_is_built_again() {
     let dir = tempfile::tempdir().unwrap();
     let (there, gone) = (dir.path().join("there"), dir.path().join("gone"));
     std::fs::write(&there, "").unwrap();

@@ -34,7 +34,7 @@ fn a_transaction_that_conflicts_with_another_runs_again() {
 }
 
 #[test]
-fn a_transaction_that_conflicts_for_ever_ends_with_an_error() {
+fn a_transaction_that_always_conflicts_ends_with_an_error() {
     let Some(world) = World::new(&[]) else { return };
     world.store.transact_blocking("put", |tx| meta::put(tx, "count", "0")).unwrap();
     let refused = world.store.transact_blocking("count", |tx| {
