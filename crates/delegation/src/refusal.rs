@@ -42,6 +42,14 @@ impl DecisionRefusal {
     pub(crate) fn of_scopes(reason: RefusalReason, bounds: ScopeBounds) -> Self {
         Self { bounds: Some(Box::new(bounds)), ..Self::from(reason) }
     }
+
+    /// Adds the policies that denied the same on another resource.
+    pub(crate) fn add(&mut self, Denial { policies, errors, .. }: Denial) {
+        self.policies.extend(policies);
+        self.policies.sort_unstable();
+        self.policies.dedup();
+        self.errors.extend(errors);
+    }
 }
 
 impl From<RefusalReason> for DecisionRefusal {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_core::registry::{Person, Resource};
 use mandate_core::{Audience, CutTarget, ScopeSet, Terms, Timestamp};
-use mandate_policy::{Denial, NoRuling, Question, Ruling};
+use mandate_policy::{NoRuling, Question, Ruling};
 
 use crate::approval::{NeedsApproval, Withheld};
 use crate::credential::ProvenClient;
@@ -90,14 +90,12 @@ pub(super) fn decide_authorization(
                 policies.extend(ruling.policies().iter().cloned());
                 last = Some(ruling);
             }
-            Err(NoRuling::Denied(Denial { policies: by, errors, .. })) => {
+            Err(NoRuling::Denied(denial)) => {
                 // One that fails is named also if the token has scopes of other resources.
-                if !errors.is_empty() {
-                    policies.extend(by.iter().cloned());
+                if !denial.errors.is_empty() {
+                    policies.extend(denial.policies.iter().cloned());
                 }
-                let denied = denied.get_or_insert_with(|| RefusalReason::PolicyDeniesPerson.into());
-                denied.policies.extend(by);
-                denied.errors.extend(errors);
+                denied.get_or_insert_with(|| RefusalReason::PolicyDeniesPerson.into()).add(denial);
             }
             Err(NoRuling::Failed(why)) => return Err(Withheld::Failed(why)),
         }
@@ -107,10 +105,7 @@ pub(super) fn decide_authorization(
             && targets.iter().any(|target| !open(target).is_empty());
         let reason =
             if client_has_none { RefusalReason::ScopeBeyondClient } else { RefusalReason::ScopeBeyondPerson };
-        let mut refusal = denied.unwrap_or_else(|| reason.into());
-        refusal.policies.sort_unstable();
-        refusal.policies.dedup();
-        return Err(refusal.into());
+        return Err(denied.unwrap_or_else(|| reason.into()).into());
     }
     policies.sort_unstable();
     policies.dedup();

@@ -1,6 +1,6 @@
 //! What the policy crate promises, seen from outside.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
 
 mod compiling;
 mod deciding;
