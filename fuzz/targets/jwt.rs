@@ -5,6 +5,7 @@
 //! reached too.
 #![no_main]
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use aws_lc_rs::rand::SystemRandom;
@@ -12,7 +13,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
-use mandate_core::registry::{SubjectScope, TrustedIssuer};
+use mandate_core::registry::{SubjectScope, TokenProfile, TrustedIssuer};
 use mandate_core::{Issuer, Timestamp, TrustDomain};
 use mandate_token::access_token::{self, Expect, Profile};
 use mandate_token::{KeySet, SignatureMemo, client_assertion, jwt_svid};
@@ -49,7 +50,7 @@ fn signed(header: &[u8], payload: &[u8]) -> String {
 
 fn trusted(subject_scope: SubjectScope) -> TrustedIssuer {
     let (url, audience) = (ISSUER.clone(), AUDIENCE.to_owned());
-    TrustedIssuer { url, audience, subject_scope, other_audiences: Vec::new(), ca: None, proxy: None }
+    TrustedIssuer { url, audience, subject_scope, other_audiences: Vec::new(), ca: None, proxy: None, profile: TokenProfile::Rfc9068, required_claims: BTreeMap::new() }
 }
 
 /// Reads `token` as each kind; returns as how many kinds it was accepted.
@@ -58,7 +59,12 @@ fn read(token: &str) -> usize {
     let memo = SignatureMemo::new(8);
     let mut kinds = 0;
     let expect = |profile, memo| Expect { issuer: &ISSUER, keys: &SIGNATURE_KEYS, now, profile, memo };
-    let foreign = access_token::verify(token, &expect(Profile::Foreign, Some(&memo)));
+    let foreign = access_token::verify(token, &expect(Profile::Foreign(TokenProfile::Rfc9068), Some(&memo)));
+    for product in TokenProfile::ALL {
+        if let Ok(token) = access_token::verify(token, &expect(Profile::Foreign(*product), None)) {
+            assert!(token.terms.lineage.is_empty() && token.terms.subject.iss == *ISSUER);
+        }
+    }
     if let Ok(own) = access_token::verify(token, &expect(Profile::Own, None)) {
         let own = own.terms;
         assert!(own.expires > now && own.expires > own.issued && own.chain.depth() <= 16);
@@ -76,7 +82,7 @@ fn read(token: &str) -> usize {
             identity.terms.scopes.is_empty() && identity.terms.subject == said.subject,
             "the same person, no matter what the scope says"
         );
-        let again = access_token::verify(token, &expect(Profile::Foreign, Some(&memo)));
+        let again = access_token::verify(token, &expect(Profile::Foreign(TokenProfile::Rfc9068), Some(&memo)));
         assert_eq!(again.as_ref(), Ok(foreign), "a remembered signature changes nothing");
         kinds += 1;
     }

@@ -5,6 +5,7 @@ mod entries;
 mod halt;
 mod narrowing;
 mod standing;
+mod trusted_issuer;
 mod version;
 
 use std::borrow::Borrow;
@@ -19,10 +20,11 @@ use crate::uri::{Issuer, ResourceUri, other_spelling};
 
 pub use entries::{
     Agent, AgentState, AssertionAudience, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry,
-    EntryKind, Grant, Permission, Person, Policy, Resource, SubjectScope, Tool, TrustedIssuer,
+    EntryKind, Grant, Permission, Person, Policy, Resource, Tool,
 };
 pub use halt::Halt;
 pub use standing::GrantEnd;
+pub use trusted_issuer::{SubjectScope, TokenProfile, TrustedIssuer};
 pub use version::RegistryVersion;
 
 /// An immutable, indexed snapshot of the registry. Cloning shares the entries.

@@ -75,6 +75,15 @@ pub fn authority(rest: &str) -> Option<&str> {
     rest.strip_prefix("//").and_then(|rest| rest.split(['/', '?', '#']).next())
 }
 
+/// The text without the default port, which some issuers have in their identifier (RFC 3986 §6.2.3).
+fn without_default_port(text: &str) -> Option<String> {
+    let (scheme, rest) = split_scheme(text)?;
+    let host = authority(rest)?;
+    let shorter = host.strip_suffix(if scheme == "https" { ":443" } else { ":80" })?;
+    let path = rest.strip_prefix("//")?.strip_prefix(host)?;
+    Some(format!("{scheme}://{shorter}{path}"))
+}
+
 fn check(text: &str, query_allowed: bool) -> Result<Url, InvalidUri> {
     if text.len() > MAX_URI_LEN {
         return Err(InvalidUri::TooLong);
@@ -149,7 +158,7 @@ pub fn is_loopback(url: &Url) -> bool {
 }
 
 macro_rules! uri_type {
-    ($(#[$doc:meta])* $name:ident, query = $query:literal) => {
+    ($(#[$doc:meta])* $name:ident, query = $query:literal, default_port = $default_port:literal) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(transparent)]
@@ -166,7 +175,8 @@ macro_rules! uri_type {
             type Err = InvalidUri;
 
             fn from_str(text: &str) -> Result<Self, InvalidUri> {
-                check(text, $query)?;
+                let shorter = if $default_port { without_default_port(text) } else { None };
+                check(shorter.as_deref().unwrap_or(text), $query)?;
                 Ok(Self(text.into()))
             }
         }
@@ -192,12 +202,13 @@ macro_rules! uri_type {
 }
 
 uri_type!(
-    /// An issuer identifier (RFC 8414 §2): https (http on loopback), no query, no fragment.
-    Issuer, query = false
+    /// An issuer identifier (RFC 8414 §2): https (http on loopback), no query, no fragment. It may name the
+    /// default port, as those of `PingAM` do: it is compared as it is written, so that is another issuer.
+    Issuer, query = false, default_port = true
 );
 uri_type!(
     /// A protected resource's identifier (RFC 8707 §2): an absolute URI without fragment.
-    ResourceUri, query = true
+    ResourceUri, query = true, default_port = false
 );
 
 impl Issuer {
@@ -303,6 +314,29 @@ mod tests {
         assert_eq!((bare.as_str(), slash.as_str()), ("https://crm.example", "https://crm.example/"));
         assert!("http://127.0.0.1:9100".parse::<ResourceUri>().is_ok());
         assert!("http://[::1]:9100/api?x=1".parse::<ResourceUri>().is_ok());
+    }
+
+    #[test]
+    fn an_issuer_may_name_the_default_port_and_is_another_then() {
+        let (with, without): (Issuer, Issuer) =
+            ("https://am.example:443/am".parse().unwrap(), "https://am.example/am".parse().unwrap());
+        assert_ne!(with, without);
+        assert_eq!(with.as_str(), "https://am.example:443/am");
+        assert_eq!(with.well_known("x"), "https://am.example:443/.well-known/x/am");
+        assert!("http://127.0.0.1:80".parse::<Issuer>().is_ok());
+        for bad in [
+            "https://am.example:443:443/",
+            "https://am.example:80443/..",
+            "https://am.example:0443/",
+            "https://:443/",
+            "http://am.example:80/",
+            "https://u@am.example:443/",
+            "https://am.example:443/a/../b",
+        ] {
+            assert!(bad.parse::<Issuer>().is_err(), "{bad}");
+        }
+        // Of a resource there is one spelling: clients write it.
+        assert_eq!("https://crm.example:443/".parse::<ResourceUri>(), Err(InvalidUri::NotNormal));
     }
 
     #[test]

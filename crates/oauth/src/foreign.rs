@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::TrustedIssuer;
+use mandate_core::registry::{TokenProfile, TrustedIssuer};
 use mandate_core::{Issuer, Timestamp};
 use mandate_single_flight::SingleFlight;
 use mandate_token::KeySet;
@@ -55,11 +55,12 @@ type Outcome = Result<Arc<KeySet>, FetchError>;
 struct Way {
     ca: Option<String>,
     proxy: Option<String>,
+    profile: TokenProfile,
 }
 
 impl Way {
     fn of(issuer: &TrustedIssuer) -> Self {
-        Self { ca: issuer.ca.clone(), proxy: issuer.proxy.clone() }
+        Self { ca: issuer.ca.clone(), proxy: issuer.proxy.clone(), profile: issuer.profile }
     }
 }
 
@@ -137,7 +138,7 @@ impl ForeignKeys {
                 .map_err(|error| Err(failed_now(error)))?;
             let (url, slot, way) = (issuer.url.clone(), Arc::clone(&slot), way.clone());
             Ok(async move {
-                let outcome = fetch::keys(&http, &url).await;
+                let outcome = fetch::keys(&http, &url, way.profile).await;
                 if let Err(error) = &outcome {
                     tracing::warn!(issuer = %url, %error, "the keys of a trusted issuer cannot be fetched");
                 }
@@ -255,7 +256,7 @@ mod tests {
 
     #[test]
     fn keys_that_another_authority_vouched_for_are_not_taken_in() {
-        let way = Way { ca: Some("new".into()), proxy: None };
+        let way = Way { ca: Some("new".into()), ..Way::default() };
         let slot = Arc::new(Mutex::new(State { way: way.clone(), ..State::default() }));
         land(&slot, &Way::default(), &Ok(keys()), at(1));
         assert!(slot.lock().keys.is_none());

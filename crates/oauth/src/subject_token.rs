@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use mandate_core::Timestamp;
 use mandate_core::names::{Parameter, TokenType};
-use mandate_core::registry::TrustedIssuer;
+use mandate_core::registry::{TokenProfile, TrustedIssuer};
 use mandate_delegation::VerifiedSubject;
 use mandate_live::Snapshot;
-use mandate_token::access_token::{AccessToken, Decoded, Unverified};
+use mandate_token::access_token::{AccessToken, Decoded, Profile, Unverified};
 use mandate_token::{KeySet, TokenError};
 
 use crate::basis::Basis;
@@ -72,12 +72,18 @@ impl SubjectTokens {
             }),
             TokenType::Jwt => {
                 let decoded = Decoded::of(token).map_err(RequestRefusal::Subject)?;
-                let unverified = decoded.read().map_err(RequestRefusal::Subject)?;
-                let claimed = unverified.issuer().map_err(RequestRefusal::Subject)?;
+                // Without an issuer that is known, what is no access token by its type is refused as such.
+                let refused = |refusal: RequestRefusal| {
+                    let usual = decoded.check_header(Profile::Foreign(TokenProfile::Rfc9068));
+                    usual.map_or_else(RequestRefusal::Subject, |()| refusal)
+                };
+                let unverified = decoded.read().map_err(|error| refused(RequestRefusal::Subject(error)))?;
+                let claimed = unverified.issuer().map_err(|error| refused(RequestRefusal::Subject(error)))?;
                 if claimed == issuer.as_str() {
                     return self.own(token, now).map_err(RequestRefusal::Subject);
                 }
-                let trusted = snapshot.registry.issuer(claimed).ok_or(RequestRefusal::SubjectProvenance)?;
+                let trusted = snapshot.registry.issuer(claimed);
+                let trusted = trusted.ok_or_else(|| refused(RequestRefusal::SubjectProvenance))?;
                 let verified = self.of_another(&unverified, trusted, now).await?;
                 Ok(VerifiedSubject::foreign(verified, Arc::clone(trusted)))
             }

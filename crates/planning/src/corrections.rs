@@ -153,6 +153,9 @@ pub(crate) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
         },
         ("other_audiences", None, _) => item.other_audiences.clear(),
         ("ca", ..) => item.ca = None,
+        ("claims", ..) => {
+            item.claims.require = [("-".to_owned(), "-".to_owned())].into();
+        }
         _ => return false,
     }
     true

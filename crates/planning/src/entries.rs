@@ -431,6 +431,7 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
         let detail = "expected certificates in PEM form (-----BEGIN CERTIFICATE-----), up to 256 KiB; the path of a PEM file is read by `mandate apply`";
         return Err(Finding::new("/ca", detail));
     }
+    required_claims(item)?;
     let mut other_audiences = item.other_audiences.clone();
     other_audiences.sort();
     other_audiences.dedup();
@@ -443,7 +444,35 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
         other_audiences,
         ca,
         proxy,
+        profile: item.profile,
+        required_claims: item.claims.require.clone(),
     }))
+}
+
+/// The most claims that an issuer's tokens may be required to have.
+const MAX_REQUIRED_CLAIMS: usize = 16;
+
+fn required_claims(item: &IssuerItem) -> Result<(), Finding> {
+    let required = &item.claims.require;
+    if required.len() > MAX_REQUIRED_CLAIMS {
+        return Err(Finding::new("/claims/require", format!("more than {MAX_REQUIRED_CLAIMS} claims")));
+    }
+    let usable = |text: &str| (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
+    if let Some((name, _)) = required.iter().find(|(name, value)| !usable(name) || !usable(value)) {
+        let detail = format!(
+            "the claim `{}` and its value have 1 to 256 bytes each and no control characters",
+            name.escape_debug()
+        );
+        return Err(Finding::new("/claims/require", detail));
+    }
+    if required.is_empty() && item.profile.needs_a_claim_of_people() {
+        let detail = format!(
+            "tokens of {} do not show whether their subject is a person: name a claim that only people's tokens have, as in claims = {{ require = {{ sub_type = \"user\" }} }}",
+            item.profile.as_str()
+        );
+        return Err(Finding::new("/claims/require", detail));
+    }
+    Ok(())
 }
 
 fn grant(

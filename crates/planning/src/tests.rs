@@ -2,6 +2,7 @@
 
 mod clients;
 mod grants;
+mod issuers;
 mod selectors;
 
 use mandate_api::RegistryFile;

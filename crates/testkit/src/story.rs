@@ -19,10 +19,12 @@
     reason = "a world that cannot be set up is a failed test"
 )]
 
+use std::collections::BTreeMap;
+
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
     Agent, AgentState, AssertionAudience, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant,
-    Permission, Person, Resource, SubjectScope, TrustedIssuer,
+    Permission, Person, Resource, SubjectScope, TokenProfile, TrustedIssuer,
 };
 use mandate_core::{Issuer, ScopeSet};
 
@@ -128,6 +130,8 @@ pub fn trusted_issuer(url: Issuer, subject_scope: SubjectScope) -> TrustedIssuer
         other_audiences: Vec::new(),
         ca: None,
         proxy: None,
+        profile: TokenProfile::Rfc9068,
+        required_claims: BTreeMap::new(),
     }
 }
 

@@ -6,29 +6,30 @@
 
 mod act;
 mod build;
+mod foreign;
 mod subject;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_core::digest::sha256;
 use mandate_core::lifetimes::CLOCK_SKEW;
-use mandate_core::registry::{SubjectScope, TrustedIssuer};
+use mandate_core::registry::{SubjectScope, TokenProfile, TrustedIssuer};
 use mandate_core::{
-    Audience, Confirmation, Details, Issuer, Lineage, ScopeSet, Subject, Terms, Timestamp, TokenId,
+    ActorChain, Audience, ClientId, Confirmation, Details, Issuer, Lineage, ScopeSet, Subject, Terms,
+    Timestamp, TokenId,
 };
 use serde_json::{Map, Value};
 
 use crate::algorithm::Algorithm;
 use crate::claim;
-use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck, VerifiedSignature};
+use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck, VerifiedSignature, ZIP};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::memo::SignatureMemo;
+use crate::product::Shape;
 pub use crate::sign::Payload;
 use crate::strict_json::{self, Json, Object};
 
 pub use act::MayAct;
 pub use build::{build, encode, sign};
+pub use foreign::foreign_token_id;
 pub use subject::subject_claim;
 
 /// The `typ` that we write (RFC 9068 §2.1).
@@ -45,19 +46,27 @@ pub enum Profile {
     Own,
     /// Another issuer that is trusted: any algorithm of [`Algorithm`], clock skew is allowed at `exp`. Our
     /// claims `sub_id` and `lineage` mean nothing there and are not read.
-    Foreign,
-    /// As [`Profile::Foreign`], for an issuer that only identifies the person: `scope` is not read either,
-    /// and is empty.
-    ForeignIdentity,
+    Foreign(TokenProfile),
+    /// As [`Profile::Foreign`], for an issuer that only identifies the person: scopes are not read either,
+    /// and are empty.
+    ForeignIdentity(TokenProfile),
 }
 
 impl Profile {
     /// The profile of the tokens of a trusted issuer.
     #[must_use]
-    pub const fn of_issuer(subject_scope: SubjectScope) -> Self {
-        match subject_scope {
-            SubjectScope::Token => Self::Foreign,
-            SubjectScope::IdentityOnly => Self::ForeignIdentity,
+    pub const fn of_issuer(issuer: &TrustedIssuer) -> Self {
+        match issuer.subject_scope {
+            SubjectScope::Token => Self::Foreign(issuer.profile),
+            SubjectScope::IdentityOnly => Self::ForeignIdentity(issuer.profile),
+        }
+    }
+
+    /// How the tokens of another issuer look.
+    fn shape(self) -> Option<&'static Shape> {
+        match self {
+            Self::Own => None,
+            Self::Foreign(product) | Self::ForeignIdentity(product) => Some(Shape::of(product)),
         }
     }
 }
@@ -97,17 +106,6 @@ impl AccessToken {
     }
 }
 
-/// The id under which a token of another issuer is known here: `f.` and the base64url SHA-256 of
-/// `<issuer>#<jti>`.
-pub fn foreign_token_id(issuer: &Issuer, jti: &str) -> Result<TokenId, TokenError> {
-    let mut text = [issuer.as_str(), "#", jti].concat();
-    let digest = sha256(text.as_bytes());
-    text.clear();
-    text.push_str("f.");
-    URL_SAFE_NO_PAD.encode_string(digest, &mut text);
-    text.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not usable as an id" })
-}
-
 /// A token of another issuer, decoded and not yet read.
 pub struct Decoded<'t> {
     text: &'t str,
@@ -116,12 +114,16 @@ pub struct Decoded<'t> {
 }
 
 impl<'t> Decoded<'t> {
-    /// Decodes a compact JWS (RFC 7515 §7.1), and refuses one that is not of type `at+jwt`.
+    /// Decodes a compact JWS (RFC 7515 §7.1). Its type is checked when its issuer is known.
     pub fn of(token: &'t str) -> Result<Self, TokenError> {
         let compact = Compact::parse(token, OtherMembers::Ignore)?;
-        check_type(&compact, Profile::Foreign)?;
         let payload = compact.payload()?;
         Ok(Self { text: token, compact, payload })
+    }
+
+    /// Whether its header is that of an access token of this profile.
+    pub fn check_header(&self, profile: Profile) -> Result<(), TokenError> {
+        check_header(&self.compact, profile)
     }
 
     /// Reads what it says.
@@ -166,15 +168,18 @@ impl Unverified<'_> {
         now: Timestamp,
         memo: Option<&SignatureMemo>,
     ) -> Result<AccessToken, TokenError> {
-        let expect = Expect {
-            issuer: &issuer.url,
-            keys,
-            now,
-            profile: Profile::of_issuer(issuer.subject_scope),
-            memo,
-        };
+        let expect = Expect { issuer: &issuer.url, keys, now, profile: Profile::of_issuer(issuer), memo };
+        check_header(self.compact, expect.profile)?;
         let verified = signature(self.compact, &expect)?;
-        conclude(verified, &self.claims, &expect)
+        let token = read(self.compact, &self.claims, &expect)?;
+        let lacks = |(name, value): &(&String, &String)| {
+            self.claims.get(name).and_then(Json::as_text) != Some(value.as_str())
+        };
+        if let Some((name, _)) = issuer.required_claims.iter().find(lacks) {
+            return Err(TokenError::RequiredClaim(name.clone()));
+        }
+        verified.remember(expect.memo, token.terms.expires);
+        Ok(token)
     }
 }
 
@@ -209,23 +214,24 @@ pub fn verify_with_claims(
 fn verify_payload(token: &str, expect: &Expect<'_>) -> Result<(AccessToken, Vec<u8>), TokenError> {
     let others = match expect.profile {
         Profile::Own => OtherMembers::Refuse,
-        Profile::Foreign | Profile::ForeignIdentity => OtherMembers::Ignore,
+        Profile::Foreign(_) | Profile::ForeignIdentity(_) => OtherMembers::Ignore,
     };
     let compact = Compact::parse(token, others)?;
-    check_type(&compact, expect.profile)?;
+    check_header(&compact, expect.profile)?;
     if expect.profile == Profile::Own && compact.key_id.is_none() {
         return Err(TokenError::UnknownKey(None));
     }
     let verified = signature(&compact, expect)?;
     let payload = compact.payload()?;
-    let token = conclude(verified, &strict_json::object(&payload)?, expect)?;
+    let token = read(&compact, &strict_json::object(&payload)?, expect)?;
+    verified.remember(expect.memo, token.terms.expires);
     Ok((token, payload))
 }
 
 fn signature(compact: &Compact<'_>, expect: &Expect<'_>) -> Result<VerifiedSignature, TokenError> {
     let (allowed, form): (&[Algorithm], _) = match expect.profile {
         Profile::Own => (&[Algorithm::Es256], EcdsaForm::LowOnly),
-        Profile::Foreign | Profile::ForeignIdentity => (Algorithm::ALL, EcdsaForm::Either),
+        Profile::Foreign(_) | Profile::ForeignIdentity(_) => (Algorithm::ALL, EcdsaForm::Either),
     };
     compact.verify(&SignatureCheck {
         keys: expect.keys,
@@ -237,70 +243,48 @@ fn signature(compact: &Compact<'_>, expect: &Expect<'_>) -> Result<VerifiedSigna
     })
 }
 
-fn conclude(
-    verified: VerifiedSignature,
-    claims: &Object<'_>,
-    expect: &Expect<'_>,
-) -> Result<AccessToken, TokenError> {
-    let token = read(claims, expect)?;
-    verified.remember(expect.memo, token.terms.expires);
-    Ok(token)
-}
-
-fn check_type(compact: &Compact<'_>, profile: Profile) -> Result<(), TokenError> {
+fn check_header(compact: &Compact<'_>, profile: Profile) -> Result<(), TokenError> {
     let typ = compact.typ.as_deref().unwrap_or_default();
-    let fits = match profile {
-        Profile::Own => typ == TYPE,
-        // RFC 9068 §2.1, §4; media types compare without regard to case (RFC 7515 §4.1.9).
-        Profile::Foreign | Profile::ForeignIdentity => {
-            typ.eq_ignore_ascii_case(TYPE) || typ.eq_ignore_ascii_case("application/at+jwt")
-        }
+    let Some(shape) = profile.shape() else {
+        return if typ == TYPE { Ok(()) } else { Err(TokenError::Type(shortened(typ))) };
     };
-    if fits { Ok(()) } else { Err(TokenError::Type(shortened(typ))) }
+    // Media types compare without regard to case (RFC 7515 §4.1.9).
+    if !shape.types.iter().any(|accepted| typ.eq_ignore_ascii_case(accepted)) {
+        return Err(TokenError::Type(shortened(typ)));
+    }
+    let refused = |name: &&String| {
+        shape.not_in_header.contains(&name.as_str()) || (name.as_str() == ZIP && !shape.zip_none)
+    };
+    match compact.others.iter().find(refused) {
+        Some(name) => Err(TokenError::Header(shortened(name))),
+        None => Ok(()),
+    }
 }
 
-fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
+fn read(compact: &Compact<'_>, claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
     if claim::required_text(claims, "iss")? != expect.issuer.as_str() {
         return Err(TokenError::Issuer);
     }
     let iss = expect.issuer.clone();
     let (iat, exp) = (claim::required_time(claims, "iat")?, claim::required_time(claims, "exp")?);
     let nbf = claim::time(claims, "nbf")?;
-    let skew = match expect.profile {
-        Profile::Own => std::time::Duration::ZERO,
-        Profile::Foreign | Profile::ForeignIdentity => CLOCK_SKEW,
-    };
+    let skew = if expect.profile == Profile::Own { std::time::Duration::ZERO } else { CLOCK_SKEW };
     claim::check_times((Some(iat), nbf, exp), expect.now, skew)?;
-    let sub = claim::required_text(claims, "sub")?;
-    let jti = claim::required_text(claims, "jti")?;
-    let (jti, subject, lineage, details) = match expect.profile {
-        Profile::Own => {
-            let jti =
-                jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?;
-            (jti, subject::person(claims, &iss)?, lineage(claims)?, details(claims)?)
-        }
-        Profile::Foreign | Profile::ForeignIdentity => {
-            let person = Subject { iss: iss.clone(), sub: sub.to_owned() };
-            (foreign_token_id(&iss, jti)?, person, Lineage::default(), Details::default())
-        }
-    };
-    let scopes = match expect.profile {
-        Profile::Own | Profile::Foreign => scope(claims)?,
-        Profile::ForeignIdentity => ScopeSet::new(),
+    let said = match expect.profile.shape() {
+        None => own(claims, &iss)?,
+        Some(shape) => foreign::read(compact, claims, shape, expect)?,
     };
     let terms = Terms {
-        subject,
-        chain: act::chain(claims.get("act"), &iss)?,
-        audience: audience(claims)?,
-        scopes,
-        details,
+        subject: said.subject,
+        chain: said.chain,
+        audience: said.audience,
+        scopes: said.scopes,
+        details: said.details,
         issued: iat,
         expires: exp,
-        jti,
-        client: claim::required_text(claims, "client_id")?
-            .parse()
-            .map_err(|_| TokenError::Claim { claim: "client_id", why: "not a client id" })?,
-        lineage,
+        jti: said.jti,
+        client: said.client,
+        lineage: said.lineage,
         cnf: confirmation(claims)?,
         auth_time: claim::time(claims, "auth_time")?,
         acr: claim::text(claims, "acr")?.map(str::to_owned),
@@ -309,6 +293,39 @@ fn read(claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenEr
     };
     let may_act = act::may_act(claims.get("may_act"), &terms.issuer)?;
     Ok(AccessToken { terms, nbf, may_act })
+}
+
+/// What our tokens and those of others say in different ways.
+struct Said {
+    subject: Subject,
+    chain: ActorChain,
+    audience: Audience,
+    scopes: ScopeSet,
+    details: Details,
+    jti: TokenId,
+    client: ClientId,
+    lineage: Lineage,
+}
+
+fn own(claims: &Object<'_>, iss: &Issuer) -> Result<Said, TokenError> {
+    // A token of ours always has them, also where they say less than `sub_id`.
+    claim::required_text(claims, "sub")?;
+    let jti = claim::required_text(claims, "jti")?;
+    Ok(Said {
+        jti: jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?,
+        subject: subject::person(claims, iss)?,
+        lineage: lineage(claims)?,
+        details: details(claims)?,
+        scopes: scope(claims, "scope")?,
+        chain: act::chain(claims.get("act"), iss)?,
+        audience: audience(claims)?,
+        client: client(claims, "client_id")?.ok_or(TokenError::MissingClaim("client_id"))?,
+    })
+}
+
+fn client(claims: &Object<'_>, name: &'static str) -> Result<Option<ClientId>, TokenError> {
+    let fault = |_| TokenError::Claim { claim: name, why: "not a client id" };
+    claim::text(claims, name)?.map(|text| text.parse().map_err(fault)).transpose()
 }
 
 fn audience(claims: &Object<'_>) -> Result<Audience, TokenError> {
@@ -321,15 +338,15 @@ fn audience(claims: &Object<'_>) -> Result<Audience, TokenError> {
     Ok(Audience::several(first, all.collect()))
 }
 
-fn scope(claims: &Object<'_>) -> Result<ScopeSet, TokenError> {
-    match claims.get("scope") {
+fn scope(claims: &Object<'_>, name: &'static str) -> Result<ScopeSet, TokenError> {
+    match claims.get(name) {
         None => Ok(ScopeSet::new()),
         // Some servers write an empty text if there is no scope.
         Some(Json::Text(text)) if text.is_empty() => Ok(ScopeSet::new()),
         Some(Json::Text(text)) => {
-            text.parse().map_err(|_| TokenError::Claim { claim: "scope", why: "not a list of scopes" })
+            text.parse().map_err(|_| TokenError::Claim { claim: name, why: "not a list of scopes" })
         }
-        Some(_) => Err(TokenError::Claim { claim: "scope", why: "not a text" }),
+        Some(_) => Err(TokenError::Claim { claim: name, why: "not a text" }),
     }
 }
 

@@ -26,12 +26,17 @@ pub(crate) enum OtherMembers {
 /// Members with which the sender would choose the key, the meaning or the encoding. They are always refused,
 /// because a token with such a member was meant for a verifier that obeys it (RFC 8725 §3.10; RFC 7515
 /// §4.1.11; RFC 7797).
-const DANGEROUS: &[&str] = &["jku", "x5u", "jwk", "x5c", "crit", "b64", "zip", "cty", "enc"];
+const DANGEROUS: &[&str] = &["jku", "x5u", "jwk", "x5c", "crit", "b64", ZIP, "cty", "enc"];
+
+/// Compression, which no JWS has (RFC 7516 §4.1.3).
+pub(crate) const ZIP: &str = "zip";
 
 pub(crate) struct Compact<'a> {
     pub(crate) algorithm: Algorithm,
     pub(crate) key_id: Option<String>,
     pub(crate) typ: Option<String>,
+    /// The names of the members that are ignored.
+    pub(crate) others: Vec<String>,
     token: &'a str,
     signed: &'a str,
     payload: &'a str,
@@ -59,10 +64,23 @@ impl<'a> Compact<'a> {
             OtherMembers::Refuse => !matches!(name, "alg" | "kid" | "typ"),
             OtherMembers::Ignore => DANGEROUS.contains(&name),
         };
-        if let Some((name, _)) = members.iter().find(|(name, _)| others_refused(name)) {
+        // Not a registered value, and without an effect. Only the rules for one product let it pass.
+        let zip_none = |name: &str, value: &Json<'_>| name == ZIP && value.as_text() == Some("NONE");
+        let refused = |(name, value): &(&str, &Json<'_>)| {
+            others_refused(name) && (matches!(others, OtherMembers::Refuse) || !zip_none(name, value))
+        };
+        if let Some((name, _)) = members.iter().find(refused) {
             return Err(TokenError::Header(shortened(name)));
         }
-        Ok(Self { algorithm, key_id, typ, token, signed, payload, signature })
+        let known = |name: &str| matches!(name, "alg" | "kid" | "typ");
+        let others = members.iter().map(|(name, _)| name).filter(|name| !known(name));
+        let others = others.map(str::to_owned).collect();
+        Ok(Self { algorithm, key_id, typ, others, token, signed, payload, signature })
+    }
+
+    /// What the signature is of.
+    pub(crate) fn signed(&self) -> &str {
+        self.signed
     }
 
     /// The claims as JSON, not yet verified.

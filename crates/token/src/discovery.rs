@@ -2,6 +2,7 @@
 //! whether a document that came from there is the metadata of that issuer. No I/O: the callers fetch.
 
 use mandate_core::Issuer;
+use mandate_core::registry::TokenProfile;
 use mandate_core::uri::is_loopback;
 use url::Url;
 
@@ -29,6 +30,23 @@ pub enum MetadataError {
     /// `jwks_uri` is not an acceptable URL.
     #[error("the member `jwks_uri` must be an https URL, or http on loopback if the issuer is so")]
     JwksUri,
+}
+
+/// Issuers of Entra's access tokens of version 1.0, without the tenant.
+const ENTRA_V1_ISSUERS: &str = "https://sts.windows.net/";
+/// Where their metadata is.
+const ENTRA_V1_METADATA: &str = "https://login.microsoftonline.com/";
+
+/// As [`metadata_urls`], for an issuer that uses this product.
+pub fn metadata_urls_of(issuer: &Issuer, profile: TokenProfile) -> Vec<String> {
+    let tenant = issuer.as_str().strip_prefix(ENTRA_V1_ISSUERS).and_then(|rest| rest.strip_suffix('/'));
+    match (profile, tenant) {
+        // Nothing is published at the address of this issuer.
+        (TokenProfile::EntraV1, Some(tenant)) => {
+            vec![format!("{ENTRA_V1_METADATA}{tenant}/.well-known/openid-configuration")]
+        }
+        _ => metadata_urls(issuer),
+    }
 }
 
 /// Where the metadata of `issuer` may be, in the order in which to try: RFC 8414 §3.1, the same for `OpenID`
@@ -91,7 +109,9 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
-    use super::{MetadataError as E, jwks_uri, metadata_urls};
+    use mandate_core::registry::TokenProfile;
+
+    use super::{MetadataError as E, jwks_uri, metadata_urls, metadata_urls_of};
 
     fn issuer(text: &str) -> Issuer {
         text.parse().unwrap()
@@ -115,6 +135,24 @@ mod tests {
                     "https://login.example/.well-known/openid-configuration"
                 ]
             );
+        }
+    }
+
+    #[test]
+    fn the_metadata_of_an_entra_issuer_of_version_1_is_elsewhere() {
+        let tenant = issuer("https://sts.windows.net/11112222-3333-4444-8555-666677778888/");
+        assert_eq!(
+            metadata_urls_of(&tenant, TokenProfile::EntraV1),
+            [
+                "https://login.microsoftonline.com/11112222-3333-4444-8555-666677778888/.well-known/openid-configuration"
+            ]
+        );
+        for (issuer, profile) in [
+            (&tenant, TokenProfile::Rfc9068),
+            (&issuer("https://login.example/tenant"), TokenProfile::EntraV1),
+            (&issuer("https://sts.windows.net.example/tenant/"), TokenProfile::EntraV1),
+        ] {
+            assert_eq!(metadata_urls_of(issuer, profile), metadata_urls(issuer));
         }
     }
 

@@ -53,6 +53,15 @@ pub enum TokenError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A claim shows that it is not an access token of the product that its issuer uses.
+    #[error("the claim {0:?} is not that of an access token of the profile that the issuer's entry names")]
+    NotAccessToken(&'static str),
+    /// A claim does not show that the subject is a person.
+    #[error("the claim {0:?} does not show that the subject is a person")]
+    NotAPerson(&'static str),
+    /// A claim that the issuer's entry requires is missing, or has another value.
+    #[error("the claim {0:?} is not what the issuer's entry requires")]
+    RequiredClaim(String),
     /// `iss` is not the expected issuer.
     #[error("issued by another issuer than expected")]
     Issuer,
@@ -92,6 +101,9 @@ impl TokenError {
             Self::Signature | Self::SignatureOfUnnamedKey => "signature",
             Self::MissingClaim(_) => "claim_missing",
             Self::Claim { .. } => "claim_invalid",
+            Self::NotAccessToken(_) => "not_access_token",
+            Self::NotAPerson(_) => "not_a_person",
+            Self::RequiredClaim(_) => "required_claim",
             Self::Issuer => "issuer",
             Self::Audience => "audience",
             Self::Expired => "expired",
@@ -118,7 +130,10 @@ impl TokenError {
             Self::Type(name) => Some(format!("the header says {name}")),
             Self::UnknownKey(Some(kid)) | Self::AmbiguousKey(kid) => Some(format!("kid {kid}")),
             Self::UnknownKey(None) => Some("the header has no kid".to_owned()),
-            Self::MissingClaim(claim) => Some((*claim).to_owned()),
+            Self::MissingClaim(claim) | Self::NotAccessToken(claim) | Self::NotAPerson(claim) => {
+                Some((*claim).to_owned())
+            }
+            Self::RequiredClaim(claim) => Some(shortened(claim)),
             Self::Claim { claim, why } => Some(format!("{claim}, {why}")),
             Self::ActorChain(why) => Some(why.to_string()),
             Self::TooLarge

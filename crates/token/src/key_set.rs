@@ -13,6 +13,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::Issuer;
 use mandate_core::digest::sha256_of_list;
 use serde_json::{Map, Value};
 
@@ -111,6 +112,30 @@ impl KeySet {
     /// Parses a JWK Set document. Keys for encryption, of other key types, with weak or malformed material,
     /// and with an unknown `use` or `alg` are skipped (RFC 7517 §5, SPIFFE bundle §4.2).
     pub fn from_json(json: &[u8]) -> Result<Self, KeySetError> {
+        Self::of_the_keys(json, |_| true)
+    }
+
+    /// As [`KeySet::from_json`], without the keys whose member `issuer` names another issuer. Entra publishes
+    /// keys of several issuers in one document; `{tenantid}` in the member stands for any tenant.
+    pub fn of_issuer(json: &[u8], issuer: &Issuer) -> Result<Self, KeySetError> {
+        let is_theirs = |named: &str| match named.split_once("{tenantid}") {
+            None => named == issuer.as_str(),
+            Some((start, end)) => issuer
+                .as_str()
+                .strip_prefix(start)
+                .and_then(|rest| rest.strip_suffix(end))
+                .is_some_and(|tenant| !tenant.is_empty() && !tenant.contains('/')),
+        };
+        Self::of_the_keys(json, |jwk| match jwk.get("issuer") {
+            None => true,
+            Some(named) => named.as_str().is_some_and(is_theirs),
+        })
+    }
+
+    fn of_the_keys(
+        json: &[u8],
+        wanted: impl Fn(&serde_json::Map<String, Value>) -> bool,
+    ) -> Result<Self, KeySetError> {
         if json.len() > MAX_DOCUMENT {
             return Err(KeySetError::TooLarge);
         }
@@ -127,6 +152,9 @@ impl KeySet {
             let Value::Object(jwk) = item else {
                 return Err(KeySetError::Malformed("a key is not an object".to_owned()));
             };
+            if !wanted(jwk) {
+                continue;
+            }
             let Ok(key) = Key::from_jwk(jwk) else { continue };
             // The same key twice is one key.
             if keys.iter().all(|other| other.digest != key.digest) {

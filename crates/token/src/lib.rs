@@ -24,6 +24,7 @@ mod error;
 pub mod jwt_svid;
 mod key_set;
 mod memo;
+mod product;
 mod public_jwk;
 mod sign;
 mod strict_json;

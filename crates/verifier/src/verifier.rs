@@ -159,6 +159,9 @@ impl Verifier {
     /// never get a new token.
     fn may_have_a_newer_key(&self, text: &str, keys: &Keys, now: Timestamp) -> bool {
         let Ok(decoded) = Decoded::of(text) else { return false };
+        if decoded.check_header(Profile::Own).is_err() {
+            return false;
+        }
         let Ok(token) = decoded.read() else { return false };
         let ours = token.issuer().is_ok_and(|issuer| issuer == self.issuer().as_str());
         let may_be_new =

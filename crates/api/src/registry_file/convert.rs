@@ -5,8 +5,8 @@ use mandate_core::registry::{ClientAuthentication, Entry, Permission};
 use mandate_core::{Scope, ScopeSet, Selector, UnixSelector};
 
 use super::{
-    AgentItem, AuthenticationItem, ClientItem, Expiry, GrantItem, IssuerItem, PermissionItem, PersonItem,
-    PolicyItem, RegistryFile, ResourceItem, ToolItem,
+    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IssuerItem, PermissionItem,
+    PersonItem, PolicyItem, RegistryFile, ResourceItem, ToolItem,
 };
 use crate::admin::RegistryItem;
 
@@ -98,6 +98,8 @@ impl RegistryItem {
                 other_audiences: x.other_audiences.clone(),
                 ca: x.ca.clone(),
                 proxy: x.proxy.clone(),
+                profile: x.profile,
+                claims: ClaimsItem { require: x.required_claims.clone() },
             }),
             Entry::Grant(x) => Self::Grant(GrantItem {
                 name: None,

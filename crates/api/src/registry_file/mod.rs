@@ -9,7 +9,9 @@ mod finding;
 mod parse;
 mod suggest;
 
-use mandate_core::registry::{AgentState, AssertionAudience, SubjectScope};
+use std::collections::BTreeMap;
+
+use mandate_core::registry::{AgentState, AssertionAudience, SubjectScope, TokenProfile};
 use mandate_core::{
     AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, PolicyName, ResourceName, ResourceUri, Scope,
     SpiffeId,
@@ -250,6 +252,23 @@ pub struct IssuerItem {
     /// the environment names one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
+    /// The product whose access tokens it issues: `rfc9068` (the default), `keycloak`, `entra-v1`, `entra-v2`,
+    /// `okta`, `auth0`, `curity`, `pingam`, `zitadel` or `cognito`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schema(value_type = String, example = "keycloak")]
+    pub profile: TokenProfile,
+    /// What its tokens' claims must be.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub claims: ClaimsItem,
+}
+
+/// What the claims of an issuer's tokens must be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimsItem {
+    /// Claims that each of its tokens must have, with these texts as values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub require: BTreeMap<String, String>,
 }
 
 /// `[[grant]]`: a person's standing permission for an agent on a resource.
@@ -301,6 +320,10 @@ pub struct PolicyItem {
     pub name: PolicyName,
     /// Its Cedar text: one or more statements.
     pub source: String,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn subject_scope_of_the_token() -> SubjectScope {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::constraint::Constraints;
 use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName};
 use crate::names::ClientMethod;
+use crate::registry::trusted_issuer::TrustedIssuer;
 use crate::scope::{Scope, ScopeSet};
 use crate::selector::Selector;
 use crate::spiffe::SpiffeId;
@@ -197,39 +198,6 @@ impl Client {
             None => resource.scopes.clone(),
         }
     }
-}
-
-/// Whether the scopes of another issuer's token limit what may be delegated from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SubjectScope {
-    /// The result never exceeds the token's own `scope` claim.
-    Token,
-    /// The token proves only who the person is; `may` in the registry alone says what they may do. Never
-    /// wider than the person's rights, the ceiling and the grant.
-    IdentityOnly,
-}
-
-/// An identity provider of another organization whose access tokens are accepted as subject tokens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrustedIssuer {
-    /// Its issuer identifier, compared bytewise with `iss`.
-    pub url: Issuer,
-    /// The `aud` that its tokens must have.
-    pub audience: String,
-    /// Whether the scopes of its tokens limit the delegation.
-    pub subject_scope: SubjectScope,
-    /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of
-    /// these audiences can use it here.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub other_audiences: Vec<String>,
-    /// The only certificate authorities that are trusted for its servers, as PEM; absent: those of the
-    /// system.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca: Option<String>,
-    /// The proxy through which it is reached; absent: none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub proxy: Option<String>,
 }
 
 /// A person's standing permission for an agent on a resource.

@@ -10,13 +10,14 @@ mod parties;
 mod proofs;
 mod properties;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
     Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Registry, Resource,
-    SubjectScope, TrustedIssuer,
+    SubjectScope, TokenProfile, TrustedIssuer,
 };
 use mandate_core::{
     Actor, ActorChain, Audience, Confirmation, Cut, CutTarget, Issuer, Lifetime, Lineage, RevocationSet,
@@ -125,7 +126,16 @@ fn support_app(agents: &[&str]) -> Client {
 
 fn trusted_issuer(audience: &str, subject_scope: SubjectScope) -> TrustedIssuer {
     let (url, other_audiences) = (LOGIN.parse().unwrap(), Vec::new());
-    TrustedIssuer { url, audience: audience.into(), subject_scope, other_audiences, ca: None, proxy: None }
+    TrustedIssuer {
+        url,
+        audience: audience.into(),
+        subject_scope,
+        other_audiences,
+        ca: None,
+        proxy: None,
+        profile: TokenProfile::Rfc9068,
+        required_claims: BTreeMap::new(),
+    }
 }
 
 fn audience(all: &[&str]) -> Audience {

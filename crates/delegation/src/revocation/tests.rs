@@ -1,11 +1,12 @@
 //! Which changes of the registry need which cut.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
     Agent, AgentState, AssertionAudience, Client, ClientAuthentication, Entry, Grant, Permission, Person,
-    Policy, Resource, SubjectScope, TrustedIssuer,
+    Policy, Resource, SubjectScope, TokenProfile, TrustedIssuer,
 };
 use mandate_core::{CutTarget, Issuer, Lifetime, ScopeSet, Timestamp};
 
@@ -288,6 +289,8 @@ fn resources_issuers_and_policies_cut_nothing() {
         other_audiences: Vec::new(),
         ca: None,
         proxy: None,
+        profile: TokenProfile::Rfc9068,
+        required_claims: BTreeMap::new(),
     };
     let policy = Policy { name: "p".parse().unwrap(), source: String::new() };
     for entry in [Entry::Resource(resource), Entry::Issuer(issuer), Entry::Policy(policy)] {

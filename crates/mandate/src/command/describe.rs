@@ -134,6 +134,17 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
         RegistryItem::Issuer(x) => vec![
             ("Issuer", x.url.to_string()),
             ("Audience", x.audience.clone()),
+            ("Other audiences", x.other_audiences.join("\n")),
+            ("Profile", x.profile.as_str().to_owned()),
+            (
+                "Required claims",
+                x.claims
+                    .require
+                    .iter()
+                    .map(|(name, value)| format!("{name} = {value}"))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            ),
             ("Subject scope", subject_scope(x.subject_scope).to_owned()),
         ],
         RegistryItem::Grant(x) => vec![

@@ -6,9 +6,10 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use mandate_core::Issuer;
+use mandate_core::registry::TokenProfile;
 use mandate_core::uri::is_loopback;
 use mandate_token::KeySet;
-use mandate_token::discovery::{jwks_uri, metadata_urls};
+use mandate_token::discovery::{jwks_uri, metadata_urls_of};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use url::Url;
 
@@ -169,22 +170,38 @@ pub fn check_proxy(proxy: &str) -> Result<(), String> {
 }
 
 /// The issuer's keys, found through its metadata.
-pub(super) async fn keys(http: &reqwest::Client, issuer: &Issuer) -> Outcome {
+pub(super) async fn keys(http: &reqwest::Client, issuer: &Issuer, profile: TokenProfile) -> Outcome {
     let until = Instant::now() + FETCH_TIMEOUT;
-    let url = discover(http, issuer, until).await?;
+    let url = discover(http, issuer, profile, until).await?;
     let document = get(http, &url, until).await?;
     let why = |error: mandate_token::KeySetError| FetchError::KeySet {
         url: url.to_string(),
         why: error.to_string(),
     };
-    KeySet::from_json(&document.body).map(Into::into).map_err(why)
+    let keys = match profile {
+        TokenProfile::EntraV1 | TokenProfile::EntraV2 => KeySet::of_issuer(&document.body, issuer),
+        TokenProfile::Rfc9068
+        | TokenProfile::Keycloak
+        | TokenProfile::Okta
+        | TokenProfile::Auth0
+        | TokenProfile::Curity
+        | TokenProfile::Pingam
+        | TokenProfile::Zitadel
+        | TokenProfile::Cognito => KeySet::from_json(&document.body),
+    };
+    keys.map(Into::into).map_err(why)
 }
 
 /// Asks one address after the other until one has a valid document: a site may answer 200 with a page for any
 /// path, and a filter in front of it may leave a path without an answer.
-async fn discover(http: &reqwest::Client, issuer: &Issuer, until: Instant) -> Result<Url, FetchError> {
+async fn discover(
+    http: &reqwest::Client,
+    issuer: &Issuer,
+    profile: TokenProfile,
+    until: Instant,
+) -> Result<Url, FetchError> {
     let (mut failures, mut unanswered) = (Vec::new(), Vec::new());
-    for address in metadata_urls(issuer) {
+    for address in metadata_urls_of(issuer, profile) {
         let url =
             Url::parse(&address).map_err(|error| FetchError::Metadata(format!("{address}: {error}")))?;
         match get(http, &url, until).await {

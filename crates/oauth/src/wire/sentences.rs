@@ -257,6 +257,11 @@ fn refused(what: What, error: &TokenError) -> String {
             }
             What::ActorToken | What::ClientAssertion => "".into(),
         },
+        E::NotAccessToken(_) => {
+            " This claim is another one in the access tokens that its issuer gives to clients.".into()
+        }
+        E::NotAPerson(_) => " Only a person's token is a subject token; a machine is an actor.".into(),
+        E::RequiredClaim(_) => " The issuer's entry requires another value of this claim.".into(),
         E::TooLarge
         | E::DuplicateMember
         | E::TooDeep

@@ -1,6 +1,7 @@
 //! Tokens of a trusted foreign issuer, over real HTTP.
 
 mod keys;
+mod products;
 
 use std::time::Duration;
 

@@ -3,10 +3,12 @@
 mod building;
 mod foreign;
 mod header;
+mod products;
 mod properties;
 
 use std::sync::LazyLock;
 
+use mandate_core::registry::TokenProfile;
 use mandate_core::{
     Actor, ActorChain, Audience, Confirmation, InvalidActorChain, Issuer, Lineage, ScopeSet, Subject,
     SubjectProfile, Terms, Timestamp,
@@ -18,6 +20,7 @@ use crate::error::TokenError;
 use crate::test_keys::Es256;
 use crate::{KeySet, KeyUse, SignatureMemo};
 
+const FOREIGN: Profile = Profile::Foreign(TokenProfile::Rfc9068);
 const NOW: u64 = 1_700_000_000;
 const CRM: &str = "https://crm.example";
 
@@ -59,7 +62,7 @@ fn own(changes: &Value) -> Result<AccessToken, TokenError> {
 }
 
 fn foreign(changes: &Value) -> Result<AccessToken, TokenError> {
-    check(&KEY.sign_claims("at+jwt", &with(changes)), &KEY.key_set(), Profile::Foreign)
+    check(&KEY.sign_claims("at+jwt", &with(changes)), &KEY.key_set(), FOREIGN)
 }
 
 fn full_terms() -> Terms {
@@ -204,7 +207,7 @@ fn times_are_checked_against_the_given_time_to_the_millisecond() {
         .err()
     };
     let (iat, nbf, exp) = (NOW * 1000, (NOW + 10) * 1000, (NOW + 300) * 1000);
-    for profile in [Profile::Own, Profile::Foreign] {
+    for profile in [Profile::Own, FOREIGN] {
         assert_eq!(
             when(iat - 50_001, profile),
             Some(TokenError::NotYetValid),
@@ -214,9 +217,9 @@ fn times_are_checked_against_the_given_time_to_the_millisecond() {
     }
     assert_eq!(when(exp - 1, Profile::Own), None);
     assert_eq!(when(exp, Profile::Own), Some(TokenError::Expired), "own tokens are allowed no clock skew");
-    assert_eq!(when(exp + 59_999, Profile::Foreign), None);
-    assert_eq!(when(exp + 60_000, Profile::Foreign), Some(TokenError::Expired));
-    assert_eq!(when(u64::MAX, Profile::Foreign), Some(TokenError::Expired));
+    assert_eq!(when(exp + 59_999, FOREIGN), None);
+    assert_eq!(when(exp + 60_000, FOREIGN), Some(TokenError::Expired));
+    assert_eq!(when(u64::MAX, FOREIGN), Some(TokenError::Expired));
     assert_eq!(when(0, Profile::Own), Some(TokenError::NotYetValid));
     assert_eq!(own(&json!({"iat": NOW + 61})).unwrap_err(), TokenError::NotYetValid);
     assert!(own(&json!({"iat": NOW + 60})).is_ok());

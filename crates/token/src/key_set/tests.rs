@@ -20,6 +20,29 @@ fn jwk(changes: &Value) -> Value {
 }
 
 #[test]
+fn keys_that_are_published_for_another_issuer_are_not_the_issuers() {
+    let tenant = "https://login.microsoftonline.com/11112222-3333-4444-8555-666677778888/v2.0";
+    let keys = json!([
+        jwk(&json!({"kid": "none"})),
+        jwk(&json!({"kid": "own", "issuer": tenant})),
+        jwk(&json!({"kid": "any", "issuer": "https://login.microsoftonline.com/{tenantid}/v2.0"})),
+        jwk(
+            &json!({"kid": "other", "issuer": "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0"})
+        ),
+        jwk(&json!({"kid": "older", "issuer": "https://sts.windows.net/{tenantid}/"})),
+        jwk(&json!({"kid": "number", "issuer": 7})),
+    ]);
+    let document = json!({ "keys": keys }).to_string();
+    let set = KeySet::of_issuer(document.as_bytes(), &tenant.parse().unwrap()).unwrap();
+    let mut found: Vec<&str> = set.key_ids().collect();
+    found.sort_unstable();
+    assert_eq!(found, ["any", "none", "own"]);
+    let nested = "https://login.microsoftonline.com/a/b/v2.0".parse().unwrap();
+    let set = KeySet::of_issuer(document.as_bytes(), &nested).unwrap();
+    assert_eq!(set.key_ids().collect::<Vec<_>>(), ["none"], "a tenant is one segment");
+}
+
+#[test]
 fn documents_that_are_no_key_set_are_refused_whole() {
     for json in [
         "",

@@ -83,7 +83,7 @@ fn token(key: &Key, kid: &str, named: Algorithm, used: Algorithm) -> String {
 }
 
 fn verify(token: &str, keys: &KeySet) -> Result<AccessToken, TokenError> {
-    verify_as(Profile::Foreign, token, keys)
+    verify_as(Profile::Foreign(mandate_core::registry::TokenProfile::Rfc9068), token, keys)
 }
 
 fn verify_as(profile: Profile, token: &str, keys: &KeySet) -> Result<AccessToken, TokenError> {
@@ -153,7 +153,9 @@ fn a_token_of_ours_is_es256_even_if_our_key_set_held_other_keys() {
     let set = KeySet::from_json(json!({ "keys": jwks }).to_string().as_bytes()).unwrap();
     for (kid, key, algorithm) in &keys {
         let token = token(key, kid, *algorithm, *algorithm);
-        assert!(verify_as(Profile::Foreign, &token, &set).is_ok());
+        assert!(
+            verify_as(Profile::Foreign(mandate_core::registry::TokenProfile::Rfc9068), &token, &set).is_ok()
+        );
         assert_eq!(
             verify_as(Profile::Own, &token, &set).unwrap_err(),
             TokenError::Algorithm(algorithm.name().into())

@@ -107,7 +107,7 @@ fn we_read_a_strangers_tokens() {
         issuer: &issuer,
         keys: &keys,
         now: Timestamp::from_secs(NOW),
-        profile: Profile::Foreign,
+        profile: Profile::Foreign(mandate_core::registry::TokenProfile::Rfc9068),
         memo: None,
     };
     for n in 0..32 {

@@ -37,7 +37,7 @@ fn every_token_has_the_outcome_that_its_vector_says() {
     for vector in &vectors.tokens {
         let profile = match vector.profile.as_str() {
             "own" => Profile::Own,
-            "foreign" => Profile::Foreign,
+            "foreign" => Profile::Foreign(mandate_core::registry::TokenProfile::Rfc9068),
             other => panic!("{}: {other} is no profile", vector.name),
         };
         let now = Timestamp::from_secs(vector.at.unwrap_or(vectors.now));

@@ -7,7 +7,7 @@ use crate::error::TokenError;
 use crate::test_keys::Es256;
 use crate::{Algorithm, KeySet, KeyUse, SignatureMemo};
 
-use super::{KEY, NOW, at, check, good, ours};
+use super::{FOREIGN, KEY, NOW, at, check, good, ours};
 
 #[test]
 fn only_the_access_token_type_is_taken() {
@@ -26,20 +26,21 @@ fn only_the_access_token_type_is_taken() {
         "at+jwt ",
     ] {
         let token = KEY.sign_claims(typ, &good());
-        for profile in [Profile::Own, Profile::Foreign] {
+        for profile in [Profile::Own, FOREIGN] {
             assert_eq!(check(&token, &keys, profile).unwrap_err(), TokenError::Type(typ.into()));
         }
-        assert_eq!(Decoded::of(&token).unwrap_err(), TokenError::Type(typ.into()));
+        let decoded = Decoded::of(&token).unwrap();
+        assert_eq!(decoded.check_header(FOREIGN).unwrap_err(), TokenError::Type(typ.into()));
     }
     let untyped = KEY.sign_raw(&json!({"alg": "ES256", "kid": KEY.kid()}).to_string(), &good().to_string());
     assert_eq!(
-        check(&untyped, &keys, Profile::Foreign).unwrap_err(),
+        check(&untyped, &keys, FOREIGN).unwrap_err(),
         TokenError::Type(String::new()),
         "an ID token has no typ or JWT"
     );
     for typ in ["application/at+jwt", "AT+JWT"] {
         let token = KEY.sign_claims(typ, &good());
-        assert!(check(&token, &keys, Profile::Foreign).is_ok());
+        assert!(check(&token, &keys, FOREIGN).is_ok());
         assert_eq!(
             check(&token, &keys, Profile::Own).unwrap_err(),
             TokenError::Type(typ.into()),
@@ -52,7 +53,7 @@ fn only_the_access_token_type_is_taken() {
 fn a_jwt_svid_is_no_access_token_even_with_the_right_typ_and_claims() {
     let svid_key = Es256::new(KeyUse::JwtSvid);
     let token = svid_key.sign_claims("at+jwt", &good());
-    for profile in [Profile::Own, Profile::Foreign] {
+    for profile in [Profile::Own, FOREIGN] {
         assert!(
             matches!(check(&token, &svid_key.key_set(), profile), Err(TokenError::UnknownKey(_))),
             "its key has another use"
@@ -70,7 +71,7 @@ fn a_kid_means_something_only_within_its_issuers_own_set() {
     };
     let header = json!({"alg": "ES256", "kid": "1", "typ": "at+jwt"}).to_string();
     let forged = theirs.sign_raw(&header, &good().to_string());
-    for profile in [Profile::Own, Profile::Foreign] {
+    for profile in [Profile::Own, FOREIGN] {
         assert_eq!(
             check(&forged, &set(&mine), profile).unwrap_err(),
             TokenError::Signature,
@@ -79,10 +80,7 @@ fn a_kid_means_something_only_within_its_issuers_own_set() {
     }
     let memo = SignatureMemo::new(16);
     let expect = |keys| {
-        verify(
-            &forged,
-            &Expect { issuer: &ours(), keys, now: at(NOW), profile: Profile::Foreign, memo: Some(&memo) },
-        )
+        verify(&forged, &Expect { issuer: &ours(), keys, now: at(NOW), profile: FOREIGN, memo: Some(&memo) })
     };
     let (their_set, my_set) = (set(&theirs), set(&mine));
     assert!(expect(&their_set).is_ok(), "in its own set it verifies");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::KeySet;
 use crate::access_token::{AccessToken, Profile, build};
 
-use super::{KEY, NOW, at, check, foreign, full_terms, ours, own};
+use super::{FOREIGN, KEY, NOW, at, check, foreign, full_terms, ours, own};
 
 static GOOD: LazyLock<(KeySet, String)> =
     LazyLock::new(|| (KEY.key_set(), build(&full_terms(), &*KEY).unwrap()));
@@ -148,7 +148,7 @@ proptest! {
         let changed = String::from_utf8_lossy(&bytes).into_owned();
         prop_assume!(changed != *good);
         prop_assert!(check(&changed, keys, Profile::Own).is_err());
-        prop_assert!(check(&changed, keys, Profile::Foreign).is_err());
+        prop_assert!(check(&changed, keys, FOREIGN).is_err());
     }
 
     /// Whatever is decided, its token says just that, or there is no token.

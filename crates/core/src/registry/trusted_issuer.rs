@@ -1,0 +1,116 @@
+//! Entries of identity providers of other organizations.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::uri::Issuer;
+
+/// Whether the scopes of another issuer's token limit what may be delegated from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SubjectScope {
+    /// The result never exceeds the token's own `scope` claim.
+    Token,
+    /// The token proves only who the person is; `may` in the registry alone says what they may do. Never
+    /// wider than the person's rights, the ceiling and the grant.
+    IdentityOnly,
+}
+
+/// The product whose access tokens an issuer issues: how they differ from RFC 9068, and how a token of a person
+/// is told apart from one of a machine and from an ID token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenProfile {
+    /// As RFC 9068 says. Whether a person is the subject is for the issuer's entry to say.
+    #[default]
+    Rfc9068,
+    /// Keycloak 26.
+    Keycloak,
+    /// Microsoft Entra ID, access tokens of version 1.0.
+    EntraV1,
+    /// Microsoft Entra ID, access tokens of version 2.0.
+    EntraV2,
+    /// Okta, a custom authorization server.
+    Okta,
+    /// Auth0, both of its access token profiles.
+    Auth0,
+    /// Curity Identity Server, with access tokens as JWT.
+    Curity,
+    /// `PingAM` and `PingOne` Advanced Identity Cloud, client-based tokens.
+    Pingam,
+    /// ZITADEL, with access tokens as JWT.
+    Zitadel,
+    /// Amazon Cognito user pools.
+    Cognito,
+}
+
+impl TokenProfile {
+    /// All of them, in the order of the documentation.
+    pub const ALL: &[Self] = &[
+        Self::Rfc9068,
+        Self::Keycloak,
+        Self::EntraV1,
+        Self::EntraV2,
+        Self::Okta,
+        Self::Auth0,
+        Self::Curity,
+        Self::Pingam,
+        Self::Zitadel,
+        Self::Cognito,
+    ];
+
+    /// Its name in a registry file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rfc9068 => "rfc9068",
+            Self::Keycloak => "keycloak",
+            Self::EntraV1 => "entra-v1",
+            Self::EntraV2 => "entra-v2",
+            Self::Okta => "okta",
+            Self::Auth0 => "auth0",
+            Self::Curity => "curity",
+            Self::Pingam => "pingam",
+            Self::Zitadel => "zitadel",
+            Self::Cognito => "cognito",
+        }
+    }
+
+    /// Whether nothing in a token of this product says that its subject is a person: the entry must then name
+    /// a claim that only people's tokens have.
+    pub const fn needs_a_claim_of_people(self) -> bool {
+        matches!(self, Self::Curity | Self::Zitadel)
+    }
+
+    const fn is_rfc9068(&self) -> bool {
+        matches!(self, Self::Rfc9068)
+    }
+}
+
+/// An identity provider of another organization whose access tokens are accepted as subject tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustedIssuer {
+    /// Its issuer identifier, compared bytewise with `iss`.
+    pub url: Issuer,
+    /// The `aud` that its tokens must have.
+    pub audience: String,
+    /// Whether the scopes of its tokens limit the delegation.
+    pub subject_scope: SubjectScope,
+    /// What its tokens may be addressed to besides `audience`. A service that receives a token as one of
+    /// these audiences can use it here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_audiences: Vec<String>,
+    /// The only certificate authorities that are trusted for its servers, as PEM; absent: those of the
+    /// system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// The proxy through which it is reached; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// The product whose access tokens it issues.
+    #[serde(default, skip_serializing_if = "TokenProfile::is_rfc9068")]
+    pub profile: TokenProfile,
+    /// Claims that its tokens must have, with these texts as values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub required_claims: BTreeMap<String, String>,
+}

@@ -1,0 +1,138 @@
+//! What the access tokens of other issuers say, under the names that their product uses.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::digest::sha256;
+use mandate_core::{
+    Actor, ActorChain, Audience, ClientId, Details, Issuer, Lineage, Scope, ScopeSet, Subject,
+    SubjectProfile, TokenId,
+};
+
+use crate::claim;
+use crate::compact::Compact;
+use crate::error::TokenError;
+use crate::product::{ActorClaims, AudienceClaim, Lacking, ScopeClaim, Shape};
+use crate::strict_json::{Json, Object};
+
+use super::{Expect, Profile, Said, act, audience, client, scope};
+
+/// The most scopes of a token that lists them.
+const MAX_SCOPES: usize = 256;
+
+/// The id under which a token of another issuer is known here: `f.` and the base64url SHA-256 of
+/// `<issuer>#<jti>`.
+pub fn foreign_token_id(issuer: &Issuer, jti: &str) -> Result<TokenId, TokenError> {
+    let mut text = [issuer.as_str(), "#", jti].concat();
+    let digest = sha256(text.as_bytes());
+    text.clear();
+    text.push_str("f.");
+    URL_SAFE_NO_PAD.encode_string(digest, &mut text);
+    text.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not usable as an id" })
+}
+
+/// As [`foreign_token_id`], of a token without an id. No `jti` has a control character, so that no issuer can
+/// write one that gives the id of another token.
+fn digest_id(issuer: &Issuer, signed: &str) -> Result<TokenId, TokenError> {
+    foreign_token_id(issuer, &["\0", signed].concat())
+}
+
+pub(super) fn read(
+    compact: &Compact<'_>,
+    claims: &Object<'_>,
+    shape: &Shape,
+    expect: &Expect<'_>,
+) -> Result<Said, TokenError> {
+    let iss = expect.issuer;
+    if let Some(claim) = shape.not_access_token(claims, iss.as_str()) {
+        return Err(TokenError::NotAccessToken(claim));
+    }
+    if let Some(claim) = shape.not_a_person(claims, iss.as_str()) {
+        return Err(TokenError::NotAPerson(claim));
+    }
+    let sub = claim::required_text(claims, shape.subject)?.to_owned();
+    let (name, lacking) = shape.id;
+    let jti = match (claim::text(claims, name)?, lacking) {
+        (Some(id), _) => foreign_token_id(iss, id)?,
+        (None, Lacking::Digest) => digest_id(iss, compact.signed())?,
+        (None, Lacking::Refused) => return Err(TokenError::MissingClaim(name)),
+    };
+    let client = one_client(claims, shape)?;
+    let audience = match (claims.contains("aud"), shape.audience) {
+        (false, AudienceClaim::OrClient) => Audience::one(client.as_str().to_owned()),
+        _ => audience(claims)?,
+    };
+    let scopes = match expect.profile {
+        Profile::ForeignIdentity(_) => ScopeSet::new(),
+        Profile::Own | Profile::Foreign(_) => scopes(claims, shape.scope)?,
+    };
+    Ok(Said {
+        subject: Subject { iss: iss.clone(), sub },
+        chain: chain(claims, shape, &client, iss)?,
+        audience,
+        scopes,
+        details: Details::default(),
+        jti,
+        client,
+        lineage: Lineage::default(),
+    })
+}
+
+/// The client that all claims for it name.
+fn one_client(claims: &Object<'_>, shape: &Shape) -> Result<ClientId, TokenError> {
+    let mut found: Option<ClientId> = None;
+    for name in shape.client {
+        let Some(named) = client(claims, name)? else { continue };
+        if found.as_ref().is_some_and(|other| *other != named) {
+            return Err(TokenError::Claim { claim: name, why: "another claim names another client" });
+        }
+        found = Some(named);
+    }
+    found.ok_or(TokenError::MissingClaim(shape.client.first().copied().unwrap_or("client_id")))
+}
+
+fn scopes(claims: &Object<'_>, form: ScopeClaim) -> Result<ScopeSet, TokenError> {
+    let (name, list, text) = match form {
+        ScopeClaim::Text(name) => (name, false, true),
+        ScopeClaim::List(name) => (name, true, false),
+        ScopeClaim::Either(name) => (name, true, true),
+    };
+    let fault = |why| TokenError::Claim { claim: name, why };
+    match claims.get(name) {
+        Some(Json::List(items)) if list && items.len() <= MAX_SCOPES => {
+            let one = |item: &Json<'_>| item.as_text().and_then(|text| text.parse::<Scope>().ok());
+            items.iter().map(one).collect::<Option<ScopeSet>>().ok_or_else(|| fault("not a list of scopes"))
+        }
+        Some(Json::List(_)) if list => Err(fault("too many scopes")),
+        Some(_) if !text => Err(fault("not a list")),
+        _ => scope(claims, name),
+    }
+}
+
+/// Who acted for the person when the token was issued. It is history, and gives nobody authority.
+fn chain(
+    claims: &Object<'_>,
+    shape: &Shape,
+    client: &ClientId,
+    iss: &Issuer,
+) -> Result<ActorChain, TokenError> {
+    let agent = match shape.actors {
+        ActorClaims::Act => false,
+        ActorClaims::EntraFacets => claim::text(claims, ENTRA_ACTOR)?
+            .is_some_and(|facets| facets.split(' ').any(|facet| facet == ENTRA_AGENT)),
+    };
+    let act = act::chain(claims.get("act"), iss)?;
+    if !agent {
+        return Ok(act);
+    }
+    let actor = Actor {
+        sub: client.as_str().to_owned(),
+        iss: iss.clone(),
+        sub_profile: Some(SubjectProfile::AiAgent),
+    };
+    Ok(ActorChain::new(std::iter::once(actor).chain(act.iter().cloned()).collect())?)
+}
+
+/// What the client of an Entra token is, as numbers with spaces between them.
+const ENTRA_ACTOR: &str = "xms_act_fct";
+/// An agent's identity.
+const ENTRA_AGENT: &str = "11";
