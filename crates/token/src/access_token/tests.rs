@@ -3,6 +3,7 @@
 mod building;
 mod foreign;
 mod header;
+mod own_behalf;
 mod products;
 mod properties;
 
