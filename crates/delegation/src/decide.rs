@@ -4,20 +4,18 @@
 //! then where, then what, then how long. No check depends on which parameters the caller chose to send, only
 //! on the credentials.
 
+mod facts;
 pub(crate) mod limits;
 mod own;
 mod person;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use mandate_core::registry::{Agent, AgentState, Client, Grant, GrantEnd, Person, Registry, Resource};
-use mandate_core::uri::same;
+use mandate_core::registry::{Agent, Client, Grant, GrantEnd, Person, Registry, Resource};
 use mandate_core::{
-    Actor, Audience, ClientId, Issuer, Lineage, MeterId, Reservation, ResourceUri, RevocationSet, ScopeSet,
-    SpiffeId, SubjectProfile, Terms, Timestamp, TokenId,
+    Actor, ClientId, Issuer, Lineage, MeterId, Reservation, ResourceUri, ScopeSet, Terms, Timestamp, TokenId,
 };
-use mandate_policy::{NoRuling, Policies, Question, Ruling};
+use mandate_policy::{NoRuling, Question, Ruling};
 
 use crate::VerifiedActor;
 use crate::approval::{NeedsApproval, Withheld};
@@ -26,9 +24,13 @@ use crate::liveness::{Asker, living_person};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::RefusalReason;
 
+use facts::{active_agent, actor_of, agent_client_id, delegable_resource, resource_of};
 use limits::{asked_is_askable, bounds, expiry, intersect};
 use own::decide_own_behalf;
 use person::decide_authorization;
+
+pub use facts::Facts;
+pub use own::OwnBehalf;
 
 /// The most ancestors, grants and clients that a token's lineage may name.
 pub const MAX_LINEAGE: usize = 16;
@@ -78,37 +80,6 @@ pub struct Authorization {
     pub scopes: Option<ScopeSet>,
     /// The `jti` of the new token.
     pub jti: TokenId,
-}
-
-/// An agent that asks for itself: there is no person.
-#[derive(Clone, Debug)]
-pub struct OwnBehalf {
-    /// The agent, which is also the client.
-    pub agent: VerifiedActor,
-    /// The resource that the token is for.
-    pub resource: ResourceUri,
-    /// The scopes that are asked for; absent: everything that is permitted.
-    pub scopes: Option<ScopeSet>,
-    /// The `jti` of the new token.
-    pub jti: TokenId,
-}
-
-/// What is known at the time of the decision: one immutable snapshot.
-#[derive(Clone, Copy)]
-pub struct Facts<'a> {
-    /// The `iss` of the tokens that this server issues.
-    pub issuer: &'a Issuer,
-    /// The entries of the snapshot.
-    pub registry: &'a Registry,
-    /// The policies of the same snapshot.
-    pub policies: &'a Policies,
-    /// The cuts in force.
-    pub revocations: &'a RevocationSet,
-    /// The count of a meter: how much of it is used up.
-    pub used: &'a dyn Fn(&MeterId) -> u64,
-    /// How far the machine's clock is behind the time of the decision. The lifetime of the token is shorter
-    /// by this.
-    pub behind: Duration,
 }
 
 /// Decides a request at the time `now`.
@@ -207,20 +178,6 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     }
 }
 
-/// The agent, as tokens name it.
-fn actor_of(agent: &Agent, facts: &Facts<'_>) -> Actor {
-    Actor {
-        sub: agent.spiffe_id.as_str().to_owned(),
-        iss: facts.issuer.clone(),
-        sub_profile: Some(SubjectProfile::AiAgent),
-    }
-}
-
-/// As it is registered: the caller may have written an empty path in the other way.
-fn resource_of(target: &Resource) -> Audience {
-    Audience::one(target.uri.as_str().to_owned())
-}
-
 /// Checks what the client and the actor proved against the present state: they proved it before keys were
 /// fetched.
 fn proofs_still_stand(
@@ -277,11 +234,6 @@ fn acting_agent<'a>(
         return Err(RefusalReason::ClientMayNotPresent);
     }
     Ok(agent)
-}
-
-fn active_agent<'a>(id: &SpiffeId, registry: &'a Registry) -> Result<&'a Agent, RefusalReason> {
-    let agent = registry.agent_by_id(id).ok_or(RefusalReason::ActorUnknown)?;
-    if agent.state == AgentState::Active { Ok(agent) } else { Err(RefusalReason::AgentNotActive) }
 }
 
 /// RFC 8693 §4.4: if there is `may_act`, only the actor that it names, by issuer and subject, may act.
@@ -347,15 +299,6 @@ fn history_is_their_own(subject: &VerifiedSubject, agent: &Agent) -> Result<(), 
     let ours = agent.spiffe_id.trust_domain();
     let theirs = |actor: &Actor| actor.iss == subject.terms.issuer && !ours.is_named_in(&actor.sub);
     if subject.terms.chain.iter().all(theirs) { Ok(()) } else { Err(RefusalReason::ChainNotTheirs) }
-}
-
-fn delegable_resource<'a>(uri: &ResourceUri, facts: &Facts<'a>) -> Result<&'a Resource, RefusalReason> {
-    let resource = facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?;
-    if same(resource.uri.as_str(), facts.issuer.as_str()) {
-        Err(RefusalReason::ResourceNotDelegable)
-    } else {
-        Ok(resource)
-    }
 }
 
 /// The grant to use: of the grants in force, the one that covers most of the request.
@@ -426,11 +369,6 @@ fn client_id(client: &AuthenticatedClient) -> Result<ClientId, RefusalReason> {
         AuthenticatedClient::App(app) => Ok(app.id().clone()),
         AuthenticatedClient::Agent(agent) => agent_client_id(agent),
     }
-}
-
-fn agent_client_id(agent: &VerifiedActor) -> Result<ClientId, RefusalReason> {
-    // Every SPIFFE ID is printable ASCII of at most 2048 bytes, so it is a client id too.
-    ClientId::try_from(agent.spiffe_id().shared()).map_err(|_| RefusalReason::ActorUnknown)
 }
 
 #[cfg(test)]

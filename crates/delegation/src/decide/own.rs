@@ -2,15 +2,29 @@
 
 use std::sync::Arc;
 
-use mandate_core::{ActorChain, Terms, Timestamp};
+use mandate_core::{ActorChain, ResourceUri, ScopeSet, Terms, Timestamp, TokenId};
 use mandate_policy::{NoRuling, OwnQuestion, Ruling};
 
+use crate::VerifiedActor;
 use crate::approval::{NeedsApproval, Withheld};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::RefusalReason;
 
+use super::facts::{Facts, active_agent, actor_of, agent_client_id, delegable_resource, resource_of};
 use super::limits::{asked_exists, intersect, own_behalf_expiry, own_bounds};
-use super::{Facts, OwnBehalf, active_agent, actor_of, agent_client_id, delegable_resource, resource_of};
+
+/// An agent that asks for itself: there is no person.
+#[derive(Clone, Debug)]
+pub struct OwnBehalf {
+    /// The agent, which is also the client.
+    pub agent: VerifiedActor,
+    /// The resource that the token is for.
+    pub resource: ResourceUri,
+    /// The scopes that are asked for; absent: everything that is permitted.
+    pub scopes: Option<ScopeSet>,
+    /// The `jti` of the new token.
+    pub jti: TokenId,
+}
 
 pub(super) fn decide_own_behalf(
     own: OwnBehalf,

@@ -12,8 +12,9 @@ use crate::liveness::enabled;
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{DecisionRefusal, RefusalReason};
 
+use super::Authorization;
+use super::facts::{Facts, resource_of};
 use super::limits::{own_expiry, scopes_on};
-use super::{Authorization, Facts, resource_of};
 
 pub(super) fn decide_authorization(
     authorization: Authorization,
