@@ -30,7 +30,7 @@ use crate::strict_json::{self, Json, Object};
 
 pub use act::MayAct;
 pub use build::{build, encode, sign};
-pub use explain::{Against, Explanation, Finding, Part, Verdict, explain};
+pub use explain::{Against, Explanation, Part, PartVerdict, Verdict, explain};
 pub use foreign::foreign_token_id;
 pub use subject::subject_claim;
 

@@ -91,7 +91,7 @@ impl Verdict {
 
 /// One part of a token and its verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct PartVerdict {
     /// Header, signature or claim.
     pub part: Part,
     /// The name of the member or claim.
@@ -106,7 +106,7 @@ pub struct Finding {
 #[derive(Clone, Debug)]
 pub struct Explanation {
     /// Everything that the token has, and what it lacks.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<PartVerdict>,
     /// What verification answers. It says nothing about the audience.
     pub verified: Result<AccessToken, TokenError>,
 }
@@ -119,7 +119,7 @@ impl Explanation {
     }
 
     /// The parts because of which the token is refused.
-    pub fn refusals(&self) -> impl Iterator<Item = &Finding> {
+    pub fn refusals(&self) -> impl Iterator<Item = &PartVerdict> {
         self.findings.iter().filter(|finding| finding.verdict.is_refusal())
     }
 }
@@ -158,7 +158,7 @@ pub fn explain(token: &str, against: &Against<'_>) -> Result<Explanation, TokenE
     }
     let mut list = findings.list;
     // The order of the token, where it has them.
-    let place = |finding: &Finding| match finding.part {
+    let place = |finding: &PartVerdict| match finding.part {
         Part::Header => (0, 0),
         Part::Signature => (1, 0),
         Part::Claim => {
@@ -176,7 +176,7 @@ pub fn explain(token: &str, against: &Against<'_>) -> Result<Explanation, TokenE
 
 #[derive(Default)]
 struct Findings {
-    list: Vec<Finding>,
+    list: Vec<PartVerdict>,
 }
 
 impl Findings {
@@ -191,7 +191,7 @@ impl Findings {
         match self.list.iter_mut().find(|finding| finding.part == part && finding.name == name) {
             Some(finding) if finding.verdict.is_refusal() || weight(&verdict) < weight(&finding.verdict) => {}
             Some(finding) => finding.verdict = verdict,
-            None => self.list.push(Finding { part, name: name.to_owned(), value, verdict }),
+            None => self.list.push(PartVerdict { part, name: name.to_owned(), value, verdict }),
         }
     }
 
