@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::registry::{Client, Registry, SubjectScope, TrustedIssuer};
 use mandate_core::{
     ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SpiffeId, Subject, Terms, Timestamp,
@@ -43,12 +42,10 @@ impl VerifiedSubject {
     /// the digest of issuer and `jti` that `mandate-token` makes, so that no other issuer can name one of our
     /// tokens.
     ///
-    /// Here it is valid for at most [`PERSON_TOKEN_LIFETIME`] from its `iat`, even if its `exp` is later:
-    /// cuts are remembered for as long as our own tokens are valid, and a token must not outlive a cut that
-    /// it is below.
+    /// Here it is valid only until [`AccessToken::usable_until`].
     pub fn foreign(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
+        let expires = token.usable_until();
         let AccessToken { terms, may_act, .. } = token;
-        let expires = terms.expires.min(terms.issued.plus(PERSON_TOKEN_LIFETIME));
         Self {
             origin: SubjectOrigin::Foreign(issuer),
             terms: Terms { lineage: Lineage::default(), expires, ..terms },

@@ -273,13 +273,7 @@ fn presenter_is_entitled(
     let audience = &subject.terms.audience;
     let addressed_to_us = match &subject.origin {
         SubjectOrigin::Own => audience.iter().all(|aud| aud == facts.issuer.as_str()),
-        // Every other audience of the token can bring it here too, so only audiences that the operator has
-        // named are accepted.
-        SubjectOrigin::Foreign(issuer) => {
-            let named =
-                |aud: &str| aud == issuer.audience || issuer.other_audiences.iter().any(|other| other == aud);
-            audience.iter().any(|aud| aud == issuer.audience) && audience.iter().all(named)
-        }
+        SubjectOrigin::Foreign(issuer) => issuer.takes(audience),
     };
     let issued_to_presenter =
         subject.origin == SubjectOrigin::Own && subject.terms.client.as_str() == client.name();
@@ -314,8 +308,10 @@ fn history_is_their_own(subject: &VerifiedSubject, agent: &Agent) -> Result<(), 
         return Ok(());
     }
     let ours = agent.spiffe_id.trust_domain();
-    let theirs = |actor: &Actor| actor.iss == subject.terms.issuer && !ours.is_named_in(&actor.sub);
-    if subject.terms.chain.iter().all(theirs) { Ok(()) } else { Err(RefusalReason::ChainNotTheirs) }
+    let chain = &subject.terms.chain;
+    let theirs =
+        chain.is_of(&subject.terms.issuer) && chain.iter().all(|actor| !ours.is_named_in(&actor.sub));
+    if theirs { Ok(()) } else { Err(RefusalReason::ChainNotTheirs) }
 }
 
 fn delegable_resource<'a>(uri: &ResourceUri, facts: &Facts<'a>) -> Result<&'a Resource, RefusalReason> {
