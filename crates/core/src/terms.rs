@@ -9,8 +9,9 @@
 //! 3. the builder of claims: `Wire::of` in `token/src/access_token/build.rs`;
 //! 4. the lint before signing: `check_access_token` in `authority/src/lint/claims.rs`.
 //!
-//! No mandate has the term until `decide` names it, in `delegation/src/decide.rs` for an exchange and in
-//! `delegation/src/decide/person.rs` for a person's own token; the compiler does not say so.
+//! No mandate has the term until `decide` names it, in `delegation/src/decide.rs` for an exchange, in
+//! `delegation/src/decide/person.rs` for a person's own token and in `delegation/src/decide/own.rs` for an
+//! agent's; the compiler does not say so.
 
 mod approval_form;
 mod audience;
@@ -40,9 +41,11 @@ pub use said::{KnownTerms, Said};
 pub struct Terms {
     /// Who issues the token: `iss`.
     pub issuer: Issuer,
-    /// On whose behalf: `sub`, and `sub_id` if the person belongs to another issuer.
-    pub subject: Subject,
-    /// Who acts, outermost first: `act`. Empty for a person's own token.
+    /// On whose behalf: the person of `sub`, and of `sub_id` if they belong to another issuer. `None`: on
+    /// nobody's; it is an agent's own token, and the agent is the only member of `chain`.
+    pub subject: Option<Subject>,
+    /// Who acts, outermost first: `act`. Empty for a person's own token. In an agent's own token, its `sub`
+    /// with `sub_profile`.
     pub chain: ActorChain,
     /// Where: `aud`. A mandate has exactly one resource.
     pub audience: Audience,
@@ -134,7 +137,7 @@ impl Terms {
     /// absent. `times`: when it is issued and when it expires.
     pub fn new(
         issuer: Issuer,
-        subject: Subject,
+        subject: impl Into<Option<Subject>>,
         client: ClientId,
         audience: Audience,
         scopes: ScopeSet,
@@ -143,7 +146,7 @@ impl Terms {
     ) -> Self {
         Self {
             issuer,
-            subject,
+            subject: subject.into(),
             chain: ActorChain::empty(),
             audience,
             scopes,
@@ -167,7 +170,7 @@ impl Terms {
             iss: &self.issuer,
             jti: &self.jti,
             iat: self.issued,
-            subject: &self.subject,
+            subject: self.subject.as_ref(),
             client: &self.client,
             chain: &self.chain,
             lineage: &self.lineage,
@@ -195,7 +198,7 @@ impl Terms {
             amr,
         } = self;
         Said {
-            sub: Some(subject),
+            sub: subject.as_ref(),
             act: chain,
             aud: audience.sole(),
             scope: scopes,

@@ -35,8 +35,9 @@ impl Terms {
         let mut bytes = Bytes(Vec::with_capacity(512));
         bytes.text(DOMAIN);
         bytes.text(issuer.as_str());
-        bytes.text(subject.iss.as_str());
-        bytes.text(&subject.sub);
+        // Both are empty if there is no person. No issuer is.
+        bytes.text(subject.as_ref().map_or("", |person| person.iss.as_str()));
+        bytes.text(subject.as_ref().map_or("", |person| &person.sub));
         bytes.list(chain.depth());
         for actor in chain.iter() {
             bytes.text(actor.iss.as_str());
