@@ -110,7 +110,7 @@ impl fmt::Debug for RequestHash {
 /// The bytes that are hashed. The pattern names every field: with a new field, this does not compile until it
 /// says whether an approval is bound to the field.
 pub(crate) fn canonical(view: &MandateView) -> Vec<u8> {
-    let MandateView { terms, reservations: _, policies: _ } = view;
+    let MandateView { terms, reservations: _, policies: _, evidence: _ } = view;
     let Terms {
         issuer,
         subject,

@@ -10,7 +10,9 @@ mod person;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{Agent, AgentState, Client, Grant, GrantEnd, Person, Registry, Resource};
+use mandate_core::registry::{
+    Agent, AgentState, Client, Grant, GrantEnd, Person, PlatformEvidence, Registry, Resource,
+};
 use mandate_core::uri::same;
 use mandate_core::{
     Actor, Audience, ClientId, Issuer, Lineage, MeterId, Reservation, ResourceUri, RevocationSet, ScopeSet,
@@ -117,6 +119,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
     proofs_still_stand(&client, actor.as_ref(), facts, now)?;
+    let evidence = platform_evidence(&client, actor.as_ref());
     let actor = Actor {
         sub: agent.spiffe_id.as_str().to_owned(),
         iss: facts.issuer.clone(),
@@ -178,7 +181,8 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         )
     };
     let reservations = one_use(grant).into_iter().collect();
-    let view = MandateView { terms: Arc::new(terms), reservations, policies: Arc::clone(ruling.policies()) };
+    let policies = Arc::clone(ruling.policies());
+    let view = MandateView { terms: Arc::new(terms), reservations, policies, evidence };
     match &*ruling {
         Ruling::Permitted(_) => Ok(Mandate::decided(view)?),
         Ruling::NeedsApproval(demand) => {
@@ -201,8 +205,21 @@ fn proofs_still_stand(
     now: Timestamp,
 ) -> Result<(), RefusalReason> {
     let client = client.still_stands(facts.registry, facts.revocations, now);
-    let actor = actor.is_none_or(|actor| actor.still_stands(facts.revocations, now));
+    let actor = actor.is_none_or(|actor| actor.still_stands(facts.registry, facts.revocations, now));
     if client && actor { Ok(()) } else { Err(RefusalReason::ProofOutdated) }
+}
+
+/// The token of a platform that proved the agent. An agent that proved itself twice may have used one in only
+/// one of the two.
+fn platform_evidence(
+    client: &AuthenticatedClient,
+    actor: Option<&VerifiedActor>,
+) -> Option<Arc<PlatformEvidence>> {
+    let client = match client {
+        AuthenticatedClient::Agent(agent) => Some(agent),
+        AuthenticatedClient::App(_) => None,
+    };
+    actor.into_iter().chain(client).find_map(VerifiedActor::platform_evidence).map(Arc::clone)
 }
 
 /// The subject token with its issuer's present registry entry: the entry may have changed while keys were

@@ -399,6 +399,7 @@ mod tests {
             purpose: String::new(),
             spiffe_id: "spiffe://mandate.example/agent/support-agent".parse().unwrap(),
             selectors: vec![],
+            proofs: Vec::new(),
             ceiling: vec![],
             chain_depth: 3,
             state: AgentState::Active,
