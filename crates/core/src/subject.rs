@@ -127,6 +127,12 @@ impl ActorChain {
         self.0.iter()
     }
 
+    /// Whether `issuer` names all of its actors. What another issuer says about actors of a third one is
+    /// unverified.
+    pub fn is_of(&self, issuer: &Issuer) -> bool {
+        self.iter().all(|actor| actor.iss == *issuer)
+    }
+
     /// How many actors there are, the current one and all before it.
     pub fn depth(&self) -> usize {
         self.0.len()

@@ -11,7 +11,7 @@ mod person;
 
 use std::sync::Arc;
 
-use mandate_core::registry::{Agent, Client, Grant, GrantEnd, Person, Registry, Resource};
+use mandate_core::registry::{Agent, Client, Grant, GrantEnd, Person, PlatformEvidence, Registry, Resource};
 use mandate_core::{
     Actor, ClientId, Issuer, Lineage, MeterId, Reservation, ResourceUri, ScopeSet, Terms, Timestamp, TokenId,
 };
@@ -112,6 +112,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
     proofs_still_stand(&client, actor.as_ref(), facts, now)?;
+    let evidence = platform_evidence(&client, actor.as_ref());
     let actor = actor_of(agent, facts);
     may_act_names(&subject, &actor)?;
     presenter_is_entitled(&client, agent, &subject, facts)?;
@@ -169,7 +170,8 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         )
     };
     let reservations = one_use(grant).into_iter().collect();
-    let view = MandateView { terms: Arc::new(terms), reservations, policies: Arc::clone(ruling.policies()) };
+    let policies = Arc::clone(ruling.policies());
+    let view = MandateView { terms: Arc::new(terms), reservations, policies, evidence };
     match &*ruling {
         Ruling::Permitted(_) => Ok(Mandate::decided(view)?),
         Ruling::NeedsApproval(demand) => {
@@ -187,8 +189,21 @@ fn proofs_still_stand(
     now: Timestamp,
 ) -> Result<(), RefusalReason> {
     let client = client.still_stands(facts.registry, facts.revocations, now);
-    let actor = actor.is_none_or(|actor| actor.still_stands(facts.revocations, now));
+    let actor = actor.is_none_or(|actor| actor.still_stands(facts.registry, facts.revocations, now));
     if client && actor { Ok(()) } else { Err(RefusalReason::ProofOutdated) }
+}
+
+/// The token of a platform that proved the agent. An agent that proved itself twice may have used one in only
+/// one of the two.
+fn platform_evidence(
+    client: &AuthenticatedClient,
+    actor: Option<&VerifiedActor>,
+) -> Option<Arc<PlatformEvidence>> {
+    let client = match client {
+        AuthenticatedClient::Agent(agent) => Some(agent),
+        AuthenticatedClient::App(_) => None,
+    };
+    actor.into_iter().chain(client).find_map(VerifiedActor::platform_evidence).map(Arc::clone)
 }
 
 /// The subject token with its issuer's present registry entry: the entry may have changed while keys were
@@ -256,13 +271,7 @@ fn presenter_is_entitled(
     let audience = &subject.terms.audience;
     let addressed_to_us = match &subject.origin {
         SubjectOrigin::Own => audience.iter().all(|aud| aud == facts.issuer.as_str()),
-        // Every other audience of the token can bring it here too, so only audiences that the operator has
-        // named are accepted.
-        SubjectOrigin::Foreign(issuer) => {
-            let named =
-                |aud: &str| aud == issuer.audience || issuer.other_audiences.iter().any(|other| other == aud);
-            audience.iter().any(|aud| aud == issuer.audience) && audience.iter().all(named)
-        }
+        SubjectOrigin::Foreign(issuer) => issuer.takes(audience),
     };
     let issued_to_presenter =
         subject.origin == SubjectOrigin::Own && subject.terms.client.as_str() == client.name();
@@ -297,8 +306,10 @@ fn history_is_their_own(subject: &VerifiedSubject, agent: &Agent) -> Result<(), 
         return Ok(());
     }
     let ours = agent.spiffe_id.trust_domain();
-    let theirs = |actor: &Actor| actor.iss == subject.terms.issuer && !ours.is_named_in(&actor.sub);
-    if subject.terms.chain.iter().all(theirs) { Ok(()) } else { Err(RefusalReason::ChainNotTheirs) }
+    let chain = &subject.terms.chain;
+    let theirs =
+        chain.is_of(&subject.terms.issuer) && chain.iter().all(|actor| !ours.is_named_in(&actor.sub));
+    if theirs { Ok(()) } else { Err(RefusalReason::ChainNotTheirs) }
 }
 
 /// The grant to use: of the grants in force, the one that covers most of the request.

@@ -1,6 +1,7 @@
 //! What a token must say, and what is refused.
 
 mod building;
+mod explanations;
 mod foreign;
 mod header;
 mod own_behalf;

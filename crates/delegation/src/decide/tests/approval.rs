@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::approval::{RequestHash, canonical};
+use crate::approval::RequestHash;
 
 const VECTORS: &str = include_str!("../../../../../vectors/approval-request.json");
 const OF_AGENTS: &str = r#"@approval("required") permit (principal is Agent, action == Action::"act", resource) when { context.scope == "write:case_comments" };"#;
@@ -168,7 +168,7 @@ fn the_canonical_form_is_that_of_the_vectors() {
         };
         let view = MandateView { terms: Arc::new(terms), ..view };
         assert_eq!(
-            base16ct::lower::encode_string(&canonical(&view)),
+            base16ct::lower::encode_string(&view.terms.approval_form()),
             vector["bytes"].as_str().unwrap(),
             "{}",
             vector["name"]
