@@ -86,7 +86,7 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
             match what {
                 NotAllowed::CodeByAgent => "An agent exchanges tokens; codes are for people's clients.",
                 NotAllowed::OwnBehalfByApp => {
-                    "An app gets no token of its own: only an agent does, authenticated by its JWT-SVID."
+                    "An app gets no token of its own: only an agent does, authenticated as itself."
                 }
                 NotAllowed::ExchangeByPublicClient => "A public client may not exchange tokens.",
             },
