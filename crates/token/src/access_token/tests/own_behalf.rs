@@ -11,6 +11,9 @@ use super::{KEY, check, foreign, ours, own, plain_terms};
 
 const AGENT: &str = "spiffe://acme.example/agent/a";
 
+/// What a token cannot say, and how its terms come to say it.
+type Change = (&'static str, fn(&mut Terms));
+
 fn agent() -> Actor {
     Actor { sub: AGENT.into(), iss: ours(), sub_profile: Some(SubjectProfile::AiAgent) }
 }
@@ -80,7 +83,7 @@ fn without_its_profile_its_subject_is_refused_and_not_taken_for_a_person() {
 fn terms_that_are_neither_a_persons_nor_an_agents_own_are_not_signed() {
     let why = "there is no person, and more than an agent's own token says";
     let other = Actor { sub: "spiffe://acme.example/agent/b".into(), ..agent() };
-    let changes: [(&str, fn(&mut Terms)); 6] = [
+    let changes: [Change; 6] = [
         ("no actor", |t| t.chain = ActorChain::empty()),
         ("a login", |t| t.auth_time = Some(t.issued)),
         ("a method", |t| t.amr = vec!["pwd".into()]),
