@@ -107,11 +107,11 @@ where
             parts.extensions.remove::<crate::VerifiedCaller>();
             let presented = Presented::from_parts(&parts);
             let refused = if agents {
-                let checked = checker.verify_caller(presented, &route).await;
-                checked.map(|caller| parts.extensions.insert(caller).map(drop)).err()
+                let outcome = checker.verify_caller(presented, &route).await;
+                outcome.map(|caller| parts.extensions.insert(caller).map(drop)).err()
             } else {
-                let checked = checker.verify(presented, &route).await;
-                checked.map(|verified| parts.extensions.insert(verified).map(drop)).err()
+                let outcome = checker.verify(presented, &route).await;
+                outcome.map(|verified| parts.extensions.insert(verified).map(drop)).err()
             };
             match refused {
                 None => inner.call(Request::from_parts(parts, body)).await,

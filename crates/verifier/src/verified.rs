@@ -43,16 +43,11 @@ struct Token {
 impl VerifiedCaller {
     /// What a checked token is; `None` if it names nobody, which no token that was read does.
     pub(crate) fn of(terms: Terms, resource: ResourceUri) -> Option<Self> {
-        match &terms.subject {
-            Some(person) => {
-                let person = person.clone();
-                Some(Self::ForPerson(Verified { person, token: Token { terms, resource } }))
-            }
-            None => {
-                let agent = terms.chain.outermost()?.clone();
-                Some(Self::OwnBehalf(VerifiedAgent { agent, token: Token { terms, resource } }))
-            }
+        if let Some(person) = terms.subject.clone() {
+            return Some(Self::ForPerson(Verified { person, token: Token { terms, resource } }));
         }
+        let agent = terms.chain.outermost()?.clone();
+        Some(Self::OwnBehalf(VerifiedAgent { agent, token: Token { terms, resource } }))
     }
 
     /// All that the token says.

@@ -369,7 +369,7 @@ fn a_dead_subject_token_yields_nothing() {
 fn an_unknown_or_disabled_person_is_refused() {
     refuses(R::PersonUnknown, |c| c.subject.terms.subject.as_mut().unwrap().sub = "mallory".into());
     refuses(R::PersonUnknown, |c| {
-        c.subject.terms.subject.as_mut().unwrap().iss = "https://other.example".parse().unwrap()
+        c.subject.terms.subject.as_mut().unwrap().iss = "https://other.example".parse().unwrap();
     });
     refuses(R::PersonDisabled, |c| c.person(|p| p.disabled = true));
 }

@@ -621,7 +621,7 @@ fn a_removed_proof_only_takes_and_a_changed_one_may_give() {
     assert!(!takes(&all, &with(vec![narrower])));
     // Beside a change that came between, the removal takes what it was to take, and gives nothing.
     let now = with(vec![proof_of("74"), proof_of("75"), proof_of("77")]);
-    let narrowed = now.narrowed(&all, &with(vec![proof_of("75")]));
-    assert_eq!(narrowed, with(vec![proof_of("75"), proof_of("77")]));
+    let left = now.narrowed(&all, &with(vec![proof_of("75")]));
+    assert_eq!(left, with(vec![proof_of("75"), proof_of("77")]));
     assert_eq!(with(Vec::new()).narrowed(&all, &with(vec![proof_of("75")])), with(Vec::new()));
 }

@@ -162,6 +162,23 @@ fn every() -> Vec<RequestRefusal> {
     all.push(R::ResourceMalformed(mandate_core::InvalidUri::TooLong));
     let scopes = [InvalidScope::Empty, InvalidScope::Character, InvalidScope::TooLong, InvalidScope::TooMany];
     all.extend(scopes.map(R::ScopeMalformed));
+    all.extend(decisions());
+    for error in token_errors() {
+        all.extend([
+            R::Subject(error.clone()),
+            R::SubjectElsewhere(error.clone()),
+            R::Actor(error.clone()),
+            R::ClientAssertion(error),
+        ]);
+    }
+    all.iter().for_each(listed);
+    all
+}
+
+/// One of each decision on each kind of request.
+fn decisions() -> Vec<RequestRefusal> {
+    use RequestRefusal as R;
+    let mut all = Vec::new();
     let bounds = ScopeBounds {
         asked: "read:a".parse().unwrap(),
         person: Some("!#[]~".parse().unwrap()),
@@ -173,15 +190,6 @@ fn every() -> Vec<RequestRefusal> {
     all.push(R::OwnBehalf(RefusalReason::ScopeBeyondOwn, Some(Box::new(own))));
     all.extend(RefusalReason::ALL.iter().map(|reason| R::OwnBehalf(*reason, None)));
     all.extend(RefusalReason::ALL.iter().map(|reason| R::Authorization(*reason)));
-    for error in token_errors() {
-        all.extend([
-            R::Subject(error.clone()),
-            R::SubjectElsewhere(error.clone()),
-            R::Actor(error.clone()),
-            R::ClientAssertion(error),
-        ]);
-    }
-    all.iter().for_each(listed);
     all
 }
 

@@ -1,6 +1,6 @@
 //! The verifier against a real issuer over HTTP, which the tests rotate, stop and corrupt.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests end the test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests end the test")]
 
 mod decision_line;
 mod discovery;

@@ -61,7 +61,7 @@ fn it_is_for_nobody_by_the_agent_and_descends_from_nothing() {
 fn an_agent_may_do_nothing_by_itself_unless_its_entry_says_so() {
     refused(R::NotOnOwnBehalf, |c| c.agent("support-agent", |a| a.may.clear()));
     refused(R::ScopeBeyondOwn, |c| {
-        c.agent("support-agent", |a| a.may = vec![allow("helpdesk", "read:cases")])
+        c.agent("support-agent", |a| a.may = vec![allow("helpdesk", "read:cases")]);
     });
     refused(R::ScopeBeyondOwn, |c| c.scopes = Some(scopes("write:case_comments")));
 }

@@ -178,7 +178,7 @@ fn every_decision_occurs_at_the_token_endpoint_with_its_error() {
     for reason in R::ALL {
         let of_exchange = RequestRefusal::Exchange(*reason);
         let of_code = (!OF_AGENTS.contains(reason)).then_some(RequestRefusal::Authorization(*reason));
-        let alone = OF_OWN_BEHALF.contains(reason).then(|| RequestRefusal::OwnBehalf(*reason, None));
+        let alone = OF_OWN_BEHALF.contains(reason).then_some(RequestRefusal::OwnBehalf(*reason, None));
         for refusal in [Some(of_exchange), of_code, alone].into_iter().flatten() {
             let pair = (refusal.to_error().error.to_string(), refusal.code().to_owned());
             let excused = OUT_OF_REACH.iter().any(|(code, _)| *code == pair.1);

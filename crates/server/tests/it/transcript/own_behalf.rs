@@ -94,14 +94,14 @@ async fn an_agents_own_token() {
     let forbids = "policy = [{ name = \"nobody-alone\", source = 'forbid (principal is Agent, action == Action::\"act_alone\", resource);' }]";
     stage.apply("a policy forbids it", forbids).await;
     stage.token("A policy denies it", &good).await;
-    let asks = "policy = [{ name = \"nobody-alone\", source = '@approval(\"required\") permit (principal is Agent, action == Action::\"act_alone\", resource);' }]";
-    stage.apply("and then demands an approval", asks).await;
+    let demands = "policy = [{ name = \"nobody-alone\", source = '@approval(\"required\") permit (principal is Agent, action == Action::\"act_alone\", resource);' }]";
+    stage.apply("and then demands an approval", demands).await;
     stage.token("A policy demands an approval", &good).await;
-    let allows = "policy = [{ name = \"nobody-alone\", source = 'forbid (principal is Agent, action == Action::\"act_alone\", resource) when { context.depth > 99 };' }]";
-    stage.apply("and is lifted", allows).await;
+    let harmless = "policy = [{ name = \"nobody-alone\", source = 'forbid (principal is Agent, action == Action::\"act_alone\", resource) when { context.depth > 99 };' }]";
+    stage.apply("and is lifted", harmless).await;
 
-    let state = AgentStateRequest { state: AgentState::Suspended };
-    stage.server.admin.set_agent_state("watch-agent", &state).await.unwrap();
+    let suspended = AgentStateRequest { state: AgentState::Suspended };
+    stage.server.admin.set_agent_state("watch-agent", &suspended).await.unwrap();
     stage.log.note("watch-agent is suspended");
     stage.token("An agent that is suspended", &good).await;
     stage.end("token_own_behalf").await;
