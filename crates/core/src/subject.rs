@@ -42,6 +42,17 @@ pub enum SubjectProfile {
     User,
 }
 
+impl SubjectProfile {
+    /// Its name in `sub_profile`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AiAgent => "ai_agent",
+            Self::Service => "service",
+            Self::User => "user",
+        }
+    }
+}
+
 /// One actor, as its `act` object names it. `iss` is the namespace of `sub`, not the issuer of the token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -114,6 +125,12 @@ impl ActorChain {
     /// All actors, outermost first.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = &Actor> + ExactSizeIterator {
         self.0.iter()
+    }
+
+    /// Whether `issuer` names all of its actors. What another issuer says about actors of a third one is
+    /// unverified.
+    pub fn is_of(&self, issuer: &Issuer) -> bool {
+        self.iter().all(|actor| actor.iss == *issuer)
     }
 
     /// How many actors there are, the current one and all before it.
@@ -239,13 +256,20 @@ impl<'de> Deserialize<'de> for ActorChain {
 
 #[cfg(test)]
 mod tests {
-    use super::{Act, Actor, ActorChain, InvalidActorChain};
+    use super::{Act, Actor, ActorChain, InvalidActorChain, SubjectProfile};
 
     fn actor(name: &str) -> Actor {
         Actor {
             sub: format!("spiffe://td/{name}"),
             iss: "https://m.example".parse().unwrap(),
             sub_profile: None,
+        }
+    }
+
+    #[test]
+    fn a_profile_is_written_by_its_name() {
+        for profile in [SubjectProfile::AiAgent, SubjectProfile::Service, SubjectProfile::User] {
+            assert_eq!(serde_json::to_value(profile).unwrap(), profile.as_str());
         }
     }
 

@@ -1,5 +1,5 @@
 //! The results of checks that passed. Later steps take these values, never raw strings or booleans.
-//!
+// !
 //! Each is built from a value that only a successful verification returns: a token that `mandate-token`
 //! verified, or a registry entry whose credential the caller has just checked. In the second case the
 //! constructor is called `assertion`, so that every place that makes this claim can be found.
@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::registry::{Agent, Client, PlatformEvidence, Registry, SubjectScope, TrustedIssuer};
 use mandate_core::{
     ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SpiffeId, Subject, Terms, Timestamp,
@@ -43,13 +42,11 @@ impl VerifiedSubject {
     /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is
     /// the digest of issuer and `jti` that `mandate-token` makes, so that no other issuer can name one of our
     /// tokens.
-    ///
-    /// Here it is valid for at most [`PERSON_TOKEN_LIFETIME`] from its `iat`, even if its `exp` is later:
-    /// cuts are remembered for as long as our own tokens are valid, and a token must not outlive a cut that
-    /// it is below.
+    // /
+    /// Here it is valid only until [`AccessToken::usable_until`].
     pub fn foreign(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
+        let expires = token.usable_until();
         let AccessToken { terms, may_act, .. } = token;
-        let expires = terms.expires.min(terms.issued.plus(PERSON_TOKEN_LIFETIME));
         Self {
             origin: SubjectOrigin::Foreign(issuer),
             terms: Terms { lineage: Lineage::default(), expires, ..terms },
@@ -57,9 +54,9 @@ impl VerifiedSubject {
         }
     }
 
-    /// The person for whom the exchange is made.
-    pub fn person(&self) -> &Subject {
-        &self.terms.subject
+    /// The person for whom the exchange is made; `None` if it is an agent's own token, which is refused.
+    pub fn person(&self) -> Option<&Subject> {
+        self.terms.subject.as_ref()
     }
 
     /// The actors so far, outermost first.
@@ -90,7 +87,7 @@ impl VerifiedSubject {
 }
 
 /// An actor whose workload credential has been verified, with the class of that evidence.
-///
+// /
 /// It may be outdated after every wait: check it again with [`VerifiedActor::still_stands`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedActor {
@@ -178,7 +175,7 @@ impl VerifiedActor {
 
 /// A registered client as it was when it authenticated, and the time of its authentication. For a public
 /// client: of its request.
-///
+// /
 /// Requests wait for a hash, for another issuer's keys, for the disk. Meanwhile the client's keys or secret
 /// may be replaced. So only [`ProvenClient::confirmed`] returns the client, after a check against the state
 /// that the decision uses.

@@ -1,10 +1,11 @@
 //! The decision. Pure: everything it knows comes in through its arguments.
-//!
+// !
 //! The checks are in the order in which a refusal is the most useful to its reader: who, then through whom,
 //! then where, then what, then how long. No check depends on which parameters the caller chose to send, only
 //! on the credentials.
 
 pub(crate) mod limits;
+mod own;
 mod person;
 
 use std::sync::Arc;
@@ -16,18 +17,19 @@ use mandate_core::registry::{
 use mandate_core::uri::same;
 use mandate_core::{
     Actor, Audience, ClientId, Issuer, Lineage, MeterId, Reservation, ResourceUri, RevocationSet, ScopeSet,
-    SubjectProfile, Terms, Timestamp, TokenId,
+    SpiffeId, SubjectProfile, Terms, Timestamp, TokenId,
 };
 use mandate_policy::{NoRuling, Policies, Question, Ruling};
 
 use crate::VerifiedActor;
 use crate::approval::{NeedsApproval, Withheld};
 use crate::credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedSubject};
-use crate::liveness::{Asker, living};
+use crate::liveness::{Asker, living_person};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::RefusalReason;
 
 use limits::{asked_is_askable, bounds, expiry, intersect};
+use own::decide_own_behalf;
 use person::decide_authorization;
 
 /// The most ancestors, grants and clients that a token's lineage may name.
@@ -44,6 +46,8 @@ pub enum DecisionRequest {
     Exchange(Exchange),
     /// A person's own access token, by the authorization code grant (RFC 6749 §4.1).
     Authorization(Authorization),
+    /// An agent's own access token, by the client credentials grant (RFC 6749 §4.4).
+    OwnBehalf(OwnBehalf),
 }
 
 /// A token exchange with verified credentials.
@@ -78,6 +82,19 @@ pub struct Authorization {
     pub jti: TokenId,
 }
 
+/// An agent that asks for itself: there is no person.
+#[derive(Clone, Debug)]
+pub struct OwnBehalf {
+    /// The agent, which is also the client.
+    pub agent: VerifiedActor,
+    /// The resource that the token is for.
+    pub resource: ResourceUri,
+    /// The scopes that are asked for; absent: everything that is permitted.
+    pub scopes: Option<ScopeSet>,
+    /// The `jti` of the new token.
+    pub jti: TokenId,
+}
+
 /// What is known at the time of the decision: one immutable snapshot.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
@@ -97,7 +114,7 @@ pub struct Facts<'a> {
 }
 
 /// Decides a request at the time `now`.
-///
+// /
 /// # Errors
 /// A [`DecisionRefusal`](crate::DecisionRefusal) with the first reason found. Only scopes can be permitted in part: they are
 /// intersected. Every other check passes or refuses the whole request. Or [`NeedsApproval`], if nothing
@@ -106,6 +123,7 @@ pub fn decide(request: DecisionRequest, facts: &Facts<'_>, now: Timestamp) -> Re
     match request {
         DecisionRequest::Exchange(exchange) => decide_exchange(exchange, facts, now),
         DecisionRequest::Authorization(authorization) => decide_authorization(authorization, facts, now),
+        DecisionRequest::OwnBehalf(own) => decide_own_behalf(own, facts, now),
     }
 }
 
@@ -114,17 +132,19 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let subject = as_trusted_now(subject, facts.registry)?;
     // Invariant 5: nothing descends from a token that no longer counts.
-    let person =
-        living(&subject.terms, facts.issuer, Asker::Ourselves, facts.registry, facts.revocations, now)?;
+    let person = living_person(
+        &subject.terms,
+        facts.issuer,
+        Asker::Ourselves,
+        facts.registry,
+        facts.revocations,
+        now,
+    )?;
 
     let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
     proofs_still_stand(&client, actor.as_ref(), facts, now)?;
     let evidence = platform_evidence(&client, actor.as_ref());
-    let actor = Actor {
-        sub: agent.spiffe_id.as_str().to_owned(),
-        iss: facts.issuer.clone(),
-        sub_profile: Some(SubjectProfile::AiAgent),
-    };
+    let actor = actor_of(agent, facts);
     may_act_names(&subject, &actor)?;
     presenter_is_entitled(&client, agent, &subject, facts)?;
     no_actor_of_ours_is_theirs(&subject, facts.issuer)?;
@@ -191,6 +211,15 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     }
 }
 
+/// The agent, as tokens name it.
+fn actor_of(agent: &Agent, facts: &Facts<'_>) -> Actor {
+    Actor {
+        sub: agent.spiffe_id.as_str().to_owned(),
+        iss: facts.issuer.clone(),
+        sub_profile: Some(SubjectProfile::AiAgent),
+    }
+}
+
 /// As it is registered: the caller may have written an empty path in the other way.
 fn resource_of(target: &Resource) -> Audience {
     Audience::one(target.uri.as_str().to_owned())
@@ -241,7 +270,7 @@ fn as_trusted_now(
 }
 
 /// The agent that will act: the one whose actor token was verified, or the client itself if it is an agent.
-///
+// /
 /// No actor at all would be impersonation (RFC 8693 §1.1), and is refused.
 fn acting_agent<'a>(
     client: &AuthenticatedClient,
@@ -257,10 +286,7 @@ fn acting_agent<'a>(
         }
         (AuthenticatedClient::App(_), None) => return Err(RefusalReason::ActorRequired),
     };
-    let agent = registry.agent_by_id(id).ok_or(RefusalReason::ActorUnknown)?;
-    if agent.state != AgentState::Active {
-        return Err(RefusalReason::AgentNotActive);
-    }
+    let agent = active_agent(id, registry)?;
     // What the registry says of the client now, not when it was authenticated.
     if let AuthenticatedClient::App(app) = client
         && registry.client(app.id()).is_none_or(|app| !app.agents.contains(&agent.name))
@@ -268,6 +294,11 @@ fn acting_agent<'a>(
         return Err(RefusalReason::ClientMayNotPresent);
     }
     Ok(agent)
+}
+
+fn active_agent<'a>(id: &SpiffeId, registry: &'a Registry) -> Result<&'a Agent, RefusalReason> {
+    let agent = registry.agent_by_id(id).ok_or(RefusalReason::ActorUnknown)?;
+    if agent.state == AgentState::Active { Ok(agent) } else { Err(RefusalReason::AgentNotActive) }
 }
 
 /// RFC 8693 §4.4: if there is `may_act`, only the actor that it names, by issuer and subject, may act.
@@ -290,13 +321,7 @@ fn presenter_is_entitled(
     let audience = &subject.terms.audience;
     let addressed_to_us = match &subject.origin {
         SubjectOrigin::Own => audience.iter().all(|aud| aud == facts.issuer.as_str()),
-        // Every other audience of the token can bring it here too, so only audiences that the operator has
-        // named are accepted.
-        SubjectOrigin::Foreign(issuer) => {
-            let named =
-                |aud: &str| aud == issuer.audience || issuer.other_audiences.iter().any(|other| other == aud);
-            audience.iter().any(|aud| aud == issuer.audience) && audience.iter().all(named)
-        }
+        SubjectOrigin::Foreign(issuer) => issuer.takes(audience),
     };
     let issued_to_presenter =
         subject.origin == SubjectOrigin::Own && subject.terms.client.as_str() == client.name();
@@ -331,8 +356,10 @@ fn history_is_their_own(subject: &VerifiedSubject, agent: &Agent) -> Result<(), 
         return Ok(());
     }
     let ours = agent.spiffe_id.trust_domain();
-    let theirs = |actor: &Actor| actor.iss == subject.terms.issuer && !ours.is_named_in(&actor.sub);
-    if subject.terms.chain.iter().all(theirs) { Ok(()) } else { Err(RefusalReason::ChainNotTheirs) }
+    let chain = &subject.terms.chain;
+    let theirs =
+        chain.is_of(&subject.terms.issuer) && chain.iter().all(|actor| !ours.is_named_in(&actor.sub));
+    if theirs { Ok(()) } else { Err(RefusalReason::ChainNotTheirs) }
 }
 
 fn delegable_resource<'a>(uri: &ResourceUri, facts: &Facts<'a>) -> Result<&'a Resource, RefusalReason> {
@@ -410,11 +437,13 @@ fn descend(subject: &VerifiedSubject, grant: &Grant, issuer: &Issuer) -> Result<
 fn client_id(client: &AuthenticatedClient) -> Result<ClientId, RefusalReason> {
     match client {
         AuthenticatedClient::App(app) => Ok(app.id().clone()),
-        // Every SPIFFE ID is printable ASCII of at most 2048 bytes, so it is a client id too.
-        AuthenticatedClient::Agent(agent) => {
-            ClientId::try_from(agent.spiffe_id().shared()).map_err(|_| RefusalReason::ActorUnknown)
-        }
+        AuthenticatedClient::Agent(agent) => agent_client_id(agent),
     }
+}
+
+fn agent_client_id(agent: &VerifiedActor) -> Result<ClientId, RefusalReason> {
+    // Every SPIFFE ID is printable ASCII of at most 2048 bytes, so it is a client id too.
+    ClientId::try_from(agent.spiffe_id().shared()).map_err(|_| RefusalReason::ActorUnknown)
 }
 
 #[cfg(test)]

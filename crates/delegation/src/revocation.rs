@@ -1,5 +1,5 @@
 //! From changes of the registry to cuts. Pure.
-//!
+// !
 //! Everything that a change of the registry no longer allows is cut, so that tokens that were already issued
 //! stop working too, and stay revoked when the entry becomes active again.
 
@@ -36,8 +36,9 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
     let target = match (old, new) {
         (Entry::Agent(old), Some(Entry::Agent(new))) if new.spiffe_id == old.spiffe_id => {
             let stopped = old.state == AgentState::Active && new.state != AgentState::Active;
-            let narrowed =
-                narrower(&old.ceiling, &new.ceiling, Times::MANDATE) || new.chain_depth < old.chain_depth;
+            let narrowed = narrower(&old.ceiling, &new.ceiling, Times::MANDATE)
+                || narrower(&old.may, &new.may, Times::MANDATE)
+                || new.chain_depth < old.chain_depth;
             // What was proven in a way that no longer counts is not believed any more.
             let unproven = old.proofs.iter().any(|proof| !new.proofs.contains(proof));
             (stopped || narrowed || unproven).then(|| CutTarget::Agent(old.spiffe_id.as_str().to_owned()))
@@ -73,7 +74,7 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
 
 /// Whether the replacement of `old` by `new` can only take authority away: an agent, person, grant or client
 /// that gets less in every respect, or an entry that is removed. `new` is absent when the entry is removed.
-///
+// /
 /// A policy can forbid, so the removal or change of a policy may give authority. A resource or issuer that
 /// changes becomes another one. If the registry has its own `policies`, fewer rights may give authority too:
 /// a policy may forbid something to those who have a right, and permit it to those who have lost the right.
@@ -83,12 +84,13 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
         (_, None) => true,
         (_, Some(new)) if policies => only_stops(old, new),
         (Entry::Agent(old), Some(Entry::Agent(new))) => {
-            let Agent { state, ceiling, chain_depth, proofs, .. } = old.clone();
-            let same_otherwise = Agent { state, ceiling, chain_depth, proofs, ..new.clone() } == *old;
+            let Agent { state, ceiling, may, chain_depth, proofs, .. } = old.clone();
+            let same_otherwise = Agent { state, ceiling, may, chain_depth, proofs, ..new.clone() } == *old;
             same_otherwise
                 && new.proofs.iter().all(|proof| old.proofs.contains(proof))
                 && new.state >= old.state
                 && fewer(&old.ceiling, &new.ceiling)
+                && fewer(&old.may, &new.may)
                 && new.chain_depth <= old.chain_depth
         }
         (Entry::Person(old), Some(Entry::Person(new))) => {

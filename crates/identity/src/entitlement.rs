@@ -71,6 +71,7 @@ mod tests {
             selectors: selectors.iter().map(|text| text.parse().unwrap()).collect(),
             proofs: Vec::new(),
             ceiling: Vec::new(),
+            may: Vec::new(),
             chain_depth: 3,
             state: AgentState::Active,
         }

@@ -5,6 +5,7 @@ mod demo;
 #[cfg(test)]
 mod hints;
 mod installation;
+mod issuer;
 mod login;
 mod node;
 mod serve;
@@ -24,6 +25,7 @@ pub(crate) use audit::{
 };
 pub(crate) use demo::{Demo, DemoPart};
 pub(crate) use installation::{Backup, Doctor, Restore};
+pub(crate) use issuer::{EntryArguments, IssuerAdd, IssuerCommand, IssuerTest, OptionalServer};
 pub(crate) use login::{Login, Token, TokenShow};
 pub(crate) use node::{JoinTokenArguments, NodeBan, NodeCommand, NodeList, NodeRun, Svid, SvidFetch};
 pub(crate) use serve::{Serve, Unread};
@@ -132,6 +134,12 @@ pub(crate) enum Command {
     /// OAuth clients
     #[command(subcommand, aliases = ["app", "clients"], after_help = "Examples:\n  mandate client set-secret reports\n  mandate get clients")]
     Client(ClientCommand),
+    /// Identity providers of other organizations: add one, and test what becomes of its tokens
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  mandate issuer add https://sso.acme.example/realms/staff --file registry.toml\n  mandate issuer test https://sso.acme.example/realms/staff < access.token\n  mandate get issuers"
+    )]
+    Issuer(IssuerCommand),
     /// Stop an agent, or let it act again
     #[command(
         subcommand,

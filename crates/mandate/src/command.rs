@@ -9,6 +9,7 @@ mod demo;
 mod describe;
 mod doctor;
 mod get;
+mod issuer;
 mod login;
 mod node;
 mod person;
@@ -49,6 +50,8 @@ pub(crate) fn run(command: Command, screen: &Screen) -> Result<(), Failure> {
         Command::Client(arguments::ClientCommand::SetSecret(arguments)) => {
             person::set_client_secret(&arguments, screen)
         }
+        Command::Issuer(arguments::IssuerCommand::Test(arguments)) => issuer::test(&arguments, screen),
+        Command::Issuer(arguments::IssuerCommand::Add(arguments)) => issuer::add(&arguments, screen),
         Command::Agent(arguments) => agent::run(&arguments, screen),
         Command::Audit(arguments::Audit::Query(arguments)) => audit::query(&arguments, screen),
         Command::Audit(arguments::Audit::Show(arguments)) => audit::show(&arguments, screen),

@@ -1,6 +1,6 @@
 //! Which server a command speaks to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use mandate_api::{AdminClient, ClientError, Endpoint};
@@ -49,9 +49,9 @@ impl Directory {
 /// The largest file of certificates that is read, in bytes.
 const MAX_CA: u64 = 1024 * 1024;
 
-/// How a command reaches the admin API.
+/// Where a command reaches the admin API.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Connection {
+pub(crate) struct Reach {
     #[command(flatten)]
     directory: Directory,
     /// Use the admin API at this URL instead of the socket in DIR
@@ -66,6 +66,13 @@ pub(crate) struct Connection {
     /// The file with the access token for --admin-url; `-` is standard input
     #[arg(long, value_name = "FILE", env = "MANDATE_ADMIN_TOKEN_FILE", hide_env_values = true)]
     admin_token_file: Option<PathBuf>,
+}
+
+/// How a command reaches the admin API.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Connection {
+    #[command(flatten)]
+    reach: Reach,
     /// Trust this certificate authority (PEM) for --admin-url, and no other
     #[arg(long, value_name = "FILE", env = "MANDATE_CA_FILE", hide_env_values = true)]
     ca: Option<PathBuf>,
@@ -74,6 +81,13 @@ pub(crate) struct Connection {
 impl Connection {
     /// The admin API, by its URL if one is given, else by the socket in the server's directory.
     pub(crate) fn open(&self) -> Result<Admin, Failure> {
+        self.reach.open(self.ca.as_deref())
+    }
+}
+
+impl Reach {
+    /// The same. `ca` is the file of the certificate authority to trust for a URL.
+    pub(crate) fn open(&self, ca: Option<&Path>) -> Result<Admin, Failure> {
         let endpoint = match (&self.admin_url, &self.admin_token_file) {
             (Some(server), Some(file)) => Endpoint::Tcp {
                 server: server.clone(),
@@ -82,7 +96,7 @@ impl Connection {
             _ => Endpoint::Socket(self.directory.existing()?.join("admin.sock")),
         };
         let mut client = AdminClient::new(endpoint);
-        if let (Endpoint::Tcp { .. }, Some(file)) = (client.endpoint(), &self.ca) {
+        if let (Endpoint::Tcp { .. }, Some(file)) = (client.endpoint(), ca) {
             // Who can change it could answer for the server.
             let pem = input_file::read_trusted(file, MAX_CA)?;
             client = client

@@ -7,6 +7,7 @@ use std::time::Duration;
 use mandate_core::{Issuer, Secret};
 use mandate_files::text;
 use mandate_token::discovery::metadata_urls;
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use reqwest::{Client, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -45,6 +46,12 @@ fn url<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Url>,
     Ok(Option::<String>::deserialize(deserializer)?.and_then(|text| text.parse().ok()))
 }
 
+/// A document as it came.
+pub(crate) struct Document {
+    pub(crate) content_type: Option<String>,
+    pub(crate) body: Vec<u8>,
+}
+
 /// The client of one issuer.
 pub(crate) struct IssuerClient {
     issuer: Issuer,
@@ -55,17 +62,26 @@ pub(crate) struct IssuerClient {
 impl IssuerClient {
     /// A client that trusts the platform's certificate authorities, or the one in `ca` and no other.
     pub(crate) fn new(issuer: &Issuer, ca: Option<&Path>) -> Result<Self, Failure> {
+        let Some(file) = ca else { return Self::trusting(issuer, None, None) };
+        // Who can change it could answer for the issuer.
+        let pem = input_file::read_trusted(file, MAX_ANSWER as u64)?;
+        Self::trusting(issuer, Some((&pem, &file.display().to_string())), None)
+    }
+
+    /// A client for an issuer as its registry entry declares it.
+    pub(crate) fn of_entry(issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<Self, Failure> {
+        Self::trusting(issuer, ca.map(|pem| (pem.as_bytes(), "`ca` of the issuer's entry")), proxy)
+    }
+
+    /// `ca`: a PEM text and where it is from.
+    fn trusting(issuer: &Issuer, ca: Option<(&[u8], &str)>, proxy: Option<&str>) -> Result<Self, Failure> {
         // Codes and tokens are not sent to a proxy that only the environment names.
         #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
         let mut builder =
             Client::builder().no_proxy().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
-        if let Some(file) = ca {
-            let bad = |why: &str| {
-                Failure::usage(format!("{} holds no certificate authority: {why}", file.display()))
-            };
-            // Who can change it could answer for the issuer.
-            let pem = input_file::read_trusted(file, MAX_ANSWER as u64)?;
-            let trusted = reqwest::Certificate::from_pem_bundle(text::without_mark(&pem))
+        if let Some((pem, place)) = ca {
+            let bad = |why: &str| Failure::usage(format!("{place} holds no certificate authority: {why}"));
+            let trusted = reqwest::Certificate::from_pem_bundle(text::without_mark(pem))
                 .map_err(|_| bad("it is not PEM"))?;
             if trusted.is_empty() {
                 return Err(bad("there is no certificate in it"));
@@ -74,6 +90,13 @@ impl IssuerClient {
         } else if issuer.as_str().starts_with("http:") {
             // Without TLS no authority is asked: a machine without any will do.
             builder = builder.tls_certs_only([]);
+        }
+        let is_local = Url::parse(issuer.as_str()).is_ok_and(|url| mandate_core::uri::is_loopback(&url));
+        if let Some(proxy) = proxy.filter(|_| !is_local) {
+            let proxy = reqwest::Proxy::all(proxy).map_err(|error| {
+                Failure::caused(Fault::Failed, "the issuer's proxy cannot be used", &error)
+            })?;
+            builder = builder.proxy(proxy);
         }
         let http = builder.build().map_err(|error| Failure::caused(Fault::Failed, "cannot start", &error))?;
         Ok(Self { issuer: issuer.clone(), http, has_ca: ca.is_some() })
@@ -138,6 +161,30 @@ impl IssuerClient {
             .map_err(|error| Failure::failed(format!("{url} answered something unexpected: {error}")))
     }
 
+    /// A document as the server fetches those of other issuers: status 200, without redirects, bounded in
+    /// size and time.
+    pub(crate) async fn document(
+        &self,
+        url: &Url,
+        patience: Duration,
+        most: usize,
+    ) -> Result<Document, Failure> {
+        self.check(url)?;
+        let request = self.http.get(url.clone()).header(ACCEPT, "application/json").timeout(patience);
+        let mut response = request.send().await.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_redirection() {
+            return Err(Failure::failed(format!("{url} answered {status}; redirects are not followed")));
+        }
+        if status != reqwest::StatusCode::OK {
+            return Err(Failure::failed(format!("{url} answered {status}")));
+        }
+        let content_type =
+            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let body = self.read(&mut response, most).await?;
+        Ok(Document { content_type, body })
+    }
+
     /// Sends a form to the token endpoint. `secret` is that of a confidential client (RFC 6749 §2.3.1).
     pub(crate) async fn token(
         &self,
@@ -179,9 +226,13 @@ impl IssuerClient {
     }
 
     async fn body(&self, mut response: Response) -> Result<Vec<u8>, Failure> {
+        self.read(&mut response, MAX_ANSWER).await
+    }
+
+    async fn read(&self, response: &mut Response, most: usize) -> Result<Vec<u8>, Failure> {
         let mut body = Vec::new();
         while let Some(piece) = response.chunk().await.map_err(|error| self.unreachable(&error))? {
-            if body.len() + piece.len() > MAX_ANSWER {
+            if body.len() + piece.len() > most {
                 return Err(Failure::failed(format!("the answer of {} is too large", self.issuer)));
             }
             body.extend_from_slice(&piece);

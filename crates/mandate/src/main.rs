@@ -9,6 +9,7 @@ mod failure;
 mod input_file;
 mod interruption;
 mod issuer_client;
+mod issuer_documents;
 mod logging;
 mod loopback_redirect;
 mod name_completion;

@@ -41,6 +41,24 @@ pub(crate) fn secret(what: &str) -> Result<Secret, Failure> {
     text::secret_of_line(&answer, MAX_SECRET).map_err(|error| malformed(&error, what))
 }
 
+/// The only line of standard input: what has more than one is not one secret. Nothing is read from a
+/// terminal, where a long line is cut.
+pub(crate) fn only_line(what: &str, again: &str) -> Result<Secret, Failure> {
+    if io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("the {what} is read from standard input")).next(again));
+    }
+    single(io::stdin().lock(), what)
+}
+
+fn single(input: impl Read, what: &str) -> Result<Secret, Failure> {
+    let text = Zeroizing::new(text::read(input, MAX_SECRET).map_err(|error| malformed(&error, what))?);
+    match text.trim().lines().count() {
+        0 => Err(malformed(&TextError::Empty, what)),
+        1 => Ok(Secret::new(text.trim().as_bytes())),
+        _ => Err(Failure::usage(format!("standard input has more than one line; the {what} is one line"))),
+    }
+}
+
 fn ask(prompt: String) -> Result<String, Failure> {
     rpassword::prompt_password(prompt)
         .map_err(|error| Failure::caused(Fault::Failed, "cannot ask on the terminal", &error))
@@ -81,7 +99,7 @@ fn malformed(error: &TextError, what: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use super::{from_file, line};
+    use super::{from_file, line, single};
     use crate::failure::Fault;
 
     #[test]
@@ -91,6 +109,18 @@ mod tests {
             b" pass word "
         );
         assert_eq!(line("pässword".as_bytes(), "password").unwrap().expose_secret_str(), Some("pässword"));
+    }
+
+    #[test]
+    fn where_one_line_is_wanted_a_second_one_is_refused() {
+        assert_eq!(single("\u{feff}a.b.c\r\n\n".as_bytes(), "token").unwrap().expose_secret(), b"a.b.c");
+        let large = "a".repeat(64 * 1024 + 1);
+        for (bad, says) in
+            [("", "empty"), (" \n\n", "empty"), ("a\nb", "more than one line"), (&large, "longer than")]
+        {
+            let failure = single(bad.as_bytes(), "token").unwrap_err();
+            assert!(failure.fault() == Fault::Usage && failure.text().contains(says), "{}", failure.text());
+        }
     }
 
     #[test]

@@ -320,6 +320,7 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
         selectors: required,
         proofs: proofs::of(item, defaults)?,
         ceiling: permissions(&item.ceiling, "/ceiling")?,
+        may: permissions(&item.may, "/may")?,
         chain_depth,
         state,
     }))

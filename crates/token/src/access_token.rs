@@ -2,14 +2,17 @@
 //!
 //! A person of another issuer who is the subject of one of our own tokens has a `sub` that no person of ours
 //! can have ([`subject_claim`]), and `sub_id` (RFC 9493) says how their own issuer names them. The private
-//! claim `lineage` says from which tokens and grants a token descends.
+//! claim `lineage` says from which tokens and grants a token descends. The `sub` of an agent's own token is
+//! the agent's SPIFFE ID, with `sub_profile`.
 
 mod act;
 mod build;
+mod explain;
 mod foreign;
+mod own_behalf;
 mod subject;
 
-use mandate_core::lifetimes::CLOCK_SKEW;
+use mandate_core::lifetimes::{CLOCK_SKEW, PERSON_TOKEN_LIFETIME};
 use mandate_core::registry::{SubjectScope, TokenProfile, TrustedIssuer};
 use mandate_core::{
     ActorChain, Audience, ClientId, Confirmation, Details, Issuer, Lineage, ScopeSet, Subject, Terms,
@@ -29,6 +32,7 @@ use crate::strict_json::{self, Json, Object};
 
 pub use act::MayAct;
 pub use build::{build, encode, sign};
+pub use explain::{Against, Explanation, Part, PartVerdict, Verdict, explain};
 pub use foreign::foreign_token_id;
 pub use subject::subject_claim;
 
@@ -104,6 +108,17 @@ impl AccessToken {
     pub fn require_audience(&self, resource: &str) -> Result<(), TokenError> {
         if self.terms.audience.is_only(resource) { Ok(()) } else { Err(TokenError::Audience) }
     }
+
+    /// Until when a token of another issuer is accepted: for at most [`PERSON_TOKEN_LIFETIME`] from its `iat`,
+    /// even if its `exp` is later. Cuts are remembered for as long as our own tokens are valid, and a token
+    /// must not outlive a cut that it is below.
+    pub fn usable_until(&self) -> Timestamp {
+        usable_until(self.terms.issued, self.terms.expires)
+    }
+}
+
+fn usable_until(issued: Timestamp, expires: Timestamp) -> Timestamp {
+    expires.min(issued.plus(PERSON_TOKEN_LIFETIME))
 }
 
 /// A token of another issuer, decoded and not yet read.
@@ -172,9 +187,7 @@ impl Unverified<'_> {
         check_header(self.compact, expect.profile)?;
         let verified = signature(self.compact, &expect)?;
         let token = read(self.compact, &self.claims, &expect)?;
-        let lacks = |(name, value): &(&String, &String)| {
-            self.claims.get(name).and_then(Json::as_text) != Some(value.as_str())
-        };
+        let lacks = |(name, value): &(&String, &String)| !has_text(&self.claims, name, value);
         if let Some((name, _)) = issuer.required_claims.iter().find(lacks) {
             return Err(TokenError::RequiredClaim(name.clone()));
         }
@@ -244,14 +257,22 @@ fn signature(compact: &Compact<'_>, expect: &Expect<'_>) -> Result<VerifiedSigna
 }
 
 fn check_header(compact: &Compact<'_>, profile: Profile) -> Result<(), TokenError> {
-    let typ = compact.typ.as_deref().unwrap_or_default();
     let Some(shape) = profile.shape() else {
+        let typ = compact.typ.as_deref().unwrap_or_default();
         return if typ == TYPE { Ok(()) } else { Err(TokenError::Type(shortened(typ))) };
     };
-    // Media types compare without regard to case (RFC 7515 §4.1.9).
-    if !shape.types.iter().any(|accepted| typ.eq_ignore_ascii_case(accepted)) {
-        return Err(TokenError::Type(shortened(typ)));
-    }
+    check_type(compact, shape)?;
+    check_other_members(compact, shape)
+}
+
+/// Media types compare without regard to case (RFC 7515 §4.1.9).
+fn check_type(compact: &Compact<'_>, shape: &Shape) -> Result<(), TokenError> {
+    let typ = compact.typ.as_deref().unwrap_or_default();
+    let known = shape.types.iter().any(|accepted| typ.eq_ignore_ascii_case(accepted));
+    if known { Ok(()) } else { Err(TokenError::Type(shortened(typ))) }
+}
+
+fn check_other_members(compact: &Compact<'_>, shape: &Shape) -> Result<(), TokenError> {
     let refused = |name: &&String| {
         shape.not_in_header.contains(&name.as_str()) || (name.as_str() == ZIP && !shape.zip_none)
     };
@@ -262,9 +283,7 @@ fn check_header(compact: &Compact<'_>, profile: Profile) -> Result<(), TokenErro
 }
 
 fn read(compact: &Compact<'_>, claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
-    if claim::required_text(claims, "iss")? != expect.issuer.as_str() {
-        return Err(TokenError::Issuer);
-    }
+    check_issuer(claims, expect.issuer)?;
     let iss = expect.issuer.clone();
     let (iat, exp) = (claim::required_time(claims, "iat")?, claim::required_time(claims, "exp")?);
     let nbf = claim::time(claims, "nbf")?;
@@ -288,16 +307,24 @@ fn read(compact: &Compact<'_>, claims: &Object<'_>, expect: &Expect<'_>) -> Resu
         cnf: confirmation(claims)?,
         auth_time: claim::time(claims, "auth_time")?,
         acr: claim::text(claims, "acr")?.map(str::to_owned),
-        amr: claims.get("amr").map(|list| claim::texts(list, "amr")).transpose()?.unwrap_or_default(),
+        amr: methods(claims)?,
         issuer: iss,
     };
     let may_act = act::may_act(claims.get("may_act"), &terms.issuer)?;
     Ok(AccessToken { terms, nbf, may_act })
 }
 
+fn has_text(claims: &Object<'_>, name: &str, text: &str) -> bool {
+    claims.get(name).and_then(Json::as_text) == Some(text)
+}
+
+fn check_issuer(claims: &Object<'_>, issuer: &Issuer) -> Result<(), TokenError> {
+    if claim::required_text(claims, "iss")? == issuer.as_str() { Ok(()) } else { Err(TokenError::Issuer) }
+}
+
 /// What our tokens and those of others say in different ways.
 struct Said {
-    subject: Subject,
+    subject: Option<Subject>,
     chain: ActorChain,
     audience: Audience,
     scopes: ScopeSet,
@@ -310,17 +337,26 @@ struct Said {
 fn own(claims: &Object<'_>, iss: &Issuer) -> Result<Said, TokenError> {
     // A token of ours always has them, also where they say less than `sub_id`.
     claim::required_text(claims, "sub")?;
+    let (subject, chain) = match own_behalf::agent(claims, iss)? {
+        Some(agent) => (None, own_behalf::chain(agent)?),
+        None => (Some(subject::person(claims, iss)?), act::chain(claims.get("act"), iss)?),
+    };
     let jti = claim::required_text(claims, "jti")?;
     Ok(Said {
         jti: jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?,
-        subject: subject::person(claims, iss)?,
+        subject,
+        chain,
         lineage: lineage(claims)?,
         details: details(claims)?,
         scopes: scope(claims, "scope")?,
-        chain: act::chain(claims.get("act"), iss)?,
         audience: audience(claims)?,
         client: client(claims, "client_id")?.ok_or(TokenError::MissingClaim("client_id"))?,
     })
+}
+
+/// How the person authenticated (RFC 8176).
+fn methods(claims: &Object<'_>) -> Result<Vec<String>, TokenError> {
+    Ok(claims.get("amr").map(|list| claim::texts(list, "amr")).transpose()?.unwrap_or_default())
 }
 
 fn client(claims: &Object<'_>, name: &'static str) -> Result<Option<ClientId>, TokenError> {

@@ -6,7 +6,12 @@ use mandate_core::registry::TokenProfile;
 use mandate_core::uri::is_loopback;
 use url::Url;
 
+use crate::key_set::{KeySet, KeySetError};
 use crate::strict_json::{self, Json, Object};
+
+mod likely;
+
+pub use likely::likely_product;
 
 /// Why a document is not the metadata that was asked for. The next address may have it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +77,22 @@ pub fn jwks_uri(content_type: Option<&str>, body: &[u8], issuer: &Issuer) -> Res
         return Err(MetadataError::IssuerMismatch(shown(claimed)));
     }
     acceptable(text(&members, "jwks_uri")?, issuer)
+}
+
+/// The keys of `issuer` in its JWK Set document, if it uses this product: Entra publishes keys of several
+/// issuers in one document.
+pub fn keys(document: &[u8], issuer: &Issuer, profile: TokenProfile) -> Result<KeySet, KeySetError> {
+    match profile {
+        TokenProfile::EntraV1 | TokenProfile::EntraV2 => KeySet::of_issuer(document, issuer),
+        TokenProfile::Rfc9068
+        | TokenProfile::Keycloak
+        | TokenProfile::Okta
+        | TokenProfile::Auth0
+        | TokenProfile::Curity
+        | TokenProfile::Pingam
+        | TokenProfile::Zitadel
+        | TokenProfile::Cognito => KeySet::from_json(document),
+    }
 }
 
 /// Plain HTTP is accepted only from a loopback issuer to loopback: otherwise metadata could weaken the

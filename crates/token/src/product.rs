@@ -45,6 +45,15 @@ pub(crate) enum ScopeClaim {
     Either(&'static str),
 }
 
+impl ScopeClaim {
+    /// The name of the claim.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Text(name) | Self::List(name) | Self::Either(name) => name,
+        }
+    }
+}
+
 /// What happens to a token without an id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lacking {
@@ -69,6 +78,13 @@ pub(crate) enum ActorClaims {
     Act,
     /// The client is an agent if one of the numbers in `xms_act_fct` is 11.
     EntraFacets,
+}
+
+/// What a rule of a product shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shows {
+    AccessToken,
+    Person,
 }
 
 /// Something about the claims of a token.
@@ -127,8 +143,28 @@ impl Rule {
         }
     }
 
+    /// What the claim must be, to follow its name in a sentence.
+    pub(crate) fn expected(self) -> String {
+        match self {
+            Self::Is(_, values) => format!("must be {}", one_of(values)),
+            Self::IsOrAbsent(_, values) => format!("must be {} or absent", one_of(values)),
+            Self::IsNumber(_, number) => format!("must be the number {number}"),
+            Self::Has(_) => "must be there".to_owned(),
+            Self::Lacks(_) => "must be absent".to_owned(),
+            Self::Begins(_, start) => format!("must begin with `{start}`"),
+            Self::DoesNotBegin(_, start) => format!("must not begin with `{start}`"),
+            Self::DoesNotEnd(_, end) => format!("must not end with `{end}`"),
+            Self::Contains(_, part) => format!("must contain `{part}`"),
+            Self::Differ(_, other) => format!("must differ from `{other}`"),
+            Self::NoneOf(_, values) => {
+                format!("must be numbers with spaces between them, without {}", one_of(values))
+            }
+            Self::InIssuer(_) => "must be one of the segments of the issuer's path".to_owned(),
+        }
+    }
+
     /// The claim that it is about.
-    fn claim(self) -> &'static str {
+    pub(crate) fn claim(self) -> &'static str {
         match self {
             Self::Is(claim, _)
             | Self::IsOrAbsent(claim, _)
@@ -162,6 +198,17 @@ impl Shape {
         }
     }
 
+    /// Each rule of the product, in the order in which they are checked, and whether the claims keep it.
+    pub(crate) fn outcomes(
+        &self,
+        claims: &Object<'_>,
+        issuer: &str,
+    ) -> impl Iterator<Item = (Shows, Rule, bool)> {
+        let access_token = self.access_token.iter().map(|rule| (Shows::AccessToken, *rule));
+        let person = self.person.iter().map(|rule| (Shows::Person, *rule));
+        access_token.chain(person).map(move |(shows, rule)| (shows, rule, rule.holds(claims, issuer)))
+    }
+
     /// The claim by which the token is no access token.
     pub(crate) fn not_access_token(&self, claims: &Object<'_>, issuer: &str) -> Option<&'static str> {
         broken(self.access_token, claims, issuer)
@@ -171,6 +218,11 @@ impl Shape {
     pub(crate) fn not_a_person(&self, claims: &Object<'_>, issuer: &str) -> Option<&'static str> {
         broken(self.person, claims, issuer)
     }
+}
+
+/// `a`, or `a` or `b`.
+fn one_of(values: &[&str]) -> String {
+    values.iter().map(|value| format!("`{value}`")).collect::<Vec<_>>().join(" or ")
 }
 
 fn broken(rules: &[Rule], claims: &Object<'_>, issuer: &str) -> Option<&'static str> {

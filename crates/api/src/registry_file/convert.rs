@@ -64,6 +64,7 @@ impl RegistryItem {
                 dangerous_any_user: is_for_any_user(&x.selectors),
                 proof: x.proofs.iter().map(ProofItem::of).collect(),
                 ceiling: permissions(&x.ceiling),
+                may: permissions(&x.may),
                 chain_depth: Some(x.chain_depth),
                 state: Some(x.state),
             }),

@@ -84,6 +84,7 @@ fn registry() -> Registry {
             selectors: vec!["unix:uid:1000".parse().unwrap()],
             proofs: Vec::new(),
             ceiling: allow("read:cases write:cases"),
+            may: Vec::new(),
             chain_depth: 3,
             state: AgentState::Active,
         }),

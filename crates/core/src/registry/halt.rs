@@ -82,6 +82,7 @@ mod tests {
             selectors: Vec::new(),
             proofs: Vec::new(),
             ceiling: Vec::new(),
+            may: Vec::new(),
             chain_depth: 1,
             state,
             purpose: String::new(),

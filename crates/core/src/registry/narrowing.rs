@@ -51,6 +51,7 @@ fn agent(now: Agent, from: &Agent, to: &Agent) -> Agent {
         },
         proofs: proofs(now.proofs, &from.proofs, &to.proofs),
         ceiling: permissions(now.ceiling, &from.ceiling, &to.ceiling),
+        may: permissions(now.may, &from.may, &to.may),
         ..now
     }
 }

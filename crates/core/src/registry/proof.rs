@@ -159,6 +159,7 @@ mod tests {
             selectors: Vec::new(),
             proofs,
             ceiling: Vec::new(),
+            may: Vec::new(),
             chain_depth: 1,
             state: AgentState::Active,
             purpose: String::new(),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::terms::Audience;
 use crate::uri::Issuer;
 
 /// Whether the scopes of another issuer's token limit what may be delegated from it.
@@ -113,4 +114,18 @@ pub struct TrustedIssuer {
     /// Claims that its tokens must have, with these texts as values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub required_claims: BTreeMap<String, String>,
+}
+
+impl TrustedIssuer {
+    /// Whether a token with this `aud` is for us: it is addressed to `audience`, and to nothing that the entry
+    /// does not name. Every other audience of the token can bring it here too, so an operator has to know it.
+    pub fn takes(&self, audience: &Audience) -> bool {
+        audience.iter().any(|aud| aud == self.audience) && self.unnamed(audience).next().is_none()
+    }
+
+    /// The audiences in `audience` that the entry does not name.
+    pub fn unnamed<'a>(&self, audience: &'a Audience) -> impl Iterator<Item = &'a str> {
+        let named = |aud: &str| aud == self.audience || self.other_audiences.iter().any(|other| other == aud);
+        audience.iter().filter(move |aud| !named(aud))
+    }
 }

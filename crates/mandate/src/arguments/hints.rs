@@ -49,7 +49,7 @@ fn hints(dir: &Path, found: &mut Vec<(String, String)>) {
 fn filled(hint: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for word in hint.split(' ') {
-        let behind_issuer = words.last().is_some_and(|last| last == "--issuer");
+        let behind_issuer = words.last().is_some_and(|last| last == "--issuer" || last == "test");
         words.push(match word {
             "URL" | "ISSUER" => ISSUER.to_owned(),
             "{}" if behind_issuer => ISSUER.to_owned(),

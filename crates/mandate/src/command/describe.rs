@@ -4,7 +4,10 @@ use mandate_api::admin::{RegistryEntry, RegistryItem};
 use mandate_core::registry::EntryKind;
 use serde::Serialize;
 
-use super::get::{authentication, grant_state, permissions, person_state, rows, scopes, subject_scope, uses};
+use super::get::{
+    authentication, grant_state, permissions, person_state, required_claims, rows, scopes, subject_scope,
+    uses,
+};
 use crate::arguments::Describe;
 use crate::failure::Failure;
 use crate::screen::Screen;
@@ -80,6 +83,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
             ),
             ("Proof", x.proof.iter().map(proof).collect::<Vec<_>>().join("\n")),
             ("Ceiling", if x.ceiling.is_empty() { "nothing".to_owned() } else { permissions(&x.ceiling) }),
+            ("On its own", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
             ("Chain depth", shown(x.chain_depth.as_ref())),
         ],
         RegistryItem::Resource(x) => {
@@ -137,15 +141,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
             ("Audience", x.audience.clone()),
             ("Other audiences", x.other_audiences.join("\n")),
             ("Profile", x.profile.as_str().to_owned()),
-            (
-                "Required claims",
-                x.claims
-                    .require
-                    .iter()
-                    .map(|(name, value)| format!("{name} = {value}"))
-                    .collect::<Vec<_>>()
-                    .join("\n"),
-            ),
+            ("Required claims", required_claims(&x.claims).join("\n")),
             ("Subject scope", subject_scope(x.subject_scope).to_owned()),
         ],
         RegistryItem::Grant(x) => vec![

@@ -1,7 +1,7 @@
 //! `mandate get`
 
 use mandate_api::admin::{RegistryEntry, RegistryItem};
-use mandate_api::registry_file::PermissionItem;
+use mandate_api::registry_file::{ClaimsItem, PermissionItem};
 use mandate_core::names::ClientMethod;
 use mandate_core::registry;
 use mandate_core::{AgentName, Scope};
@@ -73,7 +73,7 @@ pub(crate) fn rows(screen: &Screen, entries: &[RegistryEntry]) -> String {
         Some(RegistryItem::Resource(_)) => &["NAME", "URI", "SCOPES", "TOOLS"],
         Some(RegistryItem::Person(_)) => &["NAME", "STATE", "ISSUER", "MAY"],
         Some(RegistryItem::Client(_)) => &["ID", "AUTHENTICATION", "REDIRECT URIS", "AGENTS"],
-        Some(RegistryItem::Issuer(_)) => &["URL", "AUDIENCE", "SUBJECT SCOPE"],
+        Some(RegistryItem::Issuer(_)) => &["URL", "AUDIENCE", "PROFILE", "SUBJECT SCOPE", "REQUIRED CLAIMS"],
         Some(RegistryItem::Grant(_)) => {
             &["ID", "PERSON", "AGENT", "RESOURCE", "SCOPES", "EXPIRES", "USES", "STATE"]
         }
@@ -111,7 +111,9 @@ fn row(entry: &RegistryEntry) -> Vec<String> {
             ]
         }
         RegistryItem::Issuer(x) => {
-            vec![x.url.to_string(), x.audience.clone(), subject_scope(x.subject_scope).to_owned()]
+            let scope = subject_scope(x.subject_scope).to_owned();
+            let claims = required_claims(&x.claims).join("; ");
+            vec![x.url.to_string(), x.audience.clone(), x.profile.as_str().to_owned(), scope, claims]
         }
         RegistryItem::Grant(x) => vec![
             x.id.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -144,6 +146,11 @@ pub(crate) fn authentication(method: mandate_api::registry_file::AuthenticationI
         Item::PrivateKeyJwt => ClientMethod::PrivateKeyJwt,
     };
     method.as_str()
+}
+
+/// `name = text`, for each claim that an issuer's tokens must have.
+pub(crate) fn required_claims(claims: &ClaimsItem) -> Vec<String> {
+    claims.require.iter().map(|(name, value)| format!("{name} = {value}")).collect()
 }
 
 pub(crate) fn subject_scope(scope: registry::SubjectScope) -> &'static str {

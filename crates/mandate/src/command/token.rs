@@ -22,14 +22,14 @@ use crate::secret_input;
 use crate::table::list;
 
 /// The claims that are times (RFC 7519 §4.1, `OpenID` Connect Core §2, §5.1): seconds since the epoch.
-const TIMES: [&str; 5] = ["iat", "nbf", "exp", "auth_time", "updated_at"];
+pub(super) const TIMES: [&str; 5] = ["iat", "nbf", "exp", "auth_time", "updated_at"];
 
 /// The order in which claims are shown; the others follow in the order of the token.
 const FIRST: [&str; 11] =
     ["iss", "sub", "sub_iss", "act", "client_id", "aud", "scope", "jti", "iat", "nbf", "exp"];
 
 /// A token whose parts were decoded and nothing more.
-struct Decoded {
+pub(super) struct Decoded {
     header: Map<String, Value>,
     claims: Map<String, Value>,
 }
@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: &TokenShow, screen: &Screen) -> Result<(), Failure>
 }
 
 /// The token in a file that holds it alone, as a header's value, or as a token endpoint's answer.
-fn token_of(text: &str) -> &str {
+pub(super) fn token_of(text: &str) -> &str {
     let text = text.trim();
     let text = text
         .strip_prefix(AccessTokenType::Bearer.as_str())
@@ -108,7 +108,7 @@ struct BorrowedAnswer<'a> {
     access_token: &'a str,
 }
 
-fn decode(token: &str) -> Result<Decoded, &'static str> {
+pub(super) fn decode(token: &str) -> Result<Decoded, &'static str> {
     let parts: Vec<&str> = token.split('.').collect();
     let (header, payload) = match parts.as_slice() {
         [header, payload, _signature] => (header, payload),
@@ -171,7 +171,7 @@ async fn verify(
         .map(drop))
 }
 
-fn time(claim: Option<&Value>) -> Option<Timestamp> {
+pub(super) fn time(claim: Option<&Value>) -> Option<Timestamp> {
     // Some issuers write fractions (RFC 7519 §2 allows them).
     let seconds =
         claim?.as_u64().or_else(|| claim?.as_f64().filter(|s| (0.0..1e12).contains(s)).map(whole))?;

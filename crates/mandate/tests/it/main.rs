@@ -5,6 +5,7 @@ mod admin_socket;
 mod apply;
 mod audit;
 mod completions;
+mod issuer;
 mod secrets;
 mod store;
 mod usage;

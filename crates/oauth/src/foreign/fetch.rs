@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use mandate_core::Issuer;
 use mandate_core::registry::TokenProfile;
 use mandate_core::uri::is_loopback;
-use mandate_token::KeySet;
-use mandate_token::discovery::{jwks_uri, metadata_urls_of};
+use mandate_token::discovery::{self, jwks_uri, metadata_urls_of};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 use url::Url;
 
@@ -178,18 +177,7 @@ pub(super) async fn keys(http: &reqwest::Client, issuer: &Issuer, profile: Token
         url: url.to_string(),
         why: error.to_string(),
     };
-    let keys = match profile {
-        TokenProfile::EntraV1 | TokenProfile::EntraV2 => KeySet::of_issuer(&document.body, issuer),
-        TokenProfile::Rfc9068
-        | TokenProfile::Keycloak
-        | TokenProfile::Okta
-        | TokenProfile::Auth0
-        | TokenProfile::Curity
-        | TokenProfile::Pingam
-        | TokenProfile::Zitadel
-        | TokenProfile::Cognito => KeySet::from_json(&document.body),
-    };
-    keys.map(Into::into).map_err(why)
+    discovery::keys(&document.body, issuer, profile).map(Into::into).map_err(why)
 }
 
 /// Asks one address after the other until one has a valid document: a site may answer 200 with a page for any

@@ -52,6 +52,7 @@ fn agent(state: AgentState, purpose: &str) -> Entry {
         selectors: Vec::new(),
         proofs: Vec::new(),
         ceiling: Vec::new(),
+        may: Vec::new(),
         chain_depth: 1,
         state,
     })

@@ -58,6 +58,7 @@ fn agent(name: &str) -> Entry {
         selectors: vec!["unix:uid:1000".parse().unwrap()],
         proofs: Vec::new(),
         ceiling: vec![],
+        may: Vec::new(),
         chain_depth: 3,
         state: AgentState::Suspended,
     })

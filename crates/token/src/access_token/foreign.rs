@@ -14,7 +14,7 @@ use crate::error::TokenError;
 use crate::product::{ActorClaims, AudienceClaim, Lacking, ScopeClaim, Shape};
 use crate::strict_json::{Json, Object};
 
-use super::{Expect, Profile, Said, act, audience, client, scope};
+use super::{Expect, Profile, Said, act, audience, client, own_behalf, scope};
 
 /// The most scopes of a token that lists them.
 const MAX_SCOPES: usize = 256;
@@ -49,24 +49,19 @@ pub(super) fn read(
     if let Some(claim) = shape.not_a_person(claims, iss.as_str()) {
         return Err(TokenError::NotAPerson(claim));
     }
+    if own_behalf::is_machine(claims) {
+        return Err(TokenError::NotAPerson("sub_profile"));
+    }
     let sub = claim::required_text(claims, shape.subject)?.to_owned();
-    let (name, lacking) = shape.id;
-    let jti = match (claim::text(claims, name)?, lacking) {
-        (Some(id), _) => foreign_token_id(iss, id)?,
-        (None, Lacking::Digest) => digest_id(iss, compact.signed())?,
-        (None, Lacking::Refused) => return Err(TokenError::MissingClaim(name)),
-    };
+    let jti = id(compact, claims, shape, iss)?;
     let client = one_client(claims, shape)?;
-    let audience = match (claims.contains("aud"), shape.audience) {
-        (false, AudienceClaim::OrClient) => Audience::one(client.as_str().to_owned()),
-        _ => audience(claims)?,
-    };
+    let audience = addressed(claims, shape, &client)?;
     let scopes = match expect.profile {
         Profile::ForeignIdentity(_) => ScopeSet::new(),
         Profile::Own | Profile::Foreign(_) => scopes(claims, shape.scope)?,
     };
     Ok(Said {
-        subject: Subject { iss: iss.clone(), sub },
+        subject: Some(Subject { iss: iss.clone(), sub }),
         chain: chain(claims, shape, &client, iss)?,
         audience,
         scopes,
@@ -77,8 +72,35 @@ pub(super) fn read(
     })
 }
 
+/// The id under which the token is known here.
+pub(super) fn id(
+    compact: &Compact<'_>,
+    claims: &Object<'_>,
+    shape: &Shape,
+    iss: &Issuer,
+) -> Result<TokenId, TokenError> {
+    let (name, lacking) = shape.id;
+    match (claim::text(claims, name)?, lacking) {
+        (Some(id), _) => foreign_token_id(iss, id),
+        (None, Lacking::Digest) => digest_id(iss, compact.signed()),
+        (None, Lacking::Refused) => Err(TokenError::MissingClaim(name)),
+    }
+}
+
+/// To whom the token is addressed.
+pub(super) fn addressed(
+    claims: &Object<'_>,
+    shape: &Shape,
+    client: &ClientId,
+) -> Result<Audience, TokenError> {
+    match (claims.contains("aud"), shape.audience) {
+        (false, AudienceClaim::OrClient) => Ok(Audience::one(client.as_str().to_owned())),
+        _ => audience(claims),
+    }
+}
+
 /// The client that all claims for it name.
-fn one_client(claims: &Object<'_>, shape: &Shape) -> Result<ClientId, TokenError> {
+pub(super) fn one_client(claims: &Object<'_>, shape: &Shape) -> Result<ClientId, TokenError> {
     let mut found: Option<ClientId> = None;
     for name in shape.client {
         let Some(named) = client(claims, name)? else { continue };
@@ -90,12 +112,13 @@ fn one_client(claims: &Object<'_>, shape: &Shape) -> Result<ClientId, TokenError
     found.ok_or(TokenError::MissingClaim(shape.client.first().copied().unwrap_or("client_id")))
 }
 
-fn scopes(claims: &Object<'_>, form: ScopeClaim) -> Result<ScopeSet, TokenError> {
-    let (name, list, text) = match form {
-        ScopeClaim::Text(name) => (name, false, true),
-        ScopeClaim::List(name) => (name, true, false),
-        ScopeClaim::Either(name) => (name, true, true),
+pub(super) fn scopes(claims: &Object<'_>, form: ScopeClaim) -> Result<ScopeSet, TokenError> {
+    let (list, text) = match form {
+        ScopeClaim::Text(_) => (false, true),
+        ScopeClaim::List(_) => (true, false),
+        ScopeClaim::Either(_) => (true, true),
     };
+    let name = form.name();
     let fault = |why| TokenError::Claim { claim: name, why };
     match claims.get(name) {
         Some(Json::List(items)) if list && items.len() <= MAX_SCOPES => {
@@ -109,7 +132,7 @@ fn scopes(claims: &Object<'_>, form: ScopeClaim) -> Result<ScopeSet, TokenError>
 }
 
 /// Who acted for the person when the token was issued. It is history, and gives nobody authority.
-fn chain(
+pub(super) fn chain(
     claims: &Object<'_>,
     shape: &Shape,
     client: &ClientId,
@@ -133,6 +156,6 @@ fn chain(
 }
 
 /// What the client of an Entra token is, as numbers with spaces between them.
-const ENTRA_ACTOR: &str = "xms_act_fct";
+pub(super) const ENTRA_ACTOR: &str = "xms_act_fct";
 /// An agent's identity.
 const ENTRA_AGENT: &str = "11";

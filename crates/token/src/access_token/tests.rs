@@ -1,8 +1,10 @@
 //! What a token must say, and what is refused.
 
 mod building;
+mod explanations;
 mod foreign;
 mod header;
+mod own_behalf;
 mod products;
 mod properties;
 

@@ -11,7 +11,7 @@ use crate::error::TokenError;
 
 use super::{KEY, at};
 
-fn vectors() -> Value {
+pub(super) fn vectors() -> Value {
     serde_json::from_str(include_str!("../../../../../vectors/product-tokens.json")).unwrap()
 }
 
@@ -26,7 +26,7 @@ fn changed(object: &Value, change: &Value) -> Map<String, Value> {
     object
 }
 
-fn issuer(product: &Value) -> TrustedIssuer {
+pub(super) fn issuer(product: &Value) -> TrustedIssuer {
     TrustedIssuer {
         url: product["issuer"].as_str().unwrap().parse().unwrap(),
         audience: "https://mandate.example.com".to_owned(),
@@ -40,6 +40,15 @@ fn issuer(product: &Value) -> TrustedIssuer {
     }
 }
 
+/// The product's token with this change, signed.
+pub(super) fn token(product: &Value, change: &Value) -> String {
+    let mut header = changed(&product["header"], &change["header"]);
+    header.insert("alg".to_owned(), "ES256".into());
+    header.insert("kid".to_owned(), KEY.kid().into());
+    let claims = changed(&product["claims"], &change["claims"]);
+    KEY.sign_raw(&Value::from(header).to_string(), &Value::from(claims).to_string())
+}
+
 /// Signs the product's token with this change, and verifies it.
 fn verified(
     product: &Value,
@@ -47,11 +56,7 @@ fn verified(
     issuer: &TrustedIssuer,
     now: u64,
 ) -> Result<AccessToken, TokenError> {
-    let mut header = changed(&product["header"], &change["header"]);
-    header.insert("alg".to_owned(), "ES256".into());
-    header.insert("kid".to_owned(), KEY.kid().into());
-    let claims = changed(&product["claims"], &change["claims"]);
-    let token = KEY.sign_raw(&Value::from(header).to_string(), &Value::from(claims).to_string());
+    let token = token(product, change);
     let decoded = Decoded::of(&token)?;
     decoded.read()?.verify(issuer, &KEY.key_set(), at(now), None)
 }
@@ -72,7 +77,7 @@ fn the_default_tokens_of_each_product_name_the_person_the_client_and_the_scopes(
             let what = format!("{name}: {}", change["what"]);
             let token = verified(product, change, &issuer(product), now);
             let terms = token.unwrap_or_else(|error| panic!("{what}: {error}")).terms;
-            assert_eq!(terms.subject.sub, product["person"].as_str().unwrap(), "{what}");
+            assert_eq!(terms.subject.unwrap().sub, product["person"].as_str().unwrap(), "{what}");
             assert_eq!(terms.client.as_str(), product["client"].as_str().unwrap(), "{what}");
             assert_eq!(terms.scopes.to_string(), product["scopes"].as_str().unwrap(), "{what}");
             let mut audience: Vec<String> = terms.audience.iter().map(str::to_owned).collect();

@@ -1,0 +1,116 @@
+//! The arguments of `mandate issuer`.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+use mandate_core::Issuer;
+use mandate_core::registry::TokenProfile;
+
+use super::KindArgument;
+use crate::connection::Reach;
+use crate::name_completion;
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum IssuerCommand {
+    /// Say claim by claim whether an exchange takes a token of this issuer, and what to change if not
+    ///
+    /// The token is read from standard input. Its issuer's keys are found as the server finds them. The entry
+    /// of the issuer comes from the running server; --profile and --audience take its place.
+    #[command(
+        after_help = "Examples:\n  mandate issuer test https://sso.acme.example/realms/staff < access.token\n  mandate issuer test https://acme.eu.auth0.com/ --profile auth0 --audience https://mandate.acme.example < access.token"
+    )]
+    Test(IssuerTest),
+    /// Find an issuer by discovery, and print or append the entry that declares it
+    ///
+    /// The profile is guessed where the issuer's address or metadata shows the product. What has to be set on
+    /// the provider's side is printed with it.
+    #[command(
+        after_help = "Examples:\n  mandate issuer add https://sso.acme.example/realms/staff --audience https://mandate.acme.example\n  mandate issuer add https://sso.acme.example/realms/staff --file registry.toml"
+    )]
+    Add(IssuerAdd),
+}
+
+/// The server that is asked, if one runs.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct OptionalServer {
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// Trust this certificate authority (PEM) for --admin-url, and no other
+    #[arg(long, value_name = "FILE", env = "MANDATE_CA_FILE", hide_env_values = true)]
+    pub(crate) admin_ca: Option<PathBuf>,
+}
+
+/// What an entry says of an issuer's tokens.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct EntryArguments {
+    /// The product whose access tokens it issues
+    #[arg(long, value_name = "PROFILE", value_parser = profile())]
+    pub(crate) profile: Option<TokenProfile>,
+    /// What its tokens are addressed to: their `aud`
+    #[arg(long, value_name = "AUDIENCE")]
+    pub(crate) audience: Option<String>,
+    /// A claim that each of its tokens must have, with its text. Repeatable
+    #[arg(long, value_name = "CLAIM=TEXT", value_parser = required_claim)]
+    pub(crate) require: Vec<(String, String)>,
+    /// Its tokens prove only who the person is; their scopes limit nothing
+    #[arg(long)]
+    pub(crate) identity_only: bool,
+    /// Trust this certificate authority (PEM) for the issuer, and no other
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct IssuerTest {
+    /// The issuer: the `iss` of its tokens, byte for byte
+    #[arg(value_name = "URL", add = name_completion::of(KindArgument::Issuer))]
+    pub(crate) url: Issuer,
+    #[command(flatten)]
+    pub(crate) entry: EntryArguments,
+    #[command(flatten)]
+    pub(crate) server: OptionalServer,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct IssuerAdd {
+    /// The issuer: the `iss` of its tokens, byte for byte
+    #[arg(value_name = "URL")]
+    pub(crate) url: Issuer,
+    #[command(flatten)]
+    pub(crate) entry: EntryArguments,
+    /// Append the entry to this registry file, which is made if it is missing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: OptionalServer,
+}
+
+fn profile() -> impl TypedValueParser<Value = TokenProfile> {
+    PossibleValuesParser::new(TokenProfile::ALL.iter().map(|profile| profile.as_str())).try_map(|name| {
+        let named = TokenProfile::ALL.iter().find(|profile| profile.as_str() == name);
+        named.copied().ok_or("not a profile")
+    })
+}
+
+fn required_claim(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && !value.is_empty() => {
+            Ok((name.to_owned(), value.to_owned()))
+        }
+        _ => Err("write CLAIM=TEXT, such as sub_type=user".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::required_claim;
+
+    #[test]
+    fn a_required_claim_has_a_name_and_a_text() {
+        assert_eq!(required_claim("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        for bad in ["", "a", "a=", "=b"] {
+            assert!(required_claim(bad).is_err(), "{bad}");
+        }
+    }
+}

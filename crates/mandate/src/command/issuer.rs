@@ -1,0 +1,144 @@
+//! `mandate issuer`: identity providers of other organizations.
+
+mod add;
+mod entry;
+mod settings;
+mod test;
+mod verdicts;
+
+use mandate_api::ClientError;
+use mandate_api::admin::RegistryItem;
+use mandate_api::registry_file::IssuerItem;
+use mandate_core::Issuer;
+use mandate_core::registry::{EntryKind, SubjectScope, TokenProfile, TrustedIssuer};
+
+use crate::arguments::{EntryArguments, OptionalServer};
+use crate::connection::Admin;
+use crate::failure::{self, Failure, Fault};
+use crate::issuer_client::IssuerClient;
+
+pub(crate) use add::run as add;
+pub(crate) use test::run as test;
+
+/// The version of the JSON that these commands print. A member may be added without a new one.
+const VERSION: u8 = 1;
+
+/// What the running server knows.
+enum Known<T> {
+    Found(T),
+    /// It runs, and has no such entry.
+    Absent,
+    /// None answers at the usual place.
+    NoServer,
+}
+
+impl OptionalServer {
+    /// Asks the server, if there is one. A server that was named by its URL must answer.
+    fn ask<T>(
+        &self,
+        call: impl FnOnce(&Admin) -> Result<Result<T, ClientError>, Failure>,
+    ) -> Result<Known<T>, Failure> {
+        let admin = self.reach.open(self.admin_ca.as_deref())?;
+        match call(&admin)? {
+            Ok(found) => Ok(Known::Found(found)),
+            Err(ClientError::Refused(problem)) if problem.status == 404 => Ok(Known::Absent),
+            Err(error) => {
+                let failure = failure::of_client(&error, admin.endpoint());
+                let elsewhere = matches!(admin.endpoint(), mandate_api::Endpoint::Socket(_));
+                if elsewhere && failure.fault() == Fault::Unreachable {
+                    return Ok(Known::NoServer);
+                }
+                Err(failure.next("the same command with --profile and --audience   (asks no server)"))
+            }
+        }
+    }
+
+    /// The entry of an issuer.
+    fn entry(&self, url: &Issuer) -> Result<Known<IssuerItem>, Failure> {
+        let found = self.ask(|admin| {
+            admin.try_call(async |client| client.entry(EntryKind::Issuer, url.as_str()).await)
+        })?;
+        Ok(match found {
+            Known::Found(entry) => match entry.item {
+                RegistryItem::Issuer(item) => Known::Found(item),
+                _ => Known::Absent,
+            },
+            Known::Absent => Known::Absent,
+            Known::NoServer => Known::NoServer,
+        })
+    }
+
+    /// The server's own issuer.
+    fn own_issuer(&self) -> Result<Option<String>, Failure> {
+        let status = self.ask(|admin| admin.try_call(async |client| client.status().await))?;
+        Ok(match status {
+            Known::Found(status) => Some(status.issuer.to_string()),
+            Known::Absent | Known::NoServer => None,
+        })
+    }
+}
+
+/// The issuer as an entry declares it, or as the arguments do, which take the place of what the entry says.
+struct Declared {
+    url: Issuer,
+    profile: Option<TokenProfile>,
+    audience: Option<String>,
+    other_audiences: Vec<String>,
+    subject_scope: SubjectScope,
+    required_claims: std::collections::BTreeMap<String, String>,
+    ca: Option<String>,
+    proxy: Option<String>,
+}
+
+impl Declared {
+    fn new(url: &Issuer, entry: Option<IssuerItem>, arguments: &EntryArguments) -> Self {
+        let mut declared = Self {
+            url: url.clone(),
+            profile: None,
+            audience: None,
+            other_audiences: Vec::new(),
+            subject_scope: SubjectScope::Token,
+            required_claims: std::collections::BTreeMap::new(),
+            ca: None,
+            proxy: None,
+        };
+        if let Some(entry) = entry {
+            declared.profile = Some(entry.profile);
+            declared.audience = Some(entry.audience);
+            declared.other_audiences = entry.other_audiences;
+            declared.subject_scope = entry.subject_scope;
+            declared.required_claims = entry.claims.require;
+            declared.ca = entry.ca;
+            declared.proxy = entry.proxy;
+        }
+        declared.profile = arguments.profile.or(declared.profile);
+        declared.audience = arguments.audience.clone().or(declared.audience);
+        declared.required_claims.extend(arguments.require.iter().cloned());
+        if arguments.identity_only {
+            declared.subject_scope = SubjectScope::IdentityOnly;
+        }
+        declared
+    }
+
+    /// The registry's form of it, with this profile. An audience that is not known is empty, which no entry
+    /// has.
+    fn trusted(&self, profile: TokenProfile, subject_scope: SubjectScope) -> TrustedIssuer {
+        TrustedIssuer {
+            url: self.url.clone(),
+            audience: self.audience.clone().unwrap_or_default(),
+            subject_scope,
+            other_audiences: self.other_audiences.clone(),
+            ca: self.ca.clone(),
+            proxy: self.proxy.clone(),
+            profile,
+            required_claims: self.required_claims.clone(),
+        }
+    }
+
+    fn client(&self, arguments: &EntryArguments) -> Result<IssuerClient, Failure> {
+        match &arguments.ca {
+            Some(file) => IssuerClient::new(&self.url, Some(file)),
+            None => IssuerClient::of_entry(&self.url, self.ca.as_deref(), self.proxy.as_deref()),
+        }
+    }
+}
