@@ -42,7 +42,7 @@ impl VerifiedSubject {
     /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is
     /// the digest of issuer and `jti` that `mandate-token` makes, so that no other issuer can name one of our
     /// tokens.
-    // /
+    ///
     /// Here it is valid only until [`AccessToken::usable_until`].
     pub fn foreign(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
         let expires = token.usable_until();
@@ -87,7 +87,7 @@ impl VerifiedSubject {
 }
 
 /// An actor whose workload credential has been verified, with the class of that evidence.
-// /
+///
 /// It may be outdated after every wait: check it again with [`VerifiedActor::still_stands`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedActor {
@@ -175,7 +175,7 @@ impl VerifiedActor {
 
 /// A registered client as it was when it authenticated, and the time of its authentication. For a public
 /// client: of its request.
-// /
+///
 /// Requests wait for a hash, for another issuer's keys, for the disk. Meanwhile the client's keys or secret
 /// may be replaced. So only [`ProvenClient::confirmed`] returns the client, after a check against the state
 /// that the decision uses.

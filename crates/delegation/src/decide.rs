@@ -114,7 +114,7 @@ pub struct Facts<'a> {
 }
 
 /// Decides a request at the time `now`.
-// /
+///
 /// # Errors
 /// A [`DecisionRefusal`](crate::DecisionRefusal) with the first reason found. Only scopes can be permitted in part: they are
 /// intersected. Every other check passes or refuses the whole request. Or [`NeedsApproval`], if nothing
@@ -270,7 +270,7 @@ fn as_trusted_now(
 }
 
 /// The agent that will act: the one whose actor token was verified, or the client itself if it is an agent.
-// /
+///
 /// No actor at all would be impersonation (RFC 8693 §1.1), and is refused.
 fn acting_agent<'a>(
     client: &AuthenticatedClient,

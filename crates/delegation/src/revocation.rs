@@ -74,7 +74,7 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
 
 /// Whether the replacement of `old` by `new` can only take authority away: an agent, person, grant or client
 /// that gets less in every respect, or an entry that is removed. `new` is absent when the entry is removed.
-// /
+///
 /// A policy can forbid, so the removal or change of a policy may give authority. A resource or issuer that
 /// changes becomes another one. If the registry has its own `policies`, fewer rights may give authority too:
 /// a policy may forbid something to those who have a right, and permit it to those who have lost the right.

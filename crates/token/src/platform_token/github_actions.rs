@@ -1,4 +1,4 @@
-//! GitHub Actions: the OpenID Connect token that a job asks for.
+//! GitHub Actions: the `OpenID` Connect token that a job asks for.
 //!
 //! By default `aud` is the address of the repository's owner. `sub` has one of several forms: with names alone,
 //! since July 2026 with names and ids, or what the repository has configured. So `sub` identifies nothing here,

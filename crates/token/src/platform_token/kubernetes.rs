@@ -1,4 +1,4 @@
-//! Kubernetes: the token of a service account that the kubelet projects into a pod, or that the TokenRequest
+//! Kubernetes: the token of a service account that the kubelet projects into a pod, or that the `TokenRequest`
 //! API gives.
 //!
 //! `aud` is always a list. The header has no `typ`. A token says of which service account and pod it is; that
