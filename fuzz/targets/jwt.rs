@@ -1,4 +1,4 @@
-//! Tokens of all three kinds, and JWK Sets.
+//! Tokens of all four kinds, and JWK Sets.
 //!
 //! The first byte chooses how the rest is read: as a token as it arrives, or as header and payload (separated
 //! by the first line feed) that are signed properly first, so that the code behind the signature check is
@@ -13,10 +13,10 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use libfuzzer_sys::fuzz_target;
-use mandate_core::registry::{SubjectScope, TokenProfile, TrustedIssuer};
+use mandate_core::registry::{Platform, SubjectScope, TokenProfile, TrustedIssuer};
 use mandate_core::{Issuer, Timestamp, TrustDomain};
 use mandate_token::access_token::{self, Expect, Profile};
-use mandate_token::{KeySet, SignatureMemo, client_assertion, jwt_svid};
+use mandate_token::{KeySet, SignatureMemo, client_assertion, jwt_svid, platform_token};
 
 // The key of RFC 7515 Appendix A.3, which everybody knows.
 const X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
@@ -92,6 +92,20 @@ fn read(token: &str) -> usize {
         let (again, claims) =
             jwt_svid::verify_containing(token, &SVID_KEYS, &DOMAIN, AUDIENCE, now, None).unwrap();
         assert!(again == svid && !claims.contains_key("act"));
+    }
+    if let Ok(unverified) = platform_token::Unverified::of(token) {
+        let verify = |platform| {
+            let (issuer, keys): (&Issuer, &KeySet) = (&ISSUER, &SIGNATURE_KEYS);
+            let expect =
+                platform_token::Expect { platform, issuer, keys, audience: AUDIENCE, now, memo: None };
+            unverified.verify(&expect).ok().map(|token| (platform, token))
+        };
+        let verified: Vec<_> = Platform::ALL.iter().filter_map(|platform| verify(*platform)).collect();
+        for (platform, token) in &verified {
+            assert!(token.expires > now && unverified.claims(*platform).as_ref() == Ok(&token.claims));
+            assert!(platform.identity(|name| token.claims.get(name).map(String::as_str)).is_some());
+        }
+        kinds += usize::from(!verified.is_empty());
     }
     if let Ok(assertion) = client_assertion::verify(token, &SIGNATURE_KEYS, ISSUER.as_str(), now) {
         assert_eq!(client_assertion::peek_client_id(token), Ok(assertion.client_id));

@@ -7,9 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{
-    Agent, AgentProof, Client, PlatformEvidence, Registry, SubjectScope, TrustedIssuer,
-};
+use mandate_core::registry::{Agent, Client, PlatformEvidence, Registry, SubjectScope, TrustedIssuer};
 use mandate_core::{
     ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SpiffeId, Subject, Terms, Timestamp,
     TokenId,
@@ -104,8 +102,13 @@ pub struct VerifiedActor {
 enum ProvenBy {
     /// A JWT-SVID of our trust domain: a node attested the process.
     Svid,
-    /// A token of a platform, which satisfied this proof of the agent's entry.
-    Platform { proof: Arc<AgentProof>, evidence: Arc<PlatformEvidence> },
+    /// A token of a platform, which satisfied one proof of the agent's entry.
+    Platform {
+        agent: Arc<Agent>,
+        /// The place of the proof in the entry.
+        proof: usize,
+        evidence: Arc<PlatformEvidence>,
+    },
 }
 
 impl VerifiedActor {
@@ -115,25 +118,27 @@ impl VerifiedActor {
     }
 
     /// From a token of a platform that was verified at `at` for our issuer as its sole audience: the agent, if
-    /// the token says everything that `proof`, one of the agent's proofs, requires. Otherwise the member that
-    /// it does not say.
+    /// the token says everything that a proof of the agent requires. `proof`: its place in the agent's entry.
+    /// Otherwise the member that the token does not say; none if there is no such proof.
     pub fn from_platform(
-        agent: &Agent,
-        proof: &AgentProof,
+        agent: &Arc<Agent>,
+        proof: usize,
         token: PlatformToken,
         at: Timestamp,
-    ) -> Result<Self, String> {
-        if let Some(member) = proof.missing_in(&token.claims) {
-            return Err(member.to_owned());
+    ) -> Result<Self, Option<String>> {
+        let required = agent.proofs.get(proof).ok_or(None)?;
+        if let Some(member) = required.missing_in(&token.claims) {
+            return Err(Some(member.to_owned()));
         }
         let claims = token.claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let (kind, issuer) = (proof.platform, proof.issuer.clone());
+        let (kind, issuer) = (required.platform, required.issuer.clone());
         let evidence = Arc::new(PlatformEvidence { kind, issuer, token: token.jti, claims });
+        let (spiffe_id, expires) = (agent.spiffe_id.clone(), token.expires);
         Ok(Self {
-            spiffe_id: agent.spiffe_id.clone(),
+            spiffe_id,
             at,
-            expires: token.expires,
-            by: ProvenBy::Platform { proof: Arc::new(proof.clone()), evidence },
+            expires,
+            by: ProvenBy::Platform { agent: Arc::clone(agent), proof, evidence },
         })
     }
 
@@ -158,9 +163,9 @@ impl VerifiedActor {
         let agent = CutTarget::Agent(self.spiffe_id.as_str().to_owned());
         let declared = match &self.by {
             ProvenBy::Svid => true,
-            ProvenBy::Platform { proof, .. } => {
-                registry.agent_by_id(&self.spiffe_id).is_some_and(|agent| agent.proofs.contains(proof))
-            }
+            ProvenBy::Platform { agent, proof, .. } => agent.proofs.get(*proof).is_some_and(|proof| {
+                registry.agent_by_id(&self.spiffe_id).is_some_and(|now| now.proofs.contains(proof))
+            }),
         };
         declared
             && now < self.expires

@@ -107,12 +107,12 @@ impl Clients {
         let proven = |client| ProvenClient::assertion(client, at);
         let caller = match &credential {
             Credential::SpiffeJwt(token) => self.by_svid(token, at).map(Caller::Agent),
-            Credential::JwtBearer(token) if let Some(sent) = platform_tokens::sent(token, snapshot) => {
-                self.by_platform(&sent, snapshot, at).await.map(Caller::Agent)
-            }
-            Credential::JwtBearer(token) => {
-                self.by_private_key(token, snapshot, at).await.map(|client| Caller::App(proven(client)))
-            }
+            Credential::JwtBearer(token) => match platform_tokens::sent(token, snapshot) {
+                Some(sent) => self.by_platform(&sent, snapshot, at).await.map(Caller::Agent),
+                None => {
+                    self.by_private_key(token, snapshot, at).await.map(|client| Caller::App(proven(client)))
+                }
+            },
             Credential::Basic { id, secret } => {
                 let client = self
                     .by_secret(

@@ -175,7 +175,10 @@ impl ForeignKeys {
 
     fn slot(&self, source: &KeySource) -> Slot {
         let mut slots = self.slots.lock();
-        if !slots.contains_key(source) && slots.len() >= MAX_ISSUERS {
+        if let Some(slot) = slots.get(source) {
+            return Arc::clone(slot);
+        }
+        if slots.len() >= MAX_ISSUERS {
             // Only issuers of the registry get here. More than this have been registered over time: forget
             // all of them.
             slots.clear();

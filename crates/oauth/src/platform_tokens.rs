@@ -77,25 +77,20 @@ impl PlatformTokens {
     ) -> Result<VerifiedActor, NotProven> {
         let claims = sent.unverified.claims(sent.platform)?;
         let agents = snapshot.registry.agents_of_workload(&sent.issuer, sent.platform, &claims);
-        let of = |agent: &Arc<Agent>| -> Vec<(Arc<Agent>, AgentProof)> {
-            let proofs = agent
-                .proofs
-                .iter()
-                .filter(|proof| proof.issuer == sent.issuer && proof.platform == sent.platform);
-            proofs.map(|proof| (Arc::clone(agent), proof.clone())).collect()
-        };
+        let of = |agent| -> Vec<Candidate<'_>> { Candidate::all(agent, sent) };
         let candidates: Vec<_> = agents.iter().flat_map(of).collect();
-        let fits = |(_, proof): &&(Arc<Agent>, AgentProof)| proof.missing_in(&claims).is_none();
+        let fits = |candidate: &&Candidate<'_>| candidate.proof.missing_in(&claims).is_none();
         let chosen = chosen(candidates.iter().filter(fits))?;
         // If none fits, an entry for the same workload says which member is different.
-        let Some((agent, proof)) = chosen.or_else(|| candidates.first()) else {
+        let Some(Candidate { agent, place, proof }) = chosen.or_else(|| candidates.first()) else {
             let ids = sent.platform.identity(|name| claims.get(name).map(String::as_str));
             let ids = ids.unwrap_or_default().replace('\n', " ");
             return Err(NotProven::Agent(format!("no entry names the workload: {ids}")));
         };
         let token = self.verified(sent, proof, now).await.map_err(NotProven::Token)?;
         let (jti, expires) = (token.jti.clone(), token.expires);
-        let actor = VerifiedActor::from_platform(agent, proof, token, now).map_err(|member| {
+        let actor = VerifiedActor::from_platform(agent, *place, token, now).map_err(|member| {
+            let member = member.unwrap_or_default();
             let says = claims.get(member.as_str()).map_or("nothing", String::as_str);
             NotProven::Agent(format!("`{member}` of the proof of agent `{}` is not {says:?}", agent.name))
         })?;
@@ -159,19 +154,41 @@ impl PlatformTokens {
     }
 }
 
+/// A proof of an agent, for the workload and the issuer of a token.
+#[derive(Clone, Copy)]
+struct Candidate<'a> {
+    agent: &'a Arc<Agent>,
+    /// The place of the proof in the agent's entry.
+    place: usize,
+    proof: &'a AgentProof,
+}
+
+impl<'a> Candidate<'a> {
+    fn all(agent: &'a Arc<Agent>, sent: &Sent<'_>) -> Vec<Self> {
+        let proofs = agent.proofs.iter().enumerate();
+        let proofs =
+            proofs.filter(|(_, proof)| proof.issuer == sent.issuer && proof.platform == sent.platform);
+        proofs.map(|(place, proof)| Self { agent, place, proof }).collect()
+    }
+}
+
 /// The one agent of those whose proofs fit, with the first of its proofs. An agent that is retired stands for
 /// history, and is chosen only if there is no other.
-fn chosen<'a>(
-    fitting: impl Iterator<Item = &'a (Arc<Agent>, AgentProof)>,
-) -> Result<Option<&'a (Arc<Agent>, AgentProof)>, NotProven> {
+fn chosen<'c, 'a>(
+    fitting: impl Iterator<Item = &'c Candidate<'a>>,
+) -> Result<Option<&'c Candidate<'a>>, NotProven>
+where
+    'a: 'c,
+{
     let (retired, living): (Vec<_>, Vec<_>) =
-        fitting.partition(|(agent, _)| agent.state == AgentState::Retired);
+        fitting.partition(|candidate| candidate.agent.state == AgentState::Retired);
     let all = if living.is_empty() { retired } else { living };
-    let first = all.first().copied();
-    let another = first.and_then(|(one, _)| all.iter().find(|(agent, _)| agent.name != one.name));
+    let first: Option<&Candidate<'_>> = all.first().copied();
+    let another = first.and_then(|one| all.iter().find(|other| other.agent.name != one.agent.name));
     match (first, another) {
-        (Some((one, _)), Some((other, _))) => {
-            Err(NotProven::Agent(format!("it would prove agent `{}` and agent `{}`", one.name, other.name)))
+        (Some(one), Some(other)) => {
+            let (one, other) = (&one.agent.name, &other.agent.name);
+            Err(NotProven::Agent(format!("it would prove agent `{one}` and agent `{other}`")))
         }
         (first, _) => Ok(first),
     }

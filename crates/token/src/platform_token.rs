@@ -103,7 +103,12 @@ impl Rules {
                 None => {}
             }
         }
-        (self.sub)(claim::required_text(claims, "sub")?, &said)?;
+        let sub = claim::required_text(claims, "sub")?;
+        // RFC 7523 §3: so a client names itself. No platform is the subject of its own tokens.
+        if claim::text(claims, "iss")? == Some(sub) {
+            return Err(TokenError::Claim { claim: "sub", why: "it is the issuer itself" });
+        }
+        (self.sub)(sub, &said)?;
         Ok(said)
     }
 }

@@ -1,6 +1,7 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use mandate_core::registry::{Platform, PlatformEvidence};
 use mandate_core::{
     Actor, ActorChain, Audience, Confirmation, Issuer, KnownTerms, Lineage, RequestSource, Subject,
     SubjectProfile, Terms, Timestamp,
@@ -251,4 +252,26 @@ proptest! {
             asked.shorten();
         }
     }
+}
+
+/// An agent that is stopped is a stranger, and its platform still has proven it.
+#[test]
+fn of_a_stopped_agents_proof_what_fits_is_kept() {
+    let claims = |long: usize| -> BTreeMap<String, String> {
+        [("project_id", "7".to_owned()), ("ref", "x".repeat(long)), ("run_id", "9".to_owned())]
+            .map(|(name, value)| (name.to_owned(), value))
+            .into()
+    };
+    let of = |issuer: &str, long: usize| {
+        let (kind, issuer) = (Platform::Gitlab, issuer.parse().unwrap());
+        let evidence = PlatformEvidence { kind, issuer, token: Some("jti".into()), claims: claims(long) };
+        let mut record = Record { proof: Some(Arc::new(evidence)), ..record() };
+        record.shorten_for_stranger(RequestSource::Other);
+        record.proof
+    };
+    let kept = of("https://gitlab.com", 30).unwrap();
+    assert_eq!((kept.claims.len(), kept.token.as_ref()), (3, None));
+    let kept = of("https://gitlab.com", 512).unwrap();
+    assert_eq!(kept.claims.keys().collect::<Vec<_>>(), ["project_id", "run_id"]);
+    assert_eq!(of(&format!("https://{}.example", "a.".repeat(300)), 1), None);
 }

@@ -616,9 +616,9 @@ fn a_removed_proof_only_takes_and_a_changed_one_may_give() {
     for less in [with(Vec::new()), with(vec![proof_of("75")])] {
         assert!(takes(&all, &less) && !takes(&less, &all), "{less:?}");
     }
-    let narrower =
+    let changed =
         AgentProof { says: [("ref".to_owned(), ["refs/x".to_owned()].into())].into(), ..proof_of("74") };
-    assert!(!takes(&all, &with(vec![narrower])));
+    assert!(!takes(&all, &with(vec![changed])));
     // Beside a change that came between, the removal takes what it was to take, and gives nothing.
     let now = with(vec![proof_of("74"), proof_of("75"), proof_of("77")]);
     let left = now.narrowed(&all, &with(vec![proof_of("75")]));

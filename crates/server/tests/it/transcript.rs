@@ -15,6 +15,7 @@ mod introspection;
 mod metadata;
 mod names;
 mod own_behalf;
+mod platform;
 mod recorder;
 mod registry;
 mod revocation;

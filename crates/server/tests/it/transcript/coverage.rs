@@ -13,7 +13,7 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 11] = [
+const TOKEN: [&str; 12] = [
     "token_form",
     "token_client",
     "token_assertion",
@@ -25,6 +25,7 @@ const TOKEN: [&str; 11] = [
     "exchange_size",
     "exchange_foreign",
     "exchange_foreign_keys",
+    "exchange_platform",
 ];
 const OTHERS: [&str; 5] =
     ["introspection", "introspection_own_behalf", "revocation", "authorize_refused", "authorize_login"];
