@@ -39,7 +39,7 @@ pub enum Part {
     Header,
     /// The signature as a whole.
     Signature,
-    /// A claim.
+    /// A claim of the payload.
     Claim,
 }
 
