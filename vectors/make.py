@@ -79,6 +79,8 @@ def tokens():
     yield accepted("a person's own token", CLAIMS)
     yield accepted("an agent acts for a person", acting)
     yield accepted("two agents, the outermost first", chain)
+    own = but(CLAIMS, sub=AGENT["sub"], sub_profile="ai_agent", client_id=AGENT["sub"])
+    yield accepted("an agent's own, for nobody", own)
     yield accepted("an audience in a list of one", but(CLAIMS, aud=[CRM]))
     yield accepted("what the person proved at login", but(acting, auth_time=NOW - 60, acr="urn:x:2", amr=["pwd", "otp"]))
     yield accepted("no scope", but(CLAIMS, scope=...))
@@ -94,6 +96,14 @@ def tokens():
         "an actor that is a text": {"act": "a"}, "an actor that is null": {"act": None}, "a confirmation that is a text": {"cnf": "x"},
     }.items():
         yield refused(name, "claim_invalid", sign(HEADER, but(CLAIMS, **claim)))
+    for name, claims in {
+        "an agent as subject, and nothing that says so": but(own, sub_profile=...), "an agent's own that is said to be a person's": but(own, sub_profile="user"),
+        "a person that is said to be an agent": but(CLAIMS, sub_profile="ai_agent"), "an agent's own with an actor": but(own, act=AGENT),
+        "an agent's own of another client": but(own, client_id="support-app"), "an agent's own with a login": but(own, auth_time=NOW - 60),
+        "an agent's own that descends from a token": but(own, lineage={"parents": ["t0"]}),
+    }.items():
+        yield refused(name, "claim_invalid", sign(HEADER, claims))
+    yield refused("an agent's own, of another issuer", "not_a_person", sign(HEADER, own), "foreign")
     yield refused("seventeen actors", "actor_chain", sign(HEADER, but(CLAIMS, act=nested)))
     yield refused("another issuer", "issuer", sign(HEADER, but(CLAIMS, iss="https://m.example.evil")))
     yield refused("the issuer with a slash", "issuer", sign(HEADER, but(CLAIMS, iss=f"{ISSUER}/")))
@@ -175,10 +185,12 @@ APPROVAL = "mandate approval request v1"
 
 
 def approval_request(name, subject, chain, resource, scopes, client, clients, grants):
-    form = text(APPROVAL) + text(ISSUER) + text(subject["iss"]) + text(subject["sub"]) + len(chain).to_bytes(8, "big")
+    # Without a person, both texts are empty.
+    named = subject or {"iss": "", "sub": ""}
+    form = text(APPROVAL) + text(ISSUER) + text(named["iss"]) + text(named["sub"]) + len(chain).to_bytes(8, "big")
     form += b"".join(text(actor["iss"]) + text(actor["sub"]) for actor in chain)
     form += text(resource) + texts(scopes) + text(client) + texts(clients) + texts(grants)
-    return {"name": name, "issuer": ISSUER, "subject": subject, "chain": chain, "resource": resource, "scopes": scopes, "client": client,
+    return {"name": name, "issuer": ISSUER, **({"subject": subject} if subject else {}), "chain": chain, "resource": resource, "scopes": scopes, "client": client,
             "clients": clients, "grants": grants, "bytes": form.hex(), "sha256": b64(hashlib.sha256(form).digest())}
 
 
@@ -194,6 +206,7 @@ def approval_requests():
     yield approval_request("a second hop, for a person and behind an actor of another issuer", {"iss": abroad, "sub": "Zo\u00eb"},
                            [agent("b"), agent("a"), {"iss": abroad, "sub": "batch"}], f"{CRM}/api", ["read:cases"], "support-app",
                            ["portal", "portal-2"], ["g2", "g1"])
+    yield approval_request("an agent on its own behalf", None, [agent("a")], CRM, ["read:cases"], agent("a")["sub"], [], [])
 
 
 def write(name, content):

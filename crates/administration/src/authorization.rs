@@ -154,7 +154,7 @@ impl Administration {
             profile: Profile::Own,
             memo: None,
         };
-        access_token::verify(token, &expect).map(Operator::of_token).map_err(|_| AccessDenied::Token)
+        access_token::verify(token, &expect).map_err(|_| AccessDenied::Token).and_then(Operator::of_token)
     }
 
     fn may(&self, by: &Operator, least: Role) -> Result<(), AccessDenied> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mandate_core::{Role, Subject, Timestamp};
-use mandate_delegation::liveness::{Asker, living};
+use mandate_delegation::liveness::{Asker, living_person};
 use mandate_live::Live;
 use mandate_token::access_token::AccessToken;
 
@@ -20,7 +20,7 @@ enum Proof {
     /// A local process of this user, as the kernel reports it.
     Local { uid: u32 },
     /// A person with an access token of ours. It was valid when the request arrived.
-    Person { token: Arc<AccessToken> },
+    Person { id: Subject, token: Arc<AccessToken> },
 }
 
 impl Operator {
@@ -33,16 +33,17 @@ impl Operator {
         if is_own { Ok(Self(Proof::Local { uid })) } else { Err(AccessDenied::Uid) }
     }
 
-    /// The person to whom this verified token of ours was issued.
-    pub(crate) fn of_token(token: AccessToken) -> Self {
-        Self(Proof::Person { token: Arc::new(token) })
+    /// The person to whom this verified token of ours was issued. An agent's own token is nobody's.
+    pub(crate) fn of_token(token: AccessToken) -> Result<Self, AccessDenied> {
+        let id = token.terms.subject.clone().ok_or(AccessDenied::Token)?;
+        Ok(Self(Proof::Person { id, token: Arc::new(token) }))
     }
 
     /// The person, if it is one.
     pub fn person(&self) -> Option<&Subject> {
         match &self.0 {
             Proof::Local { .. } => None,
-            Proof::Person { token } => Some(&token.terms.subject),
+            Proof::Person { id, .. } => Some(id),
         }
     }
 
@@ -50,7 +51,7 @@ impl Operator {
     pub(crate) fn may(&self, least: Role, live: &Live, now: Timestamp) -> Result<(), AccessDenied> {
         match &self.0 {
             Proof::Local { .. } => Ok(()),
-            Proof::Person { token } => permits(token, least, live, now),
+            Proof::Person { token, .. } => permits(token, least, live, now),
         }
     }
 }
@@ -59,7 +60,7 @@ impl fmt::Display for Operator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Proof::Local { uid } => write!(f, "uid:{uid}"),
-            Proof::Person { token } => write!(f, "{} (token {})", token.terms.subject, token.terms.jti),
+            Proof::Person { id, token } => write!(f, "{id} (token {})", token.terms.jti),
         }
     }
 }
@@ -69,7 +70,7 @@ fn permits(token: &AccessToken, least: Role, live: &Live, now: Timestamp) -> Res
     token.require_audience(live.issuer().as_str()).map_err(|_| AccessDenied::Token)?;
     let (token, snapshot) = (&token.terms, live.snapshot());
     let (registry, revocations) = (&snapshot.registry, &snapshot.revocations);
-    let person = living(token, live.issuer(), Asker::Ourselves, registry, revocations, now)
+    let person = living_person(token, live.issuer(), Asker::Ourselves, registry, revocations, now)
         .map_err(|_| AccessDenied::Token)?;
     // The scope in the token is a name that any resource may declare: the right must be one on our
     // administration.

@@ -29,7 +29,8 @@ pub enum RecordKind {
     Exchange,
     /// A person logged in, or an authorization code was issued.
     Authorize,
-    /// An authorization code was redeemed.
+    /// An authorization code was redeemed, or an agent asked for a token of its own: then there is no person,
+    /// and the agent is the only actor.
     Token,
     /// An agent was issued an identity document.
     Identity,

@@ -47,6 +47,8 @@ names! {
     GrantType {
         /// RFC 6749 §4.1.3.
         AuthorizationCode = "authorization_code",
+        /// RFC 6749 §4.4.2.
+        ClientCredentials = "client_credentials",
         /// RFC 8693 §2.1.
         TokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange",
     }

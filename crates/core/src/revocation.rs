@@ -49,10 +49,10 @@ pub struct TokenFacts<'a> {
     pub iss: &'a Issuer,
     pub jti: &'a TokenId,
     pub iat: Timestamp,
-    /// Its `sub`, with the issuer that gave it.
-    pub subject: &'a Subject,
+    /// The person of its `sub`, with the issuer that gave it; absent in an agent's own token.
+    pub subject: Option<&'a Subject>,
     pub client: &'a ClientId,
-    /// The actors of its `act`, outermost first.
+    /// The actors of its `act`, outermost first; in an agent's own token, the agent.
     pub chain: &'a ActorChain,
     /// Its `lineage`: ancestors, their apps, and grants.
     pub lineage: &'a Lineage,
@@ -165,7 +165,7 @@ impl RevocationSet {
                 .iter()
                 .filter(|actor| actor.iss == *token.ours)
                 .map(|actor| CutTarget::Agent(actor.sub.clone()));
-            let person = std::iter::once(CutTarget::Person(token.subject.clone()));
+            let person = token.subject.cloned().map(CutTarget::Person);
             let client = (token.iss == token.ours).then_some(token.client);
             let clients = client.into_iter().chain(&token.lineage.clients).cloned().map(CutTarget::Client);
             grants

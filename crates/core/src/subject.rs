@@ -42,6 +42,17 @@ pub enum SubjectProfile {
     User,
 }
 
+impl SubjectProfile {
+    /// Its name in `sub_profile`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AiAgent => "ai_agent",
+            Self::Service => "service",
+            Self::User => "user",
+        }
+    }
+}
+
 /// One actor, as its `act` object names it. `iss` is the namespace of `sub`, not the issuer of the token.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -245,13 +256,20 @@ impl<'de> Deserialize<'de> for ActorChain {
 
 #[cfg(test)]
 mod tests {
-    use super::{Act, Actor, ActorChain, InvalidActorChain};
+    use super::{Act, Actor, ActorChain, InvalidActorChain, SubjectProfile};
 
     fn actor(name: &str) -> Actor {
         Actor {
             sub: format!("spiffe://td/{name}"),
             iss: "https://m.example".parse().unwrap(),
             sub_profile: None,
+        }
+    }
+
+    #[test]
+    fn a_profile_is_written_by_its_name() {
+        for profile in [SubjectProfile::AiAgent, SubjectProfile::Service, SubjectProfile::User] {
+            assert_eq!(serde_json::to_value(profile).unwrap(), profile.as_str());
         }
     }
 

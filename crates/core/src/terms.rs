@@ -1,18 +1,19 @@
 //! What a mandate says, as one value: the decision makes it, the audit record and the token repeat it, and a
 //! verified token is read into it.
 //!
-//! A new term is added in five places. Each names every term, so that the compiler finds it:
-//! 1. this module: [`Terms`], [`Terms::new`] and [`Terms::said`], and then, if a record repeats the term,
-//!    [`KnownTerms`] and [`Said`] with their comparison and their JSON. By hand: [`Term`], its claim's name,
-//!    and [`Terms::first_difference`] for a term that no record repeats;
+//! A new term is added in four places. Each names every term, so that the compiler finds it:
+//! 1. this module: [`Terms`], [`Terms::new`], [`Terms::said`], [`Terms::first_difference`] and
+//!    [`Terms::approval_form`], and then, if a record repeats the term, [`KnownTerms`] and [`Said`] with their
+//!    comparison and their JSON; [`Term`] and its claim's name;
 //! 2. the parser of tokens: `read` in `token/src/access_token.rs`;
 //! 3. the builder of claims: `Wire::of` in `token/src/access_token/build.rs`;
-//! 4. the lint before signing: `check_access_token` in `authority/src/lint/claims.rs`;
-//! 5. what an approval is bound to: `canonical` in `delegation/src/approval.rs`.
+//! 4. the lint before signing: `check_access_token` in `authority/src/lint/claims.rs`.
 //!
-//! No mandate has the term until `decide` names it, in `delegation/src/decide.rs` for an exchange and in
-//! `delegation/src/decide/person.rs` for a person's own token; the compiler does not say so.
+//! No mandate has the term until `decide` names it, in `delegation/src/decide.rs` for an exchange, in
+//! `delegation/src/decide/person.rs` for a person's own token and in `delegation/src/decide/own.rs` for an
+//! agent's; the compiler does not say so.
 
+mod approval_form;
 mod audience;
 mod confirmation;
 mod details;
@@ -40,9 +41,11 @@ pub use said::{KnownTerms, Said};
 pub struct Terms {
     /// Who issues the token: `iss`.
     pub issuer: Issuer,
-    /// On whose behalf: `sub`, and `sub_id` if the person belongs to another issuer.
-    pub subject: Subject,
-    /// Who acts, outermost first: `act`. Empty for a person's own token.
+    /// On whose behalf: the person of `sub`, and of `sub_id` if they belong to another issuer. `None`: on
+    /// nobody's; it is an agent's own token, and the agent is the only member of `chain`.
+    pub subject: Option<Subject>,
+    /// Who acts, outermost first: `act`. Empty for a person's own token. In an agent's own token, its `sub`
+    /// with `sub_profile`.
     pub chain: ActorChain,
     /// Where: `aud`. A mandate has exactly one resource.
     pub audience: Audience,
@@ -134,7 +137,7 @@ impl Terms {
     /// absent. `times`: when it is issued and when it expires.
     pub fn new(
         issuer: Issuer,
-        subject: Subject,
+        subject: impl Into<Option<Subject>>,
         client: ClientId,
         audience: Audience,
         scopes: ScopeSet,
@@ -143,7 +146,7 @@ impl Terms {
     ) -> Self {
         Self {
             issuer,
-            subject,
+            subject: subject.into(),
             chain: ActorChain::empty(),
             audience,
             scopes,
@@ -167,7 +170,7 @@ impl Terms {
             iss: &self.issuer,
             jti: &self.jti,
             iat: self.issued,
-            subject: &self.subject,
+            subject: self.subject.as_ref(),
             client: &self.client,
             chain: &self.chain,
             lineage: &self.lineage,
@@ -195,7 +198,7 @@ impl Terms {
             amr,
         } = self;
         Said {
-            sub: Some(subject),
+            sub: subject.as_ref(),
             act: chain,
             aud: audience.sole(),
             scope: scopes,
@@ -213,11 +216,28 @@ impl Terms {
 
     /// The first term in which the two differ; `None` if they are equal.
     pub fn first_difference(&self, other: &Self) -> Option<Term> {
-        // What `said` leaves out, or has only in part.
+        // What `said` leaves out, or has only in part; it compares those that are named here only.
+        let Self {
+            issuer,
+            audience,
+            issued,
+            subject: _,
+            chain: _,
+            scopes: _,
+            details: _,
+            expires: _,
+            jti: _,
+            client: _,
+            lineage: _,
+            cnf: _,
+            auth_time: _,
+            acr: _,
+            amr: _,
+        } = self;
         let rest = [
-            (self.issuer == other.issuer, Term::Issuer),
-            (self.issued == other.issued, Term::Issued),
-            (self.audience == other.audience, Term::Audience),
+            (*issuer == other.issuer, Term::Issuer),
+            (*issued == other.issued, Term::Issued),
+            (*audience == other.audience, Term::Audience),
         ];
         let rest = || rest.into_iter().find(|(same, _)| !same).map(|(_, term)| term);
         self.said().first_difference(&other.said()).or_else(rest)

@@ -45,7 +45,7 @@ impl LoggedCall {
             act = verified.actor().map(|actor| actor.sub.clone());
             jti = Some(verified.jti().to_string());
         } else if let Some(attempt) = refusal.and_then(Refusal::attempt) {
-            sub = Some(attempt.subject.clone());
+            sub.clone_from(&attempt.subject);
             act = attempt.actor.as_ref().map(|actor| actor.sub.clone());
             jti = Some(attempt.jti.to_string());
         }

@@ -53,9 +53,9 @@ impl VerifiedSubject {
         }
     }
 
-    /// The person for whom the exchange is made.
-    pub fn person(&self) -> &Subject {
-        &self.terms.subject
+    /// The person for whom the exchange is made; `None` if it is an agent's own token, which is refused.
+    pub fn person(&self) -> Option<&Subject> {
+        self.terms.subject.as_ref()
     }
 
     /// The actors so far, outermost first.

@@ -5,6 +5,7 @@
 //! on the credentials.
 
 pub(crate) mod limits;
+mod own;
 mod person;
 
 use std::sync::Arc;
@@ -14,18 +15,19 @@ use mandate_core::registry::{Agent, AgentState, Client, Grant, GrantEnd, Person,
 use mandate_core::uri::same;
 use mandate_core::{
     Actor, Audience, ClientId, Issuer, Lineage, MeterId, Reservation, ResourceUri, RevocationSet, ScopeSet,
-    SubjectProfile, Terms, Timestamp, TokenId,
+    SpiffeId, SubjectProfile, Terms, Timestamp, TokenId,
 };
 use mandate_policy::{NoRuling, Policies, Question, Ruling};
 
 use crate::VerifiedActor;
 use crate::approval::{NeedsApproval, Withheld};
 use crate::credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedSubject};
-use crate::liveness::{Asker, living};
+use crate::liveness::{Asker, living_person};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::RefusalReason;
 
 use limits::{asked_is_askable, bounds, expiry, intersect};
+use own::decide_own_behalf;
 use person::decide_authorization;
 
 /// The most ancestors, grants and clients that a token's lineage may name.
@@ -42,6 +44,8 @@ pub enum DecisionRequest {
     Exchange(Exchange),
     /// A person's own access token, by the authorization code grant (RFC 6749 §4.1).
     Authorization(Authorization),
+    /// An agent's own access token, by the client credentials grant (RFC 6749 §4.4).
+    OwnBehalf(OwnBehalf),
 }
 
 /// A token exchange with verified credentials.
@@ -76,6 +80,19 @@ pub struct Authorization {
     pub jti: TokenId,
 }
 
+/// An agent that asks for itself: there is no person.
+#[derive(Clone, Debug)]
+pub struct OwnBehalf {
+    /// The agent, which is also the client.
+    pub agent: VerifiedActor,
+    /// The resource that the token is for.
+    pub resource: ResourceUri,
+    /// The scopes that are asked for; absent: everything that is permitted.
+    pub scopes: Option<ScopeSet>,
+    /// The `jti` of the new token.
+    pub jti: TokenId,
+}
+
 /// What is known at the time of the decision: one immutable snapshot.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
@@ -104,6 +121,7 @@ pub fn decide(request: DecisionRequest, facts: &Facts<'_>, now: Timestamp) -> Re
     match request {
         DecisionRequest::Exchange(exchange) => decide_exchange(exchange, facts, now),
         DecisionRequest::Authorization(authorization) => decide_authorization(authorization, facts, now),
+        DecisionRequest::OwnBehalf(own) => decide_own_behalf(own, facts, now),
     }
 }
 
@@ -112,16 +130,18 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let subject = as_trusted_now(subject, facts.registry)?;
     // Invariant 5: nothing descends from a token that no longer counts.
-    let person =
-        living(&subject.terms, facts.issuer, Asker::Ourselves, facts.registry, facts.revocations, now)?;
+    let person = living_person(
+        &subject.terms,
+        facts.issuer,
+        Asker::Ourselves,
+        facts.registry,
+        facts.revocations,
+        now,
+    )?;
 
     let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
     proofs_still_stand(&client, actor.as_ref(), facts, now)?;
-    let actor = Actor {
-        sub: agent.spiffe_id.as_str().to_owned(),
-        iss: facts.issuer.clone(),
-        sub_profile: Some(SubjectProfile::AiAgent),
-    };
+    let actor = actor_of(agent, facts);
     may_act_names(&subject, &actor)?;
     presenter_is_entitled(&client, agent, &subject, facts)?;
     no_actor_of_ours_is_theirs(&subject, facts.issuer)?;
@@ -187,6 +207,15 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     }
 }
 
+/// The agent, as tokens name it.
+fn actor_of(agent: &Agent, facts: &Facts<'_>) -> Actor {
+    Actor {
+        sub: agent.spiffe_id.as_str().to_owned(),
+        iss: facts.issuer.clone(),
+        sub_profile: Some(SubjectProfile::AiAgent),
+    }
+}
+
 /// As it is registered: the caller may have written an empty path in the other way.
 fn resource_of(target: &Resource) -> Audience {
     Audience::one(target.uri.as_str().to_owned())
@@ -240,10 +269,7 @@ fn acting_agent<'a>(
         }
         (AuthenticatedClient::App(_), None) => return Err(RefusalReason::ActorRequired),
     };
-    let agent = registry.agent_by_id(id).ok_or(RefusalReason::ActorUnknown)?;
-    if agent.state != AgentState::Active {
-        return Err(RefusalReason::AgentNotActive);
-    }
+    let agent = active_agent(id, registry)?;
     // What the registry says of the client now, not when it was authenticated.
     if let AuthenticatedClient::App(app) = client
         && registry.client(app.id()).is_none_or(|app| !app.agents.contains(&agent.name))
@@ -251,6 +277,11 @@ fn acting_agent<'a>(
         return Err(RefusalReason::ClientMayNotPresent);
     }
     Ok(agent)
+}
+
+fn active_agent<'a>(id: &SpiffeId, registry: &'a Registry) -> Result<&'a Agent, RefusalReason> {
+    let agent = registry.agent_by_id(id).ok_or(RefusalReason::ActorUnknown)?;
+    if agent.state == AgentState::Active { Ok(agent) } else { Err(RefusalReason::AgentNotActive) }
 }
 
 /// RFC 8693 §4.4: if there is `may_act`, only the actor that it names, by issuer and subject, may act.
@@ -389,11 +420,13 @@ fn descend(subject: &VerifiedSubject, grant: &Grant, issuer: &Issuer) -> Result<
 fn client_id(client: &AuthenticatedClient) -> Result<ClientId, RefusalReason> {
     match client {
         AuthenticatedClient::App(app) => Ok(app.id().clone()),
-        // Every SPIFFE ID is printable ASCII of at most 2048 bytes, so it is a client id too.
-        AuthenticatedClient::Agent(agent) => {
-            ClientId::try_from(agent.spiffe_id().shared()).map_err(|_| RefusalReason::ActorUnknown)
-        }
+        AuthenticatedClient::Agent(agent) => agent_client_id(agent),
     }
+}
+
+fn agent_client_id(agent: &VerifiedActor) -> Result<ClientId, RefusalReason> {
+    // Every SPIFFE ID is printable ASCII of at most 2048 bytes, so it is a client id too.
+    ClientId::try_from(agent.spiffe_id().shared()).map_err(|_| RefusalReason::ActorUnknown)
 }
 
 #[cfg(test)]

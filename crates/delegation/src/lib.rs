@@ -18,6 +18,6 @@ pub use approval::{NeedsApproval, RequestHash, Withheld};
 pub use credential::{
     AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject,
 };
-pub use decide::{Authorization, DecisionRequest, Exchange, Facts, MAX_LINEAGE, decide};
+pub use decide::{Authorization, DecisionRequest, Exchange, Facts, MAX_LINEAGE, OwnBehalf, decide};
 pub use mandate::{Mandate, MandateView};
 pub use refusal::{DecisionRefusal, RefusalReason, ScopeBounds};

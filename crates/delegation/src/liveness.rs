@@ -6,17 +6,21 @@
 //! | it has not expired | yes | yes | yes |
 //! | no cut on it, its ancestors, its grants, its agents, its person, its clients | yes | yes | yes |
 //! | if it is bound to a key (`cnf`, RFC 7800), the key is proven | yes | no | yes |
-//! | its person is registered and not disabled | yes | yes | yes |
+//! | it has a person: it is not an agent's own | yes | no | yes |
+//! | its person, if it has one, is registered and not disabled | yes | yes | yes |
 //! | every agent of ours in its chain is registered and active | yes | yes | yes |
 //! | every grant that it depends on is registered and in force | yes | yes | yes |
 //! | every client of ours that it came through is registered; an agent as a client is active | yes | yes | yes |
 //!
-//! Two things differ on purpose:
+//! Three things differ on purpose:
 //!
 //! - The key of a bound token is proven to the party that is given the token. We cannot see the proof that a
 //!   resource got, so an introspected token is active, and its `cnf` tells the resource what to check (RFC
 //!   8705 §3.2, RFC 9449 §6.2). Where the token is shown to us, a bound token without a proof would become a
 //!   bearer token, so it is refused. No proof can be shown yet.
+//! - Only a person's authority can be delegated, and only people administrate: where the token is shown to us,
+//!   an agent's own token is refused ([`living_person`]). Its resource is told its state like that of every
+//!   other token.
 //! - Only the subject of an exchange may be of another issuer. The last three rows are about names that we
 //!   gave: of a token of another issuer they ask nothing. Its actors are history that `decide` checks, and
 //!   its clients and grants are not ours.
@@ -49,6 +53,8 @@ pub enum Dead {
     Cut,
     /// It is bound to a key that was not proven. It may count for someone who proves the key.
     KeyNotProven,
+    /// It is an agent's own token: there is no person.
+    NoPerson,
     /// Its person is not registered.
     PersonUnknown,
     /// Its person is disabled.
@@ -76,6 +82,7 @@ impl From<Dead> for RefusalReason {
             Dead::Expired | Dead::GrantExpired => Self::SubjectExpired,
             Dead::Cut | Dead::GrantRevoked | Dead::ClientGone => Self::SubjectRevoked,
             Dead::KeyNotProven => Self::SubjectKeyNotProven,
+            Dead::NoPerson => Self::SubjectIsAgent,
             Dead::PersonUnknown => Self::PersonUnknown,
             Dead::PersonDisabled => Self::PersonDisabled,
             Dead::ActorNotActive => Self::ChainActorNotActive,
@@ -83,7 +90,8 @@ impl From<Dead> for RefusalReason {
     }
 }
 
-/// The person for whom a token speaks, if the token counts at `now` at the issuer `ours`.
+/// The person for whom a token speaks, if the token counts at `now` at the issuer `ours`; `None` for an
+/// agent's own token.
 ///
 /// # Errors
 /// The first reason in the order of the table.
@@ -94,7 +102,7 @@ pub fn living<'r>(
     registry: &'r Registry,
     revocations: &RevocationSet,
     now: Timestamp,
-) -> Result<&'r Person, Dead> {
+) -> Result<Option<&'r Person>, Dead> {
     if token.expires <= now {
         return Err(Dead::Expired);
     }
@@ -104,11 +112,26 @@ pub fn living<'r>(
     if token.cnf.is_some() && asker == Asker::Ourselves {
         return Err(Dead::KeyNotProven);
     }
-    let person = enabled(registry.person_by_id(&token.subject))?;
+    let person = token.subject.as_ref().map(|id| enabled(registry.person_by_id(id))).transpose()?;
     if token.issuer == *ours {
         names_of_ours(token, registry, now)?;
     }
     Ok(person)
+}
+
+/// As [`living`], where only a person's token is accepted.
+///
+/// # Errors
+/// As [`living`]; [`Dead::NoPerson`] for an agent's own token that counts otherwise.
+pub fn living_person<'r>(
+    token: &Terms,
+    ours: &Issuer,
+    asker: Asker,
+    registry: &'r Registry,
+    revocations: &RevocationSet,
+    now: Timestamp,
+) -> Result<&'r Person, Dead> {
+    living(token, ours, asker, registry, revocations, now)?.ok_or(Dead::NoPerson)
 }
 
 /// A person, if they are registered and not disabled.

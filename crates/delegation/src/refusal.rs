@@ -17,7 +17,7 @@ pub struct DecisionRefusal {
     pub bounds: Option<Box<ScopeBounds>>,
 }
 
-/// The sets of scopes that were compared in a refused exchange, each limited to the requested resource. An
+/// The sets of scopes that were compared in a refused request of an agent, each limited to the requested resource. An
 /// absent set was not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeBounds {
@@ -31,6 +31,8 @@ pub struct ScopeBounds {
     pub client: Option<ScopeSet>,
     /// What the person may do there.
     pub person: Option<ScopeSet>,
+    /// What the agent may do there on its own behalf.
+    pub own: Option<ScopeSet>,
     /// What the agent's ceiling allows there.
     pub ceiling: Option<ScopeSet>,
     /// What the grant allows.
@@ -91,6 +93,9 @@ pub enum RefusalReason {
     /// The subject token is bound to a key, and the presenter has not proven that key.
     #[error("the subject token is bound to a key that was not proven")]
     SubjectKeyNotProven,
+    /// The subject token is an agent's own: there is no person whose authority could be delegated.
+    #[error("the subject token is an agent's own, without a person")]
+    SubjectIsAgent,
     // The actor.
     /// No actor was proven; a token without an actor would be impersonation.
     #[error("no actor was proven")]
@@ -132,6 +137,9 @@ pub enum RefusalReason {
     /// The token has been exchanged too many times in a row.
     #[error("the lineage would be too long")]
     LineageTooLong,
+    /// The agent's entry lets it do nothing on its own behalf.
+    #[error("the agent may do nothing on its own behalf")]
+    NotOnOwnBehalf,
     // The target.
     /// No registered resource has this URI.
     #[error("the resource is not registered")]
@@ -164,6 +172,9 @@ pub enum RefusalReason {
     /// None of the scopes is within the person's rights.
     #[error("nothing asked for is within the person's rights")]
     ScopeBeyondPerson,
+    /// None of the scopes is among those that the agent may use on its own behalf.
+    #[error("the agent may do nothing of what was asked on its own behalf")]
+    ScopeBeyondOwn,
     /// None of the scopes is within the agent's ceiling.
     #[error("nothing asked for is within the agent's ceiling")]
     ScopeBeyondCeiling,
@@ -197,6 +208,7 @@ impl RefusalReason {
             Self::SubjectExpired => "subject_expired",
             Self::SubjectNotForPresenter => "subject_not_for_presenter",
             Self::SubjectKeyNotProven => "subject_key_not_proven",
+            Self::SubjectIsAgent => "subject_is_agent",
             Self::ActorRequired => "actor_required",
             Self::ActorNotClient => "actor_not_client",
             Self::ProofOutdated => "proof_outdated",
@@ -209,6 +221,7 @@ impl RefusalReason {
             Self::ChainTooDeep => "chain_too_deep",
             Self::ChainLoop => "chain_loop",
             Self::LineageTooLong => "lineage_too_long",
+            Self::NotOnOwnBehalf => "not_on_own_behalf",
             Self::ResourceUnknown => "resource_unknown",
             Self::ResourceNotDelegable => "resource_not_delegable",
             Self::NoGrant => "no_grant",
@@ -219,6 +232,7 @@ impl RefusalReason {
             Self::ScopeUnknown => "scope_unknown",
             Self::ScopeBeyondClient => "scope_beyond_client",
             Self::ScopeBeyondPerson => "scope_beyond_person",
+            Self::ScopeBeyondOwn => "scope_beyond_own",
             Self::ScopeBeyondCeiling => "scope_beyond_ceiling",
             Self::ScopeBeyondGrant => "scope_beyond_grant",
             Self::NothingInCommon => "nothing_in_common",
@@ -237,6 +251,7 @@ impl RefusalReason {
         Self::SubjectExpired,
         Self::SubjectNotForPresenter,
         Self::SubjectKeyNotProven,
+        Self::SubjectIsAgent,
         Self::ActorRequired,
         Self::ActorNotClient,
         Self::ProofOutdated,
@@ -249,6 +264,7 @@ impl RefusalReason {
         Self::ChainTooDeep,
         Self::ChainLoop,
         Self::LineageTooLong,
+        Self::NotOnOwnBehalf,
         Self::ResourceUnknown,
         Self::ResourceNotDelegable,
         Self::NoGrant,
@@ -259,6 +275,7 @@ impl RefusalReason {
         Self::ScopeUnknown,
         Self::ScopeBeyondClient,
         Self::ScopeBeyondPerson,
+        Self::ScopeBeyondOwn,
         Self::ScopeBeyondCeiling,
         Self::ScopeBeyondGrant,
         Self::NothingInCommon,

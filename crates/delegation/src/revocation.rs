@@ -36,8 +36,9 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
     let target = match (old, new) {
         (Entry::Agent(old), Some(Entry::Agent(new))) if new.spiffe_id == old.spiffe_id => {
             let stopped = old.state == AgentState::Active && new.state != AgentState::Active;
-            let narrowed =
-                narrower(&old.ceiling, &new.ceiling, Times::MANDATE) || new.chain_depth < old.chain_depth;
+            let narrowed = narrower(&old.ceiling, &new.ceiling, Times::MANDATE)
+                || narrower(&old.may, &new.may, Times::MANDATE)
+                || new.chain_depth < old.chain_depth;
             (stopped || narrowed).then(|| CutTarget::Agent(old.spiffe_id.as_str().to_owned()))
         }
         (Entry::Agent(old), _) => Some(CutTarget::Agent(old.spiffe_id.as_str().to_owned())),
@@ -81,11 +82,12 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
         (_, None) => true,
         (_, Some(new)) if policies => only_stops(old, new),
         (Entry::Agent(old), Some(Entry::Agent(new))) => {
-            let Agent { state, ceiling, chain_depth, .. } = old.clone();
-            let same_otherwise = Agent { state, ceiling, chain_depth, ..new.clone() } == *old;
+            let Agent { state, ceiling, may, chain_depth, .. } = old.clone();
+            let same_otherwise = Agent { state, ceiling, may, chain_depth, ..new.clone() } == *old;
             same_otherwise
                 && new.state >= old.state
                 && fewer(&old.ceiling, &new.ceiling)
+                && fewer(&old.may, &new.may)
                 && new.chain_depth <= old.chain_depth
         }
         (Entry::Person(old), Some(Entry::Person(new))) => {

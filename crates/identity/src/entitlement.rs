@@ -70,6 +70,7 @@ mod tests {
             spiffe_id: "spiffe://acme.example/agent/a".parse().unwrap(),
             selectors: selectors.iter().map(|text| text.parse().unwrap()).collect(),
             ceiling: Vec::new(),
+            may: Vec::new(),
             chain_depth: 3,
             state: AgentState::Active,
         }

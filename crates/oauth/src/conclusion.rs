@@ -112,7 +112,7 @@ impl Conclusion {
 fn refused_after_all(trail: Trail, view: &MandateView) -> Trail {
     Trail {
         client: Some(view.terms.client.shared()),
-        sub: Some(view.terms.subject.clone()),
+        sub: view.terms.subject.clone(),
         act: view.terms.chain.clone(),
         aud: view.terms.audience.sole().map(str::to_owned),
         policies: Arc::clone(&view.policies),

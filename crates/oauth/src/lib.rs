@@ -15,7 +15,7 @@
 //! ```text
 //! endpoints   login ─► authorize · token · introspect · revoke
 //! engine      engine: the parts, put together
-//! grants      grants: the table ─► code · exchange ─► handler: what a grant type is
+//! grants      grants: the table ─► code · client_credentials · exchange ─► handler: what a grant type is
 //! parts       subject_token · actor_token ─► client ─► own_tokens · codes · cuts · password_login · conclusion: record, mint, answer
 //! record      trail: what is known, and the record of each outcome ─► basis: snapshot, time, randomness, the decision
 //! readers     request · resource · scope ─► parameter: required, optional, or with another

@@ -190,7 +190,7 @@ impl Engine {
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
         let recorded = self.recorder.permit(trail, vec![effect], |record, known| {
-            known.sub = Some(view.terms.subject.clone());
+            known.sub = view.terms.subject.clone();
             known.scope = view.terms.scopes.clone();
             record.policies = view.policies;
         });

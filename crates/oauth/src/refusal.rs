@@ -173,6 +173,9 @@ pub enum RequestRefusal {
     /// The decision on a person's own token was a refusal.
     #[error("refused: {0}")]
     Authorization(RefusalReason),
+    /// The decision on an agent's own token was a refusal; with the sets of scopes, if they are the reason.
+    #[error("refused: {0}{whole}", whole = .1.as_ref().map(|bounds| format!(": {}", crate::scope_bounds::whole(bounds))).unwrap_or_default())]
+    OwnBehalf(RefusalReason, Option<Box<ScopeBounds>>),
     /// A policy demands that a person approves the request, of which this is the hash.
     #[error("refused: a policy demands an approval of the request {1}")]
     ApprovalRequired(CredentialKind, String),
@@ -212,6 +215,9 @@ pub enum NotAllowed {
     /// An agent redeems no codes: they are for people's clients.
     #[error("an agent redeems no codes")]
     CodeByAgent,
+    /// An app gets no token of its own: authority belongs to people and to agents.
+    #[error("an app gets no token of its own")]
+    OwnBehalfByApp,
     /// A public client exchanges no tokens: it proves nothing about itself.
     #[error("a public client exchanges no tokens")]
     ExchangeByPublicClient,
@@ -255,6 +261,8 @@ pub enum CredentialKind {
     Tokens,
     /// A code, a login, or a token to be revoked (RFC 6749 §5.2).
     Grant,
+    /// Nothing but the client's own authentication (RFC 6749 §4.4).
+    Client,
 }
 
 /// What is not offered.
@@ -339,6 +347,7 @@ impl RequestRefusal {
                 decision(*reason, CredentialKind::Tokens)
             }
             Self::Authorization(reason) => decision(*reason, CredentialKind::Grant),
+            Self::OwnBehalf(reason, _) => decision(*reason, CredentialKind::Client),
             Self::ApprovalRequired(presented, _) => C::Decision(*presented),
             Self::LoginPaused(pause) => C::Quota(Quota::Logins { pause: *pause }),
             Self::Busy => C::Quota(Quota::Checks),
@@ -367,11 +376,15 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
     use RefusalReason as R;
     match reason {
         R::ProofOutdated => RefusalClass::Client,
+        R::NotOnOwnBehalf => RefusalClass::ClientNotAllowed,
+        // Where nothing but the agent is proven, it is the client that is not known, or stopped.
+        R::ActorUnknown | R::AgentNotActive if presented == CredentialKind::Client => RefusalClass::Client,
         R::ResourceUnknown | R::ResourceNotDelegable => RefusalClass::Target,
         R::ScopeExceedsSubject
         | R::ScopeUnknown
         | R::ScopeBeyondClient
         | R::ScopeBeyondPerson
+        | R::ScopeBeyondOwn
         | R::ScopeBeyondCeiling
         | R::ScopeBeyondGrant
         | R::NothingInCommon
@@ -379,7 +392,7 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
         R::ClientMayNotPresent => match presented {
             CredentialKind::Tokens => RefusalClass::ClientNotAllowed,
             // Nothing is presented for an agent at a login.
-            CredentialKind::Grant => RefusalClass::Decision(presented),
+            CredentialKind::Grant | CredentialKind::Client => RefusalClass::Decision(presented),
         },
         R::PersonUnknown
         | R::PersonDisabled
@@ -387,6 +400,7 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
         | R::SubjectExpired
         | R::SubjectNotForPresenter
         | R::SubjectKeyNotProven
+        | R::SubjectIsAgent
         | R::ActorRequired
         | R::ActorNotClient
         | R::ActorUnknown

@@ -19,9 +19,9 @@ const MAX_LOOKED_AT: usize = 10_000;
 /// The longest text for which a likely resource is looked for, in bytes.
 const MAX_COMPARED: usize = 256;
 
-/// The one resource of an exchange: `resource`, or `audience` where that is the URI of a registered resource;
+/// The one resource that a token is asked for: `resource`, or `audience` where that is the URI of a registered resource;
 /// if both are sent, they must name the same.
-pub(crate) fn of_exchange(form: &Form<'_>, registry: &Registry) -> Result<ResourceUri, RequestRefusal> {
+pub(crate) fn the_one(form: &Form<'_>, registry: &Registry) -> Result<ResourceUri, RequestRefusal> {
     let mut resources = form.all(Parameter::Resource);
     let first = resources.next();
     if resources.next().is_some() {
@@ -98,7 +98,7 @@ mod tests {
     use mandate_core::ScopeSet;
     use mandate_core::registry::{Entry, Registry, Resource};
 
-    use super::{of_exchange, probably_meant};
+    use super::{probably_meant, the_one};
     use crate::form::Form;
     use crate::refusal::RequestRefusal;
 
@@ -118,7 +118,7 @@ mod tests {
 
     fn of(targets: &str) -> Result<String, RequestRefusal> {
         let registry = registry(&["https://crm.example", "https://hr.example/", "https://desk.example/api"]);
-        of_exchange(&Form::parse(targets.as_bytes()).unwrap(), &registry).map(|uri| uri.as_str().to_owned())
+        the_one(&Form::parse(targets.as_bytes()).unwrap(), &registry).map(|uri| uri.as_str().to_owned())
     }
 
     #[test]

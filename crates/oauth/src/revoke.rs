@@ -51,7 +51,7 @@ impl Engine {
         // `token_type_hint` may be ignored (RFC 7009 §2.1): there is one kind of token.
         let Ok(token) = self.tokens.access_token(token, trail.now) else { return Ok(None) };
         let token = token.terms;
-        trail.sub = Some(token.subject.clone());
+        trail.sub = token.subject.clone();
         trail.act = token.chain.clone();
         trail.aud = Some(token.audience.first().to_owned());
         if token.client.as_str() != caller.name() {

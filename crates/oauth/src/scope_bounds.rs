@@ -29,6 +29,7 @@ fn written(bounds: &ScopeBounds, of_person: &str, person: impl Fn(&ScopeSet) -> 
         ("subject token", bounds.subject.as_ref()),
         ("client", bounds.client.as_ref()),
         (of_person, person.as_ref()),
+        ("on its own behalf", bounds.own.as_ref()),
         ("ceiling", bounds.ceiling.as_ref()),
         ("grant", bounds.grant.as_ref()),
     ];

@@ -97,7 +97,10 @@ impl Answer {
             C::Unsupported(Unsupported::RequestObject) => Self::refused(400, E::RequestNotSupported),
             C::Unsupported(Unsupported::RequestUri) => Self::refused(400, E::RequestUriNotSupported),
             C::Client => Self::refused(401, E::InvalidClient),
-            C::ClientNotAllowed => Self::refused(400, E::UnauthorizedClient),
+            // RFC 6749 §5.2: nothing was presented but the client itself.
+            C::ClientNotAllowed
+            | C::Credential(CredentialKind::Client)
+            | C::Decision(CredentialKind::Client) => Self::refused(400, E::UnauthorizedClient),
             C::Target => Self::refused(400, E::InvalidTarget),
             C::Scope => Self::refused(400, E::InvalidScope),
             C::Person | C::Quota(Quota::Logins { .. }) => Self::refused(400, E::AccessDenied),

@@ -96,6 +96,7 @@ pub(crate) fn agent(item: &mut AgentItem, pointer: &str) -> bool {
         ("chain_depth", ..) => item.chain_depth = None,
         ("state", ..) => item.state = None,
         ("ceiling", at, member) => return permission(&mut item.ceiling, at, member),
+        ("may", at, member) => return permission(&mut item.may, at, member),
         _ => return false,
     }
     true

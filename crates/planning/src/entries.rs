@@ -315,6 +315,7 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
         spiffe_id,
         selectors: required,
         ceiling: permissions(&item.ceiling, "/ceiling")?,
+        may: permissions(&item.may, "/may")?,
         chain_depth,
         state,
     }))

@@ -143,6 +143,7 @@ pub fn mentions(entry: &Entry) -> Vec<Mention<'_>> {
         }
         Entry::Agent(x) => std::iter::once(Mention::Entry(EntryKind::Person, x.owner.as_str()))
             .chain(on(&x.ceiling))
+            .chain(on(&x.may))
             .collect(),
         Entry::Client(x) => {
             let scopes = x.scopes.iter().flat_map(ScopeSet::iter).next().map(|_| Mention::AnyResource);
@@ -192,6 +193,7 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
                 ));
             }
             found.extend(permissions(&x.ceiling, "/ceiling", after));
+            found.extend(permissions(&x.may, "/may", after));
         }
         Entry::Client(x) => {
             for (at, agent) in x.agents.iter().enumerate().filter(|(_, name)| after.agent(name).is_none()) {
@@ -301,8 +303,8 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
     findings
 }
 
-/// Notes about what is allowed but probably a mistake: a grant of scopes that can never be used, or a grant
-/// that has ended.
+/// Notes about what is allowed but probably a mistake: a grant of scopes that can never be used, a grant that
+/// has ended, or an agent's own permission beyond its ceiling.
 pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
     let of = |kind: EntryKind, key: &str| {
         declared.iter().position(|d| d.entry.kind() == kind && d.entry.key() == key)
@@ -330,15 +332,36 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
             notes.extend(unused(grant, &person.may, &format!("what `{}` may do", person.name)));
         }
     }
+    for agent in declared.iter().filter_map(|d| match &d.entry {
+        Entry::Agent(agent) => Some(agent),
+        _ => None,
+    }) {
+        for own in &agent.may {
+            let whose = format!("what `{}` may do on its own behalf on `{}`", agent.name, own.resource);
+            let bound = format!("the ceiling of `{}`", agent.name);
+            notes.extend(beyond(&own.scopes, &own.resource, &agent.ceiling, &whose, &bound));
+        }
+    }
     notes
 }
 
 fn unused(grant: &Grant, bound: &[Permission], whose: &str) -> Option<String> {
-    let within =
-        bound.iter().find(|p| p.resource == grant.resource).map(|p| p.scopes.clone()).unwrap_or_default();
-    let beyond = grant.scopes.filter(|scope| !within.contains(scope));
+    beyond(&grant.scopes, &grant.resource, bound, &parties(grant), whose)
+}
+
+/// A note if `what` has scopes on a resource that `bound`, which is `whose`, does not have.
+fn beyond(
+    scopes: &ScopeSet,
+    resource: &ResourceName,
+    bound: &[Permission],
+    what: &str,
+    whose: &str,
+) -> Option<String> {
+    let within: ScopeSet =
+        bound.iter().filter(|p| p.resource == *resource).flat_map(|p| p.scopes.iter().cloned()).collect();
+    let beyond = scopes.filter(|scope| !within.contains(scope));
     (!beyond.is_empty())
-        .then(|| format!("{} has `{beyond}`, which {whose} does not: it will not be given", parties(grant)))
+        .then(|| format!("{what} has `{beyond}`, which {whose} does not: it will not be given"))
 }
 
 fn parties(grant: &Grant) -> String {

@@ -9,7 +9,7 @@ use cedar_policy::{
 use crate::facts::InternalError;
 
 /// The names of all actions, for the refusal of another one.
-pub(crate) const NAMES: &str = "delegate, act, call, administer, approve and release";
+pub(crate) const NAMES: &str = "delegate, act, act_alone, call, administer, approve and release";
 
 /// The policies that can apply to one action.
 #[derive(Debug)]
@@ -81,6 +81,8 @@ pub(crate) struct Actions {
     pub(crate) delegate: ActionPolicies,
     /// May the agent do this for that person?
     pub(crate) act: ActionPolicies,
+    /// May the agent do this on its own behalf?
+    pub(crate) act_alone: ActionPolicies,
     call: ActionPolicies,
     administer: ActionPolicies,
     approve: ActionPolicies,
@@ -93,6 +95,7 @@ impl Actions {
         Ok(Self {
             delegate: of("delegate")?,
             act: of("act")?,
+            act_alone: of("act_alone")?,
             call: of("call")?,
             administer: of("administer")?,
             approve: of("approve")?,
@@ -105,10 +108,11 @@ impl Actions {
     pub(crate) fn add(&mut self, policy: &Policy, built_in: bool) -> Result<bool, Box<PolicySetError>> {
         let delegate = self.delegate.add(policy, built_in)?;
         let act = self.act.add(policy, built_in)?;
+        let act_alone = self.act_alone.add(policy, built_in)?;
         for other in [&mut self.call, &mut self.administer, &mut self.approve, &mut self.release] {
             other.add(policy, built_in)?;
         }
-        Ok(delegate || act)
+        Ok(delegate || act || act_alone)
     }
 
     /// Call it after the last policy.
@@ -116,6 +120,7 @@ impl Actions {
         for action in [
             &mut self.delegate,
             &mut self.act,
+            &mut self.act_alone,
             &mut self.call,
             &mut self.administer,
             &mut self.approve,
@@ -136,8 +141,9 @@ mod tests {
     #[test]
     fn every_action_of_the_schema_has_a_set_and_principals() {
         let schema: Schema = SCHEMA.parse().unwrap();
-        let Actions { delegate, act, call, administer, approve, release } = Actions::new(&schema).unwrap();
-        let all = [delegate, act, call, administer, approve, release];
+        let Actions { delegate, act, act_alone, call, administer, approve, release } =
+            Actions::new(&schema).unwrap();
+        let all = [delegate, act, act_alone, call, administer, approve, release];
         let mut named: Vec<&str> = all.iter().map(|set| set.action.id().unescaped()).collect();
         assert_eq!(named.join(", "), NAMES.replace(" and ", ", "));
         let mut declared: Vec<&str> = schema.actions().map(|action| action.id().unescaped()).collect();
@@ -151,11 +157,11 @@ mod tests {
     fn a_policy_is_only_in_the_sets_of_actions_to_which_it_can_apply() {
         let sets = |source: &str| {
             let policies = Policies::compile([("extra", source)]).unwrap();
-            let Actions { delegate, act, call, administer, approve, release } = *policies.actions;
+            let Actions { delegate, act, act_alone, call, administer, approve, release } = *policies.actions;
             let has = |set: &super::ActionPolicies| {
                 set.full.policies().any(|policy| AsRef::<str>::as_ref(policy.id()) == "extra")
             };
-            let all = [&delegate, &act, &call, &administer, &approve, &release];
+            let all = [&delegate, &act, &act_alone, &call, &administer, &approve, &release];
             all.into_iter()
                 .filter(|set| has(set))
                 .map(|set| set.action.id().unescaped().to_owned())
@@ -164,14 +170,17 @@ mod tests {
         };
         assert_eq!(
             sets("forbid (principal, action, resource);"),
-            "delegate act call administer approve release"
+            "delegate act act_alone call administer approve release"
         );
-        assert_eq!(sets("forbid (principal is Agent, action, resource);"), "act call release");
+        assert_eq!(sets("forbid (principal is Agent, action, resource);"), "act act_alone call release");
         assert_eq!(
             sets("forbid (principal == Person::\"riley\", action, resource);"),
             "delegate call administer approve"
         );
-        assert_eq!(sets("forbid (principal in Agent::\"a\", action, resource);"), "act call release");
+        assert_eq!(
+            sets("forbid (principal in Agent::\"a\", action, resource);"),
+            "act act_alone call release"
+        );
         assert_eq!(sets("forbid (principal, action == Action::\"release\", resource);"), "release");
         assert_eq!(
             sets("forbid (principal is Person, action in [Action::\"act\", Action::\"call\"], resource);"),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cedar_policy::{AuthorizationError, Context, Decision, EntityUid, PolicyId, Request};
 
 use crate::compile::Policies;
-use crate::facts::{CedarQuestion, InternalError, Question, QuestionFacts};
+use crate::facts::{CedarQuestion, InternalError, OwnQuestion, Question, QuestionFacts};
 use ruling::Ruling;
 
 /// Which of the two questions was denied.
@@ -75,12 +75,23 @@ impl Policies {
     /// A [`Denial`] if no scope is permitted to both, or if any policy failed to evaluate. Or
     /// [`NoRuling::Failed`] if the question could not be asked.
     pub fn evaluate(&self, question: &Question<'_>) -> Result<Arc<Ruling>, NoRuling> {
-        let facts = QuestionFacts::gather(&self.mentioned, question);
+        self.answer(&QuestionFacts::gather(&self.mentioned, question))
+    }
+
+    /// As [`Policies::evaluate`], for an agent that asks on its own behalf: only the agent is asked about.
+    ///
+    /// # Errors
+    /// As [`Policies::evaluate`]. The denied party is always the agent.
+    pub fn evaluate_own(&self, question: &OwnQuestion<'_>) -> Result<Arc<Ruling>, NoRuling> {
+        self.answer(&QuestionFacts::gather_own(&self.mentioned, question))
+    }
+
+    fn answer(&self, facts: &QuestionFacts<'_>) -> Result<Arc<Ruling>, NoRuling> {
         let fingerprint = facts.fingerprint();
         if let Some(ruling) = self.memo.get(&fingerprint) {
             return Ok(ruling);
         }
-        let ruling = Arc::new(self.rule(&facts, facts.in_cedar(&self.words)?)?);
+        let ruling = Arc::new(self.rule(facts, facts.in_cedar(&self.words)?)?);
         self.memo.insert(fingerprint, Arc::clone(&ruling));
         Ok(ruling)
     }
@@ -89,15 +100,20 @@ impl Policies {
         let mut permitted = BTreeSet::new();
         let mut forbidden_person = BTreeSet::new();
         let mut forbidden_agent = BTreeSet::new();
-        let mut person_ever = false;
+        // Nobody is asked about but the agent, if it asks on its own behalf.
+        let mut person_ever = terms.alone;
         let mut scopes = Vec::new();
         for (scope, context) in facts.scopes().zip(std::mem::take(&mut terms.contexts)) {
-            let person = self.ask(&terms, &terms.person, context.clone(), DeniedParty::Person)?;
-            if !person.permitted {
-                forbidden_person.extend(person.policies);
-                continue;
+            let mut by_person = Vec::new();
+            if !terms.alone {
+                let person = self.ask(&terms, &terms.person, context.clone(), DeniedParty::Person)?;
+                if !person.permitted {
+                    forbidden_person.extend(person.policies);
+                    continue;
+                }
+                person_ever = true;
+                by_person = person.policies;
             }
-            person_ever = true;
             if let Some(agent) = &terms.agent {
                 let agent = self.ask(&terms, agent, context, DeniedParty::Agent)?;
                 if !agent.permitted {
@@ -106,7 +122,7 @@ impl Policies {
                 }
                 permitted.extend(agent.policies);
             }
-            permitted.extend(person.policies);
+            permitted.extend(by_person);
             scopes.push(scope.clone());
         }
         if scopes.is_empty() {
@@ -129,6 +145,7 @@ impl Policies {
     ) -> Result<Answer, NoRuling> {
         let policies = match who {
             DeniedParty::Person => &self.actions.delegate,
+            DeniedParty::Agent if terms.alone => &self.actions.act_alone,
             DeniedParty::Agent => &self.actions.act,
         };
         let request =

@@ -34,6 +34,24 @@ pub struct Question<'a> {
     pub now: Timestamp,
 }
 
+/// The question for an agent's own token, about the action `act_alone`: which of these scopes on this resource
+/// the agent is permitted on its own behalf.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnQuestion<'a> {
+    /// The agent, for which nobody but itself has asked.
+    pub agent: &'a Agent,
+    /// Its owner: the person who is responsible for it. The token is not for them.
+    pub owner: &'a Person,
+    /// The resource that the token is for.
+    pub resource: &'a Resource,
+    /// The scopes that are asked for.
+    pub scopes: &'a ScopeSet,
+    /// The OAuth client that asks: the agent.
+    pub client: &'a str,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
 /// Cedar refused a value that this crate made. The answer is a denial.
 #[derive(Debug)]
 pub(crate) struct InternalError(pub(crate) String);
@@ -182,6 +200,8 @@ impl<'a> Attributes<'a> {
 #[derive(Debug)]
 pub(crate) struct QuestionFacts<'a> {
     mentioned: &'a Mentioned,
+    /// The agent asks on its own behalf.
+    alone: bool,
     person: (&'a str, Attributes<'a>),
     agent: Option<(&'a str, Attributes<'a>)>,
     resource: (&'a str, Attributes<'a>),
@@ -205,6 +225,7 @@ impl<'a> QuestionFacts<'a> {
                 .with("spiffe_id", || Value::Text(agent.spiffe_id.as_str()))
                 .with("state", || Value::Text(agent.state.as_str()))
                 .with("ceiling", || Value::Scopes(Scopes::On(&agent.ceiling, on)))
+                .with("may", || Value::Scopes(Scopes::On(&agent.may, on)))
                 .with("granted", || {
                     Value::Scopes(Scopes::Of(usable(question, agent).map(|grant| &grant.scopes)))
                 })
@@ -234,12 +255,21 @@ impl<'a> QuestionFacts<'a> {
         };
         Self {
             mentioned,
+            alone: false,
             person: (question.person.name.as_str(), person),
             agent: question.agent.map(|agent| (agent.name.as_str(), of_agent(agent))),
             resource: (on.as_str(), resource),
             shared,
             scopes: question.scopes.iter().map(|scope| (scope, of_scope(scope))).collect(),
         }
+    }
+
+    /// As [`QuestionFacts::gather`], where an agent asks on its own behalf.
+    pub(crate) fn gather_own(mentioned: &'a Mentioned, question: &OwnQuestion<'a>) -> Self {
+        let OwnQuestion { agent, owner, resource, scopes, client, now } = *question;
+        let (person, agent) = (owner, Some(agent));
+        let asked = Question { person, agent, resource, scopes, grant: None, client, depth: 1, now };
+        Self { alone: true, ..Self::gather(mentioned, &asked) }
     }
 
     /// The scopes that are asked about.
@@ -251,6 +281,7 @@ impl<'a> QuestionFacts<'a> {
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         // Room for most, so that it need not grow.
         let mut bytes = Bytes(Vec::with_capacity(1024));
+        bytes.0.push(u8::from(self.alone));
         bytes.entity(self.person.0, &self.person.1);
         match &self.agent {
             Some((name, attributes)) => {
@@ -293,7 +324,7 @@ impl<'a> QuestionFacts<'a> {
             let pairs = shared.iter().cloned().chain(own.in_cedar());
             contexts.push(Context::from_pairs(pairs).map_err(InternalError::of)?);
         }
-        Ok(CedarQuestion { person, agent, resource, entities, contexts })
+        Ok(CedarQuestion { person, agent, alone: self.alone, resource, entities, contexts })
     }
 }
 
@@ -301,6 +332,8 @@ impl<'a> QuestionFacts<'a> {
 pub(crate) struct CedarQuestion {
     pub(crate) person: EntityUid,
     pub(crate) agent: Option<EntityUid>,
+    /// The agent asks on its own behalf.
+    pub(crate) alone: bool,
     pub(crate) resource: EntityUid,
     pub(crate) entities: Entities,
     /// For each scope asked about, in their order.
@@ -400,6 +433,7 @@ mod tests {
             spiffe_id: "spiffe://mandate.example/agent/support-agent".parse().unwrap(),
             selectors: vec![],
             ceiling: vec![],
+            may: vec![],
             chain_depth: 3,
             state: AgentState::Active,
         };
@@ -430,6 +464,21 @@ mod tests {
                 (Some(&terms.person), &actions.delegate.action),
                 (terms.agent.as_ref(), &actions.act.action),
             ];
+            let own = agent.map(|agent| super::OwnQuestion {
+                agent,
+                owner: &person,
+                resource: &resource,
+                scopes: &scopes,
+                client: agent.spiffe_id.as_str(),
+                now: mandate_core::Timestamp::from_secs(1),
+            });
+            if let Some(own) = own {
+                let terms = QuestionFacts::gather_own(&all, &own).in_cedar(&words).unwrap();
+                Entities::from_entities(terms.entities.iter().cloned(), Some(&schema)).unwrap();
+                let (principal, action) = (terms.agent.unwrap(), actions.act_alone.action.clone());
+                let context = terms.contexts[0].clone();
+                Request::new(principal, action, terms.resource, context, Some(&schema)).unwrap();
+            }
             for (principal, action) in asked {
                 if let Some(principal) = principal {
                     let context = terms.contexts[0].clone();

@@ -19,4 +19,4 @@ mod memo;
 pub use compile::{MAX_POLICY_LEN, Policies, PolicyError, check_annotations};
 pub use evaluate::ruling::{Demand, PolicyPermit, Ruling};
 pub use evaluate::{Denial, DeniedParty, NoRuling};
-pub use facts::Question;
+pub use facts::{OwnQuestion, Question};

@@ -130,6 +130,12 @@ struct Job<E: Effect> {
     waiter: Waiter<E>,
 }
 
+impl<E: Effect> Job<E> {
+    fn guard_fails(&self) -> bool {
+        self.guard.as_ref().is_some_and(|holds| !holds())
+    }
+}
+
 /// The newest checkpoint that is known to be durable. Clones share it; none keeps the sequencer running.
 #[derive(Clone, Debug, Default)]
 pub struct DurableCheckpoint(Arc<Mutex<Vec<u8>>>);
@@ -447,7 +453,7 @@ impl<B: Backend> Sequencer<B> {
             if !verdicts.is_empty() && begun.elapsed() >= STAGING {
                 break;
             }
-            if job.guard.as_ref().is_some_and(|holds| !holds()) {
+            if job.guard_fails() {
                 verdicts.push(Verdict::GuardFailed);
                 continue;
             }
@@ -469,6 +475,13 @@ impl<B: Backend> Sequencer<B> {
             self.backend.roll_back();
             self.confirm(&tree)?;
         } else {
+            // Staging may have waited for the database, and what the guards ask about changes meanwhile.
+            let outdated =
+                |(job, verdict): (&Job<_>, &_)| matches!(verdict, Verdict::Kept(_)) && job.guard_fails();
+            if batch.iter().zip(&verdicts).any(outdated) {
+                let why = "a guard no longer holds".to_owned();
+                return Err(Failure { why, conflict: true, over: false });
+            }
             let root = tree.root().map_err(|e| Failure::of(&e))?;
             let note = self.signer.sign(tree.size(), root).map_err(|e| Failure::of(&e))?;
             // The first is known to be durable. Of the others, the oldest can no longer become

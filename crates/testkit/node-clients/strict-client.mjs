@@ -60,6 +60,12 @@ async function refused(request, status, error, why) {
   assert.equal(challenged, status === 401, 'RFC 9110 section 15.5.2: 401 comes with a challenge');
 }
 
+/** Authenticates as the agent, by its JWT-SVID. */
+function bySvid(_server, _client, body) {
+  body.set('client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe');
+  body.set('client_assertion', world.agent.svid);
+}
+
 const checks = {
   async metadata() {
     assert.equal(server.issuer, issuer);
@@ -147,10 +153,6 @@ const checks = {
 
   async 'token-exchange'() {
     const agent = { client_id: world.agent.spiffe_id };
-    const bySvid = (_server, _client, body) => {
-      body.set('client_assertion_type', 'urn:ietf:params:oauth:client-assertion-type:jwt-spiffe');
-      body.set('client_assertion', world.agent.svid);
-    };
     // A token that names no resource is addressed to the issuer: to be exchanged.
     const { redeem } = await logIn(supportApp, undefined, { parameters: {} });
     const { access_token: subject } = await redeem();
@@ -169,6 +171,34 @@ const checks = {
     assert.deepEqual([claims.sub, claims.act.sub, claims.scope], [person.name, world.agent.spiffe_id, scope]);
     await refused(exchange({ resource: 'https://elsewhere.example', scope }), 400, 'invalid_target');
     await refused(exchange({ scope: 'send:mail' }), 400, 'invalid_scope');
+  },
+
+  async 'client-credentials'() {
+    assert.ok(server.grant_types_supported.includes('client_credentials'));
+    const agent = { client_id: world.agent.spiffe_id };
+    const ask = async (client, authentication, parameters) => {
+      const response = await oauth.clientCredentialsGrantRequest(server, client, authentication, { resource, ...parameters }, plain);
+      return oauth.processClientCredentialsResponse(server, client, response);
+    };
+    const own = await ask(agent, bySvid, { scope });
+    assert.deepEqual([own.token_type, own.scope, own.refresh_token], ['bearer', scope, undefined]);
+    const claims = await validate(own.access_token, resource);
+    assert.deepEqual([claims.sub, claims.client_id, claims.sub_profile], [agent.client_id, agent.client_id, 'ai_agent']);
+    assert.equal(claims.act, undefined);
+    const seen = await introspect(crmApi, basic, own.access_token);
+    assert.deepEqual([seen.active, seen.sub, seen.sub_profile], [true, agent.client_id, 'ai_agent']);
+
+    await refused(ask(agent, bySvid, { scope, resource: 'https://elsewhere.example' }), 400, 'invalid_target');
+    await refused(ask(agent, bySvid, { scope: 'send:mail' }), 400, 'invalid_scope');
+    await refused(ask(deskApp, basic, { scope }), 400, 'unauthorized_client', 'an app has no authority of its own');
+    await refused(ask(supportApp, oauth.None(), { scope }), 401, 'invalid_client', 'a client that proves nothing');
+    const exchange = oauth.genericTokenEndpointRequest(
+      server, agent, bySvid, 'urn:ietf:params:oauth:grant-type:token-exchange',
+      { subject_token: own.access_token, subject_token_type: 'urn:ietf:params:oauth:token-type:access_token', resource }, plain,
+    ).then((response) => oauth.processGenericTokenEndpointResponse(server, agent, response));
+    await refused(exchange, 400, 'invalid_request', 'it is no subject token');
+    await revoke(agent, bySvid, own.access_token);
+    assert.deepEqual(await introspect(crmApi, basic, own.access_token), { active: false });
   },
 };
 

@@ -89,9 +89,17 @@ pub fn agent(name: &str, ceiling: Vec<Permission>) -> Agent {
         spiffe_id: spiffe_id(name).parse().expect("a SPIFFE ID"),
         selectors: vec!["unix:uid:1000".parse().expect("a selector")],
         ceiling,
+        may: Vec::new(),
         chain_depth: DEFAULT_CHAIN_DEPTH,
         state: AgentState::Active,
     }
+}
+
+/// An agent that is not in [`entries`]: it may read the CRM's cases on its own behalf, and its ceiling has
+/// comments too.
+pub fn watch_agent() -> Entry {
+    let ceiling = vec![permission("crm", "read:cases write:case_comments")];
+    Entry::Agent(Agent { may: vec![permission("crm", "read:cases")], ..agent("watch-agent", ceiling) })
 }
 
 /// A grant without limits, called `<person>-<agent>-<resource>`.

@@ -20,13 +20,13 @@ use mandate_api::admin::{ApplyRequest, RegistryItem};
 use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_authority::{Authority, JwtSvidGrant};
 use mandate_core::digest::sha256;
-use mandate_core::names::{GrantType, TokenType};
+use mandate_core::names::{AssertionType, GrantType, TokenType};
 use mandate_core::registry::{Entry, EntryKind, Policy, Registry};
 use mandate_core::{
     Clock, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret, Subject,
     SystemEntropy, TokenId, TrustDomain,
 };
-use mandate_delegation::liveness::{Asker, living};
+use mandate_delegation::liveness::{Asker, living_person};
 use mandate_delegation::revocation::cut;
 use mandate_files::{Dir, own_user};
 use mandate_identity::Identity;
@@ -451,6 +451,17 @@ impl World {
         ])
     }
 
+    /// A request of an agent for a token of its own (RFC 6749 §4.4.2), authenticated by its JWT-SVID.
+    pub fn own_behalf(&self, svid: &str, resource: &str, scope: &str) -> Pairs {
+        pairs(&[
+            ("grant_type", GrantType::ClientCredentials.as_str()),
+            ("client_assertion_type", AssertionType::JwtSpiffe.as_str()),
+            ("client_assertion", svid),
+            ("resource", resource),
+            ("scope", scope),
+        ])
+    }
+
     /// Claims of a proper client assertion of `batch-app`, with a fresh `jti`.
     pub fn assertion_claims(&self) -> Value {
         let now = self.clock.now().secs();
@@ -528,8 +539,14 @@ impl World {
         let issuer = self.live.issuer();
         let expect = Expect { issuer, keys: &keys, now, profile: Profile::Own, memo: None };
         let token = access_token::verify(token, &expect).ok()?;
-        let person =
-            living(&token.terms, issuer, Asker::Ourselves, &snapshot.registry, &snapshot.revocations, now);
+        let person = living_person(
+            &token.terms,
+            issuer,
+            Asker::Ourselves,
+            &snapshot.registry,
+            &snapshot.revocations,
+            now,
+        );
         person.ok().map(|person| person.id.clone())
     }
 

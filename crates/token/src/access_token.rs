@@ -2,12 +2,14 @@
 //!
 //! A person of another issuer who is the subject of one of our own tokens has a `sub` that no person of ours
 //! can have ([`subject_claim`]), and `sub_id` (RFC 9493) says how their own issuer names them. The private
-//! claim `lineage` says from which tokens and grants a token descends.
+//! claim `lineage` says from which tokens and grants a token descends. The `sub` of an agent's own token is
+//! the agent's SPIFFE ID, with `sub_profile`.
 
 mod act;
 mod build;
 mod explain;
 mod foreign;
+mod own_behalf;
 mod subject;
 
 use mandate_core::lifetimes::{CLOCK_SKEW, PERSON_TOKEN_LIFETIME};
@@ -322,7 +324,7 @@ fn check_issuer(claims: &Object<'_>, issuer: &Issuer) -> Result<(), TokenError> 
 
 /// What our tokens and those of others say in different ways.
 struct Said {
-    subject: Subject,
+    subject: Option<Subject>,
     chain: ActorChain,
     audience: Audience,
     scopes: ScopeSet,
@@ -335,14 +337,18 @@ struct Said {
 fn own(claims: &Object<'_>, iss: &Issuer) -> Result<Said, TokenError> {
     // A token of ours always has them, also where they say less than `sub_id`.
     claim::required_text(claims, "sub")?;
+    let (subject, chain) = match own_behalf::agent(claims, iss)? {
+        Some(agent) => (None, own_behalf::chain(agent)?),
+        None => (Some(subject::person(claims, iss)?), act::chain(claims.get("act"), iss)?),
+    };
     let jti = claim::required_text(claims, "jti")?;
     Ok(Said {
         jti: jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?,
-        subject: subject::person(claims, iss)?,
+        subject,
+        chain,
         lineage: lineage(claims)?,
         details: details(claims)?,
         scopes: scope(claims, "scope")?,
-        chain: act::chain(claims.get("act"), iss)?,
         audience: audience(claims)?,
         client: client(claims, "client_id")?.ok_or(TokenError::MissingClaim("client_id"))?,
     })

@@ -1,15 +1,14 @@
 //! One structured log event for each decision.
 
-use mandate_core::Terms;
+use mandate_core::{ResourceUri, Terms};
 
 use crate::refusal::Refusal;
-use crate::verified::Verified;
 
 /// The target of the decision lines: filter on it to send them elsewhere.
 pub const DECISION_TARGET: &str = "mandate::decision";
 
-pub(crate) fn permitted(verified: &Verified) {
-    line("permitted", "ok", 200, verified.resource().as_str(), Some(verified.terms()));
+pub(crate) fn permitted(token: &Terms, resource: &ResourceUri) {
+    line("permitted", "ok", 200, resource.as_str(), Some(token));
 }
 
 pub(crate) fn refused(refusal: &Refusal, resource: &str, token: Option<&Terms>) {
@@ -19,6 +18,7 @@ pub(crate) fn refused(refusal: &Refusal, resource: &str, token: Option<&Terms>) 
 /// `said`: what the signed token said. Unverified claims are never logged as facts.
 fn line(decision: &'static str, reason: &str, status: u16, resource: &str, said: Option<&Terms>) {
     let act = said.and_then(|terms| terms.chain.outermost()).map(|actor| actor.sub.as_str());
+    let person = said.and_then(|terms| terms.subject.as_ref());
     let depth = said.map(|terms| terms.chain.depth());
     tracing::info!(
         target: DECISION_TARGET,
@@ -26,8 +26,8 @@ fn line(decision: &'static str, reason: &str, status: u16, resource: &str, said:
         reason,
         status,
         aud = resource,
-        sub = said.map(|terms| terms.subject.sub.as_str()),
-        sub_iss = said.map(|terms| terms.subject.iss.as_str()),
+        sub = person.map(|person| person.sub.as_str()),
+        sub_iss = person.map(|person| person.iss.as_str()),
         act,
         depth,
         jti = said.map(|terms| terms.jti.as_str()),

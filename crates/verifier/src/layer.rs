@@ -22,7 +22,7 @@ impl Verifier {
     /// extensions, and answers all others itself. It also serves the resource metadata at its well-known
     /// path.
     pub fn layer(&self, route: Route) -> ProtectLayer {
-        ProtectLayer { verifier: self.clone(), route: Arc::new(route) }
+        ProtectLayer { verifier: self.clone(), route: Arc::new(route), agents: false }
     }
 
     /// A layer that serves the resource metadata (RFC 9728) at its well-known path and lets everything else
@@ -38,6 +38,17 @@ impl Verifier {
 pub struct ProtectLayer {
     verifier: Verifier,
     route: Arc<Route>,
+    agents: bool,
+}
+
+impl ProtectLayer {
+    /// Also lets agents through that act on their own behalf, for nobody. The extensions of a request then
+    /// contain a [`VerifiedCaller`](crate::VerifiedCaller), and no [`Verified`](crate::Verified): a handler
+    /// that expects a person gets no request here.
+    #[must_use]
+    pub fn and_agents_themselves(self) -> Self {
+        Self { agents: true, ..self }
+    }
 }
 
 impl<S> Layer<S> for ProtectLayer {
@@ -48,6 +59,7 @@ impl<S> Layer<S> for ProtectLayer {
             inner,
             verifier: self.verifier.clone(),
             route: Arc::clone(&self.route),
+            agents: self.agents,
             document: Arc::new(Document::of(&self.verifier)),
         }
     }
@@ -59,6 +71,7 @@ pub struct Protect<S> {
     inner: S,
     verifier: Verifier,
     route: Arc<Route>,
+    agents: bool,
     document: Arc<Document>,
 }
 
@@ -83,19 +96,26 @@ where
         let mut inner = mem::replace(&mut self.inner, clone);
         let (checker, route, document) =
             (self.verifier.clone(), Arc::clone(&self.route), Arc::clone(&self.document));
+        let agents = self.agents;
         Box::pin(async move {
             if document.is_asked_by(&request) {
                 return Ok(document.response());
             }
             let (mut parts, body) = request.into_parts();
-            // A `Verified` that an outer layer has put there is not trusted.
+            // What an outer layer has put there is not trusted.
             parts.extensions.remove::<crate::Verified>();
-            match checker.verify(Presented::from_parts(&parts), &route).await {
-                Ok(verified) => {
-                    parts.extensions.insert(verified);
-                    inner.call(Request::from_parts(parts, body)).await
-                }
-                Err(refusal) => Ok(refusal_response(&refusal)),
+            parts.extensions.remove::<crate::VerifiedCaller>();
+            let presented = Presented::from_parts(&parts);
+            let refused = if agents {
+                let checked = checker.verify_caller(presented, &route).await;
+                checked.map(|caller| parts.extensions.insert(caller).map(drop)).err()
+            } else {
+                let checked = checker.verify(presented, &route).await;
+                checked.map(|verified| parts.extensions.insert(verified).map(drop)).err()
+            };
+            match refused {
+                None => inner.call(Request::from_parts(parts, body)).await,
+                Some(refusal) => Ok(refusal_response(&refusal)),
             }
         })
     }

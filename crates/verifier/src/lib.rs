@@ -1,6 +1,6 @@
 //! Protects an API with Mandate's access tokens.
 //!
-//! A token of Mandate says for whom a request is made (`sub`, a person), who makes it (`act`, an agent), at
+//! A token of Mandate says for whom a request is made (`sub`, usually a person), who makes it (`act`, an agent), at
 //! which one resource (`aud`), with which scopes, for a few minutes. This crate checks all of that locally.
 //! It learns within moments when a token, a grant, an agent or a person has been revoked.
 //!
@@ -59,6 +59,14 @@
 //! history and must not decide anything (RFC 8693 §4.1). Keep [`Verified::jti`] beside what a request
 //! changed: one query to the issuer's audit log with it names the person and every agent involved.
 //!
+//! # Agents on their own behalf
+//!
+//! An agent can also have a token of its own, without a person (`sub` is its SPIFFE ID, `sub_profile` is
+//! `ai_agent`). [`Verifier::verify`] and [`Verifier::layer`] refuse such tokens with 403, so a [`Verified`]
+//! always has a person. A route that is also for agents by themselves says so, and gets a
+//! [`VerifiedCaller`], which must be taken apart before there is a person in it: [`Verifier::verify_caller`],
+//! [`ProtectLayer::and_agents_themselves`].
+//!
 //! # What happens in an outage
 //!
 //! | what fails | what follows |
@@ -77,11 +85,13 @@
 //!
 //! Each decision is one `tracing` event of level info and target [`DECISION_TARGET`] with `decision`,
 //! `reason`, `status`, `aud` and, once the signature is verified, `sub`, `sub_iss`, `act`, `depth`, `jti`,
-//! `client_id`, `scope`. Tokens are never logged.
+//! `client_id`, `scope`. An agent's own token has no `sub` there, and the agent as `act`. Tokens are never
+//! logged.
 //!
 //! # Another language or framework
 //!
-//! Any JWT library can check these tokens; the list above contains every check. The feed is `GET
+//! Any JWT library can check these tokens; the list above contains every check. A token with `sub_profile` is an
+//! agent's own: refuse it where a person is expected. The feed is `GET
 //! {issuer}/revocations`, server-sent events: all cuts in force as `cut` events, then `ready`, then each new
 //! cut, and a comment every few seconds.
 
@@ -119,5 +129,5 @@ pub use metadata::ResourceMetadata;
 pub use refusal::{Attempt, Reason, Refusal};
 pub use route::{DEFAULT_MAX_AGE, Freshness, Route};
 pub use shared::VerifierStatus;
-pub use verified::Verified;
+pub use verified::{Verified, VerifiedAgent, VerifiedCaller};
 pub use verifier::Verifier;

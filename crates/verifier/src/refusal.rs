@@ -27,6 +27,8 @@ pub enum Reason {
         /// The first scope that is missing.
         missing: Scope,
     },
+    /// The token is an agent's own, and the route is for requests that are made for a person.
+    NoPerson,
     /// The current actor is not among those that the route accepts.
     ActorNotAdmitted,
     /// No credentials can be checked: the issuer's keys are not known, or not known recently enough.
@@ -48,6 +50,7 @@ impl Reason {
             Self::Revoked => "revoked",
             Self::SenderConstrained => "sender_constrained",
             Self::InsufficientScope { .. } => ErrorCode::InsufficientScope.as_str(),
+            Self::NoPerson => "no_person",
             Self::ActorNotAdmitted => "actor_unauthorized",
             Self::KeysUnavailable => "keys_unavailable",
             Self::KeyUnknown => "issuer_key_unknown",
@@ -85,6 +88,12 @@ impl Reason {
                 description: format!("{}: the access token lacks {missing}", self.code()),
             },
             // Without `scope`: no other scope would help, so a client must not start a step-up.
+            Self::NoPerson => Answer {
+                status: 403,
+                error: Some(ErrorCode::InsufficientScope),
+                hint_scope: false,
+                description: "no_person: this route is for requests that are made for a person".into(),
+            },
             Self::ActorNotAdmitted => Answer {
                 status: 403,
                 error: Some(ErrorCode::InsufficientScope),
@@ -131,8 +140,8 @@ impl Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Attempt {
-    /// The person for whom the request was made.
-    pub subject: Subject,
+    /// The person for whom the request was made; `None`: nobody, an agent made it with a token of its own.
+    pub subject: Option<Subject>,
     /// The current actor that made it; `None`: the person by a client of their own.
     pub actor: Option<Actor>,
     /// The token's `jti`, by which the audit log finds it.
@@ -258,6 +267,7 @@ mod tests {
             (Reason::Revoked, 401, "invalid_token", true),
             (Reason::SenderConstrained, 401, "invalid_token", true),
             (Reason::InsufficientScope { missing }, 403, "insufficient_scope", true),
+            (Reason::NoPerson, 403, "insufficient_scope", false),
             (Reason::ActorNotAdmitted, 403, "insufficient_scope", false),
         ] {
             let code = reason.code();

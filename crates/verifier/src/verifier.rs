@@ -18,7 +18,7 @@ use crate::metadata::ResourceMetadata;
 use crate::refusal::{Reason, Refusal};
 use crate::route::Route;
 use crate::shared::{Shared, VerifierStatus};
-use crate::verified::Verified;
+use crate::verified::{Verified, VerifiedCaller};
 
 /// Checks requests to one resource. Cheap to clone; all clones share keys, revocations and memory of
 /// signatures.
@@ -84,35 +84,54 @@ impl Verifier {
     /// known yet, and then at most for one fetch.
     ///
     /// First what RFC 9068 §4 requires: type, issuer, signature, audience, time; then proof of possession,
-    /// revocation, scope and actor.
+    /// revocation, scope and actor. An agent's own token, which has no person, is refused: see
+    /// [`Verifier::verify_caller`].
     pub async fn verify<'a>(
         &self,
         presented: impl Into<Presented<'a>>,
         route: &Route,
     ) -> Result<Verified, Refusal> {
+        let judged = match self.judge(presented.into(), route).await {
+            Ok(VerifiedCaller::ForPerson(verified)) => {
+                decision::permitted(verified.terms(), verified.resource());
+                return Ok(verified);
+            }
+            Ok(VerifiedCaller::OwnBehalf(agent)) => {
+                Denied { reason: Reason::NoPerson, token: Some(agent.terms().clone()) }
+            }
+            Err(denied) => *denied,
+        };
+        Err(self.refuse(judged, route))
+    }
+
+    /// As [`Verifier::verify`], and also accepts the tokens that agents have on their own behalf. The answer
+    /// says which of the two it is.
+    pub async fn verify_caller<'a>(
+        &self,
+        presented: impl Into<Presented<'a>>,
+        route: &Route,
+    ) -> Result<VerifiedCaller, Refusal> {
         match self.judge(presented.into(), route).await {
-            Ok(verified) => {
-                decision::permitted(&verified);
-                Ok(verified)
+            Ok(caller) => {
+                decision::permitted(caller.terms(), caller.resource());
+                Ok(caller)
             }
-            Err(denied) => {
-                let refusal = Refusal::new(
-                    denied.reason,
-                    denied.token.as_ref(),
-                    &self.inner.metadata_url,
-                    route.scopes(),
-                );
-                decision::refused(&refusal, self.inner.resource.as_str(), denied.token.as_ref());
-                Err(refusal)
-            }
+            Err(denied) => Err(self.refuse(*denied, route)),
         }
     }
 
-    async fn judge(&self, presented: Presented<'_>, route: &Route) -> Result<Verified, Box<Denied>> {
+    fn refuse(&self, Denied { reason, token }: Denied, route: &Route) -> Refusal {
+        let refusal = Refusal::new(reason, token.as_ref(), &self.inner.metadata_url, route.scopes());
+        decision::refused(&refusal, self.inner.resource.as_str(), token.as_ref());
+        refusal
+    }
+
+    async fn judge(&self, presented: Presented<'_>, route: &Route) -> Result<VerifiedCaller, Box<Denied>> {
         let text = presented.bearer()?.ok_or(Reason::NoCredentials)?;
         let (token, now) = self.check_token(text).await?;
         match self.check_use(&token, route, now) {
-            Ok(()) => Ok(Verified::new(token, self.inner.resource.clone())),
+            Ok(()) => VerifiedCaller::of(token, self.inner.resource.clone())
+                .ok_or_else(|| Reason::InvalidToken("sub").into()),
             Err(reason) => Err(Box::new(Denied { reason, token: Some(token) })),
         }
     }

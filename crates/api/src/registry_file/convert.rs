@@ -63,6 +63,7 @@ impl RegistryItem {
                 selectors: x.selectors.iter().map(ToString::to_string).collect(),
                 dangerous_any_user: is_for_any_user(&x.selectors),
                 ceiling: permissions(&x.ceiling),
+                may: permissions(&x.may),
                 chain_depth: Some(x.chain_depth),
                 state: Some(x.state),
             }),

@@ -99,7 +99,7 @@ pub struct ToolItem {
     pub untrusted_input: bool,
 }
 
-/// Scopes on one resource, in `may` of a person and `ceiling` of an agent.
+/// Scopes on one resource, in `may` of a person or an agent and `ceiling` of an agent.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PermissionItem {
@@ -139,7 +139,7 @@ pub struct PersonItem {
     pub disabled: Option<bool>,
 }
 
-/// `[[agent]]`: a piece of software that acts for people.
+/// `[[agent]]`: a piece of software that acts for people, or on its own behalf.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentItem {
@@ -164,9 +164,12 @@ pub struct AgentItem {
     /// group.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dangerous_any_user: bool,
-    /// The most that it can get, from any person. Empty: nothing.
+    /// The most that it can get, from any person or on its own behalf. Empty: nothing.
     #[serde(default)]
     pub ceiling: Vec<PermissionItem>,
+    /// What it may do on its own behalf, without a person, within its ceiling. Empty: nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may: Vec<PermissionItem>,
     /// The deepest chain in which it may be the outermost actor; 1 to 16. Absent: 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain_depth: Option<u8>,

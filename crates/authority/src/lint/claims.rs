@@ -36,7 +36,7 @@ pub enum ClaimsLint {
     /// `iss` is not ours.
     #[error("iss is not what was decided")]
     Issuer,
-    /// `sub` or `sub_id` is not what was decided.
+    /// `sub`, `sub_id` or `sub_profile` is not what was decided.
     #[error("sub is not what was decided")]
     Subject,
     /// `aud` is not exactly what was decided, or is empty.
@@ -94,6 +94,8 @@ struct AccessTokenClaims<'a> {
     sub: Cow<'a, str>,
     #[serde(borrow, default)]
     sub_id: Option<SubjectIdClaim<'a>>,
+    #[serde(default)]
+    sub_profile: Option<SubjectProfile>,
     #[serde(borrow)]
     aud: Cow<'a, str>,
     #[serde(borrow)]
@@ -227,7 +229,7 @@ fn same_lineage(claimed: &LineageClaim<'_>, decided: &Lineage) -> bool {
 /// Whether `sub` and `sub_id` name this person. A person of ours has their name as `sub`; any other person
 /// has a `sub` that no person of ours can have.
 fn same_person(claims: &AccessTokenClaims<'_>, person: &Subject, issuer: &Issuer) -> bool {
-    if claims.sub.is_empty() || claims.sub != subject_claim(person, issuer) {
+    if claims.sub_profile.is_some() || claims.sub.is_empty() || claims.sub != subject_claim(person, issuer) {
         return false;
     }
     match &claims.sub_id {
@@ -237,6 +239,23 @@ fn same_person(claims: &AccessTokenClaims<'_>, person: &Subject, issuer: &Issuer
             same && person.iss != *issuer && claims.sub.contains(':')
         }
     }
+}
+
+/// Whether the claims are an agent's own, and name the agent alone: its SPIFFE ID, which no person's `sub`
+/// can be. Such a token descends from nothing, and nobody has logged in for it.
+fn same_agent(claims: &AccessTokenClaims<'_>, decided: &Terms) -> bool {
+    let mut agents = decided.chain.iter();
+    let (Some(agent), None) = (agents.next(), agents.next()) else { return false };
+    let named = claims.sub == agent.sub
+        && claims.sub.starts_with("spiffe://")
+        && claims.client_id == claims.sub
+        && agent.iss == decided.issuer
+        && claims.sub_profile == Some(SubjectProfile::AiAgent)
+        && agent.sub_profile == claims.sub_profile;
+    let Lineage { parents, grants, clients } = &decided.lineage;
+    let of_nobody = parents.is_empty() && grants.is_empty() && clients.is_empty();
+    let of_no_login = decided.auth_time.is_none() && decided.acr.is_none() && decided.amr.is_empty();
+    named && of_nobody && of_no_login && claims.sub_id.is_none() && claims.act.is_none()
 }
 
 /// Whether `authorization_details` has exactly these objects, in their order. An empty list is left out.
@@ -284,7 +303,11 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> 
     } = decided;
 
     require(claims.iss == iss.as_str(), L::Issuer)?;
-    require(same_person(&claims, subject, iss), L::Subject)?;
+    let same_subject = match subject {
+        Some(person) => same_person(&claims, person, iss),
+        None => same_agent(&claims, decided),
+    };
+    require(same_subject, L::Subject)?;
     require(!claims.aud.is_empty() && Some(claims.aud.as_ref()) == audience.sole(), L::Audience)?;
     require(claims.client_id == client.as_str(), L::Client)?;
     require(claims.jti == jti.as_str(), L::Id)?;
@@ -296,9 +319,12 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> 
     require(same && each.next().is_none(), L::Scope)?;
     require(same_details(claims.authorization_details.as_deref(), details), L::Details)?;
 
-    require(same_actors(claims.act.as_ref(), chain), L::Actors)?;
+    // The only actor of an agent's own token is its subject.
+    require(subject.is_none() || same_actors(claims.act.as_ref(), chain), L::Actors)?;
     // An actor acts for a person by a token and a grant of that person.
-    let rooted = chain.is_empty() || !(claims.lineage.parents.is_empty() || claims.lineage.grants.is_empty());
+    let rooted = subject.is_none()
+        || chain.is_empty()
+        || !(claims.lineage.parents.is_empty() || claims.lineage.grants.is_empty());
     require(rooted && same_lineage(&claims.lineage, lineage), L::Lineage)?;
     require(same_key(claims.cnf.as_ref(), cnf.as_ref()), L::Confirmation)?;
     let authenticated = claims.auth_time == auth_time.map(Timestamp::secs)

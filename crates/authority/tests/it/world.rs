@@ -83,6 +83,7 @@ fn registry() -> Registry {
             spiffe_id: AGENT.parse().unwrap(),
             selectors: vec!["unix:uid:1000".parse().unwrap()],
             ceiling: allow("read:cases write:cases"),
+            may: Vec::new(),
             chain_depth: 3,
             state: AgentState::Active,
         }),

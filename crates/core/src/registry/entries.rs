@@ -101,8 +101,11 @@ pub struct Agent {
     /// The selectors that a process must show, all of them, to be issued the identity. Empty: no process gets
     /// it.
     pub selectors: Vec<Selector>,
-    /// The most that it can get, from any person. Empty: nothing.
+    /// The most that it can get, from any person or on its own behalf. Empty: nothing.
     pub ceiling: Vec<Permission>,
+    /// What it may do on its own behalf, without a person, within its ceiling. Empty: nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub may: Vec<Permission>,
     /// The deepest chain in which it may be the outermost actor.
     pub chain_depth: u8,
     /// Whether it may act.

@@ -81,6 +81,7 @@ mod tests {
             spiffe_id: "spiffe://acme.example/agent/a".parse().unwrap(),
             selectors: Vec::new(),
             ceiling: Vec::new(),
+            may: Vec::new(),
             chain_depth: 1,
             state,
             purpose: String::new(),

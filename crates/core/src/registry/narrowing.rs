@@ -50,6 +50,7 @@ fn agent(now: Agent, from: &Agent, to: &Agent) -> Agent {
             now.chain_depth
         },
         ceiling: permissions(now.ceiling, &from.ceiling, &to.ceiling),
+        may: permissions(now.may, &from.may, &to.may),
         ..now
     }
 }

@@ -58,8 +58,17 @@ impl Token {
     fn is_below_of(&self, set: &RevocationSet, iss: &str) -> bool {
         let Self { jti, iat, subject, client, chain, lineage } = self;
         let (ours, iss) = ("https://m.example".parse().unwrap(), iss.parse().unwrap());
-        set.find(&TokenFacts { ours: &ours, iss: &iss, jti, iat: *iat, subject, client, chain, lineage })
-            .is_some()
+        set.find(&TokenFacts {
+            ours: &ours,
+            iss: &iss,
+            jti,
+            iat: *iat,
+            subject: Some(subject),
+            client,
+            chain,
+            lineage,
+        })
+        .is_some()
     }
 }
 

@@ -18,7 +18,7 @@ use super::{Confirmation, Details, Term};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Wire")]
 pub struct KnownTerms {
-    /// For whom: a verified person.
+    /// For whom: a verified person. Nobody, if an agent asked on its own behalf.
     pub sub: Option<Subject>,
     /// Who acted: verified actors, outermost first.
     pub act: ActorChain,

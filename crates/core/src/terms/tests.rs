@@ -23,7 +23,7 @@ type Change = (Term, fn(&mut Terms));
 /// One change of each term.
 const CHANGES: [Change; 15] = [
     (Term::Issuer, |Terms { issuer, .. }| *issuer = "https://other.example".parse().unwrap()),
-    (Term::Subject, |Terms { subject, .. }| subject.sub.push('2')),
+    (Term::Subject, |Terms { subject, .. }| *subject = None),
     (Term::Chain, |Terms { chain, .. }| *chain = ActorChain::empty()),
     (Term::Audience, |Terms { audience, .. }| {
         *audience = Audience::several("https://crm.example".into(), vec!["https://b.example".into()]);

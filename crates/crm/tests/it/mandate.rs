@@ -53,7 +53,7 @@ async fn the_hidden_instructions_come_to_nothing_and_both_names_are_on_record() 
 async fn a_person_of_another_issuer_is_named_with_it() {
     let (issuer, mut crm) = world(SCOPE).await;
     let mut terms = issuer.terms(&crm.url, SCOPE, mandate_core::SystemClock.now());
-    terms.subject.iss = "https://login.acme.example".parse().unwrap();
+    terms.subject.as_mut().unwrap().iss = "https://login.acme.example".parse().unwrap();
     crm.credential = issuer.sign(&terms);
     assert_eq!(
         crm.post("/cases/3/comments", json!({ "body": "Not by the riley of this issuer." })).await.status,

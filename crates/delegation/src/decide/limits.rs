@@ -12,12 +12,8 @@ use mandate_core::{ResourceName, ScopeSet, Timestamp};
 use crate::credential::VerifiedSubject;
 use crate::refusal::{DecisionRefusal, RefusalReason, ScopeBounds};
 
-/// The scopes that are asked for must exist and must not exceed the subject token.
-pub(super) fn asked_is_askable(
-    asked: &ScopeSet,
-    subject: &VerifiedSubject,
-    target: &Resource,
-) -> Result<(), DecisionRefusal> {
+/// The scopes that are asked for must exist.
+pub(super) fn asked_exists(asked: &ScopeSet, target: &Resource) -> Result<(), DecisionRefusal> {
     if !asked.is_subset(&target.scopes) {
         let bounds = ScopeBounds {
             asked: asked.clone(),
@@ -26,6 +22,16 @@ pub(super) fn asked_is_askable(
         };
         return Err(DecisionRefusal::of_scopes(RefusalReason::ScopeUnknown, bounds));
     }
+    Ok(())
+}
+
+/// The scopes that are asked for must exist and must not exceed the subject token.
+pub(super) fn asked_is_askable(
+    asked: &ScopeSet,
+    subject: &VerifiedSubject,
+    target: &Resource,
+) -> Result<(), DecisionRefusal> {
+    asked_exists(asked, target)?;
     if subject.scopes_bound_the_result() && !asked.is_subset(&subject.terms.scopes) {
         let bounds = ScopeBounds {
             asked: asked.clone(),
@@ -53,17 +59,29 @@ pub(super) fn bounds(
         subject: subject.scopes_bound_the_result().then(|| subject.terms.scopes.clone()),
         client: of_app,
         person: Some(scopes_on(&person.may, &target.name)),
+        own: None,
         ceiling: Some(scopes_on(&agent.ceiling, &target.name)),
         grant: Some(grant.scopes.clone()),
     }
 }
 
-/// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ ceiling ∩ grant ∩ request. An empty result is a
-/// refusal, which says which of them left nothing.
+/// What bounds an agent that asks on its own behalf.
+pub(super) fn own_bounds(asked: &ScopeSet, agent: &Agent, target: &Resource) -> ScopeBounds {
+    ScopeBounds {
+        asked: asked.clone(),
+        own: Some(scopes_on(&agent.may, &target.name)),
+        ceiling: Some(scopes_on(&agent.ceiling, &target.name)),
+        ..ScopeBounds::default()
+    }
+}
+
+/// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ what the agent may do by itself ∩ ceiling ∩ grant
+/// ∩ request, as far as there are these. An empty result is a refusal, which says which of them left nothing.
 pub(super) fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, DecisionRefusal> {
     let parties = [
         (&bounds.client, RefusalReason::ScopeBeyondClient),
         (&bounds.person, RefusalReason::ScopeBeyondPerson),
+        (&bounds.own, RefusalReason::ScopeBeyondOwn),
         (&bounds.ceiling, RefusalReason::ScopeBeyondCeiling),
         (&bounds.grant, RefusalReason::ScopeBeyondGrant),
         (&bounds.subject, RefusalReason::NothingInCommon),
@@ -128,6 +146,17 @@ pub(super) fn own_expiry(
 ) -> Result<Timestamp, RefusalReason> {
     let lifetime = target.map_or(PERSON_TOKEN_LIFETIME, |target| own_lifetime(person, target));
     some_lifetime(now.plus(shortened(lifetime, behind)), now)
+}
+
+/// The end of an agent's own token: as that of a mandate, within the limits of its entry.
+pub(super) fn own_behalf_expiry(
+    agent: &Agent,
+    target: &Resource,
+    (now, behind): (Timestamp, Duration),
+) -> Result<Timestamp, RefusalReason> {
+    let limits = limits_on(&agent.ceiling, &target.name).intersection(&limits_on(&agent.may, &target.name));
+    let lifetime = limits.lifetime.unwrap_or(DEFAULT_MANDATE_LIFETIME).min(MAX_MANDATE_LIFETIME);
+    some_lifetime(now.plus(shortened(lifetime.0, behind)), now)
 }
 
 /// The longest time for which a token of the person may be valid on a resource.

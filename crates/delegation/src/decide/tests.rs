@@ -6,6 +6,7 @@ mod authorization;
 mod bounds;
 mod lineage;
 mod liveness;
+mod own;
 mod parties;
 mod proofs;
 mod properties;
@@ -63,6 +64,7 @@ fn agent(name: &str) -> Agent {
         spiffe_id: format!("spiffe://acme.example/agent/{name}").parse().unwrap(),
         selectors: vec!["unix:uid:1000".parse().unwrap()],
         ceiling: vec![allow("crm", "read:cases write:case_comments"), allow("helpdesk", "read:cases")],
+        may: Vec::new(),
         chain_depth: 3,
         state: AgentState::Active,
     }
@@ -239,7 +241,7 @@ impl Case {
         self.registry.put(Entry::Issuer(issuer.clone()));
         self.subject.origin = SubjectOrigin::Foreign(Arc::new(issuer));
         self.subject.terms.issuer = url.clone();
-        self.subject.terms.subject.iss = url.clone();
+        self.subject.terms.subject.as_mut().unwrap().iss = url.clone();
         self.subject.terms.audience = audience(&[AUDIENCE]);
         self.person(|p| p.id.iss = url);
     }
@@ -301,7 +303,7 @@ fn permits(vary: impl FnOnce(&mut Case)) -> MandateView {
 #[test]
 fn the_story_is_permitted_with_riley_as_subject_and_the_agent_as_actor() {
     let view = permits(|_| {});
-    assert_eq!(view.terms.subject.sub, "riley", "the person stays sub");
+    assert_eq!(view.terms.subject.as_ref().unwrap().sub, "riley", "the person stays sub");
     assert_eq!(view.terms.chain.outermost().unwrap().sub, "spiffe://acme.example/agent/support-agent");
     assert_eq!(view.terms.audience.sole(), Some(CRM));
     assert_eq!(view.terms.scopes, scopes("read:cases write:case_comments"));
@@ -354,18 +356,20 @@ fn a_dead_subject_token_yields_nothing() {
         c.cut(CutTarget::Agent(act("triage").sub));
     });
     refuses(R::SubjectRevoked, |c| c.cut(CutTarget::Client("support-app".parse().unwrap())));
-    refuses(R::SubjectRevoked, |c| c.cut(CutTarget::Person(c.subject.terms.subject.clone())));
+    refuses(R::SubjectRevoked, |c| c.cut(CutTarget::Person(c.subject.terms.subject.clone().unwrap())));
     permits(|c| {
         c.subject.terms.issued = NOW.plus(Duration::from_secs(61));
-        c.cut(CutTarget::Person(c.subject.terms.subject.clone()));
+        c.cut(CutTarget::Person(c.subject.terms.subject.clone().unwrap()));
     });
     refuses(R::SubjectKeyNotProven, |c| c.subject.terms.cnf = Some(Confirmation::Unknown));
 }
 
 #[test]
 fn an_unknown_or_disabled_person_is_refused() {
-    refuses(R::PersonUnknown, |c| c.subject.terms.subject.sub = "mallory".into());
-    refuses(R::PersonUnknown, |c| c.subject.terms.subject.iss = "https://other.example".parse().unwrap());
+    refuses(R::PersonUnknown, |c| c.subject.terms.subject.as_mut().unwrap().sub = "mallory".into());
+    refuses(R::PersonUnknown, |c| {
+        c.subject.terms.subject.as_mut().unwrap().iss = "https://other.example".parse().unwrap()
+    });
     refuses(R::PersonDisabled, |c| c.person(|p| p.disabled = true));
 }
 

@@ -34,6 +34,7 @@ fn agent() -> Agent {
         spiffe_id: "spiffe://acme.example/agent/helper".parse().unwrap(),
         selectors: vec!["unix:uid:1".parse().unwrap()],
         ceiling: vec![permission("crm", "read write"), permission("mail", "send")],
+        may: Vec::new(),
         chain_depth: 3,
         state: AgentState::Active,
     }
@@ -498,6 +499,8 @@ fn a_narrowing_of_what_was_changed_meanwhile_gives_nothing_and_is_itself_where_n
         })
     });
     narrowings(&agents.collect::<Vec<_>>());
+    let by_themselves = lists().into_iter().map(|may| Entry::Agent(Agent { may, ..agent() }));
+    narrowings(&by_themselves.collect::<Vec<_>>());
     let people = lists().into_iter().flat_map(|may| {
         [true, false].map(|disabled| Entry::Person(Person { may: may.clone(), disabled, ..person() }))
     });
@@ -549,4 +552,23 @@ fn a_change_that_came_between_stays_apart_from_what_the_narrowing_takes() {
     };
     let after = Agent { ceiling: vec![permission("crm", "read list")], chain_depth: 1, ..now.clone() };
     assert_eq!(Entry::Agent(now).narrowed(&Entry::Agent(from), &Entry::Agent(to)), Entry::Agent(after));
+}
+
+#[test]
+fn an_agent_that_may_do_less_by_itself_is_cut_and_one_that_may_do_more_is_not() {
+    let of = |may: Vec<Permission>| Entry::Agent(Agent { may, ..agent() });
+    let (none, some) = (of(Vec::new()), of(vec![permission("crm", "read")]));
+    let more = of(vec![permission("crm", "read write")]);
+    let short = of(vec![Permission { constraints: within(1), ..permission("crm", "read") }]);
+    for (from, to, cut) in [
+        (&none, &some, false),
+        (&some, &more, false),
+        (&more, &some, true),
+        (&some, &none, true),
+        (&some, &short, true),
+        (&some, &some, false),
+    ] {
+        assert_eq!(cuts_for_change(from, Some(to), NOW).len(), usize::from(cut), "{from:?} {to:?}");
+        assert_eq!(only_takes(from, Some(to), false), from == to || (cut && to != &short), "{from:?} {to:?}");
+    }
 }

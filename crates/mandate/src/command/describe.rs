@@ -82,6 +82,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
                 },
             ),
             ("Ceiling", if x.ceiling.is_empty() { "nothing".to_owned() } else { permissions(&x.ceiling) }),
+            ("On its own", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
             ("Chain depth", shown(x.chain_depth.as_ref())),
         ],
         RegistryItem::Resource(x) => {

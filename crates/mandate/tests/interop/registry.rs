@@ -30,6 +30,7 @@ owner = "riley"
 purpose = "Works on support cases"
 selectors = ["unix:uid:{uid}"]
 ceiling = [{{ resource = "crm", scopes = ["read:cases"] }}]
+may = [{{ resource = "crm", scopes = ["read:cases"] }}]
 [[grant]]
 person = "riley"
 agent = "support-agent"

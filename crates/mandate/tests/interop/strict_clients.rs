@@ -22,7 +22,7 @@ fn holds(check: &str) {
         "secret": CLIENT_SECRET,
         "portal_key": keys["private"],
     });
-    if check == "token-exchange" {
+    if ["token-exchange", "client-credentials"].contains(&check) {
         let socket = server.start_node();
         let (svid, spiffe_id) = server.svid(&socket);
         world["agent"] = json!({ "svid": svid, "spiffe_id": spiffe_id });
@@ -65,4 +65,9 @@ fn a_client_with_a_key_introspects_and_revokes_and_never_by_a_used_assertion() {
 #[test]
 fn an_agents_mandate_is_a_valid_access_token() {
     holds("token-exchange");
+}
+
+#[test]
+fn an_agents_own_token_is_a_valid_access_token_and_nobody_elses() {
+    holds("client-credentials");
 }

@@ -71,8 +71,8 @@ scopes = ["read:cases"]
     pub(crate) async fn exchange(&self, server: &Server, exchange: &FormPairs) -> Answer {
         let mut terms = self.issuer.terms(&server.app.issuer, "read:cases", SystemClock.now());
         terms.issuer = self.name.clone();
-        terms.subject.iss = self.name.clone();
-        terms.subject.sub = "user-7".into();
+        terms.subject.as_mut().unwrap().iss = self.name.clone();
+        terms.subject.as_mut().unwrap().sub = "user-7".into();
         terms.client = "portal".parse().unwrap();
         (terms.chain, terms.lineage) = (ActorChain::empty(), Lineage::default());
         let token = self.issuer.sign(&terms);

@@ -33,12 +33,14 @@ const REDIRECT_URI: Required = Required(Parameter::RedirectUri);
 const CODE_VERIFIER: Required = Required(Parameter::CodeVerifier);
 const RESOURCE: Optional = Optional(Parameter::Resource);
 
+/// A code proves that a person has logged in: at another grant it would be ignored, and is refused there.
+///
 /// A person consents to a code for their client, not for an actor: an actor token here would be ignored, or
 /// would change what the person consented to. This grant has no parameters for the parties of an exchange, so
 /// they are refused.
 pub(super) static GRANT: GrantHandler = GrantHandler {
     name: GrantType::AuthorizationCode,
-    parameters: &[&[CODE.row(), REDIRECT_URI.row(), CODE_VERIFIER.row(), RESOURCE.row()]],
+    parameters: &[&[CODE.row().here_only(), REDIRECT_URI.row(), CODE_VERIFIER.row(), RESOURCE.row()]],
     with: |parts| {
         Box::new(CodeGrant {
             basis: parts.basis.clone(),

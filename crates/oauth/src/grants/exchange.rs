@@ -67,7 +67,7 @@ impl<'f> Parameters<'f> {
         let subject = SubjectToken::read(form)?;
         let actor = actor_token::sent(form)?;
         requested_token_type(form)?;
-        let resource = resource::of_exchange(form, registry)?;
+        let resource = resource::the_one(form, registry)?;
         let scopes = scope::asked(form)?;
         Ok(Self { subject, actor, resource, scopes })
     }
@@ -122,7 +122,7 @@ impl ExchangeGrant {
             .ok_or(RequestRefusal::ClientNotAllowed(NotAllowed::ExchangeByPublicClient))?;
         let Parameters { subject, actor, resource, scopes } = Parameters::read(form, &snapshot.registry)?;
         let subject = self.subjects.verify(subject, &snapshot, now).await?;
-        trail.sub = Some(subject.person().clone());
+        trail.sub = subject.person().cloned();
         trail.act = subject.chain().clone();
         let issuer = subject.trusted_issuer().map(|issuer| issuer.url.clone());
         let verify =

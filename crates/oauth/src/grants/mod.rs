@@ -1,6 +1,7 @@
 //! The table of grant types. It decides which grants and parameters are offered, which are refused, and what
 //! the errors say.
 
+mod client_credentials;
 mod code;
 mod exchange;
 mod handler;
@@ -15,7 +16,7 @@ pub use handler::GrantHandler;
 pub(crate) use handler::{Call, GrantParts, Run};
 
 /// The grant types that are offered.
-pub static TABLE: [&GrantHandler; 2] = [&code::GRANT, &exchange::GRANT];
+pub static TABLE: [&GrantHandler; 3] = [&code::GRANT, &client_credentials::GRANT, &exchange::GRANT];
 
 /// The `grant_type` of each, in the order of the table.
 pub fn names() -> impl Iterator<Item = GrantType> {
@@ -100,6 +101,12 @@ mod tests {
             None,
             "ignored (RFC 6749 section 3.2)"
         );
-        assert_eq!(told(GrantType::TokenExchange, "code=x&code_verifier=x&redirect_uri=x"), None);
+        assert_eq!(told(GrantType::TokenExchange, "code_verifier=x&redirect_uri=x"), None);
+        assert_eq!(told(GrantType::TokenExchange, "code=x"), Some(Parameter::Code), "it proves a login");
+        let alone = |text: &str| told(GrantType::ClientCredentials, text);
+        for name in ["actor_token", "actor_token_type", "code", "subject_token", "subject_token_type"] {
+            assert_eq!(alone(&format!("{name}=x")), Parameter::named(name), "an agent asks for itself");
+        }
+        assert_eq!(alone("resource=x&audience=x&scope=x&requested_token_type=x"), None);
     }
 }

@@ -85,6 +85,9 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
             "client_not_allowed",
             match what {
                 NotAllowed::CodeByAgent => "An agent exchanges tokens; codes are for people's clients.",
+                NotAllowed::OwnBehalfByApp => {
+                    "An app gets no token of its own: only an agent does, authenticated by its JWT-SVID."
+                }
                 NotAllowed::ExchangeByPublicClient => "A public client may not exchange tokens.",
             },
         ),
@@ -162,6 +165,8 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         R::Exchange(reason) => exchange(*reason, None),
         R::ExchangeScopes(reason, bounds) => exchange(*reason, Some(bounds)),
         R::Authorization(reason) => authorization(*reason),
+        // The reasons that there can be are those of an exchange without its person.
+        R::OwnBehalf(reason, bounds) => exchange(*reason, bounds.as_deref()),
         // Not authorization_pending (RFC 8628 §3.5): there is nothing to wait for yet.
         R::ApprovalRequired(..) => said(
             "approval_required",
@@ -310,7 +315,7 @@ fn pkce(error: PkceError) -> Sentence {
     }
 }
 
-/// Decisions on exchanges. RFC 8693 §2.2.2: a subject or actor token that is invalid for any reason, or
+/// Decisions on what an agent asks for. At an exchange, RFC 8693 §2.2.2: a subject or actor token that is invalid for any reason, or
 /// unacceptable by policy, is `invalid_request`; what concerns the target is `invalid_target`.
 fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
     use RefusalReason as R;
@@ -331,6 +336,10 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
         R::SubjectKeyNotProven => {
             said(token, "The subject token is bound to a key (cnf). Such tokens are not accepted.")
         }
+        R::SubjectIsAgent => said(
+            token,
+            "The subject token is an agent's own. Only a person's authority can be delegated: exchange a person's token.",
+        ),
         R::ActorRequired => said(
             token,
             "An agent must be proven: send its JWT-SVID as actor_token, or authenticate as the agent.",
@@ -370,6 +379,11 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
         R::ScopeBeyondClient => scope("The client may ask for none of these scopes"),
         R::ScopeBeyondPerson => scope("The person may do none of what is asked for"),
         R::ScopeBeyondCeiling => scope("The agent's ceiling allows none of what is asked for"),
+        R::NotOnOwnBehalf => said(
+            token,
+            "This agent may do nothing on its own behalf. An operator lists what it may do in may of its entry.",
+        ),
+        R::ScopeBeyondOwn => scope("The agent may do none of what is asked for on its own behalf"),
         R::ScopeBeyondGrant => scope("The grant allows none of what is asked for"),
         R::NothingInCommon => scope("There is no scope that all of them allow"),
         R::TooMuchForOneToken => scope("There is more to say than one token can carry. Ask for fewer scopes"),
@@ -394,6 +408,7 @@ fn authorization(reason: RefusalReason) -> Sentence {
         ),
         R::ScopeExceedsSubject
         | R::ScopeBeyondPerson
+        | R::ScopeBeyondOwn
         | R::ScopeBeyondCeiling
         | R::ScopeBeyondGrant
         | R::NothingInCommon => said(token, "The person may do none of what is asked for."),
@@ -406,6 +421,8 @@ fn authorization(reason: RefusalReason) -> Sentence {
         | R::SubjectExpired
         | R::SubjectNotForPresenter
         | R::SubjectKeyNotProven
+        | R::SubjectIsAgent
+        | R::NotOnOwnBehalf
         | R::ActorRequired
         | R::ActorNotClient
         | R::ActorUnknown

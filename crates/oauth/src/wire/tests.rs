@@ -63,6 +63,7 @@ fn listed(refusal: &RequestRefusal) {
         | R::Exchange(_)
         | R::ExchangeScopes(..)
         | R::Authorization(_)
+        | R::OwnBehalf(..)
         | R::ApprovalRequired(..)
         | R::AuditUnavailable
         | R::Busy
@@ -97,6 +98,7 @@ fn every() -> Vec<RequestRefusal> {
         R::ClientIdMismatch,
         R::ClientNotAllowed(NotAllowed::CodeByAgent),
         R::ClientNotAllowed(NotAllowed::ExchangeByPublicClient),
+        R::ClientNotAllowed(NotAllowed::OwnBehalfByApp),
         R::Subject(TokenError::Signature),
         R::SubjectElsewhere(TokenError::Issuer),
         R::SubjectProvenance,
@@ -123,6 +125,7 @@ fn every() -> Vec<RequestRefusal> {
         R::NotYourToken,
         R::ApprovalRequired(CredentialKind::Tokens, "cL4".into()),
         R::ApprovalRequired(CredentialKind::Grant, "cL4".into()),
+        R::ApprovalRequired(CredentialKind::Client, "cL4".into()),
         R::AuditUnavailable,
         R::Busy,
         R::TooManyRevocations,
@@ -161,6 +164,9 @@ fn every() -> Vec<RequestRefusal> {
     };
     all.extend(RefusalReason::ALL.iter().map(|reason| R::ExchangeScopes(*reason, Box::new(bounds.clone()))));
     all.extend(RefusalReason::ALL.iter().map(|reason| R::Exchange(*reason)));
+    let own = ScopeBounds { own: Some("read:b".parse().unwrap()), person: None, ..bounds };
+    all.push(R::OwnBehalf(RefusalReason::ScopeBeyondOwn, Some(Box::new(own))));
+    all.extend(RefusalReason::ALL.iter().map(|reason| R::OwnBehalf(*reason, None)));
     all.extend(RefusalReason::ALL.iter().map(|reason| R::Authorization(*reason)));
     for error in token_errors() {
         all.extend([
@@ -321,6 +327,13 @@ fn every_refusal_is_in_the_documentation_with_its_status_and_error() {
                 RequestRefusal::Authorization(_) | RequestRefusal::ApprovalRequired(CredentialKind::Grant, _)
             )
             && rows.iter().any(|row| row.starts_with(&format!("| `{code}` |")));
-        assert!(found || of_person, "{code} {status} {error}");
+        // As is said there too: a decision on an agent's own token is about the client.
+        let of_agent = matches!(error, ErrorCode::UnauthorizedClient | ErrorCode::InvalidClient)
+            && matches!(
+                refusal,
+                RequestRefusal::OwnBehalf(..) | RequestRefusal::ApprovalRequired(CredentialKind::Client, _)
+            )
+            && rows.iter().any(|row| row.starts_with(&format!("| `{code}` |")));
+        assert!(found || of_person || of_agent, "{code} {status} {error}");
     }
 }

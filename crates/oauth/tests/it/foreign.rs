@@ -40,7 +40,7 @@ impl Abroad {
 
     pub(crate) fn terms(&self) -> Terms {
         let mut terms = self.idp.terms(ISSUER, "read:cases", self.world.clock.now());
-        terms.subject.sub = "user-7".into();
+        terms.subject.as_mut().unwrap().sub = "user-7".into();
         terms.client = "portal".parse().unwrap();
         terms.chain = mandate_core::ActorChain::empty();
         terms.lineage = mandate_core::Lineage::default();
@@ -419,7 +419,7 @@ async fn the_same_sub_at_two_issuers_is_two_people_for_every_reader_of_our_token
     let mut abroad = Abroad { world, idp, svid };
     let signed = |abroad: &Abroad| {
         let mut terms = abroad.terms();
-        terms.subject.sub = "riley".into();
+        terms.subject.as_mut().unwrap().sub = "riley".into();
         abroad.idp.sign(&terms)
     };
     let theirs = exposed(&abroad.world.token(&abroad.form(&signed(&abroad)), None).await.unwrap());

@@ -19,6 +19,7 @@ mod grants;
 mod held_database;
 mod introspection;
 mod login;
+mod own_behalf;
 mod records;
 mod revocation;
 mod strangers;

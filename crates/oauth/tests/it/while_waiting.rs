@@ -36,7 +36,7 @@ impl Waiting {
             Entry::Grant(story::grant("dana", "support-agent", "crm", "read:cases")),
         ]);
         let mut terms = idp.terms(ISSUER, "read:cases", world.clock.now());
-        terms.subject.sub = "user-7".into();
+        terms.subject.as_mut().unwrap().sub = "user-7".into();
         terms.client = "portal".parse().unwrap();
         terms.chain = mandate_core::ActorChain::empty();
         terms.lineage = mandate_core::Lineage::default();
@@ -186,7 +186,7 @@ async fn the_jwt_svid_expires() {
     let waiting = Waiting::new().await;
     waiting.world.clock.advance(Duration::from_secs(299));
     let mut terms = waiting.idp.terms(ISSUER, "read:cases", waiting.world.clock.now());
-    terms.subject.sub = "user-7".into();
+    terms.subject.as_mut().unwrap().sub = "user-7".into();
     terms.chain = mandate_core::ActorChain::empty();
     let waiting = Waiting { token: waiting.idp.sign(&terms), ..waiting };
     let change = async |world: &World| world.clock.advance(Duration::from_secs(1));
@@ -283,7 +283,7 @@ async fn the_issuers_scopes_come_to_bound_the_result() {
         .await;
     let token = {
         let mut terms = waiting.idp.terms(ISSUER, "", waiting.world.clock.now());
-        terms.subject.sub = "user-7".into();
+        terms.subject.as_mut().unwrap().sub = "user-7".into();
         terms.chain = mandate_core::ActorChain::empty();
         waiting.idp.sign(&terms)
     };

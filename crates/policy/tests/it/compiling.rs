@@ -50,7 +50,12 @@ fn an_unknown_entity_type_is_refused_with_its_place() {
 fn an_unknown_action_is_refused_with_its_place() {
     let source = "forbid (principal, action == Action::\"fly\", resource);";
     refused_at(source, 1, 30, "fly");
-    refused_at(source, 1, 30, "the actions are delegate, act, call, administer, approve and release");
+    refused_at(
+        source,
+        1,
+        30,
+        "the actions are delegate, act, act_alone, call, administer, approve and release",
+    );
     let message = refused(source).message;
     assert!(!message.contains("did you mean"), "`act` and `call` are equally close: {message}");
 }

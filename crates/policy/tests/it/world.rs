@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{Agent, AgentState, Grant, Permission, Person, Resource, Tool};
 use mandate_core::{ScopeSet, Timestamp, subject};
-use mandate_policy::{NoRuling, Policies, Question, Ruling};
+use mandate_policy::{NoRuling, OwnQuestion, Policies, Question, Ruling};
 
 /// Monday 2026-11-23, 22:00:00 UTC.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_795_471_200);
@@ -51,6 +51,7 @@ impl World {
                 spiffe_id: "spiffe://mandate.example/agent/support-agent".parse().unwrap(),
                 selectors: vec!["unix:uid:1000".parse().unwrap()],
                 ceiling: vec![permission("crm", ceiling)],
+                may: Vec::new(),
                 chain_depth: 3,
                 state: AgentState::Active,
             },
@@ -90,6 +91,18 @@ impl World {
 
     pub(crate) fn ask(&self, policies: &Policies, asked: &str) -> Result<Arc<Ruling>, NoRuling> {
         policies.evaluate(&Question { scopes: &scopes(asked), ..self.question() })
+    }
+
+    /// The agent asks on its own behalf.
+    pub(crate) fn ask_alone(&self, policies: &Policies, asked: &str) -> Result<Arc<Ruling>, NoRuling> {
+        policies.evaluate_own(&OwnQuestion {
+            agent: &self.agent,
+            owner: &self.person,
+            resource: &self.resource,
+            scopes: &scopes(asked),
+            client: self.agent.spiffe_id.as_str(),
+            now: self.now,
+        })
     }
 
     pub(crate) fn question(&self) -> Question<'_> {

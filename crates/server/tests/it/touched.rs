@@ -151,7 +151,7 @@ grant = [{{ person = "dana", agent = "support-agent", resource = "crm", scopes =
         ))
         .await;
     let mut terms = idp.terms(ours, "read:cases", server.clock.now());
-    terms.subject.sub = "user-7".to_owned();
+    terms.subject.as_mut().unwrap().sub = "user-7".to_owned();
     terms.client = "portal".parse().unwrap();
     terms.lineage = mandate_core::Lineage::default();
     let actor = mandate_core::Actor { sub: spiffe_id("ops-agent"), iss: theirs, sub_profile: None };

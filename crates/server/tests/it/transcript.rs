@@ -14,6 +14,7 @@ mod foreign;
 mod introspection;
 mod metadata;
 mod names;
+mod own_behalf;
 mod recorder;
 mod registry;
 mod revocation;

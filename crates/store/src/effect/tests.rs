@@ -51,6 +51,7 @@ fn agent(state: AgentState, purpose: &str) -> Entry {
         spiffe_id: "spiffe://acme.example/agent/a".parse().unwrap(),
         selectors: Vec::new(),
         ceiling: Vec::new(),
+        may: Vec::new(),
         chain_depth: 1,
         state,
     })

@@ -276,6 +276,29 @@ async fn a_record_whose_guard_no_longer_holds_is_not_written_and_its_neighbours_
     assert_eq!(world.verify().unwrap().size, 2);
 }
 
+/// The database can keep a statement waiting between the guard and the commit.
+#[tokio::test]
+async fn a_guard_that_no_longer_holds_when_the_record_is_staged_leaves_nothing_either() {
+    let world = World::new();
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    let once: mandate_sequencer::Guard = Box::new(move || count.fetch_add(1, Ordering::SeqCst) == 0);
+    world.faults.hold();
+    let log = world.log.clone();
+    let late = tokio::spawn(async move { log.append_while(record(0), vec![write("one")], once).await });
+    while world.log.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let log = world.log.clone();
+    let neighbour = tokio::spawn(async move { log.append(record(1), vec![write("two")]).await });
+    world.faults.release();
+    assert_eq!(late.await.unwrap().unwrap_err(), AppendError::GuardFailed);
+    neighbour.await.unwrap().unwrap();
+    assert!(asked.load(Ordering::SeqCst) >= 2);
+    assert_eq!(["one", "two"].map(|person| is_written(&world, person)), [false, true]);
+    assert_eq!(world.verify().unwrap().size, 1);
+}
+
 #[test]
 fn bookkeeping_and_decisions_take_turns_without_deadlock() {
     let world = World::new();

@@ -57,6 +57,7 @@ fn agent(name: &str) -> Entry {
         spiffe_id: format!("spiffe://td/agent/{name}").parse().unwrap(),
         selectors: vec!["unix:uid:1000".parse().unwrap()],
         ceiling: vec![],
+        may: Vec::new(),
         chain_depth: 3,
         state: AgentState::Suspended,
     })

@@ -5,12 +5,13 @@ use std::borrow::Cow;
 use mandate_core::scope::MAX_SCOPES;
 use mandate_core::subject::MAX_SUBJECT_LEN;
 use mandate_core::{
-    ActRef, ClientId, Confirmation, Details, Issuer, Lineage, ScopeText, Terms, Timestamp, TokenId,
+    ActRef, ClientId, Confirmation, Details, Issuer, Lineage, ScopeText, SubjectProfile, Terms, Timestamp,
+    TokenId,
 };
 use serde::Serialize;
 
 use super::subject::{self, SubjectId, subject_claim};
-use super::{MAX_LINEAGE, TYPE};
+use super::{MAX_LINEAGE, TYPE, own_behalf};
 use crate::claim;
 use crate::sign::{self, Payload, SignError, Signer};
 
@@ -21,6 +22,8 @@ struct Wire<'a> {
     sub: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sub_id: Option<SubjectId<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_profile: Option<SubjectProfile>,
     aud: &'a str,
     client_id: &'a ClientId,
     jti: &'a TokenId,
@@ -68,15 +71,24 @@ impl<'a> Wire<'a> {
         if exp.secs() <= iat.secs() {
             return refused("exp is not after iat");
         }
-        if subject.sub.is_empty()
-            || subject.sub.len() > MAX_SUBJECT_LEN
-            || subject.sub.chars().any(char::is_control)
-        {
-            return refused("sub is empty, oversized or has a control character");
-        }
-        if subject.iss == *iss && !subject::may_be_local(&subject.sub) {
-            return refused("sub of our own directory reads like that of another issuer's person");
-        }
+        let (sub, sub_id, sub_profile, act) = match subject {
+            Some(person) => {
+                if person.sub.is_empty()
+                    || person.sub.len() > MAX_SUBJECT_LEN
+                    || person.sub.chars().any(char::is_control)
+                {
+                    return refused("sub is empty, oversized or has a control character");
+                }
+                if person.iss == *iss && !subject::may_be_local(&person.sub) {
+                    return refused("sub of our own directory reads like that of another issuer's person");
+                }
+                (subject_claim(person, iss), SubjectId::of(person, iss), None, chain.to_act())
+            }
+            None => match own_behalf::agent_of(terms) {
+                Some(agent) => (Cow::Borrowed(agent.sub.as_str()), None, Some(SubjectProfile::AiAgent), None),
+                None => return refused("there is no person, and more than an agent's own token says"),
+            },
+        };
         let Some(aud) = audience.sole() else { return refused("aud is not exactly one") };
         if aud.is_empty() {
             return refused("aud is empty");
@@ -101,15 +113,16 @@ impl<'a> Wire<'a> {
         }
         Ok(Self {
             iss,
-            sub: subject_claim(subject, iss),
-            sub_id: SubjectId::of(subject, iss),
+            sub,
+            sub_id,
+            sub_profile,
             aud,
             client_id: client,
             jti,
             iat: iat.secs(),
             exp: exp.secs(),
             scope: (!scopes.is_empty()).then(|| scopes.as_text()),
-            act: chain.to_act(),
+            act,
             lineage,
             auth_time: auth_time.map(Timestamp::secs),
             acr: acr.as_deref(),

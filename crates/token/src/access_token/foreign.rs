@@ -14,7 +14,7 @@ use crate::error::TokenError;
 use crate::product::{ActorClaims, AudienceClaim, Lacking, ScopeClaim, Shape};
 use crate::strict_json::{Json, Object};
 
-use super::{Expect, Profile, Said, act, audience, client, scope};
+use super::{Expect, Profile, Said, act, audience, client, own_behalf, scope};
 
 /// The most scopes of a token that lists them.
 const MAX_SCOPES: usize = 256;
@@ -49,6 +49,9 @@ pub(super) fn read(
     if let Some(claim) = shape.not_a_person(claims, iss.as_str()) {
         return Err(TokenError::NotAPerson(claim));
     }
+    if own_behalf::is_machine(claims) {
+        return Err(TokenError::NotAPerson("sub_profile"));
+    }
     let sub = claim::required_text(claims, shape.subject)?.to_owned();
     let jti = id(compact, claims, shape, iss)?;
     let client = one_client(claims, shape)?;
@@ -58,7 +61,7 @@ pub(super) fn read(
         Profile::Own | Profile::Foreign(_) => scopes(claims, shape.scope)?,
     };
     Ok(Said {
-        subject: Subject { iss: iss.clone(), sub },
+        subject: Some(Subject { iss: iss.clone(), sub }),
         chain: chain(claims, shape, &client, iss)?,
         audience,
         scopes,

@@ -4,6 +4,7 @@ mod building;
 mod explanations;
 mod foreign;
 mod header;
+mod own_behalf;
 mod products;
 mod properties;
 

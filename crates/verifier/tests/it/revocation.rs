@@ -30,7 +30,7 @@ async fn each_kind_of_cut_refuses_the_token_and_its_neighbour_goes_on() {
         let world = World::new().await;
         let token = world.token("read:cases");
         let mut other = world.issuer.terms(RESOURCE, "read:cases", now);
-        other.subject.sub = "sam".into();
+        other.subject.as_mut().unwrap().sub = "sam".into();
         other.client = "another-app".parse().unwrap();
         other.chain = chain(&iss, &["another-agent"]);
         other.lineage = mandate_core::Lineage::default();

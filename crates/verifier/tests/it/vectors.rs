@@ -6,7 +6,7 @@ use std::{fs, path};
 
 use mandate_core::Timestamp;
 use mandate_testkit::clock::SteppedClock;
-use mandate_verifier::{Route, Verifier};
+use mandate_verifier::{Route, VerifiedCaller, Verifier};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -57,11 +57,19 @@ async fn own_tokens_have_the_outcome_that_their_vector_says() {
     clock.set(Timestamp::from_secs(vectors.now));
     let verifier = verifier(&vectors, dir.path(), &clock);
     let route = Route::any_scope().dangerous_accept_stale();
-    let (mut accepted, mut refused) = (0, 0);
+    let (mut accepted, mut alone, mut refused) = (0, 0, 0);
     for vector in vectors.tokens.iter().filter(|vector| vector.profile == "own") {
         clock.set(Timestamp::from_secs(vector.at.unwrap_or(vectors.now)));
         let outcome = verify(&verifier, &vector.token, &route).await;
         match (&vector.claims, vector.refusal.as_deref()) {
+            (Some(claims), None) if claims.get("sub_profile").is_some() => {
+                assert_eq!(code(&outcome), "no_person", "{}", vector.name);
+                let bearer = format!("Bearer {}", vector.token);
+                let caller = verifier.verify_caller(Some(bearer.as_str()), &route).await.unwrap();
+                let VerifiedCaller::OwnBehalf(agent) = caller else { panic!("{}", vector.name) };
+                assert_eq!(agent.agent().sub, claims["sub"].as_str().unwrap(), "{}", vector.name);
+                alone += 1;
+            }
             (Some(claims), None) => {
                 let token = outcome.unwrap_or_else(|refusal| panic!("{}: {refusal:?}", vector.name));
                 assert_eq!(token.subject().sub, claims["sub"].as_str().unwrap(), "{}", vector.name);
@@ -94,5 +102,6 @@ async fn own_tokens_have_the_outcome_that_their_vector_says() {
             _ => panic!("{}: either claims or a refusal", vector.name),
         }
     }
+    assert_eq!(alone, 1, "an agent's own");
     assert!(accepted >= 5 && refused >= 30, "{accepted} accepted, {refused} refused");
 }

@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mandate_core::{Actor, ActorChain, Audience, Confirmation, Lineage, Subject, Terms, Timestamp};
+use mandate_core::{
+    Actor, ActorChain, Audience, Confirmation, Lineage, Subject, SubjectProfile, Terms, Timestamp,
+};
 use serde_json::{Value, json};
 
 use super::{ClaimsLint as L, check_access_token, check_jwt_svid};
@@ -82,6 +84,9 @@ fn refuses_every_claim_that_was_not_decided_so() {
             L::Subject,
         ),
         ("sub_id", json!({"format": "iss_sub", "iss": "https://login.example", "sub": "riley"}), L::Subject),
+        ("sub_profile", json!("user"), L::Subject),
+        ("sub_profile", json!("ai_agent"), L::Subject),
+        ("sub_profile", json!("bot"), L::Claims),
         ("aud", json!("https://mail.example"), L::Audience),
         ("aud", json!(["https://crm.example"]), L::Claims),
         ("aud", json!(["https://crm.example", "https://mail.example"]), L::Claims),
@@ -292,4 +297,66 @@ fn an_svid_with_an_actor_is_not_signed() {
         json!({"sub": "spiffe://acme.example/agent/b", "iss": "https://mandate.example"}),
     );
     assert_eq!(check_jwt_svid(&message(&header("JWT"), &acting), KID, &grant), Err(L::Claims));
+}
+
+const AGENT: &str = "spiffe://acme.example/agent/a";
+
+fn own_terms() -> Terms {
+    let Terms { issuer, audience, scopes, jti, issued, expires, .. } = terms();
+    let agent =
+        Actor { sub: AGENT.to_owned(), iss: issuer.clone(), sub_profile: Some(SubjectProfile::AiAgent) };
+    let client = AGENT.parse().unwrap();
+    Terms {
+        chain: ActorChain::new(vec![agent]).unwrap(),
+        ..Terms::new(issuer, None, client, audience, scopes, jti, (issued, expires))
+    }
+}
+
+fn own_claims() -> Value {
+    json!({
+        "iss": "https://mandate.example", "sub": AGENT, "sub_profile": "ai_agent", "aud": "https://crm.example",
+        "client_id": AGENT, "jti": "t1", "iat": 1000, "exp": 1300, "scope": "read:cases write:cases",
+    })
+}
+
+fn checked(claims: &Value, decided: &Terms) -> Result<(), L> {
+    check_access_token(&message(&header("at+jwt"), claims), KID, decided)
+}
+
+#[test]
+fn an_agents_own_token_passes_and_says_nothing_of_a_person() {
+    assert_eq!(checked(&own_claims(), &own_terms()), Ok(()));
+    for (name, value, why) in [
+        ("sub", json!("riley"), L::Subject),
+        ("sub", json!("spiffe://acme.example/agent/b"), L::Subject),
+        ("sub_profile", json!("user"), L::Subject),
+        ("client_id", json!("support-app"), L::Subject),
+        (
+            "act",
+            json!({"sub": AGENT, "iss": "https://mandate.example", "sub_profile": "ai_agent"}),
+            L::Subject,
+        ),
+        ("sub_id", json!({"format": "iss_sub", "iss": "https://login.example", "sub": "riley"}), L::Subject),
+        ("lineage", json!({"parents": ["p1"], "grants": ["g1"]}), L::Lineage),
+        ("auth_time", json!(900), L::Authentication),
+        ("amr", json!(["pwd"]), L::Authentication),
+        ("exp", json!(1301), L::Lifetime),
+    ] {
+        assert_eq!(
+            checked(&with(own_claims(), name, value.clone()), &own_terms()),
+            Err(why),
+            "{name}: {value}"
+        );
+    }
+    assert_eq!(checked(&without(own_claims(), "sub_profile"), &own_terms()), Err(L::Subject));
+    let long = Terms { expires: Timestamp::from_secs(1000 + 901), ..own_terms() };
+    assert_eq!(checked(&with(own_claims(), "exp", json!(1901)), &long), Err(L::Lifetime), "as a mandate's");
+}
+
+#[test]
+fn what_was_decided_for_a_person_is_not_signed_as_an_agents_own_and_the_reverse() {
+    assert_eq!(checked(&own_claims(), &terms()), Err(L::Subject));
+    assert_eq!(checked(&claims(), &own_terms()), Err(L::Subject));
+    let nobodys = Terms { subject: None, ..terms() };
+    assert_eq!(checked(&own_claims(), &nobodys), Err(L::Subject), "it has a lineage");
 }

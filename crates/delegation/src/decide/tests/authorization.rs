@@ -211,7 +211,7 @@ fn the_administration_scope_of_an_ordinary_resource_is_not_ours() {
 
 #[test]
 fn a_login_from_before_a_cut_on_the_person_or_client_opens_nothing() {
-    let riley = CutTarget::Person(Case::new().subject.terms.subject);
+    let riley = CutTarget::Person(Case::new().subject.terms.subject.unwrap());
     for target in [riley, CutTarget::Client("support-app".parse().unwrap())] {
         let mut case = Case::new();
         case.cut(target);

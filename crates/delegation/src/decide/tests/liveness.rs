@@ -41,7 +41,7 @@ fn remove(c: &mut Case, kind: EntryKind, key: &str) {
 }
 
 fn riley(c: &Case) -> CutTarget {
-    CutTarget::Person(c.subject.terms.subject.clone())
+    CutTarget::Person(c.subject.terms.subject.clone().unwrap())
 }
 
 const CHANGES: &[Change] = &[

@@ -150,7 +150,7 @@ async fn an_issuer_with_an_authority_of_its_own_is_reached_with_that_alone() {
         let abroad = Abroad { world, idp, svid };
         let mut terms = abroad.terms();
         terms.issuer = name.clone();
-        terms.subject.iss = name.clone();
+        terms.subject.as_mut().unwrap().iss = name.clone();
         let token = abroad.idp.sign(&terms);
         if served {
             assert_eq!(abroad.ask(&token).await, "ok");
@@ -203,7 +203,7 @@ async fn the_proxy_of_an_issuer_is_used_but_never_for_one_on_loopback() {
     let svid = elsewhere.world.svid("support-agent").await;
     let elsewhere = Abroad { svid, ..elsewhere };
     let mut terms = elsewhere.terms();
-    (terms.issuer, terms.subject.iss) = (name.clone(), name);
+    (terms.issuer, terms.subject.as_mut().unwrap().iss) = (name.clone(), name);
     assert_eq!(
         shown(&elsewhere.error(&elsewhere.idp.sign(&terms)).await),
         "503 temporarily_unavailable issuer_unavailable"

@@ -13,11 +13,12 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 10] = [
+const TOKEN: [&str; 11] = [
     "token_form",
     "token_client",
     "token_assertion",
     "token_code",
+    "token_own_behalf",
     "exchange_parameters",
     "exchange_parties",
     "exchange_rights",
@@ -25,7 +26,8 @@ const TOKEN: [&str; 10] = [
     "exchange_foreign",
     "exchange_foreign_keys",
 ];
-const OTHERS: [&str; 4] = ["introspection", "revocation", "authorize_refused", "authorize_login"];
+const OTHERS: [&str; 5] =
+    ["introspection", "introspection_own_behalf", "revocation", "authorize_refused", "authorize_login"];
 const ADMINISTRATION: [&str; 5] =
     ["admin_refused", "admin_reads", "admin_registry", "admin_acts", "admin_document"];
 
@@ -40,12 +42,13 @@ const OUT_OF_REACH: [(&str, &str); 7] = [
     ("chain_actor_not_active", "whatever stops an agent also cuts its tokens, and the cut is found first"),
 ];
 
-/// Reasons that only exchanges have: a code has no subject token, no actor and no grant, and a person's token
+/// Reasons that only agents have: a code has no subject token, no actor and no grant, and a person's token
 /// lives a second or longer.
-const OF_EXCHANGES: [R; 23] = [
+const OF_AGENTS: [R; 26] = [
     R::SubjectExpired,
     R::SubjectNotForPresenter,
     R::SubjectKeyNotProven,
+    R::SubjectIsAgent,
     R::ActorRequired,
     R::ActorNotClient,
     R::ClientMayNotPresent,
@@ -57,15 +60,31 @@ const OF_EXCHANGES: [R; 23] = [
     R::ChainTooDeep,
     R::ChainLoop,
     R::LineageTooLong,
+    R::NotOnOwnBehalf,
     R::ResourceNotDelegable,
     R::NoGrant,
     R::GrantRevoked,
     R::GrantExpired,
     R::GrantExhausted,
+    R::ScopeBeyondOwn,
     R::ScopeBeyondCeiling,
     R::ScopeBeyondGrant,
     R::PolicyDeniesAgent,
     R::NoLifetime,
+];
+
+/// Reasons for which an agent is not given a token of its own.
+const OF_OWN_BEHALF: [R; 10] = [
+    R::ActorUnknown,
+    R::AgentNotActive,
+    R::NotOnOwnBehalf,
+    R::ResourceUnknown,
+    R::ResourceNotDelegable,
+    R::ScopeUnknown,
+    R::ScopeBeyondOwn,
+    R::ScopeBeyondCeiling,
+    R::NothingInCommon,
+    R::PolicyDeniesAgent,
 ];
 
 /// One request with its answer: the heading, the text of the request, the status, and the rest of the answer.
@@ -158,8 +177,9 @@ fn every_decision_occurs_at_the_token_endpoint_with_its_error() {
     let seen = errors(&token);
     for reason in R::ALL {
         let of_exchange = RequestRefusal::Exchange(*reason);
-        let of_code = (!OF_EXCHANGES.contains(reason)).then_some(RequestRefusal::Authorization(*reason));
-        for refusal in [Some(of_exchange), of_code].into_iter().flatten() {
+        let of_code = (!OF_AGENTS.contains(reason)).then_some(RequestRefusal::Authorization(*reason));
+        let alone = OF_OWN_BEHALF.contains(reason).then(|| RequestRefusal::OwnBehalf(*reason, None));
+        for refusal in [Some(of_exchange), of_code, alone].into_iter().flatten() {
             let pair = (refusal.to_error().error.to_string(), refusal.code().to_owned());
             let excused = OUT_OF_REACH.iter().any(|(code, _)| *code == pair.1);
             assert!(seen.contains(&pair) != excused, "{refusal:?} is {pair:?}");
@@ -173,7 +193,9 @@ fn every_way_to_a_token_occurs() {
         return;
     }
     let token = said(&TOKEN);
-    for grant in ["authorization_code", "urn:ietf:params:oauth:grant-type:token-exchange"] {
+    for grant in
+        ["authorization_code", "client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]
+    {
         let given = token
             .iter()
             .filter(|said| said.status == 200 && said.request.contains(&format!("grant_type={grant}\n")));

@@ -49,7 +49,7 @@ impl Abroad {
 
     fn terms(&self, stage: &Stage) -> Terms {
         let mut terms = self.idp.terms(&self.audience, "read:cases", stage.server.clock.now());
-        "user-7".clone_into(&mut terms.subject.sub);
+        "user-7".clone_into(&mut terms.subject.as_mut().unwrap().sub);
         terms.client = "portal".parse().unwrap();
         terms.chain = ActorChain::empty();
         terms.lineage = Lineage::default();

@@ -30,7 +30,11 @@ async fn the_form_of_a_token_request() {
         ("A long value", FORM, long.as_bytes()),
         ("No grant type", FORM, b"client_id=support-app"),
         ("An unknown grant type", FORM, b"grant_type=magic"),
-        ("Client credentials", FORM, b"grant_type=client_credentials&client_id=support-app"),
+        (
+            "Client credentials of a public client",
+            FORM,
+            b"grant_type=client_credentials&client_id=support-app",
+        ),
         ("A password", FORM, b"grant_type=password&username=riley&password=x&client_id=support-app"),
         ("A refresh token", FORM, b"grant_type=refresh_token&refresh_token=x&client_id=support-app"),
     ];

@@ -63,7 +63,7 @@ fn claims_that_the_verifier_would_refuse_are_not_signed() {
     let two = |t: &mut Terms| t.audience = Audience::several(CRM.into(), vec!["https://mail.example".into()]);
     assert_eq!(refused(two), bad("aud is not exactly one"));
     for sub in ["", "a\nb", &"x".repeat(2049)] {
-        let terms = Terms { subject: Subject { iss: ours(), sub: sub.into() }, ..full_terms() };
+        let terms = Terms { subject: Some(Subject { iss: ours(), sub: sub.into() }), ..full_terms() };
         assert_eq!(build(&terms, &*KEY), Err(bad("sub is empty, oversized or has a control character")));
     }
     let why = bad(

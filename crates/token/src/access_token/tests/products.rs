@@ -77,7 +77,7 @@ fn the_default_tokens_of_each_product_name_the_person_the_client_and_the_scopes(
             let what = format!("{name}: {}", change["what"]);
             let token = verified(product, change, &issuer(product), now);
             let terms = token.unwrap_or_else(|error| panic!("{what}: {error}")).terms;
-            assert_eq!(terms.subject.sub, product["person"].as_str().unwrap(), "{what}");
+            assert_eq!(terms.subject.unwrap().sub, product["person"].as_str().unwrap(), "{what}");
             assert_eq!(terms.client.as_str(), product["client"].as_str().unwrap(), "{what}");
             assert_eq!(terms.scopes.to_string(), product["scopes"].as_str().unwrap(), "{what}");
             let mut audience: Vec<String> = terms.audience.iter().map(str::to_owned).collect();

@@ -1,0 +1,65 @@
+//! The decision on an agent's own token: nobody's authority but what its entry lets it do by itself.
+
+use std::sync::Arc;
+
+use mandate_core::{ActorChain, Terms, Timestamp};
+use mandate_policy::{NoRuling, OwnQuestion, Ruling};
+
+use crate::approval::{NeedsApproval, Withheld};
+use crate::mandate::{Mandate, MandateView};
+use crate::refusal::RefusalReason;
+
+use super::limits::{asked_exists, intersect, own_behalf_expiry, own_bounds};
+use super::{Facts, OwnBehalf, active_agent, actor_of, agent_client_id, delegable_resource, resource_of};
+
+pub(super) fn decide_own_behalf(
+    own: OwnBehalf,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<Mandate, Withheld> {
+    let OwnBehalf { agent: proven, resource, scopes, jti } = own;
+    let agent = active_agent(proven.spiffe_id(), facts.registry)?;
+    if !proven.still_stands(facts.revocations, now) {
+        return Err(RefusalReason::ProofOutdated.into());
+    }
+    // Checked before the resource: an agent that may do nothing by itself learns nothing about resources.
+    if agent.may.is_empty() {
+        return Err(RefusalReason::NotOnOwnBehalf.into());
+    }
+    let target = delegable_resource(&resource, facts)?;
+    if let Some(asked) = &scopes {
+        asked_exists(asked, target)?;
+    }
+    let narrowed = intersect(own_bounds(scopes.as_ref().unwrap_or(&target.scopes), agent, target))?;
+
+    // Somebody is always responsible for an agent, also if it acts for nobody.
+    let owner = facts.registry.person(&agent.owner).ok_or(RefusalReason::NotOnOwnBehalf)?;
+    let client = agent_client_id(&proven)?;
+    let question =
+        OwnQuestion { agent, owner, resource: target, scopes: &narrowed, client: client.as_str(), now };
+    let ruling = facts.policies.evaluate_own(&question).map_err(|none| match none {
+        NoRuling::Denied(denial) => denial.into(),
+        NoRuling::Failed(why) => Withheld::Failed(why),
+    })?;
+    // As at an exchange: a policy can only take away.
+    let scopes = narrowed.intersection(ruling.scopes());
+
+    let expires = own_behalf_expiry(agent, target, (now, facts.behind))?;
+    let chain = ActorChain::new(vec![actor_of(agent, facts)]).map_err(RefusalReason::from)?;
+    // There is no subject token: nothing is inherited, and nobody has logged in.
+    let terms = Terms {
+        chain,
+        ..Terms::new(facts.issuer.clone(), None, client, resource_of(target), scopes, jti, (now, expires))
+    };
+    let view = MandateView {
+        terms: Arc::new(terms),
+        reservations: Vec::new(),
+        policies: Arc::clone(ruling.policies()),
+    };
+    match &*ruling {
+        Ruling::Permitted(_) => Ok(Mandate::decided(view)?),
+        Ruling::NeedsApproval(demand) => {
+            Err(Withheld::NeedsApproval(NeedsApproval::decided(&view, demand.by())?))
+        }
+    }
+}
