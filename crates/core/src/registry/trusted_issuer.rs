@@ -83,6 +83,10 @@ impl TokenProfile {
         matches!(self, Self::Curity | Self::Zitadel)
     }
 
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the signature that serde's skip_serializing_if calls"
+    )]
     const fn is_rfc9068(&self) -> bool {
         matches!(self, Self::Rfc9068)
     }

@@ -231,7 +231,8 @@ fn report(
             .as_ref()
             .ok()
             .filter(|_| is_taken)
-            .map(|token| token.terms.subject.sub.clone()),
+            .and_then(|token| token.terms.subject.as_ref())
+            .map(|person| person.sub.clone()),
         claims: verdicts::rows(&shown.explanation),
         profiles,
         changes,
