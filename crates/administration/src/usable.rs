@@ -4,7 +4,7 @@
 
 use mandate_api::RegistryFile;
 use mandate_api::registry_file::Finding;
-use mandate_core::registry::{ClientAuthentication, Entry};
+use mandate_core::registry::{AgentProof, ClientAuthentication, Entry};
 use mandate_oauth::foreign::{check_ca, check_proxy};
 use mandate_planning::Plan;
 use mandate_token::{KeySet, KeyUse};
@@ -45,10 +45,35 @@ pub(crate) fn findings(file: &RegistryFile, plan: &Plan) -> Vec<Finding> {
                     ));
                 }
             }
-            Entry::Resource(_) | Entry::Person(_) | Entry::Agent(_) | Entry::Grant(_) | Entry::Policy(_) => {}
+            Entry::Agent(agent) => {
+                let at = file.agent.iter().position(|item| item.name == agent.name);
+                for (member, why) in agent.proofs.iter().flat_map(unusable_in_proof) {
+                    findings.push(finding(
+                        at,
+                        "agent",
+                        "proof",
+                        format!("the {member} of a proof of agent `{}`: {why}", agent.name),
+                    ));
+                }
+            }
+            Entry::Resource(_) | Entry::Person(_) | Entry::Grant(_) | Entry::Policy(_) => {}
         }
     }
     findings
+}
+
+/// What of a proof can never be used, and why.
+fn unusable_in_proof(proof: &AgentProof) -> impl Iterator<Item = (&'static str, String)> {
+    let jwks = proof.jwks.as_deref().map(|jwks| {
+        let keys = KeySet::usable_from_json(jwks.as_bytes(), KeyUse::Signature);
+        keys.map(drop).map_err(|why| why.to_string())
+    });
+    let checked = [
+        ("jwks", jwks),
+        ("ca", proof.ca.as_deref().map(check_ca)),
+        ("proxy", proof.proxy.as_deref().map(check_proxy)),
+    ];
+    checked.into_iter().filter_map(|(member, checked)| Some((member, checked?.err()?)))
 }
 
 /// `at`: the place in the file. Every entry that is added or changed has one.

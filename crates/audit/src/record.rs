@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use mandate_core::registry::PlatformEvidence;
 use mandate_core::{GrantId, KnownTerms, RecordId, RequestSource, Said, Terms, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -20,6 +21,9 @@ pub const MAX_STRANGERS_ASKED_LEN: usize = 128;
 
 /// The most bytes, as JSON, of the sentence in the record of a stranger's refusal.
 pub const MAX_STRANGERS_DETAIL_LEN: usize = 384;
+
+/// About how many bytes of the proof of an agent are kept in such a record.
+pub const MAX_STRANGERS_PROOF_LEN: usize = 512;
 
 /// What kind of decision or change a record is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -148,6 +152,19 @@ fn cut_encoded(text: &str, max: usize) -> &str {
     text
 }
 
+/// As much of a proof as fits into [`MAX_STRANGERS_PROOF_LEN`].
+fn shortened_proof(proof: &PlatformEvidence) -> Option<PlatformEvidence> {
+    let mut left = MAX_STRANGERS_PROOF_LEN.checked_sub(proof.issuer.as_str().len())?;
+    let mut fits = |name: &str, value: &str| {
+        // A value has no control characters, and a quote or a backslash takes two bytes.
+        let length = name.len() + 2 * value.len();
+        left.checked_sub(length).map(|rest| left = rest).is_some()
+    };
+    let claims = proof.claims.iter().filter(|(name, value)| fits(name, value));
+    let claims = claims.map(|(name, value)| (name.clone(), value.clone())).collect();
+    Some(PlatformEvidence { kind: proof.kind, issuer: proof.issuer.clone(), token: None, claims })
+}
+
 /// How many refusals one record stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sum {
@@ -232,6 +249,9 @@ pub struct Record {
     pub source: Option<String>,
     /// How many refusals of strangers this record counts, if they are beyond their quota.
     pub sum: Option<Sum>,
+    /// What the token of a platform said that proved the agent; `None` if a JWT-SVID of this server did, or if
+    /// there is no agent.
+    pub proof: Option<Arc<PlatformEvidence>>,
     /// The names of the policies that decided.
     pub policies: Arc<[String]>,
     /// The effects that were written with the record. The sequencer fills them in.
@@ -289,16 +309,19 @@ impl Record {
             asked: Asked::default(),
             source: None,
             sum: None,
+            proof: None,
             policies: Arc::default(),
             effects: EffectNames::default(),
         }
     }
 
     /// Makes the record of a stranger's refusal short, and says where it came from: the texts that were asked
-    /// for are cut to [`MAX_STRANGERS_ASKED_LEN`], and the sentence to [`MAX_STRANGERS_DETAIL_LEN`].
+    /// for are cut to [`MAX_STRANGERS_ASKED_LEN`], the sentence to [`MAX_STRANGERS_DETAIL_LEN`], and of a stopped
+    /// agent's proof [`MAX_STRANGERS_PROOF_LEN`] is kept.
     pub fn shorten_for_stranger(&mut self, source: RequestSource) {
         self.source = Some(source.to_string());
         self.asked.shorten();
+        self.proof = self.proof.take().and_then(|proof| shortened_proof(&proof)).map(Arc::new);
         if let Some(detail) = &mut self.detail {
             detail.truncate(cut_encoded(detail, MAX_STRANGERS_DETAIL_LEN).len());
         }
@@ -427,6 +450,8 @@ impl Serialize for Record {
             source: Option<&'a str>,
             #[serde(skip_serializing_if = "Option::is_none")]
             sum: Option<Sum>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            proof: Option<&'a PlatformEvidence>,
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             policies: &'a [String],
             #[serde(skip_serializing_if = "EffectNames::is_empty")]
@@ -445,6 +470,7 @@ impl Serialize for Record {
             asked: &self.asked,
             source: self.source.as_deref(),
             sum: self.sum,
+            proof: self.proof.as_deref(),
             policies: &self.policies,
             effects: &self.effects,
         }
@@ -474,6 +500,8 @@ struct OwnedWire {
     #[serde(default)]
     sum: Option<Sum>,
     #[serde(default)]
+    proof: Option<PlatformEvidence>,
+    #[serde(default)]
     policies: Vec<String>,
     #[serde(default)]
     effects: EffectNames,
@@ -494,10 +522,11 @@ impl From<OwnedWire> for Record {
             asked,
             source,
             sum,
+            proof,
             policies,
             effects,
         } = wire;
-        let (about, policies) = (known.into(), policies.into());
+        let (about, proof, policies) = (known.into(), proof.map(Arc::new), policies.into());
         Self {
             id,
             time,
@@ -511,6 +540,7 @@ impl From<OwnedWire> for Record {
             asked,
             source,
             sum,
+            proof,
             policies,
             effects,
         }

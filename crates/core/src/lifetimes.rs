@@ -33,6 +33,15 @@ pub const MAX_MANDATE_LIFETIME: Lifetime = Lifetime(Duration::from_mins(15));
 /// Widely used clients write an hour, by their own clocks.
 pub const MAX_CLIENT_ASSERTION_LIFETIME: Duration = Duration::from_hours(1).saturating_add(CLOCK_SKEW);
 
+/// For how long after its issue a token of GitHub Actions proves an agent: a job asks for one when it needs
+/// it.
+pub const GITHUB_TOKEN_AGE: Duration = Duration::from_mins(10);
+
+/// For how long after its issue a token of another platform proves an agent, also if it expires later. That a
+/// workload was deleted is not to be seen in its token. Kubernetes replaces a token of an hour after 48 minutes;
+/// a job of GitLab has one for as long as it runs.
+pub const PLATFORM_TOKEN_AGE: Duration = Duration::from_hours(1);
+
 /// How long the login page's form may stay open, and how long its cookie lives.
 pub const LOGIN_FORM_LIFETIME: Duration = Duration::from_mins(15);
 

@@ -4,6 +4,8 @@
 mod entries;
 mod halt;
 mod narrowing;
+mod platform;
+mod proof;
 mod standing;
 mod trusted_issuer;
 mod version;
@@ -18,11 +20,15 @@ use crate::spiffe::SpiffeId;
 use crate::subject::Subject;
 use crate::uri::{Issuer, ResourceUri, other_spelling};
 
+use proof::ProofIndex;
+
 pub use entries::{
     Agent, AgentState, AssertionAudience, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry,
     EntryKind, Grant, Permission, Person, Policy, Resource, Tool,
 };
 pub use halt::Halt;
+pub use platform::{MAX_MEMBER_LEN, MemberForm, Need, Platform, ProofMember};
+pub use proof::{AgentProof, PlatformClaims, PlatformEvidence};
 pub use standing::GrantEnd;
 pub use trusted_issuer::{SubjectScope, TokenProfile, TrustedIssuer};
 pub use version::RegistryVersion;
@@ -36,6 +42,7 @@ pub struct Registry {
     people_by_id: HashMap<Subject, Arc<Person>>,
     agents: HashMap<AgentName, Arc<Agent>>,
     agents_by_id: HashMap<SpiffeId, Arc<Agent>>,
+    proofs: ProofIndex,
     clients: HashMap<ClientId, Arc<Client>>,
     issuers: HashMap<Issuer, Arc<TrustedIssuer>>,
     grants: HashMap<GrantId, Arc<Grant>>,
@@ -70,6 +77,7 @@ impl Registry {
             Entry::Agent(x) => {
                 let x = Arc::new(x);
                 self.agents_by_id.insert(x.spiffe_id.clone(), Arc::clone(&x));
+                self.proofs.add(&x);
                 self.agents.insert(x.name.clone(), x);
             }
             Entry::Client(x) => {
@@ -108,6 +116,7 @@ impl Registry {
             EntryKind::Agent => {
                 if let Some(old) = key.parse().ok().and_then(|k: AgentName| self.agents.remove(&k)) {
                     forget_index(&mut self.agents_by_id, &old.spiffe_id, &old);
+                    self.proofs.remove(&old);
                 }
             }
             EntryKind::Client => {
@@ -191,6 +200,21 @@ impl Registry {
     /// The agent with that SPIFFE ID.
     pub fn agent_by_id(&self, id: &SpiffeId) -> Option<&Arc<Agent>> {
         self.agents_by_id.get(id)
+    }
+
+    /// The platform whose tokens this issuer issues, if the proof of an agent names the issuer.
+    pub fn platform_of_issuer(&self, issuer: &str) -> Option<Platform> {
+        self.proofs.platform(issuer)
+    }
+
+    /// The agents with a proof that names the workload of a token. Their proofs may require more than that.
+    pub fn agents_of_workload(
+        &self,
+        issuer: &Issuer,
+        platform: Platform,
+        said: &PlatformClaims,
+    ) -> &[Arc<Agent>] {
+        self.proofs.agents(issuer, platform, said)
     }
 
     /// The client with that id.

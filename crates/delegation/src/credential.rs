@@ -1,5 +1,5 @@
 //! The results of checks that passed. Later steps take these values, never raw strings or booleans.
-//!
+// !
 //! Each is built from a value that only a successful verification returns: a token that `mandate-token`
 //! verified, or a registry entry whose credential the caller has just checked. In the second case the
 //! constructor is called `assertion`, so that every place that makes this claim can be found.
@@ -7,13 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{Client, Registry, SubjectScope, TrustedIssuer};
+use mandate_core::registry::{
+    Agent, AgentProof, Client, PlatformEvidence, Registry, SubjectScope, TrustedIssuer,
+};
 use mandate_core::{
     ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SpiffeId, Subject, Terms, Timestamp,
     TokenId,
 };
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::jwt_svid::JwtSvid;
+use mandate_token::platform_token::PlatformToken;
 
 /// Where a subject token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +44,7 @@ impl VerifiedSubject {
     /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is
     /// the digest of issuer and `jti` that `mandate-token` makes, so that no other issuer can name one of our
     /// tokens.
-    ///
+    // /
     /// Here it is valid only until [`AccessToken::usable_until`].
     pub fn foreign(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
         let expires = token.usable_until();
@@ -85,20 +88,53 @@ impl VerifiedSubject {
     }
 }
 
-/// An actor whose workload credential has been verified.
-///
+/// An actor whose workload credential has been verified, with the class of that evidence.
+// /
 /// It may be outdated after every wait: check it again with [`VerifiedActor::still_stands`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedActor {
     spiffe_id: SpiffeId,
     at: Timestamp,
     expires: Timestamp,
+    by: ProvenBy,
+}
+
+/// What proved an actor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum ProvenBy {
+    /// A JWT-SVID of our trust domain: a node attested the process.
+    Svid,
+    /// A token of a platform, which satisfied this proof of the agent's entry.
+    Platform { proof: Arc<AgentProof>, evidence: Arc<PlatformEvidence> },
 }
 
 impl VerifiedActor {
     /// From a JWT-SVID that was verified at `at` for our issuer as its sole audience.
     pub fn from_svid(svid: JwtSvid, at: Timestamp) -> Self {
-        Self { spiffe_id: svid.spiffe_id, at, expires: svid.exp }
+        Self { spiffe_id: svid.spiffe_id, at, expires: svid.exp, by: ProvenBy::Svid }
+    }
+
+    /// From a token of a platform that was verified at `at` for our issuer as its sole audience: the agent, if
+    /// the token says everything that `proof`, one of the agent's proofs, requires. Otherwise the member that
+    /// it does not say.
+    pub fn from_platform(
+        agent: &Agent,
+        proof: &AgentProof,
+        token: PlatformToken,
+        at: Timestamp,
+    ) -> Result<Self, String> {
+        if let Some(member) = proof.missing_in(&token.claims) {
+            return Err(member.to_owned());
+        }
+        let claims = token.claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let (kind, issuer) = (proof.platform, proof.issuer.clone());
+        let evidence = Arc::new(PlatformEvidence { kind, issuer, token: token.jti, claims });
+        Ok(Self {
+            spiffe_id: agent.spiffe_id.clone(),
+            at,
+            expires: token.expires,
+            by: ProvenBy::Platform { proof: Arc::new(proof.clone()), evidence },
+        })
     }
 
     /// The actor's SPIFFE ID.
@@ -106,18 +142,35 @@ impl VerifiedActor {
         &self.spiffe_id
     }
 
-    /// Whether the verification is still valid: the JWT-SVID has not expired, and the agent has not been cut
-    /// since. This does not check whether the agent is active. A cut in the same millisecond counts as made
-    /// before: cuts do not reach JWT-SVIDs that were already issued.
-    pub fn still_stands(&self, revocations: &RevocationSet, now: Timestamp) -> bool {
+    /// What the token of a platform said that proved it; `None` if a JWT-SVID proved it.
+    pub fn platform_evidence(&self) -> Option<&Arc<PlatformEvidence>> {
+        match &self.by {
+            ProvenBy::Svid => None,
+            ProvenBy::Platform { evidence, .. } => Some(evidence),
+        }
+    }
+
+    /// Whether the verification is still valid: the credential has not expired, the agent has not been cut
+    /// since, and its entry still has the proof that the credential satisfied. This does not check whether
+    /// the agent is active. A cut in the same millisecond counts as made before: cuts do not reach credentials
+    /// that were already issued.
+    pub fn still_stands(&self, registry: &Registry, revocations: &RevocationSet, now: Timestamp) -> bool {
         let agent = CutTarget::Agent(self.spiffe_id.as_str().to_owned());
-        now < self.expires && !revocations.has_cut_since(&agent, self.at.plus(Duration::from_millis(1)))
+        let declared = match &self.by {
+            ProvenBy::Svid => true,
+            ProvenBy::Platform { proof, .. } => {
+                registry.agent_by_id(&self.spiffe_id).is_some_and(|agent| agent.proofs.contains(proof))
+            }
+        };
+        declared
+            && now < self.expires
+            && !revocations.has_cut_since(&agent, self.at.plus(Duration::from_millis(1)))
     }
 }
 
 /// A registered client as it was when it authenticated, and the time of its authentication. For a public
 /// client: of its request.
-///
+// /
 /// Requests wait for a hash, for another issuer's keys, for the disk. Meanwhile the client's keys or secret
 /// may be replaced. So only [`ProvenClient::confirmed`] returns the client, after a check against the state
 /// that the decision uses.
@@ -156,7 +209,7 @@ impl ProvenClient {
 /// A client that has proven who it is.
 #[derive(Clone, Debug)]
 pub enum AuthenticatedClient {
-    /// An agent, by its JWT-SVID (`spiffe_jwt`).
+    /// An agent, by its JWT-SVID (`spiffe_jwt`) or by the token of a platform.
     Agent(VerifiedActor),
     /// A registered confidential client.
     App(ProvenClient),
@@ -174,7 +227,7 @@ impl AuthenticatedClient {
     /// Whether its proof is still valid.
     pub fn still_stands(&self, registry: &Registry, revocations: &RevocationSet, now: Timestamp) -> bool {
         match self {
-            Self::Agent(agent) => agent.still_stands(revocations, now),
+            Self::Agent(agent) => agent.still_stands(registry, revocations, now),
             Self::App(client) => client.confirmed(registry, revocations).is_some(),
         }
     }
@@ -207,6 +260,6 @@ impl VerifiedActor {
     }
 
     pub(crate) fn for_test_at(spiffe_id: &str, at: Timestamp, expires: Timestamp) -> Self {
-        Self { spiffe_id: spiffe_id.parse().unwrap(), at, expires }
+        Self { spiffe_id: spiffe_id.parse().unwrap(), at, expires, by: ProvenBy::Svid }
     }
 }

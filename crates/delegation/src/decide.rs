@@ -1,5 +1,5 @@
 //! The decision. Pure: everything it knows comes in through its arguments.
-//!
+// !
 //! The checks are in the order in which a refusal is the most useful to its reader: who, then through whom,
 //! then where, then what, then how long. No check depends on which parameters the caller chose to send, only
 //! on the credentials.
@@ -11,7 +11,9 @@ mod person;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{Agent, AgentState, Client, Grant, GrantEnd, Person, Registry, Resource};
+use mandate_core::registry::{
+    Agent, AgentState, Client, Grant, GrantEnd, Person, PlatformEvidence, Registry, Resource,
+};
 use mandate_core::uri::same;
 use mandate_core::{
     Actor, Audience, ClientId, Issuer, Lineage, MeterId, Reservation, ResourceUri, RevocationSet, ScopeSet,
@@ -112,7 +114,7 @@ pub struct Facts<'a> {
 }
 
 /// Decides a request at the time `now`.
-///
+// /
 /// # Errors
 /// A [`DecisionRefusal`](crate::DecisionRefusal) with the first reason found. Only scopes can be permitted in part: they are
 /// intersected. Every other check passes or refuses the whole request. Or [`NeedsApproval`], if nothing
@@ -141,6 +143,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
     proofs_still_stand(&client, actor.as_ref(), facts, now)?;
+    let evidence = platform_evidence(&client, actor.as_ref());
     let actor = actor_of(agent, facts);
     may_act_names(&subject, &actor)?;
     presenter_is_entitled(&client, agent, &subject, facts)?;
@@ -198,7 +201,8 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         )
     };
     let reservations = one_use(grant).into_iter().collect();
-    let view = MandateView { terms: Arc::new(terms), reservations, policies: Arc::clone(ruling.policies()) };
+    let policies = Arc::clone(ruling.policies());
+    let view = MandateView { terms: Arc::new(terms), reservations, policies, evidence };
     match &*ruling {
         Ruling::Permitted(_) => Ok(Mandate::decided(view)?),
         Ruling::NeedsApproval(demand) => {
@@ -230,8 +234,21 @@ fn proofs_still_stand(
     now: Timestamp,
 ) -> Result<(), RefusalReason> {
     let client = client.still_stands(facts.registry, facts.revocations, now);
-    let actor = actor.is_none_or(|actor| actor.still_stands(facts.revocations, now));
+    let actor = actor.is_none_or(|actor| actor.still_stands(facts.registry, facts.revocations, now));
     if client && actor { Ok(()) } else { Err(RefusalReason::ProofOutdated) }
+}
+
+/// The token of a platform that proved the agent. An agent that proved itself twice may have used one in only
+/// one of the two.
+fn platform_evidence(
+    client: &AuthenticatedClient,
+    actor: Option<&VerifiedActor>,
+) -> Option<Arc<PlatformEvidence>> {
+    let client = match client {
+        AuthenticatedClient::Agent(agent) => Some(agent),
+        AuthenticatedClient::App(_) => None,
+    };
+    actor.into_iter().chain(client).find_map(VerifiedActor::platform_evidence).map(Arc::clone)
 }
 
 /// The subject token with its issuer's present registry entry: the entry may have changed while keys were
@@ -253,7 +270,7 @@ fn as_trusted_now(
 }
 
 /// The agent that will act: the one whose actor token was verified, or the client itself if it is an agent.
-///
+// /
 /// No actor at all would be impersonation (RFC 8693 §1.1), and is refused.
 fn acting_agent<'a>(
     client: &AuthenticatedClient,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mandate_audit::{Asked, Record, RecordKind};
+use mandate_core::registry::PlatformEvidence;
 use mandate_core::{RecordId, Reservation, Terms};
 use mandate_token::access_token::{self, Payload};
 
@@ -42,6 +43,8 @@ pub struct MandateView {
     pub reservations: Vec<Reservation>,
     /// The policies that permitted it, by name.
     pub policies: Arc<[String]>,
+    /// What the token of a platform said that proved the agent; `None` if a JWT-SVID did.
+    pub evidence: Option<Arc<PlatformEvidence>>,
 }
 
 impl Mandate {
@@ -71,6 +74,7 @@ impl MandateView {
         Record {
             asked,
             policies: Arc::clone(&self.policies),
+            proof: self.evidence.clone(),
             ..Record::of_mandate(id, kind, Arc::clone(&self.terms))
         }
     }

@@ -1,5 +1,5 @@
 //! From changes of the registry to cuts. Pure.
-//!
+// !
 //! Everything that a change of the registry no longer allows is cut, so that tokens that were already issued
 //! stop working too, and stay revoked when the entry becomes active again.
 
@@ -39,7 +39,9 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
             let narrowed = narrower(&old.ceiling, &new.ceiling, Times::MANDATE)
                 || narrower(&old.may, &new.may, Times::MANDATE)
                 || new.chain_depth < old.chain_depth;
-            (stopped || narrowed).then(|| CutTarget::Agent(old.spiffe_id.as_str().to_owned()))
+            // What was proven in a way that no longer counts is not believed any more.
+            let unproven = old.proofs.iter().any(|proof| !new.proofs.contains(proof));
+            (stopped || narrowed || unproven).then(|| CutTarget::Agent(old.spiffe_id.as_str().to_owned()))
         }
         (Entry::Agent(old), _) => Some(CutTarget::Agent(old.spiffe_id.as_str().to_owned())),
         (Entry::Person(old), Some(Entry::Person(new))) if new.id == old.id => {
@@ -72,7 +74,7 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
 
 /// Whether the replacement of `old` by `new` can only take authority away: an agent, person, grant or client
 /// that gets less in every respect, or an entry that is removed. `new` is absent when the entry is removed.
-///
+// /
 /// A policy can forbid, so the removal or change of a policy may give authority. A resource or issuer that
 /// changes becomes another one. If the registry has its own `policies`, fewer rights may give authority too:
 /// a policy may forbid something to those who have a right, and permit it to those who have lost the right.
@@ -82,9 +84,10 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
         (_, None) => true,
         (_, Some(new)) if policies => only_stops(old, new),
         (Entry::Agent(old), Some(Entry::Agent(new))) => {
-            let Agent { state, ceiling, may, chain_depth, .. } = old.clone();
-            let same_otherwise = Agent { state, ceiling, may, chain_depth, ..new.clone() } == *old;
+            let Agent { state, ceiling, may, chain_depth, proofs, .. } = old.clone();
+            let same_otherwise = Agent { state, ceiling, may, chain_depth, proofs, ..new.clone() } == *old;
             same_otherwise
+                && new.proofs.iter().all(|proof| old.proofs.contains(proof))
                 && new.state >= old.state
                 && fewer(&old.ceiling, &new.ceiling)
                 && fewer(&old.may, &new.may)

@@ -69,6 +69,7 @@ mod tests {
             purpose: "Works on cases".to_owned(),
             spiffe_id: "spiffe://acme.example/agent/a".parse().unwrap(),
             selectors: selectors.iter().map(|text| text.parse().unwrap()).collect(),
+            proofs: Vec::new(),
             ceiling: Vec::new(),
             may: Vec::new(),
             chain_depth: 3,

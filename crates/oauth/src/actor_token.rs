@@ -1,14 +1,19 @@
-//! The actor token of a request (RFC 8693 §2.1): a JWT-SVID.
+//! The actor token of a request (RFC 8693 §2.1): a JWT-SVID, or the token of a platform.
 
+use std::sync::Arc;
+
+use mandate_core::Timestamp;
 use mandate_core::names::{Parameter, TokenType};
-use mandate_core::{Issuer, Timestamp};
 use mandate_delegation::VerifiedActor;
+use mandate_live::Snapshot;
 use mandate_token::TokenError;
 
+use crate::basis::Basis;
 use crate::client::Caller;
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Optional, ParameterRow, With};
+use crate::platform_tokens::{self, NotProven, PlatformTokens};
 use crate::refusal::RequestRefusal;
 
 const TOKEN: Optional = Optional(Parameter::ActorToken);
@@ -24,23 +29,47 @@ pub(crate) fn sent<'f>(form: &'f Form<'_>) -> Result<Option<&'f str>, RequestRef
     }
 }
 
-/// Verifies the token, for every kind of client: an actor token that was sent is never ignored.
-pub(crate) fn verify(
-    token: &str,
-    form: &Form<'_>,
-    caller: &Caller,
-    tokens: &OwnTokens,
-    issuer: &Issuer,
-    now: Timestamp,
-) -> Result<VerifiedActor, RequestRefusal> {
-    match caller {
-        // The same JWT-SVID as credential and as actor token has been verified for the same audience already.
-        Caller::Agent(agent) if form.get(Parameter::ClientAssertion) == Some(token) => Ok(agent.clone()),
-        Caller::Agent(_) | Caller::App(_) | Caller::Public(_) => {
-            tokens.svid(token, now).map_err(|error| match error {
-                TokenError::Audience => RequestRefusal::ActorAudience(issuer.as_str().to_owned()),
-                error => RequestRefusal::Actor(error),
-            })
+/// What verifies actor tokens.
+pub(crate) struct ActorTokens {
+    pub(crate) basis: Basis,
+    pub(crate) own: Arc<OwnTokens>,
+    pub(crate) platforms: Arc<PlatformTokens>,
+}
+
+impl ActorTokens {
+    /// Verifies the token, for every kind of client: an actor token that was sent is never ignored.
+    pub(crate) async fn verify(
+        &self,
+        token: &str,
+        form: &Form<'_>,
+        caller: &Caller,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<VerifiedActor, RequestRefusal> {
+        match caller {
+            // The same token as credential and as actor token has been verified for the same audience already,
+            // and may count once.
+            Caller::Agent(agent) if form.get(Parameter::ClientAssertion) == Some(token) => {
+                return Ok(agent.clone());
+            }
+            Caller::Agent(_) | Caller::App(_) | Caller::Public(_) => {}
+        }
+        let Some(sent) = platform_tokens::sent(token, snapshot) else {
+            return self.own.svid(token, now).map_err(|error| self.refused(error));
+        };
+        self.platforms.verify(&sent, snapshot, now).await.map_err(|error| match error {
+            NotProven::Token(error) => RequestRefusal::unverified(error, |error| self.refused(error)),
+            NotProven::Agent(why) => RequestRefusal::NoAgentProven { client: false, why },
+            NotProven::Replayed => RequestRefusal::ActorReplayed,
+            NotProven::Unavailable => RequestRefusal::AuditUnavailable,
+            NotProven::Internal(why) => RequestRefusal::Internal(why),
+        })
+    }
+
+    fn refused(&self, error: TokenError) -> RequestRefusal {
+        match error {
+            TokenError::Audience => RequestRefusal::ActorAudience(self.basis.issuer().as_str().to_owned()),
+            error => RequestRefusal::Actor(error),
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::form::Form;
 use crate::metadata;
 use crate::own_tokens::OwnTokens;
 use crate::password::Checker;
+use crate::platform_tokens::{self, NotProven, PlatformTokens};
 use crate::refusal::RequestRefusal;
 use crate::request::FormRequest;
 use crate::trail::Trail;
@@ -26,7 +27,7 @@ use credential::Credential;
 /// An identified caller. A public client only claims its identity.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
-    /// An agent, by its JWT-SVID.
+    /// An agent, by its JWT-SVID or by the token of a platform.
     Agent(VerifiedActor),
     /// A registered confidential client.
     App(ProvenClient),
@@ -50,7 +51,7 @@ impl Caller {
         now: Timestamp,
     ) -> bool {
         match self {
-            Self::Agent(agent) => agent.still_stands(revocations, now),
+            Self::Agent(agent) => agent.still_stands(registry, revocations, now),
             Self::App(client) | Self::Public(client) => client.confirmed(registry, revocations).is_some(),
         }
     }
@@ -84,6 +85,7 @@ impl Caller {
 pub(crate) struct Clients {
     pub(crate) basis: Basis,
     pub(crate) tokens: Arc<OwnTokens>,
+    pub(crate) platforms: Arc<PlatformTokens>,
     /// Client secrets, and the memory of client assertions.
     pub(crate) store: Store,
     pub(crate) checker: Arc<Checker>,
@@ -105,7 +107,10 @@ impl Clients {
         let proven = |client| ProvenClient::assertion(client, at);
         let caller = match &credential {
             Credential::SpiffeJwt(token) => self.by_svid(token, at).map(Caller::Agent),
-            Credential::PrivateKeyJwt(token) => {
+            Credential::JwtBearer(token) if let Some(sent) = platform_tokens::sent(token, snapshot) => {
+                self.by_platform(&sent, snapshot, at).await.map(Caller::Agent)
+            }
+            Credential::JwtBearer(token) => {
                 self.by_private_key(token, snapshot, at).await.map(|client| Caller::App(proven(client)))
             }
             Credential::Basic { id, secret } => {
@@ -141,6 +146,9 @@ impl Clients {
         }
         if !matches!(caller, Caller::Public(_)) {
             trail.client = Some(caller.shared_name());
+            if let Caller::Agent(agent) = &caller {
+                trail.proof = agent.platform_evidence().cloned();
+            }
             // An agent that is not active counts as a stranger: it must not fill the log.
             if caller.is_active(&snapshot.registry) {
                 // If it is set already, it keeps its first value.
@@ -195,6 +203,27 @@ impl Clients {
     /// until it expires, as SPIFFE intends.
     fn by_svid(&self, token: &str, now: Timestamp) -> Result<VerifiedActor, RequestRefusal> {
         self.tokens.svid(token, now).map_err(|error| assertion_refused(error, self.basis.issuer().as_str()))
+    }
+
+    /// A token of a platform as assertion (RFC 7523 §2.2). Its issuer and its subject are not the client, as
+    /// those of `private_key_jwt` are: the platform speaks for the workload, and an agent's entry says which
+    /// agent that is.
+    async fn by_platform(
+        &self,
+        sent: &platform_tokens::Sent<'_>,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<VerifiedActor, RequestRefusal> {
+        let issuer = self.basis.issuer().as_str();
+        self.platforms.verify(sent, snapshot, now).await.map_err(|error| match error {
+            NotProven::Token(error) => {
+                RequestRefusal::unverified(error, |error| assertion_refused(error, issuer))
+            }
+            NotProven::Agent(why) => RequestRefusal::NoAgentProven { client: true, why },
+            NotProven::Replayed => RequestRefusal::ClientAssertionReplayed,
+            NotProven::Unavailable => RequestRefusal::AuditUnavailable,
+            NotProven::Internal(why) => RequestRefusal::Internal(why),
+        })
     }
 
     /// `private_key_jwt` (RFC 7523 §3): a `jti` is accepted once, and there must be one audience: our issuer,

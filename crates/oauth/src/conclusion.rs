@@ -116,6 +116,7 @@ fn refused_after_all(trail: Trail, view: &MandateView) -> Trail {
         act: view.terms.chain.clone(),
         aud: view.terms.audience.sole().map(str::to_owned),
         policies: Arc::clone(&view.policies),
+        proof: view.evidence.clone(),
         ..trail
     }
 }

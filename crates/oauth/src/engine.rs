@@ -15,11 +15,13 @@ use crate::client::Clients;
 use crate::codes::Codes;
 use crate::conclusion::Conclusion;
 use crate::cuts::Cuts;
+use crate::foreign::ForeignKeys;
 use crate::grants::{self, Grants};
 use crate::metadata;
 use crate::own_tokens::OwnTokens;
 use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
+use crate::platform_tokens::PlatformTokens;
 use crate::trail::Recorder;
 
 /// The parts of an engine.
@@ -69,9 +71,17 @@ impl Engine {
         let basis = Basis { live, clock, entropy };
         let recorder = Recorder { basis: basis.clone(), log };
         let tokens = Arc::new(OwnTokens::new(basis.clone(), Arc::clone(&authority), trust_domain));
+        let foreign = Arc::new(ForeignKeys::default());
+        let platforms = Arc::new(PlatformTokens {
+            basis: basis.clone(),
+            own: Arc::clone(&tokens),
+            foreign: Arc::clone(&foreign),
+            store: store.clone(),
+        });
         let clients = Clients {
             basis: basis.clone(),
             tokens: Arc::clone(&tokens),
+            platforms: Arc::clone(&platforms),
             store: store.clone(),
             checker: Arc::clone(&checker),
         };
@@ -85,6 +95,8 @@ impl Engine {
             recorder: recorder.clone(),
             clients: Arc::clone(&clients),
             tokens: Arc::clone(&tokens),
+            foreign,
+            platforms,
             codes: Arc::clone(&codes),
             cuts: Arc::clone(&cuts),
             conclusion,

@@ -1,9 +1,9 @@
-//! Keys of other issuers that are trusted: a cache and at most one fetch at a time for each issuer,
-//! everything bounded.
+//! Keys of other issuers that are trusted, of people and of workloads: a cache and at most one fetch at a time
+//! for each issuer, everything bounded.
 //!
-//! Keys of one issuer never verify tokens of another: the cache is indexed by issuer. A set is used for
-//! [`TTL`]. Then it is fetched again, or the token is refused. A replaced set is dropped, so a key that was
-//! rotated out never comes back.
+//! Keys of one issuer never verify tokens of another: the cache is indexed by issuer and by the way in which it
+//! is reached. A set is used for [`TTL`]. Then it is fetched again, or the token is refused. A replaced set is
+//! dropped, so a key that was rotated out never comes back.
 
 mod fetch;
 
@@ -11,10 +11,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{TokenProfile, TrustedIssuer};
+use mandate_core::registry::{AgentProof, TokenProfile, TrustedIssuer};
 use mandate_core::{Issuer, Timestamp};
 use mandate_single_flight::SingleFlight;
-use mandate_token::KeySet;
+use mandate_token::{KeySet, TokenError};
 use parking_lot::Mutex;
 
 pub use fetch::{FetchError, check_ca, check_proxy};
@@ -32,11 +32,11 @@ const MAX_ISSUERS: usize = 256;
 
 /// A key set of an issuer.
 #[derive(Clone, Debug)]
-pub(crate) struct FoundKeys {
-    pub(crate) keys: Arc<KeySet>,
+struct FoundKeys {
+    keys: Arc<KeySet>,
     /// When they may be fetched again because they lack a key; `None` if they were fetched while the caller
     /// waited, so that there is nothing newer.
-    pub(crate) again: Option<Duration>,
+    again: Option<Duration>,
 }
 
 /// The keys cannot be fetched now. It is worth asking again after a while.
@@ -47,26 +47,46 @@ pub(crate) struct Unavailable {
     pub(crate) retry_after: Duration,
 }
 
+/// Why a token of another issuer is not verified.
+#[derive(Debug)]
+pub(crate) enum NotVerified {
+    /// It is refused.
+    Token(TokenError),
+    /// The keys cannot be fetched.
+    Unavailable(Unavailable),
+    /// The key set was fetched moments ago and lacks its key. It may be fetched again after this time.
+    KeyUnknown { retry_after: Duration },
+}
+
 type Outcome = Result<Arc<KeySet>, FetchError>;
 
-/// How the servers of an issuer are reached, and which certificate authorities are trusted for them. Keys
-/// that were fetched in one way are not used after the registry names another way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Way {
+/// Whose keys, how the servers of the issuer are reached, and which certificate authorities are trusted for
+/// them. Keys that were fetched in one way are not used after the registry names another way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct KeySource {
+    issuer: Issuer,
     ca: Option<String>,
     proxy: Option<String>,
     profile: TokenProfile,
 }
 
-impl Way {
-    fn of(issuer: &TrustedIssuer) -> Self {
-        Self { ca: issuer.ca.clone(), proxy: issuer.proxy.clone(), profile: issuer.profile }
+impl KeySource {
+    /// Of an identity provider.
+    pub(crate) fn of_issuer(issuer: &TrustedIssuer) -> Self {
+        let TrustedIssuer { url, ca, proxy, profile, .. } = issuer;
+        Self { issuer: url.clone(), ca: ca.clone(), proxy: proxy.clone(), profile: *profile }
+    }
+
+    /// Of a platform whose keys are not pinned. Its keys are published in the usual way.
+    pub(crate) fn of_proof(proof: &AgentProof) -> Self {
+        let AgentProof { issuer, ca, proxy, .. } = proof;
+        let profile = TokenProfile::Rfc9068;
+        Self { issuer: issuer.clone(), ca: ca.clone(), proxy: proxy.clone(), profile }
     }
 }
 
 #[derive(Default)]
 struct State {
-    way: Way,
     keys: Option<(Arc<KeySet>, Timestamp)>,
     failed: Option<(FetchError, Timestamp)>,
 }
@@ -78,9 +98,8 @@ type Slot = Arc<Mutex<State>>;
 #[derive(Default)]
 pub struct ForeignKeys {
     clients: HttpClients,
-    slots: Mutex<HashMap<Issuer, Slot>>,
-    /// Separate for each way, because another way may have another result.
-    fetches: SingleFlight<(Issuer, Way), Outcome>,
+    slots: Mutex<HashMap<KeySource, Slot>>,
+    fetches: SingleFlight<KeySource, Outcome>,
 }
 
 /// Which key set is accepted.
@@ -93,56 +112,55 @@ enum Wanted {
 }
 
 impl ForeignKeys {
-    /// The keys of `issuer`, from the cache or fetched.
-    pub(crate) async fn keys(
+    /// Verifies a token with the keys of its issuer, from the cache or fetched.
+    ///
+    /// An unknown key may have been published after the keys were fetched. This is not possible if they were
+    /// fetched after the token arrived.
+    pub(crate) async fn verified<T>(
         &self,
-        issuer: &TrustedIssuer,
+        source: &KeySource,
         now: Timestamp,
-    ) -> Result<FoundKeys, Unavailable> {
-        self.obtain(issuer, Wanted::Cached, now).await
-    }
-
-    /// The keys of `issuer` after the cached ones lacked a key: fetched, unless that was done moments ago.
-    pub(crate) async fn keys_after_rotation(
-        &self,
-        issuer: &TrustedIssuer,
-        now: Timestamp,
-    ) -> Result<FoundKeys, Unavailable> {
-        self.obtain(issuer, Wanted::Fresh, now).await
+        verify: impl Fn(&KeySet) -> Result<T, TokenError>,
+    ) -> Result<T, NotVerified> {
+        let found = self.obtain(source, Wanted::Cached, now).await.map_err(NotVerified::Unavailable)?;
+        let error = match verify(&found.keys) {
+            Err(error) if error.may_be_stale_keys() && found.again.is_some() => error,
+            other => return other.map_err(NotVerified::Token),
+        };
+        tracing::debug!(issuer = %source.issuer, %error, "the keys of a trusted issuer are looked at again");
+        let newer = self.obtain(source, Wanted::Fresh, now).await.map_err(NotVerified::Unavailable)?;
+        verify(&newer.keys).map_err(|error| match newer.again {
+            Some(retry_after) if error.may_be_stale_keys() => NotVerified::KeyUnknown { retry_after },
+            _ => NotVerified::Token(error),
+        })
     }
 
     async fn obtain(
         &self,
-        issuer: &TrustedIssuer,
+        source: &KeySource,
         wanted: Wanted,
         now: Timestamp,
     ) -> Result<FoundKeys, Unavailable> {
-        let (slot, way) = (self.slot(&issuer.url), Way::of(issuer));
-        let settled = || {
-            let mut state = slot.lock();
-            if state.way != way {
-                *state = State { way: way.clone(), ..State::default() };
-            }
-            settled(&state, wanted, now)
-        };
+        let slot = self.slot(source);
+        let settled = || settled(&slot.lock(), wanted, now);
         if let Some(settled) = settled() {
             return settled;
         }
-        let flight = self.fetches.join(&(issuer.url.clone(), way.clone()), || {
+        let flight = self.fetches.join(source, || {
             if let Some(settled) = settled() {
                 return Err(settled);
             }
             let http = self
                 .clients
-                .of(&issuer.url, way.ca.as_deref(), way.proxy.as_deref())
+                .of(&source.issuer, source.ca.as_deref(), source.proxy.as_deref())
                 .map_err(|error| Err(failed_now(error)))?;
-            let (url, slot, way) = (issuer.url.clone(), Arc::clone(&slot), way.clone());
+            let (source, slot) = (source.clone(), Arc::clone(&slot));
             Ok(async move {
-                let outcome = fetch::keys(&http, &url, way.profile).await;
+                let outcome = fetch::keys(&http, &source.issuer, source.profile).await;
                 if let Err(error) = &outcome {
-                    tracing::warn!(issuer = %url, %error, "the keys of a trusted issuer cannot be fetched");
+                    tracing::warn!(issuer = %source.issuer, %error, "the keys of a trusted issuer cannot be fetched");
                 }
-                land(&slot, &way, &outcome, now);
+                land(&slot, &outcome, now);
                 outcome
             })
         });
@@ -155,14 +173,14 @@ impl ForeignKeys {
         }
     }
 
-    fn slot(&self, issuer: &Issuer) -> Slot {
+    fn slot(&self, source: &KeySource) -> Slot {
         let mut slots = self.slots.lock();
-        if !slots.contains_key(issuer) && slots.len() >= MAX_ISSUERS {
+        if !slots.contains_key(source) && slots.len() >= MAX_ISSUERS {
             // Only issuers of the registry get here. More than this have been registered over time: forget
             // all of them.
             slots.clear();
         }
-        Arc::clone(slots.entry(issuer.clone()).or_default())
+        Arc::clone(slots.entry(source.clone()).or_default())
     }
 }
 
@@ -188,13 +206,9 @@ fn settled(state: &State, wanted: Wanted, now: Timestamp) -> Option<Result<Found
     left(*at, FAILURE_TTL).map(|retry_after| Err(Unavailable { error: error.clone(), retry_after }))
 }
 
-/// Puts the outcome of a fetch into the cache, unless the issuer is reached in another way now. After a
-/// failure, a set that is not too old stays in use.
-fn land(slot: &Slot, way: &Way, outcome: &Outcome, now: Timestamp) {
+/// Puts the outcome of a fetch into the cache. After a failure, a set that is not too old stays in use.
+fn land(slot: &Slot, outcome: &Outcome, now: Timestamp) {
     let mut state = slot.lock();
-    if state.way != *way {
-        return;
-    }
     match outcome {
         Ok(keys) => {
             state.keys = Some((Arc::clone(keys), now));
@@ -210,10 +224,12 @@ mod tests {
     use std::time::Duration;
 
     use mandate_core::Timestamp;
+    use mandate_core::registry::TokenProfile;
     use mandate_token::KeySet;
-    use parking_lot::Mutex;
 
-    use super::{FAILURE_TTL, FetchError, REFETCH_PAUSE, State, TTL, Wanted, Way, land, settled};
+    use super::{
+        FAILURE_TTL, FetchError, ForeignKeys, KeySource, REFETCH_PAUSE, State, TTL, Wanted, land, settled,
+    };
 
     fn at(secs: u64) -> Timestamp {
         Timestamp::from_secs(secs)
@@ -256,11 +272,15 @@ mod tests {
 
     #[test]
     fn keys_that_another_authority_vouched_for_are_not_taken_in() {
-        let way = Way { ca: Some("new".into()), ..Way::default() };
-        let slot = Arc::new(Mutex::new(State { way: way.clone(), ..State::default() }));
-        land(&slot, &Way::default(), &Ok(keys()), at(1));
-        assert!(slot.lock().keys.is_none());
-        land(&slot, &way, &Ok(keys()), at(1));
-        assert!(slot.lock().keys.is_some());
+        let usual = KeySource {
+            issuer: "https://login.example".parse().unwrap(),
+            ca: None,
+            proxy: None,
+            profile: TokenProfile::Rfc9068,
+        };
+        let other = KeySource { ca: Some("new".into()), ..usual.clone() };
+        let all = ForeignKeys::default();
+        land(&all.slot(&usual), &Ok(keys()), at(1));
+        assert!(all.slot(&usual).lock().keys.is_some() && all.slot(&other).lock().keys.is_none());
     }
 }

@@ -10,7 +10,7 @@ use mandate_core::{InvalidScope, InvalidUri, ResourceUri};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
-use crate::foreign::{FetchError, Unavailable};
+use crate::foreign::{FetchError, NotVerified, Unavailable};
 use crate::form::FormError;
 use crate::password::PasswordError;
 use crate::pkce::PkceError;
@@ -95,6 +95,17 @@ pub enum RequestRefusal {
     /// The actor token has another audience than our issuer.
     #[error("actor token refused: aud is not {0}")]
     ActorAudience(String),
+    /// The actor token's `jti` was used before.
+    #[error("actor token replayed")]
+    ActorReplayed,
+    /// A verified token of a platform proves no agent, and why. `client`: it was sent as client assertion.
+    #[error("no agent is proven by this token of a platform: {why}")]
+    NoAgentProven {
+        /// Whether it was sent as client assertion, and not as actor token.
+        client: bool,
+        /// For the record.
+        why: String,
+    },
     // The target and scope.
     /// No `resource`.
     #[error("no resource")]
@@ -199,7 +210,7 @@ pub enum RequestRefusal {
     },
     /// A trusted issuer's key set, fetched moments ago, lacks the key of the token. It may have been added
     /// since.
-    #[error("the key of the subject token is not in the key set that was fetched moments ago")]
+    #[error("the key of the token is not in the key set that was fetched moments ago")]
     IssuerKeyUnknown {
         /// In how many seconds the key set may be fetched again.
         retry_after: u64,
@@ -321,13 +332,16 @@ impl RequestRefusal {
             | Self::ClientAssertion(_)
             | Self::ClientAssertionAudience(_)
             | Self::ClientAssertionReplayed
+            | Self::NoAgentProven { client: true, .. }
             | Self::ClientIdMismatch => C::Client,
             Self::ClientNotAllowed(_) => C::ClientNotAllowed,
             Self::Subject(_)
             | Self::SubjectElsewhere(_)
             | Self::SubjectProvenance
             | Self::Actor(_)
-            | Self::ActorAudience(_) => C::Credential(CredentialKind::Tokens),
+            | Self::ActorAudience(_)
+            | Self::ActorReplayed
+            | Self::NoAgentProven { client: false, .. } => C::Credential(CredentialKind::Tokens),
             Self::CodeUnknown
             | Self::CodeReused
             | Self::CodeOtherClient
@@ -421,14 +435,23 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
     }
 }
 
-impl From<Unavailable> for RequestRefusal {
-    fn from(Unavailable { error, retry_after }: Unavailable) -> Self {
-        Self::IssuerUnavailable { error, retry_after: whole_seconds(retry_after) }
+impl RequestRefusal {
+    /// Of a token of another issuer. `refused`: the refusal if the token is the reason.
+    pub(crate) fn unverified(error: NotVerified, refused: impl FnOnce(TokenError) -> Self) -> Self {
+        match error {
+            NotVerified::Token(error) => refused(error),
+            NotVerified::Unavailable(Unavailable { error, retry_after }) => {
+                Self::IssuerUnavailable { error, retry_after: whole_seconds(retry_after) }
+            }
+            NotVerified::KeyUnknown { retry_after } => {
+                Self::IssuerKeyUnknown { retry_after: whole_seconds(retry_after) }
+            }
+        }
     }
 }
 
 /// For `Retry-After`: never 0, and never too early.
-pub(crate) fn whole_seconds(span: Duration) -> u64 {
+fn whole_seconds(span: Duration) -> u64 {
     span.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1)
 }
 

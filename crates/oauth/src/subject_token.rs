@@ -12,11 +12,11 @@ use mandate_token::{KeySet, TokenError};
 
 use crate::basis::Basis;
 use crate::claimed;
-use crate::foreign::ForeignKeys;
+use crate::foreign::{ForeignKeys, KeySource};
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{ParameterRow, Required};
-use crate::refusal::{RequestRefusal, whole_seconds};
+use crate::refusal::RequestRefusal;
 
 const TOKEN: Required = Required(Parameter::SubjectToken);
 const TYPE: Required = Required(Parameter::SubjectTokenType);
@@ -44,12 +44,12 @@ impl<'f> SubjectToken<'f> {
 pub(crate) struct SubjectTokens {
     basis: Basis,
     own: Arc<OwnTokens>,
-    foreign: ForeignKeys,
+    foreign: Arc<ForeignKeys>,
 }
 
 impl SubjectTokens {
-    pub(crate) fn new(basis: Basis, own: Arc<OwnTokens>) -> Self {
-        Self { basis, own, foreign: ForeignKeys::default() }
+    pub(crate) fn new(basis: Basis, own: Arc<OwnTokens>, foreign: Arc<ForeignKeys>) -> Self {
+        Self { basis, own, foreign }
     }
 
     /// Verifies the token with the keys of its issuer. The token itself decides, not the type that the caller
@@ -94,8 +94,6 @@ impl SubjectTokens {
         self.own.access_token(token, now).map(VerifiedSubject::own)
     }
 
-    /// An unknown key may have been published after the keys were fetched. This is not possible if they were
-    /// fetched after the token arrived.
     async fn of_another(
         &self,
         token: &Unverified<'_>,
@@ -103,19 +101,8 @@ impl SubjectTokens {
         now: Timestamp,
     ) -> Result<AccessToken, RequestRefusal> {
         let verify = |keys: &KeySet| token.verify(issuer, keys, now, Some(self.own.memo()));
-        let found = self.foreign.keys(issuer, now).await?;
-        let error = match verify(&found.keys) {
-            Err(error) if error.may_be_stale_keys() && found.again.is_some() => error,
-            other => return other.map_err(RequestRefusal::Subject),
-        };
-        tracing::debug!(issuer = %issuer.url, %error, "the keys of a trusted issuer are looked at again");
-        let newer = self.foreign.keys_after_rotation(issuer, now).await?;
-        verify(&newer.keys).map_err(|error| match newer.again {
-            Some(again) if error.may_be_stale_keys() => {
-                RequestRefusal::IssuerKeyUnknown { retry_after: whole_seconds(again) }
-            }
-            _ => RequestRefusal::Subject(error),
-        })
+        let verified = self.foreign.verified(&KeySource::of_issuer(issuer), now, verify).await;
+        verified.map_err(|error| RequestRefusal::unverified(error, RequestRefusal::Subject))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use mandate_audit::{Asked, Outcome, Record, RecordKind};
 use mandate_core::names::Parameter;
+use mandate_core::registry::PlatformEvidence;
 use mandate_core::{ActorChain, KnownTerms, MeterId, RequestSource, Subject, Timestamp};
 use mandate_delegation::{DecisionRefusal, MandateView, RefusalReason, Withheld};
 use mandate_sequencer::Receipt;
@@ -31,6 +32,8 @@ pub(crate) struct Trail {
     pub(crate) act: ActorChain,
     pub(crate) aud: Option<String>,
     pub(crate) asked: Asked,
+    /// What the token of a platform said that proved the agent.
+    pub(crate) proof: Option<Arc<PlatformEvidence>>,
     pub(crate) policies: Arc<[String]>,
     /// A private note that goes before the refusal's own text.
     pub(crate) note: Option<String>,
@@ -48,6 +51,7 @@ impl Trail {
             act: ActorChain::empty(),
             aud: None,
             asked: Asked::default(),
+            proof: None,
             policies: Arc::default(),
             note: None,
         }
@@ -157,6 +161,7 @@ impl Recorder {
         let mut record = Record::new(self.basis.record_id(trail.now), trail.now, trail.kind, outcome, reason);
         record.asked = trail.asked;
         record.policies = trail.policies;
+        record.proof = trail.proof;
         let mut known = KnownTerms {
             sub: trail.sub,
             act: trail.act,

@@ -91,6 +91,8 @@ pub(crate) fn agent(item: &mut AgentItem, pointer: &str) -> bool {
             *selector = right.unwrap_or_else(|| SELECTOR.to_owned());
         }
         ("selectors", None, _) => item.selectors.push(SELECTOR.to_owned()),
+        // Of two ways to be identified, none is wrong by itself.
+        ("proof", ..) => item.proof.clear(),
         ("purpose", ..) => "-".clone_into(&mut item.purpose),
         ("spiffe_id", ..) => item.spiffe_id = None,
         ("chain_depth", ..) => item.chain_depth = None,

@@ -19,7 +19,7 @@ use mandate_core::{
 
 use crate::corrections::{self, Made, every_finding};
 use crate::states::{AgentAct, GrantAct, GrantState, StateMachine as _};
-use crate::{redirect_uri, selectors};
+use crate::{proofs, redirect_uri, selectors};
 
 /// The most scopes in one list of the file.
 const MAX_SCOPES: usize = 64;
@@ -86,7 +86,11 @@ pub(crate) fn declare(
         keep("person", at, every_finding(item, |item| person(item, current, defaults), corrections::person));
     }
     for (at, item) in file.agent.iter().enumerate() {
-        keep("agent", at, every_finding(item, |item| agent(item, current, defaults), corrections::agent));
+        let made = every_finding(item, |item| agent(item, current, defaults), corrections::agent);
+        if let Some(Entry::Agent(agent)) = &made.entry {
+            notes.extend(proofs::notes(agent));
+        }
+        keep("agent", at, made);
         notes.extend(selectors::notes(item));
         if is_for_any_user(&selectors::readable(&item.selectors)) {
             notes.push(format!(
@@ -314,6 +318,7 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
         purpose: item.purpose.clone(),
         spiffe_id,
         selectors: required,
+        proofs: proofs::of(item, defaults)?,
         ceiling: permissions(&item.ceiling, "/ceiling")?,
         may: permissions(&item.may, "/may")?,
         chain_depth,
@@ -387,7 +392,7 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
 
 /// The shape of a JWK Set of public keys (RFC 7517 §5). Whether the keys can verify anything is checked by
 /// the server.
-fn check_jwks(text: &str) -> Result<(), &'static str> {
+pub(crate) fn check_jwks(text: &str) -> Result<(), &'static str> {
     let value: serde_json::Value = serde_json::from_str(text).map_err(|_| "not JSON")?;
     let keys = value
         .get("keys")
@@ -425,19 +430,12 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
     if item.other_audiences.len() > MAX_OTHER_AUDIENCES {
         return Err(Finding::new("/other_audiences", format!("more than {MAX_OTHER_AUDIENCES} audiences")));
     }
-    // The server checks whether the certificates can be read. Here only a path is refused, because it lacks
-    // what every PEM text has.
-    let ca = item.ca.as_deref().map(|ca| ca.trim_start_matches('\u{feff}').trim());
-    if ca.is_some_and(|ca| !ca.contains("-----BEGIN CERTIFICATE-----") || ca.len() > MAX_CA) {
-        let detail = "expected certificates in PEM form (-----BEGIN CERTIFICATE-----), up to 256 KiB; the path of a PEM file is read by `mandate apply`";
-        return Err(Finding::new("/ca", detail));
-    }
+    let ca = certificates(item.ca.as_deref())?;
     required_claims(item)?;
     let mut other_audiences = item.other_audiences.clone();
     other_audiences.sort();
     other_audiences.dedup();
-    let (url, audience, ca, proxy) =
-        (item.url.clone(), item.audience.clone(), ca.map(str::to_owned), item.proxy.clone());
+    let (url, audience, ca, proxy) = (item.url.clone(), item.audience.clone(), ca, item.proxy.clone());
     Ok(Entry::Issuer(TrustedIssuer {
         url,
         audience,
@@ -448,6 +446,17 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
         profile: item.profile,
         required_claims: item.claims.require.clone(),
     }))
+}
+
+/// The certificate authorities of a `ca`. The server checks whether they can be read. Here only a path is
+/// refused, because it lacks what every PEM text has.
+pub(crate) fn certificates(ca: Option<&str>) -> Result<Option<String>, Finding> {
+    let ca = ca.map(|ca| ca.trim_start_matches('\u{feff}').trim());
+    if ca.is_some_and(|ca| !ca.contains("-----BEGIN CERTIFICATE-----") || ca.len() > MAX_CA) {
+        let detail = "expected certificates in PEM form (-----BEGIN CERTIFICATE-----), up to 256 KiB; the path of a PEM file is read by `mandate apply`";
+        return Err(Finding::new("/ca", detail));
+    }
+    Ok(ca.map(str::to_owned))
 }
 
 /// The most claims that an issuer's tokens may be required to have.

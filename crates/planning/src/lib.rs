@@ -7,6 +7,7 @@ mod built_in;
 mod corrections;
 mod entries;
 mod plan;
+mod proofs;
 mod redirect_uri;
 mod references;
 mod removal;

@@ -10,6 +10,7 @@ use mandate_core::registry::{Entry, EntryKind, Registry};
 
 use crate::built_in::is_administration;
 use crate::entries::{self, Defaults};
+use crate::proofs;
 use crate::references;
 use crate::removal::{is_history, removal};
 
@@ -185,6 +186,7 @@ pub fn plan_and_findings(
         }
     }
     findings.extend(references::check(&declared, current, &removals, defaults));
+    findings.extend(proofs::collisions(&declared, current, &removals));
     notes.extend(references::notes(&declared, defaults));
 
     let mut plan = Plan { notes, ..Plan::default() };

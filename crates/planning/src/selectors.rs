@@ -65,6 +65,9 @@ fn only_one(one: &Selector, other: &Selector) -> Option<&'static str> {
 
 /// What to say about the selectors of one agent.
 pub(crate) fn notes(item: &AgentItem) -> Vec<String> {
+    if !item.proof.is_empty() {
+        return Vec::new();
+    }
     if item.selectors.is_empty() {
         return vec![format!(
             "agent `{}` has no selectors, so no process will be issued its identity",

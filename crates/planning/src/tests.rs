@@ -3,6 +3,7 @@
 mod clients;
 mod grants;
 mod issuers;
+mod proofs;
 mod selectors;
 
 use mandate_api::RegistryFile;

@@ -432,6 +432,7 @@ mod tests {
             purpose: String::new(),
             spiffe_id: "spiffe://mandate.example/agent/support-agent".parse().unwrap(),
             selectors: vec![],
+            proofs: Vec::new(),
             ceiling: vec![],
             may: vec![],
             chain_depth: 3,

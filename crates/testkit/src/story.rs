@@ -88,6 +88,7 @@ pub fn agent(name: &str, ceiling: Vec<Permission>) -> Agent {
         purpose: format!("{name} of the story"),
         spiffe_id: spiffe_id(name).parse().expect("a SPIFFE ID"),
         selectors: vec!["unix:uid:1000".parse().expect("a selector")],
+        proofs: Vec::new(),
         ceiling,
         may: Vec::new(),
         chain_depth: DEFAULT_CHAIN_DEPTH,

@@ -77,6 +77,9 @@ pub enum TokenError {
     /// It would be valid for longer than its kind may be.
     #[error("valid for too long")]
     Lifetime,
+    /// It was issued longer ago than a token of its kind counts, whatever its `exp` says.
+    #[error("issued too long ago")]
+    Age,
     /// `act` is not an acceptable chain of actors (RFC 8693 §4.1).
     #[error("the actor chain is not acceptable: {0}")]
     ActorChain(#[from] InvalidActorChain),
@@ -109,6 +112,7 @@ impl TokenError {
             Self::Expired => "expired",
             Self::NotYetValid => "not_yet_valid",
             Self::Lifetime => "lifetime",
+            Self::Age => "age",
             Self::ActorChain(_) => "actor_chain",
             Self::TrustDomain => "trust_domain",
         }
@@ -146,6 +150,7 @@ impl TokenError {
             | Self::Expired
             | Self::NotYetValid
             | Self::Lifetime
+            | Self::Age
             | Self::TrustDomain => None,
         };
         let text = detail.map_or_else(|| code.to_owned(), |detail| format!("{code}: {detail}"));

@@ -1,12 +1,13 @@
 //! Signed tokens: parse, verify and build. Pure: no I/O, no clock, no keys.
 //!
-//! Three kinds of token, each with its own module, its own allow-list of algorithms and its own `typ`, so
+//! Four kinds of token, each with its own module, its own allow-list of algorithms and its own `typ`, so
 //! that one kind is never taken for another (RFC 8725 §3.11, §3.12):
 //!
 //! - [`access_token`]: OAuth access tokens as JWT (RFC 9068), our own and those of other issuers that are
 //!   trusted.
 //! - [`jwt_svid`]: SPIFFE JWT-SVIDs, the identity of an agent.
 //! - [`client_assertion`]: client authentication with `private_key_jwt` (RFC 7523, RFC 7523bis).
+//! - [`platform_token`]: the tokens of platforms, the identity of an agent without a node.
 //!
 //! [`discovery`] reads the metadata by which an issuer's keys are found.
 //!
@@ -24,6 +25,7 @@ mod error;
 pub mod jwt_svid;
 mod key_set;
 mod memo;
+pub mod platform_token;
 mod product;
 mod public_jwk;
 mod sign;

@@ -6,7 +6,7 @@ use mandate_core::{Scope, ScopeSet, Selector, UnixSelector};
 
 use super::{
     AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IssuerItem, PermissionItem,
-    PersonItem, PolicyItem, RegistryFile, ResourceItem, ToolItem,
+    PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem,
 };
 use crate::admin::RegistryItem;
 
@@ -62,6 +62,7 @@ impl RegistryItem {
                 spiffe_id: Some(x.spiffe_id.clone()),
                 selectors: x.selectors.iter().map(ToString::to_string).collect(),
                 dangerous_any_user: is_for_any_user(&x.selectors),
+                proof: x.proofs.iter().map(ProofItem::of).collect(),
                 ceiling: permissions(&x.ceiling),
                 may: permissions(&x.may),
                 chain_depth: Some(x.chain_depth),

@@ -7,6 +7,7 @@ mod convert;
 mod expiry;
 mod finding;
 mod parse;
+mod proof;
 mod suggest;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub use convert::is_for_any_user;
 pub use expiry::Expiry;
 pub use finding::Finding;
 pub use parse::{MAX_FILE_BYTES, RegistryFileError, locate, parse};
+pub use proof::ProofItem;
 pub use suggest::nearest;
 
 /// A whole registry file. Every section is a list; the order of entries means nothing.
@@ -164,6 +166,9 @@ pub struct AgentItem {
     /// group.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dangerous_any_user: bool,
+    /// The tokens of platforms that prove it, any one of them; instead of selectors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proof: Vec<ProofItem>,
     /// The most that it can get, from any person or on its own behalf. Empty: nothing.
     #[serde(default)]
     pub ceiling: Vec<PermissionItem>,

@@ -82,6 +82,7 @@ fn registry() -> Registry {
             purpose: "Works on support cases".to_owned(),
             spiffe_id: AGENT.parse().unwrap(),
             selectors: vec!["unix:uid:1000".parse().unwrap()],
+            proofs: Vec::new(),
             ceiling: allow("read:cases write:cases"),
             may: Vec::new(),
             chain_depth: 3,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::constraint::Constraints;
 use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName};
 use crate::names::ClientMethod;
+use crate::registry::proof::AgentProof;
 use crate::registry::trusted_issuer::TrustedIssuer;
 use crate::scope::{Scope, ScopeSet};
 use crate::selector::Selector;
@@ -101,6 +102,9 @@ pub struct Agent {
     /// The selectors that a process must show, all of them, to be issued the identity. Empty: no process gets
     /// it.
     pub selectors: Vec<Selector>,
+    /// The tokens of platforms that prove it, any one of them. Empty: none does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proofs: Vec<AgentProof>,
     /// The most that it can get, from any person or on its own behalf. Empty: nothing.
     pub ceiling: Vec<Permission>,
     /// What it may do on its own behalf, without a person, within its ceiling. Empty: nothing.

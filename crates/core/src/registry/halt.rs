@@ -80,6 +80,7 @@ mod tests {
             owner: "olga".parse().unwrap(),
             spiffe_id: "spiffe://acme.example/agent/a".parse().unwrap(),
             selectors: Vec::new(),
+            proofs: Vec::new(),
             ceiling: Vec::new(),
             may: Vec::new(),
             chain_depth: 1,

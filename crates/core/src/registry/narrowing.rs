@@ -1,6 +1,6 @@
 //! A narrowing of an entry, made to an entry that may have become another one since it was planned.
 
-use super::{Agent, Client, Entry, Grant, Permission, Person};
+use super::{Agent, AgentProof, Client, Entry, Grant, Permission, Person};
 use crate::constraint::Constraints;
 use crate::role::Role;
 use crate::scope::ScopeSet;
@@ -49,10 +49,16 @@ fn agent(now: Agent, from: &Agent, to: &Agent) -> Agent {
         } else {
             now.chain_depth
         },
+        proofs: proofs(now.proofs, &from.proofs, &to.proofs),
         ceiling: permissions(now.ceiling, &from.ceiling, &to.ceiling),
         may: permissions(now.may, &from.may, &to.may),
         ..now
     }
+}
+
+fn proofs(mut now: Vec<AgentProof>, from: &[AgentProof], to: &[AgentProof]) -> Vec<AgentProof> {
+    now.retain(|proof| to.contains(proof) || !from.contains(proof));
+    now
 }
 
 fn person(now: Person, from: &Person, to: &Person) -> Person {

@@ -19,7 +19,7 @@ pub(super) fn decide_own_behalf(
 ) -> Result<Mandate, Withheld> {
     let OwnBehalf { agent: proven, resource, scopes, jti } = own;
     let agent = active_agent(proven.spiffe_id(), facts.registry)?;
-    if !proven.still_stands(facts.revocations, now) {
+    if !proven.still_stands(facts.registry, facts.revocations, now) {
         return Err(RefusalReason::ProofOutdated.into());
     }
     // Checked before the resource: an agent that may do nothing by itself learns nothing about resources.
@@ -55,6 +55,7 @@ pub(super) fn decide_own_behalf(
         terms: Arc::new(terms),
         reservations: Vec::new(),
         policies: Arc::clone(ruling.policies()),
+        evidence: proven.platform_evidence().map(Arc::clone),
     };
     match &*ruling {
         Ruling::Permitted(_) => Ok(Mandate::decided(view)?),

@@ -119,7 +119,12 @@ pub(super) fn decide_authorization(
         amr: vec!["pwd".to_owned()],
         ..Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires))
     };
-    let view = MandateView { terms: Arc::new(terms), reservations: Vec::new(), policies: policies.into() };
+    let view = MandateView {
+        terms: Arc::new(terms),
+        reservations: Vec::new(),
+        policies: policies.into(),
+        evidence: None,
+    };
     match last.as_deref() {
         // A token that is addressed to us opens nothing but exchanges, and each of them asks the policies
         // again.

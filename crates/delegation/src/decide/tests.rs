@@ -63,6 +63,7 @@ fn agent(name: &str) -> Agent {
         purpose: "Works on support cases".into(),
         spiffe_id: format!("spiffe://acme.example/agent/{name}").parse().unwrap(),
         selectors: vec!["unix:uid:1000".parse().unwrap()],
+        proofs: Vec::new(),
         ceiling: vec![allow("crm", "read:cases write:case_comments"), allow("helpdesk", "read:cases")],
         may: Vec::new(),
         chain_depth: 3,

@@ -25,7 +25,7 @@ pub(crate) fn run(arguments: &Apply, screen: &Screen) -> Result<(), Failure> {
             error.line, error.column, error.message
         ))
     })?;
-    read_authorities(&mut entries, file, |pointer| place(pointer, &shown, &text))?;
+    read_named_files(&mut entries, file, |pointer| place(pointer, &shown, &text))?;
     let everything = arguments.prune && !arguments.dry_run && !arguments.yes_remove_everything;
     if everything && entries == RegistryFile::default() {
         // A generator that fails writes nothing, and nothing would mean everything.
@@ -58,27 +58,47 @@ fn read(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// Replaces the path of a PEM file in `ca` of an issuer, which is relative to the registry file, by the
-/// content of that file: the server reads no files of operators. The file may have any owner, as the registry
-/// file that names it: with the one, or with the other, its writer decides what is trusted, and the operator
-/// sees the difference before it is applied.
-fn read_authorities(
+/// Replaces the path of a file in `ca` of an issuer, and in `ca` and `jwks` of an agent's proof, which is
+/// relative to the registry file, by the content of that file: the server reads no files of operators. The
+/// file may have any owner, as the registry file that names it: with the one, or with the other, its writer
+/// decides what is trusted, and the operator sees the difference before it is applied.
+fn read_named_files(
     entries: &mut RegistryFile,
     file: &Path,
     place: impl Fn(&str) -> Option<String>,
 ) -> Result<(), Failure> {
     let folder = file.parent().filter(|_| file != Path::new("-")).unwrap_or(Path::new(""));
-    for (at, issuer) in entries.issuer.iter_mut().enumerate() {
-        let Some(ca) = issuer.ca.as_mut().filter(|ca| !ca.contains("-----BEGIN")) else { continue };
-        let pem =
-            input_file::read_text(&folder.join(ca.trim()), MAX_FILE_BYTES as u64).map_err(|failure| {
-                let here = place(&format!("/issuer/{at}/ca")).unwrap_or_default();
-                failure.next(format!(
-                    "{here}: `ca` of issuer {} names a PEM file, relative to the registry file",
-                    issuer.url
-                ))
+    let read = |path: &mut String, pointer: &str, what: &str| {
+        let text =
+            input_file::read_text(&folder.join(path.trim()), MAX_FILE_BYTES as u64).map_err(|failure| {
+                let here = place(pointer).unwrap_or_default();
+                failure.next(format!("{here}: {what}, relative to the registry file"))
             })?;
-        *ca = pem;
+        *path = text;
+        Ok(())
+    };
+    let is_path_of_pem = |ca: &&mut String| !ca.contains("-----BEGIN");
+    for (at, issuer) in entries.issuer.iter_mut().enumerate() {
+        if let Some(ca) = issuer.ca.as_mut().filter(is_path_of_pem) {
+            read(
+                ca,
+                &format!("/issuer/{at}/ca"),
+                &format!("`ca` of issuer {} names a PEM file", issuer.url),
+            )?;
+        }
+    }
+    for (at, agent) in entries.agent.iter_mut().enumerate() {
+        for (number, proof) in agent.proof.iter_mut().enumerate() {
+            let here = format!("/agent/{at}/proof/{number}");
+            if let Some(ca) = proof.ca.as_mut().filter(is_path_of_pem) {
+                let what = format!("`ca` of a proof of agent {} names a PEM file", agent.name);
+                read(ca, &format!("{here}/ca"), &what)?;
+            }
+            if let Some(jwks) = proof.jwks.as_mut().filter(|jwks| !jwks.trim_start().starts_with('{')) {
+                let what = format!("`jwks` of a proof of agent {} names a JSON file", agent.name);
+                read(jwks, &format!("{here}/jwks"), &what)?;
+            }
+        }
     }
     Ok(())
 }

@@ -81,6 +81,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
                     x.selectors.join("\n")
                 },
             ),
+            ("Proof", x.proof.iter().map(proof).collect::<Vec<_>>().join("\n")),
             ("Ceiling", if x.ceiling.is_empty() { "nothing".to_owned() } else { permissions(&x.ceiling) }),
             ("On its own", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
             ("Chain depth", shown(x.chain_depth.as_ref())),
@@ -156,6 +157,12 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
         ],
         RegistryItem::Policy(x) => vec![("Policy", x.name.to_string()), ("Source", x.source.clone())],
     }
+}
+
+/// The platform, the issuer, and what its token must say.
+fn proof(item: &mandate_api::registry_file::ProofItem) -> String {
+    let says = item.says().into_iter().map(|(name, values)| format!(" {name}={}", values.join("|")));
+    format!("{} {}{}", item.kind.as_str(), shown(item.issuer.as_ref()), says.collect::<String>())
 }
 
 fn assertion_audience(audience: mandate_core::registry::AssertionAudience) -> &'static str {

@@ -15,11 +15,20 @@ use crate::request::{FormRequest, Repeated};
 
 /// The credential with which a request proves its client.
 pub(crate) enum Credential<'f> {
-    Basic { id: String, secret: Secret },
-    Post { id: &'f str, secret: Secret },
+    Basic {
+        id: String,
+        secret: Secret,
+    },
+    Post {
+        id: &'f str,
+        secret: Secret,
+    },
     SpiffeJwt(&'f str),
-    PrivateKeyJwt(&'f str),
-    Nothing { id: &'f str },
+    /// `private_key_jwt`, or the token of a platform.
+    JwtBearer(&'f str),
+    Nothing {
+        id: &'f str,
+    },
 }
 
 impl<'f> Credential<'f> {
@@ -45,7 +54,7 @@ impl<'f> Credential<'f> {
             let name = Required(Parameter::ClientAssertionType).read(form)?;
             return match AssertionType::named(name).ok_or(RequestRefusal::ClientMethodUnsupported)? {
                 AssertionType::JwtSpiffe => Ok(Self::SpiffeJwt(assertion)),
-                AssertionType::JwtBearer => Ok(Self::PrivateKeyJwt(assertion)),
+                AssertionType::JwtBearer => Ok(Self::JwtBearer(assertion)),
             };
         }
         match header {
@@ -62,7 +71,7 @@ impl<'f> Credential<'f> {
         match self {
             Self::Basic { id, .. } => Some(Cow::Borrowed(id)),
             Self::Post { id, .. } | Self::Nothing { id } => Some(Cow::Borrowed(id)),
-            Self::SpiffeJwt(token) | Self::PrivateKeyJwt(token) => claimed::subject(token).map(Cow::Owned),
+            Self::SpiffeJwt(token) | Self::JwtBearer(token) => claimed::subject(token).map(Cow::Owned),
         }
     }
 }
@@ -115,7 +124,7 @@ mod tests {
             Credential::Basic { id, secret } => format!("basic {id} {}", secret.expose_secret_str().unwrap()),
             Credential::Post { id, secret } => format!("post {id} {}", secret.expose_secret_str().unwrap()),
             Credential::SpiffeJwt(token) => format!("spiffe {token}"),
-            Credential::PrivateKeyJwt(token) => format!("private {token}"),
+            Credential::JwtBearer(token) => format!("private {token}"),
             Credential::Nothing { id } => format!("nothing {id}"),
         })
     }

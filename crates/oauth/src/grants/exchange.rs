@@ -9,11 +9,11 @@ use mandate_core::{Actor, ResourceUri, ScopeSet, SubjectProfile};
 use mandate_delegation::{AuthenticatedClient, Exchange, Mandate, RefusalReason, VerifiedActor, Withheld};
 
 use super::handler::{Call, GrantAnswer, GrantHandler, Run};
+use crate::actor_token::ActorTokens;
 use crate::basis::Basis;
 use crate::client::Clients;
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::form::Form;
-use crate::own_tokens::OwnTokens;
 use crate::parameter::Optional;
 use crate::refusal::{CredentialKind, NotAllowed, RequestRefusal};
 use crate::request::FormRequest;
@@ -38,8 +38,16 @@ pub(super) static GRANT: GrantHandler = GrantHandler {
             basis: parts.basis.clone(),
             recorder: parts.recorder.clone(),
             clients: Arc::clone(&parts.clients),
-            subjects: SubjectTokens::new(parts.basis.clone(), Arc::clone(&parts.tokens)),
-            tokens: Arc::clone(&parts.tokens),
+            subjects: SubjectTokens::new(
+                parts.basis.clone(),
+                Arc::clone(&parts.tokens),
+                Arc::clone(&parts.foreign),
+            ),
+            actors: ActorTokens {
+                basis: parts.basis.clone(),
+                own: Arc::clone(&parts.tokens),
+                platforms: Arc::clone(&parts.platforms),
+            },
             conclusion: Arc::clone(&parts.conclusion),
         })
     },
@@ -50,7 +58,7 @@ struct ExchangeGrant {
     recorder: Recorder,
     clients: Arc<Clients>,
     subjects: SubjectTokens,
-    tokens: Arc<OwnTokens>,
+    actors: ActorTokens,
     conclusion: Arc<Conclusion>,
 }
 
@@ -125,9 +133,13 @@ impl ExchangeGrant {
         trail.sub = subject.person().cloned();
         trail.act = subject.chain().clone();
         let issuer = subject.trusted_issuer().map(|issuer| issuer.url.clone());
-        let verify =
-            |token| actor_token::verify(token, form, &caller, &self.tokens, self.basis.issuer(), now);
-        let actor = actor.map(verify).transpose()?;
+        let actor = match actor {
+            Some(token) => Some(self.actors.verify(token, form, &caller, &snapshot, now).await?),
+            None => None,
+        };
+        if let Some(evidence) = actor.as_ref().and_then(VerifiedActor::platform_evidence) {
+            trail.proof = Some(Arc::clone(evidence));
+        }
 
         // The snapshot may have changed while another issuer's keys were fetched: decide on the present one,
         // at the present time. The time is read first, because a cut is later than every decision on a

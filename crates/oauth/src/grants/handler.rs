@@ -11,9 +11,11 @@ use crate::client::Clients;
 use crate::codes::Codes;
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::cuts::Cuts;
+use crate::foreign::ForeignKeys;
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Elsewhere, ParameterRow};
+use crate::platform_tokens::PlatformTokens;
 use crate::request::FormRequest;
 use crate::trail::Recorder;
 use crate::wire::OAuthError;
@@ -63,6 +65,8 @@ pub(crate) struct GrantParts {
     pub(crate) recorder: Recorder,
     pub(crate) clients: Arc<Clients>,
     pub(crate) tokens: Arc<OwnTokens>,
+    pub(crate) foreign: Arc<ForeignKeys>,
+    pub(crate) platforms: Arc<PlatformTokens>,
     pub(crate) codes: Arc<Codes>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) conclusion: Arc<Conclusion>,

@@ -116,6 +116,14 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
             "actor_token_refused",
             format!("The actor token is refused: audience. Its aud must be {expected} and nothing else."),
         ),
+        R::ActorReplayed => said(
+            "actor_token_replayed",
+            "This actor token was used before. Ask the platform for a new one for each request.",
+        ),
+        R::NoAgentProven { client, .. } => said(
+            if *client { "client_authentication_failed" } else { "actor_token_refused" },
+            "No agent's entry has a proof with what this token says. The audit log says what is different.",
+        ),
         R::ResourceMissing => {
             said("resource_missing", "Send one resource: the URI of the API that the token is for.")
         }
@@ -180,13 +188,12 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
             "too_many_revocations",
             "This client has too many revocations in force. The token is not revoked. Try again later.",
         ),
-        R::IssuerUnavailable { .. } => said(
-            "issuer_unavailable",
-            "The keys of the subject token's issuer cannot be fetched now. Try again.",
-        ),
+        R::IssuerUnavailable { .. } => {
+            said("issuer_unavailable", "The keys of the token's issuer cannot be fetched now. Try again.")
+        }
         R::IssuerKeyUnknown { .. } => said(
             "issuer_key_unknown",
-            "The issuer's keys were fetched moments ago and lack the key of the subject token. Try again.",
+            "The issuer's keys were fetched moments ago and lack the key of the token. Try again.",
         ),
         R::Internal(_) => said("internal", "The server could not complete the request."),
     }
@@ -234,7 +241,7 @@ impl What {
     }
 }
 
-const ACTOR_TOKEN_HINT: &str = " An actor token is a JWT-SVID of this trust domain.";
+const ACTOR_TOKEN_HINT: &str = " An actor token is a JWT-SVID of this trust domain, or the token of a platform that an agent's entry names.";
 
 /// The sentence for a refused token: why, what the token has, and what it should have if that is known.
 fn refused(what: What, error: &TokenError) -> String {
@@ -256,6 +263,7 @@ fn refused(what: What, error: &TokenError) -> String {
             }
             What::SubjectToken | What::ActorToken => "".into(),
         },
+        E::Age => " Its iat is too long ago, even before its exp: ask the platform for a new one.".into(),
         E::Malformed(_) => match what {
             What::SubjectToken => {
                 " A subject token is a signed JWT; an opaque token cannot be exchanged.".into()

@@ -39,6 +39,8 @@ fn listed(refusal: &RequestRefusal) {
         | R::SubjectAudience(_)
         | R::Actor(_)
         | R::ActorAudience(_)
+        | R::ActorReplayed
+        | R::NoAgentProven { .. }
         | R::ResourceMissing
         | R::ResourceMalformed(_)
         | R::ResourceRepeated
@@ -104,6 +106,9 @@ fn every() -> Vec<RequestRefusal> {
         R::SubjectProvenance,
         R::SubjectAudience("say \"caf\u{e9}\" \\".into()),
         R::Actor(TokenError::Claim { claim: "act", why: "an actor token carries no act" }),
+        R::ActorReplayed,
+        R::NoAgentProven { client: true, why: "secret".into() },
+        R::NoAgentProven { client: false, why: "secret".into() },
         R::ResourceMissing,
         R::ResourceRepeated,
         R::AudienceDiffers,
@@ -202,6 +207,7 @@ fn token_errors() -> Vec<TokenError> {
         E::Expired,
         E::NotYetValid,
         E::Lifetime,
+        E::Age,
         E::ActorChain(InvalidActorChain::Loop),
         E::TrustDomain,
     ]
@@ -291,7 +297,7 @@ fn bad_subject_and_actor_inputs_are_invalid_request() {
 fn an_actor_of_another_trust_domain_is_told_what_an_actor_token_is() {
     assert_eq!(
         RequestRefusal::Actor(TokenError::TrustDomain).to_error().description,
-        "actor_token_refused: The actor token is refused: trust_domain. An actor token is a JWT-SVID of this trust domain."
+        "actor_token_refused: The actor token is refused: trust_domain. An actor token is a JWT-SVID of this trust domain, or the token of a platform that an agent's entry names."
     );
 }
 

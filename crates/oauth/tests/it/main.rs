@@ -20,6 +20,7 @@ mod held_database;
 mod introspection;
 mod login;
 mod own_behalf;
+mod platforms;
 mod records;
 mod revocation;
 mod strangers;

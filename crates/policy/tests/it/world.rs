@@ -50,6 +50,7 @@ impl World {
                 purpose: "Works on support cases".to_owned(),
                 spiffe_id: "spiffe://mandate.example/agent/support-agent".parse().unwrap(),
                 selectors: vec!["unix:uid:1000".parse().unwrap()],
+                proofs: Vec::new(),
                 ceiling: vec![permission("crm", ceiling)],
                 may: Vec::new(),
                 chain_depth: 3,

@@ -50,6 +50,7 @@ fn agent(state: AgentState, purpose: &str) -> Entry {
         purpose: purpose.to_owned(),
         spiffe_id: "spiffe://acme.example/agent/a".parse().unwrap(),
         selectors: Vec::new(),
+        proofs: Vec::new(),
         ceiling: Vec::new(),
         may: Vec::new(),
         chain_depth: 1,

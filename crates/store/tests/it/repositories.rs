@@ -56,6 +56,7 @@ fn agent(name: &str) -> Entry {
         purpose: "Works".into(),
         spiffe_id: format!("spiffe://td/agent/{name}").parse().unwrap(),
         selectors: vec!["unix:uid:1000".parse().unwrap()],
+        proofs: Vec::new(),
         ceiling: vec![],
         may: Vec::new(),
         chain_depth: 3,

@@ -241,6 +241,7 @@ fn at_fault(error: &TokenError) -> Option<(Part, &str)> {
         TokenError::Issuer => Some((Part::Claim, "iss")),
         TokenError::Audience => Some((Part::Claim, "aud")),
         TokenError::Expired => Some((Part::Claim, "exp")),
+        TokenError::Age => Some((Part::Claim, "iat")),
         TokenError::ActorChain(_) => Some((Part::Claim, "act")),
         TokenError::TooLarge
         | TokenError::Malformed(_)

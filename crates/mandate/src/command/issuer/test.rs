@@ -231,8 +231,7 @@ fn report(
             .as_ref()
             .ok()
             .filter(|_| is_taken)
-            .and_then(|token| token.terms.subject.as_ref())
-            .map(|person| person.sub.clone()),
+            .and_then(|token| token.terms.subject.as_ref().map(|person| person.sub.clone())),
         claims: verdicts::rows(&shown.explanation),
         profiles,
         changes,

@@ -111,7 +111,7 @@ async fn who_sends_another_kind_of_token_as_actor_is_told_what_an_actor_token_is
     let error = world.token(&form, Some(&world.desk_app())).await.unwrap_err();
     assert_eq!(
         error.description,
-        "actor_token_refused: The actor token is refused: typ: the header says at+jwt. An actor token is a JWT-SVID of this trust domain."
+        "actor_token_refused: The actor token is refused: typ: the header says at+jwt. An actor token is a JWT-SVID of this trust domain, or the token of a platform that an agent's entry names."
     );
 }
 

@@ -1,0 +1,139 @@
+//! `proof` of an agent: the tokens of platforms that prove it.
+
+use mandate_core::Issuer;
+use mandate_core::registry::{AgentProof, Platform};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// One token of a platform that proves an agent, with what it must say. Which members belong to which `kind` is
+/// checked when the file is planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProofItem {
+    /// The platform: `github-actions`, `kubernetes` or `gitlab`.
+    #[schema(value_type = String, example = "github-actions")]
+    pub kind: Platform,
+    /// The `iss` of its tokens. Absent: that of github.com or gitlab.com; a cluster has none of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub issuer: Option<Issuer>,
+    /// GitHub Actions: the id of the repository, not its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository_id: Option<String>,
+    /// GitHub Actions: the id of the repository's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository_owner_id: Option<String>,
+    /// GitHub Actions: what may start the workflow. Absent: `push`, `workflow_dispatch`, `schedule`, `release`,
+    /// `deployment`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub event_name: Vec<String>,
+    /// GitHub Actions: the workflow's file and reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workflow_ref: Option<String>,
+    /// GitHub Actions and GitLab: the environment that the job uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
+    /// GitHub Actions and GitLab: the full reference, such as `refs/heads/main`.
+    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
+    pub git_ref: Option<String>,
+    /// GitHub Actions and GitLab: whose machine runs the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_environment: Option<String>,
+    /// Kubernetes: the namespace of the service account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Kubernetes: the name of the service account; or `NAMESPACE/NAME`, without `namespace`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<String>,
+    /// Kubernetes: the uid of the service account, which a new one of the same name does not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// GitLab: the id of the project, not its path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project_id: Option<String>,
+    /// GitLab: the id of the project's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_id: Option<String>,
+    /// GitLab: what may start the pipeline. Absent: `push`, `web`, `schedule`, `api`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pipeline_source: Vec<String>,
+    /// GitLab: whether the branch or tag is protected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ref_protected: Option<bool>,
+    /// GitLab: whether the environment is protected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment_protected: Option<bool>,
+    /// Whether a token counts once. Absent: with GitHub Actions yes, with the others no.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub single_use: Option<bool>,
+    /// The issuer's public keys, a JWK Set as JSON text. In a file on disk also the path of a JSON file, relative
+    /// to it, which `mandate apply` reads. Absent: they are fetched from the issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<String>,
+    /// The only certificate authorities that are trusted for the issuer's servers, as PEM. In a file on disk
+    /// also the path of a PEM file, as `ca` of an issuer. Absent: the authorities of the server's system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// The proxy through which the issuer is reached. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+}
+
+impl ProofItem {
+    /// What a token must say: each member that is there, with its values.
+    pub fn says(&self) -> Vec<(&'static str, Vec<String>)> {
+        let one = |name, value: &Option<String>| (name, value.iter().cloned().collect());
+        let flag =
+            |name, value: Option<bool>| (name, value.map(|flag| flag.to_string()).into_iter().collect());
+        let all: [(&'static str, Vec<String>); 15] = [
+            one("repository_id", &self.repository_id),
+            one("repository_owner_id", &self.repository_owner_id),
+            ("event_name", self.event_name.clone()),
+            one("workflow_ref", &self.workflow_ref),
+            one("environment", &self.environment),
+            one("ref", &self.git_ref),
+            one("runner_environment", &self.runner_environment),
+            one("namespace", &self.namespace),
+            one("service_account", &self.service_account),
+            one("uid", &self.uid),
+            one("project_id", &self.project_id),
+            one("namespace_id", &self.namespace_id),
+            ("pipeline_source", self.pipeline_source.clone()),
+            flag("ref_protected", self.ref_protected),
+            flag("environment_protected", self.environment_protected),
+        ];
+        all.into_iter().filter(|(_, values)| !values.is_empty()).collect()
+    }
+
+    /// The item that declares a proof, with every default written out.
+    pub(super) fn of(proof: &AgentProof) -> Self {
+        let list = |name: &str| -> Vec<String> {
+            proof.says.get(name).map(|values| values.iter().cloned().collect()).unwrap_or_default()
+        };
+        let one = |name: &str| list(name).into_iter().next();
+        let flag = |name: &str| one(name).and_then(|text| text.parse().ok());
+        Self {
+            kind: proof.platform,
+            issuer: Some(proof.issuer.clone()),
+            repository_id: one("repository_id"),
+            repository_owner_id: one("repository_owner_id"),
+            event_name: list("event_name"),
+            workflow_ref: one("workflow_ref"),
+            environment: one("environment"),
+            git_ref: one("ref"),
+            runner_environment: one("runner_environment"),
+            namespace: one("namespace"),
+            service_account: one("service_account"),
+            uid: one("uid"),
+            project_id: one("project_id"),
+            namespace_id: one("namespace_id"),
+            pipeline_source: list("pipeline_source"),
+            ref_protected: flag("ref_protected"),
+            environment_protected: flag("environment_protected"),
+            single_use: Some(proof.single_use),
+            jwks: proof.jwks.clone(),
+            ca: proof.ca.clone(),
+            proxy: proof.proxy.clone(),
+        }
+    }
+}

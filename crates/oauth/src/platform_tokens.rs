@@ -1,0 +1,178 @@
+//! Tokens of platforms that prove an agent: as actor token, or as the assertion of a client (RFC 7523 §2.2).
+//!
+//! What a token claims chooses the agent's entry, and so the keys; then everything is verified with them. The
+//! entry is chosen by ids that the platform never gives twice. A token that could prove two agents proves none.
+
+use std::sync::Arc;
+
+use mandate_core::registry::{Agent, AgentProof, AgentState, Platform};
+use mandate_core::{Issuer, Timestamp};
+use mandate_delegation::VerifiedActor;
+use mandate_live::Snapshot;
+use mandate_store::{Store, replay};
+use mandate_token::platform_token::{Expect, PlatformToken, Unverified};
+use mandate_token::{KeySet, TokenError};
+
+use crate::basis::Basis;
+use crate::foreign::{ForeignKeys, KeySource, NotVerified};
+use crate::own_tokens::OwnTokens;
+
+/// Verifies tokens of platforms.
+pub(crate) struct PlatformTokens {
+    pub(crate) basis: Basis,
+    pub(crate) own: Arc<OwnTokens>,
+    pub(crate) foreign: Arc<ForeignKeys>,
+    /// The memory of tokens that count once.
+    pub(crate) store: Store,
+}
+
+/// A token whose issuer is that of a platform. Nothing in it is verified.
+pub(crate) struct Sent<'t> {
+    unverified: Unverified<'t>,
+    issuer: Issuer,
+    platform: Platform,
+}
+
+/// Why a token of a platform proves no agent.
+#[derive(Debug)]
+pub(crate) enum NotProven {
+    /// The token is refused, or the keys of its issuer are not there.
+    Token(NotVerified),
+    /// No agent's entry, or more than one, has a proof with what it says; with the reason, for the record.
+    Agent(String),
+    /// It counts once, and was used before.
+    Replayed,
+    /// Its use cannot be remembered, because the database cannot be written.
+    Unavailable,
+    /// The store failed.
+    Internal(String),
+}
+
+impl From<TokenError> for NotProven {
+    fn from(error: TokenError) -> Self {
+        Self::Token(NotVerified::Token(error))
+    }
+}
+
+/// The token as it was sent, if its issuer is that of a platform which proves agents. Our own JWT-SVIDs name no
+/// issuer. A client's assertion names the client as issuer and as subject (RFC 7523 §3), and no platform is the
+/// subject of its own tokens.
+pub(crate) fn sent<'t>(token: &'t str, snapshot: &Snapshot) -> Option<Sent<'t>> {
+    let unverified = Unverified::of(token).ok()?;
+    let (issuer, subject) = unverified.parties().ok()?;
+    let issuer = issuer.filter(|issuer| subject.as_ref() != Some(issuer))?;
+    let platform = snapshot.registry.platform_of_issuer(&issuer)?;
+    Some(Sent { unverified, issuer: issuer.parse().ok()?, platform })
+}
+
+impl PlatformTokens {
+    /// Verifies a token and finds the agent that it proves.
+    ///
+    /// A token that counts once is used up as soon as it is verified, whatever becomes of the request.
+    pub(crate) async fn verify(
+        &self,
+        sent: &Sent<'_>,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<VerifiedActor, NotProven> {
+        let claims = sent.unverified.claims(sent.platform)?;
+        let agents = snapshot.registry.agents_of_workload(&sent.issuer, sent.platform, &claims);
+        let of = |agent: &Arc<Agent>| -> Vec<(Arc<Agent>, AgentProof)> {
+            let proofs = agent
+                .proofs
+                .iter()
+                .filter(|proof| proof.issuer == sent.issuer && proof.platform == sent.platform);
+            proofs.map(|proof| (Arc::clone(agent), proof.clone())).collect()
+        };
+        let candidates: Vec<_> = agents.iter().flat_map(of).collect();
+        let fits = |(_, proof): &&(Arc<Agent>, AgentProof)| proof.missing_in(&claims).is_none();
+        let chosen = chosen(candidates.iter().filter(fits))?;
+        // If none fits, an entry for the same workload says which member is different.
+        let Some((agent, proof)) = chosen.or_else(|| candidates.first()) else {
+            let ids = sent.platform.identity(|name| claims.get(name).map(String::as_str));
+            let ids = ids.unwrap_or_default().replace('\n', " ");
+            return Err(NotProven::Agent(format!("no entry names the workload: {ids}")));
+        };
+        let token = self.verified(sent, proof, now).await.map_err(NotProven::Token)?;
+        let (jti, expires) = (token.jti.clone(), token.expires);
+        let actor = VerifiedActor::from_platform(agent, proof, token, now).map_err(|member| {
+            let says = claims.get(member.as_str()).map_or("nothing", String::as_str);
+            NotProven::Agent(format!("`{member}` of the proof of agent `{}` is not {says:?}", agent.name))
+        })?;
+        if proof.single_use {
+            let jti = jti.ok_or(TokenError::MissingClaim("jti"))?;
+            self.first_use(&sent.issuer, jti, expires, now).await?;
+        }
+        Ok(actor)
+    }
+
+    async fn verified(
+        &self,
+        sent: &Sent<'_>,
+        proof: &AgentProof,
+        now: Timestamp,
+    ) -> Result<PlatformToken, NotVerified> {
+        let verify = |keys: &KeySet| {
+            sent.unverified.verify(&Expect {
+                platform: proof.platform,
+                issuer: &proof.issuer,
+                keys,
+                audience: self.basis.issuer().as_str(),
+                now,
+                memo: Some(self.own.memo()),
+            })
+        };
+        match &proof.jwks {
+            // A pinned set that cannot be read has no key.
+            Some(jwks) => {
+                let keys = KeySet::from_json(jwks.as_bytes());
+                let keys = keys.map_err(|_| NotVerified::Token(TokenError::UnknownKey(None)))?;
+                verify(&keys).map_err(NotVerified::Token)
+            }
+            None => self.foreign.verified(&KeySource::of_proof(proof), now, verify).await,
+        }
+    }
+
+    /// Remembers a token durably, before it counts: a crash must not make it usable again. Its id is unique for
+    /// its issuer, whichever agent it proves.
+    async fn first_use(
+        &self,
+        issuer: &Issuer,
+        jti: String,
+        expires: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), NotProven> {
+        // No client has an id with a tab in it.
+        let user = format!("platform\t{issuer}");
+        let remembered =
+            self.store.transact("platform token", move |tx| replay::remember(tx, &user, &jti, expires, now));
+        match remembered.await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(NotProven::Replayed),
+            // If the token cannot be stored, records cannot be written either.
+            Err(error) if error.is_environment() => {
+                tracing::error!(%error, "a token of a platform could not be remembered and is refused");
+                Err(NotProven::Unavailable)
+            }
+            Err(error) => Err(NotProven::Internal(error.to_string())),
+        }
+    }
+}
+
+/// The one agent of those whose proofs fit, with the first of its proofs. An agent that is retired stands for
+/// history, and is chosen only if there is no other.
+fn chosen<'a>(
+    fitting: impl Iterator<Item = &'a (Arc<Agent>, AgentProof)>,
+) -> Result<Option<&'a (Arc<Agent>, AgentProof)>, NotProven> {
+    let (retired, living): (Vec<_>, Vec<_>) =
+        fitting.partition(|(agent, _)| agent.state == AgentState::Retired);
+    let all = if living.is_empty() { retired } else { living };
+    let first = all.first().copied();
+    let another = first.and_then(|(one, _)| all.iter().find(|(agent, _)| agent.name != one.name));
+    match (first, another) {
+        (Some((one, _)), Some((other, _))) => {
+            Err(NotProven::Agent(format!("it would prove agent `{}` and agent `{}`", one.name, other.name)))
+        }
+        (first, _) => Ok(first),
+    }
+}

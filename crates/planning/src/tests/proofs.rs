@@ -1,0 +1,195 @@
+//! Proofs of agents: what is kept, what is refused, and what is noted.
+
+use mandate_api::RegistryFile;
+use mandate_api::admin::RegistryItem;
+use mandate_core::registry::{Agent, Entry, EntryKind, Platform, Registry};
+
+use super::{defaults, plan, refused, registry};
+
+const GITHUB: &str = r#"{ kind = "github-actions", repository_id = "74", repository_owner_id = "65", ref = "refs/heads/main" }"#;
+const KUBERNETES: &str = r#"{ kind = "kubernetes", issuer = "https://oidc.cluster-7.example", namespace = "support", service_account = "triage", uid = "14ee3fa4" }"#;
+const GITLAB: &str = r#"{ kind = "gitlab", project_id = "20", ref_protected = true }"#;
+
+fn named(name: &str, proofs: &str, more: &str) -> String {
+    format!("[[agent]]\nname = \"{name}\"\nowner = \"p\"\npurpose = \"x\"\nproof = [{proofs}]\n{more}")
+}
+
+fn file(agents: &[String]) -> String {
+    format!("[[person]]\nname = \"p\"\n{}", agents.concat())
+}
+
+fn one(proofs: &str) -> String {
+    file(&[named("a", proofs, "")])
+}
+
+fn kept(proofs: &str) -> Agent {
+    match registry(&one(proofs)).get(EntryKind::Agent, "a") {
+        Some(Entry::Agent(agent)) => agent,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn notes(proofs: &str) -> Vec<String> {
+    plan(&Registry::default(), &one(proofs), false).unwrap().notes
+}
+
+#[test]
+fn a_proof_names_ids_and_has_the_usual_issuer_and_events_of_its_platform() {
+    let agent = kept(&[GITHUB, KUBERNETES, GITLAB].join(", "));
+    let [github, kubernetes, gitlab] = agent.proofs.as_slice() else { panic!("{agent:?}") };
+    assert_eq!(github.issuer.as_str(), "https://token.actions.githubusercontent.com");
+    assert_eq!(
+        github.says["event_name"].iter().map(String::as_str).collect::<Vec<_>>(),
+        ["deployment", "push", "release", "schedule", "workflow_dispatch"]
+    );
+    assert!(github.single_use && !kubernetes.single_use && !gitlab.single_use);
+    assert_eq!(gitlab.issuer.as_str(), "https://gitlab.com");
+    assert_eq!(gitlab.says["ref_protected"], ["true".to_owned()].into());
+    assert!(notes(&[GITHUB, KUBERNETES, GITLAB].join(", ")).is_empty());
+    let short = KUBERNETES.replace(
+        r#"namespace = "support", service_account = "triage""#,
+        r#"service_account = "support/triage""#,
+    );
+    assert_eq!(kept(&short).proofs, kept(KUBERNETES).proofs, "both in one");
+}
+
+#[test]
+fn what_get_prints_declares_the_same_agent() {
+    let before = registry(&one(&[GITHUB, KUBERNETES, GITLAB].join(", ")));
+    let items = before.entries();
+    let items = items.iter().map(|entry| RegistryItem::of(entry, &defaults().issuer));
+    let file = RegistryFile::from_items(items);
+    let planned = crate::plan(&file, &before, &defaults(), false).unwrap();
+    assert!(planned.is_empty(), "{planned:?}");
+    let text = serde_json::to_string(&file).unwrap();
+    assert_eq!(serde_json::from_str::<RegistryFile>(&text).unwrap(), file);
+}
+
+#[test]
+fn a_name_is_no_id_and_a_member_belongs_to_its_platform() {
+    for (proof, part) in [
+        (
+            r#"{ kind = "github-actions", repository_id = "acme/desk", repository_owner_id = "65" }"#,
+            "the id, not the name",
+        ),
+        (
+            r#"{ kind = "github-actions", repository_id = "074", repository_owner_id = "65" }"#,
+            "the id, not the name",
+        ),
+        (r#"{ kind = "github-actions", repository_id = "74" }"#, "`repository_owner_id` is missing"),
+        (r#"{ kind = "github-actions", repository_owner_id = "65" }"#, "`repository_id` is missing"),
+        (r#"{ kind = "gitlab", project_id = "acme/desk" }"#, "the id, not the name"),
+        (r#"{ kind = "gitlab" }"#, "`project_id` is missing"),
+        (&GITHUB.replace("refs/heads/main", "main"), "a full reference"),
+        (&GITHUB.replace("ref =", "uid ="), "`uid` has no meaning with github-actions"),
+        (
+            &GITLAB.replace("ref_protected = true", "event_name = [\"push\"]"),
+            "`event_name` has no meaning with gitlab",
+        ),
+        (&GITHUB.replace("ref =", "event_name = [\"Push\"], ref ="), "lower-case"),
+        (&KUBERNETES.replace("namespace = \"support\", ", ""), "`namespace` is missing"),
+        (&KUBERNETES.replace("\"triage\"", "\"a:b\""), "lower-case letters, digits"),
+        (&KUBERNETES.replace("issuer = \"https://oidc.cluster-7.example\", ", ""), "`issuer` is missing"),
+        (
+            &GITLAB.replace("project_id", "issuer = \"https://mandate.acme.example\", project_id"),
+            "this server itself",
+        ),
+        (&KUBERNETES.replace("uid", "jwks = \"{}\", uid"), "not a JWK Set"),
+        (
+            &KUBERNETES.replace("uid", "jwks = '{\"keys\":[{\"kty\":\"oct\",\"k\":\"x\"}]}', uid"),
+            "private or secret key",
+        ),
+        (
+            &KUBERNETES.replace("uid", "jwks = '{\"keys\":[{}]}', proxy = \"http://p.example\", uid"),
+            "have no use",
+        ),
+        (&KUBERNETES.replace("uid", "ca = \"ca.pem\", uid"), "PEM form"),
+    ] {
+        let (detail, place) = refused(&Registry::default(), &one(proof), false);
+        assert!(detail.contains(part), "{proof}: {detail}");
+        assert_eq!(place.0, 7, "{proof}");
+    }
+}
+
+#[test]
+fn one_way_identifies_an_agent() {
+    let text = file(&[named("a", GITHUB, "selectors = [\"unix:uid:1000\"]\n")]);
+    let (detail, place) = refused(&Registry::default(), &text, false);
+    assert!(detail.contains("make two agents of them"), "{detail}");
+    assert_eq!(place, (7, 9));
+    let (detail, _) = refused(&Registry::default(), &one(&format!("{GITHUB}, {GITHUB}")), false);
+    assert!(detail.contains("the same proof twice"), "{detail}");
+    let many: Vec<String> = (0..17).map(|at| GITHUB.replace("main", &format!("b{at}"))).collect();
+    let (detail, _) = refused(&Registry::default(), &one(&many.join(", ")), false);
+    assert!(detail.contains("more than 16 proofs"), "{detail}");
+    let unproven = plan(&Registry::default(), &file(&[named("a", "", "")]), false).unwrap();
+    assert!(unproven.notes[0].contains("has no selectors"), "{:?}", unproven.notes);
+}
+
+#[test]
+fn one_token_never_proves_two_agents() {
+    let main = GITHUB.to_owned();
+    let same = GITHUB.replace(", ref = \"refs/heads/main\"", ", environment = \"prod\"");
+    let other = GITHUB.replace("refs/heads/main", "refs/heads/next");
+    let two = |one: &str, two: &str| file(&[named("a", one, ""), named("b", two, "")]);
+    for (first, second) in [(&main, &main), (&main, &same)] {
+        let (detail, place) = refused(&Registry::default(), &two(first, second), false);
+        assert!(detail.contains("one token could prove agent `a` and agent `b`"), "{detail}");
+        assert_eq!(place.0, 12);
+    }
+    assert!(plan(&Registry::default(), &two(&main, &other), false).is_ok());
+    let pulls = GITHUB.replace("ref =", "event_name = [\"pull_request\"], ref =");
+    assert!(plan(&Registry::default(), &two(&main, &pulls), false).is_ok(), "events keep them apart");
+    // Also beside what is declared already, unless that is retired or declared anew.
+    let current = registry(&one(&main));
+    let b = named("b", &main, "");
+    let (detail, _) = refused(&current, &b, false);
+    assert!(detail.contains("agent `a` and agent `b`"), "{detail}");
+    let moved = file(&[named("a", &other, ""), b.clone()]);
+    assert!(plan(&current, &moved, false).is_ok());
+    let retired = registry(&file(&[named("a", &main, "state = \"retired\"\n")]));
+    assert!(plan(&retired, &b, false).is_ok());
+    assert!(plan(&current, &file(&[named("b", &main, "")]), true).is_ok(), "what is removed by --prune");
+}
+
+#[test]
+fn an_issuer_of_workloads_names_no_people_and_has_one_platform() {
+    let people = |url: &str| format!("[[issuer]]\nurl = \"{url}\"\naudience = \"x\"\n");
+    let github = people("https://token.actions.githubusercontent.com");
+    let both = one(GITHUB) + &github;
+    assert!(refused(&Registry::default(), &both, false).0.contains("an [[issuer]] names people"));
+    assert!(refused(&registry(&one(GITHUB)), &github, false).0.contains("an [[issuer]] names people"));
+    assert!(refused(&registry(&github), &one(GITHUB), false).0.contains("an [[issuer]] names people"));
+    let gitlab = one(GITLAB) + &people("https://gitlab.com");
+    assert!(plan(&Registry::default(), &gitlab, false).is_ok(), "GitLab names people, too");
+    let shared = KUBERNETES.replace("https://oidc.cluster-7.example", "https://gitlab.com");
+    let text = file(&[named("a", GITLAB, ""), named("b", &shared, "")]);
+    let (detail, _) = refused(&Registry::default(), &text, false);
+    assert!(detail.contains("is the issuer of gitlab already"), "{detail}");
+}
+
+#[test]
+fn a_proof_that_many_workloads_can_have_is_noted() {
+    for (proof, part) in [
+        (GITHUB.replace(", ref = \"refs/heads/main\"", ""), "every workflow on every branch"),
+        (GITLAB.replace(", ref_protected = true", ""), "every job on every branch"),
+        (KUBERNETES.replace(", uid = \"14ee3fa4\"", ""), "add `uid`"),
+        (
+            GITHUB.replace("ref =", "event_name = [\"push\", \"pull_request_target\"], ref ="),
+            "`pull_request_target`",
+        ),
+        (
+            GITLAB.replace(
+                "ref_protected = true",
+                "ref_protected = true, pipeline_source = [\"merge_request_event\"]",
+            ),
+            "`merge_request_event`",
+        ),
+    ] {
+        let said = notes(&proof);
+        assert!(said.len() == 1 && said[0].contains(part), "{proof}: {said:?}");
+    }
+    for platform in Platform::ALL {
+        assert!(platform.members().len() >= 3, "{platform:?}");
+    }
+}
