@@ -86,6 +86,11 @@ impl Connection {
 }
 
 impl Reach {
+    /// The file with the access token for the URL.
+    pub(crate) fn token_file(&self) -> Option<&Path> {
+        self.admin_token_file.as_deref()
+    }
+
     /// The same. `ca` is the file of the certificate authority to trust for a URL.
     pub(crate) fn open(&self, ca: Option<&Path>) -> Result<Admin, Failure> {
         let endpoint = match (&self.admin_url, &self.admin_token_file) {

@@ -57,6 +57,11 @@ pub(crate) fn of_the_named_kind() -> ArgValueCompleter {
     })
 }
 
+/// Completes the names of issuers.
+pub(crate) fn of_issuers() -> ArgValueCompleter {
+    of(KindArgument::Issuer)
+}
+
 /// Completes the names of nodes.
 pub(crate) fn of_nodes() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| offered(&line(), typed, Wanted::Node))

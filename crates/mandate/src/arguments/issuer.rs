@@ -7,7 +7,6 @@ use clap::{Args, Subcommand};
 use mandate_core::Issuer;
 use mandate_core::registry::TokenProfile;
 
-use super::KindArgument;
 use crate::connection::Reach;
 use crate::name_completion;
 
@@ -64,7 +63,7 @@ pub(crate) struct EntryArguments {
 #[derive(Args, Debug)]
 pub(crate) struct IssuerTest {
     /// The issuer: the `iss` of its tokens, byte for byte
-    #[arg(value_name = "URL", add = name_completion::of(KindArgument::Issuer))]
+    #[arg(value_name = "URL", add = name_completion::of_issuers())]
     pub(crate) url: Issuer,
     #[command(flatten)]
     pub(crate) entry: EntryArguments,

@@ -169,7 +169,11 @@ fn without_a_profile_it_is_said_which_profiles_take_the_token() {
 
     let ran = test(&idp, &keycloak(&name, &key, &json!({"typ": "ID"})), &[]);
     assert_eq!(ran.code, 1);
-    assert!(ran.out.contains("No profile takes this token."), "{}", ran.out);
+    assert!(
+        ran.out.contains("No profile takes this token:\n  rfc9068: typ: the header says JWT\n"),
+        "{}",
+        ran.out
+    );
 
     // With the wrong one, the right one is named.
     let wrong = ["--profile", "cognito", "--audience", AUDIENCE, "--json"];
@@ -215,6 +219,8 @@ fn what_is_no_token_is_a_usage_error_and_nobody_is_asked() {
     }
     assert_eq!(idp.jwks_served(), 0, "the keys of nothing are not fetched");
     assert_eq!(test(&idp, "", &[&token]).code, 2, "never an argument");
+    let ran = test(&idp, &token, &["--ca", "-"]);
+    assert!(ran.code == 2 && ran.err.contains("only once"), "{}", ran.err);
 }
 
 #[test]

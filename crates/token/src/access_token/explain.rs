@@ -16,7 +16,7 @@ use crate::key_set::KeySet;
 use crate::product::{Lacking, Shape, Shows};
 use crate::strict_json::{Json, Object};
 
-use super::{AccessToken, Decoded, Expect, Profile, act, foreign};
+use super::{AccessToken, Decoded, Expect, Profile, act, foreign, own_behalf};
 use super::{check_issuer, check_other_members, check_type, confirmation, has_text, methods, signature};
 
 /// What a token is explained against.
@@ -39,7 +39,7 @@ pub enum Part {
     Header,
     /// The signature as a whole.
     Signature,
-    /// A claim.
+    /// A claim of the payload.
     Claim,
 }
 
@@ -412,6 +412,11 @@ fn rules(findings: &mut Findings, claims: &Object<'_>, shape: &Shape, issuer: &s
         } else if claims.contains(claim) {
             findings.accept(claim, used_as);
         }
+    }
+    if own_behalf::is_machine(claims) {
+        let error = TokenError::NotAPerson("sub_profile");
+        let why = "it says that the subject is a machine".to_owned();
+        findings.refuse_claim("sub_profile", error.public_code(), why);
     }
 }
 

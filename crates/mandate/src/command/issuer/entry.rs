@@ -150,6 +150,9 @@ pub(super) fn authority(ca: &Path, registry: Option<&Path>) -> Result<String, Fa
     let failed = |error: std::io::Error| {
         Failure::caused(Fault::Usage, &format!("cannot find {}", ca.display()), &error)
     };
+    if ca == Path::new("-") {
+        return Err(Failure::usage("--ca names a file here: its path is in the entry"));
+    }
     let absolute = std::path::absolute(ca).map_err(failed)?;
     let folder = registry.and_then(|file| std::path::absolute(file).ok());
     let named = match folder.as_deref().and_then(Path::parent) {
@@ -278,6 +281,7 @@ mod tests {
         assert_eq!(relative.unwrap(), "pem/ca.pem");
         let absolute = authority(Path::new("/etc/ssl/ca.pem"), Some(Path::new("/etc/mandate/r.toml")));
         assert_eq!(absolute.unwrap(), "/etc/ssl/ca.pem");
+        assert!(authority(Path::new("-"), None).is_err(), "the entry has its path");
         assert!(Path::new(&authority(Path::new("ca.pem"), None).unwrap()).is_absolute());
     }
 }

@@ -1,6 +1,7 @@
 //! `mandate issuer test`: what an exchange makes of a token, claim by claim.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use mandate_core::registry::{SubjectScope, TokenProfile};
 use mandate_core::{Clock as _, SystemClock, Timestamp};
@@ -14,6 +15,7 @@ use super::{Declared, Known, VERSION, settings};
 use crate::arguments::IssuerTest;
 use crate::connection::runtime;
 use crate::failure::Failure;
+use crate::input_file;
 use crate::issuer_documents::IssuerDocuments;
 use crate::screen::Screen;
 use crate::secret_input;
@@ -34,7 +36,7 @@ struct Report {
     /// Whether an exchange takes the token as its subject; `null` if that depends on an audience or a profile
     /// that is not known.
     taken: Option<bool>,
-    /// Why not.
+    /// Why not, as an exchange says it: the code, and the part at fault.
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<String>,
     /// How the issuer names the person, if the token is taken.
@@ -119,6 +121,13 @@ impl Attempt {
 }
 
 pub(crate) fn run(arguments: &IssuerTest, screen: &Screen) -> Result<(), Failure> {
+    let from_standard_input = [
+        Some(Path::new("-")),
+        arguments.server.reach.token_file(),
+        arguments.server.admin_ca.as_deref(),
+        arguments.entry.ca.as_deref(),
+    ];
+    input_file::one_standard_input(&from_standard_input)?;
     let secret = secret_input::only_line("token", "mandate issuer test URL < FILE")?;
     let token = super::super::token::token_of(secret.expose_secret_str().unwrap_or_default());
     readable(token)?;
@@ -288,7 +297,10 @@ fn text(screen: &Screen, report: &Report) -> String {
         let takers: Vec<String> =
             report.profiles.iter().filter(|tried| tried.taken).map(conditions).collect();
         parts.push(if takers.is_empty() {
-            "No profile takes this token.".to_owned()
+            let why = |tried: &Tried| {
+                format!("\n  {}: {}", tried.profile, tried.refusal.as_deref().unwrap_or_default())
+            };
+            format!("No profile takes this token:{}", report.profiles.iter().map(why).collect::<String>())
         } else {
             format!("It is taken with:\n  {}", takers.join("\n  "))
         });

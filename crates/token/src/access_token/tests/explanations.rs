@@ -226,6 +226,7 @@ fn value() -> impl Strategy<Value = Value> {
         Just(json!({})),
         Just(json!(["a", "b"])),
         Just(json!("desk")),
+        Just(json!("user ai_agent")),
         Just(json!(1_700_000_000_u64)),
         Just(json!(1_800_000_000_u64)),
         Just(json!({"sub": "a", "iss": "https://third.example"})),
@@ -240,7 +241,7 @@ proptest! {
         product in prop::sample::select(vectors()["products"].as_array().unwrap().clone()),
         changes in prop::collection::vec((any::<prop::sample::Index>(), value()), 0..4),
         more in prop::collection::vec((prop::sample::select(vec![
-            "nonce", "at_hash", "act", "cnf", "may_act", "acr", "amr", "auth_time", "client_id", "xms_act_fct",
+            "nonce", "at_hash", "sub_profile", "act", "cnf", "may_act", "acr", "amr", "auth_time", "client_id", "xms_act_fct",
         ]), value()), 0..2),
     ) {
         let now = vectors()["now"].as_u64().unwrap();
