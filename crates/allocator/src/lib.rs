@@ -15,8 +15,8 @@ pub type WipingAllocator = ZeroAlloc<MiMalloc>;
 /// The allocator, for `#[global_allocator]`.
 pub const WIPING: WipingAllocator = ZeroAlloc(MiMalloc);
 
-/// `mi_option_purge_delay` of `mimalloc.h`: how many milliseconds free memory is kept before it is returned to
-/// the system. The bindings have no name for it.
+/// `mi_option_purge_delay` of `mimalloc.h`: how many milliseconds free memory is kept before it is returned
+/// to the system. The bindings have no name for it.
 const PURGE_DELAY: mi_option_t = 15;
 
 /// By default it is a second, and only a thread that allocates looks whether it is over: what a thread had

@@ -3,8 +3,8 @@
 //!
 //! A new term is added in four places. Each names every term, so that the compiler finds it:
 //! 1. this module: [`Terms`], [`Terms::new`], [`Terms::said`], [`Terms::first_difference`] and
-//!    [`Terms::approval_form`], and then, if a record repeats the term, [`KnownTerms`] and [`Said`] with their
-//!    comparison and their JSON; [`Term`] and its claim's name;
+//!    [`Terms::approval_form`], and then, if a record repeats the term, [`KnownTerms`] and [`Said`] with
+//!    their comparison and their JSON; [`Term`] and its claim's name;
 //! 2. the parser of tokens: `read` in `token/src/access_token.rs`;
 //! 3. the builder of claims: `Wire::of` in `token/src/access_token/build.rs`;
 //! 4. the lint before signing: `check_access_token` in `authority/src/lint/claims.rs`.

@@ -73,8 +73,8 @@ impl<R: Into<DecisionRefusal>> From<R> for Withheld {
     }
 }
 
-/// The canonical hash of a request that is to be approved: SHA-256 over [`mandate_core::Terms::approval_form`]
-/// of the mandate that would be issued.
+/// The canonical hash of a request that is to be approved: SHA-256 over
+/// [`mandate_core::Terms::approval_form`] of the mandate that would be issued.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestHash([u8; 32]);
 

@@ -85,9 +85,9 @@ pub struct Authorization {
 /// Decides a request at the time `now`.
 ///
 /// # Errors
-/// A [`DecisionRefusal`](crate::DecisionRefusal) with the first reason found. Only scopes can be permitted in part: they are
-/// intersected. Every other check passes or refuses the whole request. Or [`NeedsApproval`], if nothing
-/// refuses and a policy demands that a person approves it.
+/// A [`DecisionRefusal`](crate::DecisionRefusal) with the first reason found. Only scopes can be permitted in
+/// part: they are intersected. Every other check passes or refuses the whole request. Or [`NeedsApproval`],
+/// if nothing refuses and a policy demands that a person approves it.
 pub fn decide(request: DecisionRequest, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Withheld> {
     match request {
         DecisionRequest::Exchange(exchange) => decide_exchange(exchange, facts, now),

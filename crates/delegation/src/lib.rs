@@ -1,10 +1,12 @@
 //! Delegation: the one decision that every grant of authority goes through.
 //!
-//! [`decide`] is pure: no I/O, no clock, no async. It takes verified credentials ([`VerifiedSubject`], [`VerifiedActor`],
-//! [`AuthenticatedClient`]), the [`Facts`] of one immutable snapshot, and a time. There are three outcomes: a [`Mandate`], a
-//! [`DecisionRefusal`], or [`NeedsApproval`]. Nothing else can build a `Mandate`.
+//! [`decide`] is pure: no I/O, no clock, no async. It takes verified credentials ([`VerifiedSubject`],
+//! [`VerifiedActor`], [`AuthenticatedClient`]), the [`Facts`] of one immutable snapshot, and a time. There
+//! are three outcomes: a [`Mandate`], a [`DecisionRefusal`], or [`NeedsApproval`]. Nothing else can build a
+//! `Mandate`.
 //!
-//! [`liveness`] is the rule by which a token that was issued still counts; [`revocation`] turns changes of the registry into cuts.
+//! [`liveness`] is the rule by which a token that was issued still counts; [`revocation`] turns changes of
+//! the registry into cuts.
 
 mod approval;
 mod credential;

@@ -92,8 +92,9 @@ impl Identity {
     /// Makes a join token. `by` is the operator, for the record.
     ///
     /// # Errors
-    /// [`IdentityError::JoinTokenLifetime`] unless the lifetime is more than zero and at most [`MAX_JOIN_TOKEN_LIFETIME`];
-    /// [`IdentityError::AuditUnavailable`] or [`IdentityError::Internal`] if the token cannot be recorded.
+    /// [`IdentityError::JoinTokenLifetime`] unless the lifetime is more than zero and at most
+    /// [`MAX_JOIN_TOKEN_LIFETIME`]; [`IdentityError::AuditUnavailable`] or [`IdentityError::Internal`] if the
+    /// token cannot be recorded.
     pub async fn create_join_token(
         &self,
         by: &str,

@@ -27,8 +27,8 @@ pub(crate) struct Caller {
 }
 
 /// A caller that attestors look at. It was alive, the same, and running the program with which it connected
-/// when this was made. Their selectors count only if [`InspectedCaller::finish`] finds that all of this is still
-/// true.
+/// when this was made. Their selectors count only if [`InspectedCaller::finish`] finds that all of this is
+/// still true.
 pub(crate) struct InspectedCaller<'a> {
     caller: &'a Caller,
     program: Program,

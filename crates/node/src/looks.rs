@@ -55,8 +55,8 @@ impl Looks {
         let unanswered = |_| NotAttested::Unanswered;
         let of_user = self.places_of(uid).acquire_owned().await.map_err(unanswered)?;
         let of_all = Arc::clone(&self.all).acquire_owned().await.map_err(unanswered)?;
-        // The places are given back when the look has ended, not when the caller leaves. So a caller that asks
-        // and leaves gets no more threads than one that waits.
+        // The places are given back when the look has ended, not when the caller leaves. So a caller that
+        // asks and leaves gets no more threads than one that waits.
         let look = move || {
             let found = look();
             drop((of_user, of_all));

@@ -60,7 +60,8 @@ pub(crate) fn file_of(pid: u32) -> Option<FileId> {
     fs::metadata(format!("/proc/{pid}/exe")).ok().map(|metadata| FileId::of(&metadata))
 }
 
-/// The path of the program `file` that process `pid` runs, if this node finds the same file at that path. Blocks.
+/// The path of the program `file` that process `pid` runs, if this node finds the same file at that path.
+/// Blocks.
 ///
 /// The kernel reports the path as the process sees it. Any user can make a mount namespace in which
 /// `/usr/bin/agent` is their own file, so the name alone proves nothing.

@@ -90,8 +90,9 @@ impl Storage {
         })
     }
 
-    /// Writes credentials so that a crash leaves either the old ones or the new ones. Blocks. The CA is written
-    /// first: an old certificate works with a newer CA, because the server sends every CA that it still uses.
+    /// Writes credentials so that a crash leaves either the old ones or the new ones. Blocks. The CA is
+    /// written first: an old certificate works with a newer CA, because the server sends every CA that it
+    /// still uses.
     pub(crate) fn save(&self, credentials: &Credentials, entropy: &dyn Entropy) -> Result<(), NodeError> {
         self.save_ca(credentials, entropy)?;
         let mut text = Vec::new();

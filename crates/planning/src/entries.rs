@@ -326,8 +326,8 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
     }))
 }
 
-/// Whether an agent in this state keeps its SPIFFE ID. Otherwise another agent could get it: that of a retired
-/// agent is never given away, and that of a contained one stands for what the incident is about.
+/// Whether an agent in this state keeps its SPIFFE ID. Otherwise another agent could get it: that of a
+/// retired agent is never given away, and that of a contained one stands for what the incident is about.
 fn keeps_its_identity(state: AgentState) -> bool {
     match state {
         AgentState::Active | AgentState::Suspended => false,

@@ -2,8 +2,8 @@
 //! belong to them, before anything of them is visible.
 //!
 //! What a record says, the tree and its verification are in `mandate_audit`, which is pure. This crate has
-//! the thread, the queue in front of it and the quota of strangers. A [`Receipt`] is made only here: code that
-//! does not depend on this crate, such as `decide`, cannot even name one.
+//! the thread, the queue in front of it and the quota of strangers. A [`Receipt`] is made only here: code
+//! that does not depend on this crate, such as `decide`, cannot even name one.
 
 mod backend;
 mod pace;

@@ -27,8 +27,8 @@ pub struct Stop {
     /// [`Stop::in_this_form`].
     #[serde(default, skip_serializing)]
     put: Vec<Entry>,
-    /// Entries that are removed, each with its state when that was planned. The state is not in the reserve: a
-    /// stop that is there was in force, so nothing stopped the entry further.
+    /// Entries that are removed, each with its state when that was planned. The state is not in the reserve:
+    /// a stop that is there was in force, so nothing stopped the entry further.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "removed")]
     removed: Vec<Removal>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -74,8 +74,8 @@ pub enum Effect {
     /// An entry is added to the registry.
     AddEntry(Box<Entry>),
     /// An entry of the registry is changed. If it was stopped since the change was planned, it stays stopped.
-    /// A person who becomes another one loses the password, and a client that needs no secret any longer loses
-    /// its secret.
+    /// A person who becomes another one loses the password, and a client that needs no secret any longer
+    /// loses its secret.
     ChangeEntry {
         /// The entry after the change.
         entry: Box<Entry>,
@@ -105,9 +105,9 @@ pub enum Effect {
         kind: EntryKind,
         /// The key of the entry within its kind.
         key: String,
-        /// How far the entry was stopped when the removal was planned: the effect is refused if it was stopped
-        /// further since, because such an entry may have to stay. None for an entry without a state, and for a
-        /// stop, which is made whatever was changed in between.
+        /// How far the entry was stopped when the removal was planned: the effect is refused if it was
+        /// stopped further since, because such an entry may have to stay. None for an entry without a state,
+        /// and for a stop, which is made whatever was changed in between.
         planned_from: Option<Halt>,
     },
     /// Tokens below this cut are refused from now on.

@@ -84,9 +84,9 @@ impl Store {
         reported("the use of the database cannot be noted", "claim", self.driver.claim())
     }
 
-    /// Whether this process may still use the database: [`StoreError::Superseded`] if another server has
-    /// used it since this one lost its lock on it. What the other one revoked is not known here, so the
-    /// process must end. Any other error says nothing about that. Asks the database only if the lock was lost.
+    /// Whether this process may still use the database: [`StoreError::Superseded`] if another server has used
+    /// it since this one lost its lock on it. What the other one revoked is not known here, so the process
+    /// must end. Any other error says nothing about that. Asks the database only if the lock was lost.
     pub async fn still_ours(&self) -> Result<(), StoreError> {
         self.in_turn(Access::Read, |store| store.driver.still_ours()).await
     }
@@ -191,8 +191,8 @@ impl Store {
         reported(failed, name, ended.and_then(|()| value.ok_or(StoreError::Ending)))
     }
 
-    /// Runs on a thread that may block, when it is the call's turn. The turn ends with the work, even if nobody
-    /// waits for that any longer.
+    /// Runs on a thread that may block, when it is the call's turn. The turn ends with the work, even if
+    /// nobody waits for that any longer.
     async fn in_turn<T: Send + 'static>(
         &self,
         access: Access,

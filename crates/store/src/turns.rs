@@ -1,8 +1,8 @@
 //! How many calls of async code use the database at a time.
 //!
 //! Each has a thread that may block, and a connection. A thread that was used once keeps some hundred KiB,
-//! and one disk does not answer sooner when more threads wait for it. The threads are the store's own: tokio would
-//! start one more for each call that comes before the thread of the last one is idle.
+//! and one disk does not answer sooner when more threads wait for it. The threads are the store's own: tokio
+//! would start one more for each call that comes before the thread of the last one is idle.
 
 use std::sync::Arc;
 use std::time::Duration;

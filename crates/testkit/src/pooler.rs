@@ -25,7 +25,8 @@ struct Sessions {
 
 /// A pooler on a port of 127.0.0.1, for as long as the process lives. Returns the port.
 ///
-/// It has so many sessions, and takes the next one for each question that is not prepared (`Query`). It passes on whole questions, up to `Query` or `Sync`, and their answers (PostgreSQL 15, chapter 55).
+/// It has so many sessions, and takes the next one for each question that is not prepared (`Query`). It
+/// passes on whole questions, up to `Query` or `Sync`, and their answers (PostgreSQL 15, chapter 55).
 pub fn start(socket: &Path, sessions: usize) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
     let port = listener.local_addr().expect("an address").port();

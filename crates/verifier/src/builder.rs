@@ -98,9 +98,8 @@ impl Builder {
     /// Keeps keys and known cuts in a file, so that a restart during an outage of the issuer still works.
     ///
     /// The file and its directory must belong to the service's user (or root), and no other user may be able
-    /// to write to them, or
-    /// [`Builder::build`] refuses them: a user who can write the file decides whose tokens are accepted. The directory must
-    /// exist; make it with mode 0700.
+    /// to write to them, or [`Builder::build`] refuses them: a user who can write the file decides whose
+    /// tokens are accepted. The directory must exist; make it with mode 0700.
     pub fn cache_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.cache_file = Some(path.into());
         self
@@ -172,8 +171,8 @@ impl Builder {
 
     /// Builds the verifier and starts to fetch keys and to follow the revocation feed, in the background.
     ///
-    /// Blocks while it reads the cache file and the machine's certificate authorities: call it before the service
-    /// answers requests, or on a thread that may block (`spawn_blocking`).
+    /// Blocks while it reads the cache file and the machine's certificate authorities: call it before the
+    /// service answers requests, or on a thread that may block (`spawn_blocking`).
     ///
     /// Succeeds also when the issuer cannot be reached: see [`Verifier::ready`].
     pub fn build(self) -> Result<Verifier, BuildError> {

@@ -59,7 +59,7 @@ const ON_POSTGRES: [(&str, &[&str]); 2] = [
 /// The tests that keep state, on PostgreSQL. The others have the same result on every database.
 fn on_postgres(root: &Path, filter: Option<&str>, steps: &mut Steps) {
     for (name, tests) in ON_POSTGRES {
-        if !setup::present("pg_ctlcluster") {
+        if !setup::postgres_server_is_there() {
             steps.take(name, || StepOutcome::Skipped("PostgreSQL is not installed".to_owned()));
             continue;
         }

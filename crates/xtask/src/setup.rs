@@ -9,7 +9,8 @@ use crate::steps::{StepOutcome, answers, run};
 /// A program that tests need, how to find out whether it is there, and the Debian packages that contain it.
 pub(crate) struct Need {
     program: &'static str,
-    arguments: &'static [&'static str],
+    /// A command that succeeds if and only if the program is there.
+    probe: &'static [&'static str],
     packages: &'static [&'static str],
     /// What is skipped without it.
     used_by: &'static str,
@@ -17,52 +18,60 @@ pub(crate) struct Need {
 
 /// What `cargo xtask test` needs beside Rust and a C compiler, which have built this program.
 pub(crate) const TEST: &[Need] = &[
-    Need { program: "c++", arguments: &["--version"], packages: &["g++"], used_by: "the fuzzers" },
-    Need { program: "curl", arguments: &["--version"], packages: &["curl"], used_by: "the test of the tour" },
+    Need { program: "c++", probe: &["c++", "--version"], packages: &["g++"], used_by: "the fuzzers" },
+    Need {
+        program: "curl",
+        probe: &["curl", "--version"],
+        packages: &["curl"],
+        used_by: "the test of the tour",
+    },
 ];
 
 /// What `cargo xtask interop` needs.
 pub(crate) const INTEROP: &[Need] = &[
     Need {
         program: "chromedriver",
-        arguments: &["--version"],
+        probe: &["chromedriver", "--version"],
         packages: &["chromium", "chromium-driver"],
         used_by: "the browser",
     },
     Need {
         program: "node",
-        arguments: &["--version"],
+        probe: &["node", "--version"],
         packages: &["nodejs"],
         used_by: "the clients in JavaScript",
     },
     Need {
         program: "npm",
-        arguments: &["--version"],
+        probe: &["npm", "--version"],
         packages: &["npm"],
         used_by: "the clients in JavaScript",
     },
     Need {
         program: "python3",
-        arguments: MAKES_ENVIRONMENTS,
+        probe: MAKES_ENVIRONMENTS,
         packages: &["python3", "python3-venv"],
         used_by: "the clients in Python",
     },
     Need {
         program: "faketime",
-        arguments: &["--version"],
+        probe: &["faketime", "--version"],
         packages: &["faketime"],
         used_by: "the tests of a clock set back",
     },
     Need {
-        program: "pg_ctlcluster",
-        arguments: &["--version"],
+        program: "PostgreSQL's server",
+        probe: POSTGRES_SERVER,
         packages: &["postgresql"],
         used_by: "the tests on PostgreSQL",
     },
 ];
 
 /// Debian's Python comes without the module that puts pip into an environment.
-const MAKES_ENVIRONMENTS: &[&str] = &["-c", "import venv, ensurepip"];
+const MAKES_ENVIRONMENTS: &[&str] = &["python3", "-c", "import venv, ensurepip"];
+
+/// Debian keeps the server's programs of each version outside of `PATH`, where the tests look for them too.
+const POSTGRES_SERVER: &[&str] = &["sh", "-c", "ls /usr/lib/postgresql/*/bin/initdb"];
 
 /// Installs what is missing, if the user is root. Otherwise says what to install, and the step is skipped.
 pub(crate) fn install(root: &Path, needs: &[Need]) -> StepOutcome {
@@ -137,7 +146,7 @@ pub(crate) fn component(name: &str) -> bool {
 
 impl Need {
     fn is_met(&self) -> bool {
-        answers(Command::new(self.program).args(self.arguments))
+        probed(self.probe)
     }
 }
 
@@ -148,7 +157,16 @@ pub(crate) fn present(program: &str) -> bool {
 
 /// Whether `python3 -m venv` works.
 pub(crate) fn python_makes_environments() -> bool {
-    answers(Command::new("python3").args(MAKES_ENVIRONMENTS))
+    probed(MAKES_ENVIRONMENTS)
+}
+
+/// Whether a PostgreSQL server can be started.
+pub(crate) fn postgres_server_is_there() -> bool {
+    probed(POSTGRES_SERVER)
+}
+
+fn probed(probe: &[&str]) -> bool {
+    probe.split_first().is_some_and(|(program, arguments)| answers(Command::new(program).args(arguments)))
 }
 
 fn am_root() -> bool {
@@ -159,16 +177,17 @@ fn am_root() -> bool {
 mod tests {
     use super::{Need, component, present, to_paste, without};
 
-    fn need(program: &'static str, arguments: &'static [&'static str]) -> Need {
-        Need { program, arguments, packages: &["a-package"], used_by: "a test" }
+    fn need(program: &'static str, probe: &'static [&'static str]) -> Need {
+        Need { program, probe, packages: &["a-package"], used_by: "a test" }
     }
 
     #[test]
     fn a_missing_program_is_seen() {
         assert!(present("cargo"));
         assert!(!present("no-such-program-anywhere"));
-        assert!(need("cargo", &["--version"]).is_met());
-        assert!(!need("cargo", &["no-such-subcommand"]).is_met());
+        assert!(need("cargo", &["cargo", "--version"]).is_met());
+        assert!(!need("cargo", &["cargo", "no-such-subcommand"]).is_met());
+        assert!(!need("cargo", &[]).is_met());
         assert!(!component("no-such-subcommand"));
     }
 

@@ -234,7 +234,8 @@ fn takes_anything(pattern: &str) -> bool {
     nothing_named || (name && !matches!(pattern, "true" | "false"))
 }
 
-/// Whether a pattern takes whatever an effect refuses. That may be a failure of ours, which is nobody's fault.
+/// Whether a pattern takes whatever an effect refuses. That may be a failure of ours, which is nobody's
+/// fault.
 fn takes_every_effect(pattern: &str) -> bool {
     let within = pattern.split("EffectRefused(").skip(1).filter_map(|rest| rest.split_once(')'));
     within.map(|(name, _)| name).any(takes_anything)

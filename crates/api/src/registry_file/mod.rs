@@ -1,7 +1,7 @@
 //! The registry file: what an operator declares, as TOML on disk and as JSON on the admin API.
 //!
-//! [`parse`] turns text into a [`RegistryFile`] or says where it is wrong. The server plans what a file changes, with the
-//! crate `planning`: a [`Finding`] is a reason why nothing may change.
+//! [`parse`] turns text into a [`RegistryFile`] or says where it is wrong. The server plans what a file
+//! changes, with the crate `planning`: a [`Finding`] is a reason why nothing may change.
 
 mod convert;
 mod expiry;

@@ -52,8 +52,8 @@ impl Terms {
         lineage.clients.iter().for_each(|client| bytes.text(client.as_str()));
         bytes.list(lineage.grants.len());
         lineage.grants.iter().for_each(|grant| bytes.text(grant.as_str()));
-        // Last, and only if there are details. Everything before has a length, so no two requests have the same
-        // bytes.
+        // Last, and only if there are details. Everything before has a length, so no two requests have the
+        // same bytes.
         if !details.is_empty() {
             let texts = details.texts();
             bytes.list(texts.len());

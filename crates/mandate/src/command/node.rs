@@ -153,8 +153,8 @@ pub(crate) fn run(arguments: NodeRun, screen: &Screen) -> Result<(), Failure> {
         )
         .await
     });
-    // What the node has written is on disk by now. A thread that waits for a file system that does not answer is
-    // not waited for.
+    // What the node has written is on disk by now. A thread that waits for a file system that does not answer
+    // is not waited for.
     runtime.shutdown_background();
     if ran.is_ok() {
         tracing::info!("the node has stopped");

@@ -284,6 +284,7 @@ mod tests {
             );
         }
     }
+
     #[test]
     fn a_disk_that_does_not_answer_keeps_no_process_from_its_end() {
         let (answer, disk) = mpsc::channel::<()>();

@@ -140,8 +140,8 @@ fn socket_path(text: &str) -> Result<PathBuf, Failure> {
     Ok(PathBuf::from(path))
 }
 
-/// The first JWT-SVID of the answer. Workload API §8 has a default identity for X.509-SVIDs only: the first of
-/// them. Here the same holds for JWT-SVIDs.
+/// The first JWT-SVID of the answer. Workload API §8 has a default identity for X.509-SVIDs only: the first
+/// of them. Here the same holds for JWT-SVIDs.
 pub(crate) async fn ask(path: PathBuf, request: JwtsvidRequest) -> Result<Jwtsvid, Failure> {
     let svids = ask_all(path, request, SILENCE).await?;
     svids.into_iter().next().ok_or_else(|| Failure::failed("the node answered without an identity document"))

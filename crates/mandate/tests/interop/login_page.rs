@@ -99,7 +99,7 @@ async fn the_login_page_fits_phones_and_large_screens() {
     is_laid_out_well(
         &browser,
         "a request for everything",
-        &["support-app", "crm", SCOPE, "send:mail", host, server.issuer()],
+        &["support-app", SCOPE, "send:mail", host, server.issuer()],
     )
     .await;
 

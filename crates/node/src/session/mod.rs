@@ -1,7 +1,8 @@
 //! The node's side of the communication with the server: join once, then watch, renew, and reconnect after
 //! every outage.
 //!
-//! [`state`] decides what follows from each answer and each fault, [`calls`] asks the server, and the loop here connects the two.
+//! [`state`] decides what follows from each answer and each fault, [`calls`] asks the server, and the loop
+//! here connects the two.
 
 mod calls;
 mod parts;

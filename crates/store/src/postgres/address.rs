@@ -3,8 +3,8 @@
 //! Over a network there is one way: TLS, with a certificate that a trusted authority gave to the host that is
 //! named. What libpq does less strictly is refused, with the reason. Environment variables do not choose the
 //! database: which one holds the log does not depend on the shell from which a server is started. They name
-//! the file of services (`PGSERVICEFILE`), if the address asks for a service, and replace the authorities that
-//! the machine trusts (`SSL_CERT_FILE`, `SSL_CERT_DIR`), if the address names none.
+//! the file of services (`PGSERVICEFILE`), if the address asks for a service, and replace the authorities
+//! that the machine trusts (`SSL_CERT_FILE`, `SSL_CERT_DIR`), if the address names none.
 
 mod error;
 mod service;
@@ -36,8 +36,8 @@ const DEFAULT_PORT: u16 = 5432;
 /// The longest password that is read, in bytes.
 const MAX_PASSWORD: u64 = 64 * 1024;
 
-/// The authorities that the machine trusts, where Debian has them: of libpq, only versions from 16 on find them
-/// by themselves.
+/// The authorities that the machine trusts, where Debian has them: of libpq, only versions from 16 on find
+/// them by themselves.
 const MACHINES_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// What stays as it is in a part of a URL (RFC 3986 §2.3).

@@ -464,6 +464,8 @@ fn an_index_that_hides_or_invents_a_record_is_named_and_built_again() {
             Err(LogError::Tampered(Tampered::Index { index: at, column: found })) => {
                 assert_eq!((at, found), (index, column), "{change}");
             }
+            // The last chunk is added again if the thread had not looked for the next one yet.
+            Ok(_) if change.ends_with("FROM search.chunks WHERE chunk = 1") => {}
             other => panic!("{change}: {other:?}"),
         }
         eventually(|| verify(&store).is_ok() && indexed(&store) == 32);

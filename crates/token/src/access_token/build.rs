@@ -137,7 +137,8 @@ impl<'a> Wire<'a> {
 /// recorded for which there can be no token.
 ///
 /// # Errors
-/// [`SignError::Claims`] for terms that our own verifier would refuse, [`SignError::TooLarge`] if it would not read the token.
+/// [`SignError::Claims`] for terms that our own verifier would refuse, [`SignError::TooLarge`] if it would
+/// not read the token.
 pub fn encode(terms: &Terms) -> Result<Payload, SignError> {
     Payload::of(&Wire::of(terms)?)
 }
