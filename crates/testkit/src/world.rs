@@ -26,8 +26,7 @@ use mandate_core::{
     Clock, CutTarget, Entropy, HybridClock, Issuer, RecordId, RequestSource, RevocationSet, Secret, Subject,
     SystemEntropy, TokenId, TrustDomain,
 };
-use mandate_delegation::liveness::{Asker, living_person};
-use mandate_delegation::revocation::cut;
+use mandate_delegation::{liveness, revocation::cut};
 use mandate_files::{Dir, own_user};
 use mandate_identity::Identity;
 use mandate_live::{Edition, Live, Snapshot};
@@ -539,10 +538,10 @@ impl World {
         let issuer = self.live.issuer();
         let expect = Expect { issuer, keys: &keys, now, profile: Profile::Own, memo: None };
         let token = access_token::verify(token, &expect).ok()?;
-        let person = living_person(
+        let person = liveness::living_person(
             &token.terms,
             issuer,
-            Asker::Ourselves,
+            liveness::Asker::Ourselves,
             &snapshot.registry,
             &snapshot.revocations,
             now,

@@ -9,11 +9,11 @@
 mod github_actions;
 mod gitlab;
 mod kubernetes;
+mod rules;
 
-use std::borrow::Cow;
 use std::time::Duration;
 
-use mandate_core::registry::{MAX_MEMBER_LEN, MemberForm, Platform, PlatformClaims};
+use mandate_core::registry::{Platform, PlatformClaims};
 use mandate_core::{Issuer, Timestamp};
 
 use crate::algorithm::Algorithm;
@@ -22,126 +22,16 @@ use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::memo::SignatureMemo;
-use crate::strict_json::{self, Json, Object};
+use crate::strict_json;
 
-/// The rules for the tokens of one platform.
-pub(crate) struct Rules {
-    /// The values of `typ` in the header, in lower case; an empty one means that it may be absent.
-    types: &'static [&'static str],
-    /// For how long after its `iat` a token is accepted, also if it expires later.
-    max_age: Duration,
-    /// What it says.
-    facts: &'static [Fact],
-    /// What its `sub` must be.
-    sub: fn(&str, &PlatformClaims) -> Result<(), TokenError>,
-}
+use rules::Rules;
 
-/// One thing that a token says: the name by which entries and records know it, and where it is.
-struct Fact {
-    name: &'static str,
-    /// The claim, and the members inside it.
-    path: &'static [&'static str],
-    presence: Presence,
-}
-
-/// Whether a token must say it.
-#[derive(PartialEq, Eq)]
-enum Presence {
-    Required,
-    Optional,
-}
-
-const fn required(name: &'static str, path: &'static [&'static str]) -> Fact {
-    Fact { name, path, presence: Presence::Required }
-}
-
-const fn optional(name: &'static str, path: &'static [&'static str]) -> Fact {
-    Fact { name, path, presence: Presence::Optional }
-}
-
-/// Claims of ID tokens and access tokens, of clients and people; no token of a workload has one of them.
-const OF_OTHER_TOKENS: &[&str] = &[
-    "act",
-    "may_act",
-    "events",
-    "nonce",
-    "at_hash",
-    "c_hash",
-    "s_hash",
-    "auth_time",
-    "scope",
-    "scp",
-    "client_id",
-    "azp",
-    "cnf",
-];
-
-impl Rules {
-    fn of(platform: Platform) -> &'static Self {
-        match platform {
-            Platform::GithubActions => &github_actions::RULES,
-            Platform::Kubernetes => &kubernetes::RULES,
-            Platform::Gitlab => &gitlab::RULES,
-        }
-    }
-
-    fn read(&self, claims: &Object<'_>, platform: Platform) -> Result<PlatformClaims, TokenError> {
-        claim::refuse(claims, OF_OTHER_TOKENS)?;
-        let mut said = PlatformClaims::new();
-        for fact in self.facts {
-            match fact.of(claims)? {
-                Some(text) => {
-                    let form = platform.member(fact.name).map_or(MemberForm::Text, |member| member.form);
-                    if !form.accepts(&text) {
-                        return Err(TokenError::Claim { claim: fact.claim(), why: "not of its usual form" });
-                    }
-                    said.insert(fact.name, text.into_owned());
-                }
-                None if fact.presence == Presence::Required => {
-                    return Err(TokenError::MissingClaim(fact.claim()));
-                }
-                None => {}
-            }
-        }
-        let sub = claim::required_text(claims, "sub")?;
-        // RFC 7523 §3: so a client names itself. No platform is the subject of its own tokens.
-        if claim::text(claims, "iss")? == Some(sub) {
-            return Err(TokenError::Claim { claim: "sub", why: "it is the issuer itself" });
-        }
-        (self.sub)(sub, &said)?;
-        Ok(said)
-    }
-}
-
-impl Fact {
-    /// The name for errors: that of the innermost member.
-    fn claim(&self) -> &'static str {
-        self.path.last().copied().unwrap_or(self.name)
-    }
-
-    /// An absent claim and an empty one say the same: platforms write both.
-    fn of<'c>(&self, claims: &'c Object<'_>) -> Result<Option<Cow<'c, str>>, TokenError> {
-        let fault = |why| Err(TokenError::Claim { claim: self.claim(), why });
-        let Some((last, outer)) = self.path.split_last() else { return Ok(None) };
-        let mut at = claims;
-        for step in outer {
-            at = match at.get(step) {
-                None | Some(Json::Null) => return Ok(None),
-                Some(Json::Object(inner)) => inner,
-                Some(_) => return fault("not an object"),
-            };
-        }
-        match at.get(last) {
-            None | Some(Json::Null) => Ok(None),
-            Some(Json::Text(text)) if text.is_empty() => Ok(None),
-            Some(Json::Text(text)) if text.len() > MAX_MEMBER_LEN => fault("longer than 512 bytes"),
-            Some(Json::Text(text)) => Ok(Some(Cow::Borrowed(text))),
-            Some(Json::Number(number)) => match number.as_u64() {
-                Some(number) => Ok(Some(Cow::Owned(number.to_string()))),
-                None => fault("not a whole number"),
-            },
-            Some(_) => fault("not a text"),
-        }
+/// The rules for the tokens of a platform.
+const fn rules_of(platform: Platform) -> &'static Rules {
+    match platform {
+        Platform::GithubActions => &github_actions::RULES,
+        Platform::Kubernetes => &kubernetes::RULES,
+        Platform::Gitlab => &gitlab::RULES,
     }
 }
 
@@ -207,7 +97,7 @@ impl<'t> Unverified<'t> {
 
     /// What it says of the workload, in the form that tokens of this platform have.
     pub fn claims(&self, platform: Platform) -> Result<PlatformClaims, TokenError> {
-        Rules::of(platform).read(&strict_json::object(&self.payload)?, platform)
+        rules_of(platform).read(&strict_json::object(&self.payload)?, platform)
     }
 
     /// Verifies everything about it but that an agent's entry names what it says.
@@ -215,7 +105,7 @@ impl<'t> Unverified<'t> {
     /// Any algorithm of [`Algorithm`] is accepted that fits the key: none of them can be used to sign with
     /// what verifies, and the keys are those of the one pinned issuer.
     pub fn verify(&self, expect: &Expect<'_>) -> Result<PlatformToken, TokenError> {
-        let rules = Rules::of(expect.platform);
+        let rules = rules_of(expect.platform);
         let typ = self.compact.typ.as_deref().unwrap_or_default();
         // Media types compare without regard to case (RFC 7515 §4.1.9).
         if !rules.types.iter().any(|accepted| typ.eq_ignore_ascii_case(accepted)) {

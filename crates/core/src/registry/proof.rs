@@ -16,7 +16,7 @@ pub type PlatformClaims = BTreeMap<&'static str, String>;
 /// One way in which an agent can prove itself without a node: a token that a platform issued to the workload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentProof {
-    /// The platform.
+    /// Whose tokens prove it. Its rules say how they are read.
     pub platform: Platform,
     /// The issuer of its tokens, compared bytewise with `iss`.
     pub issuer: Issuer,
@@ -69,7 +69,7 @@ impl AgentProof {
 /// What a token of a platform said when it proved an agent, for the record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlatformEvidence {
-    /// The platform.
+    /// Which platform issued the token, by the name that entries have for it.
     pub kind: Platform,
     /// The issuer of the token.
     pub issuer: Issuer,

@@ -26,7 +26,7 @@ pub enum TokenProfile {
     /// As RFC 9068 says. Whether a person is the subject is for the issuer's entry to say.
     #[default]
     Rfc9068,
-    /// Keycloak 26.
+    /// Keycloak, as of version 26: access tokens of its default client scopes.
     Keycloak,
     /// Microsoft Entra ID, access tokens of version 1.0.
     EntraV1,

@@ -8,7 +8,7 @@
 use mandate_core::lifetimes::PLATFORM_TOKEN_AGE;
 use mandate_core::registry::PlatformClaims;
 
-use super::{Rules, optional, required};
+use super::rules::{Rules, optional, required};
 use crate::error::TokenError;
 
 pub(super) const RULES: Rules = Rules {

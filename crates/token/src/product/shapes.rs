@@ -1,10 +1,14 @@
 //! The shape of each product's access tokens, with the claims that real ones have.
 
+use mandate_core::names::{AccessTokenType, GrantType};
+
 use super::{ActorClaims, AudienceClaim, Lacking, Rule, ScopeClaim, Shape};
 
 /// Types under which access tokens are sent (RFC 9068 §2.1, §4).
 const AT_JWT: &str = "at+jwt";
 const APPLICATION_AT_JWT: &str = "application/at+jwt";
+
+const BEARER: &str = AccessTokenType::Bearer.as_str();
 
 /// RFC 9068 §2.2. That `act` and `scope` mean what they say, and that the subject is a person, is for the
 /// operator to know: the profile says nothing about it.
@@ -28,7 +32,7 @@ pub(super) const KEYCLOAK: Shape = Shape {
     types: &["jwt", AT_JWT],
     client: &["azp"],
     access_token: &[
-        Rule::Is("typ", &["Bearer", "bearer", "DPoP", "dpop"]),
+        Rule::Is("typ", &[BEARER, "bearer", "DPoP", "dpop"]),
         Rule::Lacks("nonce"),
         Rule::Lacks("at_hash"),
     ],
@@ -138,14 +142,14 @@ pub(super) const PINGAM: Shape = Shape {
     scope: ScopeClaim::List("scope"),
     access_token: &[
         Rule::Is("tokenName", &["access_token"]),
-        Rule::Is("token_type", &["Bearer"]),
+        Rule::Is("token_type", &[BEARER]),
         Rule::Differ("aud", "client_id"),
     ],
     person: &[
         Rule::Is(
             "grant_type",
             &[
-                "authorization_code",
+                GrantType::AuthorizationCode.as_str(),
                 "refresh_token",
                 "urn:ietf:params:oauth:grant-type:device_code",
                 "urn:openid:params:grant-type:ciba",
