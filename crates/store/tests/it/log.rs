@@ -12,7 +12,7 @@ use mandate_store::{
     AppendError, Effect, EffectRefusal, StoreError, codes, meta, meters, records, replay, secrets,
 };
 use mandate_testkit::database;
-use mandate_testkit::faulty_backend::{InjectedFault, Point};
+use mandate_testkit::faulty_backend::{Faults, InjectedFault, Point};
 
 use crate::world::{ORIGIN, World, record};
 
@@ -251,6 +251,12 @@ fn a_record_says_which_effects_it_carried() {
     assert_eq!(&found.record, receipt.record());
 }
 
+/// Waits until the backend has paused. A count of waiting records can be zero again before a test looks.
+async fn until_held(faults: &Faults) {
+    let faults = faults.clone();
+    tokio::task::spawn_blocking(move || faults.wait_until_held()).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_record_whose_guard_no_longer_holds_is_not_written_and_its_neighbours_are() {
     let world = World::new();
@@ -265,9 +271,7 @@ async fn a_record_whose_guard_no_longer_holds_is_not_written_and_its_neighbours_
     let waiting = tokio::spawn(async move { log.append_while(record(1), vec![write("two")], late).await });
     let log = world.log.clone();
     let neighbour = tokio::spawn(async move { log.append(record(2), vec![write("three")]).await });
-    while world.log.waiting() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until_held(&world.faults).await;
     held.store(0, Ordering::SeqCst);
     world.faults.release();
     assert_eq!(waiting.await.unwrap().unwrap_err(), AppendError::GuardFailed);
@@ -286,9 +290,7 @@ async fn a_guard_that_no_longer_holds_when_the_record_is_staged_leaves_nothing_e
     world.faults.hold();
     let log = world.log.clone();
     let late = tokio::spawn(async move { log.append_while(record(0), vec![write("one")], once).await });
-    while world.log.waiting() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until_held(&world.faults).await;
     let log = world.log.clone();
     let neighbour = tokio::spawn(async move { log.append(record(1), vec![write("two")]).await });
     world.faults.release();
