@@ -72,7 +72,7 @@ impl OptionalServer {
     fn own_issuer(&self) -> Result<Option<String>, Failure> {
         let status = self.ask(|admin| admin.try_call(async |client| client.status().await))?;
         Ok(match status {
-            Known::Found(status) => Some(status.issuer.to_string()),
+            Known::Found(status) => Some(status.issuer.clone()),
             Known::Absent | Known::NoServer => None,
         })
     }

@@ -57,7 +57,9 @@ fn report(ran: &Ran) -> Value {
 fn row<'r>(report: &'r Value, name: &str) -> &'r Value {
     let rows = report["claims"].as_array().unwrap();
     // A claim, if a member of the header has the same name.
-    rows.iter().rfind(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name}: {report}"))
+    let found = rows.iter().rfind(|row| row["name"] == name);
+    assert!(found.is_some(), "no {name}: {report}");
+    found.unwrap()
 }
 
 #[test]

@@ -194,16 +194,13 @@ fn report(
         Ok(if narrow.explanation.is_taken() { narrow } else { usual })
     };
     let tried = TokenProfile::ALL.iter().map(|profile| best(*profile)).collect::<Result<Vec<_>, _>>()?;
-    let (shown, profiles): (_, Vec<Tried>) = match declared.profile {
-        Some(profile) => {
-            let others = tried.iter().filter(|other| other.profile != profile);
-            let taking = others.filter(|other| other.explanation.is_taken());
-            (attempt(profile, declared.subject_scope)?, taking.map(|other| other.tried(declared)).collect())
-        }
-        None => {
-            let profiles = tried.iter().map(|tried| tried.tried(declared)).collect();
-            (most_likely(tried, likely_product(&declared.url, Some(&documents.jwks_uri)))?, profiles)
-        }
+    let (shown, profiles): (_, Vec<Tried>) = if let Some(profile) = declared.profile {
+        let others = tried.iter().filter(|other| other.profile != profile);
+        let taking = others.filter(|other| other.explanation.is_taken());
+        (attempt(profile, declared.subject_scope)?, taking.map(|other| other.tried(declared)).collect())
+    } else {
+        let profiles = tried.iter().map(|tried| tried.tried(declared)).collect();
+        (most_likely(tried, likely_product(&declared.url, Some(&documents.jwks_uri)))?, profiles)
     };
     let is_taken = shown.explanation.is_taken();
     let keys = documents.keys(shown.profile)?;
