@@ -244,11 +244,8 @@ mod tests {
 
     #[test]
     fn keys_from_before_the_clock_was_set_back_are_fetched_again() {
-        let state = State {
-            keys: Some((keys(), at(10_000))),
-            failed: Some((FetchError::Aborted, at(10_000))),
-            ..State::default()
-        };
+        let state =
+            State { keys: Some((keys(), at(10_000))), failed: Some((FetchError::Aborted, at(10_000))) };
         assert!(matches!(settled(&state, Wanted::Cached, at(10_000)), Some(Ok(_))));
         assert!(
             settled(&state, Wanted::Cached, at(9_999)).is_none(),

@@ -86,17 +86,17 @@ impl Ci {
     }
 
     /// The default token of the platform for the workload, with this change of its claims; null removes one.
-    pub(crate) fn token(&self, platform: Platform, change: Value) -> String {
+    pub(crate) fn token(&self, platform: Platform, change: &Value) -> String {
         let key = self.idp.key();
         let header = json!({"alg": "ES256", "typ": "JWT", "kid": key.key_id()});
         key.sign_raw(&header.to_string(), &self.claims(platform, change).to_string())
     }
 
-    pub(crate) fn claims(&self, platform: Platform, change: Value) -> Value {
+    pub(crate) fn claims(&self, platform: Platform, change: &Value) -> Value {
         let vectors: Value =
             serde_json::from_str(include_str!("../../../../vectors/platform-tokens.json")).unwrap();
-        let of = vectors["platforms"].as_array().unwrap().iter();
-        let of = of.clone().find(|one| one["platform"] == platform.as_str()).unwrap();
+        let all = vectors.get("platforms").and_then(Value::as_array).unwrap();
+        let of = all.iter().find(|one| one["platform"] == platform.as_str()).unwrap();
         let mut claims = of["claims"].as_object().unwrap().clone();
         let now = self.world.clock.now().secs();
         let jti = format!("job-{}", claims_so_far());
@@ -165,14 +165,14 @@ pub(crate) const GITHUB: Platform = Platform::GithubActions;
 async fn a_workload_acts_for_a_person_without_node_and_without_secret() {
     for platform in Platform::ALL {
         let ci = Ci::of(*platform).await;
-        let form = ci.by_assertion(&ci.token(*platform, json!({})));
+        let form = ci.by_assertion(&ci.token(*platform, &json!({})));
         let mandate = payload(&exposed(&ci.world.token(&form, None).await.unwrap()));
         let id = story::spiffe_id("ci-agent");
         let act = json!({"sub": id, "iss": ISSUER, "sub_profile": "ai_agent"});
         assert_eq!((&mandate["sub"], &mandate["act"]), (&json!("riley"), &act), "as any other agent");
         assert_eq!(mandate["client_id"], id);
         assert!(mandate.get("proof").is_none(), "{mandate}");
-        let form = ci.by_actor(&ci.token(*platform, json!({})));
+        let form = ci.by_actor(&ci.token(*platform, &json!({})));
         let desk = ci.world.desk_app();
         let mandate = payload(&exposed(&ci.world.token(&form, Some(&desk)).await.unwrap()));
         assert_eq!((&mandate["act"], &mandate["client_id"]), (&act, &json!("desk-app")));
@@ -184,7 +184,7 @@ async fn the_record_says_which_platform_proved_the_agent_and_by_which_ids() {
     for platform in Platform::ALL {
         let ci = Ci::of(*platform).await;
         for form in
-            [ci.by_assertion(&ci.token(*platform, json!({}))), ci.by_actor(&ci.token(*platform, json!({})))]
+            [ci.by_assertion(&ci.token(*platform, &json!({}))), ci.by_actor(&ci.token(*platform, &json!({})))]
         {
             let desk = ci.world.desk_app();
             let header = form.iter().any(|(name, _)| name == "actor_token").then_some(desk.as_str());
@@ -234,30 +234,30 @@ async fn what_is_not_the_token_of_a_workload_for_us_alone_is_refused() {
             json!({"act": {"sub": story::spiffe_id("support-agent")}}),
             json!({"iat": now - 4000, "nbf": now - 4000, "exp": now + 4000}),
         ] {
-            assert_eq!(ci.as_assertion(&ci.token(*platform, change.clone())).await, ASSERTION, "{change}");
-            assert_eq!(ci.as_actor(&ci.token(*platform, change.clone())).await, ACTOR, "{change}");
+            assert_eq!(ci.as_assertion(&ci.token(*platform, &change)).await, ASSERTION, "{change}");
+            assert_eq!(ci.as_actor(&ci.token(*platform, &change)).await, ACTOR, "{change}");
         }
         for (name, _) in says(*platform) {
             let name = if *platform == Platform::Kubernetes { "kubernetes.io" } else { name };
-            let token = ci.token(*platform, json!({ name: null }));
+            let token = ci.token(*platform, &json!({ name: null }));
             assert!(ci.as_assertion(&token).await.starts_with("401"), "{platform:?} {name}");
             assert!(ci.as_actor(&token).await.starts_with(ACTOR), "{platform:?} {name}");
         }
         for typ in ["at+jwt", "logout+jwt", "wit+jwt"] {
             let key = ci.idp.key();
             let header = json!({"alg": "ES256", "typ": typ, "kid": key.key_id()}).to_string();
-            let token = key.sign_raw(&header, &ci.claims(*platform, json!({})).to_string());
+            let token = key.sign_raw(&header, &ci.claims(*platform, &json!({})).to_string());
             assert_eq!(ci.as_assertion(&token).await, ASSERTION, "{typ}");
             assert_eq!(ci.as_actor(&token).await, ACTOR, "{typ}");
         }
-        assert_eq!(ci.as_assertion(&ci.token(*platform, json!({}))).await, "ok");
+        assert_eq!(ci.as_assertion(&ci.token(*platform, &json!({}))).await, "ok");
     }
 }
 
 #[tokio::test]
 async fn who_sends_a_token_for_another_audience_is_told_which_one_is_expected() {
     let ci = Ci::of(GITHUB).await;
-    let token = ci.token(GITHUB, json!({"aud": "https://github.com/acme"}));
+    let token = ci.token(GITHUB, &json!({"aud": "https://github.com/acme"}));
     let error = ci.world.token(&ci.by_assertion(&token), None).await.unwrap_err();
     assert!(error.description.ends_with(&format!("Its aud must be {ISSUER} and nothing else.")), "{error}");
 }
@@ -269,7 +269,7 @@ async fn a_name_that_somebody_else_has_taken_proves_nothing() {
         [(GITHUB, "repository_id"), (GITHUB, "repository_owner_id"), (Platform::Gitlab, "project_id")]
     {
         let ci = Ci::of(platform).await;
-        let taken = || ci.token(platform, json!({ id: "999" }));
+        let taken = || ci.token(platform, &json!({ id: "999" }));
         assert_eq!(ci.as_assertion(&taken()).await, UNPROVEN, "{id}");
         let detail = ci.newest(Outcome::Refused).detail.unwrap();
         assert!(detail.contains("no entry names the workload") && detail.contains("999"), "{detail}");
@@ -279,9 +279,9 @@ async fn a_name_that_somebody_else_has_taken_proves_nothing() {
         proof.says.insert("uid".to_owned(), ["14ee3fa4-a7e2-420f-9f9a-dbc4507c3798".to_owned()].into());
     })
     .await;
-    assert_eq!(ci.as_assertion(&ci.token(Platform::Kubernetes, json!({}))).await, "ok");
+    assert_eq!(ci.as_assertion(&ci.token(Platform::Kubernetes, &json!({}))).await, "ok");
     let again = json!({"kubernetes.io": {"namespace": "support", "serviceaccount": {"name": "triage", "uid": "another"}}});
-    assert_eq!(ci.as_assertion(&ci.token(Platform::Kubernetes, again)).await, UNPROVEN);
+    assert_eq!(ci.as_assertion(&ci.token(Platform::Kubernetes, &again)).await, UNPROVEN);
     let detail = ci.newest(Outcome::Refused).detail.unwrap();
     assert!(detail.contains("`uid` of the proof of agent `ci-agent` is not \"another\""), "{detail}");
 }
@@ -298,7 +298,7 @@ async fn a_run_that_a_stranger_can_start_proves_nothing() {
     ] {
         let ci = Ci::of(platform).await;
         for event in events {
-            let token = || ci.token(platform, json!({ member: event }));
+            let token = || ci.token(platform, &json!({ member: event }));
             assert_eq!(ci.as_assertion(&token()).await, UNPROVEN, "{event}");
             let detail = ci.newest(Outcome::Refused).detail.unwrap();
             assert!(detail.contains(member) && detail.contains(event), "{detail}");
@@ -322,7 +322,7 @@ async fn pull_requests_get_an_agent_with_a_smaller_ceiling() {
         ("pull_request", "review-agent", "read:cases"),
         ("push", "ci-agent", "read:cases write:case_comments"),
     ] {
-        let form = ci.by_assertion(&ci.token(GITHUB, json!({"event_name": event})));
+        let form = ci.by_assertion(&ci.token(GITHUB, &json!({"event_name": event})));
         let form = mandate_testkit::world::without(form, "scope");
         let mandate = payload(&exposed(&ci.world.token(&form, None).await.unwrap()));
         assert_eq!(mandate["act"]["sub"], story::spiffe_id(who));

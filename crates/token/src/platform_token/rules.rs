@@ -23,15 +23,15 @@ pub(super) struct Rules {
 
 /// One thing that a token says: the name by which entries and records know it, and where it is.
 pub(super) struct Fact {
-    name: &'static str,
+    pub(super) name: &'static str,
     /// The claim, and the members inside it.
     path: &'static [&'static str],
-    presence: Presence,
+    pub(super) presence: Presence,
 }
 
 /// Whether a token must say it.
 #[derive(PartialEq, Eq)]
-enum Presence {
+pub(super) enum Presence {
     Required,
     Optional,
 }

@@ -159,12 +159,12 @@ fn every_platform_has_vectors_and_a_proof_of_its_members() {
 #[test]
 fn every_member_of_a_proof_is_something_that_tokens_say() {
     for platform in Platform::ALL {
-        let facts = super::Rules::of(*platform).facts;
+        let facts = super::rules_of(*platform).facts;
         for member in platform.members() {
             let fact = facts.iter().find(|fact| fact.name == member.name);
             let fact = fact.unwrap_or_else(|| panic!("{platform:?}: {}", member.name));
             if member.need != Need::Optional {
-                assert!(fact.presence == super::Presence::Required, "{platform:?}: {}", member.name);
+                assert!(fact.presence == super::rules::Presence::Required, "{platform:?}: {}", member.name);
             }
         }
     }

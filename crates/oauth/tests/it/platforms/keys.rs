@@ -19,15 +19,15 @@ async fn another_issuer_with_the_same_claims_proves_nothing() {
         key.sign_raw(&header.to_string(), &claims.to_string())
     };
     // Under its own name, and under the name of the platform.
-    let own = sign(&other.key(), &ci.claims(GITHUB, json!({"iss": other.issuer()})));
+    let own = sign(&other.key(), &ci.claims(GITHUB, &json!({"iss": other.issuer()})));
     assert_eq!((ci.as_assertion(&own).await, ci.as_actor(&own).await), (ASSERTION.into(), ACTOR.into()));
     assert_eq!((ci.idp.jwks_served(), other.jwks_served()), (0, 0), "nothing is fetched for it");
-    let forged = sign(&other.key(), &ci.claims(GITHUB, json!({})));
+    let forged = sign(&other.key(), &ci.claims(GITHUB, &json!({})));
     ci.world.clock.advance(Duration::from_secs(40));
     assert_eq!(ci.as_assertion(&forged).await, ASSERTION);
     assert_eq!(other.jwks_served(), 0, "keys never come from where a token says");
     for issuer in ["https://token.actions.githubusercontent.com", "", "not a URL"] {
-        let token = ci.token(GITHUB, json!({"iss": issuer}));
+        let token = ci.token(GITHUB, &json!({"iss": issuer}));
         assert_eq!(
             (ci.as_assertion(&token).await, ci.as_actor(&token).await),
             (ASSERTION.into(), ACTOR.into())
@@ -39,36 +39,36 @@ async fn another_issuer_with_the_same_claims_proves_nothing() {
 async fn a_stranger_without_an_entry_causes_no_fetch() {
     let ci = Ci::of(GITHUB).await;
     for id in 1..20 {
-        let token = ci.token(GITHUB, json!({"repository_id": id.to_string()}));
+        let token = ci.token(GITHUB, &json!({"repository_id": id.to_string()}));
         assert!(ci.as_assertion(&token).await.starts_with("401"));
     }
     assert_eq!(ci.idp.jwks_served(), 0);
-    assert_eq!(ci.as_assertion(&ci.token(GITHUB, json!({}))).await, "ok");
-    assert_eq!(ci.as_assertion(&ci.token(GITHUB, json!({}))).await, "ok");
+    assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, "ok");
+    assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, "ok");
     assert_eq!(ci.idp.jwks_served(), 1, "keys are cached");
 }
 
 #[tokio::test]
 async fn keys_are_fetched_again_when_the_platform_has_new_ones() {
     let ci = Ci::of(GITHUB).await;
-    assert_eq!(ci.as_assertion(&ci.token(GITHUB, json!({}))).await, "ok");
+    assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, "ok");
     ci.idp.rotate();
     let unknown = "503 temporarily_unavailable issuer_key_unknown";
-    assert_eq!(ci.as_assertion(&ci.token(GITHUB, json!({}))).await, unknown);
-    assert_eq!(ci.as_actor(&ci.token(GITHUB, json!({}))).await, unknown);
+    assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, unknown);
+    assert_eq!(ci.as_actor(&ci.token(GITHUB, &json!({}))).await, unknown);
     ci.world.clock.advance(Duration::from_secs(30));
-    assert_eq!(ci.as_assertion(&ci.token(GITHUB, json!({}))).await, "ok");
+    assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, "ok");
 }
 
 #[tokio::test]
 async fn a_platform_that_is_not_reached_is_asked_again_and_proves_nothing_meanwhile() {
     let mut ci = Ci::of(GITHUB).await;
     ci.idp.go_down();
-    let answer = ci.as_assertion(&ci.token(GITHUB, json!({}))).await;
+    let answer = ci.as_assertion(&ci.token(GITHUB, &json!({}))).await;
     assert_eq!(answer, "503 temporarily_unavailable issuer_unavailable");
     ci.idp.come_back();
     ci.world.clock.advance(mandate_oauth::foreign::FAILURE_TTL);
-    assert_eq!(ci.as_assertion(&ci.token(GITHUB, json!({}))).await, "ok");
+    assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, "ok");
 }
 
 #[tokio::test]
@@ -78,10 +78,10 @@ async fn pinned_keys_are_the_only_ones_and_nothing_is_fetched() {
     let mut ci = Ci::with(Platform::Kubernetes, |proof| proof.jwks = Some(jwks)).await;
     ci.idp.go_down();
     let header = json!({"alg": "ES256", "kid": pinned.key_id()}).to_string();
-    let token = pinned.sign_raw(&header, &ci.claims(Platform::Kubernetes, json!({})).to_string());
+    let token = pinned.sign_raw(&header, &ci.claims(Platform::Kubernetes, &json!({})).to_string());
     assert_eq!(ci.as_assertion(&token).await, "ok");
     ci.idp.come_back();
-    assert_eq!(ci.as_assertion(&ci.token(Platform::Kubernetes, json!({}))).await, ASSERTION);
+    assert_eq!(ci.as_assertion(&ci.token(Platform::Kubernetes, &json!({}))).await, ASSERTION);
     assert_eq!(ci.idp.jwks_served(), 0);
 }
 
@@ -104,7 +104,7 @@ async fn a_proof_that_is_changed_while_keys_are_fetched_proves_nothing() {
             }
             ci.idp.let_go();
         };
-        let form = ci.by_assertion(&ci.token(GITHUB, json!({})));
+        let form = ci.by_assertion(&ci.token(GITHUB, &json!({})));
         let (answer, ()) = tokio::join!(ci.world.token(&form, None), change);
         assert_eq!(refused(answer), "401 invalid_client proof_outdated", "{what}");
     }

@@ -14,7 +14,7 @@ const ACTOR_REPLAYED: &str = "400 invalid_request actor_token_replayed";
 #[tokio::test]
 async fn the_token_of_a_job_that_can_have_new_ones_counts_once_everywhere() {
     let ci = Ci::of(GITHUB).await;
-    let token = ci.token(GITHUB, json!({}));
+    let token = ci.token(GITHUB, &json!({}));
     assert_eq!(ci.as_assertion(&token).await, "ok");
     assert_eq!(ci.as_assertion(&token).await, REPLAYED);
     assert_eq!(ci.as_actor(&token).await, ACTOR_REPLAYED, "in another client's session");
@@ -22,25 +22,25 @@ async fn the_token_of_a_job_that_can_have_new_ones_counts_once_everywhere() {
     form.extend(ci.world.assertion_pairs(&token));
     let error = ci.world.introspect(&form, None).await.unwrap_err();
     assert_eq!(crate::shown(&error), REPLAYED);
-    let token = ci.token(GITHUB, json!({}));
+    let token = ci.token(GITHUB, &json!({}));
     assert_eq!(ci.as_actor(&token).await, "ok");
     assert_eq!(ci.as_actor(&token).await, ACTOR_REPLAYED);
     assert_eq!(ci.as_assertion(&token).await, REPLAYED);
     // The same `jti` in a token that says something else.
-    let first = ci.token(GITHUB, json!({"jti": "same"}));
-    let second = ci.token(GITHUB, json!({"jti": "same", "run_id": "1"}));
+    let first = ci.token(GITHUB, &json!({"jti": "same"}));
+    let second = ci.token(GITHUB, &json!({"jti": "same", "run_id": "1"}));
     assert_eq!(
         (ci.as_assertion(&first).await, ci.as_assertion(&second).await),
         ("ok".into(), REPLAYED.into())
     );
-    let without = ci.token(GITHUB, json!({"jti": null}));
+    let without = ci.token(GITHUB, &json!({"jti": null}));
     assert_eq!(ci.as_assertion(&without).await, ASSERTION, "what cannot be remembered does not count");
 }
 
 #[tokio::test]
 async fn a_token_is_used_up_when_it_is_verified_and_not_before() {
     let ci = Ci::of(GITHUB).await;
-    let token = ci.token(GITHUB, json!({}));
+    let token = ci.token(GITHUB, &json!({}));
     // As what it is not.
     let svid = ci.world.svid("support-agent").await;
     let form = ci.world.agent_exchange(&svid, &token, mandate_testkit::story::CRM, "read:cases");
@@ -59,11 +59,11 @@ async fn a_token_is_used_up_when_it_is_verified_and_not_before() {
 #[tokio::test]
 async fn one_token_is_both_credential_and_actor_token_of_one_request() {
     let ci = Ci::of(GITHUB).await;
-    let token = ci.token(GITHUB, json!({}));
+    let token = ci.token(GITHUB, &json!({}));
     let form = with(with(ci.by_assertion(&token), "actor_token", &token), "actor_token_type", JWT);
     assert_eq!(ci.ask(&form, None).await, "ok");
     assert_eq!(ci.ask(&form, None).await, REPLAYED);
-    let (one, other) = (ci.token(GITHUB, json!({})), ci.token(GITHUB, json!({})));
+    let (one, other) = (ci.token(GITHUB, &json!({})), ci.token(GITHUB, &json!({})));
     let form = with(with(ci.by_assertion(&one), "actor_token", &other), "actor_token_type", JWT);
     assert_eq!(ci.ask(&form, None).await, "ok", "or two of one agent");
 }
@@ -73,7 +73,7 @@ async fn a_token_that_a_workload_has_for_long_counts_until_it_is_too_old() {
     for platform in [Platform::Kubernetes, Platform::Gitlab] {
         let ci = Ci::of(platform).await;
         let now = mandate_core::Clock::now(&*ci.world.clock).secs();
-        let token = ci.token(platform, json!({"exp": now + 86_400}));
+        let token = ci.token(platform, &json!({"exp": now + 86_400}));
         for _ in 0..2 {
             assert_eq!(ci.as_assertion(&token).await, "ok");
             assert_eq!(ci.as_actor(&token).await, "ok");
@@ -81,7 +81,7 @@ async fn a_token_that_a_workload_has_for_long_counts_until_it_is_too_old() {
         ci.world.clock.advance(Duration::from_mins(60));
         assert_eq!(ci.as_assertion(&token).await, ASSERTION, "{platform:?}: an hour after its issue");
         let once = Ci::with(platform, |proof| proof.single_use = true).await;
-        let token = once.token(platform, json!({}));
+        let token = once.token(platform, &json!({}));
         assert_eq!(once.as_assertion(&token).await, "ok");
         assert_eq!(once.as_assertion(&token).await, REPLAYED, "where the entry says so");
     }

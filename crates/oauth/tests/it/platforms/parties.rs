@@ -20,10 +20,10 @@ async fn a_stopped_agent_is_not_let_in_by_its_platform() {
             })
             .await;
         let stopped = "400 invalid_request agent_not_active";
-        assert_eq!(ci.as_assertion(&ci.token(GITHUB, json!({}))).await, stopped, "{state:?}");
-        assert_eq!(ci.as_actor(&ci.token(GITHUB, json!({}))).await, stopped, "{state:?}");
+        assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, stopped, "{state:?}");
+        assert_eq!(ci.as_actor(&ci.token(GITHUB, &json!({}))).await, stopped, "{state:?}");
         let mut form = pairs(&[("token", "x")]);
-        form.extend(ci.world.assertion_pairs(&ci.token(GITHUB, json!({}))));
+        form.extend(ci.world.assertion_pairs(&ci.token(GITHUB, &json!({}))));
         let error = ci.world.introspect(&form, None).await.unwrap_err();
         assert_eq!(crate::shown(&error), UNPROVEN, "{state:?}");
     }
@@ -40,24 +40,25 @@ async fn the_workload_of_a_retired_agent_can_get_a_new_one() {
         .await;
     ci.world.apply(Entry::Agent(agent("next-agent", vec![proof(GITHUB, &ci.idp, REPOSITORY)]))).await;
     ci.world.apply(Entry::Grant(story::grant("riley", "next-agent", "crm", "read:cases"))).await;
-    assert_eq!(ci.as_assertion(&ci.token(GITHUB, json!({}))).await, "ok");
+    assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, "ok");
 }
 
 #[tokio::test]
 async fn the_token_of_one_agent_is_none_of_another() {
     let ci = Ci::of(GITHUB).await;
-    let form = ci.by_assertion(&ci.token(GITHUB, json!({})));
+    let form = ci.by_assertion(&ci.token(GITHUB, &json!({})));
     let other = with(form, "client_id", &story::spiffe_id("support-agent"));
     assert_eq!(ci.ask(&other, None).await, "401 invalid_client client_id_mismatch");
-    let own = with(ci.by_assertion(&ci.token(GITHUB, json!({}))), "client_id", &story::spiffe_id("ci-agent"));
+    let own =
+        with(ci.by_assertion(&ci.token(GITHUB, &json!({}))), "client_id", &story::spiffe_id("ci-agent"));
     assert_eq!(ci.ask(&own, None).await, "ok");
     // An agent that presents it as its actor.
     let svid = ci.world.svid("support-agent").await;
     let form = ci.world.agent_exchange(&svid, &ci.subject, CRM, "read:cases");
-    let form = with(with(form, "actor_token", &ci.token(GITHUB, json!({}))), "actor_token_type", JWT);
+    let form = with(with(form, "actor_token", &ci.token(GITHUB, &json!({}))), "actor_token_type", JWT);
     assert_eq!(ci.ask(&form, None).await, "400 invalid_request actor_not_client");
     // An app whose entry does not list the agent.
-    let mut form = ci.by_actor(&ci.token(GITHUB, json!({})));
+    let mut form = ci.by_actor(&ci.token(GITHUB, &json!({})));
     form.extend(ci.world.assertion_pairs(&ci.world.assertion(&ci.world.assertion_claims())));
     assert_eq!(ci.ask(&form, None).await, "400 unauthorized_client client_may_not_present");
 }
@@ -67,8 +68,8 @@ async fn a_token_that_would_prove_two_agents_proves_none() {
     let ci = Ci::of(GITHUB).await;
     let two = agent("twin-agent", vec![proof(GITHUB, &ci.idp, REPOSITORY)]);
     ci.world.live.change_registry(None, |registry| registry.put(Entry::Agent(two.clone())));
-    assert_eq!(ci.as_assertion(&ci.token(GITHUB, json!({}))).await, UNPROVEN);
-    assert_eq!(ci.as_actor(&ci.token(GITHUB, json!({}))).await, ACTOR);
+    assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, UNPROVEN);
+    assert_eq!(ci.as_actor(&ci.token(GITHUB, &json!({}))).await, ACTOR);
     let detail = ci.newest(mandate_audit::Outcome::Refused).detail.unwrap();
     assert!(detail.contains("`ci-agent`") && detail.contains("`twin-agent`"), "{detail}");
 }
@@ -79,7 +80,7 @@ async fn the_token_of_a_machine_is_no_subject() {
     let ci = Ci::of(GITHUB).await;
     let svid = ci.world.svid("support-agent").await;
     let ask = async || {
-        let token = ci.token(GITHUB, json!({"sub": "riley"}));
+        let token = ci.token(GITHUB, &json!({"sub": "riley"}));
         let form = ci.world.agent_exchange(&svid, &token, CRM, "read:cases");
         (ci.ask(&form, None).await, ci.ask(&with(form, "subject_token_type", JWT), None).await)
     };
@@ -97,11 +98,11 @@ async fn the_token_of_a_machine_is_no_subject() {
 #[tokio::test]
 async fn a_workload_gives_back_its_own_tokens() {
     let ci = Ci::of(GITHUB).await;
-    let form = ci.by_assertion(&ci.token(GITHUB, json!({})));
+    let form = ci.by_assertion(&ci.token(GITHUB, &json!({})));
     let mandate = exposed(&ci.world.token(&form, None).await.unwrap());
     assert!(crate::lives(&ci.world, &mandate).await);
     let mut form = pairs(&[("token", &mandate)]);
-    form.extend(ci.world.assertion_pairs(&ci.token(GITHUB, json!({}))));
+    form.extend(ci.world.assertion_pairs(&ci.token(GITHUB, &json!({}))));
     ci.world.revoke(&form, None).await.unwrap();
     assert!(!crate::lives(&ci.world, &mandate).await);
 }
@@ -110,7 +111,7 @@ async fn a_workload_gives_back_its_own_tokens() {
 async fn a_proof_that_is_removed_or_changed_ends_what_was_given_by_it() {
     for remove in [true, false] {
         let ci = Ci::of(GITHUB).await;
-        let form = ci.by_assertion(&ci.token(GITHUB, json!({})));
+        let form = ci.by_assertion(&ci.token(GITHUB, &json!({})));
         let mandate = exposed(&ci.world.token(&form, None).await.unwrap());
         ci.world
             .change(EntryKind::Agent, "ci-agent", |entry| {
@@ -125,6 +126,6 @@ async fn a_proof_that_is_removed_or_changed_ends_what_was_given_by_it() {
             .await;
         assert!(!crate::lives(&ci.world, &mandate).await, "{remove}");
         let expected = if remove { "401 invalid_client client_assertion_refused" } else { "ok" };
-        assert_eq!(ci.as_assertion(&ci.token(GITHUB, json!({}))).await, expected, "with a new token");
+        assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, expected, "with a new token");
     }
 }
