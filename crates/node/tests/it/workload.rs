@@ -185,9 +185,10 @@ async fn a_new_entry_serves_at_once_and_a_withdrawn_one_no_more() {
     })
     .await;
     // Coming back, it is issued again: nothing was kept from before.
+    let issued = world.issued();
     world.server.entries(&[("support", &[&my_uid()])]);
     soon(async || client.fetch_jwt_svid(["x"], None).await).await;
-    assert_eq!(world.issued(), 2);
+    assert!(world.issued() > issued, "{issued}");
     world.node.stop().await;
 }
 

@@ -1,12 +1,13 @@
 //! Whom the token of a platform proves, and whom it does not.
 
+use mandate_audit::Outcome;
 use mandate_core::Subject;
 use mandate_core::registry::{AgentState, Entry, EntryKind, SubjectScope};
 use mandate_testkit::story::{self, CRM};
-use mandate_testkit::world::{JWT, exposed, pairs, with};
+use mandate_testkit::world::{JWT, exposed, pairs, payload, with};
 use serde_json::json;
 
-use super::{ACTOR, Ci, GITHUB, REPOSITORY, UNPROVEN, agent, proof};
+use super::{ACTOR, Ci, GITHUB, Platform, REPOSITORY, UNPROVEN, agent, proof};
 
 #[tokio::test]
 async fn a_stopped_agent_is_not_let_in_by_its_platform() {
@@ -93,6 +94,37 @@ async fn the_token_of_a_machine_is_no_subject() {
         registry.put(Entry::Person(riley.clone()));
     });
     assert_eq!(ask().await, (refused.clone(), refused));
+}
+
+#[tokio::test]
+async fn a_workload_acts_for_itself_only_if_its_entry_lets_it_and_the_record_says_what_proved_it() {
+    for platform in Platform::ALL {
+        let ci = Ci::of(*platform).await;
+        let alone = || {
+            let mut form = ci.world.assertion_pairs(&ci.token(*platform, &json!({})));
+            form.extend(pairs(&[
+                ("grant_type", "client_credentials"),
+                ("resource", CRM),
+                ("scope", "read:cases"),
+            ]));
+            form
+        };
+        assert_eq!(ci.ask(&alone(), None).await, "400 unauthorized_client not_on_own_behalf");
+        let record = ci.newest(Outcome::Refused);
+        assert_eq!(record.proof.as_deref().map(|proof| proof.kind), Some(*platform));
+
+        ci.world
+            .change(EntryKind::Agent, "ci-agent", |entry| {
+                let Entry::Agent(agent) = entry else { panic!("an agent") };
+                agent.may = vec![story::permission("crm", "read:cases")];
+            })
+            .await;
+        let own = payload(&exposed(&ci.world.token(&alone(), None).await.unwrap()));
+        assert_eq!(own["sub"], story::spiffe_id("ci-agent"));
+        assert!(own.get("act").is_none(), "{own}");
+        let record = ci.newest(Outcome::Permitted);
+        assert_eq!(record.proof.as_deref().map(|proof| proof.kind), Some(*platform));
+    }
 }
 
 #[tokio::test]
