@@ -32,6 +32,10 @@ const PORT: u16 = 5432;
 /// What a URL says whose server has `fsync` off, as that of a [`Cluster`] has.
 pub const ACCEPT_LOST_RECORDS: &str = "dangerously_accept_lost_records=yes";
 
+/// What a transaction that writes what a caller waits for sends at its end. The search index, which a thread
+/// of the store writes at any time, sends `COMMIT` alone.
+pub const END_OF_A_WRITE: &[u8] = b"; COMMIT";
+
 /// The user under whom the server runs if the test runs as root: PostgreSQL refuses root.
 const SYSTEM_USER: &str = "postgres";
 

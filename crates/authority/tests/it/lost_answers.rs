@@ -11,7 +11,7 @@ use mandate_store::{Store, StoreError};
 use mandate_testkit::clock::{SeededEntropy, SteppedClock};
 use mandate_testkit::database;
 use mandate_testkit::line::{Line, Lost};
-use mandate_testkit::postgres::{ACCEPT_LOST_RECORDS, Cluster};
+use mandate_testkit::postgres::{ACCEPT_LOST_RECORDS, Cluster, END_OF_A_WRITE};
 use mandate_testkit::skipped;
 
 use crate::world::{domain, issuer};
@@ -108,7 +108,7 @@ fn a_rotation_whose_answer_or_whose_question_was_lost_can_be_made_again() {
             Opened::new(Store::connect_blocking(dir.path(), &address.parse().unwrap(), entropy).unwrap());
         let (authority, purpose) = (opened.authority(), Purpose::AccessToken);
         let (first, published) = (authority.active_key(purpose), authority.access_token_jwks_json());
-        line.lose(b"COMMIT", lost);
+        line.lose(END_OF_A_WRITE, lost);
         let answer = opened.rotate(&authority, purpose);
         assert!(
             matches!(answer, Err(RotateError::Keys(OpenError::Store(StoreError::Unreachable(_))))),

@@ -4,6 +4,7 @@ use mandate_audit::Query;
 use mandate_core::registry::RegistryVersion;
 use mandate_store::{AppendError, Effect, Store, StoreError, meta, records, registry};
 use mandate_testkit::line::{Line, Lost};
+use mandate_testkit::postgres::END_OF_A_WRITE;
 
 use super::{World, eventually, over_a_line, unavailable};
 use crate::world::record;
@@ -37,7 +38,7 @@ fn a_change_whose_answer_was_lost_is_settled_before_it_is_read() {
          FOR EACH ROW EXECUTE FUNCTION slow()",
     );
     let first = version(&world.store);
-    line.lose(b"COMMIT", Lost::Answer);
+    line.lose(END_OF_A_WRITE, Lost::Answer);
     let why = unavailable(change(&world, 0));
     assert!(why.contains("cannot be reached"), "{why}");
     assert_eq!(version(&world.store), first, "the server has not done it yet");
@@ -52,7 +53,7 @@ fn a_change_that_the_server_never_heard_of_is_settled_too_and_keeps_nobody_waiti
     let mut line: Option<Line> = None;
     let Some(world) = over_a_line(&mut line) else { return };
     let first = version(&world.store);
-    line.unwrap().lose(b"COMMIT", Lost::Question);
+    line.unwrap().lose(END_OF_A_WRITE, Lost::Question);
     let why = unavailable(change(&world, 0));
     assert!(why.contains("cannot be reached"), "{why}");
     settled(&world.store);
