@@ -27,8 +27,8 @@ pub const TTL: Duration = Duration::from_mins(5);
 pub const REFETCH_PAUSE: Duration = Duration::from_secs(30);
 /// How long a failure is remembered.
 pub const FAILURE_TTL: Duration = Duration::from_secs(10);
-/// How many issuers are remembered.
-const MAX_ISSUERS: usize = 256;
+/// How many issuers are remembered. Ten keys are some KiB.
+const MAX_ISSUERS: usize = 4096;
 
 /// A key set of an issuer.
 #[derive(Clone, Debug)]
@@ -179,9 +179,11 @@ impl ForeignKeys {
             return Arc::clone(slot);
         }
         if slots.len() >= MAX_ISSUERS {
-            // Only issuers of the registry get here. More than this have been registered over time: forget
-            // all of them.
-            slots.clear();
+            // Only issuers of the registry get here. One that is forgotten costs its next token a fetch, so
+            // only that one goes whose keys would be fetched again first.
+            let fetched = |slot: &Slot| slot.lock().keys.as_ref().map(|(_, fetched)| *fetched);
+            let oldest = slots.iter().min_by_key(|(_, slot)| fetched(slot)).map(|(source, _)| source.clone());
+            oldest.map(|oldest| slots.remove(&oldest));
         }
         Arc::clone(slots.entry(source.clone()).or_default())
     }
@@ -231,7 +233,8 @@ mod tests {
     use mandate_token::KeySet;
 
     use super::{
-        FAILURE_TTL, FetchError, ForeignKeys, KeySource, REFETCH_PAUSE, State, TTL, Wanted, land, settled,
+        FAILURE_TTL, FetchError, ForeignKeys, KeySource, MAX_ISSUERS, REFETCH_PAUSE, State, TTL, Wanted,
+        land, settled,
     };
 
     fn at(secs: u64) -> Timestamp {
@@ -270,14 +273,30 @@ mod tests {
         );
     }
 
+    fn source(host: &str) -> KeySource {
+        let issuer = format!("https://{host}.example").parse().unwrap();
+        KeySource { issuer, ca: None, proxy: None, profile: TokenProfile::Rfc9068 }
+    }
+
+    #[test]
+    fn of_too_many_issuers_the_one_whose_keys_are_oldest_is_forgotten() {
+        let all = ForeignKeys::default();
+        let has = |host: &str| all.slots.lock().contains_key(&source(host));
+        for n in 0..MAX_ISSUERS {
+            // The one in the middle is the oldest.
+            let age = u64::try_from(n.abs_diff(MAX_ISSUERS / 2)).unwrap();
+            land(&all.slot(&source(&format!("i{n}"))), &Ok(keys()), at(age));
+        }
+        let oldest = format!("i{}", MAX_ISSUERS / 2);
+        assert!(has(&oldest) && has("i0"));
+        land(&all.slot(&source("another")), &Ok(keys()), at(MAX_ISSUERS as u64));
+        assert!(!has(&oldest) && has("i0") && has("another"));
+        assert_eq!(all.slots.lock().len(), MAX_ISSUERS);
+    }
+
     #[test]
     fn keys_that_another_authority_vouched_for_are_not_taken_in() {
-        let usual = KeySource {
-            issuer: "https://login.example".parse().unwrap(),
-            ca: None,
-            proxy: None,
-            profile: TokenProfile::Rfc9068,
-        };
+        let usual = source("login");
         let other = KeySource { ca: Some("new".into()), ..usual.clone() };
         let all = ForeignKeys::default();
         land(&all.slot(&usual), &Ok(keys()), at(1));
