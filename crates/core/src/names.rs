@@ -234,6 +234,8 @@ names! {
         Request = "request",
         /// RFC 9101 §5.
         RequestUri = "request_uri",
+        /// draft-oauth-ai-agents-on-behalf-of-user-02 §4.1.
+        RequestedActor = "requested_actor",
         /// RFC 8693 §2.1.
         RequestedTokenType = "requested_token_type",
         /// RFC 8707 §2.

@@ -16,7 +16,7 @@ use mandate_delegation::{LoggedInPerson, RefusalReason};
 use crate::codes::CodePayload;
 use crate::engine::Engine;
 use crate::form::Form;
-use crate::parameter::Required;
+use crate::parameter::{NEVER_IGNORED, Required};
 use crate::pkce::Challenge;
 use crate::redirect::{is_registered, with_parameters};
 use crate::refusal::RequestRefusal;
@@ -204,6 +204,7 @@ fn validate(
     registry: &Registry,
 ) -> Result<AuthorizationRequest, RequestRefusal> {
     no_request_object(form)?;
+    nothing_of_an_actor(form)?;
     response_is_code_in_query(form)?;
     let challenge = Challenge::from_parameters(
         form.get(Parameter::CodeChallenge),
@@ -221,6 +222,21 @@ fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
         return Err(RequestRefusal::RequestObject);
     }
     if form.has(Parameter::RequestUri) { Err(RequestRefusal::RequestUri) } else { Ok(()) }
+}
+
+/// No actor is chosen or proven here, and no details are granted. A client that asks for them must not get a
+/// token without them.
+fn nothing_of_an_actor(form: &Form<'_>) -> Result<(), RequestRefusal> {
+    let of_exchanges = [
+        Parameter::ActorToken,
+        Parameter::ActorTokenType,
+        Parameter::SubjectToken,
+        Parameter::SubjectTokenType,
+    ];
+    match NEVER_IGNORED.into_iter().chain(of_exchanges).find(|parameter| form.has(*parameter)) {
+        Some(parameter) => Err(RequestRefusal::Misplaced(parameter)),
+        None => Ok(()),
+    }
 }
 
 fn response_is_code_in_query(form: &Form<'_>) -> Result<(), RequestRefusal> {

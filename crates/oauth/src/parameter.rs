@@ -103,3 +103,7 @@ impl With {
         ParameterRow::of(self.parameter, Presence::With(self.other.0))
     }
 }
+
+/// Parameters that ask for less than a request without them, or for another party to act: if one were
+/// ignored, its token would be wider than what was asked for. No endpoint ignores them.
+pub(crate) const NEVER_IGNORED: [Parameter; 2] = [Parameter::AuthorizationDetails, Parameter::RequestedActor];

@@ -9,7 +9,7 @@ mod handler;
 use mandate_core::names::{GrantType, Parameter};
 
 use crate::form::Form;
-use crate::parameter::Required;
+use crate::parameter::{NEVER_IGNORED, Required};
 use crate::refusal::RequestRefusal;
 
 pub use handler::GrantHandler;
@@ -44,7 +44,7 @@ impl Grants {
 /// The first parameter of the form that belongs to another grant and must not be ignored.
 fn misplaced(grant: &GrantHandler, form: &Form<'_>) -> Option<Parameter> {
     let others = TABLE.iter().filter(|other| other.name() != grant.name());
-    let refused = others.flat_map(|other| other.refused_elsewhere());
+    let refused = others.flat_map(|other| other.refused_elsewhere()).chain(NEVER_IGNORED);
     refused.filter(|parameter| !grant.has(*parameter) && form.has(parameter)).min()
 }
 
@@ -108,5 +108,10 @@ mod tests {
             assert_eq!(alone(&format!("{name}=x")), Parameter::named(name), "an agent asks for itself");
         }
         assert_eq!(alone("resource=x&audience=x&scope=x&requested_token_type=x"), None);
+        for grant in GrantType::ALL {
+            for name in ["authorization_details", "requested_actor"] {
+                assert_eq!(told(*grant, &format!("{name}=x")), Parameter::named(name), "{grant:?}");
+            }
+        }
     }
 }

@@ -113,6 +113,11 @@ async fn what_can_be_refused_is_refused_before_the_login() {
         ("code_challenge", "short", "400 invalid_request code_challenge_malformed"),
         ("request", "x.y.z", "400 request_not_supported request_object_unsupported"),
         ("request_uri", "urn:x", "400 request_uri_not_supported request_object_unsupported"),
+        ("requested_actor", "support-agent", "400 invalid_request parameter_misplaced"),
+        ("actor_token", "x.y.z", "400 invalid_request parameter_misplaced"),
+        ("actor_token_type", "urn:x", "400 invalid_request parameter_misplaced"),
+        ("subject_token", "x.y.z", "400 invalid_request parameter_misplaced"),
+        ("authorization_details", "[]", "400 invalid_request parameter_misplaced"),
     ] {
         assert_eq!(sent_back(&world, &with(query.clone(), name, value)).await, why, "{name}={value}");
     }
