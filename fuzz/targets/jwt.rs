@@ -62,7 +62,7 @@ fn read(token: &str) -> usize {
     let foreign = access_token::verify(token, &expect(Profile::Foreign(TokenProfile::Rfc9068), Some(&memo)));
     for product in TokenProfile::ALL {
         if let Ok(token) = access_token::verify(token, &expect(Profile::Foreign(*product), None)) {
-            assert!(token.terms.lineage.is_empty() && token.terms.subject.iss == *ISSUER);
+            assert!(token.terms.lineage.is_empty() && token.terms.subject.as_ref().is_some_and(|person| person.iss == *ISSUER));
         }
     }
     if let Ok(own) = access_token::verify(token, &expect(Profile::Own, None)) {
@@ -71,7 +71,7 @@ fn read(token: &str) -> usize {
     }
     if let Ok(foreign) = &foreign {
         let said = &foreign.terms;
-        assert!(said.lineage.is_empty() && said.details.is_empty() && said.subject.iss == *ISSUER);
+        assert!(said.lineage.is_empty() && said.details.is_empty() && said.subject.as_ref().is_some_and(|person| person.iss == *ISSUER));
         let decoded = access_token::Decoded::of(token).unwrap();
         let unverified = decoded.read().unwrap();
         assert_eq!(unverified.issuer(), Ok(ISSUER.as_str()));

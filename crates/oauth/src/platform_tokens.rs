@@ -87,14 +87,16 @@ impl PlatformTokens {
             let ids = ids.unwrap_or_default().replace('\n', " ");
             return Err(NotProven::Agent(format!("no entry names the workload: {ids}")));
         };
-        let token = self.verified(sent, proof, now).await.map_err(NotProven::Token)?;
+        let token = self.verified(sent, proof, now).await.map_err(unproven)?;
         let (jti, expires) = (token.jti.clone(), token.expires);
         let actor = VerifiedActor::from_platform(agent, *place, token, now).map_err(|member| {
             let member = member.unwrap_or_default();
             let says = claims.get(member.as_str()).map_or("nothing", String::as_str);
             NotProven::Agent(format!("`{member}` of the proof of agent `{}` is not {says:?}", agent.name))
         })?;
-        if proof.single_use {
+        // The agent's proofs may differ in this: the strictest one that fits counts.
+        let fitting = candidates.iter().filter(fits).filter(|other| other.agent.name == agent.name);
+        if proof.single_use || fitting.clone().any(|other| other.proof.single_use) {
             let jti = jti.ok_or(TokenError::MissingClaim("jti"))?;
             self.first_use(&sent.issuer, jti, expires, now).await?;
         }
@@ -151,6 +153,20 @@ impl PlatformTokens {
             }
             Err(error) => Err(NotProven::Internal(error.to_string())),
         }
+    }
+}
+
+/// Why nothing is proven. A token that anybody can have made is answered as one whose workload no entry names:
+/// otherwise a stranger could try ids, and learn which workloads have agents here.
+fn unproven(error: NotVerified) -> NotProven {
+    match error {
+        NotVerified::Token(error) if error.precedes_signature() => {
+            NotProven::Agent(format!("its issuer is not proven: {error}"))
+        }
+        NotVerified::KeyUnknown { .. } => {
+            NotProven::Agent("its issuer is not proven: no published key has its kid".to_owned())
+        }
+        NotVerified::Token(_) | NotVerified::Unavailable(_) => NotProven::Token(error),
     }
 }
 

@@ -89,6 +89,36 @@ pub enum TokenError {
 }
 
 impl TokenError {
+    /// Whether it is found before the signature has verified: then anybody can have made the token.
+    pub const fn precedes_signature(&self) -> bool {
+        match self {
+            Self::TooLarge
+            | Self::Malformed(_)
+            | Self::DuplicateMember
+            | Self::TooDeep
+            | Self::Header(_)
+            | Self::Algorithm(_)
+            | Self::Type(_)
+            | Self::UnknownKey(_)
+            | Self::AmbiguousKey(_)
+            | Self::Signature
+            | Self::SignatureOfUnnamedKey => true,
+            Self::MissingClaim(_)
+            | Self::Claim { .. }
+            | Self::NotAccessToken(_)
+            | Self::NotAPerson(_)
+            | Self::RequiredClaim(_)
+            | Self::Issuer
+            | Self::Audience
+            | Self::Expired
+            | Self::NotYetValid
+            | Self::Lifetime
+            | Self::Age
+            | Self::ActorChain(_)
+            | Self::TrustDomain => false,
+        }
+    }
+
     /// A stable machine-readable token for the sender and for records.
     pub const fn public_code(&self) -> &'static str {
         match self {

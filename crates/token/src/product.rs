@@ -106,7 +106,7 @@ pub(crate) enum Rule {
     DoesNotEnd(&'static str, &'static str),
     /// The claim is a text with this in it.
     Contains(&'static str, &'static str),
-    /// The two claims are not the same text.
+    /// The first claim is a text, or `aud` and a list of texts, and none of them is the text of the second.
     Differ(&'static str, &'static str),
     /// None of these is among the numbers of the claim, a text with spaces between them.
     NoneOf(&'static str, &'static [&'static str]),
@@ -133,7 +133,15 @@ impl Rule {
             Self::DoesNotBegin(claim, start) => !text(claim).is_some_and(|text| text.starts_with(start)),
             Self::DoesNotEnd(claim, end) => !text(claim).is_some_and(|text| text.ends_with(end)),
             Self::Contains(claim, part) => text(claim).is_some_and(|text| text.contains(part)),
-            Self::Differ(one, other) => text(one).is_none() || text(one) != text(other),
+            Self::Differ(one, other) => {
+                let other = text(other);
+                let differs = |value: &Json<'_>| value.as_text().is_some_and(|text| Some(text) != other);
+                match claims.get(one) {
+                    Some(Json::List(values)) if one == "aud" => values.iter().all(differs),
+                    Some(value) => differs(value),
+                    None => false,
+                }
+            }
             Self::NoneOf(claim, values) => {
                 absent(claim)
                     || text(claim).is_some_and(|text| !text.split(' ').any(|part| values.contains(&part)))

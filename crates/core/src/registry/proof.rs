@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::entries::Agent;
+use super::entries::{Agent, AgentState};
 use super::platform::Platform;
 use crate::uri::Issuer;
 
@@ -84,14 +84,16 @@ pub struct PlatformEvidence {
 #[derive(Clone, Debug, Default)]
 pub(super) struct ProofIndex {
     by_workload: HashMap<(Issuer, String), Vec<Arc<Agent>>>,
-    /// How many proofs name the issuer, by platform.
-    issuers: HashMap<Issuer, BTreeMap<Platform, usize>>,
+    /// How many proofs name the issuer, of agents that are not retired and of those that are, by platform.
+    issuers: HashMap<Issuer, BTreeMap<Platform, [usize; 2]>>,
 }
 
 impl ProofIndex {
     pub(super) fn add(&mut self, agent: &Arc<Agent>) {
         for proof in &agent.proofs {
-            *self.issuers.entry(proof.issuer.clone()).or_default().entry(proof.platform).or_default() += 1;
+            let platforms = self.issuers.entry(proof.issuer.clone()).or_default();
+            let [living, retired] = platforms.entry(proof.platform).or_default();
+            *(if agent.state == AgentState::Retired { retired } else { living }) += 1;
             let Some(workload) = proof.workload() else { continue };
             let agents = self.by_workload.entry(workload).or_default();
             if !agents.iter().any(|other| other.name == agent.name) {
@@ -103,10 +105,10 @@ impl ProofIndex {
     pub(super) fn remove(&mut self, agent: &Agent) {
         for proof in &agent.proofs {
             if let Some(platforms) = self.issuers.get_mut(&proof.issuer) {
-                if let Some(count) = platforms.get_mut(&proof.platform) {
-                    *count -= 1;
+                if let Some([living, retired]) = platforms.get_mut(&proof.platform) {
+                    *(if agent.state == AgentState::Retired { retired } else { living }) -= 1;
                 }
-                platforms.retain(|_, count| *count > 0);
+                platforms.retain(|_, count| *count != [0, 0]);
                 if platforms.is_empty() {
                     self.issuers.remove(&proof.issuer);
                 }
@@ -121,9 +123,12 @@ impl ProofIndex {
         }
     }
 
-    /// The platform whose tokens this issuer issues.
+    /// The platform whose tokens this issuer issues. A retired agent stays in the registry and may have been
+    /// declared with another one by mistake, so it says so only if no other agent does.
     pub(super) fn platform(&self, issuer: &str) -> Option<Platform> {
-        self.issuers.get(issuer)?.keys().next().copied()
+        let platforms = self.issuers.get(issuer)?;
+        let living = platforms.iter().find(|(_, [living, _])| *living > 0);
+        living.or_else(|| platforms.iter().next()).map(|(platform, _)| *platform)
     }
 
     pub(super) fn agents(&self, issuer: &Issuer, platform: Platform, said: &PlatformClaims) -> &[Arc<Agent>] {
@@ -234,5 +239,24 @@ mod tests {
         registry.remove(EntryKind::Agent, "two");
         assert!(found(&registry).is_empty());
         assert_eq!(registry.platform_of_issuer(issuer.as_str()), None);
+    }
+
+    #[test]
+    fn a_retired_agent_with_another_platform_does_not_say_whose_tokens_an_issuer_issues() {
+        let issuer = "https://token.actions.githubusercontent.com";
+        let mut registry =
+            Registry::from_entries([Entry::Agent(agent("mistaken", vec![proof(&[REPOSITORY])]))]);
+        let living = AgentProof { platform: Platform::Gitlab, ..proof(&[("project_id", &["1"])]) };
+        registry.put(Entry::Agent(Agent {
+            state: AgentState::Retired,
+            ..agent("mistaken", vec![proof(&[REPOSITORY])])
+        }));
+        assert_eq!(registry.platform_of_issuer(issuer), Some(Platform::GithubActions));
+        registry.put(Entry::Agent(agent("right", vec![living])));
+        assert_eq!(registry.platform_of_issuer(issuer), Some(Platform::Gitlab));
+        registry.remove(EntryKind::Agent, "right");
+        assert_eq!(registry.platform_of_issuer(issuer), Some(Platform::GithubActions));
+        registry.remove(EntryKind::Agent, "mistaken");
+        assert_eq!(registry.platform_of_issuer(issuer), None);
     }
 }

@@ -247,7 +247,7 @@ async fn what_is_not_the_token_of_a_workload_for_us_alone_is_refused() {
             let key = ci.idp.key();
             let header = json!({"alg": "ES256", "typ": typ, "kid": key.key_id()}).to_string();
             let token = key.sign_raw(&header, &ci.claims(*platform, &json!({})).to_string());
-            assert_eq!(ci.as_assertion(&token).await, ASSERTION, "{typ}");
+            assert_eq!(ci.as_assertion(&token).await, UNPROVEN, "{typ}");
             assert_eq!(ci.as_actor(&token).await, ACTOR, "{typ}");
         }
         assert_eq!(ci.as_assertion(&ci.token(*platform, &json!({}))).await, "ok");

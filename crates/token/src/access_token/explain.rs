@@ -413,9 +413,9 @@ fn rules(findings: &mut Findings, claims: &Object<'_>, shape: &Shape, issuer: &s
             findings.accept(claim, used_as);
         }
     }
-    if own_behalf::is_machine(claims) {
+    if own_behalf::is_of_no_person(claims) {
         let error = TokenError::NotAPerson("sub_profile");
-        let why = "it says that the subject is a machine".to_owned();
+        let why = "it says that the subject is something else than a person (`user`)".to_owned();
         findings.refuse_claim("sub_profile", error.public_code(), why);
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn read(
     if let Some(claim) = shape.not_a_person(claims, iss.as_str()) {
         return Err(TokenError::NotAPerson(claim));
     }
-    if own_behalf::is_machine(claims) {
+    if own_behalf::is_of_no_person(claims) {
         return Err(TokenError::NotAPerson("sub_profile"));
     }
     let sub = claim::required_text(claims, shape.subject)?.to_owned();

@@ -53,16 +53,17 @@ pub(super) fn agent_of(terms: &Terms) -> Option<&Actor> {
     (named && of_nobody).then_some(agent)
 }
 
-/// Whether another issuer says that the subject of its token is a machine. `sub_profile` may have several
-/// values, separated by spaces or in a list.
-pub(super) fn is_machine(claims: &Object<'_>) -> bool {
-    const MACHINES: [&str; 2] = [SubjectProfile::AiAgent.as_str(), SubjectProfile::Service.as_str()];
-    let names_one = |value: &Json<'_>| {
-        value.as_text().is_some_and(|text| text.split(' ').any(|profile| MACHINES.contains(&profile)))
+/// Whether another issuer says with `sub_profile` that the subject of its token is something else than a
+/// person. The claim may have several values, separated by spaces or in a list; all of them must be `user`.
+pub(super) fn is_of_no_person(claims: &Object<'_>) -> bool {
+    let names_users = |value: &Json<'_>| {
+        value.as_text().is_some_and(|text| {
+            !text.is_empty() && text.split(' ').all(|profile| profile == SubjectProfile::User.as_str())
+        })
     };
     match claims.get(PROFILE) {
-        Some(Json::List(values)) => values.iter().any(names_one),
-        Some(value) => names_one(value),
-        None => false,
+        None | Some(Json::Null) => false,
+        Some(Json::List(values)) => values.is_empty() || !values.iter().all(names_users),
+        Some(value) => !names_users(value),
     }
 }

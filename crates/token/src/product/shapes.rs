@@ -39,6 +39,8 @@ pub(super) const KEYCLOAK: Shape = Shape {
     person: &[
         Rule::Has("sid"),
         Rule::Lacks("client_id"),
+        // Without it, a service account with a session would not be seen.
+        Rule::Has("preferred_username"),
         Rule::DoesNotBegin("preferred_username", "service-account-"),
     ],
     ..RFC9068

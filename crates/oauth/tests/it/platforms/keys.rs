@@ -1,13 +1,15 @@
 //! The keys of a platform: its own, from its pinned issuer, or pinned themselves.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use mandate_audit::Outcome;
 use mandate_core::registry::{Entry, EntryKind, Platform};
 use mandate_testkit::hostile_issuer::{HostileIssuer, TestKey};
 use mandate_token::Signer as _;
 use serde_json::json;
 
-use super::{ACTOR, ASSERTION, Ci, GITHUB};
+use super::{ACTOR, ASSERTION, Ci, GITHUB, UNPROVEN};
 use crate::refused;
 
 #[tokio::test]
@@ -24,7 +26,7 @@ async fn another_issuer_with_the_same_claims_proves_nothing() {
     assert_eq!((ci.idp.jwks_served(), other.jwks_served()), (0, 0), "nothing is fetched for it");
     let forged = sign(&other.key(), &ci.claims(GITHUB, &json!({})));
     ci.world.clock.advance(Duration::from_secs(40));
-    assert_eq!(ci.as_assertion(&forged).await, ASSERTION);
+    assert_eq!(ci.as_assertion(&forged).await, UNPROVEN);
     assert_eq!(other.jwks_served(), 0, "keys never come from where a token says");
     for issuer in ["https://token.actions.githubusercontent.com", "", "not a URL"] {
         let token = ci.token(GITHUB, &json!({"iss": issuer}));
@@ -49,13 +51,39 @@ async fn a_stranger_without_an_entry_causes_no_fetch() {
 }
 
 #[tokio::test]
+async fn a_stranger_who_tries_ids_does_not_learn_which_workloads_have_agents() {
+    let ci = Ci::of(GITHUB).await;
+    // The keys are there, as they are where an agent is used.
+    assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, "ok");
+    let (stranger, published) = (TestKey::generate(), ci.idp.key().key_id().to_owned());
+    let forged = |kid: &str, typ: &str, change: serde_json::Value| {
+        let header = json!({"alg": "ES256", "typ": typ, "kid": kid});
+        stranger.sign_raw(&header.to_string(), &ci.claims(GITHUB, &change).to_string())
+    };
+    let mut answers = BTreeSet::new();
+    for (kid, typ) in [(published.as_str(), "JWT"), ("made-up", "JWT"), (&published, "at+jwt")] {
+        for change in [json!({}), json!({"event_name": "pull_request"}), json!({"repository_id": "1"})] {
+            let token = forged(kid, typ, change);
+            let desk = ci.world.desk_app();
+            let client = ci.world.token(&ci.by_assertion(&token), None).await.unwrap_err();
+            let actor = ci.world.token(&ci.by_actor(&token), Some(&desk)).await.unwrap_err();
+            let both = [client, actor].map(|error| (error.status, error.description));
+            answers.insert(both);
+        }
+    }
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({"repository_id": "1"}))).await, UNPROVEN);
+    let record = ci.newest(Outcome::Refused);
+    assert!(record.detail.unwrap_or_default().contains("no entry names the workload"), "the record says why");
+}
+
+#[tokio::test]
 async fn keys_are_fetched_again_when_the_platform_has_new_ones() {
     let ci = Ci::of(GITHUB).await;
     assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, "ok");
     ci.idp.rotate();
-    let unknown = "503 temporarily_unavailable issuer_key_unknown";
-    assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, unknown);
-    assert_eq!(ci.as_actor(&ci.token(GITHUB, &json!({}))).await, unknown);
+    assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, UNPROVEN);
+    assert_eq!(ci.as_actor(&ci.token(GITHUB, &json!({}))).await, ACTOR);
     ci.world.clock.advance(Duration::from_secs(30));
     assert_eq!(ci.as_assertion(&ci.token(GITHUB, &json!({}))).await, "ok");
 }
@@ -81,7 +109,7 @@ async fn pinned_keys_are_the_only_ones_and_nothing_is_fetched() {
     let token = pinned.sign_raw(&header, &ci.claims(Platform::Kubernetes, &json!({})).to_string());
     assert_eq!(ci.as_assertion(&token).await, "ok");
     ci.idp.come_back();
-    assert_eq!(ci.as_assertion(&ci.token(Platform::Kubernetes, &json!({}))).await, ASSERTION);
+    assert_eq!(ci.as_assertion(&ci.token(Platform::Kubernetes, &json!({}))).await, UNPROVEN);
     assert_eq!(ci.idp.jwks_served(), 0);
 }
 

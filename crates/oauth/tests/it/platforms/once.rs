@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use mandate_core::registry::Platform;
+use mandate_core::registry::{AgentProof, Entry, EntryKind, Platform};
 use mandate_testkit::world::{JWT, with};
 use serde_json::json;
 
-use super::{ASSERTION, Ci, GITHUB};
+use super::{ASSERTION, Ci, GITHUB, UNPROVEN};
 
 const REPLAYED: &str = "401 invalid_client client_assertion_replayed";
 const ACTOR_REPLAYED: &str = "400 invalid_request actor_token_replayed";
@@ -50,7 +50,7 @@ async fn a_token_is_used_up_when_it_is_verified_and_not_before() {
     // With a header that names another key.
     let parts: Vec<&str> = token.split('.').collect();
     let forged = format!("{}.{}.{}", parts[0], parts[1], parts[2].chars().rev().collect::<String>());
-    assert_eq!(ci.as_assertion(&forged).await, ASSERTION);
+    assert_eq!(ci.as_assertion(&forged).await, UNPROVEN);
     let refused = ci.ask(&with(ci.by_assertion(&token), "resource", "https://unknown.example"), None).await;
     assert_eq!(refused, "400 invalid_target resource_unknown");
     assert_eq!(ci.as_assertion(&token).await, REPLAYED, "whatever became of the request");
@@ -85,4 +85,21 @@ async fn a_token_that_a_workload_has_for_long_counts_until_it_is_too_old() {
         assert_eq!(once.as_assertion(&token).await, "ok");
         assert_eq!(once.as_assertion(&token).await, REPLAYED, "where the entry says so");
     }
+}
+
+#[tokio::test]
+async fn of_two_proofs_that_a_token_satisfies_the_one_that_counts_it_once_decides() {
+    let ci = Ci::with(GITHUB, |proof| proof.single_use = false).await;
+    let wide = ci.token(GITHUB, &json!({}));
+    assert_eq!((ci.as_assertion(&wide).await, ci.as_assertion(&wide).await), ("ok".into(), "ok".into()));
+    ci.world
+        .change(EntryKind::Agent, "ci-agent", |entry| {
+            let Entry::Agent(agent) = entry else { panic!("an agent") };
+            let narrow = AgentProof { single_use: true, ..agent.proofs[0].clone() };
+            agent.proofs.push(narrow);
+        })
+        .await;
+    let token = ci.token(GITHUB, &json!({}));
+    assert_eq!(ci.as_assertion(&token).await, "ok");
+    assert_eq!(ci.as_assertion(&token).await, REPLAYED);
 }

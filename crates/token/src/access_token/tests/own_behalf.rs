@@ -115,14 +115,27 @@ fn terms_that_are_neither_a_persons_nor_an_agents_own_are_not_signed() {
 
 #[test]
 fn a_token_of_another_issuer_whose_subject_is_a_machine_is_no_persons() {
-    for said in [json!("ai_agent"), json!("service"), json!("user ai_agent"), json!(["ai_agent"])] {
+    for said in [
+        json!("ai_agent"),
+        json!("service"),
+        json!("user ai_agent"),
+        json!(["ai_agent"]),
+        json!(["user", "ai_agent"]),
+        json!("client_instance"),
+        json!("AI_AGENT"),
+        json!("ai_agent\tuser"),
+        json!(""),
+        json!([]),
+        json!(7),
+        json!({"user": true}),
+    ] {
         assert_eq!(
             foreign(&json!({ "sub_profile": said })).unwrap_err(),
             TokenError::NotAPerson("sub_profile"),
             "{said}"
         );
     }
-    for said in [json!("user"), json!("ai_agents"), json!(7)] {
+    for said in [json!("user"), json!(["user"]), json!("user user")] {
         let terms = foreign(&json!({ "sub_profile": said })).unwrap().terms;
         assert!(terms.subject.is_some(), "{said}");
     }
