@@ -74,6 +74,22 @@ pub fn document(issuer: &Issuer, grant_types: impl Iterator<Item = GrantType>, s
     document
 }
 
+/// The metadata for clients that ask where `OpenID` Connect Discovery 1.0 §4 puts it, as MCP clients may: the
+/// same values, and the two members that its §3 requires beyond RFC 8414.
+///
+/// No ID token is ever issued, so no algorithm signs one. §3 requires the member and names `RS256` as its least
+/// value, which would be false; §4.2 leaves out empty lists, which clients that check §3 would refuse. The empty
+/// list is true, and such clients accept it.
+#[must_use]
+pub fn for_openid_clients(mut document: Value) -> Value {
+    if let Some(members) = document.as_object_mut() {
+        // A person has the same `sub` for all clients.
+        members.insert("subject_types_supported".to_owned(), json!(["public"]));
+        members.insert("id_token_signing_alg_values_supported".to_owned(), json!([]));
+    }
+    document
+}
+
 #[cfg(test)]
 mod tests {
     use mandate_core::names::GrantType;
@@ -92,6 +108,30 @@ mod tests {
         assert_eq!(document["token_endpoint"], "https://m.example/tenant/token");
         assert_eq!(document["code_challenge_methods_supported"], serde_json::json!(["S256"]));
         assert_eq!(document["authorization_response_iss_parameter_supported"], true);
+    }
+
+    #[test]
+    fn clients_of_openid_discovery_read_the_same_values_and_are_promised_no_id_token() {
+        let scopes = "read:cases".parse().unwrap();
+        let document = document(&"https://m.example/tenant".parse().unwrap(), &scopes);
+        let mut openid = super::for_openid_clients(document.clone());
+        // What Discovery §3 marks as required.
+        for required in [
+            "issuer",
+            "authorization_endpoint",
+            "token_endpoint",
+            "jwks_uri",
+            "response_types_supported",
+            "subject_types_supported",
+            "id_token_signing_alg_values_supported",
+        ] {
+            assert!(openid.get(required).is_some(), "{required}");
+        }
+        let members = openid.as_object_mut().unwrap();
+        assert_eq!(members.remove("subject_types_supported").unwrap(), serde_json::json!(["public"]));
+        assert_eq!(members.remove("id_token_signing_alg_values_supported").unwrap(), serde_json::json!([]));
+        assert_eq!(openid, document);
+        assert!(!openid.to_string().contains("id_token"), "{openid}");
     }
 
     #[test]

@@ -52,6 +52,27 @@ async fn a_code_becomes_a_token_for_the_resource_and_scope_that_were_asked() {
 }
 
 #[tokio::test]
+async fn every_answer_that_goes_back_to_the_client_names_the_issuer() {
+    let world = World::story();
+    let query = world.authorization("support-app", Some(CRM), Some("read:cases"));
+    let asked = async |query: &Pairs| {
+        world.engine.authorize(encode(query).as_bytes(), RequestSource::Other).await.unwrap()
+    };
+    let request = asked(&query).await;
+    let success = world.engine.log_in(&request, "riley", Secret::new(story::PASSWORD)).await.unwrap();
+    let declined = world.engine.decline(&request).await;
+    // The person is authenticated, and has not the right.
+    let beyond = asked(&world.authorization("support-app", Some(CRM), Some("send:mail"))).await;
+    let refused = world.engine.log_in(&beyond, "riley", Secret::new(story::PASSWORD)).await;
+    let Err(LoginRefusal::Redirect { location: refused, .. }) = refused else { panic!("{refused:?}") };
+    for location in [success.location(), &declined, &refused] {
+        assert_eq!(parameter(location, "iss").as_deref(), Some(ISSUER), "RFC 9207 section 2: {location}");
+        assert_eq!(parameter(location, "code").is_some(), location == success.location());
+        assert_eq!(location.matches("iss=").count(), 1, "{location}");
+    }
+}
+
+#[tokio::test]
 async fn a_confidential_client_redeems_with_its_credential() {
     let world = World::story();
     let code = world.code(&world.authorization("desk-app", None, None), "riley").await;

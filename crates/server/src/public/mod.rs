@@ -28,7 +28,7 @@ use crate::admin;
 use crate::host::Hosts;
 use crate::listener::{ListenerDefaults, Site};
 use crate::secret_body::ends_connection;
-use paths::{base_path, metadata_paths};
+use paths::{base_path, metadata_paths, openid_paths};
 
 /// How long a form may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -74,6 +74,9 @@ fn router(public: Arc<Public>) -> Router {
     for path in metadata_paths(&base) {
         router = router.route(&path, for_scripts(get(server_metadata)));
     }
+    for path in openid_paths(&base) {
+        router = router.route(&path, for_scripts(get(openid_configuration)));
+    }
     router.with_state(public)
 }
 
@@ -97,6 +100,16 @@ fn cacheable_json(body: String) -> Response {
 }
 
 async fn server_metadata(State(public): State<Arc<Public>>) -> Response {
+    cacheable_json(metadata_of(&public).to_string())
+}
+
+/// The same values for clients that only know `OpenID` Connect Discovery.
+async fn openid_configuration(State(public): State<Arc<Public>>) -> Response {
+    cacheable_json(metadata::for_openid_clients(metadata_of(&public)).to_string())
+}
+
+/// The metadata of the engine, and of what only this listener serves.
+fn metadata_of(public: &Public) -> serde_json::Value {
     let mut document = public.engine.metadata();
     if let Some(members) = document.as_object_mut() {
         let issuer = public.engine.issuer();
@@ -106,7 +119,7 @@ async fn server_metadata(State(public): State<Arc<Public>>) -> Response {
             metadata::endpoint(issuer, "/spiffe-bundle.json").into(),
         );
     }
-    cacheable_json(document.to_string())
+    document
 }
 
 /// Whether the server serves requests. A server that is about to end does not.

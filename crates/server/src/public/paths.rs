@@ -18,13 +18,22 @@ pub(super) fn origin(issuer: &str) -> &str {
 /// RFC 8414 §3 puts the well-known part between host and path. MCP clients of earlier protocol versions leave
 /// the path out. Other clients put the path in front, as `OpenID` Connect Discovery does.
 pub(super) fn metadata_paths(base: &str) -> Vec<String> {
-    const WELL_KNOWN: &str = "/.well-known/oauth-authorization-server";
-    let mut paths = vec![
-        WELL_KNOWN.to_owned(),
-        format!("{WELL_KNOWN}{base}"),
-        format!("{base}{WELL_KNOWN}"),
-        format!("{WELL_KNOWN}{base}/"),
-    ];
+    let mut paths = both_forms("/.well-known/oauth-authorization-server", base);
+    paths.push("/.well-known/oauth-authorization-server".to_owned());
+    distinct(paths)
+}
+
+/// The addresses of the document of `OpenID` Connect Discovery 1.0 §4.1: behind the path of the issuer, and
+/// inserted before it as RFC 8414 §5 has it. MCP clients ask at both.
+pub(super) fn openid_paths(base: &str) -> Vec<String> {
+    distinct(both_forms("/.well-known/openid-configuration", base))
+}
+
+fn both_forms(well_known: &str, base: &str) -> Vec<String> {
+    vec![format!("{well_known}{base}"), format!("{well_known}{base}/"), format!("{base}{well_known}")]
+}
+
+fn distinct(mut paths: Vec<String>) -> Vec<String> {
     paths.sort();
     paths.dedup();
     paths
@@ -32,7 +41,7 @@ pub(super) fn metadata_paths(base: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{base_path, metadata_paths, origin};
+    use super::{base_path, metadata_paths, openid_paths, origin};
 
     #[test]
     fn metadata_is_where_every_client_looks_for_it() {
@@ -47,6 +56,22 @@ mod tests {
                 "/.well-known/oauth-authorization-server/tenant/1",
                 "/.well-known/oauth-authorization-server/tenant/1/",
                 "/tenant/1/.well-known/oauth-authorization-server",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_openid_document_is_before_and_behind_the_path_and_not_without_it() {
+        assert_eq!(
+            openid_paths(""),
+            ["/.well-known/openid-configuration", "/.well-known/openid-configuration/"]
+        );
+        assert_eq!(
+            openid_paths("/tenant/1"),
+            [
+                "/.well-known/openid-configuration/tenant/1",
+                "/.well-known/openid-configuration/tenant/1/",
+                "/tenant/1/.well-known/openid-configuration",
             ]
         );
     }

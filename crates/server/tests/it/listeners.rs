@@ -137,8 +137,14 @@ async fn no_answer_is_kept_or_guessed_at_not_even_one_to_what_cannot_be_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_of_other_origins_may_do_what_clients_in_a_browser_need_and_no_more() {
     let server = Server::story().await;
-    let readable =
-        ["/token", "/revoke", "/jwks.json", "/spiffe-bundle.json", "/.well-known/oauth-authorization-server"];
+    let readable = [
+        "/token",
+        "/revoke",
+        "/jwks.json",
+        "/spiffe-bundle.json",
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/openid-configuration",
+    ];
     for path in readable {
         let preflight = server
             .app
@@ -236,16 +242,20 @@ async fn the_metadata_of_an_issuer_with_a_path_is_at_each_address_where_clients_
     .await;
     let ask = async |path: &str| ask(server.ready.public, &get(path, "mandate.acme.example")).await;
     for path in [
-        // RFC 8414 §3, OpenID Connect Discovery, and clients that leave the path out.
+        // RFC 8414 §3, the appended form, and clients that leave the path out.
         "/.well-known/oauth-authorization-server/tenant/1",
         "/tenant/1/.well-known/oauth-authorization-server",
         "/.well-known/oauth-authorization-server",
+        // The other two addresses at which MCP clients ask.
+        "/.well-known/openid-configuration/tenant/1",
+        "/tenant/1/.well-known/openid-configuration",
     ] {
         let answer = ask(path).await;
         assert_eq!(status(&answer), "200", "{path}: {answer}");
         for member in [
             r#""issuer":"https://mandate.acme.example/tenant/1""#,
             r#""token_endpoint":"https://mandate.acme.example/tenant/1/token""#,
+            r#""code_challenge_methods_supported":["S256"]"#,
         ] {
             assert!(answer.contains(member), "{path}: {member}: {answer}");
         }
@@ -254,6 +264,9 @@ async fn the_metadata_of_an_issuer_with_a_path_is_at_each_address_where_clients_
     for nowhere in [
         "/tenant/2/.well-known/oauth-authorization-server",
         "/.well-known/oauth-authorization-server/tenant",
+        "/.well-known/openid-configuration/tenant",
+        // Another issuer of the same host may be there.
+        "/.well-known/openid-configuration",
         "/jwks.json",
     ] {
         assert_eq!(status(&ask(nowhere).await), "404", "{nowhere}");

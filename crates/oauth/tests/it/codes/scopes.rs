@@ -230,3 +230,17 @@ async fn a_resource_that_declares_our_administration_scope_gives_none_of_ours() 
     let theirs = payload(&world.person_token("riley", Some("https://tickets.acme.example"), None).await);
     assert_eq!(theirs["scope"], "mandate:admin read:tickets", "there it is a scope like any other");
 }
+
+#[tokio::test]
+async fn a_client_that_needs_more_asks_for_the_union_and_is_given_it() {
+    let world = World::story();
+    let first = payload(&world.person_token("riley", Some(CRM), Some("read:cases")).await);
+    assert_eq!(first["scope"], "read:cases");
+    // An API's challenge names what is missing. An MCP client then asks for that and for what it had, in one
+    // request, and may write the bare origin of the resource with a slash.
+    let union = "read:cases write:case_comments";
+    for resource in [CRM.to_owned(), format!("{CRM}/")] {
+        let claims = payload(&world.person_token("riley", Some(&resource), Some(union)).await);
+        assert_eq!((&claims["scope"], &claims["aud"]), (&union.into(), &CRM.into()), "{resource}");
+    }
+}

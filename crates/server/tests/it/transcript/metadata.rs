@@ -18,7 +18,7 @@ async fn what_the_public_listener_publishes() {
             "Protected resource metadata: the server is no protected resource here",
             "/.well-known/oauth-protected-resource",
         ),
-        ("OpenID Connect discovery: it is none", "/.well-known/openid-configuration"),
+        ("The same for clients of OpenID Connect Discovery", "/.well-known/openid-configuration"),
         ("An address that does not exist", "/nothing"),
         ("Administration, which is elsewhere", "/v1/status"),
     ] {
