@@ -21,6 +21,7 @@ fn keycloak(issuer: &str, key: &TestKey, change: &Value) -> String {
     let mut claims = json!({
         "iss": issuer, "sub": "user-7", "aud": AUDIENCE, "azp": "desk", "typ": "Bearer", "sid": "s1", "jti": "j1",
         "scope": "read:cases", "iat": now, "exp": now + 300, "name": "Dana Park",
+        "preferred_username": "dana",
     });
     for (name, value) in change.as_object().unwrap() {
         match value {
@@ -103,6 +104,13 @@ fn each_refusal_is_in_its_row_and_says_what_to_change() {
         (json!({"typ": "ID", "nonce": "n"}), "typ", "not_access_token", "reads like an ID token"),
         (json!({"sid": null}), "sid", "not_a_person", "log a person in"),
         (json!({"client_id": "desk"}), "client_id", "not_a_person", "machine"),
+        (json!({"preferred_username": null}), "preferred_username", "not_a_person", "`profile`"),
+        (
+            json!({"preferred_username": "service-account-x"}),
+            "preferred_username",
+            "not_a_person",
+            "log a person in",
+        ),
         (json!({"sub": null}), "sub", "claim_missing", "`basic`"),
         (json!({"aud": "account"}), "aud", "subject_not_for_presenter", "Audience mapper"),
         (json!({"aud": ["account", AUDIENCE]}), "aud", "subject_not_for_presenter", "other_audiences"),
@@ -250,7 +258,8 @@ fn a_token_inside_a_claim_is_not_shown() {
         let ran = test(&idp, &token, &[&BY_HAND[..], format].concat());
         assert_eq!(ran.code, 0, "{}", ran.err);
         assert!(!ran.out.contains("c2lnbmF0dXJl") && !ran.out.contains("eyJ"), "{}", ran.out);
-        assert!(ran.out.contains("looks like a token"), "{}", ran.out);
+        assert!(ran.out.contains("characters, not shown"), "{}", ran.out);
+        assert!(!ran.out.contains("Dana Park"), "what has no effect is nobody's to read: {}", ran.out);
     }
 }
 

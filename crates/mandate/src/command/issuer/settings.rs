@@ -133,6 +133,9 @@ fn change(finding: &PartVerdict, profile: TokenProfile, audience: Option<&str>) 
         (Part::Claim, TokenProfile::Keycloak, "sid", _) => {
             "log a person in, without lightweight access tokens: neither those nor the tokens of service accounts have `sid`"
         }
+        (Part::Claim, TokenProfile::Keycloak, "preferred_username", _) if finding.value.is_none() => {
+            "give the client the client scope `profile`, whose mapper writes `preferred_username`: it shows a service account"
+        }
         (Part::Claim, TokenProfile::EntraV1, "ver", _) => {
             "for tokens of version 2.0, add their issuer with the profile entra-v2"
         }

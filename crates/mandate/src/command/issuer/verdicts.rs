@@ -18,7 +18,8 @@ pub(super) struct Row {
     /// `header`, `signature` or `claim`.
     part: &'static str,
     name: String,
-    /// At most 48 characters of it; absent if the token lacks it, and for the signature.
+    /// At most 48 characters of it, and of what has no effect only how long it is; absent if the token lacks
+    /// it, and for the signature.
     #[serde(skip_serializing_if = "Option::is_none")]
     value: Option<String>,
     /// `accepted`, `ignored`, `not_checked` or `refused`.
@@ -45,11 +46,23 @@ fn row(finding: &PartVerdict) -> Row {
     Row {
         part: finding.part.as_str(),
         name: finding.name.clone(),
-        value: finding.value.as_ref().map(|value| shown(finding.part, &finding.name, value)),
+        value: finding.value.as_ref().map(|value| match &finding.verdict {
+            Verdict::Ignored => hidden(value),
+            _ => shown(finding.part, &finding.name, value),
+        }),
         verdict: finding.verdict.as_str(),
         why,
         code,
     }
+}
+
+/// Nothing of a value that has no effect: it may be the id of a session, or another secret of the issuer's own.
+fn hidden(value: &Value) -> String {
+    let length = match value {
+        Value::String(text) => text.chars().count(),
+        value => value.to_string().chars().count(),
+    };
+    format!("({length} characters, not shown)")
 }
 
 /// A value for people: shortened, a time as such, and never a token.
@@ -96,7 +109,13 @@ mod tests {
     use mandate_token::access_token::Part;
     use serde_json::json;
 
-    use super::{MOST, shown};
+    use super::{MOST, hidden, shown};
+
+    #[test]
+    fn what_has_no_effect_is_not_shown() {
+        assert_eq!(hidden(&json!("c9aefeed-35ca-453d")), "(18 characters, not shown)");
+        assert_eq!(hidden(&json!({"key": "secret"})), "(16 characters, not shown)");
+    }
 
     #[test]
     fn values_are_short_and_no_token_is_among_them() {
