@@ -171,6 +171,10 @@ impl Store {
     }
 
     /// Runs the closure in a transaction, and returns what it returned in the one that counted.
+    #[cfg_attr(
+        not(any(test, feature = "rehearsal")),
+        expect(clippy::unused_self, reason = "what rehearses is in `self`")
+    )]
     fn run<T>(
         &self,
         name: &'static str,
