@@ -249,8 +249,8 @@ pub struct Record {
     pub source: Option<String>,
     /// How many refusals of strangers this record counts, if they are beyond their quota.
     pub sum: Option<Sum>,
-    /// What the token of a platform said that proved the agent; `None` if a JWT-SVID of this server did, or if
-    /// there is no agent.
+    /// What the token of a platform said that proved the agent; `None` if a JWT-SVID of this server did, or
+    /// if there is no agent.
     pub proof: Option<Arc<PlatformEvidence>>,
     /// The names of the policies that decided.
     pub policies: Arc<[String]>,
@@ -316,8 +316,8 @@ impl Record {
     }
 
     /// Makes the record of a stranger's refusal short, and says where it came from: the texts that were asked
-    /// for are cut to [`MAX_STRANGERS_ASKED_LEN`], the sentence to [`MAX_STRANGERS_DETAIL_LEN`], and of a stopped
-    /// agent's proof [`MAX_STRANGERS_PROOF_LEN`] is kept.
+    /// for are cut to [`MAX_STRANGERS_ASKED_LEN`], the sentence to [`MAX_STRANGERS_DETAIL_LEN`], and of a
+    /// stopped agent's proof [`MAX_STRANGERS_PROOF_LEN`] is kept.
     pub fn shorten_for_stranger(&mut self, source: RequestSource) {
         self.source = Some(source.to_string());
         self.asked.shorten();

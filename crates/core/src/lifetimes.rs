@@ -38,8 +38,8 @@ pub const MAX_CLIENT_ASSERTION_LIFETIME: Duration = Duration::from_hours(1).satu
 pub const GITHUB_TOKEN_AGE: Duration = Duration::from_mins(10);
 
 /// For how long after its issue a token of another platform proves an agent, also if it expires later. That a
-/// workload was deleted is not to be seen in its token. Kubernetes replaces a token of an hour after 48 minutes;
-/// a job of GitLab has one for as long as it runs.
+/// workload was deleted is not to be seen in its token. Kubernetes replaces a token of an hour after 48
+/// minutes; a job of GitLab has one for as long as it runs.
 pub const PLATFORM_TOKEN_AGE: Duration = Duration::from_hours(1);
 
 /// How long the login page's form may stay open, and how long its cookie lives.

@@ -117,9 +117,9 @@ impl VerifiedActor {
         Self { spiffe_id: svid.spiffe_id, at, expires: svid.exp, by: ProvenBy::Svid }
     }
 
-    /// From a token of a platform that was verified at `at` for our issuer as its sole audience: the agent, if
-    /// the token says everything that a proof of the agent requires. `proof`: its place in the agent's entry.
-    /// Otherwise the member that the token does not say; none if there is no such proof.
+    /// From a token of a platform that was verified at `at` for our issuer as its sole audience: the agent,
+    /// if the token says everything that a proof of the agent requires. `proof`: its place in the agent's
+    /// entry. Otherwise the member that the token does not say; none if there is no such proof.
     pub fn from_platform(
         agent: &Arc<Agent>,
         proof: usize,
@@ -157,8 +157,8 @@ impl VerifiedActor {
 
     /// Whether the verification is still valid: the credential has not expired, the agent has not been cut
     /// since, and its entry still has the proof that the credential satisfied. This does not check whether
-    /// the agent is active. A cut in the same millisecond counts as made before: cuts do not reach credentials
-    /// that were already issued.
+    /// the agent is active. A cut in the same millisecond counts as made before: cuts do not reach
+    /// credentials that were already issued.
     pub fn still_stands(&self, registry: &Registry, revocations: &RevocationSet, now: Timestamp) -> bool {
         let agent = CutTarget::Agent(self.spiffe_id.as_str().to_owned());
         let declared = match &self.by {

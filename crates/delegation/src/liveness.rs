@@ -18,9 +18,9 @@
 //!   resource got, so an introspected token is active, and its `cnf` tells the resource what to check (RFC
 //!   8705 §3.2, RFC 9449 §6.2). Where the token is shown to us, a bound token without a proof would become a
 //!   bearer token, so it is refused. No proof can be shown yet.
-//! - Only a person's authority can be delegated, and only people administrate: where the token is shown to us,
-//!   an agent's own token is refused ([`living_person`]). Its resource is told its state like that of every
-//!   other token.
+//! - Only a person's authority can be delegated, and only people administrate: where the token is shown to
+//!   us, an agent's own token is refused ([`living_person`]). Its resource is told its state like that of
+//!   every other token.
 //! - Only the subject of an exchange may be of another issuer. The last three rows are about names that we
 //!   gave: of a token of another issuer they ask nothing. Its actors are history that `decide` checks, and
 //!   its clients and grants are not ours.

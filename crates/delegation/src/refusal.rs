@@ -17,8 +17,8 @@ pub struct DecisionRefusal {
     pub bounds: Option<Box<ScopeBounds>>,
 }
 
-/// The sets of scopes that were compared in a refused request of an agent, each limited to the requested resource. An
-/// absent set was not compared.
+/// The sets of scopes that were compared in a refused request of an agent, each limited to the requested
+/// resource. An absent set was not compared.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScopeBounds {
     /// The requested scopes or, if none were requested, all scopes of the resource.

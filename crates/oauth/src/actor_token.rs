@@ -47,8 +47,8 @@ impl ActorTokens {
         now: Timestamp,
     ) -> Result<VerifiedActor, RequestRefusal> {
         match caller {
-            // The same token as credential and as actor token has been verified for the same audience already,
-            // and may count once.
+            // The same token as credential and as actor token has been verified for the same audience
+            // already, and may count once.
             Caller::Agent(agent) if form.get(Parameter::ClientAssertion) == Some(token) => {
                 return Ok(agent.clone());
             }

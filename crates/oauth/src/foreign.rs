@@ -1,9 +1,9 @@
-//! Keys of other issuers that are trusted, of people and of workloads: a cache and at most one fetch at a time
-//! for each issuer, everything bounded.
+//! Keys of other issuers that are trusted, of people and of workloads: a cache and at most one fetch at a
+//! time for each issuer, everything bounded.
 //!
-//! Keys of one issuer never verify tokens of another: the cache is indexed by issuer and by the way in which it
-//! is reached. A set is used for [`TTL`]. Then it is fetched again, or the token is refused. A replaced set is
-//! dropped, so a key that was rotated out never comes back.
+//! Keys of one issuer never verify tokens of another: the cache is indexed by issuer and by the way in which
+//! it is reached. A set is used for [`TTL`]. Then it is fetched again, or the token is refused. A replaced
+//! set is dropped, so a key that was rotated out never comes back.
 
 mod fetch;
 

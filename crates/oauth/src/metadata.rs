@@ -77,9 +77,9 @@ pub fn document(issuer: &Issuer, grant_types: impl Iterator<Item = GrantType>, s
 /// The metadata for clients that ask where `OpenID` Connect Discovery 1.0 §4 puts it, as MCP clients may: the
 /// same values, and the two members that its §3 requires beyond RFC 8414.
 ///
-/// No ID token is ever issued, so no algorithm signs one. §3 requires the member and names `RS256` as its least
-/// value, which would be false; §4.2 leaves out empty lists, which clients that check §3 would refuse. The empty
-/// list is true, and such clients accept it.
+/// No ID token is ever issued, so no algorithm signs one. §3 requires the member and names `RS256` as its
+/// least value, which would be false; §4.2 leaves out empty lists, which clients that check §3 would refuse.
+/// The empty list is true, and such clients accept it.
 #[must_use]
 pub fn for_openid_clients(mut document: Value) -> Value {
     if let Some(members) = document.as_object_mut() {

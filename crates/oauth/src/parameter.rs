@@ -105,5 +105,5 @@ impl With {
 }
 
 /// Parameters that ask for less than a request without them, or for another party to act: if one were
-/// ignored, its token would be wider than what was asked for. No endpoint ignores them.
+/// ignored, its token would be wider than what was asked for. No grant and no login ignores them.
 pub(crate) const NEVER_IGNORED: [Parameter; 2] = [Parameter::AuthorizationDetails, Parameter::RequestedActor];

@@ -1,7 +1,8 @@
 //! Tokens of platforms that prove an agent: as actor token, or as the assertion of a client (RFC 7523 §2.2).
 //!
 //! What a token claims chooses the agent's entry, and so the keys; then everything is verified with them. The
-//! entry is chosen by ids that the platform never gives twice. A token that could prove two agents proves none.
+//! entry is chosen by ids that the platform never gives twice. A token that could prove two agents proves
+//! none.
 
 use std::sync::Arc;
 
@@ -54,9 +55,9 @@ impl From<TokenError> for NotProven {
     }
 }
 
-/// The token as it was sent, if its issuer is that of a platform which proves agents. Our own JWT-SVIDs name no
-/// issuer. A client's assertion names the client as issuer and as subject (RFC 7523 §3), and no platform is the
-/// subject of its own tokens.
+/// The token as it was sent, if its issuer is that of a platform which proves agents. Our own JWT-SVIDs name
+/// no issuer. A client's assertion names the client as issuer and as subject (RFC 7523 §3), and no platform
+/// is the subject of its own tokens.
 pub(crate) fn sent<'t>(token: &'t str, snapshot: &Snapshot) -> Option<Sent<'t>> {
     let unverified = Unverified::of(token).ok()?;
     let (issuer, subject) = unverified.parties().ok()?;
@@ -130,8 +131,8 @@ impl PlatformTokens {
         }
     }
 
-    /// Remembers a token durably, before it counts: a crash must not make it usable again. Its id is unique for
-    /// its issuer, whichever agent it proves.
+    /// Remembers a token durably, before it counts: a crash must not make it usable again. Its id is unique
+    /// for its issuer, whichever agent it proves.
     async fn first_use(
         &self,
         issuer: &Issuer,
@@ -156,8 +157,8 @@ impl PlatformTokens {
     }
 }
 
-/// Why nothing is proven. A token that anybody can have made is answered as one whose workload no entry names:
-/// otherwise a stranger could try ids, and learn which workloads have agents here.
+/// Why nothing is proven. A token that anybody can have made is answered as one whose workload no entry
+/// names: otherwise a stranger could try ids, and learn which workloads have agents here.
 fn unproven(error: NotVerified) -> NotProven {
     match error {
         NotVerified::Token(error) if error.precedes_signature() => {

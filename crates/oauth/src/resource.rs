@@ -19,8 +19,8 @@ const MAX_LOOKED_AT: usize = 10_000;
 /// The longest text for which a likely resource is looked for, in bytes.
 const MAX_COMPARED: usize = 256;
 
-/// The one resource that a token is asked for: `resource`, or `audience` where that is the URI of a registered resource;
-/// if both are sent, they must name the same.
+/// The one resource that a token is asked for: `resource`, or `audience` where that is the URI of a
+/// registered resource; if both are sent, they must name the same.
 pub(crate) fn the_one(form: &Form<'_>, registry: &Registry) -> Result<ResourceUri, RequestRefusal> {
     let mut resources = form.all(Parameter::Resource);
     let first = resources.next();

@@ -34,8 +34,8 @@ pub struct Question<'a> {
     pub now: Timestamp,
 }
 
-/// The question for an agent's own token, about the action `act_alone`: which of these scopes on this resource
-/// the agent is permitted on its own behalf.
+/// The question for an agent's own token, about the action `act_alone`: which of these scopes on this
+/// resource the agent is permitted on its own behalf.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnQuestion<'a> {
     /// The agent, for which nobody but itself has asked.

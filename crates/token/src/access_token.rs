@@ -109,9 +109,9 @@ impl AccessToken {
         if self.terms.audience.is_only(resource) { Ok(()) } else { Err(TokenError::Audience) }
     }
 
-    /// Until when a token of another issuer is accepted: for at most [`PERSON_TOKEN_LIFETIME`] from its `iat`,
-    /// even if its `exp` is later. Cuts are remembered for as long as our own tokens are valid, and a token
-    /// must not outlive a cut that it is below.
+    /// Until when a token of another issuer is accepted: for at most [`PERSON_TOKEN_LIFETIME`] from its
+    /// `iat`, even if its `exp` is later. Cuts are remembered for as long as our own tokens are valid, and a
+    /// token must not outlive a cut that it is below.
     pub fn usable_until(&self) -> Timestamp {
         usable_until(self.terms.issued, self.terms.expires)
     }

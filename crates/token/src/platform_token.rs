@@ -1,9 +1,9 @@
 //! Tokens that platforms issue to the workloads that they run: jobs of CI, pods.
 //!
-//! They are signed like ID tokens and access tokens, mostly say `JWT` in their header, and differ in what they
-//! say. For each platform a [`Rules`], in a file of its own: which claims must be there, under which names they
-//! say what an agent's entry requires, what shows that the token is another one, and for how long it is
-//! accepted. Names that somebody else can have tomorrow (of a repository, an owner, a project) identify
+//! They are signed like ID tokens and access tokens, mostly say `JWT` in their header, and differ in what
+//! they say. For each platform a [`Rules`], in a file of its own: which claims must be there, under which
+//! names they say what an agent's entry requires, what shows that the token is another one, and for how long
+//! it is accepted. Names that somebody else can have tomorrow (of a repository, an owner, a project) identify
 //! nothing; ids do.
 
 mod github_actions;

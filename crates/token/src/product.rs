@@ -1,8 +1,9 @@
 //! How the access tokens of identity providers differ from RFC 9068.
 //!
-//! For each product a [`Shape`]: under which names its tokens say what RFC 9068 §2.2 requires, what shows that
-//! one is an access token, and what shows that its subject is a person. The header's `typ` shows neither: most
-//! products write `JWT` into access tokens and ID tokens alike. A token that does not show both is refused.
+//! For each product a [`Shape`]: under which names its tokens say what RFC 9068 §2.2 requires, what shows
+//! that one is an access token, and what shows that its subject is a person. The header's `typ` shows
+//! neither: most products write `JWT` into access tokens and ID tokens alike. A token that does not show both
+//! is refused.
 
 mod shapes;
 

@@ -1,8 +1,8 @@
 //! Protects an API with Mandate's access tokens.
 //!
-//! A token of Mandate says for whom a request is made (`sub`, usually a person), who makes it (`act`, an agent), at
-//! which one resource (`aud`), with which scopes, for a few minutes. This crate checks all of that locally.
-//! It learns within moments when a token, a grant, an agent or a person has been revoked.
+//! A token of Mandate says for whom a request is made (`sub`, usually a person), who makes it (`act`, an
+//! agent), at which one resource (`aud`), with which scopes, for a few minutes. This crate checks all of that
+//! locally. It learns within moments when a token, a grant, an agent or a person has been revoked.
 //!
 //! # One call
 //!
@@ -90,10 +90,10 @@
 //!
 //! # Another language or framework
 //!
-//! Any JWT library can check these tokens; the list above contains every check. A token with `sub_profile` is an
-//! agent's own: refuse it where a person is expected. The feed is `GET
-//! {issuer}/revocations`, server-sent events: all cuts in force as `cut` events, then `ready`, then each new
-//! cut, and a comment every few seconds.
+//! Any JWT library can check these tokens; the list above contains every check. A token with `sub_profile` is
+//! an agent's own: refuse it where a person is expected. The feed is `GET {issuer}/revocations`, server-sent
+//! events: all cuts in force as `cut` events, then `ready`, then each new cut, and a comment every few
+//! seconds.
 
 mod builder;
 mod cache_file;

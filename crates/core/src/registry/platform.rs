@@ -1,7 +1,7 @@
 //! Platforms that issue tokens to the workloads that they run, and what an agent's entry says of one.
 //!
-//! A platform is described by its [`ProofMember`]s: the members of a proof in the registry file, each with the
-//! form of its value. What in a token has this meaning is for the crate that reads tokens.
+//! A platform is described by its [`ProofMember`]s: the members of a proof in the registry file, each with
+//! the form of its value. What in a token has this meaning is for the crate that reads tokens.
 
 use serde::{Deserialize, Serialize};
 

@@ -18,8 +18,8 @@ pub enum SubjectScope {
     IdentityOnly,
 }
 
-/// The product whose access tokens an issuer issues: how they differ from RFC 9068, and how a token of a person
-/// is told apart from one of a machine and from an ID token.
+/// The product whose access tokens an issuer issues: how they differ from RFC 9068, and how a token of a
+/// person is told apart from one of a machine and from an ID token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenProfile {
@@ -118,8 +118,9 @@ pub struct TrustedIssuer {
 }
 
 impl TrustedIssuer {
-    /// Whether a token with this `aud` is for us: it is addressed to `audience`, and to nothing that the entry
-    /// does not name. Every other audience of the token can bring it here too, so an operator has to know it.
+    /// Whether a token with this `aud` is for us: it is addressed to `audience`, and to nothing that the
+    /// entry does not name. Every other audience of the token can bring it here too, so an operator has to
+    /// know it.
     pub fn takes(&self, audience: &Audience) -> bool {
         audience.iter().any(|aud| aud == self.audience) && self.unnamed(audience).next().is_none()
     }

@@ -75,8 +75,9 @@ pub(super) fn own_bounds(asked: &ScopeSet, agent: &Agent, target: &Resource) -> 
     }
 }
 
-/// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ what the agent may do by itself ∩ ceiling ∩ grant
-/// ∩ request, as far as there are these. An empty result is a refusal, which says which of them left nothing.
+/// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ what the agent may do by itself ∩ ceiling ∩
+/// grant ∩ request, as far as there are these. An empty result is a refusal, which says which of them left
+/// nothing.
 pub(super) fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, DecisionRefusal> {
     let parties = [
         (&bounds.client, RefusalReason::ScopeBeyondClient),

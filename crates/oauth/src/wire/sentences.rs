@@ -323,8 +323,9 @@ fn pkce(error: PkceError) -> Sentence {
     }
 }
 
-/// Decisions on what an agent asks for. At an exchange, RFC 8693 §2.2.2: a subject or actor token that is invalid for any reason, or
-/// unacceptable by policy, is `invalid_request`; what concerns the target is `invalid_target`.
+/// Decisions on what an agent asks for. At an exchange, RFC 8693 §2.2.2: a subject or actor token that is
+/// invalid for any reason, or unacceptable by policy, is `invalid_request`; what concerns the target is
+/// `invalid_target`.
 fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
     use RefusalReason as R;
     let token = reason.code();

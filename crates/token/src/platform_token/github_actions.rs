@@ -1,8 +1,8 @@
 //! GitHub Actions: the `OpenID` Connect token that a job asks for.
 //!
-//! By default `aud` is the address of the repository's owner. `sub` has one of several forms: with names alone,
-//! since July 2026 with names and ids, or what the repository has configured. So `sub` identifies nothing here,
-//! and is only compared with the ids where it has them.
+//! By default `aud` is the address of the repository's owner. `sub` has one of several forms: with names
+//! alone, since July 2026 with names and ids, or what the repository has configured. So `sub` identifies
+//! nothing here, and is only compared with the ids where it has them.
 
 use mandate_core::lifetimes::GITHUB_TOKEN_AGE;
 use mandate_core::registry::PlatformClaims;
@@ -30,8 +30,8 @@ pub(super) const RULES: Rules = Rules {
     sub,
 };
 
-/// `repo:OWNER@OWNER-ID/REPO@REPO-ID:…`. No name of an owner or a repository has `@`, `/` or `:`; a `:` in later
-/// parts is written as `%3A`.
+/// `repo:OWNER@OWNER-ID/REPO@REPO-ID:…`. No name of an owner or a repository has `@`, `/` or `:`; a `:` in
+/// later parts is written as `%3A`.
 fn sub(sub: &str, said: &PlatformClaims) -> Result<(), TokenError> {
     let Some(name) = sub.strip_prefix("repo:").and_then(|rest| rest.split(':').next()) else { return Ok(()) };
     let Some((owner, repository)) = name.split_once('/') else { return Ok(()) };

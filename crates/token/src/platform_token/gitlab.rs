@@ -1,9 +1,9 @@
 //! GitLab CI/CD: the ID tokens that `id_tokens` gives to a job.
 //!
-//! The same issuer signs ID tokens of people; their `sub` is a number, and they name no job. `ref` has the short
-//! name of a branch or tag, so `ref_path` is what counts. The pipeline of a merge request from a fork says the
-//! `project_id` of the fork, and in `job_project_id` where it runs. Before GitLab 18.2.2 it said the ids of the
-//! project, which is one reason why `merge_request_event` is not a usual source.
+//! The same issuer signs ID tokens of people; their `sub` is a number, and they name no job. `ref` has the
+//! short name of a branch or tag, so `ref_path` is what counts. The pipeline of a merge request from a fork
+//! says the `project_id` of the fork, and in `job_project_id` where it runs. Before GitLab 18.2.2 it said the
+//! ids of the project, which is one reason why `merge_request_event` is not a usual source.
 
 use mandate_core::lifetimes::PLATFORM_TOKEN_AGE;
 use mandate_core::registry::PlatformClaims;
@@ -34,8 +34,8 @@ pub(super) const RULES: Rules = Rules {
     sub,
 };
 
-/// By default `project_path:GROUP/PROJECT:ref_type:TYPE:ref:NAME`. A project can configure it, but not without
-/// its first part, which is one of these.
+/// By default `project_path:GROUP/PROJECT:ref_type:TYPE:ref:NAME`. A project can configure it, but not
+/// without its first part, which is one of these.
 fn sub(sub: &str, said: &PlatformClaims) -> Result<(), TokenError> {
     if !["project_", "job_project_", "source_project_"].iter().any(|first| sub.starts_with(first)) {
         return Err(TokenError::Claim { claim: "sub", why: "not the subject of a job" });

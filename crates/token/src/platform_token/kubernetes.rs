@@ -1,9 +1,9 @@
-//! Kubernetes: the token of a service account that the kubelet projects into a pod, or that the `TokenRequest`
-//! API gives.
+//! Kubernetes: the token of a service account that the kubelet projects into a pod, or that the
+//! `TokenRequest` API gives.
 //!
 //! `aud` is always a list. The header has no `typ`. A token says of which service account and pod it is; that
-//! one of them was deleted is not to be seen in it, so tokens are accepted for an hour at most. Tokens of before
-//! Kubernetes 1.21 have neither `exp` nor `aud` and are refused.
+//! one of them was deleted is not to be seen in it, so tokens are accepted for an hour at most. Tokens of
+//! before Kubernetes 1.21 have neither `exp` nor `aud` and are refused.
 
 use mandate_core::lifetimes::PLATFORM_TOKEN_AGE;
 use mandate_core::registry::PlatformClaims;

@@ -43,7 +43,8 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     person: Option<String>,
     claims: Vec<Row>,
-    /// The profiles that were tried, if none was given, and otherwise those that would take the token instead.
+    /// The profiles that were tried, if none was given, and otherwise those that would take the token
+    /// instead.
     profiles: Vec<Tried>,
     /// What to change, on the provider's side or in the entry.
     changes: Vec<String>,

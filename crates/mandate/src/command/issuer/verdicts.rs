@@ -56,7 +56,8 @@ fn row(finding: &PartVerdict) -> Row {
     }
 }
 
-/// Nothing of a value that has no effect: it may be the id of a session, or another secret of the issuer's own.
+/// Nothing of a value that has no effect: it may be the id of a session, or another secret of the issuer's
+/// own.
 fn hidden(value: &Value) -> String {
     let length = match value {
         Value::String(text) => text.chars().count(),
