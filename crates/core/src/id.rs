@@ -147,6 +147,22 @@ text_type!(
     TokenId, "token id", check_id
 );
 
+/// How the ids of clients that registered themselves begin.
+const SELF_REGISTERED: &str = "self-registered-";
+
+impl ClientId {
+    /// A new id for a client that registers itself (RFC 7591 §3.2.1): nobody chooses it, and it is no secret.
+    pub fn of_self_registered(now: Timestamp, entropy: &dyn Entropy) -> Self {
+        Self(format!("{SELF_REGISTERED}{}", time_ordered(now, entropy)).into())
+    }
+
+    /// Whether it is the id of a client that registered itself, so that nothing proves who the client is.
+    /// Such a client has no entry in the registry.
+    pub fn is_self_registered(&self) -> bool {
+        self.0.strip_prefix(SELF_REGISTERED).is_some_and(|id| made_at(id).is_some())
+    }
+}
+
 fn time_ordered(now: Timestamp, entropy: &dyn Entropy) -> Arc<str> {
     let mut random = [0u8; 10];
     entropy.fill(&mut random);

@@ -22,6 +22,7 @@ use crate::own_tokens::OwnTokens;
 use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
 use crate::platform_tokens::PlatformTokens;
+use crate::registration::Registrations;
 use crate::trail::Recorder;
 
 /// The parts of an engine.
@@ -40,6 +41,8 @@ pub struct EngineParts {
     pub store: Store,
     /// The time, which never goes back.
     pub clock: Arc<HybridClock>,
+    /// Whether clients may register themselves (RFC 7591).
+    pub dynamic_registration: bool,
     /// Randomness for codes, `jti` and the ids of records.
     pub entropy: Arc<dyn Entropy>,
 }
@@ -50,6 +53,7 @@ pub struct Engine {
     pub(crate) recorder: Recorder,
     pub(crate) tokens: Arc<OwnTokens>,
     pub(crate) clients: Arc<Clients>,
+    pub(crate) registrations: Arc<Registrations>,
     pub(crate) codes: Arc<Codes>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) passwords: Passwords,
@@ -65,7 +69,17 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// An engine of these parts. Fails only if argon2id cannot be set up.
     pub fn new(parts: EngineParts) -> Result<Self, PasswordError> {
-        let EngineParts { live, trust_domain, authority, log, stops, store, clock, entropy } = parts;
+        let EngineParts {
+            live,
+            trust_domain,
+            authority,
+            log,
+            stops,
+            store,
+            clock,
+            dynamic_registration,
+            entropy,
+        } = parts;
         let checker = Arc::new(Checker::new(entropy.as_ref())?);
         let attempts = Attempts::new(entropy.as_ref());
         let basis = Basis { live, clock, entropy };
@@ -78,7 +92,9 @@ impl Engine {
             foreign: Arc::clone(&foreign),
             store: store.clone(),
         });
+        let registrations = Arc::new(Registrations::new(store.clone(), dynamic_registration));
         let clients = Clients {
+            registrations: Arc::clone(&registrations),
             basis: basis.clone(),
             tokens: Arc::clone(&tokens),
             platforms: Arc::clone(&platforms),
@@ -101,7 +117,7 @@ impl Engine {
             cuts: Arc::clone(&cuts),
             conclusion,
         });
-        Ok(Self { basis, recorder, tokens, clients, codes, cuts, passwords, grants })
+        Ok(Self { basis, recorder, tokens, clients, registrations, codes, cuts, passwords, grants })
     }
 
     /// The `iss` of the tokens that this server issues.
@@ -119,6 +135,11 @@ impl Engine {
             .resources()
             .filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));
         let scopes: ScopeSet = open.flat_map(|resource| resource.scopes.iter().cloned()).collect();
-        metadata::document(self.issuer(), grants::names(), &scopes)
+        let mut document = metadata::document(self.issuer(), grants::names(), &scopes);
+        if let (true, Some(members)) = (self.registers_clients(), document.as_object_mut()) {
+            let at = metadata::endpoint(self.issuer(), metadata::REGISTER_PATH);
+            members.insert("registration_endpoint".to_owned(), at.into());
+        }
+        document
     }
 }

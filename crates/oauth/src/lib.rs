@@ -24,6 +24,7 @@
 //! ```
 
 mod actor_token;
+mod asking_client;
 pub mod attempts;
 mod authorize;
 mod basis;
@@ -49,6 +50,7 @@ mod platform_tokens;
 mod queue;
 pub mod redirect;
 mod refusal;
+pub mod registration;
 mod request;
 mod resource;
 mod revoke;
@@ -66,6 +68,8 @@ pub use engine::{Engine, EngineParts};
 pub use introspect::Introspection;
 pub use login::{LoginRefusal, Redirect};
 pub use password_login::Visitor;
-pub use refusal::{CredentialKind, NotAllowed, Quota, RefusalClass, RequestRefusal, Unsupported};
+pub use refusal::{
+    CredentialKind, NotAllowed, Quota, RefusalClass, RegistrationFault, RequestRefusal, Unsupported,
+};
 pub use request::{FormRequest, Headers, Repeated};
 pub use wire::{Fault, OAuthError};

@@ -5,14 +5,16 @@ use std::time::Duration;
 use mandate_audit::RecordKind;
 use mandate_core::names::{Parameter, ResponseParameter};
 use mandate_core::{Secret, Timestamp};
-use mandate_delegation::{Authorization, LoggedInPerson, MandateView, ProvenClient};
+use mandate_delegation::{Authorization, LoggedInPerson, MandateView};
 
+use crate::asking_client::AskingClient;
 use crate::authorize::AuthorizationRequest;
 use crate::engine::Engine;
 use crate::form::Form;
 use crate::password_login::Visitor;
 use crate::redirect::is_registered;
 use crate::refusal::{Quota, RefusalClass, RequestRefusal};
+use crate::registration;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
@@ -137,7 +139,7 @@ impl Engine {
             scope.as_deref(),
             None,
         );
-        trail.client = Some(request.client().id.shared());
+        trail.client = Some(request.client_id().shared());
         trail.aud = Some(
             request
                 .resource()
@@ -150,8 +152,10 @@ impl Engine {
     /// Whether the client still has the redirect URI of the request, or the client no longer exists: the
     /// password may have waited for its turn to be checked.
     fn may_go_back(&self, request: &AuthorizationRequest) -> bool {
+        // One that registered itself cannot change what it registered.
+        let AskingClient::App(app) = &request.back.client else { return true };
         let snapshot = self.basis.snapshot();
-        let client = snapshot.registry.client(&request.client().id);
+        let client = snapshot.registry.client(&app.id);
         client.is_none_or(|client| is_registered(request.redirect_uri(), &client.redirect_uris))
     }
 
@@ -167,7 +171,7 @@ impl Engine {
         let snapshot = self.basis.snapshot();
         trail.sub = snapshot.registry.person(person.name()).map(|person| person.id.clone());
         let authorization = mandate_delegation::DecisionRequest::Authorization(Authorization {
-            client: ProvenClient::assertion(std::sync::Arc::clone(&request.back.client), now),
+            client: request.back.client.at_login(now),
             person: person.clone(),
             resource: request.resource.clone(),
             scopes: request.scopes.clone(),
@@ -189,7 +193,11 @@ impl Engine {
             Ok(issued) => issued,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
-        let recorded = self.recorder.permit(trail, vec![effect], |record, known| {
+        let mut effects = vec![effect];
+        if request.unattested().is_some() {
+            effects.push(registration::used(request.client_id(), now));
+        }
+        let recorded = self.recorder.permit(trail, effects, |record, known| {
             known.sub.clone_from(&view.terms.subject);
             known.scope = view.terms.scopes.clone();
             record.policies = view.policies;
@@ -207,7 +215,8 @@ fn unauthenticated(refusal: &RequestRefusal) -> LoginRefusal {
     match refusal.class() {
         C::Person => LoginRefusal::Wrong(error),
         C::Quota(Quota::Logins { pause }) => LoginRefusal::Paused(pause, error),
-        C::Quota(Quota::Checks | Quota::Revocations)
+        C::Quota(Quota::Checks | Quota::Revocations | Quota::Registrations)
+        | C::Registration(_)
         | C::Ours { .. }
         // No refusal of a password.
         | C::Request

@@ -190,6 +190,13 @@ pub enum RequestRefusal {
     /// A policy demands that a person approves the request, of which this is the hash.
     #[error("refused: a policy demands an approval of the request {1}")]
     ApprovalRequired(CredentialKind, String),
+    // Registration.
+    /// What a client that registers itself says of itself cannot be registered.
+    #[error("the client is not registered: {0}")]
+    Registration(RegistrationFault),
+    /// Too many clients registered themselves, from there, everywhere, or in all.
+    #[error("too many clients registered themselves")]
+    TooManyRegistrations,
     // The server.
     /// The record of the outcome could not be written, so there is no outcome.
     #[error("the audit log is not available")]
@@ -220,6 +227,17 @@ pub enum RequestRefusal {
     Internal(String),
 }
 
+/// What cannot be registered (RFC 7591 §3.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistrationFault {
+    /// No redirect URI, too many, or one that is neither https nor loopback.
+    #[error("redirect_uris")]
+    Redirects,
+    /// Another member, or the document as a whole; for the caller.
+    #[error("{0}")]
+    Metadata(&'static str),
+}
+
 /// What an authenticated or named client may not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAllowed {
@@ -229,6 +247,9 @@ pub enum NotAllowed {
     /// An app gets no token of its own: authority belongs to people and to agents.
     #[error("an app gets no token of its own")]
     OwnBehalfByApp,
+    /// A client that registered itself only redeems codes: nothing proves who it is.
+    #[error("a client that registered itself only redeems codes")]
+    Unattested,
     /// A public client exchanges no tokens: it proves nothing about itself.
     #[error("a public client exchanges no tokens")]
     ExchangeByPublicClient,
@@ -246,6 +267,8 @@ pub enum RefusalClass {
     Client,
     /// The client is authenticated, but may not do this.
     ClientNotAllowed,
+    /// A client cannot register as it describes itself.
+    Registration(RegistrationFault),
     /// What is presented to obtain authority is not acceptable.
     Credential(CredentialKind),
     /// The target is missing, malformed or unknown.
@@ -301,6 +324,8 @@ pub enum Quota {
     Checks,
     /// Revocations of one client.
     Revocations,
+    /// Clients that register themselves.
+    Registrations,
 }
 
 /// For `Retry-After`, in seconds: the next try may succeed at once.
@@ -364,6 +389,8 @@ impl RequestRefusal {
             Self::OwnBehalf(reason, _) => decision(*reason, CredentialKind::Client),
             Self::ApprovalRequired(presented, _) => C::Decision(*presented),
             Self::LoginPaused(pause) => C::Quota(Quota::Logins { pause: *pause }),
+            Self::Registration(fault) => C::Registration(*fault),
+            Self::TooManyRegistrations => C::Quota(Quota::Registrations),
             Self::Busy => C::Quota(Quota::Checks),
             Self::TooManyRevocations => C::Quota(Quota::Revocations),
             Self::AuditUnavailable | Self::Internal(_) => C::Ours { retry_after: SOON },
@@ -420,6 +447,7 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
         | R::ActorUnknown
         | R::AgentNotActive
         | R::ChainActorNotActive
+        | R::ChainActorUnattested
         | R::ChainNotTheirs
         | R::MayActMismatch
         | R::ChainTooDeep

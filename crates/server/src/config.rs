@@ -61,6 +61,8 @@ pub struct ServeConfig {
     /// More host names that the public and the admin listener answer to, without port. They always answer to
     /// the issuer's host and to the address at which they are reached.
     pub allowed_hosts: Vec<String>,
+    /// Whether clients may register themselves (RFC 7591). What they can get is the `unattested` of resources.
+    pub dynamic_registration: bool,
 }
 
 impl ServeConfig {

@@ -201,6 +201,7 @@ pub async fn run(
         stops: Arc::clone(&stops),
         store: store.clone(),
         clock: Arc::clone(&clock),
+        dynamic_registration: config.dynamic_registration,
         entropy: Arc::clone(&entropy),
     })
     .map_err(|error| ServerError::SetUp { what: "the authorization server", why: error.to_string() })?;

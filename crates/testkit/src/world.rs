@@ -256,6 +256,7 @@ impl World {
             stops: Arc::clone(&stops),
             store: store.clone(),
             clock: Arc::clone(&hybrid),
+            dynamic_registration: true,
             entropy,
         });
         let engine = engine.expect("an engine");

@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use mandate_core::registry::{Person, Resource};
-use mandate_core::{Audience, CutTarget, ScopeSet, Terms, Timestamp};
+use mandate_core::registry::{Client, Person, Resource};
+use mandate_core::uri::same;
+use mandate_core::{
+    Actor, ActorChain, Audience, ClientId, CutTarget, ScopeSet, SubjectProfile, Terms, Timestamp,
+};
 use mandate_policy::{NoRuling, Question, Ruling};
 
 use crate::approval::{NeedsApproval, Withheld};
-use crate::credential::ProvenClient;
+use crate::credential::LoginClient;
 use crate::liveness::enabled;
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{DecisionRefusal, RefusalReason};
 
 use super::Authorization;
 use super::facts::{Facts, resource_of};
-use super::limits::{own_expiry, scopes_on};
+use super::limits::{own_expiry, scopes_on, unattested_expiry};
 
 pub(super) fn decide_authorization(
     authorization: Authorization,
@@ -25,7 +28,7 @@ pub(super) fn decide_authorization(
     let at = person.at;
     let person = enabled(facts.registry.person(&person.name))?;
     login_is_alive(person, &client, at, facts)?;
-    let client = client.confirmed(facts.registry, facts.revocations).ok_or(RefusalReason::ProofOutdated)?;
+    let asking = Asking::now(&client, facts)?;
 
     // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries
     // what the person may delegate anywhere; never our own administration, which must be asked for by name
@@ -35,7 +38,8 @@ pub(super) fn decide_authorization(
     let open = |target: &Resource| {
         kept.map_or_else(|| target.scopes.clone(), |kept| target.scopes.filter(|scope| !kept.contains(scope)))
     };
-    let askable = |target: &Resource| open(target).intersection(&client.may_ask_of(target, facts.issuer));
+    let askable =
+        |target: &Resource| open(target).intersection(&asking.may_ask_of(target, facts, resource.is_some()));
     let target = match &resource {
         Some(uri) => Some(facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?),
         None => None,
@@ -81,7 +85,7 @@ pub(super) fn decide_authorization(
             resource: target,
             scopes: &wanted,
             grant: None,
-            client: client.id.as_str(),
+            client: client.id().as_str(),
             depth: 0,
             now,
         };
@@ -110,12 +114,17 @@ pub(super) fn decide_authorization(
     }
     policies.sort_unstable();
     policies.dedup();
-    let expires = own_expiry(person, target, (now, facts.behind))?;
+    let chain = asking.chain(client.id(), facts)?;
+    let expires = match asking {
+        Asking::App(_) => own_expiry(person, target, (now, facts.behind))?,
+        Asking::Unattested => unattested_expiry(person, target, (now, facts.behind))?,
+    };
 
     let audience =
         target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
-    let (subject, client) = (person.id.clone(), client.id.clone());
+    let (subject, client) = (person.id.clone(), client.id().clone());
     let terms = Terms {
+        chain,
         auth_time: Some(at),
         amr: vec!["pwd".to_owned()],
         ..Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires))
@@ -132,6 +141,48 @@ pub(super) fn decide_authorization(
     }
 }
 
+/// The client for which the person has logged in, as it is now.
+enum Asking<'f> {
+    App(&'f Client),
+    /// It registered itself, and nothing attests it.
+    Unattested,
+}
+
+impl<'f> Asking<'f> {
+    fn now(client: &LoginClient, facts: &Facts<'f>) -> Result<Self, RefusalReason> {
+        let found = match client {
+            LoginClient::App(client) => {
+                client.confirmed(facts.registry, facts.revocations).map(|client| Self::App(client))
+            }
+            LoginClient::Unattested(client) => client.stands(facts.revocations).then_some(Self::Unattested),
+        };
+        found.ok_or(RefusalReason::ProofOutdated)
+    }
+
+    /// The scopes of `target` that it may ask for. `named`: the token is for this resource. What registered
+    /// itself gets nothing that could be exchanged, and nothing of our own administration.
+    fn may_ask_of(&self, target: &Resource, facts: &Facts<'_>, named: bool) -> ScopeSet {
+        match self {
+            Self::App(client) => client.may_ask_of(target, facts.issuer),
+            Self::Unattested if !named || same(target.uri.as_str(), facts.issuer.as_str()) => ScopeSet::new(),
+            Self::Unattested => target.unattested.intersection(&target.scopes),
+        }
+    }
+
+    /// A person acts by themselves through a client that an operator knows. One that registered itself is an
+    /// actor of its own, so that everybody who reads the token sees it.
+    fn chain(&self, id: &ClientId, facts: &Facts<'_>) -> Result<ActorChain, RefusalReason> {
+        match self {
+            Self::App(_) => Ok(ActorChain::empty()),
+            Self::Unattested => Ok(ActorChain::new(vec![Actor {
+                sub: id.as_str().to_owned(),
+                iss: facts.issuer.clone(),
+                sub_profile: Some(SubjectProfile::AiAgent),
+            }])?),
+        }
+    }
+}
+
 /// The scopes of our own administration, if it is a resource.
 fn administration_scopes<'a>(facts: &Facts<'a>) -> Option<&'a ScopeSet> {
     let uri = facts.issuer.as_str().parse().ok()?;
@@ -143,12 +194,16 @@ fn administration_scopes<'a>(facts: &Facts<'a>) -> Option<&'a ScopeSet> {
 /// person of another issuer.
 fn login_is_alive(
     person: &Person,
-    client: &ProvenClient,
+    client: &LoginClient,
     at: Timestamp,
     facts: &Facts<'_>,
 ) -> Result<(), RefusalReason> {
     let parties = [CutTarget::Person(person.id.clone()), CutTarget::Client(client.id().clone())];
     let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, at));
-    let gone = facts.registry.client(client.id()).is_none() || person.id.iss != *facts.issuer;
-    if cut || gone { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
+    let gone = match client {
+        LoginClient::App(client) => facts.registry.client(client.id()).is_none(),
+        // Whoever removes it cuts it.
+        LoginClient::Unattested(_) => false,
+    };
+    if cut || gone || person.id.iss != *facts.issuer { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
 }

@@ -75,6 +75,10 @@ pub(crate) struct Serve {
     /// repeatable
     #[arg(long, value_name = "HOST", value_parser = host_name)]
     pub(crate) allow_host: Vec<String>,
+    /// Let clients register themselves (RFC 7591). Nothing proves who they are: they get at most what the
+    /// registry lists as `unattested` of a resource
+    #[arg(long)]
+    pub(crate) dynamic_registration: bool,
     /// Start although the audit log lacks records that this server wrote: the database is an older copy, or a
     /// standby that was behind
     #[arg(long)]

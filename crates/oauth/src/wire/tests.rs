@@ -8,7 +8,7 @@ use mandate_token::TokenError;
 use crate::foreign::FetchError;
 use crate::form::FormError;
 use crate::pkce::PkceError;
-use crate::refusal::{CredentialKind, NotAllowed, RequestRefusal};
+use crate::refusal::{CredentialKind, NotAllowed, RegistrationFault, RequestRefusal};
 use crate::wire::{Fault, OAuthError};
 
 /// Compiles only while it names every variant.
@@ -70,6 +70,8 @@ fn listed(refusal: &RequestRefusal) {
         | R::AuditUnavailable
         | R::Busy
         | R::TooManyRevocations
+        | R::Registration(_)
+        | R::TooManyRegistrations
         | R::IssuerUnavailable { .. }
         | R::IssuerKeyUnknown { .. }
         | R::Internal(_) => {}
@@ -134,6 +136,10 @@ fn every() -> Vec<RequestRefusal> {
         R::AuditUnavailable,
         R::Busy,
         R::TooManyRevocations,
+        R::Registration(RegistrationFault::Redirects),
+        R::Registration(RegistrationFault::Metadata("The body must be application/json.")),
+        R::TooManyRegistrations,
+        R::ClientNotAllowed(NotAllowed::Unattested),
         R::IssuerUnavailable { error: FetchError::Timeout("https://login.example".into()), retry_after: 10 },
         R::IssuerKeyUnknown { retry_after: 30 },
         R::Internal("secret detail".into()),
@@ -275,7 +281,7 @@ fn what_a_crowd_or_a_caller_can_cause_at_will_is_no_fault_of_the_server() {
         let error = refusal.to_error();
         let expected = match refusal {
             RequestRefusal::Busy => Fault::Crowd,
-            RequestRefusal::TooManyRevocations => Fault::Caller,
+            RequestRefusal::TooManyRevocations | RequestRefusal::TooManyRegistrations => Fault::Caller,
             _ if error.status < 500 => Fault::Caller,
             _ => Fault::Server,
         };

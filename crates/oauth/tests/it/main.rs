@@ -22,6 +22,7 @@ mod login;
 mod own_behalf;
 mod platforms;
 mod records;
+mod registration;
 mod revocation;
 mod strangers;
 mod while_waiting;

@@ -73,6 +73,7 @@ impl Server {
             accept_log_that_went_back: false,
             trust_domain: Some("acme.example".parse().unwrap()),
             allowed_hosts: vec!["allowed.example".to_owned()],
+            dynamic_registration: false,
         }
     }
 

@@ -1,0 +1,58 @@
+//! Clients that registered themselves (RFC 7591). Nothing proves who they are: anybody can register under any
+//! name.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ClientId;
+use crate::names::ClientMethod;
+use crate::time::Timestamp;
+
+/// SHA-256 of a client secret. The secret itself is 32 random bytes, so a slow hash would add nothing.
+pub type SecretDigest = [u8; 32];
+
+/// How a client that registered itself shows that it is the one that registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "method", content = "secret")]
+pub enum SelfAuthentication {
+    /// A public client.
+    None,
+    /// By its secret in the `Authorization` header (RFC 6749 §2.3.1).
+    ClientSecretBasic(SecretDigest),
+    /// By its secret in the body (RFC 6749 §2.3.1).
+    ClientSecretPost(SecretDigest),
+}
+
+impl SelfAuthentication {
+    /// Its name in the registry of token endpoint authentication methods (RFC 7591 §4.2).
+    pub fn method(&self) -> ClientMethod {
+        match self {
+            Self::None => ClientMethod::None,
+            Self::ClientSecretBasic(_) => ClientMethod::ClientSecretBasic,
+            Self::ClientSecretPost(_) => ClientMethod::ClientSecretPost,
+        }
+    }
+
+    /// The digest of its secret, if it has one.
+    pub fn secret(&self) -> Option<&SecretDigest> {
+        match self {
+            Self::None => None,
+            Self::ClientSecretBasic(digest) | Self::ClientSecretPost(digest) => Some(digest),
+        }
+    }
+}
+
+/// A client that registered itself. It is in no registry file, and every statement in it is its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SelfRegistered {
+    /// The id that it was given: see [`ClientId::of_self_registered`].
+    pub id: ClientId,
+    /// What it calls itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The redirect URIs to which the browser may be sent back: https or loopback.
+    pub redirect_uris: Vec<String>,
+    /// How it authenticates.
+    pub authentication: SelfAuthentication,
+    /// When it registered.
+    pub registered: Timestamp,
+}
