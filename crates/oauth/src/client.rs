@@ -23,8 +23,8 @@ use crate::own_tokens::OwnTokens;
 use crate::password::Checker;
 use crate::platform_tokens::{self, NotProven, PlatformTokens};
 use crate::refusal::{NotAllowed, RequestRefusal};
-use crate::registration::Registrations;
 use crate::request::FormRequest;
+use crate::self_registered::Registrations;
 use crate::trail::Trail;
 
 use credential::Credential;

@@ -22,7 +22,7 @@ use crate::own_tokens::OwnTokens;
 use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
 use crate::platform_tokens::PlatformTokens;
-use crate::registration::Registrations;
+use crate::self_registered::Registrations;
 use crate::trail::Recorder;
 
 /// The parts of an engine.

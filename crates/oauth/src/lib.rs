@@ -57,6 +57,7 @@ mod revoke;
 mod revokers;
 mod scope;
 mod scope_bounds;
+mod self_registered;
 mod subject_token;
 mod token;
 mod trail;

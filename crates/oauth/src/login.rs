@@ -14,7 +14,7 @@ use crate::form::Form;
 use crate::password_login::Visitor;
 use crate::redirect::is_registered;
 use crate::refusal::{Quota, RefusalClass, RequestRefusal};
-use crate::registration;
+use crate::self_registered;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
@@ -195,7 +195,7 @@ impl Engine {
         };
         let mut effects = vec![effect];
         if request.unattested().is_some() {
-            effects.push(registration::used(request.client_id(), now));
+            effects.push(self_registered::used(request.client_id(), now));
         }
         let recorded = self.recorder.permit(trail, effects, |record, known| {
             known.sub.clone_from(&view.terms.subject);

@@ -114,11 +114,7 @@ pub(super) fn decide_authorization(
     }
     policies.sort_unstable();
     policies.dedup();
-    let chain = asking.chain(client.id(), facts)?;
-    let expires = match asking {
-        Asking::App(_) => own_expiry(person, target, (now, facts.behind))?,
-        Asking::Unattested => unattested_expiry(person, target, (now, facts.behind))?,
-    };
+    let (chain, expires) = asking.chain_and_expiry(client.id(), (person, target), facts, now)?;
 
     let audience =
         target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
@@ -170,15 +166,25 @@ impl<'f> Asking<'f> {
     }
 
     /// A person acts by themselves through a client that an operator knows. One that registered itself is an
-    /// actor of its own, so that everybody who reads the token sees it.
-    fn chain(&self, id: &ClientId, facts: &Facts<'_>) -> Result<ActorChain, RefusalReason> {
+    /// actor of its own, so that everybody who reads the token sees it, and it has the lifetime of a mandate.
+    fn chain_and_expiry(
+        &self,
+        id: &ClientId,
+        (person, target): (&Person, Option<&Arc<Resource>>),
+        facts: &Facts<'_>,
+        now: Timestamp,
+    ) -> Result<(ActorChain, Timestamp), RefusalReason> {
+        let at = (now, facts.behind);
         match self {
-            Self::App(_) => Ok(ActorChain::empty()),
-            Self::Unattested => Ok(ActorChain::new(vec![Actor {
-                sub: id.as_str().to_owned(),
-                iss: facts.issuer.clone(),
-                sub_profile: Some(SubjectProfile::AiAgent),
-            }])?),
+            Self::App(_) => Ok((ActorChain::empty(), own_expiry(person, target, at)?)),
+            Self::Unattested => {
+                let actor = Actor {
+                    sub: id.as_str().to_owned(),
+                    iss: facts.issuer.clone(),
+                    sub_profile: Some(SubjectProfile::AiAgent),
+                };
+                Ok((ActorChain::new(vec![actor])?, unattested_expiry(person, target, at)?))
+            }
         }
     }
 }
@@ -202,7 +208,7 @@ fn login_is_alive(
     let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, at));
     let gone = match client {
         LoginClient::App(client) => facts.registry.client(client.id()).is_none(),
-        // Whoever removes it cuts it.
+        // An operator who removes it cuts it.
         LoginClient::Unattested(_) => false,
     };
     if cut || gone || person.id.iss != *facts.issuer { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
