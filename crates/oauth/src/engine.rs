@@ -22,7 +22,7 @@ use crate::own_tokens::OwnTokens;
 use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
 use crate::platform_tokens::PlatformTokens;
-use crate::self_registered::Registrations;
+use crate::self_described::{SelfDescribedClients, SelfDescription};
 use crate::trail::Recorder;
 
 /// The parts of an engine.
@@ -41,8 +41,8 @@ pub struct EngineParts {
     pub store: Store,
     /// The time, which never goes back.
     pub clock: Arc<HybridClock>,
-    /// Whether clients may register themselves (RFC 7591).
-    pub dynamic_registration: bool,
+    /// Which clients may describe themselves.
+    pub self_description: SelfDescription,
     /// Randomness for codes, `jti` and the ids of records.
     pub entropy: Arc<dyn Entropy>,
 }
@@ -53,7 +53,7 @@ pub struct Engine {
     pub(crate) recorder: Recorder,
     pub(crate) tokens: Arc<OwnTokens>,
     pub(crate) clients: Arc<Clients>,
-    pub(crate) registrations: Arc<Registrations>,
+    pub(crate) self_described: Arc<SelfDescribedClients>,
     pub(crate) codes: Arc<Codes>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) passwords: Passwords,
@@ -77,7 +77,7 @@ impl Engine {
             stops,
             store,
             clock,
-            dynamic_registration,
+            self_description,
             entropy,
         } = parts;
         let checker = Arc::new(Checker::new(entropy.as_ref())?);
@@ -92,9 +92,10 @@ impl Engine {
             foreign: Arc::clone(&foreign),
             store: store.clone(),
         });
-        let registrations = Arc::new(Registrations::new(store.clone(), dynamic_registration));
+        let self_described =
+            Arc::new(SelfDescribedClients::new(self_description, store.clone(), basis.issuer()));
         let clients = Clients {
-            registrations: Arc::clone(&registrations),
+            self_described: Arc::clone(&self_described),
             basis: basis.clone(),
             tokens: Arc::clone(&tokens),
             platforms: Arc::clone(&platforms),
@@ -117,7 +118,7 @@ impl Engine {
             cuts: Arc::clone(&cuts),
             conclusion,
         });
-        Ok(Self { basis, recorder, tokens, clients, registrations, codes, cuts, passwords, grants })
+        Ok(Self { basis, recorder, tokens, clients, self_described, codes, cuts, passwords, grants })
     }
 
     /// The `iss` of the tokens that this server issues.
@@ -136,10 +137,14 @@ impl Engine {
             .filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));
         let scopes: ScopeSet = open.flat_map(|resource| resource.scopes.iter().cloned()).collect();
         let mut document = metadata::document(self.issuer(), grants::names(), &scopes);
-        if let (true, Some(members)) = (self.registers_clients(), document.as_object_mut()) {
+        let Some(members) = document.as_object_mut() else { return document };
+        if self.registers_clients() {
             let at = metadata::endpoint(self.issuer(), metadata::REGISTER_PATH);
             members.insert("registration_endpoint".to_owned(), at.into());
         }
+        // draft-ietf-oauth-client-id-metadata-document-02 §6.
+        let reads_documents = self.self_described.documents.are_on();
+        members.insert("client_id_metadata_document_supported".to_owned(), reads_documents.into());
         document
     }
 }

@@ -6,22 +6,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::RecordKind;
 use mandate_core::digest::sha256;
 use mandate_core::names::{ClientMethod, GrantType, Parameter, ResponseType};
-use mandate_core::{ClientId, RequestSource, SelfAuthentication, SelfRegistered};
+use mandate_core::{ClientId, RequestSource, SelfAuthentication, SelfDescribed};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
-use crate::redirect::may_register_itself;
+use crate::redirect::may_be_of_itself;
 use crate::refusal::{RegistrationFault, RequestRefusal};
 use crate::self_registered;
+use crate::shown_name::shown_name;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
 /// The largest document of a registration, in bytes.
 pub const MAX_REGISTRATION: usize = 8 * 1024;
-/// The most redirect URIs of one client.
-const MAX_REDIRECTS: usize = 10;
-/// The longest name that is kept, in characters.
-const MAX_NAME: usize = 64;
 
 /// What a client says of itself (RFC 7591 §2). Members that are not understood are ignored.
 #[derive(Deserialize)]
@@ -64,8 +61,7 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<(Document, ClientMeth
     }
     let mut document: Document = serde_json::from_slice(body)
         .map_err(|_| F::Metadata("The body is not a JSON object of client metadata (RFC 7591 section 2)."))?;
-    let uris = &document.redirect_uris;
-    if uris.is_empty() || uris.len() > MAX_REDIRECTS || !uris.iter().all(|uri| may_register_itself(uri)) {
+    if !may_be_of_itself(&document.redirect_uris) {
         return Err(F::Redirects);
     }
     // RFC 7591 §2: without a method it is client_secret_basic.
@@ -93,18 +89,14 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<(Document, ClientMeth
         return Err(F::Metadata("response_types must be code."));
     }
     // A name is shown to people. One that could look like something else is left out.
-    let plain = |name: &String| {
-        (1..=MAX_NAME).contains(&name.chars().count())
-            && name.chars().all(|c| c.is_alphanumeric() || c == ' ' || c.is_ascii_punctuation())
-    };
-    document.client_name = document.client_name.filter(plain);
+    document.client_name = document.client_name.and_then(shown_name);
     Ok((document, method))
 }
 
 impl Engine {
     /// Whether clients may register themselves.
     pub fn registers_clients(&self) -> bool {
-        self.registrations.are_on()
+        self.self_described.registrations.are_on()
     }
 
     /// Registers a client that describes itself, and returns the body of the answer 201 (RFC 7591 §3.2.1), which
@@ -124,12 +116,12 @@ impl Engine {
             Ok(read) => read,
             Err(fault) => return Err(self.recorder.refuse(trail, RequestRefusal::Registration(fault)).await),
         };
-        if !self.registrations.one_more(source, now) {
+        if !self.self_described.registrations.one_more(source, now) {
             return Err(self.recorder.refuse(trail, RequestRefusal::TooManyRegistrations).await);
         }
         let secret = (method != ClientMethod::None).then(|| URL_SAFE_NO_PAD.encode(self.basis.random()));
         let digest = secret.as_ref().map(|secret| sha256(secret.as_bytes()));
-        let client = SelfRegistered {
+        let client = SelfDescribed {
             id: ClientId::of_self_registered(now, self.basis.entropy.as_ref()),
             name: document.client_name,
             redirect_uris: document.redirect_uris,

@@ -149,7 +149,7 @@ pub(super) fn own_expiry(
     some_lifetime(now.plus(shortened(lifetime, behind)), now)
 }
 
-/// The end of the token of a client that registered itself: as that of a mandate.
+/// The end of the token of a client that describes itself: as that of a mandate.
 pub(super) fn unattested_expiry(
     person: &Person,
     target: Option<&Arc<Resource>>,

@@ -140,7 +140,7 @@ pub(super) fn decide_authorization(
 /// The client for which the person has logged in, as it is now.
 enum Asking<'f> {
     App(&'f Client),
-    /// It registered itself, and nothing attests it.
+    /// It describes itself, and nothing attests it.
     Unattested,
 }
 
@@ -165,7 +165,7 @@ impl<'f> Asking<'f> {
         }
     }
 
-    /// A person acts by themselves through a client that an operator knows. One that registered itself is an
+    /// A person acts by themselves through a client that an operator knows. One that describes itself is an
     /// actor of its own, so that everybody who reads the token sees it, and it has the lifetime of a mandate.
     fn chain_and_expiry(
         &self,

@@ -19,6 +19,7 @@ mod platform;
 mod recorder;
 mod registry;
 mod revocation;
+mod self_description;
 mod stage;
 mod token_form;
 
