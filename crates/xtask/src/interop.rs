@@ -134,11 +134,11 @@ mod tests {
             "@modelcontextprotocol/client",
             &["mcp_clients.rs::the_typescript_sdk_finds_its_way_from_a_refusal_to_the_api"],
         ),
+        ("mcp", &["mcp_clients.rs::the_python_sdk_finds_its_way_from_a_refusal_to_the_api"]),
         (
             "@modelcontextprotocol/conformance",
             &["mcp_clients.rs::the_mcp_conformance_tool_passes_for_clients_with_and_without_a_secret"],
         ),
-        ("mcp", &["mcp_clients.rs::the_python_sdk_finds_its_way_from_a_refusal_to_the_api"]),
         (
             "libfaketime",
             &[
