@@ -156,9 +156,10 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<(Document, ClientMeth
             ));
         }
     };
-    // Many clients name refresh tokens always. None are given, and the answer says so (RFC 7591 §3.2.1).
+    // Many clients name refresh tokens always. None are given, because such a client acts as an agent does; the
+    // answer says so (RFC 7591 §3.2.1).
     let refused = |name: &String| {
-        GrantType::named(name) != Some(GrantType::AuthorizationCode) && name != "refresh_token"
+        !matches!(GrantType::named(name), Some(GrantType::AuthorizationCode | GrantType::RefreshToken))
     };
     let grants = document.grant_types.as_ref();
     let has_code = |all: &Vec<String>| all.iter().any(|name| name == GrantType::AuthorizationCode.as_str());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mandate_core::registry::{Client, Person, Resource};
 use mandate_core::uri::same;
 use mandate_core::{
-    Actor, ActorChain, Audience, ClientId, CutTarget, ScopeSet, SubjectProfile, Terms, Timestamp,
+    Actor, ActorChain, Audience, ClientId, CutTarget, Lineage, ScopeSet, SubjectProfile, Terms, Timestamp,
 };
 use mandate_policy::{NoRuling, Question, Ruling};
 
@@ -15,20 +15,23 @@ use crate::liveness::enabled;
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{DecisionRefusal, RefusalReason};
 
-use super::Authorization;
 use super::facts::{Facts, resource_of};
 use super::limits::{own_expiry, scopes_on, unattested_expiry};
+use super::{Authorization, ContinuedLogin};
 
 pub(super) fn decide_authorization(
     authorization: Authorization,
     facts: &Facts<'_>,
     now: Timestamp,
 ) -> Result<Mandate, Withheld> {
-    let Authorization { client, person, resource, scopes, jti } = authorization;
+    let Authorization { client, person, resource, scopes, jti, continued } = authorization;
     let at = person.at;
     let person = enabled(facts.registry.person(&person.name))?;
     login_is_alive(person, &client, at, facts)?;
     let asking = Asking::now(&client, facts)?;
+    if let Some(login) = &continued {
+        may_continue(login, &asking, facts, now)?;
+    }
 
     // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries
     // what the person may delegate anywhere; never our own administration, which must be asked for by name
@@ -44,6 +47,10 @@ pub(super) fn decide_authorization(
         Some(uri) => Some(facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?),
         None => None,
     };
+    // Operators administrate while they are there.
+    if continued.is_some() && target.is_some_and(|target| same(target.uri.as_str(), facts.issuer.as_str())) {
+        return Err(RefusalReason::ResourceNotDelegable.into());
+    }
     if let Some(asked) = &scopes {
         // What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is
         // the reason.
@@ -115,16 +122,20 @@ pub(super) fn decide_authorization(
     policies.sort_unstable();
     policies.dedup();
     let chain = asking.chain(client.id(), facts)?;
+    let ends = continued.as_ref().map(|login| login.ends);
     let expires = match asking {
-        Asking::App(_) => own_expiry(person, target, (now, facts.behind))?,
+        Asking::App(_) => own_expiry(person, target, ends, (now, facts.behind))?,
         Asking::Unattested => unattested_expiry(person, target, (now, facts.behind))?,
     };
+    // A cut on the first token of a login cuts every later one.
+    let parents = continued.into_iter().map(|login| login.root).collect();
 
     let audience =
         target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
     let (subject, client) = (person.id.clone(), client.id().clone());
     let terms = Terms {
         chain,
+        lineage: Lineage { parents, ..Lineage::default() },
         auth_time: Some(at),
         amr: vec!["pwd".to_owned()],
         ..Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires))
@@ -139,6 +150,24 @@ pub(super) fn decide_authorization(
         }
         Some(Ruling::NeedsApproval(_) | Ruling::Permitted(_)) | None => Ok(Mandate::decided(view)?),
     }
+}
+
+/// Whether a login still goes on: it is not too old, nobody cut it, and the client may act for people while they
+/// are away. Only a client that an operator knows may, and never an agent.
+fn may_continue(
+    login: &ContinuedLogin,
+    asking: &Asking<'_>,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<(), RefusalReason> {
+    let may = match asking {
+        Asking::App(client) => client.refresh,
+        Asking::Unattested => false,
+    };
+    if !may || facts.revocations.contains(&CutTarget::Token(login.root.clone())) {
+        return Err(RefusalReason::SubjectRevoked);
+    }
+    if now < login.ends { Ok(()) } else { Err(RefusalReason::SubjectExpired) }
 }
 
 /// The client for which the person has logged in, as it is now.

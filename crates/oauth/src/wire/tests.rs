@@ -59,6 +59,11 @@ fn listed(refusal: &RequestRefusal) {
         | R::CodeReused
         | R::CodeOtherClient
         | R::CodeRedirect
+        | R::RefreshUnknown
+        | R::RefreshReused
+        | R::RefreshOtherClient
+        | R::RefreshEnded
+        | R::ScopeNotGranted
         | R::LoginFailed(_)
         | R::LoginPaused(_)
         | R::NotYourToken
@@ -127,6 +132,13 @@ fn every() -> Vec<RequestRefusal> {
         R::CodeReused,
         R::CodeOtherClient,
         R::CodeRedirect,
+        R::RefreshUnknown,
+        R::RefreshReused,
+        R::RefreshOtherClient,
+        R::RefreshEnded,
+        R::ScopeNotGranted,
+        R::ClientNotAllowed(NotAllowed::RefreshByAgent),
+        R::ClientNotAllowed(NotAllowed::Refresh),
         R::LoginFailed("x"),
         R::LoginPaused(Duration::from_secs(1)),
         R::NotYourToken,

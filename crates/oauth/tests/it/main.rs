@@ -22,6 +22,7 @@ mod login;
 mod own_behalf;
 mod platforms;
 mod records;
+mod refresh;
 mod registration;
 mod revocation;
 mod strangers;
