@@ -43,7 +43,7 @@ pub enum Effect {
     /// A login gives its client refresh tokens. It is refused if a newer version of the registry, or another
     /// password of the person, is in the database and not yet in force: what that cuts ended before this.
     KeepRefresh {
-        /// The login.
+        /// Who logged in for which client, what that gave, and when it ends.
         family: Box<Family>,
         /// SHA-256 of its first refresh token.
         hash: RefreshHash,
