@@ -11,7 +11,7 @@ use crate::refusal::RequestRefusal;
 const SCOPE: Optional = Optional(Parameter::Scope);
 pub(crate) const PARAMETERS: &[ParameterRow] = &[SCOPE.row()];
 
-/// The scopes that are asked for, and whether the client asks to act while the person is away (OpenID Connect
+/// The scopes that are asked for, and whether the client asks to act while the person is away (`OpenID` Connect
 /// Core 1.0 §11): that is a scope of no resource.
 pub(crate) fn asked_of_a_login(form: &Form<'_>) -> Result<(Option<ScopeSet>, bool), RequestRefusal> {
     let all = asked(form)?;

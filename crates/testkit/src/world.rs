@@ -4,6 +4,7 @@
 #![expect(
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::panic,
     reason = "a world that cannot be set up is a failed test"
 )]
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use mandate_core::registry::{Client, Person, Resource};
 use mandate_core::uri::same;
 use mandate_core::{
-    Actor, ActorChain, Audience, ClientId, CutTarget, Lineage, ScopeSet, SubjectProfile, Terms, Timestamp,
+    Actor, ActorChain, Audience, ClientId, CutTarget, Lineage, ResourceUri, ScopeSet, SubjectProfile, Terms,
+    Timestamp,
 };
 use mandate_policy::{NoRuling, Question, Ruling};
 
@@ -30,7 +31,7 @@ pub(super) fn decide_authorization(
     login_is_alive(person, &client, at, facts)?;
     let asking = Asking::now(&client, facts)?;
     if let Some(login) = &continued {
-        may_continue(login, &asking, facts, now)?;
+        may_continue(login, &asking, resource.as_ref(), facts, now)?;
     }
 
     // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries
@@ -47,23 +48,8 @@ pub(super) fn decide_authorization(
         Some(uri) => Some(facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?),
         None => None,
     };
-    // Operators administrate while they are there.
-    if continued.is_some() && target.is_some_and(|target| same(target.uri.as_str(), facts.issuer.as_str())) {
-        return Err(RefusalReason::ResourceNotDelegable.into());
-    }
     if let Some(asked) = &scopes {
-        // What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is
-        // the reason.
-        let any = |of: &dyn Fn(&Resource) -> ScopeSet| match target {
-            Some(target) => !of(target).intersection(asked).is_empty(),
-            None => facts.registry.resources().any(|target| !of(target).intersection(asked).is_empty()),
-        };
-        if !any(&open) {
-            return Err(RefusalReason::ScopeUnknown.into());
-        }
-        if !any(&askable) {
-            return Err(RefusalReason::ScopeBeyondClient.into());
-        }
+        something_is_askable(asked, target, facts, &open, &askable)?;
     }
     let targets: Vec<&Arc<Resource>> = match target {
         Some(target) => vec![target],
@@ -152,14 +138,37 @@ pub(super) fn decide_authorization(
     }
 }
 
+/// What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is the reason.
+fn something_is_askable(
+    asked: &ScopeSet,
+    target: Option<&Arc<Resource>>,
+    facts: &Facts<'_>,
+    open: &dyn Fn(&Resource) -> ScopeSet,
+    askable: &dyn Fn(&Resource) -> ScopeSet,
+) -> Result<(), RefusalReason> {
+    let any = |of: &dyn Fn(&Resource) -> ScopeSet| match target {
+        Some(target) => !of(target).intersection(asked).is_empty(),
+        None => facts.registry.resources().any(|target| !of(target).intersection(asked).is_empty()),
+    };
+    if !any(open) {
+        return Err(RefusalReason::ScopeUnknown);
+    }
+    if any(askable) { Ok(()) } else { Err(RefusalReason::ScopeBeyondClient) }
+}
+
 /// Whether a login still goes on: it is not too old, nobody cut it, and the client may act for people while they
 /// are away. Only a client that an operator knows may, and never an agent.
 fn may_continue(
     login: &ContinuedLogin,
     asking: &Asking<'_>,
+    resource: Option<&ResourceUri>,
     facts: &Facts<'_>,
     now: Timestamp,
 ) -> Result<(), RefusalReason> {
+    // Operators administrate while they are there.
+    if resource.is_some_and(|uri| same(uri.as_str(), facts.issuer.as_str())) {
+        return Err(RefusalReason::ResourceNotDelegable);
+    }
     let may = match asking {
         Asking::App(client) => client.refresh,
         Asking::Unattested => false,

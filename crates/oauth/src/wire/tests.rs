@@ -84,6 +84,7 @@ fn listed(refusal: &RequestRefusal) {
 }
 
 /// One of each variant; [`listed`] makes a new one a compile error here.
+#[expect(clippy::too_many_lines, reason = "a list with a line for each")]
 fn every() -> Vec<RequestRefusal> {
     use RequestRefusal as R;
     let mut all = vec![

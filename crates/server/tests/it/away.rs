@@ -61,7 +61,10 @@ async fn an_agent_works_for_riley_while_riley_sleeps_and_not_after_riley_is_disa
     let server = Server::story_at(SystemClock.now().minus(Duration::from_mins(66))).await;
     server.apply(&registry(false)).await;
     let mut query = authorization(Some(CRM), Some(SCOPE));
-    query.iter_mut().filter(|(name, _)| name == "client_id").for_each(|pair| pair.1 = "desk-app".to_owned());
+    query
+        .iter_mut()
+        .filter(|(name, _)| name == "client_id")
+        .for_each(|pair| "desk-app".clone_into(&mut pair.1));
     let page = server.app.open(&query).await;
     assert!(page.answer.text.contains("when you are not there"), "{}", page.answer.text);
     let back = url::Url::parse(server.app.log_in(&page, "riley", PASSWORD).await.header("location")).unwrap();
@@ -94,8 +97,8 @@ async fn an_agent_works_for_riley_while_riley_sleeps_and_not_after_riley_is_disa
     let mandate = exchanged(&server, &node, &night.member("access_token")).await;
     assert_eq!(mandate.status, 200, "{mandate:?}");
     let mandate = mandate.member("access_token");
-    let verified = accepted(&mandate).await.unwrap();
-    assert_eq!(verified.lineage().parents.len(), 2, "the token of the night, and the one of the day");
+    let seen = accepted(&mandate).await.unwrap();
+    assert_eq!(seen.lineage().parents.len(), 2, "the token of the night, and the one of the day");
 
     server.apply(&registry(true)).await;
     let answer = refresh(&server, &night.member("refresh_token")).await;

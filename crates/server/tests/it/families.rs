@@ -17,7 +17,7 @@ use crate::world::{Node, Server};
 const STEPS: usize = 40;
 const SCOPES: [&str; 2] = ["read:cases", "write:case_comments"];
 
-/// SplitMix64: the same sequence for the same seed.
+/// `SplitMix64`: the same sequence for the same seed.
 struct Random(u64);
 
 impl Random {
@@ -119,7 +119,10 @@ async fn post(server: &Server, path: &str, token: &str) -> Answer {
 
 async fn login(server: &Server, scopes: &str) -> Answer {
     let mut query = authorization(None, Some(&format!("{scopes} offline_access")));
-    query.iter_mut().filter(|(name, _)| name == "client_id").for_each(|pair| pair.1 = "desk-app".to_owned());
+    query
+        .iter_mut()
+        .filter(|(name, _)| name == "client_id")
+        .for_each(|pair| "desk-app".clone_into(&mut pair.1));
     let page = server.app.open(&query).await;
     let back = url::Url::parse(server.app.log_in(&page, "riley", PASSWORD).await.header("location")).unwrap();
     let code = back.query_pairs().find(|(key, _)| key == "code").unwrap().1.into_owned();

@@ -374,14 +374,14 @@ fn riley() -> Subject {
     Subject { iss: "https://mandate.example".parse().unwrap(), sub: "riley".to_owned() }
 }
 
-fn family(root: &str, client: &str, person: Subject) -> Box<Family> {
+fn family(root: &str, client: &str, person: Subject) -> Family {
     let (root, client) = (root.parse().unwrap(), client.parse().unwrap());
-    Box::new(Family { root, client, person, ends: ENDS, payload: Secret::new("what was granted") })
+    Family { root, client, person, ends: ENDS, payload: Secret::new("what was granted") }
 }
 
-fn keep_refresh(family: Box<Family>, hash: [u8; 32]) -> Effect {
+fn keep_refresh(family: Family, hash: [u8; 32]) -> Effect {
     Effect::KeepRefresh {
-        family,
+        family: Box::new(family),
         hash,
         expires: LATER,
         name: "riley".parse().unwrap(),
