@@ -41,6 +41,15 @@ impl AskingClient {
         }
     }
 
+    /// Whether it may act for people while they are away. What describes itself acts as an agent does, and no
+    /// agent may.
+    pub(crate) fn may_refresh(&self) -> bool {
+        match self {
+            Self::App(client) => client.refresh,
+            Self::Unattested(_) => false,
+        }
+    }
+
     /// The client of the person's login.
     pub(crate) fn at_login(&self, at: Timestamp) -> LoginClient {
         match self {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mandate_authority::Authority;
 use mandate_core::registry::{Client, ClientAuthentication};
+use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::uri::same;
 use mandate_core::{Entropy, HybridClock, Issuer, ScopeSet, TrustDomain};
 use mandate_live::Live;
@@ -23,6 +24,7 @@ use crate::own_tokens::OwnTokens;
 use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
 use crate::platform_tokens::PlatformTokens;
+use crate::refresh_tokens::RefreshTokens;
 use crate::self_described::{SelfDescribedClients, SelfDescription};
 use crate::trail::Recorder;
 
@@ -56,6 +58,7 @@ pub struct Engine {
     pub(crate) clients: Arc<Clients>,
     pub(crate) self_described: Arc<SelfDescribedClients>,
     pub(crate) codes: Arc<Codes>,
+    pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) passwords: Passwords,
     pub(crate) grants: Grants,
@@ -107,7 +110,8 @@ impl Engine {
         let cuts = Arc::new(Cuts::new(recorder.clone(), stops));
         let conclusion = Arc::new(Conclusion { recorder: recorder.clone(), authority });
         let passwords = Passwords { basis: basis.clone(), store: store.clone(), checker, attempts };
-        let codes = Arc::new(Codes { basis: basis.clone(), store });
+        let codes = Arc::new(Codes { basis: basis.clone(), store: store.clone() });
+        let refresh = Arc::new(RefreshTokens { basis: basis.clone(), store });
         let grants = Grants::new(&grants::GrantParts {
             basis: basis.clone(),
             recorder: recorder.clone(),
@@ -116,10 +120,11 @@ impl Engine {
             foreign,
             platforms,
             codes: Arc::clone(&codes),
+            refresh: Arc::clone(&refresh),
             cuts: Arc::clone(&cuts),
             conclusion,
         });
-        Ok(Self { basis, recorder, tokens, clients, self_described, codes, cuts, passwords, grants })
+        Ok(Self { basis, recorder, tokens, clients, self_described, codes, refresh, cuts, passwords, grants })
     }
 
     /// The `iss` of the tokens that this server issues.
@@ -138,6 +143,7 @@ impl Engine {
             .resources()
             .filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));
         let scopes: ScopeSet = open.flat_map(|resource| resource.scopes.iter().cloned()).collect();
+        let scopes: ScopeSet = scopes.iter().cloned().chain(OFFLINE_ACCESS.parse().ok()).collect();
         let is_public = |client: &Arc<Client>| matches!(client.authentication, ClientAuthentication::None);
         let (registration, metadata_documents) =
             (self.registers_clients(), self.self_described.documents.are_on());

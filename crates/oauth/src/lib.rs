@@ -15,8 +15,8 @@
 //! ```text
 //! endpoints   login ─► authorize · token · introspect · revoke
 //! engine      engine: the parts, put together
-//! grants      grants: the table ─► code · client_credentials · exchange ─► handler: what a grant type is
-//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · cuts · password_login · conclusion: record, mint, answer
+//! grants      grants: the table ─► code · refresh · client_credentials · exchange ─► handler: what a grant type is
+//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · refresh_tokens · cuts · password_login · conclusion: record, mint, answer
 //! record      trail: what is known, and the record of each outcome ─► basis: snapshot, time, randomness, the decision
 //! readers     request · resource · scope ─► parameter: required, optional, or with another
 //! answers     wire: what the caller gets ─► refusal: why, and at which stage
@@ -50,6 +50,7 @@ pub mod pkce;
 mod platform_tokens;
 mod queue;
 pub mod redirect;
+mod refresh_tokens;
 mod refusal;
 pub mod registration;
 mod request;

@@ -11,7 +11,7 @@ use crate::asking_client::AskingClient;
 use crate::authorize::AuthorizationRequest;
 use crate::engine::Engine;
 use crate::form::Form;
-use crate::password_login::Visitor;
+use crate::password_login::{KnownPerson, Visitor};
 use crate::redirect::is_registered;
 use crate::refusal::{Quota, RefusalClass, RequestRefusal};
 use crate::self_registered;
@@ -87,7 +87,7 @@ impl Engine {
     ) -> Result<Redirect, LoginRefusal> {
         let now = self.basis.now();
         let mut trail = self.login_trail(request, now);
-        let (person, browser) =
+        let KnownPerson { person, browser, password } =
             match self.passwords.check(visitor, request.source, name, password, &mut trail).await {
                 Ok(known) => known,
                 Err(refusal) => return Err(unauthenticated(&self.recorder.refused(trail, refusal).await)),
@@ -106,8 +106,10 @@ impl Engine {
                 });
             }
         };
-        let location =
-            self.issue_code(request, &person, trail, view).await.map_err(LoginRefusal::Unavailable)?;
+        let location = self
+            .issue_code(request, &person, password, trail, view)
+            .await
+            .map_err(LoginRefusal::Unavailable)?;
         Ok(Redirect { location, browser })
     }
 
@@ -176,6 +178,7 @@ impl Engine {
             resource: request.resource.clone(),
             scopes: request.scopes.clone(),
             jti: self.basis.token_id(now),
+            continued: None,
         });
         let decided = self.basis.decide(authorization, &snapshot, now);
         decided.map(|mandate| mandate.view().clone()).map_err(|withheld| trail.of_authorization(withheld))
@@ -185,11 +188,12 @@ impl Engine {
         &self,
         request: &AuthorizationRequest,
         person: &LoggedInPerson,
+        password: [u8; 32],
         trail: Trail,
         view: MandateView,
     ) -> Result<String, OAuthError> {
         let now = trail.now;
-        let (code, effect) = match self.codes.issue(&request.code_for(person, now), now) {
+        let (code, effect) = match self.codes.issue(&request.code_for(person, password, now), now) {
             Ok(issued) => issued,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };

@@ -127,7 +127,7 @@ pub enum RequestRefusal {
     /// know it.
     #[error("unknown resource")]
     ResourceUnknown(Option<ResourceUri>),
-    /// Not the resource that the code was issued for.
+    /// Not the resource that the code or the refresh token was issued for.
     #[error("another resource than authorized")]
     ResourceNotAuthorized,
     /// Not a list of scope tokens.
@@ -164,6 +164,21 @@ pub enum RequestRefusal {
     /// `redirect_uri` is not that of the authorization request.
     #[error("redirect_uri differs from the authorization request")]
     CodeRedirect,
+    /// No such refresh token, or expired.
+    #[error("unknown or expired refresh token")]
+    RefreshUnknown,
+    /// The refresh token was used before. The login that it belongs to is ended.
+    #[error("refresh token used twice")]
+    RefreshReused,
+    /// The refresh token belongs to another client.
+    #[error("another client's refresh token")]
+    RefreshOtherClient,
+    /// The login that the refresh token belongs to was ended.
+    #[error("the login of the refresh token was ended")]
+    RefreshEnded,
+    /// More scopes than the login gave (RFC 6749 §6).
+    #[error("a scope that the login did not give")]
+    ScopeNotGranted,
     // Login.
     /// Wrong name or password.
     #[error("login failed: {0}")]
@@ -251,6 +266,12 @@ pub enum NotAllowed {
     /// An agent redeems no codes: they are for people's clients.
     #[error("an agent redeems no codes")]
     CodeByAgent,
+    /// An agent refreshes no tokens: it exchanges a person's present one.
+    #[error("an agent refreshes no tokens")]
+    RefreshByAgent,
+    /// The client's entry does not let it act while people are away.
+    #[error("the client may not refresh tokens")]
+    Refresh,
     /// An app gets no token of its own: authority belongs to people and to agents.
     #[error("an app gets no token of its own")]
     OwnBehalfByApp,
@@ -302,7 +323,7 @@ pub enum RefusalClass {
 pub enum CredentialKind {
     /// The tokens of an exchange (RFC 8693 §2.2.2).
     Tokens,
-    /// A code, a login, or a token to be revoked (RFC 6749 §5.2).
+    /// A code, a refresh token, a login, or a token to be revoked (RFC 6749 §5.2).
     Grant,
     /// Nothing but the client's own authentication (RFC 6749 §4.4).
     Client,
@@ -384,6 +405,10 @@ impl RequestRefusal {
             | Self::CodeReused
             | Self::CodeOtherClient
             | Self::CodeRedirect
+            | Self::RefreshUnknown
+            | Self::RefreshReused
+            | Self::RefreshOtherClient
+            | Self::RefreshEnded
             | Self::NotYourToken => C::Credential(CredentialKind::Grant),
             Self::ResourceMissing
             | Self::ResourceMalformed(_)
@@ -392,7 +417,7 @@ impl RequestRefusal {
             | Self::AudienceUnknown(_)
             | Self::ResourceUnknown(_)
             | Self::ResourceNotAuthorized => C::Target,
-            Self::ScopeMalformed(_) => C::Scope,
+            Self::ScopeMalformed(_) | Self::ScopeNotGranted => C::Scope,
             Self::Declined | Self::LoginFailed(_) => C::Person,
             Self::SubjectAudience(_) => C::Decision(CredentialKind::Tokens),
             Self::Exchange(reason) | Self::ExchangeScopes(reason, _) => {

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::RecordKind;
 use mandate_core::digest::sha256;
-use mandate_core::names::{ClientMethod, GrantType, Parameter, ResponseType};
+use mandate_core::names::{ClientMethod, GrantType, ResponseType};
 use mandate_core::{ClientId, RequestSource, SelfAuthentication, SelfDescribed};
 use serde::{Deserialize, Serialize};
 
@@ -74,10 +74,10 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<(Document, ClientMeth
             ));
         }
     };
-    // Many clients name refresh tokens always. None are given, and the answer says so (RFC 7591 §3.2.1).
+    // Many clients name refresh tokens always. None are given, because such a client acts as an agent does; the
+    // answer says so (RFC 7591 §3.2.1).
     let refused = |name: &String| {
-        GrantType::named(name) != Some(GrantType::AuthorizationCode)
-            && name != Parameter::RefreshToken.as_str()
+        !matches!(GrantType::named(name), Some(GrantType::AuthorizationCode | GrantType::RefreshToken))
     };
     let grants = document.grant_types.as_ref();
     let has_code = |all: &Vec<String>| all.iter().any(|name| name == GrantType::AuthorizationCode.as_str());

@@ -4,6 +4,7 @@
 #![expect(
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::panic,
     reason = "a world that cannot be set up is a failed test"
 )]
 
@@ -16,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_administration::{Administration, Operator, Permit, act};
 use mandate_api::RegistryFile;
-use mandate_api::admin::{ApplyRequest, RegistryItem};
+use mandate_api::admin::{ApplyRequest, RegistryItem, RevocationTarget};
 use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_authority::{Authority, JwtSvidGrant};
 use mandate_core::digest::sha256;
@@ -270,6 +271,30 @@ impl World {
             .await;
     }
 
+    /// Revokes a token, a person of ours or a client, as an operator does.
+    pub async fn operator_revokes(&self, target: CutTarget) {
+        let target = match target {
+            CutTarget::Token(jti) => RevocationTarget::Token(jti),
+            CutTarget::Client(id) => RevocationTarget::Client(id),
+            CutTarget::Person(person) => RevocationTarget::Person(person.sub.parse().expect("a name")),
+            CutTarget::Grant(id) => RevocationTarget::Grant(id),
+            CutTarget::Agent(_) => panic!("an agent is revoked by its name"),
+        };
+        let permit = self.administration.permit::<act::Revoke>(&Self::operator()).await.expect("a permit");
+        self.administration.revoke(permit, target).await.expect("a revocation");
+    }
+
+    /// Gives a person another password, as an operator does.
+    pub async fn operator_sets_password(&self, name: &str, password: &str) {
+        let permit = self.administration.permit::<act::SetPassword>(&Self::operator()).await;
+        let set = self.administration.set_password(
+            permit.expect("a permit"),
+            name.to_owned(),
+            Secret::new(password),
+        );
+        set.await.expect("a password");
+    }
+
     /// Puts a cut in force, as incident response does.
     pub fn cut(&self, target: CutTarget) {
         self.live.cut(vec![cut(target, self.hybrid.now())], &self.hybrid);
@@ -310,6 +335,15 @@ impl World {
             ("code", code),
             ("redirect_uri", CALLBACK),
             ("code_verifier", CODE_VERIFIER),
+        ])
+    }
+
+    /// The form by which a public client uses a refresh token.
+    pub fn refreshing(&self, client: &str, token: &str) -> Pairs {
+        pairs(&[
+            ("grant_type", GrantType::RefreshToken.as_str()),
+            ("client_id", client),
+            ("refresh_token", token),
         ])
     }
 
@@ -486,6 +520,12 @@ impl World {
 /// The token of a response.
 pub fn exposed(response: &TokenResponse) -> String {
     response.access_token().expose_token().to_owned()
+}
+
+/// The refresh token of a response.
+pub fn refresh_token(response: &TokenResponse) -> String {
+    let token = response.refresh_token().expect("a refresh token");
+    token.expose_secret_str().expect("text").to_owned()
 }
 
 /// A query parameter of a redirect.

@@ -235,6 +235,10 @@ pub struct ClientItem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub agents: Vec<AgentName>,
+    /// Whether it may act for people while they are away: a login with the scope `offline_access` gives it
+    /// refresh tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refresh: bool,
 }
 
 /// `[[issuer]]`: an identity provider of another organization.

@@ -196,6 +196,9 @@ pub struct Client {
     /// The scopes that it may ask for, at all resources. Absent: all except those of our own administration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<ScopeSet>,
+    /// Whether it may act for a person who has left: a login that asks for it gives it refresh tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refresh: bool,
 }
 
 impl Client {

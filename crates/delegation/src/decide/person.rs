@@ -5,7 +5,8 @@ use std::sync::Arc;
 use mandate_core::registry::{Client, Person, Resource};
 use mandate_core::uri::same;
 use mandate_core::{
-    Actor, ActorChain, Audience, ClientId, CutTarget, ScopeSet, SubjectProfile, Terms, Timestamp,
+    Actor, ActorChain, Audience, ClientId, CutTarget, Lineage, ResourceUri, ScopeSet, SubjectProfile, Terms,
+    Timestamp,
 };
 use mandate_policy::{NoRuling, Question, Ruling};
 
@@ -15,20 +16,23 @@ use crate::liveness::enabled;
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{DecisionRefusal, RefusalReason};
 
-use super::Authorization;
 use super::facts::{Facts, resource_of};
 use super::limits::{own_expiry, scopes_on, unattested_expiry};
+use super::{Authorization, ContinuedLogin};
 
 pub(super) fn decide_authorization(
     authorization: Authorization,
     facts: &Facts<'_>,
     now: Timestamp,
 ) -> Result<Mandate, Withheld> {
-    let Authorization { client, person, resource, scopes, jti } = authorization;
+    let Authorization { client, person, resource, scopes, jti, continued } = authorization;
     let at = person.at;
     let person = enabled(facts.registry.person(&person.name))?;
     login_is_alive(person, &client, at, facts)?;
     let asking = Asking::now(&client, facts)?;
+    if let Some(login) = &continued {
+        may_continue(login, &asking, resource.as_ref(), facts, now)?;
+    }
 
     // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries
     // what the person may delegate anywhere; never our own administration, which must be asked for by name
@@ -45,18 +49,7 @@ pub(super) fn decide_authorization(
         None => None,
     };
     if let Some(asked) = &scopes {
-        // What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is
-        // the reason.
-        let any = |of: &dyn Fn(&Resource) -> ScopeSet| match target {
-            Some(target) => !of(target).intersection(asked).is_empty(),
-            None => facts.registry.resources().any(|target| !of(target).intersection(asked).is_empty()),
-        };
-        if !any(&open) {
-            return Err(RefusalReason::ScopeUnknown.into());
-        }
-        if !any(&askable) {
-            return Err(RefusalReason::ScopeBeyondClient.into());
-        }
+        something_is_askable(asked, target, facts, &open, &askable)?;
     }
     let targets: Vec<&Arc<Resource>> = match target {
         Some(target) => vec![target],
@@ -114,13 +107,17 @@ pub(super) fn decide_authorization(
     }
     policies.sort_unstable();
     policies.dedup();
-    let (chain, expires) = asking.chain_and_expiry(client.id(), (person, target), facts, now)?;
+    let ends = continued.as_ref().map(|login| login.ends);
+    let (chain, expires) = asking.chain_and_expiry(client.id(), (person, target, ends), facts, now)?;
+    // A cut on the first token of a login cuts every later one.
+    let parents = continued.into_iter().map(|login| login.root).collect();
 
     let audience =
         target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
     let (subject, client) = (person.id.clone(), client.id().clone());
     let terms = Terms {
         chain,
+        lineage: Lineage { parents, ..Lineage::default() },
         auth_time: Some(at),
         amr: vec!["pwd".to_owned()],
         ..Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires))
@@ -135,6 +132,47 @@ pub(super) fn decide_authorization(
         }
         Some(Ruling::NeedsApproval(_) | Ruling::Permitted(_)) | None => Ok(Mandate::decided(view)?),
     }
+}
+
+/// What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is the reason.
+fn something_is_askable(
+    asked: &ScopeSet,
+    target: Option<&Arc<Resource>>,
+    facts: &Facts<'_>,
+    open: &dyn Fn(&Resource) -> ScopeSet,
+    askable: &dyn Fn(&Resource) -> ScopeSet,
+) -> Result<(), RefusalReason> {
+    let any = |of: &dyn Fn(&Resource) -> ScopeSet| match target {
+        Some(target) => !of(target).intersection(asked).is_empty(),
+        None => facts.registry.resources().any(|target| !of(target).intersection(asked).is_empty()),
+    };
+    if !any(open) {
+        return Err(RefusalReason::ScopeUnknown);
+    }
+    if any(askable) { Ok(()) } else { Err(RefusalReason::ScopeBeyondClient) }
+}
+
+/// Whether a login still goes on: it is not too old, nobody cut it, and the client may act for people while they
+/// are away. Only a client that an operator knows may, and never an agent.
+fn may_continue(
+    login: &ContinuedLogin,
+    asking: &Asking<'_>,
+    resource: Option<&ResourceUri>,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<(), RefusalReason> {
+    // Operators administrate while they are there.
+    if resource.is_some_and(|uri| same(uri.as_str(), facts.issuer.as_str())) {
+        return Err(RefusalReason::ResourceNotDelegable);
+    }
+    let may = match asking {
+        Asking::App(client) => client.refresh,
+        Asking::Unattested => false,
+    };
+    if !may || facts.revocations.contains(&CutTarget::Token(login.root.clone())) {
+        return Err(RefusalReason::SubjectRevoked);
+    }
+    if now < login.ends { Ok(()) } else { Err(RefusalReason::SubjectExpired) }
 }
 
 /// The client for which the person has logged in, as it is now.
@@ -170,13 +208,13 @@ impl<'f> Asking<'f> {
     fn chain_and_expiry(
         &self,
         id: &ClientId,
-        (person, target): (&Person, Option<&Arc<Resource>>),
+        (person, target, ends): (&Person, Option<&Arc<Resource>>, Option<Timestamp>),
         facts: &Facts<'_>,
         now: Timestamp,
     ) -> Result<(ActorChain, Timestamp), RefusalReason> {
         let at = (now, facts.behind);
         match self {
-            Self::App(_) => Ok((ActorChain::empty(), own_expiry(person, target, at)?)),
+            Self::App(_) => Ok((ActorChain::empty(), own_expiry(person, target, ends, at)?)),
             Self::Unattested => {
                 let actor = Actor {
                     sub: id.as_str().to_owned(),

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use mandate_core::ResourceUri;
-use mandate_core::lifetimes::{CODE_LIFETIME, MAX_CLIENT_ASSERTION_LIFETIME};
+use mandate_core::lifetimes::{CODE_LIFETIME, MAX_CLIENT_ASSERTION_LIFETIME, REFRESH_IDLE_LIFETIME};
 use mandate_core::names::{ChallengeMethod, ClientMethod, GrantType, Parameter, ResponseType, TokenType};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
@@ -85,6 +85,12 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
             "client_not_allowed",
             match what {
                 NotAllowed::CodeByAgent => "An agent exchanges tokens; codes are for people's clients.",
+                NotAllowed::RefreshByAgent => {
+                    "An agent refreshes no tokens; it exchanges a token that an app has refreshed."
+                }
+                NotAllowed::Refresh => {
+                    "This client may not refresh tokens. An operator allows it with refresh in its entry."
+                }
                 NotAllowed::OwnBehalfByApp => {
                     "An app gets no token of its own: only an agent does, authenticated as itself."
                 }
@@ -142,7 +148,7 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         ),
         R::ResourceUnknown(meant) => said("resource_unknown", resource_unknown(meant.as_ref())),
         R::ResourceNotAuthorized => {
-            said("resource_not_authorized", "The code was issued for another resource.")
+            said("resource_not_authorized", "The code or refresh token was issued for another resource.")
         }
         R::ScopeMalformed(why) => said("scope_malformed", format!("scope cannot be read: {why}.")),
         R::Pkce(error) => pkce(*error),
@@ -168,6 +174,28 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         R::CodeRedirect => {
             said("code_redirect_uri", "redirect_uri is not the same as in the authorization request.")
         }
+        R::RefreshUnknown => said(
+            "refresh_token_unknown",
+            format!(
+                "The refresh token is unknown, was not used for {} days, or is older than its login may be. The person must log in again.",
+                REFRESH_IDLE_LIFETIME.as_secs() / (24 * 60 * 60)
+            ),
+        ),
+        R::RefreshReused => said(
+            "refresh_token_reused",
+            "The refresh token was used before. The login that gave it is ended, and all of its tokens are revoked. The person must log in again.",
+        ),
+        R::RefreshOtherClient => {
+            said("refresh_token_other_client", "The refresh token was issued to another client.")
+        }
+        R::RefreshEnded => said(
+            "refresh_token_ended",
+            "The login that gave the refresh token was ended. The person must log in again.",
+        ),
+        R::ScopeNotGranted => said(
+            "scope_not_granted",
+            "A scope is asked for that the login did not give. Leave scope out to get what it gave.",
+        ),
         R::LoginFailed(_) => said("login_failed", "The name or the password is wrong."),
         R::LoginPaused(_) => said("login_paused", "There were too many attempts. Wait, then try again."),
         R::NotYourToken => said("token_other_client", "The token was issued to another client."),

@@ -60,6 +60,11 @@ fn listed(refusal: &RequestRefusal) {
         | R::CodeReused
         | R::CodeOtherClient
         | R::CodeRedirect
+        | R::RefreshUnknown
+        | R::RefreshReused
+        | R::RefreshOtherClient
+        | R::RefreshEnded
+        | R::ScopeNotGranted
         | R::LoginFailed(_)
         | R::LoginPaused(_)
         | R::NotYourToken
@@ -82,6 +87,7 @@ fn listed(refusal: &RequestRefusal) {
 }
 
 /// One of each variant; [`listed`] makes a new one a compile error here.
+#[expect(clippy::too_many_lines, reason = "a list with a line for each")]
 fn every() -> Vec<RequestRefusal> {
     use RequestRefusal as R;
     let mut all = vec![
@@ -130,6 +136,13 @@ fn every() -> Vec<RequestRefusal> {
         R::CodeReused,
         R::CodeOtherClient,
         R::CodeRedirect,
+        R::RefreshUnknown,
+        R::RefreshReused,
+        R::RefreshOtherClient,
+        R::RefreshEnded,
+        R::ScopeNotGranted,
+        R::ClientNotAllowed(NotAllowed::RefreshByAgent),
+        R::ClientNotAllowed(NotAllowed::Refresh),
         R::LoginFailed("x"),
         R::LoginPaused(Duration::from_secs(1)),
         R::NotYourToken,

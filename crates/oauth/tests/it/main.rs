@@ -23,6 +23,7 @@ mod metadata_document;
 mod own_behalf;
 mod platforms;
 mod records;
+mod refresh;
 mod registration;
 mod revocation;
 mod strangers;

@@ -1,5 +1,7 @@
 //! The pages people see. Rendered here, without script; every value is escaped by the template macro.
 
+use std::time::Duration;
+
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
@@ -85,6 +87,8 @@ pub(super) struct Login<'a> {
     pub(super) scopes: Option<Vec<&'a str>>,
     /// The most that this can be.
     pub(super) at_most: ScopeSet,
+    /// For how long the client will be able to act without the person, if it asks for that.
+    pub(super) offline_for: Option<Duration>,
     /// Where the form goes: our own path with the request's query.
     pub(super) action: &'a str,
     /// The token against forged forms.
@@ -149,6 +153,13 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
             dd { (may_do(page)) }
             dt { "Where" }
             dd { @if let Some(resource) = page.resource { code { (resource) } } @else { "where you have granted an agent access, within the limits of your grants" } }
+            @if let Some(span) = page.offline_for {
+                dt { "While you are away" }
+                dd {
+                    strong { "It can go on acting for you when you are not there" }
+                    ", for up to " (span.as_secs() / (24 * 60 * 60)) " days. An operator can end this at any time."
+                }
+            }
             dt { "You will be sent back to" }
             dd { code { (destination(page.redirect_uri)) } }
         }

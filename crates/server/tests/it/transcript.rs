@@ -17,6 +17,7 @@ mod names;
 mod own_behalf;
 mod platform;
 mod recorder;
+mod refresh;
 mod registry;
 mod revocation;
 mod self_description;

@@ -46,7 +46,14 @@ fn client(id: &str) -> Entry {
         ClientAuthentication::PrivateKeyJwt { jwks: "{}".into(), audience: AssertionAudience::TokenEndpoint };
     let scopes = Some("read:cases".parse().unwrap());
     let redirect_uris = vec!["http://127.0.0.1/cb".into()];
-    Entry::Client(Client { id: id.parse().unwrap(), redirect_uris, authentication, agents: vec![], scopes })
+    Entry::Client(Client {
+        id: id.parse().unwrap(),
+        redirect_uris,
+        authentication,
+        agents: vec![],
+        scopes,
+        refresh: false,
+    })
 }
 
 fn agent(name: &str) -> Entry {

@@ -41,6 +41,7 @@ fn asks(case: &Case, resource: Option<&str>, asked: Option<&str>) -> Result<Mand
         resource: resource.map(|uri| uri.parse().unwrap()),
         scopes: asked.map(scopes),
         jti: "t1".parse().unwrap(),
+        continued: None,
     });
     case.facts(|facts| decide(request, facts, NOW)).map(|m| m.view().clone()).map_err(reason)
 }

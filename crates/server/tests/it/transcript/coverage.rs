@@ -13,11 +13,12 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 13] = [
+const TOKEN: [&str; 14] = [
     "token_form",
     "token_client",
     "token_assertion",
     "token_code",
+    "token_refresh",
     "token_own_behalf",
     "token_self_described",
     "exchange_parameters",
@@ -28,10 +29,11 @@ const TOKEN: [&str; 13] = [
     "exchange_foreign_keys",
     "exchange_platform",
 ];
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 7] = [
     "introspection",
     "introspection_own_behalf",
     "revocation",
+    "refresh_elsewhere",
     "authorize_refused",
     "authorize_login",
     "self_description",
@@ -202,9 +204,12 @@ fn every_way_to_a_token_occurs() {
         return;
     }
     let token = said(&TOKEN);
-    for grant in
-        ["authorization_code", "client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]
-    {
+    for grant in [
+        "authorization_code",
+        "refresh_token",
+        "client_credentials",
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+    ] {
         let given = token
             .iter()
             .filter(|said| said.status == 200 && said.request.contains(&format!("grant_type={grant}\n")));
