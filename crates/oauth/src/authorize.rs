@@ -12,9 +12,7 @@ use mandate_core::lifetimes::REFRESH_LIFETIME;
 use mandate_core::names::{ErrorCode, Parameter, ResponseParameter, ResponseType};
 use mandate_core::registry::{Registry, Resource};
 use mandate_core::uri::same;
-use mandate_core::{
-    ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet, SelfRegistered, Timestamp,
-};
+use mandate_core::{ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet, SelfDescribed, Timestamp};
 use mandate_delegation::{LoggedInPerson, RefusalReason};
 
 use crate::asking_client::AskingClient;
@@ -47,8 +45,8 @@ impl AuthorizationRequest {
         self.back.client.id()
     }
 
-    /// What the client says of itself, if it registered itself. The login page must say that nothing proves it.
-    pub fn unattested(&self) -> Option<&SelfRegistered> {
+    /// What the client says of itself, if it describes itself. The login page must say that nothing proves it.
+    pub fn unattested(&self) -> Option<&SelfDescribed> {
         match &self.back.client {
             AskingClient::App(_) => None,
             AskingClient::Unattested(client) => Some(client),
@@ -204,7 +202,7 @@ impl Engine {
     }
 
     /// Client and redirect URI. Until both are correct, nothing may be sent to the redirect URI. An entry of the
-    /// registry comes before a client that registered itself.
+    /// registry comes before a client that describes itself.
     async fn way_back(
         &self,
         form: &Form<'_>,
@@ -213,9 +211,11 @@ impl Engine {
     ) -> Result<Back, RequestRefusal> {
         let unknown = RequestRefusal::Unacceptable(Parameter::ClientId);
         let id: ClientId = Required(Parameter::ClientId).read(form)?.parse().map_err(|_| unknown.clone())?;
-        let client = match registry.client(&id) {
-            Some(client) => AskingClient::App(Arc::clone(client)),
-            None => AskingClient::Unattested(self.registrations.find(&id, now).await?.ok_or(unknown)?),
+        let client = if let Some(client) = registry.client(&id) {
+            AskingClient::App(Arc::clone(client))
+        } else {
+            let found = self.self_described.find(&id, registry, now).await?;
+            AskingClient::Unattested(found.ok_or(unknown)?)
         };
         let redirect_uri = Required(Parameter::RedirectUri).read(form)?;
         if !is_registered(redirect_uri, client.redirect_uris()) {

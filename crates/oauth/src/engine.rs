@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mandate_authority::Authority;
+use mandate_core::registry::{Client, ClientAuthentication};
 use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::uri::same;
 use mandate_core::{Entropy, HybridClock, Issuer, ScopeSet, TrustDomain};
@@ -24,7 +25,7 @@ use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
 use crate::platform_tokens::PlatformTokens;
 use crate::refresh_tokens::RefreshTokens;
-use crate::registration::Registrations;
+use crate::self_described::{SelfDescribedClients, SelfDescription};
 use crate::trail::Recorder;
 
 /// The parts of an engine.
@@ -43,8 +44,8 @@ pub struct EngineParts {
     pub store: Store,
     /// The time, which never goes back.
     pub clock: Arc<HybridClock>,
-    /// Whether clients may register themselves (RFC 7591).
-    pub dynamic_registration: bool,
+    /// Which clients may describe themselves.
+    pub self_description: SelfDescription,
     /// Randomness for codes, `jti` and the ids of records.
     pub entropy: Arc<dyn Entropy>,
 }
@@ -55,7 +56,7 @@ pub struct Engine {
     pub(crate) recorder: Recorder,
     pub(crate) tokens: Arc<OwnTokens>,
     pub(crate) clients: Arc<Clients>,
-    pub(crate) registrations: Arc<Registrations>,
+    pub(crate) self_described: Arc<SelfDescribedClients>,
     pub(crate) codes: Arc<Codes>,
     pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,
@@ -80,7 +81,7 @@ impl Engine {
             stops,
             store,
             clock,
-            dynamic_registration,
+            self_description,
             entropy,
         } = parts;
         let checker = Arc::new(Checker::new(entropy.as_ref())?);
@@ -95,9 +96,10 @@ impl Engine {
             foreign: Arc::clone(&foreign),
             store: store.clone(),
         });
-        let registrations = Arc::new(Registrations::new(store.clone(), dynamic_registration));
+        let self_described =
+            Arc::new(SelfDescribedClients::new(self_description, store.clone(), basis.issuer()));
         let clients = Clients {
-            registrations: Arc::clone(&registrations),
+            self_described: Arc::clone(&self_described),
             basis: basis.clone(),
             tokens: Arc::clone(&tokens),
             platforms: Arc::clone(&platforms),
@@ -122,7 +124,7 @@ impl Engine {
             cuts: Arc::clone(&cuts),
             conclusion,
         });
-        Ok(Self { basis, recorder, tokens, clients, registrations, codes, refresh, cuts, passwords, grants })
+        Ok(Self { basis, recorder, tokens, clients, self_described, codes, refresh, cuts, passwords, grants })
     }
 
     /// The `iss` of the tokens that this server issues.
@@ -132,7 +134,8 @@ impl Engine {
 
     /// The authorization server metadata (RFC 8414), with the scopes of every registered resource except our
     /// own administration: clients ask for all scopes in the metadata, and administration is only for clients
-    /// whose entry lists it. Without scopes, if all of them are too many for one request.
+    /// whose entry lists it. Without scopes, if all of them are too many for one request; without `none` as a
+    /// method of authentication, if no client is a public one.
     pub fn metadata(&self) -> serde_json::Value {
         let snapshot = self.basis.snapshot();
         let open = snapshot
@@ -141,11 +144,15 @@ impl Engine {
             .filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));
         let scopes: ScopeSet = open.flat_map(|resource| resource.scopes.iter().cloned()).collect();
         let scopes: ScopeSet = scopes.iter().cloned().chain(OFFLINE_ACCESS.parse().ok()).collect();
-        let mut document = metadata::document(self.issuer(), grants::names(), &scopes);
-        if let (true, Some(members)) = (self.registers_clients(), document.as_object_mut()) {
-            let at = metadata::endpoint(self.issuer(), metadata::REGISTER_PATH);
-            members.insert("registration_endpoint".to_owned(), at.into());
-        }
-        document
+        let is_public = |client: &Arc<Client>| matches!(client.authentication, ClientAuthentication::None);
+        let (registration, metadata_documents) =
+            (self.registers_clients(), self.self_described.documents.are_on());
+        let offered = metadata::Offered {
+            scopes: &scopes,
+            public_clients: registration || metadata_documents || snapshot.registry.clients().any(is_public),
+            registration,
+            metadata_documents,
+        };
+        metadata::document(self.issuer(), grants::names(), &offered)
     }
 }

@@ -14,7 +14,7 @@ use crate::form::Form;
 use crate::password_login::{KnownPerson, Visitor};
 use crate::redirect::is_registered;
 use crate::refusal::{Quota, RefusalClass, RequestRefusal};
-use crate::registration;
+use crate::self_registered;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
@@ -154,7 +154,7 @@ impl Engine {
     /// Whether the client still has the redirect URI of the request, or the client no longer exists: the
     /// password may have waited for its turn to be checked.
     fn may_go_back(&self, request: &AuthorizationRequest) -> bool {
-        // One that registered itself cannot change what it registered.
+        // One that describes itself cannot change what it registered.
         let AskingClient::App(app) = &request.back.client else { return true };
         let snapshot = self.basis.snapshot();
         let client = snapshot.registry.client(&app.id);
@@ -198,8 +198,8 @@ impl Engine {
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
         let mut effects = vec![effect];
-        if request.unattested().is_some() {
-            effects.push(registration::used(request.client_id(), now));
+        if request.unattested().is_some_and(|client| client.id.is_self_registered()) {
+            effects.push(self_registered::used(request.client_id(), now));
         }
         let recorded = self.recorder.permit(trail, effects, |record, known| {
             known.sub.clone_from(&view.terms.subject);
@@ -219,13 +219,14 @@ fn unauthenticated(refusal: &RequestRefusal) -> LoginRefusal {
     match refusal.class() {
         C::Person => LoginRefusal::Wrong(error),
         C::Quota(Quota::Logins { pause }) => LoginRefusal::Paused(pause, error),
-        C::Quota(Quota::Checks | Quota::Revocations | Quota::Registrations)
+        C::Quota(Quota::Checks | Quota::Revocations | Quota::Registrations | Quota::Documents)
         | C::Registration(_)
         | C::Ours { .. }
         // No refusal of a password.
         | C::Request
         | C::Unsupported(_)
         | C::Client
+        | C::ClientDocument
         | C::ClientNotAllowed
         | C::Credential(_)
         | C::Target

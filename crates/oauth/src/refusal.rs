@@ -12,6 +12,7 @@ use mandate_token::TokenError;
 
 use crate::foreign::{FetchError, NotVerified, Unavailable};
 use crate::form::FormError;
+use crate::metadata_document::{DocumentFault, NotFetched};
 use crate::password::PasswordError;
 use crate::pkce::PkceError;
 
@@ -209,6 +210,12 @@ pub enum RequestRefusal {
     /// What a client that registers itself says of itself cannot be registered.
     #[error("the client is not registered: {0}")]
     Registration(RegistrationFault),
+    /// The document at the client's id does not describe a client.
+    #[error("the document at client_id is not acceptable: {0}")]
+    MetadataDocument(DocumentFault),
+    /// The document at the client's id cannot be fetched.
+    #[error("the document at client_id cannot be fetched: {0}")]
+    MetadataNotFetched(NotFetched),
     /// Too many clients registered themselves, from there, everywhere, or in all.
     #[error("too many clients registered themselves")]
     TooManyRegistrations,
@@ -268,8 +275,8 @@ pub enum NotAllowed {
     /// An app gets no token of its own: authority belongs to people and to agents.
     #[error("an app gets no token of its own")]
     OwnBehalfByApp,
-    /// A client that registered itself only redeems codes: nothing proves who it is.
-    #[error("a client that registered itself only redeems codes")]
+    /// A client that describes itself only redeems codes: nothing proves who it is.
+    #[error("a client that describes itself only redeems codes")]
     Unattested,
     /// A public client exchanges no tokens: it proves nothing about itself.
     #[error("a public client exchanges no tokens")]
@@ -286,6 +293,8 @@ pub enum RefusalClass {
     Unsupported(Unsupported),
     /// The client is not authenticated.
     Client,
+    /// The document at the client's id does not describe a client.
+    ClientDocument,
     /// The client is authenticated, but may not do this.
     ClientNotAllowed,
     /// A client cannot register as it describes itself.
@@ -347,6 +356,8 @@ pub enum Quota {
     Revocations,
     /// Clients that register themselves.
     Registrations,
+    /// Documents of clients that can be fetched now. Anybody can name one that cannot.
+    Documents,
 }
 
 /// For `Retry-After`, in seconds: the next try may succeed at once.
@@ -380,6 +391,8 @@ impl RequestRefusal {
             | Self::ClientAssertionReplayed
             | Self::NoAgentProven { client: true, .. }
             | Self::ClientIdMismatch => C::Client,
+            Self::MetadataDocument(_) => C::ClientDocument,
+            Self::MetadataNotFetched(_) => C::Quota(Quota::Documents),
             Self::ClientNotAllowed(_) => C::ClientNotAllowed,
             Self::Subject(_)
             | Self::SubjectElsewhere(_)

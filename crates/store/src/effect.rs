@@ -3,7 +3,7 @@
 use mandate_core::digest::sha256;
 use mandate_core::registry::{Entry, EntryKind, Halt, RegistryVersion};
 use mandate_core::{
-    ClientId, Cut, NodeState, PersonName, RecordId, Reservation, Secret, SelfRegistered, Timestamp, TokenId,
+    ClientId, Cut, NodeState, PersonName, RecordId, Reservation, Secret, SelfDescribed, Timestamp, TokenId,
 };
 
 use crate::codes::{self, CodeHash, Redemption};
@@ -173,7 +173,7 @@ pub enum Effect {
     /// A client has registered itself.
     KeepClient {
         /// The client, with the id that it was given.
-        client: Box<SelfRegistered>,
+        client: Box<SelfDescribed>,
         /// When it is forgotten if nobody logs in by it until then.
         forget: Timestamp,
         /// The effect is refused if there are so many already.

@@ -19,8 +19,9 @@ pub struct Swept {
     pub transactions: u64,
 }
 
-/// Removes codes, refresh tokens, cuts, assertions, join tokens and clients that registered themselves, that can
-/// no longer match anything at `now`, a few rows in each transaction. `ends` is asked before each: if it says so, the rest stays for the next time. Blocks.
+/// Removes codes, refresh tokens, cuts, assertions, join tokens and clients that registered themselves, once they
+/// can no longer match anything at `now`, a few rows in each transaction. `ends` is asked before each: if it says
+/// so, the rest stays for the next time. Blocks.
 pub fn sweep_blocking(store: &Store, now: Timestamp, ends: &dyn Fn() -> bool) -> Result<Swept, StoreError> {
     type Forget = fn(&Tx<'_>, Timestamp, u64) -> Result<usize, StoreError>;
     let all: [Forget; 7] = [

@@ -109,8 +109,10 @@ struct Desk {
     metadata: Option<String>,
     jwks: Option<String>,
     jwks_served: usize,
+    pages_served: usize,
     pages: HashMap<String, (String, String)>,
     troubles: HashMap<String, Trouble>,
+    redirects: HashMap<String, String>,
     held: watch::Sender<bool>,
     asked: watch::Sender<usize>,
     feeds: Vec<UnboundedSender<Result<String, Infallible>>>,
@@ -152,8 +154,10 @@ impl HostileIssuer {
             metadata: None,
             jwks: None,
             jwks_served: 0,
+            pages_served: 0,
             pages: HashMap::new(),
             troubles: HashMap::new(),
+            redirects: HashMap::new(),
             held: watch::Sender::new(false),
             asked: watch::Sender::new(0),
             feeds: Vec::new(),
@@ -242,6 +246,16 @@ impl HostileIssuer {
     /// Answers a request for metadata at a path in this way only, also if it usually has content there.
     pub fn fail_at(&self, path: &str, trouble: Trouble) {
         self.desk.lock().troubles.insert(path.to_owned(), trouble);
+    }
+
+    /// Sends requests for a path elsewhere.
+    pub fn redirect_at(&self, path: &str, location: &str) {
+        self.desk.lock().redirects.insert(path.to_owned(), location.to_owned());
+    }
+
+    /// How often another address than those of the issuer was asked for.
+    pub fn pages_served(&self) -> usize {
+        self.desk.lock().pages_served
     }
 
     /// From now on keeps requests for the JWK Set waiting, until [`HostileIssuer::let_go`].
@@ -384,7 +398,12 @@ async fn page(State(desk): State<Shared>, uri: Uri) -> Response {
     if let Some(trouble) = troubled(&desk, uri.path()).await {
         return trouble;
     }
-    match desk.lock().pages.get(uri.path()) {
+    let mut desk = desk.lock();
+    desk.pages_served += 1;
+    if let Some(location) = desk.redirects.get(uri.path()) {
+        return (StatusCode::FOUND, [(header::LOCATION, location.clone())]).into_response();
+    }
+    match desk.pages.get(uri.path()) {
         Some((content_type, body)) => {
             ([(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response()
         }

@@ -152,7 +152,7 @@ pub(super) fn own_expiry(
     some_lifetime(ends.map_or(expires, |ends| expires.min(ends)), now)
 }
 
-/// The end of the token of a client that registered itself: as that of a mandate.
+/// The end of the token of a client that describes itself: as that of a mandate.
 pub(super) fn unattested_expiry(
     person: &Person,
     target: Option<&Arc<Resource>>,

@@ -107,12 +107,8 @@ pub(super) fn decide_authorization(
     }
     policies.sort_unstable();
     policies.dedup();
-    let chain = asking.chain(client.id(), facts)?;
     let ends = continued.as_ref().map(|login| login.ends);
-    let expires = match asking {
-        Asking::App(_) => own_expiry(person, target, ends, (now, facts.behind))?,
-        Asking::Unattested => unattested_expiry(person, target, (now, facts.behind))?,
-    };
+    let (chain, expires) = asking.chain_and_expiry(client.id(), (person, target), ends, facts, now)?;
     // A cut on the first token of a login cuts every later one.
     let parents = continued.into_iter().map(|login| login.root).collect();
 
@@ -182,7 +178,7 @@ fn may_continue(
 /// The client for which the person has logged in, as it is now.
 enum Asking<'f> {
     App(&'f Client),
-    /// It registered itself, and nothing attests it.
+    /// It describes itself, and nothing attests it.
     Unattested,
 }
 
@@ -207,16 +203,27 @@ impl<'f> Asking<'f> {
         }
     }
 
-    /// A person acts by themselves through a client that an operator knows. One that registered itself is an
-    /// actor of its own, so that everybody who reads the token sees it.
-    fn chain(&self, id: &ClientId, facts: &Facts<'_>) -> Result<ActorChain, RefusalReason> {
+    /// A person acts by themselves through a client that an operator knows. One that describes itself is an
+    /// actor of its own, so that everybody who reads the token sees it, and it has the lifetime of a mandate.
+    fn chain_and_expiry(
+        &self,
+        id: &ClientId,
+        (person, target): (&Person, Option<&Arc<Resource>>),
+        ends: Option<Timestamp>,
+        facts: &Facts<'_>,
+        now: Timestamp,
+    ) -> Result<(ActorChain, Timestamp), RefusalReason> {
+        let at = (now, facts.behind);
         match self {
-            Self::App(_) => Ok(ActorChain::empty()),
-            Self::Unattested => Ok(ActorChain::new(vec![Actor {
-                sub: id.as_str().to_owned(),
-                iss: facts.issuer.clone(),
-                sub_profile: Some(SubjectProfile::AiAgent),
-            }])?),
+            Self::App(_) => Ok((ActorChain::empty(), own_expiry(person, target, ends, at)?)),
+            Self::Unattested => {
+                let actor = Actor {
+                    sub: id.as_str().to_owned(),
+                    iss: facts.issuer.clone(),
+                    sub_profile: Some(SubjectProfile::AiAgent),
+                };
+                Ok((ActorChain::new(vec![actor])?, unattested_expiry(person, target, at)?))
+            }
         }
     }
 }
@@ -240,7 +247,7 @@ fn login_is_alive(
     let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, at));
     let gone = match client {
         LoginClient::App(client) => facts.registry.client(client.id()).is_none(),
-        // Whoever removes it cuts it.
+        // An operator who removes it cuts it.
         LoginClient::Unattested(_) => false,
     };
     if cut || gone || person.id.iss != *facts.issuer { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }

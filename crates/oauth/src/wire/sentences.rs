@@ -94,7 +94,7 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
                 NotAllowed::OwnBehalfByApp => {
                     "An app gets no token of its own: only an agent does, authenticated as itself."
                 }
-                NotAllowed::Unattested => "A client that registered itself may only redeem codes.",
+                NotAllowed::Unattested => "A client that describes itself may only redeem codes.",
                 NotAllowed::ExchangeByPublicClient => "A public client may not exchange tokens.",
             },
         ),
@@ -224,6 +224,15 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         R::Registration(RegistrationFault::Metadata(sentence)) => {
             said("client_metadata_unacceptable", *sentence)
         }
+        R::MetadataDocument(fault) => said(
+            "client_document_unacceptable",
+            format!("The document at client_id is not acceptable: {fault}."),
+        ),
+        // Not why: that would show what is behind an address.
+        R::MetadataNotFetched(_) => said(
+            "client_document_unavailable",
+            "The document at client_id cannot be fetched: it must be there without a redirect, with at most 5 KiB, on a public host. Try again.",
+        ),
         R::TooManyRegistrations => said(
             "too_many_registrations",
             "Too many clients have registered themselves here. Try again later, or ask an operator to register the client.",
@@ -407,7 +416,7 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
         }
         R::ChainActorUnattested => said(
             token,
-            "The subject token was issued to a client that registered itself. Such tokens are not exchanged.",
+            "The subject token was issued to a client that describes itself. Such tokens are not exchanged.",
         ),
         R::ChainNotTheirs => said(
             token,
@@ -457,7 +466,7 @@ fn authorization(reason: RefusalReason) -> Sentence {
         ),
         R::ScopeBeyondClient => said(
             token,
-            "This client may ask for none of these scopes. An operator lists what it may ask for in the scopes of its entry.",
+            "This client may ask for none of these scopes. An operator lists what it may ask for: in the scopes of its entry, or, if it describes itself, in unattested of the resource.",
         ),
         R::ScopeExceedsSubject
         | R::ScopeBeyondPerson

@@ -19,6 +19,7 @@ mod grants;
 mod held_database;
 mod introspection;
 mod login;
+mod metadata_document;
 mod own_behalf;
 mod platforms;
 mod records;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
-use mandate_core::{Issuer, ScopeSet, SelfRegistered};
+use mandate_core::{Issuer, ScopeSet, SelfDescribed};
 use mandate_oauth::metadata::endpoint;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use url::Url;
@@ -77,8 +77,8 @@ pub(super) struct Login<'a> {
     pub(super) issuer: &'a Issuer,
     /// The id of the client that asks.
     pub(super) client: &'a str,
-    /// What the client says of itself, if it registered itself.
-    pub(super) unattested: Option<&'a SelfRegistered>,
+    /// What the client says of itself, if it describes itself.
+    pub(super) unattested: Option<&'a SelfDescribed>,
     /// Where the browser goes afterwards.
     pub(super) redirect_uri: &'a str,
     /// The resource, or none for a token to be exchanged here.
@@ -133,9 +133,13 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
         h1 { "Log in to Mandate" }
         p.soft { "at " code { (page.issuer.as_str()) } }
         @if let Some(client) = page.unattested {
-            p { "An application that registered itself asks for access on your behalf." }
+            @if let Some(url) = client.id.metadata_url() {
+                p { "An application that describes itself at " strong { (destination(url.as_str())) } " asks for access on your behalf." }
+            } @else {
+                p { "An application that registered itself asks for access on your behalf." }
+            }
             p.bad {
-                "Nothing proves who it is. "
+                "Nothing proves who runs it. "
                 @if let Some(name) = &client.name { "It calls itself \u{201c}" (name) "\u{201d}. " }
                 "Allow it only if you have just started it yourself, and the address below is where you started it."
             }

@@ -20,6 +20,7 @@ mod recorder;
 mod refresh;
 mod registry;
 mod revocation;
+mod self_description;
 mod stage;
 mod token_form;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Halt, RegistryVersion};
 use mandate_core::{
-    ClientId, Cut, CutTarget, MeterId, NodeState, Reservation, Secret, SelfAuthentication, SelfRegistered,
+    ClientId, Cut, CutTarget, MeterId, NodeState, Reservation, Secret, SelfAuthentication, SelfDescribed,
     Subject, Timestamp,
 };
 use tempfile::TempDir;
@@ -336,7 +336,7 @@ fn a_stop_is_recorded_once_and_a_cut_is_kept() {
 #[test]
 fn a_client_that_registers_itself_is_kept_while_it_is_used_and_there_is_room() {
     let world = World::new();
-    let made = |id: &str| SelfRegistered {
+    let made = |id: &str| SelfDescribed {
         id: id.parse().unwrap(),
         name: Some("Notes".to_owned()),
         redirect_uris: vec!["https://notes.example/callback".to_owned()],
