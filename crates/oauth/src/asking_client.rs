@@ -41,7 +41,7 @@ impl AskingClient {
         }
     }
 
-    /// Whether it may act for people while they are away. What registered itself acts as an agent does, and no
+    /// Whether it may act for people while they are away. What describes itself acts as an agent does, and no
     /// agent may.
     pub(crate) fn may_refresh(&self) -> bool {
         match self {
