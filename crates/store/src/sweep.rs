@@ -26,12 +26,12 @@ pub fn sweep_blocking(store: &Store, now: Timestamp, ends: &dyn Fn() -> bool) ->
     type Forget = fn(&Tx<'_>, Timestamp, u64) -> Result<usize, StoreError>;
     let all: [Forget; 7] = [
         codes::forget,
-        refresh::forget_tokens,
-        refresh::forget_families,
         cuts::forget,
         replay::forget,
         nodes::forget_join_tokens,
         self_registered::forget,
+        refresh::forget_tokens,
+        refresh::forget_families,
     ];
     let mut swept = Swept::default();
     for forget in all {

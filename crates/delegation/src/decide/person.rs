@@ -108,7 +108,7 @@ pub(super) fn decide_authorization(
     policies.sort_unstable();
     policies.dedup();
     let ends = continued.as_ref().map(|login| login.ends);
-    let (chain, expires) = asking.chain_and_expiry(client.id(), (person, target, ends), facts, now)?;
+    let (chain, expires) = asking.chain_and_expiry(client.id(), (person, target), ends, facts, now)?;
     // A cut on the first token of a login cuts every later one.
     let parents = continued.into_iter().map(|login| login.root).collect();
 
@@ -208,7 +208,8 @@ impl<'f> Asking<'f> {
     fn chain_and_expiry(
         &self,
         id: &ClientId,
-        (person, target, ends): (&Person, Option<&Arc<Resource>>, Option<Timestamp>),
+        (person, target): (&Person, Option<&Arc<Resource>>),
+        ends: Option<Timestamp>,
         facts: &Facts<'_>,
         now: Timestamp,
     ) -> Result<(ActorChain, Timestamp), RefusalReason> {
