@@ -22,6 +22,7 @@ mod compact;
 pub mod discovery;
 mod ecdsa_scalar;
 mod error;
+pub mod id_token;
 pub mod jwt_svid;
 mod key_set;
 mod memo;
