@@ -89,12 +89,27 @@ impl TokenProfile {
     }
 }
 
-/// An identity provider of another organization whose access tokens are accepted as subject tokens.
+/// This server as a client of an identity provider, for people who log in there (`OpenID` Connect Core
+/// §3.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamClient {
+    /// Its client id there: the `aud` of ID tokens.
+    pub client_id: String,
+    /// The name of the file with its secret, in the folder of login secrets of the server's directory. Absent:
+    /// a public client, which PKCE alone protects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret_file: Option<String>,
+}
+
+/// An identity provider of another organization: its access tokens are accepted as subject tokens, or people
+/// log in there, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustedIssuer {
     /// Its issuer identifier, compared bytewise with `iss`.
     pub url: Issuer,
-    /// The `aud` that its tokens must have.
+    /// The `aud` that its access tokens must have. Empty: its access tokens are no subject tokens, because no
+    /// token has an empty `aud`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub audience: String,
     /// Whether the scopes of its tokens limit the delegation.
     pub subject_scope: SubjectScope,
@@ -115,9 +130,17 @@ pub struct TrustedIssuer {
     /// Claims that its tokens must have, with these texts as values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub required_claims: BTreeMap<String, String>,
+    /// Absent: nobody logs in there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<UpstreamClient>,
 }
 
 impl TrustedIssuer {
+    /// Whether its access tokens can be subject tokens.
+    pub const fn has_subject_tokens(&self) -> bool {
+        !self.audience.is_empty()
+    }
+
     /// Whether a token with this `aud` is for us: it is addressed to `audience`, and to nothing that the
     /// entry does not name. Every other audience of the token can bring it here too, so an operator has to
     /// know it.

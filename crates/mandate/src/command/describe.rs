@@ -138,7 +138,17 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
         ],
         RegistryItem::Issuer(x) => vec![
             ("Issuer", x.url.to_string()),
-            ("Audience", x.audience.clone()),
+            (
+                "Audience",
+                if x.audience.is_empty() {
+                    "none: its access tokens are no subject tokens".to_owned()
+                } else {
+                    x.audience.clone()
+                },
+            ),
+            ("Login", if x.login { "people log in there" } else { "no" }.to_owned()),
+            ("Client id there", x.client_id.clone().unwrap_or_default()),
+            ("Secret file", x.client_secret_file.clone().unwrap_or_default()),
             ("Other audiences", x.other_audiences.join("\n")),
             ("Profile", x.profile.as_str().to_owned()),
             ("Required claims", required_claims(&x.claims).join("\n")),

@@ -113,6 +113,9 @@ fn item(arguments: &IssuerAdd, declared: &Declared, profile: TokenProfile) -> Re
         proxy: None,
         profile,
         claims: ClaimsItem { require: declared.required_claims.clone() },
+        login: false,
+        client_id: None,
+        client_secret_file: None,
     })
 }
 

@@ -185,6 +185,9 @@ mod tests {
             proxy: None,
             profile: TokenProfile::Rfc9068,
             claims: ClaimsItem::default(),
+            login: false,
+            client_id: None,
+            client_secret_file: None,
         }
     }
 
