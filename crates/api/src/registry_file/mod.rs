@@ -270,7 +270,7 @@ pub struct IssuerItem {
     /// What its tokens' claims must be.
     #[serde(default, skip_serializing_if = "is_default")]
     pub claims: ClaimsItem,
-    /// Whether people log in there (OpenID Connect). Then `client_id` is required.
+    /// Whether people log in there (`OpenID` Connect). Then `client_id` is required.
     #[serde(default, skip_serializing_if = "is_default")]
     pub login: bool,
     /// This server's client id there.

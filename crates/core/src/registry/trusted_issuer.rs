@@ -145,7 +145,9 @@ impl TrustedIssuer {
     /// entry does not name. Every other audience of the token can bring it here too, so an operator has to
     /// know it.
     pub fn takes(&self, audience: &Audience) -> bool {
-        audience.iter().any(|aud| aud == self.audience) && self.unnamed(audience).next().is_none()
+        self.has_subject_tokens()
+            && audience.iter().any(|aud| aud == self.audience)
+            && self.unnamed(audience).next().is_none()
     }
 
     /// The audiences in `audience` that the entry does not name.
