@@ -168,6 +168,8 @@ names! {
         Error = "error",
         /// RFC 6749 §4.1.2.1, §5.2.
         ErrorDescription = "error_description",
+        /// `OpenID` Connect Core §3.1.3.3.
+        IdToken = "id_token",
         /// RFC 9207 §2.
         Iss = "iss",
         /// RFC 6749 §4.1.2, §4.1.2.1.

@@ -66,6 +66,7 @@ impl AuthorizationRequest {
             logged_in,
             resource: self.resource.clone(),
             scopes: self.scopes.clone(),
+            provider: person.provider().cloned(),
         }
     }
 }

@@ -7,7 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
 use mandate_core::lifetimes::CODE_LIFETIME;
-use mandate_core::{ClientId, PersonName, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
+use mandate_core::{
+    ClientId, Issuer, PersonName, ResourceUri, ScopeSet, Secret, Subject, Timestamp, TokenId,
+};
+use mandate_delegation::{LoggedInPerson, ProviderLogin};
 use mandate_store::codes::{self, CodeHash, Redemption};
 use mandate_store::{Effect, Store};
 use serde::{Deserialize, Serialize};
@@ -29,6 +32,25 @@ pub(crate) struct CodePayload {
     pub(crate) logged_in: Timestamp,
     pub(crate) resource: Option<ResourceUri>,
     pub(crate) scopes: Option<ScopeSet>,
+    /// What an identity provider said of the person; absent after a login with a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) provider: Option<ProviderLogin>,
+}
+
+impl CodePayload {
+    /// The login that the code stands for.
+    pub(crate) fn login(self) -> LoggedInPerson {
+        match self.provider {
+            None => LoggedInPerson::assertion(self.person, self.logged_in),
+            Some(provider) => LoggedInPerson::assertion_at_provider(self.person, self.logged_in, provider),
+        }
+    }
+
+    /// The person as tokens name them. The `sub` of people of the embedded directory is their name.
+    pub(crate) fn subject(&self, issuer: &Issuer) -> Subject {
+        let local = || Subject { iss: issuer.clone(), sub: self.person.as_str().to_owned() };
+        self.provider.as_ref().map_or_else(local, |provider| provider.id.clone())
+    }
 }
 
 /// What is stored of a code that was presented.

@@ -22,6 +22,7 @@ use crate::own_tokens::OwnTokens;
 use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
 use crate::platform_tokens::PlatformTokens;
+use crate::providers::{Providers, ReadSecret};
 use crate::trail::Recorder;
 
 /// The parts of an engine.
@@ -42,6 +43,8 @@ pub struct EngineParts {
     pub clock: Arc<HybridClock>,
     /// Randomness for codes, `jti` and the ids of records.
     pub entropy: Arc<dyn Entropy>,
+    /// Reads this server's secrets at identity providers.
+    pub login_secrets: ReadSecret,
 }
 
 /// The authorization server. Each part belongs to what needs it; endpoints are the files beside this one.
@@ -53,6 +56,7 @@ pub struct Engine {
     pub(crate) codes: Arc<Codes>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) passwords: Passwords,
+    pub(crate) providers: Providers,
     pub(crate) grants: Grants,
 }
 
@@ -65,7 +69,8 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// An engine of these parts. Fails only if argon2id cannot be set up.
     pub fn new(parts: EngineParts) -> Result<Self, PasswordError> {
-        let EngineParts { live, trust_domain, authority, log, stops, store, clock, entropy } = parts;
+        let EngineParts { live, trust_domain, authority, log, stops, store, clock, entropy, login_secrets } =
+            parts;
         let checker = Arc::new(Checker::new(entropy.as_ref())?);
         let attempts = Attempts::new(entropy.as_ref());
         let basis = Basis { live, clock, entropy };
@@ -89,6 +94,12 @@ impl Engine {
         let cuts = Arc::new(Cuts::new(recorder.clone(), stops));
         let conclusion = Arc::new(Conclusion { recorder: recorder.clone(), authority });
         let passwords = Passwords { basis: basis.clone(), store: store.clone(), checker, attempts };
+        let providers = Providers {
+            basis: basis.clone(),
+            foreign: Arc::clone(&foreign),
+            store: store.clone(),
+            secret: login_secrets,
+        };
         let codes = Arc::new(Codes { basis: basis.clone(), store });
         let grants = Grants::new(&grants::GrantParts {
             basis: basis.clone(),
@@ -101,7 +112,7 @@ impl Engine {
             cuts: Arc::clone(&cuts),
             conclusion,
         });
-        Ok(Self { basis, recorder, tokens, clients, codes, cuts, passwords, grants })
+        Ok(Self { basis, recorder, tokens, clients, codes, cuts, passwords, providers, grants })
     }
 
     /// The `iss` of the tokens that this server issues.

@@ -16,10 +16,10 @@
 //! endpoints   login ─► authorize · token · introspect · revoke
 //! engine      engine: the parts, put together
 //! grants      grants: the table ─► code · client_credentials · exchange ─► handler: what a grant type is
-//! parts       subject_token · actor_token ─► client ─► platform_tokens ─► own_tokens · codes · cuts · password_login · conclusion: record, mint, answer
+//! parts       subject_token · actor_token ─► client ─► platform_tokens ─► own_tokens · codes · cuts · password_login · providers · conclusion: record, mint, answer
 //! record      trail: what is known, and the record of each outcome ─► basis: snapshot, time, randomness, the decision
 //! readers     request · resource · scope ─► parameter: required, optional, or with another
-//! answers     wire: what the caller gets ─► refusal: why, and at which stage
+//! answers     wire: what the caller gets ─► refusal: why, and at which stage ─► provider_refusal
 //! means       form · metadata · password ─► queue · foreign · pkce · redirect · revokers · attempts · browser · claimed · scope_bounds
 //! ```
 
@@ -46,6 +46,8 @@ pub mod password;
 mod password_login;
 pub mod pkce;
 mod platform_tokens;
+mod provider_refusal;
+mod providers;
 mod queue;
 pub mod redirect;
 mod refusal;
@@ -64,8 +66,10 @@ pub use authorize::{AuthorizationRequest, AuthorizeRefusal};
 pub use conclusion::TokenResponse;
 pub use engine::{Engine, EngineParts};
 pub use introspect::Introspection;
-pub use login::{LoginRefusal, Redirect};
+pub use login::{Arrival, Callback, CallbackRefusal, Departure, LoginProvider, LoginRefusal, Redirect};
 pub use password_login::Visitor;
+pub use provider_refusal::ProviderRefusal;
+pub use providers::{PendingLogin, ReadSecret};
 pub use refusal::{CredentialKind, NotAllowed, Quota, RefusalClass, RequestRefusal, Unsupported};
 pub use request::{FormRequest, Headers, Repeated};
 pub use wire::{Fault, OAuthError};

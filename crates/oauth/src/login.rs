@@ -1,5 +1,7 @@
 //! From a login to a code: the embedded directory, and the answer that goes back through the browser.
 
+mod provider;
+
 use std::time::Duration;
 
 use mandate_audit::RecordKind;
@@ -15,6 +17,8 @@ use crate::redirect::is_registered;
 use crate::refusal::{Quota, RefusalClass, RequestRefusal};
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
+
+pub use provider::{Arrival, Callback, CallbackRefusal, Departure, LoginProvider};
 
 /// Where to send the browser, with a 303 (RFC 9700 §4.12).
 #[derive(Clone, PartialEq, Eq)]

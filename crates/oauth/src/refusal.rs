@@ -14,6 +14,7 @@ use crate::foreign::{FetchError, NotVerified, Unavailable};
 use crate::form::FormError;
 use crate::password::PasswordError;
 use crate::pkce::PkceError;
+use crate::provider_refusal::ProviderRefusal;
 
 /// A refusal of the engine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -170,6 +171,9 @@ pub enum RequestRefusal {
     /// Too many attempts. The next one is accepted after this time.
     #[error("too many login attempts")]
     LoginPaused(Duration),
+    /// A login at an identity provider leads to no code.
+    #[error(transparent)]
+    Provider(#[from] ProviderRefusal),
     // Revocation.
     /// The token was issued to another client.
     #[error("another client's token")]
@@ -363,6 +367,7 @@ impl RequestRefusal {
             Self::Authorization(reason) => decision(*reason, CredentialKind::Grant),
             Self::OwnBehalf(reason, _) => decision(*reason, CredentialKind::Client),
             Self::ApprovalRequired(presented, _) => C::Decision(*presented),
+            Self::Provider(refusal) => refusal.class(),
             Self::LoginPaused(pause) => C::Quota(Quota::Logins { pause: *pause }),
             Self::Busy => C::Quota(Quota::Checks),
             Self::TooManyRevocations => C::Quota(Quota::Revocations),

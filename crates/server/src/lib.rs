@@ -20,6 +20,7 @@ mod json_line;
 mod last_checkpoint;
 mod library_answers;
 mod listener;
+mod login_secrets;
 mod nodes;
 mod peer;
 mod places;
@@ -202,6 +203,7 @@ pub async fn run(
         store: store.clone(),
         clock: Arc::clone(&clock),
         entropy: Arc::clone(&entropy),
+        login_secrets: login_secrets::in_dir(&config.dir),
     })
     .map_err(|error| ServerError::SetUp { what: "the authorization server", why: error.to_string() })?;
 
@@ -252,6 +254,10 @@ pub async fn run(
         authority: Arc::clone(&authority),
         live: Arc::clone(&live),
         csrf_key: public::csrf_key(entropy.as_ref()),
+        login_seal: public::LoginSeal::new(Arc::clone(&entropy)).ok_or_else(|| ServerError::SetUp {
+            what: "the login pages",
+            why: "the cryptographic library refuses a key".to_owned(),
+        })?,
         entropy,
         clock: Arc::clone(&wall),
         shutdown: stopping.clone(),

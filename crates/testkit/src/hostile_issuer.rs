@@ -18,7 +18,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
@@ -101,6 +101,19 @@ pub enum Trouble {
     Break,
     /// The answer has this status.
     Status(u16),
+    /// The answer sends the caller to this address.
+    Elsewhere(&'static str),
+}
+
+/// A request with a body.
+#[derive(Clone, Debug)]
+pub struct PostedForm {
+    /// The path, such as `/token`.
+    pub path: String,
+    /// The header `Authorization`; empty if there was none.
+    pub authorization: String,
+    /// The body as text.
+    pub body: String,
 }
 
 struct Desk {
@@ -111,6 +124,7 @@ struct Desk {
     jwks_served: usize,
     pages: HashMap<String, (String, String)>,
     troubles: HashMap<String, Trouble>,
+    posted: Vec<PostedForm>,
     held: watch::Sender<bool>,
     asked: watch::Sender<usize>,
     feeds: Vec<UnboundedSender<Result<String, Infallible>>>,
@@ -154,6 +168,7 @@ impl HostileIssuer {
             jwks_served: 0,
             pages: HashMap::new(),
             troubles: HashMap::new(),
+            posted: Vec::new(),
             held: watch::Sender::new(false),
             asked: watch::Sender::new(0),
             feeds: Vec::new(),
@@ -242,6 +257,11 @@ impl HostileIssuer {
     /// Answers a request for metadata at a path in this way only, also if it usually has content there.
     pub fn fail_at(&self, path: &str, trouble: Trouble) {
         self.desk.lock().troubles.insert(path.to_owned(), trouble);
+    }
+
+    /// What was posted to it, in order.
+    pub fn posted(&self) -> Vec<PostedForm> {
+        self.desk.lock().posted.clone()
     }
 
     /// From now on keeps requests for the JWK Set waiting, until [`HostileIssuer::let_go`].
@@ -363,6 +383,7 @@ async fn troubled(desk: &Shared, path: &str) -> Option<Response> {
             ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(broken)).into_response()
         }
         Trouble::Status(status) => StatusCode::from_u16(status).expect("a status").into_response(),
+        Trouble::Elsewhere(address) => (StatusCode::FOUND, [(header::LOCATION, address)]).into_response(),
     })
 }
 
@@ -380,7 +401,18 @@ async fn metadata(State(desk): State<Shared>, uri: Uri) -> Response {
     json(desk.metadata.clone().unwrap_or_else(honest))
 }
 
-async fn page(State(desk): State<Shared>, uri: Uri) -> Response {
+async fn page(
+    State(desk): State<Shared>,
+    uri: Uri,
+    method: Method,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    if method == Method::POST {
+        let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let authorization = authorization.unwrap_or_default().to_owned();
+        desk.lock().posted.push(PostedForm { path: uri.path().to_owned(), authorization, body });
+    }
     if let Some(trouble) = troubled(&desk, uri.path()).await {
         return trouble;
     }

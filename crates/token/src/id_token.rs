@@ -9,6 +9,7 @@ use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::lifetimes::CLOCK_SKEW;
+use mandate_core::registry::TokenProfile;
 use mandate_core::{Issuer, Timestamp};
 
 use crate::algorithm::Algorithm;
@@ -17,6 +18,45 @@ use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck, ZIP};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
 use crate::strict_json::{self, Json, Object};
+
+mod answer;
+
+pub use answer::{AnswerError, TokenAnswer, error_code, harmless_code, tokens};
+
+/// The claim of a product's ID tokens that names the person for as long as the person has an account. It has
+/// the value that the claim of the product's access tokens has, so that a person has one entry.
+pub const fn person_claim(profile: TokenProfile) -> &'static str {
+    match profile {
+        // `sub` is another one for each application.
+        TokenProfile::EntraV1 | TokenProfile::EntraV2 => "oid",
+        // Okta's access tokens have the user's id in `uid`, its ID tokens in `sub`.
+        TokenProfile::Okta
+        | TokenProfile::Rfc9068
+        | TokenProfile::Keycloak
+        | TokenProfile::Auth0
+        | TokenProfile::Curity
+        | TokenProfile::Pingam
+        | TokenProfile::Zitadel
+        | TokenProfile::Cognito => "sub",
+    }
+}
+
+/// The scope that a login asks a provider for: who the person is, and nothing else (`OpenID` Connect Core
+/// §3.1.2.1).
+pub const fn login_scope(profile: TokenProfile) -> &'static str {
+    match profile {
+        // Entra writes `oid` only with `profile`.
+        TokenProfile::EntraV1 | TokenProfile::EntraV2 => "openid profile",
+        TokenProfile::Okta
+        | TokenProfile::Rfc9068
+        | TokenProfile::Keycloak
+        | TokenProfile::Auth0
+        | TokenProfile::Curity
+        | TokenProfile::Pingam
+        | TokenProfile::Zitadel
+        | TokenProfile::Cognito => "openid",
+    }
+}
 
 /// The login that an ID token must be the answer to.
 #[derive(Clone, Copy, Debug)]
@@ -84,7 +124,7 @@ pub fn verify(token: &str, expect: &Expect<'_>) -> Result<IdToken, TokenError> {
     let claims = strict_json::object(&payload)?;
     // A logout token has `events` and no `nonce` (`OpenID` Connect Back-Channel Logout §2.4).
     claim::refuse(&claims, &["events", "act", "may_act"])?;
-    addressed(&claims, expect)?;
+    addressed(&claims, expect.issuer, expect.client_id)?;
     let auth_time = times(&claims, expect)?;
     if claim::required_text(&claims, "nonce")? != expect.nonce {
         return Err(TokenError::Claim { claim: "nonce", why: "not that of this login" });
@@ -106,13 +146,13 @@ pub fn verify(token: &str, expect: &Expect<'_>) -> Result<IdToken, TokenError> {
 }
 
 /// By whom and for whom (§3.1.3.7, items 2 to 5).
-fn addressed(claims: &Object<'_>, expect: &Expect<'_>) -> Result<(), TokenError> {
-    if claim::required_text(claims, "iss")? != expect.issuer.as_str() {
+pub(crate) fn addressed(claims: &Object<'_>, issuer: &Issuer, client_id: &str) -> Result<(), TokenError> {
+    if claim::required_text(claims, "iss")? != issuer.as_str() {
         return Err(TokenError::Issuer);
     }
-    claim::sole_audience(&claim::audiences(claims)?, expect.client_id)?;
+    claim::sole_audience(&claim::audiences(claims)?, client_id)?;
     match claim::text(claims, "azp")? {
-        Some(party) if party != expect.client_id => {
+        Some(party) if party != client_id => {
             Err(TokenError::Claim { claim: "azp", why: "another client than this server" })
         }
         _ => Ok(()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::sha256;
 use crate::terms::Audience;
 use crate::uri::Issuer;
 
@@ -101,6 +102,22 @@ pub struct UpstreamClient {
     pub client_secret_file: Option<String>,
 }
 
+/// The path of the address to which identity providers answer, below our issuer; then [`login_key`].
+pub const LOGIN_CALLBACK_PATH: &str = "/login/callback";
+
+/// The key of a provider in the address to which it answers: each provider has an address of its own, so that
+/// no provider can pass off its answer as another's (RFC 9700 §4.4.2.2).
+pub fn login_key(provider: &Issuer) -> String {
+    let digest = sha256(provider.as_str().as_bytes());
+    base16ct::lower::encode_string(digest.get(..8).unwrap_or_default())
+}
+
+/// The address to which `provider` answers: the `redirect_uri` that is registered there for the server with
+/// the issuer `ours`.
+pub fn login_callback(ours: &Issuer, provider: &Issuer) -> String {
+    format!("{}{LOGIN_CALLBACK_PATH}/{}", ours.as_str().trim_end_matches('/'), login_key(provider))
+}
+
 /// An identity provider of another organization: its access tokens are accepted as subject tokens, or people
 /// log in there, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,5 +171,25 @@ impl TrustedIssuer {
     pub fn unnamed<'a>(&self, audience: &'a Audience) -> impl Iterator<Item = &'a str> {
         let named = |aud: &str| aud == self.audience || self.other_audiences.iter().any(|other| other == aud);
         audience.iter().filter(move |aud| !named(aud))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{login_callback, login_key};
+
+    #[test]
+    fn each_provider_answers_at_an_address_of_its_own() {
+        let provider = "https://sso.example.com/realms/staff".parse().unwrap();
+        // printf %s https://sso.example.com/realms/staff | sha256sum | cut -c -16
+        assert_eq!(login_key(&provider), "a71b268ea08077e8");
+        for ours in ["https://mandate.example.com", "https://mandate.example.com/"] {
+            let expected = format!("https://mandate.example.com/login/callback/{}", login_key(&provider));
+            assert_eq!(login_callback(&ours.parse().unwrap(), &provider), expected);
+        }
+        assert_ne!(
+            login_key(&provider),
+            login_key(&"https://sso.example.com/realms/staff/".parse().unwrap())
+        );
     }
 }

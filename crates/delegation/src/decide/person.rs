@@ -7,7 +7,7 @@ use mandate_core::{Audience, CutTarget, ScopeSet, Terms, Timestamp};
 use mandate_policy::{NoRuling, Question, Ruling};
 
 use crate::approval::{NeedsApproval, Withheld};
-use crate::credential::ProvenClient;
+use crate::credential::{LoggedInPerson, ProvenClient, ProviderLogin};
 use crate::liveness::enabled;
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{DecisionRefusal, RefusalReason};
@@ -22,9 +22,9 @@ pub(super) fn decide_authorization(
     now: Timestamp,
 ) -> Result<Mandate, Withheld> {
     let Authorization { client, person, resource, scopes, jti } = authorization;
-    let at = person.at;
-    let person = enabled(facts.registry.person(&person.name))?;
-    login_is_alive(person, &client, at, facts)?;
+    let login = person;
+    let person = enabled(facts.registry.person(&login.name))?;
+    login_is_alive(person, &login, &client, facts)?;
     let client = client.confirmed(facts.registry, facts.revocations).ok_or(RefusalReason::ProofOutdated)?;
 
     // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries
@@ -115,11 +115,8 @@ pub(super) fn decide_authorization(
     let audience =
         target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
     let (subject, client) = (person.id.clone(), client.id.clone());
-    let terms = Terms {
-        auth_time: Some(at),
-        amr: vec!["pwd".to_owned()],
-        ..Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires))
-    };
+    let terms = Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires));
+    let terms = with_proof(terms, login);
     let (terms, policies) = (Arc::new(terms), policies.into());
     let view = MandateView { terms, reservations: Vec::new(), policies, evidence: None };
     match last.as_deref() {
@@ -132,6 +129,17 @@ pub(super) fn decide_authorization(
     }
 }
 
+/// The terms, with how the person has proven who they are.
+fn with_proof(terms: Terms, login: LoggedInPerson) -> Terms {
+    match login.provider {
+        None => Terms { auth_time: Some(login.at), amr: vec!["pwd".to_owned()], ..terms },
+        // What the provider does not say stays unsaid.
+        Some(ProviderLogin { auth_time, acr, amr, .. }) => {
+            Terms { auth_time: auth_time.map(|time| time.min(login.at)), acr, amr, ..terms }
+        }
+    }
+}
+
 /// The scopes of our own administration, if it is a resource.
 fn administration_scopes<'a>(facts: &Facts<'a>) -> Option<&'a ScopeSet> {
     let uri = facts.issuer.as_str().parse().ok()?;
@@ -139,16 +147,26 @@ fn administration_scopes<'a>(facts: &Facts<'a>) -> Option<&'a ScopeSet> {
 }
 
 /// Invariant 5 for a login: a code is refused if, since the login, the password was replaced, the person or
-/// client was cut, or the client was removed. It is also refused if the name in the registry now belongs to a
-/// person of another issuer.
+/// client was cut, the client was removed, or people no longer log in at the provider. It is also refused if
+/// the name in the registry now belongs to another person than the one who logged in.
 fn login_is_alive(
     person: &Person,
+    login: &LoggedInPerson,
     client: &ProvenClient,
-    at: Timestamp,
     facts: &Facts<'_>,
 ) -> Result<(), RefusalReason> {
     let parties = [CutTarget::Person(person.id.clone()), CutTarget::Client(client.id().clone())];
-    let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, at));
-    let gone = facts.registry.client(client.id()).is_none() || person.id.iss != *facts.issuer;
-    if cut || gone { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
+    let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, login.at));
+    let is_another = match &login.provider {
+        None => person.id.iss != *facts.issuer,
+        Some(ProviderLogin { id, .. }) => {
+            let provider = facts.registry.issuer(&id.iss);
+            person.id != *id || provider.is_none_or(|provider| provider.login.is_none())
+        }
+    };
+    if cut || is_another || facts.registry.client(client.id()).is_none() {
+        Err(RefusalReason::SubjectRevoked)
+    } else {
+        Ok(())
+    }
 }

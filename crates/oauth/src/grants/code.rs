@@ -6,9 +6,9 @@ use mandate_audit::RecordKind;
 use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::names::{GrantType, Parameter};
 use mandate_core::uri::same;
-use mandate_core::{ClientId, CutTarget, Issuer, RequestSource, ResourceUri, Subject, Timestamp};
+use mandate_core::{ClientId, CutTarget, Issuer, RequestSource, ResourceUri, Timestamp};
 use mandate_delegation::revocation::{cut, cut_token};
-use mandate_delegation::{Authorization, LoggedInPerson, Mandate};
+use mandate_delegation::{Authorization, Mandate};
 use mandate_store::Effect;
 use mandate_store::codes::CodeHash;
 
@@ -122,9 +122,9 @@ impl CodeGrant {
 
         let authorization = mandate_delegation::DecisionRequest::Authorization(Authorization {
             client,
-            person: LoggedInPerson::assertion(payload.person, payload.logged_in),
-            resource: payload.resource,
-            scopes: payload.scopes,
+            resource: payload.resource.clone(),
+            scopes: payload.scopes.clone(),
+            person: payload.login(),
             jti: self.basis.token_id(now),
         });
         let mandate = self
@@ -159,16 +159,16 @@ impl CodeGrant {
     /// A person who can log in can use codes twice again and again. Beyond the bound on cuts, one cut on the
     /// person replaces one cut for each token: it takes away more, never less.
     async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> RequestRefusal {
-        let (CodePayload { person, client, .. }, token) = match self.codes.look(*hash, now).await {
+        let (payload, token) = match self.codes.look(*hash, now).await {
             Ok(StoredCode::Used(payload, Some(token))) => (payload, token),
             Ok(StoredCode::Used(_, None) | StoredCode::Unused(_) | StoredCode::Gone) => {
                 return RequestRefusal::CodeReused;
             }
             Err(refusal) => return refusal,
         };
-        let cause = Cause::Codes(person.clone());
-        // Only people of the embedded directory get codes: their `sub` is their name.
-        let person = Subject { iss: self.basis.issuer().clone(), sub: person.as_str().to_owned() };
+        let person = payload.subject(self.basis.issuer());
+        let CodePayload { person: name, client, .. } = payload;
+        let cause = Cause::Codes(name);
         let issued = token.made_at().unwrap_or(now);
         let snapshot = self.basis.snapshot();
         let cuts = &snapshot.revocations;

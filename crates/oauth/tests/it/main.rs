@@ -21,6 +21,7 @@ mod introspection;
 mod login;
 mod own_behalf;
 mod platforms;
+mod providers;
 mod records;
 mod revocation;
 mod strangers;
