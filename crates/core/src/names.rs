@@ -226,6 +226,8 @@ names! {
         DpopJkt = "dpop_jkt",
         /// RFC 6749 §4.1.3.
         GrantType = "grant_type",
+        /// `OpenID` Connect Back-Channel Logout §2.5.
+        LogoutToken = "logout_token",
         /// RFC 6749 §4.3.2.
         Password = "password",
         /// RFC 6749 §4.1.1.

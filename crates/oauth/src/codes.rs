@@ -12,6 +12,7 @@ use mandate_core::{
 };
 use mandate_delegation::{LoggedInPerson, ProviderLogin};
 use mandate_store::codes::{self, CodeHash, Redemption};
+use mandate_store::login_sessions::SessionHash;
 use mandate_store::{Effect, Store};
 use serde::{Deserialize, Serialize};
 
@@ -73,18 +74,22 @@ pub(crate) struct Codes {
 }
 
 impl Codes {
-    /// A new code of 32 unpredictable bytes, and what stores it in the transaction of its record.
+    /// A new code of 32 unpredictable bytes, and what stores it in the transaction of its record. `session`:
+    /// the person's session at an identity provider, which can end it.
     pub(crate) fn issue(
         &self,
         payload: &CodePayload,
+        session: Option<SessionHash>,
         now: Timestamp,
-    ) -> Result<(Secret, Effect), RequestRefusal> {
+    ) -> Result<(Secret, Vec<Effect>), RequestRefusal> {
         let code = URL_SAFE_NO_PAD.encode(self.basis.random());
         let payload =
             serde_json::to_vec(payload).map_err(|error| RequestRefusal::Internal(error.to_string()))?;
         let (expires, forget) = (now.plus(CODE_LIFETIME), now.plus(NOTICED));
         let hash = hash(&code);
-        Ok((Secret::new(code), Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget }))
+        let keep = Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget };
+        let of_session = session.map(|session| Effect::KeepLoginSession { session, code: hash, forget });
+        Ok((Secret::new(code), std::iter::once(keep).chain(of_session).collect()))
     }
 
     /// What is stored of a code.

@@ -38,18 +38,18 @@ impl Cuts {
         self.revokers.admit(&cause, token, forget, now).then(|| Counted { cause, token: token.clone() })
     }
 
-    /// Puts a cut in force and records it. An error says that it is in force and not recorded yet, or that it
+    /// Puts a cut in force and records it. `jti`: the token that is the reason, if it is one. An error says that it is in force and not recorded yet, or that it
     /// is not in force; then it no longer counts.
     pub(crate) async fn make(
         &self,
         trail: Trail,
         cut: Cut,
-        jti: TokenId,
+        jti: Option<TokenId>,
         counted: Option<Counted>,
     ) -> Result<(), RequestRefusal> {
         let note = trail.note.clone();
         let record = self.recorder.permitted(trail, |record, known| {
-            known.jti = Some(jti);
+            known.jti = jti;
             record.detail = note;
         });
         match self.stops.take(Stop::of_cuts(record, vec![cut]), By::Client).await {

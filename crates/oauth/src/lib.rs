@@ -13,7 +13,7 @@
 //! file in `grants` and a row of the table there; nothing below `grants` knows any grant.
 //!
 //! ```text
-//! endpoints   login ─► authorize · token · introspect · revoke
+//! endpoints   login ─► authorize · logout · token · introspect · revoke
 //! engine      engine: the parts, put together
 //! grants      grants: the table ─► code · client_credentials · exchange ─► handler: what a grant type is
 //! parts       subject_token · actor_token ─► client ─► platform_tokens ─► own_tokens · codes · cuts · password_login · providers · conclusion: record, mint, answer
@@ -39,6 +39,7 @@ pub mod form;
 pub mod grants;
 mod introspect;
 mod login;
+mod logout;
 pub mod metadata;
 mod own_tokens;
 pub mod parameter;

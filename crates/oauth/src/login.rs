@@ -8,6 +8,7 @@ use mandate_audit::RecordKind;
 use mandate_core::names::{Parameter, ResponseParameter};
 use mandate_core::{Secret, Timestamp};
 use mandate_delegation::{Authorization, LoggedInPerson, MandateView, ProvenClient};
+use mandate_store::login_sessions::SessionHash;
 
 use crate::authorize::AuthorizationRequest;
 use crate::engine::Engine;
@@ -109,7 +110,7 @@ impl Engine {
             }
         };
         let location =
-            self.issue_code(request, &person, trail, view).await.map_err(LoginRefusal::Unavailable)?;
+            self.issue_code(request, &person, None, trail, view).await.map_err(LoginRefusal::Unavailable)?;
         Ok(Redirect { location, browser })
     }
 
@@ -185,15 +186,16 @@ impl Engine {
         &self,
         request: &AuthorizationRequest,
         person: &LoggedInPerson,
+        session: Option<SessionHash>,
         trail: Trail,
         view: MandateView,
     ) -> Result<String, OAuthError> {
         let now = trail.now;
-        let (code, effect) = match self.codes.issue(&request.code_for(person, now), now) {
+        let (code, effects) = match self.codes.issue(&request.code_for(person, now), session, now) {
             Ok(issued) => issued,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
-        let recorded = self.recorder.permit(trail, vec![effect], |record, known| {
+        let recorded = self.recorder.permit(trail, effects, |record, known| {
             known.sub.clone_from(&view.terms.subject);
             known.scope = view.terms.scopes.clone();
             record.policies = view.policies;

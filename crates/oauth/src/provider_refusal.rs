@@ -32,6 +32,12 @@ pub enum ProviderRefusal {
     /// The provider proved who the person is, and no entry names them.
     #[error("no [[person]] has sub = {:?} and issuer = {:?}", .0.sub, .0.iss.as_str())]
     Stranger(Subject),
+    /// The logout token is refused.
+    #[error("the logout token is refused: {0}")]
+    Logout(TokenError),
+    /// The logout token was used before.
+    #[error("the logout token was used before")]
+    LogoutReplayed,
     /// The provider cannot be asked now.
     #[error("the provider cannot be asked: {error}")]
     Unavailable {
@@ -46,7 +52,10 @@ impl ProviderRefusal {
     /// The stage at which it is given.
     pub(crate) fn class(&self) -> RefusalClass {
         match self {
-            Self::Unknown | Self::NotBegun(_) => RefusalClass::Request,
+            // OpenID Connect Back-Channel Logout §2.8.
+            Self::Unknown | Self::NotBegun(_) | Self::Logout(_) | Self::LogoutReplayed => {
+                RefusalClass::Request
+            }
             Self::Replayed | Self::Answer(_) | Self::IdToken(_) => {
                 RefusalClass::Credential(CredentialKind::Grant)
             }
@@ -82,6 +91,13 @@ impl ProviderRefusal {
                 "person_not_registered",
                 "The identity provider knows this person, but no entry of a person here names them.".into(),
             ),
+            Self::Logout(error) => (
+                "logout_token_refused",
+                format!("The logout token is refused: {}.", error.public_text()).into(),
+            ),
+            Self::LogoutReplayed => {
+                ("logout_token_replayed", "This logout token was used before. Sign a new one.".into())
+            }
             Self::Unavailable { .. } => (
                 "provider_unavailable",
                 "The identity provider cannot be asked now. Try again.".into(),

@@ -17,12 +17,15 @@ use mandate_core::names::{
     ChallengeMethod, ClientMethod, GrantType, Parameter, ResponseParameter, ResponseType,
 };
 use mandate_core::registry::{TrustedIssuer, UpstreamClient, login_callback, login_key};
-use mandate_core::{Secret, Subject, Timestamp};
+use mandate_core::{Issuer, Secret, Subject, Timestamp};
 use mandate_delegation::ProviderLogin;
 use mandate_live::Snapshot;
+use mandate_store::login_sessions::{SessionHash, session_hash};
 use mandate_store::{Store, replay};
 use mandate_token::discovery::ProviderMetadata;
 use mandate_token::id_token::{self, Expect, IdToken, TokenAnswer};
+use mandate_token::logout_token::{self, LogoutToken};
+use mandate_token::{KeySet, TokenError};
 use subtle::ConstantTimeEq as _;
 use url::Url;
 
@@ -67,6 +70,13 @@ pub(crate) struct Answer<'a> {
     pub(crate) pending: &'a PendingLogin,
     pub(crate) provider: &'a TrustedIssuer,
     pub(crate) now: Timestamp,
+}
+
+/// A person, as a provider has proven them.
+pub(crate) struct Proven {
+    pub(crate) login: ProviderLogin,
+    /// The digest of the session at the provider, if it has named one.
+    pub(crate) session: Option<SessionHash>,
 }
 
 impl Providers {
@@ -118,26 +128,66 @@ impl Providers {
         if now >= pending.ends() || pending.began > now {
             return Err(not_begun("it was begun too long ago"));
         }
+        let once = ("login", &pending.provider, pending.state.clone());
+        if self.is_new(once, pending.ends(), now).await? {
+            Ok(pending)
+        } else {
+            Err(ProviderRefusal::Replayed)
+        }
+    }
+
+    /// Remembers until `ends` what a provider sent, durably. False if it was sent before.
+    async fn is_new(
+        &self,
+        (what, provider, id): (&'static str, &Issuer, String),
+        ends: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, ProviderRefusal> {
         // No client has an id with a tab in it.
-        let user = format!("login\t{}", pending.provider);
-        let (state, ends) = (pending.state.clone(), pending.ends());
+        let user = format!("{what}\t{provider}");
         let remembered =
-            self.store.transact("login", move |tx| replay::remember(tx, &user, &state, ends, now)).await;
-        match remembered {
-            Ok(true) => Ok(pending),
-            Ok(false) => Err(ProviderRefusal::Replayed),
-            Err(error) => {
-                tracing::error!(%error, "the answer of an identity provider could not be remembered and is refused");
-                Err(ProviderRefusal::Unavailable {
-                    error: "its answer cannot be remembered".to_owned(),
-                    retry_after: AGAIN,
-                })
+            self.store.transact(what, move |tx| replay::remember(tx, &user, &id, ends, now)).await;
+        remembered.map_err(|error| {
+            tracing::error!(%error, "what an identity provider sent could not be remembered and is refused");
+            ProviderRefusal::Unavailable {
+                error: "what it sent cannot be remembered".to_owned(),
+                retry_after: AGAIN,
             }
+        })
+    }
+
+    /// Whose session a provider has ended, by its logout token, which is used up.
+    pub(crate) async fn logged_out(
+        &self,
+        token: &str,
+        provider: &TrustedIssuer,
+        now: Timestamp,
+    ) -> Result<LogoutToken, ProviderRefusal> {
+        let client = provider.login.as_ref().ok_or(ProviderRefusal::Unknown)?;
+        let verify = |keys: &KeySet| {
+            logout_token::verify(
+                token,
+                &logout_token::Expect {
+                    issuer: &provider.url,
+                    keys,
+                    client_id: &client.client_id,
+                    subject: id_token::person_claim(provider.profile),
+                    now,
+                },
+            )
+        };
+        let verified = self.foreign.verified(&KeySource::of_issuer(provider), now, verify).await;
+        let verified = verified.map_err(|error| unverified(error, ProviderRefusal::Logout))?;
+        let once = ("logout", &provider.url, verified.id.clone());
+        if self.is_new(once, verified.ends, now).await? {
+            Ok(verified)
+        } else {
+            Err(ProviderRefusal::LogoutReplayed)
         }
     }
 
     /// Who the person is, by the ID token that the provider gives for its answer.
-    pub(crate) async fn person(&self, answer: &Answer<'_>) -> Result<ProviderLogin, ProviderRefusal> {
+    pub(crate) async fn person(&self, answer: &Answer<'_>) -> Result<Proven, ProviderRefusal> {
         let Answer { form, provider, now, .. } = *answer;
         let client = provider.login.as_ref().ok_or(ProviderRefusal::Unknown)?;
         let metadata = self.metadata(provider, now).await?;
@@ -155,9 +205,11 @@ impl Providers {
         let code = form.get(ResponseParameter::Code);
         let code = code.ok_or_else(|| ProviderRefusal::Answer("it has no code".to_owned()))?;
         let tokens = self.redeem(answer, client, &metadata, code).await?;
-        let IdToken { subject, auth_time, acr, amr, .. } = self.verified(answer, client, &tokens).await?;
+        let said = self.verified(answer, client, &tokens).await?;
+        let IdToken { subject, auth_time, acr, amr, session } = said;
+        let session = session.map(|sid| session_hash(&provider.url, &sid));
         let id = Subject { iss: provider.url.clone(), sub: subject };
-        Ok(ProviderLogin { id, auth_time, acr, amr })
+        Ok(Proven { login: ProviderLogin { id, auth_time, acr, amr }, session })
     }
 
     async fn metadata(
@@ -271,14 +323,7 @@ impl Providers {
             )
         };
         let verified = self.foreign.verified(&KeySource::of_issuer(provider), now, verify).await;
-        verified.map_err(|error| match error {
-            NotVerified::Token(error) => ProviderRefusal::IdToken(error),
-            NotVerified::Unavailable(error) => unavailable(&error),
-            NotVerified::KeyUnknown { retry_after } => ProviderRefusal::Unavailable {
-                error: "its keys were fetched moments ago and lack that of the ID token".to_owned(),
-                retry_after: whole_seconds(retry_after),
-            },
-        })
+        verified.map_err(|error| unverified(error, ProviderRefusal::IdToken))
     }
 }
 
@@ -305,6 +350,18 @@ fn basic(client_id: &str, secret: &Secret) -> Secret {
 fn harmless(code: Option<&str>) -> String {
     let code = code.and_then(id_token::harmless_code);
     code.unwrap_or("without a code that can be shown").to_owned()
+}
+
+/// `refused`: the refusal if the token is the reason.
+fn unverified(error: NotVerified, refused: impl FnOnce(TokenError) -> ProviderRefusal) -> ProviderRefusal {
+    match error {
+        NotVerified::Token(error) => refused(error),
+        NotVerified::Unavailable(error) => unavailable(&error),
+        NotVerified::KeyUnknown { retry_after } => ProviderRefusal::Unavailable {
+            error: "its keys were fetched moments ago and lack that of the token".to_owned(),
+            retry_after: whole_seconds(retry_after),
+        },
+    }
 }
 
 fn unavailable(error: &Unavailable) -> ProviderRefusal {

@@ -23,9 +23,11 @@ impl Engine {
     pub async fn revoke(&self, request: FormRequest<'_>) -> Result<(), OAuthError> {
         let mut trail = Trail::new(RecordKind::Revoke, self.basis.now(), request.source);
         match self.try_revoke(&request, &mut trail).await {
-            Ok(Some((cut, jti, counted))) => {
-                self.cuts.make(trail, cut, jti, Some(counted)).await.map_err(|refusal| refusal.to_error())
-            }
+            Ok(Some((cut, jti, counted))) => self
+                .cuts
+                .make(trail, cut, Some(jti), Some(counted))
+                .await
+                .map_err(|refusal| refusal.to_error()),
             // A request that changes nothing, by a caller who has proven nothing, leaves no record: otherwise
             // strangers could fill the log with such requests.
             Ok(None) if trail.client.is_none() => Ok(()),

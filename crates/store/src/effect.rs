@@ -5,6 +5,7 @@ use mandate_core::{ClientId, Cut, NodeState, PersonName, RecordId, Reservation, 
 
 use crate::codes::{self, CodeHash, Redemption};
 use crate::error::StoreError;
+use crate::login_sessions::{self, SessionHash};
 use crate::nodes::{self, JoinTokenHash, Node, TokenUse};
 use crate::refusal::EffectRefusal;
 use crate::tx::Tx;
@@ -35,6 +36,15 @@ pub enum Effect {
         token: TokenId,
         /// When the code was presented: a code that has expired by then is refused.
         at: Timestamp,
+    },
+    /// A code came from a person's session at an identity provider, which the provider can end.
+    KeepLoginSession {
+        /// The digest of provider and session.
+        session: SessionHash,
+        /// SHA-256 of the code.
+        code: CodeHash,
+        /// Until this time it is remembered.
+        forget: Timestamp,
     },
     /// A node may join with a token.
     KeepJoinToken {
@@ -153,6 +163,7 @@ impl mandate_sequencer::Effect for Effect {
             Self::Reserve(_) => "reserve",
             Self::KeepCode { .. } => "keep_code",
             Self::RedeemCode { .. } => "redeem_code",
+            Self::KeepLoginSession { .. } => "keep_login_session",
             Self::KeepJoinToken { .. } => "keep_join_token",
             Self::JoinNode { .. } => "join_node",
             Self::RenewNode { .. } => "renew_node",
@@ -187,6 +198,9 @@ impl Effect {
                 Redemption::Expired => Err(EffectRefusal::CodeExpired.into()),
                 Redemption::Unknown => Err(EffectRefusal::CodeUnknown.into()),
             },
+            Self::KeepLoginSession { session, code, forget } => {
+                login_sessions::insert(tx, session, code, *forget)
+            }
             Self::KeepJoinToken { hash, by, expires } => nodes::insert_join_token(tx, hash, by, *expires),
             Self::JoinNode { token, node } => join(tx, token, node),
             Self::RenewNode { node, newest } => match nodes::get(tx, &node.id)? {

@@ -1,7 +1,7 @@
 // A company's identity provider on a free loopback port. Reads one JSON object from the first line of standard input,
 // `{"resources": {"<audience>": "<scopes>"}}`; prints `{"issuer": …}` once it answers; ends when standard input does.
 // With `"login": {"server": "<issuer>", "client_id": …, "client_secret": …, "method": …}` a server whose people log in
-// here is a client too, with the redirect URI that the server has for this provider.
+// here is a client too, with the redirect URI that the server has for this provider; it hears of logouts.
 import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
@@ -37,6 +37,8 @@ const clients = login ? [{
   response_types: ['code'],
   id_token_signed_response_alg: 'ES256',
   require_auth_time: true,
+  backchannel_logout_uri: `${login.server}/login/backchannel-logout`,
+  backchannel_logout_session_required: true,
 }] : [];
 
 const provider = new Provider(issuer, {
@@ -54,6 +56,7 @@ const provider = new Provider(issuer, {
   features: {
     // The provider's own login and consent pages, which take any password.
     devInteractions: { enabled: true },
+    backchannelLogout: { enabled: true },
     resourceIndicators: {
       enabled: true,
       useGrantedResource: () => true,

@@ -25,6 +25,7 @@ mod error;
 pub mod id_token;
 pub mod jwt_svid;
 mod key_set;
+pub mod logout_token;
 mod memo;
 pub mod platform_token;
 mod product;

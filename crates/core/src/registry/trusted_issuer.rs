@@ -105,6 +105,9 @@ pub struct UpstreamClient {
 /// The path of the address to which identity providers answer, below our issuer; then [`login_key`].
 pub const LOGIN_CALLBACK_PATH: &str = "/login/callback";
 
+/// The path of the address to which identity providers report logouts, below our issuer.
+pub const LOGOUT_PATH: &str = "/login/backchannel-logout";
+
 /// The key of a provider in the address to which it answers: each provider has an address of its own, so that
 /// no provider can pass off its answer as another's (RFC 9700 §4.4.2.2).
 pub fn login_key(provider: &Issuer) -> String {

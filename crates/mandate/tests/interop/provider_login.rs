@@ -1,12 +1,13 @@
 //! `oidc-provider` as the identity provider at which people log in, in Chromium.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use mandate_core::Clock as _;
 use mandate_core::SystemClock;
-use mandate_testkit::app::{CODE_VERIFIER, authorization, claims, form};
+use mandate_testkit::app::{Answer, CLIENT_SECRET, CODE_VERIFIER, authorization, claims, form};
 use serde_json::json;
 use url::Url;
 
@@ -84,6 +85,37 @@ may = [{{ resource = "crm", scopes = ["read:cases"] }}]
         self.browser.click("button[type=submit]").await;
     }
 
+    /// The token that the app gets for `u-4711`.
+    async fn token(&self) -> String {
+        self.log_in("u-4711").await;
+        let address = self.browser.arrival(&format!("{}?", self.callback)).await;
+        let back: HashMap<String, String> = address.query_pairs().into_owned().collect();
+        assert_eq!(back["iss"], self.server.issuer(), "{back:?}");
+        assert_eq!(back["state"], "the state");
+        let redemption = form(&[
+            ("grant_type", "authorization_code"),
+            ("client_id", "support-app"),
+            ("code", &back["code"]),
+            ("redirect_uri", &self.callback),
+            ("code_verifier", CODE_VERIFIER),
+            ("resource", CRM),
+        ]);
+        let answer = self.server.app().token(&redemption).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.member("access_token")
+    }
+
+    /// Whether the CRM is told that a token counts.
+    async fn counts(&self, token: &str) -> bool {
+        let app = self.server.app();
+        let request = app.http.post(format!("{}/introspect", self.server.issuer()));
+        // RFC 6749 §2.3.1: form-encoded.
+        let secret: String = url::form_urlencoded::byte_serialize(CLIENT_SECRET.as_bytes()).collect();
+        let request = request.basic_auth("crm-api", Some(secret)).form(&[("token", token)]);
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        answer.json()["active"].as_bool().unwrap_or_else(|| panic!("{answer:?}"))
+    }
+
     async fn until_shown(&self, selector: &str) {
         let is_there = format!("return document.querySelector('{selector}') !== null;");
         for _ in 0..500 {
@@ -101,27 +133,29 @@ async fn a_person_logs_in_at_the_companys_provider_and_lands_at_the_app() {
     for method in ["client_secret_basic", "client_secret_post"] {
         let Some(company) = Company::start(method).await else { return };
         let begun = SystemClock.now().secs();
-        company.log_in("u-4711").await;
-        let address = company.browser.arrival(&format!("{}?", company.callback)).await;
-        let back: std::collections::HashMap<String, String> = address.query_pairs().into_owned().collect();
-        assert_eq!(back["iss"], company.server.issuer(), "{method}: {back:?}");
-        assert_eq!(back["state"], "the state");
-        let redemption = form(&[
-            ("grant_type", "authorization_code"),
-            ("client_id", "support-app"),
-            ("code", &back["code"]),
-            ("redirect_uri", &company.callback),
-            ("code_verifier", CODE_VERIFIER),
-            ("resource", CRM),
-        ]);
-        let answer = company.server.app().token(&redemption).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        let claims = claims(&answer.member("access_token"));
+        let claims = claims(&company.token().await);
         assert_eq!(claims["sub"], format!("{}#u-4711", company.issuer));
         assert_eq!(claims["scope"], SCOPE);
         assert!(claims["auth_time"].as_u64().unwrap() + 60 >= begun, "what the provider says: {claims}");
         assert_eq!(claims.get("amr"), None, "no password of ours");
     }
+}
+
+#[tokio::test]
+async fn a_logout_at_the_provider_ends_the_tokens_of_the_person() {
+    let Some(company) = Company::start("client_secret_basic").await else { return };
+    let token = company.token().await;
+    assert!(company.counts(&token).await);
+    company.browser.open(&format!("{}/session/end", company.issuer)).await;
+    company.browser.click("[name=logout]").await;
+    company.browser.arrival(&format!("{}/session/end/success", company.issuer)).await;
+    for _ in 0..500 {
+        if !company.counts(&token).await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the token outlives the logout");
 }
 
 #[tokio::test]

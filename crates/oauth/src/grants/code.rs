@@ -194,7 +194,7 @@ impl CodeGrant {
             )
         };
         trail.note = Some(note.to_owned());
-        self.cuts.make(trail, cut, token, counted).await.err().unwrap_or(RequestRefusal::CodeReused)
+        self.cuts.make(trail, cut, Some(token), counted).await.err().unwrap_or(RequestRefusal::CodeReused)
     }
 }
 

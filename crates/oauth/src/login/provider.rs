@@ -9,7 +9,7 @@ use crate::authorize::{AuthorizationRequest, AuthorizeRefusal};
 use crate::engine::Engine;
 use crate::form::Form;
 use crate::provider_refusal::ProviderRefusal;
-use crate::providers::{self, Answer, PendingLogin};
+use crate::providers::{self, Answer, PendingLogin, Proven};
 use crate::refusal::RequestRefusal;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
@@ -146,8 +146,8 @@ impl Engine {
             return Err(self.page(trail, ProviderRefusal::Unknown.into()).await);
         };
         let answer = Answer { form: &form, pending, provider, now };
-        let login = match self.providers.person(&answer).await {
-            Ok(login) => login,
+        let Proven { login, session } = match self.providers.person(&answer).await {
+            Ok(proven) => proven,
             Err(refusal @ ProviderRefusal::Declined(_)) => {
                 return Err(self.back(&request, trail, refusal.into()).await);
             }
@@ -170,7 +170,7 @@ impl Engine {
             Err(refusal) => return Err(self.back(&request, trail, refusal).await),
         };
         let location =
-            self.issue_code(&request, &person, trail, view).await.map_err(CallbackRefusal::Page)?;
+            self.issue_code(&request, &person, session, trail, view).await.map_err(CallbackRefusal::Page)?;
         Ok(Arrival { location, person: person.name().clone() })
     }
 

@@ -79,7 +79,7 @@ fn listed(refusal: &RequestRefusal) {
 }
 
 /// One of each refusal of a login at a provider.
-fn of_providers() -> [ProviderRefusal; 8] {
+fn of_providers() -> [ProviderRefusal; 10] {
     use ProviderRefusal as P;
     let listed = |refusal: &P| match refusal {
         P::Unknown
@@ -89,6 +89,8 @@ fn of_providers() -> [ProviderRefusal; 8] {
         | P::Answer(_)
         | P::IdToken(_)
         | P::Stranger(_)
+        | P::Logout(_)
+        | P::LogoutReplayed
         | P::Unavailable { .. } => {}
     };
     let stranger = Subject { iss: "https://login.example".parse().unwrap(), sub: "secret".into() };
@@ -100,6 +102,8 @@ fn of_providers() -> [ProviderRefusal; 8] {
         P::Answer("secret".into()),
         P::IdToken(TokenError::Expired),
         P::Stranger(stranger),
+        P::Logout(TokenError::Audience),
+        P::LogoutReplayed,
         P::Unavailable { error: "secret".into(), retry_after: 10 },
     ];
     all.iter().for_each(listed);

@@ -7,9 +7,10 @@ use mandate_core::{CutTarget, MeterId, NodeState, Reservation, Secret, Timestamp
 use tempfile::TempDir;
 
 use super::{Effect, EffectRefusal as Refusal};
+use crate::login_sessions::session_hash;
 use crate::nodes::Node;
 use crate::search_rows::tests::open;
-use crate::{Store, cuts, nodes, registry, secrets};
+use crate::{Store, cuts, login_sessions, nodes, registry, secrets};
 
 const NOW: Timestamp = Timestamp::from_secs(1000);
 const LATER: Timestamp = Timestamp::from_secs(1060);
@@ -115,6 +116,36 @@ fn a_code_is_redeemed_once_and_in_time() {
     world.refuses(&redeem([1; 32], LATER), Refusal::CodeExpired);
     world.makes(&redeem([1; 32], NOW));
     world.refuses(&redeem([1; 32], NOW), Refusal::CodeUsed);
+}
+
+#[test]
+fn the_codes_of_a_session_end_with_it_and_the_tokens_from_them_are_named() {
+    let world = World::new();
+    let (session, other) = (
+        session_hash(&"https://login.example".parse().unwrap(), "s1"),
+        session_hash(&"https://other.example".parse().unwrap(), "s1"),
+    );
+    let forget = Timestamp::from_secs(2000);
+    for (code, session) in [(1, session), (2, session), (3, other)] {
+        let hash = [code; 32];
+        world.makes(&Effect::KeepCode { hash, payload: Secret::new("who"), expires: LATER, forget });
+        world.makes(&Effect::KeepLoginSession { session, code: hash, forget });
+    }
+    let redeem =
+        |code, token: &str| Effect::RedeemCode { hash: [code; 32], token: token.parse().unwrap(), at: NOW };
+    world.makes(&redeem(1, "t1"));
+    let end = || world.store.transact_blocking("end", |tx| login_sessions::end(tx, &session)).unwrap();
+    assert_eq!(end(), ["t1".parse().unwrap()]);
+    world.refuses(&redeem(2, "t2"), Refusal::CodeExpired);
+    world.refuses(&redeem(1, "t1"), Refusal::CodeUsed);
+    world.makes(&redeem(3, "t3"));
+    assert_eq!(end(), ["t1".parse().unwrap()], "it can be ended again");
+    let forgotten = |now| {
+        let now = Timestamp::from_secs(now);
+        world.store.transact_blocking("forget", |tx| login_sessions::forget(tx, now, 99)).unwrap()
+    };
+    assert_eq!((forgotten(1999), forgotten(2000)), (0, 3));
+    assert!(end().is_empty());
 }
 
 #[test]

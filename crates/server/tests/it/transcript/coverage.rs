@@ -27,13 +27,14 @@ const TOKEN: [&str; 12] = [
     "exchange_foreign_keys",
     "exchange_platform",
 ];
-const OTHERS: [&str; 6] = [
+const OTHERS: [&str; 7] = [
     "introspection",
     "introspection_own_behalf",
     "revocation",
     "authorize_refused",
     "authorize_login",
     "authorize_provider",
+    "provider_logout",
 ];
 const ADMINISTRATION: [&str; 5] =
     ["admin_refused", "admin_reads", "admin_registry", "admin_acts", "admin_document"];

@@ -1,7 +1,7 @@
 //! The authorization endpoint where people log in at an identity provider, and the address to which it answers.
 
 use mandate_core::Clock as _;
-use mandate_core::registry::login_key;
+use mandate_core::registry::{LOGOUT_PATH, login_key};
 use mandate_testkit::app::{Answer, CRM, FormPairs, authorization, form};
 use mandate_testkit::hostile_issuer::Trouble;
 use mandate_testkit::provider_double::{CLIENT_ID, ProviderDouble, TOKEN, asked, change};
@@ -113,4 +113,36 @@ async fn the_login_at_a_provider() {
     login.provider.issuer.fail_at(TOKEN, Trouble::Break);
     login.bring("A provider that breaks off", &answer(&away), &away.cookie).await;
     login.stage.end("authorize_provider").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_logout_by_a_provider() {
+    let mut login = Login::new("The address at which an identity provider reports logouts").await;
+    let now = login.stage.server.clock.now().secs();
+    let claims = |id: &str, changes: &Value| {
+        let mut claims = json!({
+            "iss": login.provider.issuer.issuer(), "sub": "user-7", "aud": CLIENT_ID, "iat": now,
+            "exp": now + 120, "jti": id, "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+        });
+        change(&mut claims, changes);
+        login.provider.sign(&claims)
+    };
+    let (good, nobody) = (claims("logout-1", &json!({})), claims("logout-2", &json!({"sub": "user-8"})));
+    let of_another = claims("logout-3", &json!({"aud": "another client"}));
+    let elsewhere = claims("logout-4", &json!({"iss": "https://other.example"}));
+    for (what, token) in [
+        ("A logout of a person", good.as_str()),
+        ("The same token again", &good),
+        ("A logout of somebody whom no entry names", &nobody),
+        ("A token for another client", &of_another),
+        ("A token of an issuer at which nobody logs in", &elsewhere),
+    ] {
+        let request = login.stage.post(LOGOUT_PATH, &form(&[("logout_token", token)]));
+        login.stage.log.send(what, request).await;
+    }
+    let request = login.stage.post(LOGOUT_PATH, &form(&[]));
+    login.stage.log.send("No token", request).await;
+    let request = login.stage.server.app.http.get(login.stage.server.url(LOGOUT_PATH));
+    login.stage.log.send("Another method", request).await;
+    login.stage.end("provider_logout").await;
 }
