@@ -137,6 +137,8 @@ impl From<AppendError> for AdministrationError {
                 | E::NodeNameTaken
                 | E::NodeBanned
                 | E::NodeCertificateExpired
+                | E::ClientsFull
+                | E::ClientGone
                 | E::StopRecorded
                 | E::Internal,
             ) => Self::internal(error),

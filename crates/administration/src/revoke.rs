@@ -9,6 +9,7 @@ use mandate_core::{Clock as _, CutTarget, KnownTerms};
 use mandate_delegation::revocation::cut;
 use mandate_planning::states::{GrantAct, GrantState, StateMachine as _};
 use mandate_stops::Stop;
+use mandate_store::Effect;
 
 use crate::administration::{Administration, recorded, to_the_end};
 use crate::authorization::{Permit, act};
@@ -63,7 +64,10 @@ impl Administration {
                 (CutTarget::Person(person.id.clone()), Some(person.id.clone()))
             }
             RevocationTarget::Client(id) => {
-                registry.client(&id).ok_or_else(|| unknown(EntryKind::Client, id.as_str()))?;
+                // A client that registered itself has no entry.
+                if !id.is_self_registered() {
+                    registry.client(&id).ok_or_else(|| unknown(EntryKind::Client, id.as_str()))?;
+                }
                 (CutTarget::Client(id), None)
             }
         };
@@ -88,6 +92,13 @@ impl Administration {
         // A removal that came between the plan and the act, or was being written, took the grant with it.
         if let Some(id) = revoked.filter(|id| self.snapshot().registry.grant(id).is_none()) {
             return Err(unknown(EntryKind::Grant, id.as_str()));
+        }
+        // What registered itself is removed, too: nobody can log in by it again.
+        if let CutTarget::Client(id) = &cut.target
+            && id.is_self_registered()
+        {
+            let record = self.record(RecordKind::Revoke, permit, format!("removed client {id}"));
+            self.append(permit, record, vec![Effect::RemoveClient(id.clone())]).await?;
         }
         let cut = taken.cuts.into_iter().next_back().unwrap_or(cut);
         Ok(RevocationResponse { cut, record: id, recorded: recorded(taken.recorded) })

@@ -114,6 +114,10 @@ names! {
         InvalidScope = "invalid_scope",
         /// RFC 8707 §2, RFC 8693 §2.2.2.
         InvalidTarget = "invalid_target",
+        /// RFC 7591 §3.2.2.
+        InvalidRedirectUri = "invalid_redirect_uri",
+        /// RFC 7591 §3.2.2.
+        InvalidClientMetadata = "invalid_client_metadata",
         /// RFC 6749 §4.1.2.1.
         AccessDenied = "access_denied",
         /// RFC 6749 §4.1.2.1.

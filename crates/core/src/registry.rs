@@ -347,7 +347,15 @@ mod tests {
 
     fn resource(name: &str, uri: &str) -> Resource {
         let (name, uri) = (name.parse().unwrap(), uri.parse().unwrap());
-        Resource { name, uri, scopes: ScopeSet::new(), tools: Vec::new(), agent: None, client: None }
+        Resource {
+            name,
+            uri,
+            scopes: ScopeSet::new(),
+            tools: Vec::new(),
+            agent: None,
+            client: None,
+            unattested: ScopeSet::new(),
+        }
     }
 
     #[test]

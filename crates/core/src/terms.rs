@@ -177,6 +177,15 @@ impl Terms {
         }
     }
 
+    /// Whether the actor is a client that describes itself: nothing attests who it is. Its token descends
+    /// from nothing, and nothing descends from its token.
+    pub fn actor_is_unattested(&self) -> bool {
+        let actor = self.chain.outermost();
+        self.client.may_describe_itself()
+            && self.chain.depth() == 1
+            && actor.is_some_and(|actor| actor.iss == self.issuer && actor.sub == self.client.as_str())
+    }
+
     /// What a record repeats: every term except the issuer, because the whole log has the same one, and the
     /// time of issue, because it is the time of the record.
     pub fn said(&self) -> Said<'_> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use mandate_core::registry::{Agent, Client, PlatformEvidence, Registry, SubjectScope, TrustedIssuer};
 use mandate_core::{
-    ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SpiffeId, Subject, Terms, Timestamp,
-    TokenId,
+    ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SelfDescribed, SpiffeId, Subject,
+    Terms, Timestamp, TokenId,
 };
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::jwt_svid::JwtSvid;
@@ -209,6 +209,56 @@ impl ProvenClient {
         let same = now.authentication == self.client.authentication;
         let cut = revocations.has_cut_since(&CutTarget::Client(now.id.clone()), self.at);
         (same && !cut).then_some(now)
+    }
+}
+
+/// A client that describes itself. Nothing proves who it is, also if it has shown the secret that it was given
+/// when it registered. It can be the client of a login and nothing else: no exchange takes one.
+#[derive(Clone, Debug)]
+pub struct UnattestedClient {
+    client: Arc<SelfDescribed>,
+    at: Timestamp,
+}
+
+impl UnattestedClient {
+    /// Claims that `client` was read from the database, or from its URL, at `at` or shortly before, and has
+    /// shown its secret if it has one and this is not yet the login.
+    pub fn assertion(client: Arc<SelfDescribed>, at: Timestamp) -> Self {
+        Self { client, at }
+    }
+
+    /// Its `client_id` (RFC 6749 §2.2).
+    pub fn id(&self) -> &ClientId {
+        &self.client.id
+    }
+
+    /// What it says of itself.
+    pub fn client(&self) -> &Arc<SelfDescribed> {
+        &self.client
+    }
+
+    /// Whether it has not been cut since; an operator who removes it cuts it.
+    pub fn stands(&self, revocations: &RevocationSet) -> bool {
+        !revocations.has_cut_since(&CutTarget::Client(self.client.id.clone()), self.at)
+    }
+}
+
+/// The client for which a person logs in.
+#[derive(Clone, Debug)]
+pub enum LoginClient {
+    /// A client that an operator registered.
+    App(ProvenClient),
+    /// A client that describes itself: it becomes the actor of the token, and nothing attests it.
+    Unattested(UnattestedClient),
+}
+
+impl LoginClient {
+    /// Its `client_id` (RFC 6749 §2.2).
+    pub fn id(&self) -> &ClientId {
+        match self {
+            Self::App(client) => client.id(),
+            Self::Unattested(client) => client.id(),
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use mandate_policy::{NoRuling, Question, Ruling};
 
 use crate::VerifiedActor;
 use crate::approval::{NeedsApproval, Withheld};
-use crate::credential::{AuthenticatedClient, LoggedInPerson, ProvenClient, SubjectOrigin, VerifiedSubject};
+use crate::credential::{AuthenticatedClient, LoggedInPerson, LoginClient, SubjectOrigin, VerifiedSubject};
 use crate::liveness::{Asker, living_person};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::RefusalReason;
@@ -71,7 +71,7 @@ pub struct Exchange {
 #[derive(Clone, Debug)]
 pub struct Authorization {
     /// The client for which the person has logged in.
-    pub client: ProvenClient,
+    pub client: LoginClient,
     /// The person, who has just logged in.
     pub person: LoggedInPerson,
     /// The resource that the token is for; absent: the token is addressed to us, to be exchanged.
@@ -109,6 +109,11 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         facts.revocations,
         now,
     )?;
+
+    // Such a client gets no more than its ceiling at one resource. No agent takes it further.
+    if subject.terms.actor_is_unattested() {
+        return Err(RefusalReason::ChainActorUnattested.into());
+    }
 
     let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
     proofs_still_stand(&client, actor.as_ref(), facts, now)?;

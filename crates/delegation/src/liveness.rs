@@ -8,9 +8,9 @@
 //! | if it is bound to a key (`cnf`, RFC 7800), the key is proven | yes | no | yes |
 //! | it has a person: it is not an agent's own | yes | no | yes |
 //! | its person, if it has one, is registered and not disabled | yes | yes | yes |
-//! | every agent of ours in its chain is registered and active | yes | yes | yes |
+//! | every agent of ours in its chain is registered and active, or is the client that describes itself | yes | yes | yes |
 //! | every grant that it depends on is registered and in force | yes | yes | yes |
-//! | every client of ours that it came through is registered; an agent as a client is active | yes | yes | yes |
+//! | every client of ours that it came through is registered, by an operator or by itself; an agent as a client is active | yes | yes | yes |
 //!
 //! Three things differ on purpose:
 //!
@@ -147,7 +147,9 @@ fn names_of_ours(token: &Terms, registry: &Registry, now: Timestamp) -> Result<(
     // We cannot look up actors of other issuers: they are history.
     let ours =
         || token.chain.iter().filter(|actor| actor.iss == token.issuer).map(|actor| actor.sub.as_str());
-    if !ours().all(is_active) {
+    // A client that describes itself is no agent of the registry. Only a cut ends what it was given.
+    let unattested = token.actor_is_unattested();
+    if !unattested && !ours().all(is_active) {
         return Err(Dead::ActorNotActive);
     }
     for id in &token.lineage.grants {
@@ -159,7 +161,10 @@ fn names_of_ours(token: &Terms, registry: &Registry, now: Timestamp) -> Result<(
     }
     // An agent that was the client is in the chain, and so has been looked at.
     let stands = |id: &ClientId| {
-        registry.client(id).is_some() || ours().any(|actor| actor == id.as_str()) || is_active(id.as_str())
+        unattested
+            || registry.client(id).is_some()
+            || ours().any(|actor| actor == id.as_str())
+            || is_active(id.as_str())
     };
     let all_stand = std::iter::once(&token.client).chain(&token.lineage.clients).all(stands);
     if all_stand { Ok(()) } else { Err(Dead::ClientGone) }

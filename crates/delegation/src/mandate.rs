@@ -71,7 +71,9 @@ impl MandateView {
     /// The audit record that must be durable before the token is minted. It says everything the token will
     /// say.
     pub fn record(&self, id: RecordId, kind: RecordKind, asked: Asked) -> Record {
+        let unattested = self.terms.actor_is_unattested();
         Record {
+            detail: unattested.then(|| "unattested: the actor is a client that describes itself".to_owned()),
             asked,
             policies: Arc::clone(&self.policies),
             proof: self.evidence.clone(),

@@ -119,6 +119,9 @@ pub enum RefusalReason {
     /// An earlier actor of the chain is no longer an active agent.
     #[error("an earlier actor of the chain is not active")]
     ChainActorNotActive,
+    /// The subject token came through a client that describes itself, which nothing attests.
+    #[error("the actor of the subject token is a client that describes itself")]
+    ChainActorUnattested,
     /// A token of another issuer names actors of ours, of a third issuer, or by a SPIFFE ID of our trust
     /// domain.
     #[error(
@@ -216,6 +219,7 @@ impl RefusalReason {
             Self::ActorUnknown => "actor_unknown",
             Self::AgentNotActive => "agent_not_active",
             Self::ChainActorNotActive => "chain_actor_not_active",
+            Self::ChainActorUnattested => "chain_actor_unattested",
             Self::ChainNotTheirs => "chain_not_theirs",
             Self::MayActMismatch => "may_act_mismatch",
             Self::ChainTooDeep => "chain_too_deep",
@@ -259,6 +263,7 @@ impl RefusalReason {
         Self::ActorUnknown,
         Self::AgentNotActive,
         Self::ChainActorNotActive,
+        Self::ChainActorUnattested,
         Self::ChainNotTheirs,
         Self::MayActMismatch,
         Self::ChainTooDeep,

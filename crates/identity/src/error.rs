@@ -97,6 +97,8 @@ pub(crate) fn unrecorded(error: &AppendError) -> IdentityError {
             | E::NodeBanned
             | E::NodeCertificateExpired
             | E::RegistryChanged
+            | E::ClientsFull
+            | E::ClientGone
             | E::StopRecorded
             | E::Internal,
         )

@@ -333,6 +333,8 @@ fn not_joined(error: AppendError) -> IdentityError {
             | E::CodeUnknown
             | E::NodeCertificateExpired
             | E::RegistryChanged
+            | E::ClientsFull
+            | E::ClientGone
             | E::StopRecorded
             | E::Internal,
         )
@@ -359,6 +361,8 @@ fn not_renewed(error: &AppendError) -> IdentityError {
             | E::JoinTokenExpired
             | E::NodeNameTaken
             | E::RegistryChanged
+            | E::ClientsFull
+            | E::ClientGone
             | E::StopRecorded
             | E::Internal,
         )

@@ -52,7 +52,7 @@ impl ActorTokens {
             Caller::Agent(agent) if form.get(Parameter::ClientAssertion) == Some(token) => {
                 return Ok(agent.clone());
             }
-            Caller::Agent(_) | Caller::App(_) | Caller::Public(_) => {}
+            Caller::Agent(_) | Caller::App(_) | Caller::Public(_) | Caller::Unattested(_) => {}
         }
         let Some(sent) = platform_tokens::sent(token, snapshot) else {
             return self.own.svid(token, now).map_err(|error| self.refused(error));

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use mandate_audit::{Asked, RecordKind};
 use mandate_core::names::{ErrorCode, Parameter, ResponseParameter, ResponseType};
-use mandate_core::registry::{Client, Registry, Resource};
+use mandate_core::registry::{Registry, Resource};
 use mandate_core::uri::same;
-use mandate_core::{ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet, Timestamp};
+use mandate_core::{ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet, SelfDescribed, Timestamp};
 use mandate_delegation::{LoggedInPerson, RefusalReason};
 
+use crate::asking_client::AskingClient;
 use crate::codes::CodePayload;
 use crate::engine::Engine;
 use crate::form::Form;
@@ -36,9 +37,17 @@ pub struct AuthorizationRequest {
 }
 
 impl AuthorizationRequest {
-    /// The client that asks. For the login page.
-    pub fn client(&self) -> &Client {
-        &self.back.client
+    /// The id of the client that asks. For the login page.
+    pub fn client_id(&self) -> &ClientId {
+        self.back.client.id()
+    }
+
+    /// What the client says of itself, if it describes itself. The login page must say that nothing proves it.
+    pub fn unattested(&self) -> Option<&SelfDescribed> {
+        match &self.back.client {
+            AskingClient::App(_) => None,
+            AskingClient::Unattested(client) => Some(client),
+        }
     }
 
     /// Where the browser will be sent. For the login page.
@@ -59,7 +68,7 @@ impl AuthorizationRequest {
     /// The content of a code for this request once `person` has logged in.
     pub(crate) fn code_for(&self, person: &LoggedInPerson, logged_in: Timestamp) -> CodePayload {
         CodePayload {
-            client: self.back.client.id.clone(),
+            client: self.back.client.id().clone(),
             redirect_uri: self.back.redirect_uri.clone(),
             challenge: self.challenge.clone(),
             person: person.name().clone(),
@@ -74,7 +83,7 @@ impl AuthorizationRequest {
 /// A client and its checked redirect URI: errors may be sent there.
 #[derive(Clone, Debug)]
 pub(crate) struct Back {
-    pub(crate) client: Arc<Client>,
+    pub(crate) client: AskingClient,
     pub(crate) redirect_uri: String,
     pub(crate) state: Option<String>,
 }
@@ -162,12 +171,12 @@ impl Engine {
             }
         };
         trail.asked = Asked::new(form.get(Parameter::Resource), form.get(Parameter::Scope), None);
-        let back = match way_back(&form, &snapshot.registry) {
+        let back = match self.way_back(&form, &snapshot.registry, trail.now).await {
             Ok(back) => back,
             Err(refusal) => return Err(AuthorizeRefusal::Page(self.recorder.refuse(trail, refusal).await)),
         };
         // A client is not authenticated here, but its registered redirect URI has been checked.
-        trail.client = Some(back.client.id.shared());
+        trail.client = Some(back.client.id().shared());
         match validate(&form, back.clone(), source, self.issuer(), &snapshot.registry) {
             Ok(request) => Ok(request),
             Err(refusal) => {
@@ -176,25 +185,30 @@ impl Engine {
             }
         }
     }
-}
 
-/// Client and redirect URI. Until both are correct, nothing may be sent to the redirect URI.
-fn way_back(form: &Form<'_>, registry: &Registry) -> Result<Back, RequestRefusal> {
-    let id = Required(Parameter::ClientId).read(form)?;
-    let client = id
-        .parse()
-        .ok()
-        .and_then(|id: ClientId| registry.client(&id))
-        .ok_or(RequestRefusal::Unacceptable(Parameter::ClientId))?;
-    let redirect_uri = Required(Parameter::RedirectUri).read(form)?;
-    if !is_registered(redirect_uri, &client.redirect_uris) {
-        return Err(RequestRefusal::Redirect);
+    /// Client and redirect URI. Until both are correct, nothing may be sent to the redirect URI. An entry of the
+    /// registry comes before a client that describes itself.
+    async fn way_back(
+        &self,
+        form: &Form<'_>,
+        registry: &Registry,
+        now: Timestamp,
+    ) -> Result<Back, RequestRefusal> {
+        let unknown = RequestRefusal::Unacceptable(Parameter::ClientId);
+        let id: ClientId = Required(Parameter::ClientId).read(form)?.parse().map_err(|_| unknown.clone())?;
+        let client = if let Some(client) = registry.client(&id) {
+            AskingClient::App(Arc::clone(client))
+        } else {
+            let found = self.self_described.find(&id, registry, now).await?;
+            AskingClient::Unattested(found.ok_or(unknown)?)
+        };
+        let redirect_uri = Required(Parameter::RedirectUri).read(form)?;
+        if !is_registered(redirect_uri, client.redirect_uris()) {
+            return Err(RequestRefusal::Redirect);
+        }
+        let state = form.get(Parameter::State).map(str::to_owned);
+        Ok(Back { client, redirect_uri: redirect_uri.to_owned(), state })
     }
-    Ok(Back {
-        client: Arc::clone(client),
-        redirect_uri: redirect_uri.to_owned(),
-        state: form.get(Parameter::State).map(str::to_owned),
-    })
 }
 
 fn validate(
@@ -279,7 +293,7 @@ fn known_resource(
 /// before the person types a password.
 fn narrowed(
     asked: Option<&ScopeSet>,
-    client: &Client,
+    client: &AskingClient,
     resource: Option<&ResourceUri>,
     issuer: &Issuer,
     registry: &Registry,
@@ -297,11 +311,14 @@ fn narrowed(
         let sets = targets.map(|resource| set.intersection(&of(resource)));
         sets.flat_map(|set| set.iter().cloned().collect::<Vec<_>>()).filter(|scope| open(scope)).collect()
     };
-    let askable = |resource: &Resource| client.may_ask_of(resource, issuer);
-    let left = match (asked, &client.scopes) {
-        // Everything that the person may delegate at that time.
-        (None, None) => return Ok(None),
-        (None, Some(listed)) => within(listed, &askable),
+    let askable = |resource: &Resource| client.may_ask_of(resource, issuer, target.is_some());
+    let left = match (asked, client) {
+        (None, AskingClient::App(app)) => match &app.scopes {
+            // Everything that the person may delegate at that time.
+            None => return Ok(None),
+            Some(listed) => within(listed, &askable),
+        },
+        (None, AskingClient::Unattested(_)) => target.map(|target| askable(target)).unwrap_or_default(),
         (Some(asked), _) if within(asked, &|resource| resource.scopes.clone()).is_empty() => {
             return Err(RequestRefusal::Authorization(RefusalReason::ScopeUnknown));
         }

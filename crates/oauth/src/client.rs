@@ -4,10 +4,14 @@ mod credential;
 
 use std::sync::Arc;
 
+use mandate_core::digest::sha256;
 use mandate_core::names::Parameter;
 use mandate_core::registry::{AssertionAudience, Client, ClientAuthentication, Registry};
-use mandate_core::{ClientId, RequestSource, RevocationSet, Secret, Timestamp};
-use mandate_delegation::{AuthenticatedClient, ProvenClient, VerifiedActor};
+use mandate_core::{
+    ClientId, RequestSource, RevocationSet, Secret, SecretDigest, SelfAuthentication, SelfDescribed,
+    Timestamp,
+};
+use mandate_delegation::{AuthenticatedClient, ProvenClient, UnattestedClient, VerifiedActor};
 use mandate_live::Snapshot;
 use mandate_store::{Store, replay, secrets};
 use mandate_token::{KeySet, TokenError, client_assertion};
@@ -18,8 +22,9 @@ use crate::metadata;
 use crate::own_tokens::OwnTokens;
 use crate::password::Checker;
 use crate::platform_tokens::{self, NotProven, PlatformTokens};
-use crate::refusal::RequestRefusal;
+use crate::refusal::{NotAllowed, RequestRefusal};
 use crate::request::FormRequest;
+use crate::self_described::SelfDescribedClients;
 use crate::trail::Trail;
 
 use credential::Credential;
@@ -33,6 +38,8 @@ pub(crate) enum Caller {
     App(ProvenClient),
     /// A registered public client. It has proven nothing.
     Public(ProvenClient),
+    /// A client that describes itself. Nothing proves who it is, also if it has shown its secret.
+    Unattested(UnattestedClient),
 }
 
 impl Caller {
@@ -40,6 +47,7 @@ impl Caller {
         match self {
             Self::Agent(agent) => agent.spiffe_id().as_str(),
             Self::App(client) | Self::Public(client) => client.id().as_str(),
+            Self::Unattested(client) => client.id().as_str(),
         }
     }
 
@@ -53,6 +61,7 @@ impl Caller {
         match self {
             Self::Agent(agent) => agent.still_stands(registry, revocations, now),
             Self::App(client) | Self::Public(client) => client.confirmed(registry, revocations).is_some(),
+            Self::Unattested(client) => client.stands(revocations),
         }
     }
 
@@ -60,7 +69,7 @@ impl Caller {
     pub(crate) fn is_active(&self, registry: &Registry) -> bool {
         match self {
             Self::Agent(agent) => registry.active_agent(agent.spiffe_id()).is_some(),
-            Self::App(_) | Self::Public(_) => true,
+            Self::App(_) | Self::Public(_) | Self::Unattested(_) => true,
         }
     }
 
@@ -69,6 +78,7 @@ impl Caller {
         match self {
             Self::Agent(agent) => agent.spiffe_id().shared(),
             Self::App(client) | Self::Public(client) => client.id().shared(),
+            Self::Unattested(client) => client.id().shared(),
         }
     }
 
@@ -77,7 +87,7 @@ impl Caller {
         match self {
             Self::Agent(agent) => Some(AuthenticatedClient::Agent(agent)),
             Self::App(client) => Some(AuthenticatedClient::App(client)),
-            Self::Public(_) => None,
+            Self::Public(_) | Self::Unattested(_) => None,
         }
     }
 }
@@ -86,6 +96,7 @@ pub(crate) struct Clients {
     pub(crate) basis: Basis,
     pub(crate) tokens: Arc<OwnTokens>,
     pub(crate) platforms: Arc<PlatformTokens>,
+    pub(crate) self_described: Arc<SelfDescribedClients>,
     /// Client secrets, and the memory of client assertions.
     pub(crate) store: Store,
     pub(crate) checker: Arc<Checker>,
@@ -105,15 +116,20 @@ impl Clients {
         // the time of that change is later than the request's time.
         let at = trail.now;
         let proven = |client| ProvenClient::assertion(client, at);
-        let caller = match &credential {
-            Credential::SpiffeJwt(token) => self.by_svid(token, at).map(Caller::Agent),
-            Credential::JwtBearer(token) => match platform_tokens::sent(token, snapshot) {
+        let unattested = match credential.named().map(str::parse::<ClientId>) {
+            Some(Ok(id)) => self.self_described.find(&id, &snapshot.registry, at).await?,
+            Some(Err(_)) | None => None,
+        };
+        let caller = match (&credential, unattested) {
+            (credential, Some(client)) => shown(credential, client, at).map(Caller::Unattested),
+            (Credential::SpiffeJwt(token), None) => self.by_svid(token, at).map(Caller::Agent),
+            (Credential::JwtBearer(token), None) => match platform_tokens::sent(token, snapshot) {
                 Some(sent) => self.by_platform(&sent, snapshot, at).await.map(Caller::Agent),
                 None => {
                     self.by_private_key(token, snapshot, at).await.map(|client| Caller::App(proven(client)))
                 }
             },
-            Credential::Basic { id, secret } => {
+            (Credential::Basic { id, secret }, None) => {
                 let client = self
                     .by_secret(
                         (id, secret),
@@ -125,7 +141,7 @@ impl Clients {
                     .await;
                 client.map(|client| Caller::App(proven(client)))
             }
-            Credential::Post { id, secret } => {
+            (Credential::Post { id, secret }, None) => {
                 let client = self
                     .by_secret(
                         (id, secret),
@@ -137,14 +153,16 @@ impl Clients {
                     .await;
                 client.map(|client| Caller::App(proven(client)))
             }
-            Credential::Nothing { id } => public(id, snapshot).map(|client| Caller::Public(proven(client))),
+            (Credential::Nothing { id }, None) => {
+                public(id, snapshot).map(|client| Caller::Public(proven(client)))
+            }
         };
         let caller = caller.inspect_err(|_| trail.note = credential.claimed().map(|id| claim_note(&id)))?;
         if form.get(Parameter::ClientId).is_some_and(|id| id != caller.name()) {
             trail.note = Some(claim_note(caller.name()));
             return Err(RequestRefusal::ClientIdMismatch);
         }
-        if !matches!(caller, Caller::Public(_)) {
+        if !matches!(caller, Caller::Public(_) | Caller::Unattested(_)) {
             trail.client = Some(caller.shared_name());
             if let Caller::Agent(agent) = &caller {
                 trail.proof = agent.platform_evidence().cloned();
@@ -170,10 +188,11 @@ impl Clients {
         trail: &mut Trail,
     ) -> Result<AuthenticatedClient, RequestRefusal> {
         // A public client is not authenticated: it only names itself.
-        self.authenticate_active(request, form, snapshot, trail)
-            .await?
-            .confidential()
-            .ok_or(RequestRefusal::ClientMissing)
+        let caller = self.authenticate_active(request, form, snapshot, trail).await?;
+        if matches!(caller, Caller::Unattested(_)) {
+            return Err(RequestRefusal::ClientNotAllowed(NotAllowed::Unattested));
+        }
+        caller.confidential().ok_or(RequestRefusal::ClientMissing)
     }
 
     /// Authenticates a caller; an agent must also be a registered, active one. A public client has proven
@@ -314,6 +333,31 @@ impl Clients {
             Err(RequestRefusal::ClientMethodOther(client.authentication.method()))
         }
     }
+}
+
+/// A client that describes itself, if it shows its secret by the method that it registered, or has none.
+fn shown(
+    credential: &Credential<'_>,
+    client: Arc<SelfDescribed>,
+    now: Timestamp,
+) -> Result<UnattestedClient, RequestRefusal> {
+    use SelfAuthentication as A;
+    // Nobody can choose the digest of a secret, so the time of this comparison says nothing about the secret.
+    let same = |secret: &Secret, digest: &SecretDigest| sha256(secret.expose_secret()) == *digest;
+    match (credential, &client.authentication) {
+        (Credential::Nothing { .. }, A::None) => {}
+        (Credential::Nothing { .. }, _) => return Err(RequestRefusal::ClientMissing),
+        (Credential::Basic { secret, .. }, A::ClientSecretBasic(digest))
+        | (Credential::Post { secret, .. }, A::ClientSecretPost(digest))
+            if same(secret, digest) => {}
+        (Credential::Basic { secret, .. } | Credential::Post { secret, .. }, method)
+            if method.secret().is_some_and(|digest| same(secret, digest)) =>
+        {
+            return Err(RequestRefusal::ClientMethodOther(method.method()));
+        }
+        _ => return Err(RequestRefusal::ClientFailed("wrong secret of a client that registered itself")),
+    }
+    Ok(UnattestedClient::assertion(client, now))
 }
 
 /// A public client names itself; that is not authentication.

@@ -23,6 +23,7 @@ use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
 use crate::platform_tokens::PlatformTokens;
 use crate::providers::{Providers, ReadSecret};
+use crate::self_described::{SelfDescribedClients, SelfDescription};
 use crate::trail::Recorder;
 
 /// The parts of an engine.
@@ -41,6 +42,8 @@ pub struct EngineParts {
     pub store: Store,
     /// The time, which never goes back.
     pub clock: Arc<HybridClock>,
+    /// Which clients may describe themselves.
+    pub self_description: SelfDescription,
     /// Randomness for codes, `jti` and the ids of records.
     pub entropy: Arc<dyn Entropy>,
     /// Reads this server's secrets at identity providers.
@@ -53,6 +56,7 @@ pub struct Engine {
     pub(crate) recorder: Recorder,
     pub(crate) tokens: Arc<OwnTokens>,
     pub(crate) clients: Arc<Clients>,
+    pub(crate) self_described: Arc<SelfDescribedClients>,
     pub(crate) codes: Arc<Codes>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) passwords: Passwords,
@@ -69,8 +73,18 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// An engine of these parts. Fails only if argon2id cannot be set up.
     pub fn new(parts: EngineParts) -> Result<Self, PasswordError> {
-        let EngineParts { live, trust_domain, authority, log, stops, store, clock, entropy, login_secrets } =
-            parts;
+        let EngineParts {
+            live,
+            trust_domain,
+            authority,
+            log,
+            stops,
+            store,
+            clock,
+            self_description,
+            entropy,
+            login_secrets,
+        } = parts;
         let checker = Arc::new(Checker::new(entropy.as_ref())?);
         let attempts = Attempts::new(entropy.as_ref());
         let basis = Basis { live, clock, entropy };
@@ -83,7 +97,10 @@ impl Engine {
             foreign: Arc::clone(&foreign),
             store: store.clone(),
         });
+        let self_described =
+            Arc::new(SelfDescribedClients::new(self_description, store.clone(), basis.issuer()));
         let clients = Clients {
+            self_described: Arc::clone(&self_described),
             basis: basis.clone(),
             tokens: Arc::clone(&tokens),
             platforms: Arc::clone(&platforms),
@@ -112,7 +129,18 @@ impl Engine {
             cuts: Arc::clone(&cuts),
             conclusion,
         });
-        Ok(Self { basis, recorder, tokens, clients, codes, cuts, passwords, providers, grants })
+        Ok(Self {
+            basis,
+            recorder,
+            tokens,
+            clients,
+            self_described,
+            codes,
+            cuts,
+            passwords,
+            providers,
+            grants,
+        })
     }
 
     /// The `iss` of the tokens that this server issues.
@@ -130,6 +158,15 @@ impl Engine {
             .resources()
             .filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));
         let scopes: ScopeSet = open.flat_map(|resource| resource.scopes.iter().cloned()).collect();
-        metadata::document(self.issuer(), grants::names(), &scopes)
+        let mut document = metadata::document(self.issuer(), grants::names(), &scopes);
+        let Some(members) = document.as_object_mut() else { return document };
+        if self.registers_clients() {
+            let at = metadata::endpoint(self.issuer(), metadata::REGISTER_PATH);
+            members.insert("registration_endpoint".to_owned(), at.into());
+        }
+        // draft-ietf-oauth-client-id-metadata-document-02 §6.
+        let reads_documents = self.self_described.documents.are_on();
+        members.insert("client_id_metadata_document_supported".to_owned(), reads_documents.into());
+        document
     }
 }

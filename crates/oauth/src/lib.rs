@@ -16,14 +16,15 @@
 //! endpoints   login ─► authorize · logout · token · introspect · revoke
 //! engine      engine: the parts, put together
 //! grants      grants: the table ─► code · client_credentials · exchange ─► handler: what a grant type is
-//! parts       subject_token · actor_token ─► client ─► platform_tokens ─► own_tokens · codes · cuts · password_login · providers · conclusion: record, mint, answer
+//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · cuts · password_login · providers · conclusion: record, mint, answer
 //! record      trail: what is known, and the record of each outcome ─► basis: snapshot, time, randomness, the decision
 //! readers     request · resource · scope ─► parameter: required, optional, or with another
 //! answers     wire: what the caller gets ─► refusal: why, and at which stage ─► provider_refusal
-//! means       form · metadata · password ─► queue · foreign · pkce · redirect · revokers · attempts · browser · claimed · scope_bounds
+//! means       form · metadata · password ─► queue · foreign · pkce · redirect · revokers · attempts · browser · claimed · scope_bounds · shown_name
 //! ```
 
 mod actor_token;
+mod asking_client;
 pub mod attempts;
 mod authorize;
 mod basis;
@@ -41,6 +42,7 @@ mod introspect;
 mod login;
 mod logout;
 pub mod metadata;
+pub mod metadata_document;
 mod own_tokens;
 pub mod parameter;
 pub mod password;
@@ -52,12 +54,16 @@ mod providers;
 mod queue;
 pub mod redirect;
 mod refusal;
+pub mod registration;
 mod request;
 mod resource;
 mod revoke;
 mod revokers;
 mod scope;
 mod scope_bounds;
+mod self_described;
+mod self_registered;
+mod shown_name;
 mod subject_token;
 mod token;
 mod trail;
@@ -71,6 +77,9 @@ pub use login::{Arrival, Callback, CallbackRefusal, Departure, LoginProvider, Lo
 pub use password_login::Visitor;
 pub use provider_refusal::ProviderRefusal;
 pub use providers::{PendingLogin, ReadSecret};
-pub use refusal::{CredentialKind, NotAllowed, Quota, RefusalClass, RequestRefusal, Unsupported};
+pub use refusal::{
+    CredentialKind, NotAllowed, Quota, RefusalClass, RegistrationFault, RequestRefusal, Unsupported,
+};
 pub use request::{FormRequest, Headers, Repeated};
+pub use self_described::SelfDescription;
 pub use wire::{Fault, OAuthError};

@@ -7,15 +7,17 @@ use std::time::Duration;
 use mandate_audit::RecordKind;
 use mandate_core::names::{Parameter, ResponseParameter};
 use mandate_core::{Secret, Timestamp};
-use mandate_delegation::{Authorization, LoggedInPerson, MandateView, ProvenClient};
+use mandate_delegation::{Authorization, LoggedInPerson, MandateView};
 use mandate_store::login_sessions::SessionHash;
 
+use crate::asking_client::AskingClient;
 use crate::authorize::AuthorizationRequest;
 use crate::engine::Engine;
 use crate::form::Form;
 use crate::password_login::Visitor;
 use crate::redirect::is_registered;
 use crate::refusal::{Quota, RefusalClass, RequestRefusal};
+use crate::self_registered;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
@@ -142,7 +144,7 @@ impl Engine {
             scope.as_deref(),
             None,
         );
-        trail.client = Some(request.client().id.shared());
+        trail.client = Some(request.client_id().shared());
         trail.aud = Some(
             request
                 .resource()
@@ -155,8 +157,10 @@ impl Engine {
     /// Whether the client still has the redirect URI of the request, or the client no longer exists: the
     /// password may have waited for its turn to be checked.
     fn may_go_back(&self, request: &AuthorizationRequest) -> bool {
+        // One that describes itself cannot change what it registered.
+        let AskingClient::App(app) = &request.back.client else { return true };
         let snapshot = self.basis.snapshot();
-        let client = snapshot.registry.client(&request.client().id);
+        let client = snapshot.registry.client(&app.id);
         client.is_none_or(|client| is_registered(request.redirect_uri(), &client.redirect_uris))
     }
 
@@ -172,7 +176,7 @@ impl Engine {
         let snapshot = self.basis.snapshot();
         trail.sub = snapshot.registry.person(person.name()).map(|person| person.id.clone());
         let authorization = mandate_delegation::DecisionRequest::Authorization(Authorization {
-            client: ProvenClient::assertion(std::sync::Arc::clone(&request.back.client), now),
+            client: request.back.client.at_login(now),
             person: person.clone(),
             resource: request.resource.clone(),
             scopes: request.scopes.clone(),
@@ -191,10 +195,13 @@ impl Engine {
         view: MandateView,
     ) -> Result<String, OAuthError> {
         let now = trail.now;
-        let (code, effects) = match self.codes.issue(&request.code_for(person, now), session, now) {
+        let (code, mut effects) = match self.codes.issue(&request.code_for(person, now), session, now) {
             Ok(issued) => issued,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
+        if request.unattested().is_some_and(|client| client.id.is_self_registered()) {
+            effects.push(self_registered::used(request.client_id(), now));
+        }
         let recorded = self.recorder.permit(trail, effects, |record, known| {
             known.sub.clone_from(&view.terms.subject);
             known.scope = view.terms.scopes.clone();
@@ -213,12 +220,14 @@ fn unauthenticated(refusal: &RequestRefusal) -> LoginRefusal {
     match refusal.class() {
         C::Person => LoginRefusal::Wrong(error),
         C::Quota(Quota::Logins { pause }) => LoginRefusal::Paused(pause, error),
-        C::Quota(Quota::Checks | Quota::Revocations)
+        C::Quota(Quota::Checks | Quota::Revocations | Quota::Registrations | Quota::Documents)
+        | C::Registration(_)
         | C::Ours { .. }
         // No refusal of a password.
         | C::Request
         | C::Unsupported(_)
         | C::Client
+        | C::ClientDocument
         | C::ClientNotAllowed
         | C::Credential(_)
         | C::Target

@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 pub const AUTHORIZE_PATH: &str = "/authorize";
 /// Path of the token endpoint.
 pub const TOKEN_PATH: &str = "/token";
+/// Path of the endpoint where clients register themselves (RFC 7591 §3), if that is on.
+pub const REGISTER_PATH: &str = "/register";
 /// Path of the introspection endpoint (RFC 7662).
 pub const INTROSPECT_PATH: &str = "/introspect";
 /// Path of the revocation endpoint (RFC 7009).

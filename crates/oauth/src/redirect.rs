@@ -1,6 +1,8 @@
 //! Where the browser may be sent back to (RFC 9700 §2.1): an exact text comparison, with one exemption.
 
 use mandate_core::names::ResponseParameter;
+use mandate_core::uri::{MAX_URI_LEN, authority, is_uri_byte, split_scheme};
+use url::Url;
 
 /// The hosts whose port is exempt: native apps listen on any free port. The loopback literals by RFC 8252
 /// §7.3, `localhost` by RFC 9700 §4.1.3. These hosts do not match each other: a name can be made to resolve
@@ -34,6 +36,31 @@ fn after_port(rest: &str) -> Option<&str> {
     (well_formed && (rest.is_empty() || rest.starts_with(['/', '?']))).then_some(rest)
 }
 
+/// The most redirect URIs of a client that describes itself.
+const MAX_REDIRECTS: usize = 10;
+
+/// Whether these can be the redirect URIs of a client that describes itself.
+pub(crate) fn may_be_of_itself(uris: &[String]) -> bool {
+    (1..=MAX_REDIRECTS).contains(&uris.len()) && uris.iter().all(|uri| may_register_itself(uri))
+}
+
+/// Whether a client may register this redirect URI for itself: https or a loopback host, in the only form in
+/// which a browser sends it. A scheme of an app's own is for operators to register: any app can claim one.
+fn may_register_itself(uri: &str) -> bool {
+    let Some((scheme, rest)) = split_scheme(uri) else { return false };
+    let plain = uri.len() <= MAX_URI_LEN && uri.bytes().all(is_uri_byte) && !uri.contains('#');
+    let anonymous = authority(rest).is_some_and(|host| !host.is_empty() && !host.contains('@'));
+    let Ok(url) = Url::parse(uri) else { return false };
+    let normal = url.as_str() == uri || url.as_str().strip_suffix('/') == Some(uri);
+    let reachable = match scheme {
+        "https" => url.host().is_some(),
+        // The same hosts whose port is exempt.
+        "http" => LOOPBACK.iter().any(|host| uri.strip_prefix(host).and_then(after_port).is_some()),
+        _ => false,
+    };
+    plain && anonymous && normal && reachable
+}
+
 /// The redirect URI with response parameters added to its query.
 pub fn with_parameters(uri: &str, parameters: &[(ResponseParameter, &str)]) -> String {
     let mut encoded = form_urlencoded::Serializer::new(String::new());
@@ -48,7 +75,7 @@ pub fn with_parameters(uri: &str, parameters: &[(ResponseParameter, &str)]) -> S
 mod tests {
     use mandate_core::names::ResponseParameter;
 
-    use super::{is_registered, with_parameters};
+    use super::{is_registered, may_register_itself, with_parameters};
 
     fn matches(requested: &str) -> bool {
         is_registered(
@@ -122,6 +149,42 @@ mod tests {
             "http://[::1]:9200/callback",
         ] {
             assert!(!matches(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_client_registers_https_and_loopback_for_itself_and_nothing_else() {
+        for good in [
+            "https://app.example/cb",
+            "https://app.example:8443/cb?x=%2F",
+            "http://127.0.0.1/cb",
+            "http://127.0.0.1:9200/cb",
+            "http://[::1]/cb",
+            "http://localhost:3000/oauth/callback",
+        ] {
+            assert!(may_register_itself(good), "{good}");
+        }
+        for bad in [
+            "",
+            "/cb",
+            "https:",
+            "https://",
+            "https://app.example/cb#f",
+            "https://u@app.example/cb",
+            "https://APP.example/cb",
+            "https://app.example/a/../cb",
+            "https://app.example:443/cb",
+            "http://app.example/cb",
+            "http://127.0.0.1.evil.example/cb",
+            "http://localhost.evil.example/cb",
+            "http://127.0.0.2/cb",
+            "cursor://x/cb",
+            "com.example.app:/cb",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "https://app.example/\u{e9}",
+        ] {
+            assert!(!may_register_itself(bad), "{bad}");
         }
     }
 

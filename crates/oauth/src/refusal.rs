@@ -12,6 +12,7 @@ use mandate_token::TokenError;
 
 use crate::foreign::{FetchError, NotVerified, Unavailable};
 use crate::form::FormError;
+use crate::metadata_document::{DocumentFault, NotFetched};
 use crate::password::PasswordError;
 use crate::pkce::PkceError;
 use crate::provider_refusal::ProviderRefusal;
@@ -194,6 +195,19 @@ pub enum RequestRefusal {
     /// A policy demands that a person approves the request, of which this is the hash.
     #[error("refused: a policy demands an approval of the request {1}")]
     ApprovalRequired(CredentialKind, String),
+    // Registration.
+    /// What a client that registers itself says of itself cannot be registered.
+    #[error("the client is not registered: {0}")]
+    Registration(RegistrationFault),
+    /// The document at the client's id does not describe a client.
+    #[error("the document at client_id is not acceptable: {0}")]
+    MetadataDocument(DocumentFault),
+    /// The document at the client's id cannot be fetched.
+    #[error("the document at client_id cannot be fetched: {0}")]
+    MetadataNotFetched(NotFetched),
+    /// Too many clients registered themselves, from there, everywhere, or in all.
+    #[error("too many clients registered themselves")]
+    TooManyRegistrations,
     // The server.
     /// The record of the outcome could not be written, so there is no outcome.
     #[error("the audit log is not available")]
@@ -224,6 +238,17 @@ pub enum RequestRefusal {
     Internal(String),
 }
 
+/// What cannot be registered (RFC 7591 §3.2.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistrationFault {
+    /// No redirect URI, too many, or one that is neither https nor loopback.
+    #[error("redirect_uris")]
+    Redirects,
+    /// Another member, or the document as a whole; for the caller.
+    #[error("{0}")]
+    Metadata(&'static str),
+}
+
 /// What an authenticated or named client may not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAllowed {
@@ -233,6 +258,9 @@ pub enum NotAllowed {
     /// An app gets no token of its own: authority belongs to people and to agents.
     #[error("an app gets no token of its own")]
     OwnBehalfByApp,
+    /// A client that describes itself only redeems codes: nothing proves who it is.
+    #[error("a client that describes itself only redeems codes")]
+    Unattested,
     /// A public client exchanges no tokens: it proves nothing about itself.
     #[error("a public client exchanges no tokens")]
     ExchangeByPublicClient,
@@ -248,8 +276,12 @@ pub enum RefusalClass {
     Unsupported(Unsupported),
     /// The client is not authenticated.
     Client,
+    /// The document at the client's id does not describe a client.
+    ClientDocument,
     /// The client is authenticated, but may not do this.
     ClientNotAllowed,
+    /// A client cannot register as it describes itself.
+    Registration(RegistrationFault),
     /// What is presented to obtain authority is not acceptable.
     Credential(CredentialKind),
     /// The target is missing, malformed or unknown.
@@ -305,6 +337,10 @@ pub enum Quota {
     Checks,
     /// Revocations of one client.
     Revocations,
+    /// Clients that register themselves.
+    Registrations,
+    /// Documents of clients that can be fetched now. Anybody can name one that cannot.
+    Documents,
 }
 
 /// For `Retry-After`, in seconds: the next try may succeed at once.
@@ -338,6 +374,8 @@ impl RequestRefusal {
             | Self::ClientAssertionReplayed
             | Self::NoAgentProven { client: true, .. }
             | Self::ClientIdMismatch => C::Client,
+            Self::MetadataDocument(_) => C::ClientDocument,
+            Self::MetadataNotFetched(_) => C::Quota(Quota::Documents),
             Self::ClientNotAllowed(_) => C::ClientNotAllowed,
             Self::Subject(_)
             | Self::SubjectElsewhere(_)
@@ -369,6 +407,8 @@ impl RequestRefusal {
             Self::ApprovalRequired(presented, _) => C::Decision(*presented),
             Self::Provider(refusal) => refusal.class(),
             Self::LoginPaused(pause) => C::Quota(Quota::Logins { pause: *pause }),
+            Self::Registration(fault) => C::Registration(*fault),
+            Self::TooManyRegistrations => C::Quota(Quota::Registrations),
             Self::Busy => C::Quota(Quota::Checks),
             Self::TooManyRevocations => C::Quota(Quota::Revocations),
             Self::AuditUnavailable | Self::Internal(_) => C::Ours { retry_after: SOON },
@@ -425,6 +465,7 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
         | R::ActorUnknown
         | R::AgentNotActive
         | R::ChainActorNotActive
+        | R::ChainActorUnattested
         | R::ChainNotTheirs
         | R::MayActMismatch
         | R::ChainTooDeep

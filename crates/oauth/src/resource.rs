@@ -112,6 +112,7 @@ mod tests {
                 tools: Vec::new(),
                 agent: None,
                 client: None,
+                unattested: ScopeSet::new(),
             })
         }))
     }

@@ -71,7 +71,7 @@ impl Engine {
         let cut = cut_token(token.jti.clone(), token.expires, trail.now);
         let cause = match &caller {
             Caller::Agent(_) => Cause::Agent(caller.shared_name()),
-            Caller::App(_) | Caller::Public(_) => Cause::App(caller.shared_name()),
+            Caller::App(_) | Caller::Public(_) | Caller::Unattested(_) => Cause::App(caller.shared_name()),
         };
         let counted = self
             .cuts

@@ -183,6 +183,8 @@ pub(crate) fn unrecorded(error: &AppendError) -> RequestRefusal {
         }
         AppendError::EffectRefused(E::CodeUsed) => RequestRefusal::CodeReused,
         AppendError::EffectRefused(E::CodeExpired | E::CodeUnknown) => RequestRefusal::CodeUnknown,
+        AppendError::EffectRefused(E::ClientsFull) => RequestRefusal::TooManyRegistrations,
+        AppendError::EffectRefused(E::ClientGone) => RequestRefusal::ClientFailed("the client is gone"),
         AppendError::Unavailable(_) => RequestRefusal::AuditUnavailable,
         // No effect of a request, or a failure of ours.
         AppendError::EffectRefused(

@@ -7,7 +7,7 @@ mod sentences;
 use mandate_core::names::ErrorCode;
 use serde::Serialize;
 
-use crate::refusal::{CredentialKind, Quota, RefusalClass, RequestRefusal, Unsupported};
+use crate::refusal::{CredentialKind, Quota, RefusalClass, RegistrationFault, RequestRefusal, Unsupported};
 
 /// The answer to a caller that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,16 +97,21 @@ impl Answer {
             C::Unsupported(Unsupported::RequestObject) => Self::refused(400, E::RequestNotSupported),
             C::Unsupported(Unsupported::RequestUri) => Self::refused(400, E::RequestUriNotSupported),
             C::Client => Self::refused(401, E::InvalidClient),
+            C::ClientDocument => Self::refused(400, E::InvalidClient),
             // RFC 6749 §5.2: nothing was presented but the client itself.
             C::ClientNotAllowed
             | C::Credential(CredentialKind::Client)
             | C::Decision(CredentialKind::Client) => Self::refused(400, E::UnauthorizedClient),
+            C::Registration(RegistrationFault::Redirects) => Self::refused(400, E::InvalidRedirectUri),
+            C::Registration(RegistrationFault::Metadata(_)) => Self::refused(400, E::InvalidClientMetadata),
             C::Target => Self::refused(400, E::InvalidTarget),
             C::Scope => Self::refused(400, E::InvalidScope),
             C::Person | C::Quota(Quota::Logins { .. }) => Self::refused(400, E::AccessDenied),
             C::Quota(Quota::Checks) => Self::unavailable(Fault::Crowd, 1),
             // Some revocations will have ended by then.
             C::Quota(Quota::Revocations) => Self::unavailable(Fault::Caller, 60),
+            C::Quota(Quota::Documents) => Self::unavailable(Fault::Caller, 10),
+            C::Quota(Quota::Registrations) => Self::unavailable(Fault::Caller, 3600),
             C::Ours { retry_after } => Self::unavailable(Fault::Server, retry_after),
         }
     }

@@ -18,6 +18,7 @@ pub fn administration(issuer: &Issuer) -> Option<Resource> {
         tools: Vec::new(),
         agent: None,
         client: None,
+        unattested: ScopeSet::new(),
     })
 }
 

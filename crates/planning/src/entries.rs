@@ -214,6 +214,11 @@ fn resource(item: &ResourceItem) -> Result<Entry, Finding> {
             untrusted_input: tool.untrusted_input,
         });
     }
+    let unattested = scopes(&item.unattested, "/unattested")?;
+    if let Some(scope) = unattested.iter().find(|scope| !known.contains(scope)) {
+        let detail = format!("resource `{}` does not have the scope `{scope}`", item.name);
+        return Err(Finding::new("/unattested", detail));
+    }
     let (name, uri) = (item.name.clone(), item.uri.clone());
     Ok(Entry::Resource(Resource {
         name,
@@ -222,6 +227,7 @@ fn resource(item: &ResourceItem) -> Result<Entry, Finding> {
         tools,
         agent: item.agent.clone(),
         client: item.client.clone(),
+        unattested,
     }))
 }
 

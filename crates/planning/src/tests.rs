@@ -309,6 +309,7 @@ fn the_built_in_administration_is_never_pruned_and_can_be_mentioned() {
         tools: Vec::new(),
         agent: None,
         client: None,
+        unattested: mandate_core::ScopeSet::new(),
     };
     let built_in = Registry::from_entries([Entry::Resource(admin)]);
     let text = "[[person]]\nname = \"olga\"\nmay = [{ resource = \"mandate\", scopes = [\"mandate:admin\"] }]\n[[client]]\nid = \"console\"\nscopes = [\"mandate:admin\"]\n";

@@ -445,6 +445,7 @@ mod tests {
             tools: vec![],
             agent: None,
             client: None,
+            unattested: mandate_core::ScopeSet::new(),
         };
         for agent in [Some(&agent), None] {
             let scopes = "read".parse().unwrap();

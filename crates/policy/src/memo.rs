@@ -77,6 +77,7 @@ mod tests {
             tools: vec![],
             agent: None,
             client: None,
+            unattested: ScopeSet::new(),
         };
         let policies = Policies::compile([("all", "permit (principal, action, resource);")]).unwrap();
         let ask = |name: &str| {

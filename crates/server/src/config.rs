@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mandate_core::{Issuer, TrustDomain};
+use mandate_oauth::metadata_document::MetadataHost;
 
 pub use error::ConfigError;
 pub(crate) use remembered::Remembered;
@@ -61,6 +62,10 @@ pub struct ServeConfig {
     /// More host names that the public and the admin listener answer to, without port. They always answer to
     /// the issuer's host and to the address at which they are reached.
     pub allowed_hosts: Vec<String>,
+    /// Whether clients may register themselves (RFC 7591). What they can get is the `unattested` of resources.
+    pub dynamic_registration: bool,
+    /// The hosts on which clients may have their metadata (draft-ietf-oauth-client-id-metadata-document-02).
+    pub client_metadata_hosts: Vec<MetadataHost>,
 }
 
 impl ServeConfig {

@@ -274,6 +274,8 @@ mod tests {
             node_rejoin_grace: Duration::ZERO,
             accept_log_that_went_back: false,
             allowed_hosts: Vec::new(),
+            dynamic_registration: false,
+            client_metadata_hosts: Vec::new(),
         };
         runtime.block_on(async {
             let (ready, is_ready) = oneshot::channel();
@@ -318,6 +320,8 @@ mod tests {
             node_rejoin_grace: Duration::ZERO,
             accept_log_that_went_back: false,
             allowed_hosts: Vec::new(),
+            dynamic_registration: false,
+            client_metadata_hosts: Vec::new(),
         };
         assert_eq!(whose(&store, None, &config(None)).unwrap(), None, "a new directory");
         store.transact_blocking("key", |tx| keys::put(tx, &of_the_log)).unwrap();

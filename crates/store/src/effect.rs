@@ -1,7 +1,9 @@
 //! Every change that is written with its audit record, in the record's transaction, or not at all.
 
 use mandate_core::registry::{Entry, EntryKind, Halt, RegistryVersion};
-use mandate_core::{ClientId, Cut, NodeState, PersonName, RecordId, Reservation, Secret, Timestamp, TokenId};
+use mandate_core::{
+    ClientId, Cut, NodeState, PersonName, RecordId, Reservation, Secret, SelfDescribed, Timestamp, TokenId,
+};
 
 use crate::codes::{self, CodeHash, Redemption};
 use crate::error::StoreError;
@@ -9,7 +11,7 @@ use crate::login_sessions::{self, SessionHash};
 use crate::nodes::{self, JoinTokenHash, Node, TokenUse};
 use crate::refusal::EffectRefusal;
 use crate::tx::Tx;
-use crate::{cuts, meters, registry, secrets, stops};
+use crate::{cuts, meters, registry, secrets, self_registered, stops};
 
 /// A change that a record carries. It refuses with an [`EffectRefusal`], and then nothing of its entry is
 /// written.
@@ -148,6 +150,27 @@ pub enum Effect {
         /// newer one, in which the name may be another client's.
         planned_from: RegistryVersion,
     },
+    /// A client has registered itself.
+    KeepClient {
+        /// The client, with the id that it was given.
+        client: Box<SelfDescribed>,
+        /// When it is forgotten if nobody logs in by it until then.
+        forget: Timestamp,
+        /// The effect is refused if there are so many already.
+        most: u64,
+    },
+    /// A person logged in by a client that registered itself. It is refused if the client is gone.
+    UseClient {
+        /// The id of the client.
+        client: ClientId,
+        /// When it is forgotten if nobody logs in by it again.
+        forget: Timestamp,
+    },
+    /// A client that registered itself is removed, if it is there.
+    RemoveClient(
+        /// The id of the client.
+        ClientId,
+    ),
     /// The record is that of a stop. A second record of the same stop is refused.
     RecordStop(
         /// The id of the record.
@@ -177,6 +200,9 @@ impl mandate_sequencer::Effect for Effect {
             Self::Cut(_) => "cut",
             Self::SetPassword { .. } => "set_password",
             Self::SetClientSecret { .. } => "set_client_secret",
+            Self::KeepClient { .. } => "keep_client",
+            Self::UseClient { .. } => "use_client",
+            Self::RemoveClient(_) => "remove_client",
             Self::RecordStop(_) => "record_stop",
         }
     }
@@ -243,6 +269,9 @@ impl Effect {
                 expected(secrets::client_secret(tx, client)?.is_some(), *replaces)?;
                 secrets::set_client_secret(tx, client, phc)
             }
+            Self::KeepClient { client, forget, most } => self_registered::insert(tx, client, *forget, *most),
+            Self::UseClient { client, forget } => self_registered::keep(tx, client, *forget),
+            Self::RemoveClient(client) => self_registered::remove(tx, client),
             Self::RecordStop(id) => stops::insert(tx, id),
         }
     }

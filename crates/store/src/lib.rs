@@ -35,6 +35,7 @@ mod seal;
 mod search_follower;
 mod search_rows;
 pub mod secrets;
+pub mod self_registered;
 mod sqlite;
 pub mod stops;
 mod store;

@@ -10,6 +10,7 @@ macro_rules! migrations {
             include_str!(concat!("../migrations/", $database, "/0002_stops.sql")),
             include_str!(concat!("../migrations/", $database, "/0003_registry_version.sql")),
             include_str!(concat!("../migrations/", $database, "/0004_log_origins.sql")),
+            include_str!(concat!("../migrations/", $database, "/0005_self_registered.sql")),
             include_str!(concat!("../migrations/", $database, "/0007_login_sessions.sql")),
         ]
     };
@@ -42,6 +43,7 @@ mod tests {
                 "2b2f129bd2a7d54d97450b61d7bc62519aaa2a92d7a80d8e012257b110c04517",
                 "811cd7b9dabe55d9ae1b4ba865f2fbab83d2f1b09018825327d16e96fdf55a48",
                 "3d0a3c9e1d501da0068992045f6ba07434ba70f67e7f7026c018ef1ba5bd2269",
+                "d5fa9a009da725b2eab2b7f3632b3e3436e16e9754a07335f2d9798b65ad1c95",
                 "84f2ef60d92edd96a33a5e398b8b5982bd7f4c202256d9f1111e20b6f3fd797b",
             ],
         ),
@@ -53,6 +55,7 @@ mod tests {
                 "0e397ed49a3e6c65487a29a63febdc514aabee8be93fd8f2dffbf5a65dbbf8dd",
                 "5dd6d8a5a14d51528a2a163f2f458bf6c619ddcaa2d1d9f564a0cdcd8b987004",
                 "4a83c8ffafd4cfd43c6039ef566c80948f3b7576fe5e454c0ca2a7976bd58f76",
+                "9b74f24fb749ed6b9ef19691587bc24d7f3b83892bb1bcbe4bda7dc90230a04d",
                 "c77e606b14d28f211454dcc8b1cd2ba0c717ea03ef17323175e05403d4543c36",
             ],
         ),

@@ -32,6 +32,10 @@ pub enum EffectRefusal {
     NodeCertificateExpired,
     /// The registry was changed after the change was planned.
     RegistryChanged,
+    /// As many clients have registered themselves as may.
+    ClientsFull,
+    /// The client that registered itself was removed, or was forgotten.
+    ClientGone,
     /// The stop is in the log already.
     StopRecorded,
     /// The effect failed for a reason that is neither a refusal nor the environment. The server's own log has
@@ -54,6 +58,8 @@ impl EffectRefusal {
             Self::NodeBanned => "node_banned",
             Self::NodeCertificateExpired => "node_certificate_expired",
             Self::RegistryChanged => "registry_changed",
+            Self::ClientsFull => "clients_full",
+            Self::ClientGone => "client_gone",
             Self::StopRecorded => "stop_recorded",
             Self::Internal => "internal",
         }

@@ -101,8 +101,6 @@ pub enum Trouble {
     Break,
     /// The answer has this status.
     Status(u16),
-    /// The answer sends the caller to this address.
-    Elsewhere(&'static str),
 }
 
 /// A request with a body.
@@ -122,9 +120,11 @@ struct Desk {
     metadata: Option<String>,
     jwks: Option<String>,
     jwks_served: usize,
+    pages_served: usize,
     pages: HashMap<String, (String, String)>,
     troubles: HashMap<String, Trouble>,
     posted: Vec<PostedForm>,
+    redirects: HashMap<String, String>,
     held: watch::Sender<bool>,
     asked: watch::Sender<usize>,
     feeds: Vec<UnboundedSender<Result<String, Infallible>>>,
@@ -166,9 +166,11 @@ impl HostileIssuer {
             metadata: None,
             jwks: None,
             jwks_served: 0,
+            pages_served: 0,
             pages: HashMap::new(),
             troubles: HashMap::new(),
             posted: Vec::new(),
+            redirects: HashMap::new(),
             held: watch::Sender::new(false),
             asked: watch::Sender::new(0),
             feeds: Vec::new(),
@@ -262,6 +264,16 @@ impl HostileIssuer {
     /// What was posted to it, in order.
     pub fn posted(&self) -> Vec<PostedForm> {
         self.desk.lock().posted.clone()
+    }
+
+    /// Sends requests for a path elsewhere.
+    pub fn redirect_at(&self, path: &str, location: &str) {
+        self.desk.lock().redirects.insert(path.to_owned(), location.to_owned());
+    }
+
+    /// How often another address than those of the issuer was asked for.
+    pub fn pages_served(&self) -> usize {
+        self.desk.lock().pages_served
     }
 
     /// From now on keeps requests for the JWK Set waiting, until [`HostileIssuer::let_go`].
@@ -383,7 +395,6 @@ async fn troubled(desk: &Shared, path: &str) -> Option<Response> {
             ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(broken)).into_response()
         }
         Trouble::Status(status) => StatusCode::from_u16(status).expect("a status").into_response(),
-        Trouble::Elsewhere(address) => (StatusCode::FOUND, [(header::LOCATION, address)]).into_response(),
     })
 }
 
@@ -416,7 +427,12 @@ async fn page(
     if let Some(trouble) = troubled(&desk, uri.path()).await {
         return trouble;
     }
-    match desk.lock().pages.get(uri.path()) {
+    let mut desk = desk.lock();
+    desk.pages_served += 1;
+    if let Some(location) = desk.redirects.get(uri.path()) {
+        return (StatusCode::FOUND, [(header::LOCATION, location.clone())]).into_response();
+    }
+    match desk.pages.get(uri.path()) {
         Some((content_type, body)) => {
             ([(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response()
         }

@@ -57,7 +57,15 @@ pub fn spiffe_id(agent: &str) -> String {
 /// A resource with these scopes, separated by spaces, and no tools.
 pub fn resource(name: &str, uri: &str, scope: &str) -> Resource {
     let (name, uri) = (name.parse().expect("a name"), uri.parse().expect("a URI"));
-    Resource { name, uri, scopes: scopes(scope), tools: Vec::new(), agent: None, client: None }
+    Resource {
+        name,
+        uri,
+        scopes: scopes(scope),
+        tools: Vec::new(),
+        agent: None,
+        client: None,
+        unattested: ScopeSet::new(),
+    }
 }
 
 /// The permission for scopes, separated by spaces, on a resource.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_administration::{Administration, Operator, Permit, act};
 use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, RegistryItem};
@@ -30,9 +30,7 @@ use mandate_delegation::{liveness, revocation::cut};
 use mandate_files::{Dir, own_user};
 use mandate_identity::Identity;
 use mandate_live::{Edition, Live, Snapshot};
-use mandate_oauth::{
-    Engine, EngineParts, FormRequest, Headers, OAuthError, TokenResponse, metadata, password,
-};
+use mandate_oauth::{Engine, EngineParts, OAuthError, SelfDescription, TokenResponse, metadata, password};
 use mandate_policy::Policies;
 use mandate_stops::Stops;
 use mandate_store::{Log, Store, records, registry, secrets};
@@ -43,16 +41,12 @@ use tempfile::TempDir;
 use crate::clock::SteppedClock;
 use crate::database;
 use crate::faulty_backend::{Faults, FaultyBackend};
+pub use crate::form::{FORM, Pairs, Post, basic, encode, pairs, payload, with, without};
 use crate::held_database::HeldDatabase;
 use crate::hostile_issuer::TestKey;
 use crate::repeating_backend::RepeatingBackend;
 use crate::story::{self, CALLBACK, CLIENT_SECRET, ISSUER, PASSWORD, TRUST_DOMAIN};
 
-/// Form parameters, in order.
-pub type Pairs = Vec<(String, String)>;
-
-/// The content type of every form.
-pub const FORM: &str = "application/x-www-form-urlencoded";
 /// The grant type of an exchange.
 pub const EXCHANGE: &str = GrantType::TokenExchange.as_str();
 /// The token type of our own access tokens.
@@ -96,85 +90,6 @@ pub struct World {
     dir: TempDir,
 }
 
-/// A request to a form endpoint of the world, with what it borrows.
-pub struct Post<'a> {
-    source: RequestSource,
-    url: String,
-    headers: Vec<(&'a str, &'a str)>,
-    body: &'a [u8],
-}
-
-impl<'a> Post<'a> {
-    /// To the endpoint of this path, perhaps with a query, with these headers and this body.
-    pub fn to(path: &str, headers: Vec<(&'a str, &'a str)>, body: &'a [u8]) -> Self {
-        Self { source: RequestSource::Other, url: format!("{ISSUER}{path}"), headers, body }
-    }
-
-    /// A form for `path`, with this `Authorization` header.
-    pub fn form(path: &str, authorization: Option<&'a str>, body: &'a str) -> Self {
-        let credentials = authorization.map(|value| ("authorization", value));
-        Self::to(path, std::iter::once(("content-type", FORM)).chain(credentials).collect(), body.as_bytes())
-    }
-
-    /// The same request from `source`.
-    #[must_use]
-    pub fn from(self, source: RequestSource) -> Self {
-        Self { source, ..self }
-    }
-
-    /// The request in the form that the engine takes.
-    pub fn request(&self) -> FormRequest<'_> {
-        let headers = Headers::new(&self.headers);
-        FormRequest {
-            source: self.source,
-            method: "POST",
-            url: &self.url,
-            headers,
-            body: self.body,
-            proven: None,
-        }
-    }
-}
-
-/// Owned form parameters from literals.
-pub fn pairs(list: &[(&str, &str)]) -> Pairs {
-    list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-/// A form as it is sent.
-pub fn encode(pairs: &Pairs) -> String {
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
-}
-
-/// The same form with one parameter replaced, or added.
-#[must_use]
-pub fn with(mut form: Pairs, name: &str, value: &str) -> Pairs {
-    match form.iter_mut().find(|(n, _)| n == name) {
-        Some(pair) => value.clone_into(&mut pair.1),
-        None => form.push((name.to_owned(), value.to_owned())),
-    }
-    form
-}
-
-/// The same form without a parameter.
-#[must_use]
-pub fn without(mut form: Pairs, name: &str) -> Pairs {
-    form.retain(|(n, _)| n != name);
-    form
-}
-
-/// The payload of a JWT, unverified.
-pub fn payload(token: &str) -> Value {
-    let part = token.split('.').nth(1).expect("three parts");
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64url")).expect("JSON")
-}
-
-/// An `Authorization: Basic` header (RFC 6749 §2.3.1: both halves form-encoded).
-pub fn basic(id: &str, secret: &str) -> String {
-    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    format!("Basic {}", STANDARD.encode(format!("{}:{}", encoded(id), encoded(secret))))
-}
-
 impl World {
     /// The world of the story.
     pub fn story() -> Self {
@@ -183,6 +98,12 @@ impl World {
 
     /// The world of the story with these entries added or put in place of the story's.
     pub fn with_entries(more: Vec<Entry>) -> Self {
+        let registration = SelfDescription { dynamic_registration: true, ..SelfDescription::default() };
+        Self::with_clients(more, registration)
+    }
+
+    /// The same, where these clients may describe themselves.
+    pub fn with_clients(more: Vec<Entry>, self_description: SelfDescription) -> Self {
         let batch_key = TestKey::generate();
         let mut entries = story::entries(&batch_key.jwks());
         entries.extend(more);
@@ -260,6 +181,7 @@ impl World {
             stops: Arc::clone(&stops),
             store: store.clone(),
             clock: Arc::clone(&hybrid),
+            self_description,
             entropy,
             login_secrets: Arc::new(|name| match name {
                 LOGIN_SECRET_FILE => Ok(Secret::new(LOGIN_SECRET)),

@@ -43,6 +43,7 @@ impl RegistryItem {
                     tools: x.tools.iter().map(tool).collect(),
                     agent: x.agent.clone(),
                     client: x.client.clone(),
+                    unattested: list(&x.unattested),
                 })
             }
             Entry::Person(x) => {

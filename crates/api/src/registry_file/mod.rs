@@ -79,6 +79,10 @@ pub struct ResourceItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub client: Option<ClientId>,
+    /// The most that a client that describes itself can get here, from any person. Empty: nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub unattested: Vec<Scope>,
 }
 
 /// One operation of a resource.

@@ -13,8 +13,8 @@ use mandate_core::{
     Clock, Entropy, Issuer, MeterId, RecordId, RevocationSet, ScopeSet, Timestamp, TokenId, TrustDomain,
 };
 use mandate_delegation::{
-    AuthenticatedClient, Authorization, DecisionRequest, Exchange, Facts, LoggedInPerson, Mandate,
-    MandateView, ProvenClient, VerifiedActor, VerifiedSubject, decide,
+    AuthenticatedClient, Authorization, DecisionRequest, Exchange, Facts, LoggedInPerson, LoginClient,
+    Mandate, MandateView, ProvenClient, VerifiedActor, VerifiedSubject, decide,
 };
 use mandate_policy::Policies;
 use mandate_sequencer::Receipt;
@@ -69,6 +69,7 @@ fn registry() -> Registry {
             tools: Vec::new(),
             agent: None,
             client: None,
+            unattested: ScopeSet::new(),
         }),
         Entry::Person(Person {
             name: "riley".parse().unwrap(),
@@ -182,7 +183,7 @@ impl World {
     /// Riley logs in.
     pub(crate) fn login(&self) -> Mandate {
         self.decide(DecisionRequest::Authorization(Authorization {
-            client: ProvenClient::assertion(Arc::new(app()), self.now()),
+            client: LoginClient::App(ProvenClient::assertion(Arc::new(app()), self.now())),
             person: LoggedInPerson::assertion("riley".parse().unwrap(), self.now()),
             resource: None,
             scopes: None,

@@ -48,6 +48,9 @@ pub struct Resource {
     pub agent: Option<AgentName>,
     /// The client as which the resource server authenticates at the introspection endpoint, if it does.
     pub client: Option<ClientId>,
+    /// The most that a client that describes itself can get here, from any person. Empty: nothing.
+    #[serde(default, skip_serializing_if = "ScopeSet::is_empty")]
+    pub unattested: ScopeSet,
 }
 
 /// Scopes (and limits) on one resource: the unit of a ceiling and of a person's rights.

@@ -136,6 +136,7 @@ mod tests {
             tools: Vec::new(),
             agent: None,
             client: None,
+            unattested: ScopeSet::new(),
         });
         let before = crm.clone();
         crm.stop(Halt::Person(true));

@@ -149,6 +149,16 @@ pub(super) fn own_expiry(
     some_lifetime(now.plus(shortened(lifetime, behind)), now)
 }
 
+/// The end of the token of a client that describes itself: as that of a mandate.
+pub(super) fn unattested_expiry(
+    person: &Person,
+    target: Option<&Arc<Resource>>,
+    (now, behind): (Timestamp, Duration),
+) -> Result<Timestamp, RefusalReason> {
+    let lifetime = target.map_or(PERSON_TOKEN_LIFETIME, |target| own_lifetime(person, target));
+    some_lifetime(now.plus(shortened(lifetime.min(MAX_MANDATE_LIFETIME.0), behind)), now)
+}
+
 /// The end of an agent's own token: as that of a mandate, within the limits of its entry.
 pub(super) fn own_behalf_expiry(
     agent: &Agent,

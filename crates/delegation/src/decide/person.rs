@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use mandate_core::registry::{Person, Resource};
-use mandate_core::{Audience, CutTarget, ScopeSet, Terms, Timestamp};
+use mandate_core::registry::{Client, Person, Resource};
+use mandate_core::uri::same;
+use mandate_core::{
+    Actor, ActorChain, Audience, ClientId, CutTarget, ScopeSet, SubjectProfile, Terms, Timestamp,
+};
 use mandate_policy::{NoRuling, Question, Ruling};
 
 use crate::approval::{NeedsApproval, Withheld};
-use crate::credential::{LoggedInPerson, ProvenClient, ProviderLogin};
+use crate::credential::{LoggedInPerson, LoginClient, ProviderLogin};
 use crate::liveness::enabled;
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{DecisionRefusal, RefusalReason};
 
 use super::Authorization;
 use super::facts::{Facts, resource_of};
-use super::limits::{own_expiry, scopes_on};
+use super::limits::{own_expiry, scopes_on, unattested_expiry};
 
 pub(super) fn decide_authorization(
     authorization: Authorization,
@@ -25,7 +28,7 @@ pub(super) fn decide_authorization(
     let login = person;
     let person = enabled(facts.registry.person(&login.name))?;
     login_is_alive(person, &login, &client, facts)?;
-    let client = client.confirmed(facts.registry, facts.revocations).ok_or(RefusalReason::ProofOutdated)?;
+    let asking = Asking::now(&client, facts)?;
 
     // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries
     // what the person may delegate anywhere; never our own administration, which must be asked for by name
@@ -35,7 +38,8 @@ pub(super) fn decide_authorization(
     let open = |target: &Resource| {
         kept.map_or_else(|| target.scopes.clone(), |kept| target.scopes.filter(|scope| !kept.contains(scope)))
     };
-    let askable = |target: &Resource| open(target).intersection(&client.may_ask_of(target, facts.issuer));
+    let askable =
+        |target: &Resource| open(target).intersection(&asking.may_ask_of(target, facts, resource.is_some()));
     let target = match &resource {
         Some(uri) => Some(facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?),
         None => None,
@@ -81,7 +85,7 @@ pub(super) fn decide_authorization(
             resource: target,
             scopes: &wanted,
             grant: None,
-            client: client.id.as_str(),
+            client: client.id().as_str(),
             depth: 0,
             now,
         };
@@ -110,13 +114,13 @@ pub(super) fn decide_authorization(
     }
     policies.sort_unstable();
     policies.dedup();
-    let expires = own_expiry(person, target, (now, facts.behind))?;
+    let (chain, expires) = asking.chain_and_expiry(client.id(), (person, target), facts, now)?;
 
     let audience =
         target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
-    let (subject, client) = (person.id.clone(), client.id.clone());
+    let (subject, client) = (person.id.clone(), client.id().clone());
     let terms = Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires));
-    let terms = with_proof(terms, login);
+    let terms = with_proof(Terms { chain, ..terms }, login);
     let (terms, policies) = (Arc::new(terms), policies.into());
     let view = MandateView { terms, reservations: Vec::new(), policies, evidence: None };
     match last.as_deref() {
@@ -140,6 +144,58 @@ fn with_proof(terms: Terms, login: LoggedInPerson) -> Terms {
     }
 }
 
+/// The client for which the person has logged in, as it is now.
+enum Asking<'f> {
+    App(&'f Client),
+    /// It describes itself, and nothing attests it.
+    Unattested,
+}
+
+impl<'f> Asking<'f> {
+    fn now(client: &LoginClient, facts: &Facts<'f>) -> Result<Self, RefusalReason> {
+        let found = match client {
+            LoginClient::App(client) => {
+                client.confirmed(facts.registry, facts.revocations).map(|client| Self::App(client))
+            }
+            LoginClient::Unattested(client) => client.stands(facts.revocations).then_some(Self::Unattested),
+        };
+        found.ok_or(RefusalReason::ProofOutdated)
+    }
+
+    /// The scopes of `target` that it may ask for. `named`: the token is for this resource. What registered
+    /// itself gets nothing that could be exchanged, and nothing of our own administration.
+    fn may_ask_of(&self, target: &Resource, facts: &Facts<'_>, named: bool) -> ScopeSet {
+        match self {
+            Self::App(client) => client.may_ask_of(target, facts.issuer),
+            Self::Unattested if !named || same(target.uri.as_str(), facts.issuer.as_str()) => ScopeSet::new(),
+            Self::Unattested => target.unattested.intersection(&target.scopes),
+        }
+    }
+
+    /// A person acts by themselves through a client that an operator knows. One that describes itself is an
+    /// actor of its own, so that everybody who reads the token sees it, and it has the lifetime of a mandate.
+    fn chain_and_expiry(
+        &self,
+        id: &ClientId,
+        (person, target): (&Person, Option<&Arc<Resource>>),
+        facts: &Facts<'_>,
+        now: Timestamp,
+    ) -> Result<(ActorChain, Timestamp), RefusalReason> {
+        let at = (now, facts.behind);
+        match self {
+            Self::App(_) => Ok((ActorChain::empty(), own_expiry(person, target, at)?)),
+            Self::Unattested => {
+                let actor = Actor {
+                    sub: id.as_str().to_owned(),
+                    iss: facts.issuer.clone(),
+                    sub_profile: Some(SubjectProfile::AiAgent),
+                };
+                Ok((ActorChain::new(vec![actor])?, unattested_expiry(person, target, at)?))
+            }
+        }
+    }
+}
+
 /// The scopes of our own administration, if it is a resource.
 fn administration_scopes<'a>(facts: &Facts<'a>) -> Option<&'a ScopeSet> {
     let uri = facts.issuer.as_str().parse().ok()?;
@@ -152,11 +208,16 @@ fn administration_scopes<'a>(facts: &Facts<'a>) -> Option<&'a ScopeSet> {
 fn login_is_alive(
     person: &Person,
     login: &LoggedInPerson,
-    client: &ProvenClient,
+    client: &LoginClient,
     facts: &Facts<'_>,
 ) -> Result<(), RefusalReason> {
     let parties = [CutTarget::Person(person.id.clone()), CutTarget::Client(client.id().clone())];
     let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, login.at));
+    let gone = match client {
+        LoginClient::App(client) => facts.registry.client(client.id()).is_none(),
+        // An operator who removes it cuts it.
+        LoginClient::Unattested(_) => false,
+    };
     let is_another = match &login.provider {
         None => person.id.iss != *facts.issuer,
         Some(ProviderLogin { id, .. }) => {
@@ -164,9 +225,5 @@ fn login_is_alive(
             person.id != *id || provider.is_none_or(|provider| provider.login.is_none())
         }
     };
-    if cut || is_another || facts.registry.client(client.id()).is_none() {
-        Err(RefusalReason::SubjectRevoked)
-    } else {
-        Ok(())
-    }
+    if cut || gone || is_another { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
 }

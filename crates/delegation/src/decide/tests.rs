@@ -10,6 +10,7 @@ mod own;
 mod parties;
 mod proofs;
 mod properties;
+mod unattested;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -94,6 +95,7 @@ fn resource(name: &str, uri: &str, text: &str, server: Option<&str>) -> Resource
         tools: Vec::new(),
         agent: server.map(|name| name.parse().unwrap()),
         client: None,
+        unattested: ScopeSet::new(),
     }
 }
 

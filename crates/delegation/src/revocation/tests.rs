@@ -283,8 +283,15 @@ fn a_client_that_loses_an_agent_or_a_scope_or_changes_its_credential_is_cut() {
 #[test]
 fn resources_issuers_and_policies_cut_nothing() {
     let (name, uri) = ("crm".parse().unwrap(), "https://crm.example".parse().unwrap());
-    let resource =
-        Resource { name, uri, scopes: ScopeSet::new(), tools: Vec::new(), agent: None, client: None };
+    let resource = Resource {
+        name,
+        uri,
+        scopes: ScopeSet::new(),
+        tools: Vec::new(),
+        agent: None,
+        client: None,
+        unattested: ScopeSet::new(),
+    };
     let url: Issuer = "https://login.example".parse().unwrap();
     let issuer = TrustedIssuer {
         url,

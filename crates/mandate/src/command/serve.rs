@@ -92,6 +92,8 @@ pub(crate) fn config(arguments: Serve) -> Result<ServeConfig, Failure> {
         node_rejoin_grace: arguments.node_rejoin_grace.map(|grace| grace.0).unwrap_or_default(),
         accept_log_that_went_back: arguments.accept_log_that_went_back,
         allowed_hosts: arguments.allow_host,
+        dynamic_registration: arguments.dynamic_registration,
+        client_metadata_hosts: arguments.client_metadata_host,
     })
 }
 

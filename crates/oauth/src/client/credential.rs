@@ -66,6 +66,15 @@ impl<'f> Credential<'f> {
         }
     }
 
+    /// The id that it names, unless an assertion does.
+    pub(crate) fn named(&self) -> Option<&str> {
+        match self {
+            Self::Basic { id, .. } => Some(id),
+            Self::Post { id, .. } | Self::Nothing { id } => Some(id),
+            Self::SpiffeJwt(_) | Self::JwtBearer(_) => None,
+        }
+    }
+
     /// Who it claims to be, for the record of a failure.
     pub(crate) fn claimed(&self) -> Option<Cow<'_, str>> {
         match self {

@@ -69,6 +69,7 @@ impl OwnBehalfGrant {
         let agent = match self.clients.authenticate(request, form, &snapshot, trail).await? {
             Caller::Agent(agent) => agent,
             Caller::App(_) => return Err(RequestRefusal::ClientNotAllowed(NotAllowed::OwnBehalfByApp)),
+            Caller::Unattested(_) => return Err(RequestRefusal::ClientNotAllowed(NotAllowed::Unattested)),
             // RFC 6749 §4.4: only for confidential clients. A public client has proven nothing.
             Caller::Public(_) => return Err(RequestRefusal::ClientMissing),
         };

@@ -8,7 +8,7 @@ use mandate_core::names::{GrantType, Parameter};
 use mandate_core::uri::same;
 use mandate_core::{ClientId, CutTarget, Issuer, RequestSource, ResourceUri, Timestamp};
 use mandate_delegation::revocation::{cut, cut_token};
-use mandate_delegation::{Authorization, Mandate};
+use mandate_delegation::{Authorization, LoginClient, Mandate};
 use mandate_store::Effect;
 use mandate_store::codes::CodeHash;
 
@@ -99,7 +99,8 @@ impl CodeGrant {
         let now = trail.now;
         let snapshot = self.basis.snapshot();
         let client = match self.clients.authenticate(request, form, &snapshot, trail).await? {
-            Caller::App(client) | Caller::Public(client) => client,
+            Caller::App(client) | Caller::Public(client) => LoginClient::App(client),
+            Caller::Unattested(client) => LoginClient::Unattested(client),
             Caller::Agent(_) => {
                 return Err(RequestRefusal::ClientNotAllowed(NotAllowed::CodeByAgent));
             }
@@ -112,8 +113,13 @@ impl CodeGrant {
         // A client secret may have waited for its turn to be checked.
         let snapshot = self.basis.snapshot();
         // A redirect URI that was removed from the list since may now belong to someone else.
-        let registered = client.confirmed(&snapshot.registry, &snapshot.revocations);
-        if registered.is_some_and(|client| !is_registered(&payload.redirect_uri, &client.redirect_uris)) {
+        let registered = match &client {
+            LoginClient::App(client) => client
+                .confirmed(&snapshot.registry, &snapshot.revocations)
+                .map(|client| client.redirect_uris.as_slice()),
+            LoginClient::Unattested(client) => Some(client.client().redirect_uris.as_slice()),
+        };
+        if registered.is_some_and(|uris| !is_registered(&payload.redirect_uri, uris)) {
             return Err(RequestRefusal::CodeRedirect);
         }
         let registered = snapshot.registry.person(&payload.person);

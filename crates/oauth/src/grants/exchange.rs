@@ -11,7 +11,7 @@ use mandate_delegation::{AuthenticatedClient, Exchange, Mandate, RefusalReason, 
 use super::handler::{Call, GrantAnswer, GrantHandler, Run};
 use crate::actor_token::ActorTokens;
 use crate::basis::Basis;
-use crate::client::Clients;
+use crate::client::{Caller, Clients};
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::form::Form;
 use crate::parameter::Optional;
@@ -124,6 +124,9 @@ impl ExchangeGrant {
         let now = trail.now;
         let snapshot = self.basis.snapshot();
         let caller = self.clients.authenticate(request, form, &snapshot, trail).await?;
+        if matches!(caller, Caller::Unattested(_)) {
+            return Err(RequestRefusal::ClientNotAllowed(NotAllowed::Unattested));
+        }
         let client = caller
             .clone()
             .confidential()

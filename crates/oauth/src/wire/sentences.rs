@@ -10,7 +10,7 @@ use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
 use crate::pkce::PkceError;
-use crate::refusal::{NotAllowed, RequestRefusal};
+use crate::refusal::{NotAllowed, RegistrationFault, RequestRefusal};
 use crate::scope_bounds::for_client;
 
 /// A token and its sentence.
@@ -88,6 +88,7 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
                 NotAllowed::OwnBehalfByApp => {
                     "An app gets no token of its own: only an agent does, authenticated as itself."
                 }
+                NotAllowed::Unattested => "A client that describes itself may only redeem codes.",
                 NotAllowed::ExchangeByPublicClient => "A public client may not exchange tokens.",
             },
         ),
@@ -188,6 +189,26 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         R::TooManyRevocations => said(
             "too_many_revocations",
             "This client has too many revocations in force. The token is not revoked. Try again later.",
+        ),
+        R::Registration(RegistrationFault::Redirects) => said(
+            "redirect_uris_unacceptable",
+            "redirect_uris must have 1 to 10 URIs, each https, or http on 127.0.0.1, [::1] or localhost, without fragment.",
+        ),
+        R::Registration(RegistrationFault::Metadata(sentence)) => {
+            said("client_metadata_unacceptable", *sentence)
+        }
+        R::MetadataDocument(fault) => said(
+            "client_document_unacceptable",
+            format!("The document at client_id is not acceptable: {fault}."),
+        ),
+        // Not why: that would show what is behind an address.
+        R::MetadataNotFetched(_) => said(
+            "client_document_unavailable",
+            "The document at client_id cannot be fetched: it must be there without a redirect, with at most 5 KiB, on a public host. Try again.",
+        ),
+        R::TooManyRegistrations => said(
+            "too_many_registrations",
+            "Too many clients have registered themselves here. Try again later, or ask an operator to register the client.",
         ),
         R::IssuerUnavailable { .. } => {
             said("issuer_unavailable", "The keys of the token's issuer cannot be fetched now. Try again.")
@@ -366,6 +387,10 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
         R::ChainActorNotActive => {
             said(token, "An earlier agent in the subject token's act claim is not active.")
         }
+        R::ChainActorUnattested => said(
+            token,
+            "The subject token was issued to a client that describes itself. Such tokens are not exchanged.",
+        ),
         R::ChainNotTheirs => said(
             token,
             "The act claim of a token of another issuer names an actor of this server or of a third issuer, or an actor by a SPIFFE ID of this trust domain.",
@@ -414,7 +439,7 @@ fn authorization(reason: RefusalReason) -> Sentence {
         ),
         R::ScopeBeyondClient => said(
             token,
-            "This client may ask for none of these scopes. An operator lists what it may ask for in the scopes of its entry.",
+            "This client may ask for none of these scopes. An operator lists what it may ask for: in the scopes of its entry, or, if it describes itself, in unattested of the resource.",
         ),
         R::ScopeExceedsSubject
         | R::ScopeBeyondPerson
@@ -438,6 +463,7 @@ fn authorization(reason: RefusalReason) -> Sentence {
         | R::ActorUnknown
         | R::AgentNotActive
         | R::ChainActorNotActive
+        | R::ChainActorUnattested
         | R::ChainNotTheirs
         | R::MayActMismatch
         | R::ChainTooDeep

@@ -7,9 +7,10 @@ use mandate_token::TokenError;
 
 use crate::foreign::FetchError;
 use crate::form::FormError;
+use crate::metadata_document::{DocumentFault, NotFetched};
 use crate::pkce::PkceError;
 use crate::provider_refusal::ProviderRefusal;
-use crate::refusal::{CredentialKind, NotAllowed, RequestRefusal};
+use crate::refusal::{CredentialKind, NotAllowed, RegistrationFault, RequestRefusal};
 use crate::wire::{Fault, OAuthError};
 
 /// Compiles only while it names every variant.
@@ -72,6 +73,10 @@ fn listed(refusal: &RequestRefusal) {
         | R::AuditUnavailable
         | R::Busy
         | R::TooManyRevocations
+        | R::Registration(_)
+        | R::TooManyRegistrations
+        | R::MetadataDocument(_)
+        | R::MetadataNotFetched(_)
         | R::IssuerUnavailable { .. }
         | R::IssuerKeyUnknown { .. }
         | R::Internal(_) => {}
@@ -197,6 +202,7 @@ fn every() -> Vec<RequestRefusal> {
     all.push(R::ResourceMalformed(mandate_core::InvalidUri::TooLong));
     let scopes = [InvalidScope::Empty, InvalidScope::Character, InvalidScope::TooLong, InvalidScope::TooMany];
     all.extend(scopes.map(R::ScopeMalformed));
+    all.extend(of_clients_that_describe_themselves());
     all.extend(decisions());
     for error in token_errors() {
         all.extend([
@@ -208,6 +214,18 @@ fn every() -> Vec<RequestRefusal> {
     }
     all.iter().for_each(listed);
     all
+}
+
+fn of_clients_that_describe_themselves() -> Vec<RequestRefusal> {
+    use RequestRefusal as R;
+    vec![
+        R::Registration(RegistrationFault::Redirects),
+        R::Registration(RegistrationFault::Metadata("The body must be application/json.")),
+        R::TooManyRegistrations,
+        R::MetadataDocument(DocumentFault::Redirects),
+        R::MetadataNotFetched(NotFetched::Address("169.254.169.254".into())),
+        R::ClientNotAllowed(NotAllowed::Unattested),
+    ]
 }
 
 /// One of each decision on each kind of request.
@@ -289,7 +307,11 @@ fn every_refusal_is_a_well_formed_error() {
     for refusal in every() {
         let error = refusal.to_error();
         assert!(matches!(error.status, 400 | 401 | 503), "never a 500: {refusal:?}");
-        assert_eq!(error.status == 401, error.error == ErrorCode::InvalidClient, "{refusal:?}");
+        // RFC 6749 §5.2: 400 is the rule. A document that describes no client fails before anything
+        // authenticates, at an endpoint of browsers, too.
+        let unauthenticated = error.error == ErrorCode::InvalidClient
+            && !matches!(refusal, RequestRefusal::MetadataDocument(_));
+        assert_eq!(error.status == 401, unauthenticated, "{refusal:?}");
         assert_eq!(error.www_authenticate.is_some(), error.status == 401, "{refusal:?}");
         // RFC 6749 §5.2: %x20-21 / %x23-5B / %x5D-7E.
         assert!(
@@ -310,7 +332,9 @@ fn what_a_crowd_or_a_caller_can_cause_at_will_is_no_fault_of_the_server() {
         let error = refusal.to_error();
         let expected = match refusal {
             RequestRefusal::Busy => Fault::Crowd,
-            RequestRefusal::TooManyRevocations => Fault::Caller,
+            RequestRefusal::TooManyRevocations
+            | RequestRefusal::TooManyRegistrations
+            | RequestRefusal::MetadataNotFetched(_) => Fault::Caller,
             _ if error.status < 500 => Fault::Caller,
             _ => Fault::Server,
         };

@@ -24,7 +24,7 @@ async fn request(world: &World) -> AuthorizationRequest {
 async fn a_login_sends_the_browser_back_with_code_state_and_issuer() {
     let world = World::story();
     let request = request(&world).await;
-    assert_eq!(request.client().id.as_str(), "support-app");
+    assert_eq!(request.client_id().as_str(), "support-app");
     assert_eq!(request.resource().unwrap().as_str(), CRM);
     let redirect = world.engine.log_in(&request, "riley", Secret::new(PASSWORD)).await.unwrap();
     assert_eq!(parameter(redirect.location(), "state").as_deref(), Some("the state"));

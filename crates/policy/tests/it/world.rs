@@ -66,6 +66,7 @@ impl World {
                 ],
                 agent: None,
                 client: None,
+                unattested: ScopeSet::new(),
             },
             grant: Grant {
                 id: "g1".parse().unwrap(),

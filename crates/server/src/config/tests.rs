@@ -20,6 +20,8 @@ fn config(listen: &str, transport: Transport) -> ServeConfig {
         node_rejoin_grace: Duration::ZERO,
         accept_log_that_went_back: false,
         allowed_hosts: Vec::new(),
+        dynamic_registration: false,
+        client_metadata_hosts: Vec::new(),
     }
 }
 

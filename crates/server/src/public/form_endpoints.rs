@@ -127,6 +127,23 @@ pub(super) async fn token(State(public): State<Arc<Public>>, posted: Result<Post
     })
 }
 
+/// `POST /register` (RFC 7591 §3.1).
+pub(super) async fn register(
+    State(public): State<Arc<Public>>,
+    posted: Result<Posted, Response>,
+) -> Response {
+    cross_origin::readable(match posted {
+        Ok(posted) => {
+            let content_type = posted.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+            match public.engine.register(content_type, &posted.body, posted.source).await {
+                Ok(body) => (StatusCode::CREATED, JSON, body).into_response(),
+                Err(error) => refused(&public, &error),
+            }
+        }
+        Err(unreadable) => unreadable,
+    })
+}
+
 /// `POST /introspect`. Only for servers: scripts of other origins may not call it.
 pub(super) async fn introspect(State(public): State<Arc<Public>>, posted: Posted) -> Response {
     let answer = public.engine.introspect(posted.request(&posted.headers())).await;

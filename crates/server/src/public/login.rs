@@ -64,7 +64,8 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
     let action = format!("{}?{query}", endpoint(public.engine.issuer(), AUTHORIZE_PATH));
     let login = page::Login {
         issuer: public.engine.issuer(),
-        client: request.client().id.as_str(),
+        client: request.client_id().as_str(),
+        unattested: request.unattested(),
         redirect_uri: request.redirect_uri(),
         resource: request.resource().map(mandate_core::ResourceUri::as_str),
         // Without a resource, only those that exist are shown: the token has no others.

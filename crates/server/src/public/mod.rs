@@ -75,6 +75,10 @@ fn router(public: Arc<Public>) -> Router {
         .route(&at("/v1/{*path}"), any(administration_is_elsewhere))
         .route(&at("/"), get(home))
         .fallback(nothing_here);
+    if public.engine.registers_clients() {
+        let register = post(form_endpoints::register);
+        router = router.route(&at(metadata::REGISTER_PATH), for_scripts(register));
+    }
     if !base.is_empty() {
         router = router.route(&base, get(home));
     }

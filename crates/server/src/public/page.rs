@@ -3,7 +3,7 @@
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
-use mandate_core::{Issuer, ScopeSet, Subject};
+use mandate_core::{Issuer, ScopeSet, SelfDescribed, Subject};
 use mandate_oauth::LoginProvider;
 use mandate_oauth::metadata::endpoint;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -82,6 +82,8 @@ pub(super) struct Login<'a> {
     pub(super) issuer: &'a Issuer,
     /// The id of the client that asks.
     pub(super) client: &'a str,
+    /// What the client says of itself, if it describes itself.
+    pub(super) unattested: Option<&'a SelfDescribed>,
     /// Where the browser goes afterwards.
     pub(super) redirect_uri: &'a str,
     /// The resource, or none for a token to be exchanged here.
@@ -135,7 +137,21 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
     let body = html! {
         h1 { "Log in to Mandate" }
         p.soft { "at " code { (page.issuer.as_str()) } }
-        p { strong { (page.client) } " asks for access on your behalf." }
+        @if let Some(client) = page.unattested {
+            @if let Some(url) = client.id.metadata_url() {
+                p { "An application that describes itself at " strong { (destination(url.as_str())) } " asks for access on your behalf." }
+            } @else {
+                p { "An application that registered itself asks for access on your behalf." }
+            }
+            p.bad {
+                "Nothing proves who runs it. "
+                @if let Some(name) = &client.name { "It calls itself \u{201c}" (name) "\u{201d}. " }
+                "Allow it only if you have just started it yourself, and the address below is where you started it."
+            }
+            p.soft { code { (page.client) } }
+        } @else {
+            p { strong { (page.client) } " asks for access on your behalf." }
+        }
         @if let Some(error) = page.error { p.bad role="alert" { (error) } }
         dl {
             dt { "May do" }

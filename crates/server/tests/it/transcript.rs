@@ -20,6 +20,7 @@ mod provider;
 mod recorder;
 mod registry;
 mod revocation;
+mod self_description;
 mod stage;
 mod token_form;
 

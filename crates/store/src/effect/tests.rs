@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Halt, RegistryVersion};
-use mandate_core::{CutTarget, MeterId, NodeState, Reservation, Secret, Timestamp};
+use mandate_core::{
+    ClientId, CutTarget, MeterId, NodeState, Reservation, Secret, SelfAuthentication, SelfDescribed,
+    Timestamp,
+};
 use tempfile::TempDir;
 
 use super::{Effect, EffectRefusal as Refusal};
 use crate::login_sessions::session_hash;
 use crate::nodes::Node;
 use crate::search_rows::tests::open;
-use crate::{Store, cuts, login_sessions, nodes, registry, secrets};
+use crate::{Store, cuts, login_sessions, nodes, registry, secrets, self_registered, sweep_blocking};
 
 const NOW: Timestamp = Timestamp::from_secs(1000);
 const LATER: Timestamp = Timestamp::from_secs(1060);
@@ -358,4 +361,39 @@ fn a_stop_is_recorded_once_and_a_cut_is_kept() {
     world.makes(&Effect::Cut(cut.clone()));
     let kept: Vec<_> = world.store.read_blocking("cuts", cuts::load).unwrap();
     assert_eq!(kept, [cut]);
+}
+
+#[test]
+fn a_client_that_registers_itself_is_kept_while_it_is_used_and_there_is_room() {
+    let world = World::new();
+    let made = |id: &str| SelfDescribed {
+        id: id.parse().unwrap(),
+        name: Some("Notes".to_owned()),
+        redirect_uris: vec!["https://notes.example/callback".to_owned()],
+        authentication: SelfAuthentication::ClientSecretPost([7; 32]),
+        registered: NOW,
+    };
+    let keep = |id: &str| Effect::KeepClient { client: Box::new(made(id)), forget: LATER, most: 2 };
+    let found = |id: &str, at: Timestamp| {
+        let id: ClientId = id.parse().unwrap();
+        world.store.read_blocking("client", move |tx| self_registered::get(tx, &id, at)).unwrap()
+    };
+    world.makes(&keep("one"));
+    world.makes(&keep("two"));
+    world.refuses(&keep("three"), Refusal::ClientsFull);
+    assert_eq!(found("one", NOW), Some(made("one")));
+    assert_eq!((found("three", NOW), found("one", LATER)), (None, None), "unused until then");
+
+    let after = LATER.plus(Duration::from_secs(60));
+    world.makes(&Effect::UseClient { client: "one".parse().unwrap(), forget: after });
+    assert_eq!(found("one", LATER), Some(made("one")));
+    sweep_blocking(&world.store, LATER, &|| false).unwrap();
+    assert_eq!(found("two", NOW), None, "swept");
+    world.makes(&keep("three"));
+
+    world.makes(&Effect::RemoveClient("one".parse().unwrap()));
+    world.makes(&Effect::RemoveClient("one".parse().unwrap()));
+    assert_eq!(found("one", NOW), None);
+    let again = Effect::UseClient { client: "one".parse().unwrap(), forget: after };
+    world.refuses(&again, Refusal::ClientGone);
 }

@@ -3,7 +3,7 @@
 use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 
 use super::*;
-use crate::credential::LoggedInPerson;
+use crate::credential::{LoggedInPerson, LoginClient};
 use crate::decide::Authorization;
 
 fn authorize(case: &Case, resource: Option<&str>, asked: Option<&str>) -> Result<MandateView, R> {
@@ -22,7 +22,10 @@ fn authorize_since(
 
 pub(super) fn login_for(login: Timestamp, resource: Option<&str>, asked: Option<&str>) -> DecisionRequest {
     DecisionRequest::Authorization(Authorization {
-        client: ProvenClient::assertion(Arc::new(support_app(&[])), NOW.plus(Duration::from_secs(1))),
+        client: LoginClient::App(ProvenClient::assertion(
+            Arc::new(support_app(&[])),
+            NOW.plus(Duration::from_secs(1)),
+        )),
         person: LoggedInPerson::assertion("riley".parse().unwrap(), login),
         resource: resource.map(|uri| uri.parse().unwrap()),
         scopes: asked.map(scopes),

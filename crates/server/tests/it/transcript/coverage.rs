@@ -13,12 +13,13 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 12] = [
+const TOKEN: [&str; 13] = [
     "token_form",
     "token_client",
     "token_assertion",
     "token_code",
     "token_own_behalf",
+    "token_self_described",
     "exchange_parameters",
     "exchange_parties",
     "exchange_rights",
@@ -27,7 +28,7 @@ const TOKEN: [&str; 12] = [
     "exchange_foreign_keys",
     "exchange_platform",
 ];
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 8] = [
     "introspection",
     "introspection_own_behalf",
     "revocation",
@@ -35,6 +36,7 @@ const OTHERS: [&str; 7] = [
     "authorize_login",
     "authorize_provider",
     "provider_logout",
+    "self_description",
 ];
 const ADMINISTRATION: [&str; 5] =
     ["admin_refused", "admin_reads", "admin_registry", "admin_acts", "admin_document"];
@@ -53,7 +55,7 @@ const OUT_OF_REACH: [(&str, &str); 8] = [
 
 /// Reasons that only agents have: a code has no subject token, no actor and no grant, and a person's token
 /// lives a second or longer.
-const OF_AGENTS: [R; 26] = [
+const OF_AGENTS: [R; 27] = [
     R::SubjectExpired,
     R::SubjectNotForPresenter,
     R::SubjectKeyNotProven,
@@ -64,6 +66,7 @@ const OF_AGENTS: [R; 26] = [
     R::ActorUnknown,
     R::AgentNotActive,
     R::ChainActorNotActive,
+    R::ChainActorUnattested,
     R::ChainNotTheirs,
     R::MayActMismatch,
     R::ChainTooDeep,
