@@ -195,6 +195,7 @@ pub async fn run(
     };
     let upkeep = Housekeeping::of(&parts);
     let identity = Arc::new(Identity::new(parts).with_rejoin_grace(config.node_rejoin_grace));
+    let login_secrets = login_secrets::in_dir(&config.dir);
     let engine = Engine::new(EngineParts {
         live: Arc::clone(&live),
         trust_domain: trust_domain.clone(),
@@ -209,7 +210,7 @@ pub async fn run(
             ..SelfDescription::default()
         },
         entropy: Arc::clone(&entropy),
-        login_secrets: login_secrets::in_dir(&config.dir),
+        login_secrets: Arc::clone(&login_secrets),
     })
     .map_err(|error| ServerError::SetUp { what: "the authorization server", why: error.to_string() })?;
 
@@ -224,6 +225,7 @@ pub async fn run(
     );
 
     health::stops::watch(&health, Arc::clone(&stops));
+    health::login::watch(&health, Arc::clone(&live), login_secrets);
     health::database::watch(&health, store.clone(), database.clone());
     if let Some(certificate) = &certificate {
         let certificate = Arc::clone(certificate);

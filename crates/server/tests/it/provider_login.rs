@@ -282,7 +282,12 @@ async fn a_secret_that_others_can_read_or_that_is_a_link_is_not_used() {
         assert!(!answer.text.contains("provider.secret") && !answer.text.contains(SECRET), "{what}");
         let detail = login.server.newest_record().await.detail.unwrap();
         assert!(detail.contains(part) && !detail.contains(SECRET), "{what}: {detail}");
+        let problems = login.server.admin.status().await.unwrap().problems;
+        let problem = problems.iter().find(|problem| problem.code == "login_secret").unwrap();
+        assert!(problem.detail.contains(part) && !problem.detail.contains(SECRET), "{what}: {problem:?}");
     };
+    let problems = login.server.admin.status().await.unwrap().problems;
+    assert!(problems.iter().all(|problem| problem.code != "login_secret"), "{problems:?}");
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     refused("readable by all", "provider.secret").await;
     std::fs::remove_file(&file).unwrap();
