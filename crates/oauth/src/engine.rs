@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use mandate_authority::Authority;
+use mandate_core::registry::{Client, ClientAuthentication};
 use mandate_core::uri::same;
 use mandate_core::{Entropy, HybridClock, Issuer, ScopeSet, TrustDomain};
 use mandate_live::Live;
@@ -150,7 +151,8 @@ impl Engine {
 
     /// The authorization server metadata (RFC 8414), with the scopes of every registered resource except our
     /// own administration: clients ask for all scopes in the metadata, and administration is only for clients
-    /// whose entry lists it. Without scopes, if all of them are too many for one request.
+    /// whose entry lists it. Without scopes, if all of them are too many for one request; without `none` as a
+    /// method of authentication, if no client is a public one.
     pub fn metadata(&self) -> serde_json::Value {
         let snapshot = self.basis.snapshot();
         let open = snapshot
@@ -158,15 +160,15 @@ impl Engine {
             .resources()
             .filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));
         let scopes: ScopeSet = open.flat_map(|resource| resource.scopes.iter().cloned()).collect();
-        let mut document = metadata::document(self.issuer(), grants::names(), &scopes);
-        let Some(members) = document.as_object_mut() else { return document };
-        if self.registers_clients() {
-            let at = metadata::endpoint(self.issuer(), metadata::REGISTER_PATH);
-            members.insert("registration_endpoint".to_owned(), at.into());
-        }
-        // draft-ietf-oauth-client-id-metadata-document-02 §6.
-        let reads_documents = self.self_described.documents.are_on();
-        members.insert("client_id_metadata_document_supported".to_owned(), reads_documents.into());
-        document
+        let is_public = |client: &Arc<Client>| matches!(client.authentication, ClientAuthentication::None);
+        let (registration, metadata_documents) =
+            (self.registers_clients(), self.self_described.documents.are_on());
+        let offered = metadata::Offered {
+            scopes: &scopes,
+            public_clients: registration || metadata_documents || snapshot.registry.clients().any(is_public),
+            registration,
+            metadata_documents,
+        };
+        metadata::document(self.issuer(), grants::names(), &offered)
     }
 }

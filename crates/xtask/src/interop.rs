@@ -136,6 +136,10 @@ mod tests {
         ),
         ("mcp", &["mcp_clients.rs::the_python_sdk_finds_its_way_from_a_refusal_to_the_api"]),
         (
+            "@modelcontextprotocol/conformance",
+            &["mcp_clients.rs::the_mcp_conformance_tool_passes_for_clients_with_and_without_a_secret"],
+        ),
+        (
             "libfaketime",
             &[
                 "clock.rs::what_is_stopped_stays_dead_however_the_clock_is_set_around_it",

@@ -34,6 +34,11 @@ struct Behind {
 impl Behind {
     /// With an issuer that has this path. It takes clients that describe themselves.
     fn start(path: &str) -> Self {
+        Self::start_for(path, true)
+    }
+
+    /// The same for these clients: all, or only those that an operator registered with a secret.
+    fn start_for(path: &str, all: bool) -> Self {
         let (runtime, dir) = (Runtime::new().unwrap(), tempfile::tempdir().unwrap());
         // The document is behind TLS of an authority of its own: the SDKs accept nothing else.
         let (host, authority) = (HostileIssuer::start(), PrivateCa::generate());
@@ -49,22 +54,19 @@ impl Behind {
         let authorities = dir.path().join("authorities.pem");
         std::fs::write(&authorities, authority.pem()).unwrap();
         let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+        let (address, issuer) = (format!("127.0.0.1:{port}"), format!("http://127.0.0.1:{port}{path}"));
+        let mut options = vec!["--listen", &address, "--issuer", &issuer];
+        if all {
+            options.extend(["--dynamic-registration", "--client-metadata-host", "127.0.0.1"]);
+        }
         let server = Server::start_in(
             tempfile::tempdir().unwrap(),
-            &[
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--issuer",
-                &format!("http://127.0.0.1:{port}{path}"),
-                "--dynamic-registration",
-                "--client-metadata-host",
-                "127.0.0.1",
-            ],
+            &options,
             &[("SSL_CERT_FILE", authorities.into_os_string())],
         );
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", 0))).unwrap();
         let crm = format!("http://{}", listener.local_addr().unwrap());
-        server.run(&["apply", "-f", "-"], &registry(&crm));
+        server.run(&["apply", "-f", "-"], &registry(&crm, all));
         server.run(&["person", "set-password", "riley"], PASSWORD);
         server.run(&["client", "set-secret", "basic-app"], PLAIN_SECRET);
         server.run(&["client", "set-secret", "post-app"], CLIENT_SECRET);
@@ -142,7 +144,9 @@ impl Behind {
     }
 }
 
-fn registry(crm: &str) -> String {
+fn registry(crm: &str, all: bool) -> String {
+    let public = format!("{{ id = \"mcp-app\", redirect_uris = [\"{CALLBACK}\"] }},");
+    let public = if all { public } else { String::new() };
     let scopes = r#"["read:cases", "write:case_comments", "write:opportunities", "send:mail"]"#;
     format!(
         r#"resource = [
@@ -150,7 +154,7 @@ fn registry(crm: &str) -> String {
   {{ name = "wiki", uri = "https://wiki.acme.example", scopes = ["read:pages"] }},
 ]
 client = [
-  {{ id = "mcp-app", redirect_uris = ["{CALLBACK}"] }},
+  {public}
   {{ id = "basic-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_basic" }},
   {{ id = "post-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_post" }},
 ]
@@ -173,4 +177,31 @@ fn the_python_sdk_finds_its_way_from_a_refusal_to_the_api() {
     let Some(python) = PythonProgram::find() else { return };
     Behind::start("").reached_by_all(&python, "mcp_client.py");
     Behind::start("/acme/mandate").reached_by_all(&python, "mcp_client.py");
+}
+
+/// What the tool checks is the shape of the answers; a server that checks nothing passes, too. It sends no secret
+/// where the metadata list `none`, so the clients with one have a server without public clients.
+#[test]
+fn the_mcp_conformance_tool_passes_for_clients_with_and_without_a_secret() {
+    let Some(node) = NodeProgram::find() else { return };
+    for path in ["", "/acme/mandate"] {
+        let (with_public, without) = (Behind::start(path), Behind::start_for(path, false));
+        for (world, client) in [
+            (&with_public, json!({ "client_id": "mcp-app" })),
+            (&without, json!({ "client_id": "post-app", "client_secret": CLIENT_SECRET })),
+        ] {
+            let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
+            let mut input = json!({
+                "issuer": world.server.issuer(),
+                "resource": world.crm,
+                "port": port,
+                "person": { "name": "riley", "password": PASSWORD },
+            });
+            input.as_object_mut().unwrap().extend(client.as_object().unwrap().clone());
+            let answer = node.json("conformance.mjs", &input);
+            let said = answer["said"].as_str().unwrap();
+            assert_eq!(answer["code"], 0, "{client} {said}");
+            assert!(said.contains("authorization-code-grant: 1 passed, 0 failed"), "{client} {said}");
+        }
+    }
 }
