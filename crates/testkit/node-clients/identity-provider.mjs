@@ -52,6 +52,8 @@ const provider = new Provider(issuer, {
     grant_types: ['authorization_code'],
     response_types: ['code'],
   }, ...clients],
+  // Everything here is on loopback, to which the provider's own dispatcher connects nobody.
+  fetch: (url, { dispatcher: _, ...options }) => globalThis.fetch(url, options),
   findAccount: (_ctx, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
   features: {
     // The provider's own login and consent pages, which take any password.
