@@ -16,6 +16,7 @@ mod metadata;
 mod names;
 mod own_behalf;
 mod platform;
+mod provider;
 mod recorder;
 mod refresh;
 mod registry;

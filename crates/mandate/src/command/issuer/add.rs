@@ -39,7 +39,9 @@ struct Added {
 
 pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure> {
     let url = &arguments.url;
-    suitable(url.as_str())?;
+    if gives_tokens(arguments) {
+        suitable(url.as_str())?;
+    }
     let file = arguments.file.as_deref().map(|file| RegistryText::open(file, url)).transpose()?;
     let declared = Declared::new(url, None, &arguments.entry);
     let client = declared.client(&arguments.entry)?;
@@ -59,10 +61,17 @@ pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure>
     }
     let item = item(arguments, &declared, profile)?;
     let toml = entry::toml(&item)?;
+    let mut steps = Vec::new();
+    if item.login {
+        let ours = arguments.server.own_issuer()?;
+        steps.extend(settings::login_steps(&item, ours.as_deref()));
+    }
+    if gives_tokens(arguments) {
+        steps.extend(settings::steps(profile, &item.audience));
+    }
     if let Some(file) = file {
         file.append(&toml)?;
     }
-    let steps = settings::steps(profile, &item.audience);
     let added = Added {
         version: VERSION,
         issuer: url.to_string(),
@@ -78,6 +87,11 @@ pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure>
         next: next(arguments),
     };
     screen.show(&added, || text(&added))
+}
+
+/// Whether its access tokens are to be subject tokens.
+fn gives_tokens(arguments: &IssuerAdd) -> bool {
+    !arguments.login || arguments.entry.audience.is_some()
 }
 
 /// Issuers of which it is known that no token of theirs can be a subject.
@@ -97,7 +111,7 @@ fn suitable(url: &str) -> Result<(), Failure> {
 }
 
 fn item(arguments: &IssuerAdd, declared: &Declared, profile: TokenProfile) -> Result<IssuerItem, Failure> {
-    if profile.needs_a_claim_of_people() && declared.required_claims.is_empty() {
+    if gives_tokens(arguments) && profile.needs_a_claim_of_people() && declared.required_claims.is_empty() {
         return Err(Failure::usage(format!(
             "tokens of {} do not show whether their subject is a person: name a claim that only people's tokens have, as in --require sub_type=user",
             profile.as_str()
@@ -106,13 +120,16 @@ fn item(arguments: &IssuerAdd, declared: &Declared, profile: TokenProfile) -> Re
     let ca = arguments.entry.ca.as_deref().map(|ca| entry::authority(ca, arguments.file.as_deref()));
     Ok(IssuerItem {
         url: declared.url.clone(),
-        audience: audience(arguments, profile)?,
+        audience: if gives_tokens(arguments) { audience(arguments, profile)? } else { String::new() },
         subject_scope: declared.subject_scope,
         other_audiences: Vec::new(),
         ca: ca.transpose()?,
         proxy: None,
         profile,
         claims: ClaimsItem { require: declared.required_claims.clone() },
+        login: arguments.login,
+        client_id: arguments.client_id.clone(),
+        client_secret_file: arguments.client_secret_file.clone(),
     })
 }
 
@@ -141,10 +158,9 @@ fn next(arguments: &IssuerAdd) -> Vec<String> {
         Some(file) => format!("mandate apply -f {} --dry-run", file.display()),
         None => "mandate apply -f FILE --dry-run   (after you have added the entry to the file)".to_owned(),
     };
-    vec![
-        apply,
-        format!("mandate issuer test {} < FILE   (a file with an access token of a person)", arguments.url),
-    ]
+    let test =
+        format!("mandate issuer test {} < FILE   (a file with an access token of a person)", arguments.url);
+    std::iter::once(apply).chain(gives_tokens(arguments).then_some(test)).collect()
 }
 
 fn text(added: &Added) -> String {
