@@ -68,7 +68,13 @@ impl Engine {
         // The provider that the token names chooses the keys; then everything is verified with them.
         let provider = claimed::issuer(token).and_then(|issuer| snapshot.registry.issuer(issuer.as_str()));
         let provider = provider.ok_or(ProviderRefusal::Unknown)?;
-        let LogoutToken { subject, session, .. } = self.providers.logged_out(token, provider, now).await?;
+        let token = self.providers.logged_out(token, provider, now).await?;
+        match self.providers.first_logout(&token, &provider.url, now).await {
+            // Taking authority away does not wait for the database: at worst a token counts twice.
+            Err(ProviderRefusal::Unavailable { .. }) if token.subject.is_some() => {}
+            first => first?,
+        }
+        let LogoutToken { subject, session, .. } = token;
         let ended = match (subject, session) {
             (Some(sub), _) => {
                 let person = Subject { iss: provider.url.clone(), sub };

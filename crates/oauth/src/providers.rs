@@ -156,7 +156,7 @@ impl Providers {
         })
     }
 
-    /// Whose session a provider has ended, by its logout token, which is used up.
+    /// Whose session a provider has ended, by its logout token.
     pub(crate) async fn logged_out(
         &self,
         token: &str,
@@ -177,13 +177,18 @@ impl Providers {
             )
         };
         let verified = self.foreign.verified(&KeySource::of_issuer(provider), now, verify).await;
-        let verified = verified.map_err(|error| unverified(error, ProviderRefusal::Logout))?;
-        let once = ("logout", &provider.url, verified.id.clone());
-        if self.is_new(once, verified.ends, now).await? {
-            Ok(verified)
-        } else {
-            Err(ProviderRefusal::LogoutReplayed)
-        }
+        verified.map_err(|error| unverified(error, ProviderRefusal::Logout))
+    }
+
+    /// Uses up a logout token.
+    pub(crate) async fn first_logout(
+        &self,
+        token: &LogoutToken,
+        provider: &Issuer,
+        now: Timestamp,
+    ) -> Result<(), ProviderRefusal> {
+        let once = ("logout", provider, token.id.clone());
+        if self.is_new(once, token.ends, now).await? { Ok(()) } else { Err(ProviderRefusal::LogoutReplayed) }
     }
 
     /// Who the person is, by the ID token that the provider gives for its answer.

@@ -410,6 +410,26 @@ fn an_issuer_for_logins_is_written_with_what_to_register_there() {
     let file = dir.path().join("registry.toml");
     let login = ["issuer", "add", &name, "--login", "--client-id", "mandate"];
     let more = ["--client-secret-file", "staff.secret", "--file", file.to_str().unwrap()];
+    let metadata = |changes: &Value| {
+        let mut metadata = json!({
+            "issuer": name, "jwks_uri": format!("{name}/jwks"), "token_endpoint": format!("{name}/token"),
+            "authorization_endpoint": format!("{name}/authorize"),
+        });
+        let (members, changes) = (metadata.as_object_mut().unwrap(), changes.as_object().unwrap());
+        members.extend(changes.iter().map(|(name, value)| (name.clone(), value.clone())));
+        idp.serve_metadata(Some(&metadata.to_string()));
+    };
+    for (changes, says) in [
+        (json!({"authorization_endpoint": "javascript:alert(1)"}), "`authorization_endpoint` must be"),
+        (json!({"token_endpoint": 7}), "`token_endpoint` is not a text"),
+        (json!({"token_endpoint_auth_methods_supported": ["private_key_jwt"]}), "takes no client secret"),
+    ] {
+        metadata(&changes);
+        let ran = mandate(dir.path(), &[&login[..], &more].concat(), "");
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{changes}: {}", ran.err);
+        assert!(ran.err.contains(says) && !file.exists(), "{changes}: {}", ran.err);
+    }
+    metadata(&json!({}));
     let ran = mandate(dir.path(), &[&login[..], &more].concat(), "");
     assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
     let key = mandate_core::registry::login_key(&idp.issuer());

@@ -310,6 +310,33 @@ async fn an_answer_counts_once_and_not_for_long() {
     login.code(&away, &json!({})).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_the_same_answer_twice_at_once_one_counts() {
+    let login = Login::new();
+    for _ in 0..5 {
+        let away = login.leave().await;
+        login.give(&away, &json!({}));
+        let (one, two) = tokio::join!(login.come_back(&away), login.come_back(&away));
+        assert_eq!(usize::from(one.is_ok()) + usize::from(two.is_ok()), 1);
+        let refused = if one.is_ok() { two } else { one };
+        assert_eq!(page(refused), "400 invalid_grant login_replayed");
+    }
+    assert_eq!(login.provider.redemptions().len(), 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_logs_in_while_the_database_cannot_be_written() {
+    let login = Login::new();
+    let away = login.leave().await;
+    login.give(&away, &json!({}));
+    let held = login.world.hold_database();
+    assert_eq!(page(login.come_back(&away).await), "503 temporarily_unavailable audit_unavailable");
+    assert!(login.provider.redemptions().is_empty(), "the code was not sent");
+    held.let_go();
+    login.world.clock.advance(Duration::from_secs(5));
+    login.come_back(&away).await.unwrap();
+}
+
 #[tokio::test]
 async fn an_answer_that_fails_is_used_up_too() {
     let login = Login::new();

@@ -1,6 +1,7 @@
 //! `mandate issuer add`: the entry of an issuer, from what it publishes.
 
 use mandate_api::registry_file::{ClaimsItem, IssuerItem};
+use mandate_core::names::ClientMethod;
 use mandate_core::registry::TokenProfile;
 use mandate_token::discovery::likely_product;
 use serde::Serialize;
@@ -46,6 +47,9 @@ pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure>
     let declared = Declared::new(url, None, &arguments.entry);
     let client = declared.client(&arguments.entry)?;
     let documents = runtime()?.block_on(IssuerDocuments::fetch(&client, url, declared.profile))?;
+    if arguments.login {
+        can_log_in(&documents, arguments.client_secret_file.is_some())?;
+    }
     let likely = likely_product(url, Some(&documents.jwks_uri));
     let (profile, profile_from) = match (declared.profile, likely) {
         (Some(profile), _) => (profile, "argument"),
@@ -87,6 +91,21 @@ pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure>
         next: next(arguments),
     };
     screen.show(&added, || text(&added))
+}
+
+/// Whether the server can be a client there: by what the issuer publishes.
+fn can_log_in(documents: &IssuerDocuments, with_secret: bool) -> Result<(), Failure> {
+    let methods = documents.provider()?.client_methods;
+    let known = [ClientMethod::ClientSecretBasic, ClientMethod::ClientSecretPost];
+    if with_secret && !methods.iter().any(|method| known.contains(method)) {
+        return Err(Failure::failed(format!(
+            "by {}, the provider takes no client secret: this server can send one by {} or {}",
+            documents.metadata_url,
+            ClientMethod::ClientSecretBasic,
+            ClientMethod::ClientSecretPost
+        )));
+    }
+    Ok(())
 }
 
 /// Whether its access tokens are to be subject tokens.

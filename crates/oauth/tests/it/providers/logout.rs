@@ -127,6 +127,20 @@ async fn a_logout_token_counts_once() {
     assert_eq!(shown(&login.send(&token).await.unwrap_err()), "400 invalid_request logout_token_refused");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_logout_is_in_force_while_the_database_cannot_be_written() {
+    let login = Login::new();
+    let token = login.token_of("s1").await;
+    let logout = login.provider.sign(&login.logout("l1", &json!({})));
+    let session = login.provider.sign(&login.logout("l2", &json!({"sub": null})));
+    let held = login.world.hold_database();
+    login.send(&logout).await.unwrap();
+    assert!(!lives(&login.world, &token).await);
+    let error = login.send(&session).await.unwrap_err();
+    assert_eq!(error.status, 503, "which tokens came from a session is in the database: {error}");
+    held.let_go();
+}
+
 #[tokio::test]
 async fn nobody_else_logs_a_person_out() {
     let login = Login::new();
