@@ -39,9 +39,9 @@ pub use pending::PendingLogin;
 /// After a failure at the token endpoint: the person has to begin again, so there is nothing to wait for.
 const AGAIN: u64 = 1;
 
-/// Reads this server's secret at a provider from the file of that name in the folder of login secrets. The
-/// error says which file, and what is wrong with it.
-pub type ReadSecret = Arc<dyn Fn(&str) -> Result<Secret, String> + Send + Sync>;
+/// Reads this server's secret at a provider from the file of that name in the provider's folder of login secrets:
+/// the secret of one is never sent to another. The error says which file, and what is wrong with it.
+pub type ReadSecret = Arc<dyn Fn(&Issuer, &str) -> Result<Secret, String> + Send + Sync>;
 
 /// The providers of a snapshot at which people log in, in the order of their names.
 pub(crate) fn of(snapshot: &Snapshot) -> Vec<&Arc<TrustedIssuer>> {
@@ -235,7 +235,7 @@ impl Providers {
         code: &str,
     ) -> Result<TokenAnswer, ProviderRefusal> {
         let provider = answer.provider;
-        let credential = self.credential(client, metadata).await?;
+        let credential = self.credential(&provider.url, client, metadata).await?;
         let to_post = self.redemption(answer, client, metadata, code, &credential);
         let posted = self.foreign.post(&KeySource::of_issuer(provider), &to_post).await;
         let posted = posted
@@ -282,6 +282,7 @@ impl Providers {
     /// How this server authenticates at the provider: with its secret in the way that the provider offers.
     async fn credential(
         &self,
+        provider: &Issuer,
         client: &UpstreamClient,
         metadata: &ProviderMetadata,
     ) -> Result<Credential, ProviderRefusal> {
@@ -290,8 +291,8 @@ impl Providers {
             tracing::error!(%error, "people cannot log in at an identity provider");
             ProviderRefusal::Unavailable { error, retry_after: AGAIN }
         };
-        let (read, file) = (Arc::clone(&self.secret), file.clone());
-        let read = tokio::task::spawn_blocking(move || read(&file)).await;
+        let (read, provider, file) = (Arc::clone(&self.secret), provider.clone(), file.clone());
+        let read = tokio::task::spawn_blocking(move || read(&provider, &file)).await;
         let secret = read.map_err(|error| ours(error.to_string()))?.map_err(ours)?;
         let offered = |method| metadata.client_methods.contains(&method);
         if offered(ClientMethod::ClientSecretBasic) {

@@ -493,7 +493,7 @@ fn upstream_client(item: &IssuerItem) -> Result<Option<UpstreamClient>, Finding>
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
     };
     if client_secret_file.as_ref().is_some_and(|name| !is_plain(name)) {
-        let detail = "expected the name of a file in `login-secrets` of the server's directory: up to 64 of a-z, A-Z, 0-9, `-`, `_` and `.`, without a path, and not the secret itself";
+        let detail = "expected the name of a file in the provider's folder of `login-secrets`: up to 64 of a-z, A-Z, 0-9, `-`, `_` and `.`, without a path, and not the secret itself";
         return Err(Finding::new("/client_secret_file", detail));
     }
     Ok(Some(UpstreamClient { client_id: client_id.clone(), client_secret_file: client_secret_file.clone() }))

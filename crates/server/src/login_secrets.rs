@@ -1,10 +1,12 @@
 //! The server's secrets at identity providers: files in a folder of its directory, which no entry of the
-//! registry leads out of.
+//! registry leads out of. Each provider has a folder of its own in there, so that no change of the registry sends
+//! the secret of one provider to another.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use mandate_core::Secret;
+use mandate_core::registry::login_key;
+use mandate_core::{Issuer, Secret};
 use mandate_files::{Dir, Exposure, text};
 use mandate_oauth::ReadSecret;
 
@@ -17,7 +19,7 @@ const MAX_SECRET: u64 = 4096;
 /// Reads the secrets of the server in `dir`. The file is read each time, so a new secret needs no restart.
 pub(crate) fn in_dir(dir: &Path) -> ReadSecret {
     let folder = dir.join(FOLDER);
-    Arc::new(move |name| read(&folder, name))
+    Arc::new(move |provider: &Issuer, name: &str| read(&folder.join(login_key(provider)), name))
 }
 
 fn read(folder: &Path, name: &str) -> Result<Secret, String> {

@@ -184,7 +184,7 @@ impl World {
             clock: Arc::clone(&hybrid),
             self_description,
             entropy,
-            login_secrets: Arc::new(|name| match name {
+            login_secrets: Arc::new(|_, name| match name {
                 LOGIN_SECRET_FILE => Ok(Secret::new(LOGIN_SECRET)),
                 other => Err(format!("there is no {other}")),
             }),

@@ -284,7 +284,7 @@ pub struct IssuerItem {
     /// This server's client id there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
-    /// The name of the file with this server's client secret there, in `login-secrets` of the server's
+    /// The name of the file with this server's client secret there, in `login-secrets/KEY` of the server's
     /// directory. Absent: a public client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret_file: Option<String>,

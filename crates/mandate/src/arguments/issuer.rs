@@ -84,7 +84,7 @@ pub(crate) struct IssuerAdd {
     /// This server's client id there
     #[arg(long, value_name = "ID", requires = "login")]
     pub(crate) client_id: Option<String>,
-    /// The name of the file with the client's secret, in `login-secrets` of the server's directory
+    /// The name of the file with the client's secret, in the provider's folder of `login-secrets`
     #[arg(long, value_name = "NAME", requires = "login")]
     pub(crate) client_secret_file: Option<String>,
     /// Append the entry to this registry file, which is made if it is missing

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mandate_core::Clock as _;
 use mandate_core::SystemClock;
+use mandate_core::registry::login_key;
 use mandate_testkit::app::{Answer, CLIENT_SECRET, CODE_VERIFIER, authorization, claims, form};
 use serde_json::json;
 use url::Url;
@@ -39,8 +40,8 @@ impl Company {
         let (provider, ready) =
             node.start("identity-provider.mjs", &json!({ "resources": {}, "login": client }));
         let issuer = ready["issuer"].as_str().unwrap().to_owned();
-        let folder = server.dir().join("login-secrets");
-        fs::create_dir(&folder).unwrap();
+        let folder = server.dir().join("login-secrets").join(login_key(&issuer.parse().unwrap()));
+        fs::create_dir_all(&folder).unwrap();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
         let file = folder.join("company.secret");
         fs::write(&file, SECRET).unwrap();

@@ -436,7 +436,7 @@ fn an_issuer_for_logins_is_written_with_what_to_register_there() {
     for part in [
         &format!("redirect URI ISSUER/login/callback/{key}, with the issuer of this server"),
         "the web application `mandate`",
-        "`login-secrets/staff.secret`",
+        "/staff.secret` of this server's directory",
     ] {
         assert!(ran.out.contains(part), "{part}\n{}", ran.out);
     }

@@ -110,7 +110,10 @@ fn a_secret_file_is_a_name_and_never_a_path_or_the_secret() {
     {
         let lines = format!("login = true\nclient_id = \"m\"\nclient_secret_file = \"{bad}\"\n");
         let (detail, place) = refused(&Registry::default(), &issuer_of(&lines), false);
-        assert!(detail.contains("expected the name of a file in `login-secrets`"), "{bad}: {detail}");
+        assert!(
+            detail.contains("expected the name of a file in the provider's folder of `login-secrets`"),
+            "{bad}: {detail}"
+        );
         assert!(bad.is_empty() || !detail.contains("s3cret"), "the value is not repeated: {detail}");
         assert_eq!(place.0, 6, "{bad}");
     }

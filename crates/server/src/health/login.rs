@@ -19,7 +19,7 @@ pub(crate) fn watch(health: &Health, live: Arc<Live>, read: ReadSecret) {
 
 fn found(issuer: &TrustedIssuer, read: &ReadSecret) -> Option<StatusProblem> {
     let file = issuer.login.as_ref()?.client_secret_file.as_ref()?;
-    let why = read(file).err()?;
+    let why = read(&issuer.url, file).err()?;
     Some(problem(
         problem_code::LOGIN_SECRET,
         format!("nobody can log in at {}: {why}", issuer.url),

@@ -1,6 +1,7 @@
 //! Logins at an identity provider as a browser sees them.
 
 use mandate_api::registry_file;
+use mandate_core::registry::login_key;
 use mandate_testkit::app::{self, Answer, App, CALLBACK, CRM, FormPairs, LoginPage, authorization, form};
 use mandate_testkit::provider_double::{CLIENT_ID, ProviderDouble, asked};
 use serde_json::json;
@@ -41,8 +42,13 @@ may = [{{ resource = "crm", scopes = ["read:cases"] }}]
     )
 }
 
-fn keep_secret(server: &Server) {
-    let folder = server.state_dir().join("login-secrets");
+/// The folder with the server's secret at `provider`.
+fn folder(server: &Server, provider: &ProviderDouble) -> std::path::PathBuf {
+    server.state_dir().join("login-secrets").join(login_key(&provider.issuer.issuer()))
+}
+
+fn keep_secret(server: &Server, provider: &ProviderDouble) {
+    let folder = folder(server, provider);
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join("provider.secret");
     std::fs::write(&file, format!("{SECRET}\n")).unwrap();
@@ -55,7 +61,7 @@ impl Login {
     async fn new() -> Self {
         let provider = ProviderDouble::start();
         let server = Server::story().await;
-        keep_secret(&server);
+        keep_secret(&server, &provider);
         let text = app::registry(CRM, rustix::process::getuid().as_raw()) + &entries(&provider);
         assert!(registry_file::parse(&text).is_ok());
         server.apply(&text).await;
@@ -270,9 +276,21 @@ async fn a_person_without_an_entry_sees_what_an_operator_has_to_add() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_secret_of_one_provider_is_not_sent_to_another() {
+    let login = Login::new().await;
+    let other = ProviderDouble::start();
+    login.server.apply(&entries(&other)).await;
+    let problems = login.server.admin.status().await.unwrap().problems;
+    let problem = problems.iter().find(|problem| problem.code == "login_secret").unwrap();
+    assert!(problem.detail.contains(other.issuer.issuer().as_str()), "{problem:?}");
+    assert!(problem.detail.contains(&login_key(&other.issuer.issuer())), "{problem:?}");
+    login.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_secret_that_others_can_read_or_that_is_a_link_is_not_used() {
     let login = Login::new().await;
-    let folder = login.server.state_dir().join("login-secrets");
+    let folder = folder(&login.server, &login.provider);
     let file = folder.join("provider.secret");
     let refused = async |what: &str, part: &str| {
         let away = login.leave().await;

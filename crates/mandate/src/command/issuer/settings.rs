@@ -21,7 +21,8 @@ pub(super) fn login_steps(item: &IssuerItem, ours: Option<&str>) -> Vec<String> 
     steps.push(format!("set the back-channel logout URI {logout}, if the provider has such logouts"));
     steps.push(match &item.client_secret_file {
         Some(name) => format!(
-            "write its client secret into `login-secrets/{name}` of this server's directory, mode 0600"
+            "write its client secret into `login-secrets/{}/{name}` of this server's directory, mode 0600",
+            login_key(&item.url)
         ),
         None => "let it be a public client: the entry names no `client_secret_file`".to_owned(),
     });
