@@ -135,6 +135,7 @@ impl From<AppendError> for AdministrationError {
                 | E::RefreshUsed
                 | E::RefreshEnded
                 | E::RefreshExpired
+                | E::LoginSessionEnded
                 | E::JoinTokenUnknown
                 | E::JoinTokenUsed
                 | E::JoinTokenExpired

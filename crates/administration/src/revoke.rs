@@ -9,7 +9,6 @@ use mandate_core::{Clock as _, CutTarget, KnownTerms};
 use mandate_delegation::revocation::cut;
 use mandate_planning::states::{GrantAct, GrantState, StateMachine as _};
 use mandate_stops::Stop;
-use mandate_store::Effect;
 
 use crate::administration::{Administration, recorded, to_the_end};
 use crate::authorization::{Permit, act};
@@ -64,8 +63,8 @@ impl Administration {
                 (CutTarget::Person(person.id.clone()), Some(person.id.clone()))
             }
             RevocationTarget::Client(id) => {
-                // A client that registered itself has no entry.
-                if !id.is_self_registered() {
+                // A client that describes itself has no entry.
+                if !id.may_describe_itself() {
                     registry.client(&id).ok_or_else(|| unknown(EntryKind::Client, id.as_str()))?;
                 }
                 (CutTarget::Client(id), None)
@@ -92,13 +91,6 @@ impl Administration {
         // A removal that came between the plan and the act, or was being written, took the grant with it.
         if let Some(id) = revoked.filter(|id| self.snapshot().registry.grant(id).is_none()) {
             return Err(unknown(EntryKind::Grant, id.as_str()));
-        }
-        // What registered itself is removed, too: nobody can log in by it again.
-        if let CutTarget::Client(id) = &cut.target
-            && id.is_self_registered()
-        {
-            let record = self.record(RecordKind::Revoke, permit, format!("removed client {id}"));
-            self.append(permit, record, vec![Effect::RemoveClient(id.clone())]).await?;
         }
         let cut = taken.cuts.into_iter().next_back().unwrap_or(cut);
         Ok(RevocationResponse { cut, record: id, recorded: recorded(taken.recorded) })

@@ -160,7 +160,9 @@ impl ClientId {
 
     /// Whether it is the id of a client that registered itself.
     pub fn is_self_registered(&self) -> bool {
-        self.0.strip_prefix(SELF_REGISTERED).is_some_and(|id| made_at(id).is_some())
+        let plain = |id: &&str| id.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+        let id = self.0.strip_prefix(SELF_REGISTERED).filter(plain).filter(|id| id.len() == 36);
+        id.is_some_and(|id| made_at(id).is_some())
     }
 
     /// The URL where the client's metadata are, if the id can be one

@@ -237,9 +237,12 @@ impl UnattestedClient {
         &self.client
     }
 
-    /// Whether it has not been cut since; an operator who removes it cuts it.
+    /// Whether it has not been cut since. One that registered itself is removed with the cut, so no cut on it
+    /// is ever over.
     pub fn stands(&self, revocations: &RevocationSet) -> bool {
-        !revocations.has_cut_since(&CutTarget::Client(self.client.id.clone()), self.at)
+        let cut = CutTarget::Client(self.client.id.clone());
+        let removed = self.client.id.is_self_registered() && revocations.contains(&cut);
+        !removed && !revocations.has_cut_since(&cut, self.at)
     }
 }
 

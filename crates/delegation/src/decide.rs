@@ -122,7 +122,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     )?;
 
     // Such a client gets no more than its ceiling at one resource. No agent takes it further.
-    if subject.terms.actor_is_unattested() {
+    if subject.terms.issuer == *facts.issuer && subject.terms.actor_is_unattested() {
         return Err(RefusalReason::ChainActorUnattested.into());
     }
 

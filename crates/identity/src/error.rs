@@ -94,6 +94,7 @@ pub(crate) fn unrecorded(error: &AppendError) -> IdentityError {
             | E::RefreshUsed
             | E::RefreshEnded
             | E::RefreshExpired
+            | E::LoginSessionEnded
             | E::JoinTokenUnknown
             | E::JoinTokenUsed
             | E::JoinTokenExpired

@@ -335,6 +335,7 @@ fn not_joined(error: AppendError) -> IdentityError {
             | E::RefreshUsed
             | E::RefreshEnded
             | E::RefreshExpired
+            | E::LoginSessionEnded
             | E::NodeCertificateExpired
             | E::RegistryChanged
             | E::ClientsFull
@@ -364,6 +365,7 @@ fn not_renewed(error: &AppendError) -> IdentityError {
             | E::RefreshUsed
             | E::RefreshEnded
             | E::RefreshExpired
+            | E::LoginSessionEnded
             | E::JoinTokenUnknown
             | E::JoinTokenUsed
             | E::JoinTokenExpired

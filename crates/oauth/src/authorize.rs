@@ -21,7 +21,7 @@ use crate::engine::Engine;
 use crate::form::Form;
 use crate::parameter::{NEVER_IGNORED, Required};
 use crate::pkce::Challenge;
-use crate::redirect::{is_registered, with_parameters};
+use crate::redirect::{is_loopback_uri, is_registered, with_parameters};
 use crate::refusal::RequestRefusal;
 use crate::resource::{self, is_administration};
 use crate::scope;
@@ -37,7 +37,7 @@ pub struct AuthorizationRequest {
     challenge: Challenge,
     pub(crate) resource: Option<ResourceUri>,
     pub(crate) scopes: Option<ScopeSet>,
-    offline: bool,
+    pub(crate) offline: bool,
 }
 
 impl AuthorizationRequest {
@@ -100,6 +100,16 @@ pub(crate) struct Back {
 }
 
 impl Back {
+    /// Whether the browser may go there before a person has seen where. Anybody can register any address for
+    /// themselves, so a link to us must not lead there (RFC 9700 §4.11.2); a loopback host is the person's own
+    /// machine.
+    fn may_be_gone_to_at_once(&self) -> bool {
+        match &self.client {
+            AskingClient::App(_) => true,
+            AskingClient::Unattested(_) => is_loopback_uri(&self.redirect_uri),
+        }
+    }
+
     /// The redirect with these parameters, `state` and `iss` (RFC 9207 §2: on success and on error).
     pub(crate) fn to(&self, issuer: &Issuer, parameters: &[(ResponseParameter, &str)]) -> String {
         let mut all = parameters.to_vec();
@@ -192,7 +202,11 @@ impl Engine {
             Ok(request) => Ok(request),
             Err(refusal) => {
                 let error = self.recorder.refuse(trail, refusal).await;
-                Err(AuthorizeRefusal::Redirect { location: back.with_error(self.issuer(), &error), error })
+                Err(if back.may_be_gone_to_at_once() {
+                    AuthorizeRefusal::Redirect { location: back.with_error(self.issuer(), &error), error }
+                } else {
+                    AuthorizeRefusal::Page(error)
+                })
             }
         }
     }
@@ -207,13 +221,13 @@ impl Engine {
     ) -> Result<Back, RequestRefusal> {
         let unknown = RequestRefusal::Unacceptable(Parameter::ClientId);
         let id: ClientId = Required(Parameter::ClientId).read(form)?.parse().map_err(|_| unknown.clone())?;
+        let redirect_uri = Required(Parameter::RedirectUri).read(form)?;
         let client = if let Some(client) = registry.client(&id) {
             AskingClient::App(Arc::clone(client))
         } else {
             let found = self.self_described.find(&id, registry, now).await?;
             AskingClient::Unattested(found.ok_or(unknown)?)
         };
-        let redirect_uri = Required(Parameter::RedirectUri).read(form)?;
         if !is_registered(redirect_uri, client.redirect_uris()) {
             return Err(RequestRefusal::Redirect);
         }

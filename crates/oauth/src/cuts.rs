@@ -32,6 +32,8 @@ pub(crate) struct UsedTwice {
     pub(crate) since: Timestamp,
     /// When the last of them expires, at the latest.
     pub(crate) until: Timestamp,
+    /// Whether the login may have refresh tokens.
+    pub(crate) goes_on: bool,
 }
 
 /// Makes cuts, within the bounds of their causes.
@@ -62,17 +64,19 @@ impl Cuts {
     /// A person who can log in can use codes twice again and again. Beyond the bound on cuts, one cut on the
     /// person replaces one cut for each token: it takes away more, never less.
     pub(crate) async fn used_twice(&self, used: UsedTwice, now: Timestamp) -> Result<(), RequestRefusal> {
-        let UsedTwice { what, login, client, first, since, until } = used;
+        let UsedTwice { what, login, client, first, since, until, goes_on } = used;
         let basis = &self.recorder.basis;
         let person = login.subject(basis.issuer());
         let cause = Cause::UsedTwice(login.person);
         let of_person = CutTarget::Person(person.clone());
         let snapshot = basis.snapshot();
         let cuts = &snapshot.revocations;
-        if cuts.contains(&CutTarget::Token(first.clone()))
-            || cuts.has_cut_since(&of_person, since)
-            || cuts.has_cut_since(&CutTarget::Client(client), since)
-        {
+        // After a restart, cuts on person and client count from the restart: they end the tokens of a login that
+        // came after them, and not the login itself, which can go on when they are forgotten.
+        let is_over = !goes_on
+            && (cuts.has_cut_since(&of_person, since)
+                || cuts.has_cut_since(&CutTarget::Client(client), since));
+        if is_over || cuts.contains(&CutTarget::Token(first.clone())) {
             return Ok(());
         }
         let mut trail = Trail::new(RecordKind::Revoke, now, RequestSource::Other);

@@ -12,6 +12,8 @@ use mandate_stops::Stops;
 use mandate_store::{Log, Store};
 
 use crate::attempts::Attempts;
+use tokio::sync::Semaphore;
+
 use crate::basis::Basis;
 use crate::client::Clients;
 use crate::codes::Codes;
@@ -24,7 +26,7 @@ use crate::own_tokens::OwnTokens;
 use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
 use crate::platform_tokens::PlatformTokens;
-use crate::providers::{Providers, ReadSecret};
+use crate::providers::{MOST_POSTS, Providers, ReadSecret, UsedStates};
 use crate::refresh_tokens::RefreshTokens;
 use crate::self_described::{SelfDescribedClients, SelfDescription};
 use crate::trail::Recorder;
@@ -120,6 +122,8 @@ impl Engine {
             foreign: Arc::clone(&foreign),
             store: store.clone(),
             secret: login_secrets,
+            used: UsedStates::default(),
+            places: Semaphore::new(MOST_POSTS),
         };
         let codes = Arc::new(Codes { basis: basis.clone(), store: store.clone() });
         let refresh = Arc::new(RefreshTokens { basis: basis.clone(), store });
@@ -166,7 +170,10 @@ impl Engine {
             .resources()
             .filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));
         let scopes: ScopeSet = open.flat_map(|resource| resource.scopes.iter().cloned()).collect();
-        let scopes: ScopeSet = scopes.iter().cloned().chain(OFFLINE_ACCESS.parse().ok()).collect();
+        // Clients that find it there ask for it, whether or not they may have it.
+        let refresh = snapshot.registry.clients().any(|client| client.refresh);
+        let offline = OFFLINE_ACCESS.parse().ok().filter(|_| refresh);
+        let scopes: ScopeSet = scopes.iter().cloned().chain(offline).collect();
         let is_public = |client: &Arc<Client>| matches!(client.authentication, ClientAuthentication::None);
         let (registration, metadata_documents) =
             (self.registers_clients(), self.self_described.documents.are_on());

@@ -159,7 +159,7 @@ impl Engine {
     /// Whether the client still has the redirect URI of the request, or the client no longer exists: the
     /// password may have waited for its turn to be checked.
     fn may_go_back(&self, request: &AuthorizationRequest) -> bool {
-        // One that describes itself cannot change what it registered.
+        // What one that describes itself says of itself is looked up again when the code is redeemed.
         let AskingClient::App(app) = &request.back.client else { return true };
         let snapshot = self.basis.snapshot();
         let client = snapshot.registry.client(&app.id);

@@ -2,6 +2,7 @@
 //! person's login there ends.
 
 use mandate_audit::RecordKind;
+use mandate_core::lifetimes::LOGIN_FORM_LIFETIME;
 use mandate_core::names::Parameter;
 use mandate_core::{Cut, CutTarget, Issuer, Subject, Timestamp, TokenId};
 use mandate_delegation::revocation::cut;
@@ -37,7 +38,7 @@ impl Engine {
     pub async fn end_provider_session(&self, request: FormRequest<'_>) -> Result<(), OAuthError> {
         let now = self.basis.now();
         let trail = || Trail::new(RecordKind::Revoke, now, request.source);
-        let (provider, ended) = match self.ended(&request, now).await {
+        let (provider, token, ended) = match self.ended(&request, now).await {
             Ok(ended) => ended,
             Err(refusal) => return Err(self.recorder.refuse(trail(), refusal).await),
         };
@@ -45,6 +46,9 @@ impl Engine {
             Ended::Person(person) => vec![(cut(CutTarget::Person(person), now), None)],
             Ended::Tokens(tokens) => tokens.into_iter().map(|token| of_token(token, now)).collect(),
         };
+        // One that fails keeps no other from being made. The token is used up after that: a provider that gets no
+        // answer sends it again, and a cut that is made twice does no harm.
+        let mut failed = None;
         for (cut, jti) in cuts {
             let mut trail = trail();
             trail.known();
@@ -52,8 +56,14 @@ impl Engine {
                 trail.sub = Some(person.clone());
             }
             trail.note = Some(format!("the identity provider {provider} ended the session"));
-            self.cuts.make(trail, cut, jti, None).await.map_err(|refusal| refusal.to_error())?;
+            if let Err(refusal) = self.cuts.make(trail, cut, jti, None).await {
+                failed.get_or_insert(refusal);
+            }
         }
+        if let Some(refusal) = failed {
+            return Err(refusal.to_error());
+        }
+        self.providers.use_up(&token, &provider, now).await;
         Ok(())
     }
 
@@ -61,7 +71,7 @@ impl Engine {
         &self,
         request: &FormRequest<'_>,
         now: Timestamp,
-    ) -> Result<(Issuer, Ended), RequestRefusal> {
+    ) -> Result<(Issuer, LogoutToken, Ended), RequestRefusal> {
         let form = request.form()?;
         let token = TOKEN.read(&form)?;
         let snapshot = self.basis.snapshot();
@@ -69,13 +79,12 @@ impl Engine {
         let provider = claimed::issuer(token).and_then(|issuer| snapshot.registry.issuer(issuer.as_str()));
         let provider = provider.ok_or(ProviderRefusal::Unknown)?;
         let token = self.providers.logged_out(token, provider, now).await?;
-        match self.providers.first_logout(&token, &provider.url, now).await {
+        match self.providers.is_unused(&token, &provider.url, now).await {
             // Taking authority away does not wait for the database: at worst a token counts twice.
             Err(ProviderRefusal::Unavailable { .. }) if token.subject.is_some() => {}
-            first => first?,
+            unused => unused?,
         }
-        let LogoutToken { subject, session, .. } = token;
-        let ended = match (subject, session) {
+        let ended = match (token.subject.clone(), token.session.clone()) {
             (Some(sub), _) => {
                 let person = Subject { iss: provider.url.clone(), sub };
                 // A person without an entry has nothing here.
@@ -86,12 +95,14 @@ impl Engine {
             }
             (None, Some(sid)) => {
                 let session = login_sessions::session_hash(&provider.url, &sid);
-                let tokens = self.codes.store.transact("logout", move |tx| login_sessions::end(tx, &session));
+                let forget = now.plus(LOGIN_FORM_LIFETIME);
+                let end = move |tx: &mandate_store::Tx<'_>| login_sessions::end(tx, &session, forget);
+                let tokens = self.codes.store.transact("logout", end);
                 Ended::Tokens(tokens.await.map_err(|error| RequestRefusal::Internal(error.to_string()))?)
             }
             (None, None) => Ended::Tokens(Vec::new()),
         };
-        Ok((provider.url.clone(), ended))
+        Ok((provider.url.clone(), token, ended))
     }
 }
 

@@ -6,14 +6,15 @@ mod addresses;
 mod document;
 mod fetch;
 mod hosts;
+mod places;
 
 use std::sync::Arc;
 
+use mandate_core::uri::is_loopback;
 use mandate_core::{ClientId, Issuer, SelfDescribed, Timestamp};
 use mandate_single_flight::SingleFlight;
 use quick_cache::sync::Cache;
 use reqwest::dns::Resolve;
-use tokio::sync::Semaphore;
 use url::Url;
 
 pub use document::DocumentFault;
@@ -22,11 +23,10 @@ pub use hosts::{InvalidMetadataHost, MetadataHost};
 
 use crate::refusal::RequestRefusal;
 use fetch::Fetcher;
+use places::Places;
 
 /// How many documents are kept. Each has at most 5 KiB.
 const MOST_KEPT: usize = 1000;
-/// How many documents are fetched at a time. Strangers choose which.
-const MOST_AT_A_TIME: usize = 16;
 
 /// Why a client's document does not describe a client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,19 +52,19 @@ pub(crate) struct MetadataDocuments {
     fetcher: Arc<Fetcher>,
     kept: Arc<Cache<ClientId, Kept>>,
     fetches: SingleFlight<ClientId, Outcome>,
-    places: Arc<Semaphore>,
+    places: Places,
 }
 
 impl MetadataDocuments {
     pub(crate) fn new(hosts: Vec<MetadataHost>, names: Arc<dyn Resolve>, issuer: &Issuer) -> Self {
         // §8.6: on a loopback host, for development.
-        let loopback = Url::parse(issuer.as_str()).is_ok_and(|url| mandate_core::uri::is_loopback(&url));
+        let loopback = Url::parse(issuer.as_str()).is_ok_and(|url| is_loopback(&url));
         Self {
             hosts,
             fetcher: Arc::new(Fetcher::new(names, loopback)),
             kept: Arc::new(Cache::new(MOST_KEPT)),
             fetches: SingleFlight::default(),
-            places: Arc::new(Semaphore::new(MOST_AT_A_TIME)),
+            places: Places::default(),
         }
     }
 
@@ -74,7 +74,9 @@ impl MetadataDocuments {
     }
 
     fn is_listed(&self, url: &Url) -> bool {
-        url.host_str().is_some_and(|host| self.hosts.iter().any(|rule| rule.is(host)))
+        // Another port than the usual one is for development: it may be closed, and keep a place for long.
+        let usual = url.port().is_none() || is_loopback(url);
+        usual && url.host_str().is_some_and(|host| self.hosts.iter().any(|rule| rule.is(host)))
     }
 
     /// The client with that id, if it is the URL of a document on a listed host.
@@ -92,9 +94,8 @@ impl MetadataDocuments {
             if let Some(client) = kept() {
                 return Err(Ok(client));
             }
-            let place = Arc::clone(&self.places)
-                .try_acquire_owned()
-                .map_err(|_| Err(NotRead::Fetch(NotFetched::Crowded)))?;
+            let place = self.places.take(url.host_str().unwrap_or_default());
+            let place = place.ok_or(Err(NotRead::Fetch(NotFetched::Crowded)))?;
             let (id, fetcher, kept) = (id.clone(), Arc::clone(&self.fetcher), Arc::clone(&self.kept));
             Ok(async move {
                 let outcome = read(&fetcher, &url, &id, now).await;

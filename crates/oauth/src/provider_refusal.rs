@@ -7,8 +7,8 @@ use mandate_token::TokenError;
 
 use crate::refusal::{CredentialKind, RefusalClass};
 
-/// A refusal of a login at an identity provider. Its text is for records and logs; no text of the provider is
-/// in it but an error code of lower case letters.
+/// A refusal of a login at an identity provider. Its text is for records and logs; of the provider's texts, an
+/// error code of lower case letters, the `sub` of a stranger, and parts of what is malformed are in it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderRefusal {
     /// People do not log in there, or no longer.

@@ -6,6 +6,7 @@
 //! forgotten.
 
 mod pending;
+mod used_states;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use mandate_token::id_token::{self, Expect, IdToken, TokenAnswer};
 use mandate_token::logout_token::{self, LogoutToken};
 use mandate_token::{KeySet, TokenError};
 use subtle::ConstantTimeEq as _;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::basis::Basis;
@@ -35,6 +37,12 @@ use crate::form::Form;
 use crate::provider_refusal::ProviderRefusal;
 
 pub use pending::PendingLogin;
+pub(crate) use used_states::UsedStates;
+
+use used_states::Use;
+
+/// How many requests to the token endpoints of providers there are at a time: each has a connection of its own.
+pub(crate) const MOST_POSTS: usize = 32;
 
 /// After a failure at the token endpoint: the person has to begin again, so there is nothing to wait for.
 const AGAIN: u64 = 1;
@@ -59,9 +67,18 @@ pub(crate) fn with_key<'s>(snapshot: &'s Snapshot, key: &str) -> Option<&'s Arc<
 pub(crate) struct Providers {
     pub(crate) basis: Basis,
     pub(crate) foreign: Arc<ForeignKeys>,
-    /// The memory of answers that were used.
+    /// The memory of logout tokens that were used.
     pub(crate) store: Store,
+    /// The answers that were used.
+    pub(crate) used: UsedStates,
+    /// The places of requests to the token endpoints of providers.
+    pub(crate) places: Semaphore,
     pub(crate) secret: ReadSecret,
+}
+
+/// Under which name the logout tokens of a provider are remembered. No client has an id with a tab in it.
+fn logout_user(provider: &Issuer) -> String {
+    format!("logout\t{provider}")
 }
 
 /// The answer of a provider, for the login that the browser began.
@@ -85,12 +102,12 @@ impl Providers {
     pub(crate) async fn leave(
         &self,
         provider: &TrustedIssuer,
-        query: &str,
+        asked: (&str, bool),
         now: Timestamp,
     ) -> Result<(Url, PendingLogin), ProviderRefusal> {
         let client = provider.login.as_ref().ok_or(ProviderRefusal::Unknown)?;
         let metadata = self.metadata(provider, now).await?;
-        let pending = PendingLogin::begin(query, &provider.url, now, || self.basis.random());
+        let pending = PendingLogin::begin(asked, &provider.url, now, || self.basis.random());
         let mut url = metadata.authorization_endpoint.clone();
         url.query_pairs_mut().extend_pairs([
             (Parameter::ResponseType.as_str(), ResponseType::Code.as_str()),
@@ -108,7 +125,7 @@ impl Providers {
     /// Uses up an answer that the browser brought to the address of the provider with this `key`.
     ///
     /// It is used up durably before it counts: a crash must not make it usable again.
-    pub(crate) async fn first_use<'p>(
+    pub(crate) fn first_use<'p>(
         &self,
         key: &str,
         form: &Form<'_>,
@@ -128,32 +145,14 @@ impl Providers {
         if now >= pending.ends() || pending.began > now {
             return Err(not_begun("it was begun too long ago"));
         }
-        let once = ("login", &pending.provider, pending.state.clone());
-        if self.is_new(once, pending.ends(), now).await? {
-            Ok(pending)
-        } else {
-            Err(ProviderRefusal::Replayed)
-        }
-    }
-
-    /// Remembers until `ends` what a provider sent, durably. False if it was sent before.
-    async fn is_new(
-        &self,
-        (what, provider, id): (&'static str, &Issuer, String),
-        ends: Timestamp,
-        now: Timestamp,
-    ) -> Result<bool, ProviderRefusal> {
-        // No client has an id with a tab in it.
-        let user = format!("{what}\t{provider}");
-        let remembered =
-            self.store.transact(what, move |tx| replay::remember(tx, &user, &id, ends, now)).await;
-        remembered.map_err(|error| {
-            tracing::error!(%error, "what an identity provider sent could not be remembered and is refused");
-            ProviderRefusal::Unavailable {
-                error: "what it sent cannot be remembered".to_owned(),
+        match self.used.remember(&pending.state, pending.ends(), now) {
+            Use::First => Ok(pending),
+            Use::Again => Err(ProviderRefusal::Replayed),
+            Use::Full => Err(ProviderRefusal::Unavailable {
+                error: "too many answers of providers are remembered".to_owned(),
                 retry_after: AGAIN,
-            }
-        })
+            }),
+        }
     }
 
     /// Whose session a provider has ended, by its logout token.
@@ -180,15 +179,32 @@ impl Providers {
         verified.map_err(|error| unverified(error, ProviderRefusal::Logout))
     }
 
-    /// Uses up a logout token.
-    pub(crate) async fn first_logout(
+    /// Whether a logout token was not used up yet.
+    pub(crate) async fn is_unused(
         &self,
         token: &LogoutToken,
         provider: &Issuer,
         now: Timestamp,
     ) -> Result<(), ProviderRefusal> {
-        let once = ("logout", provider, token.id.clone());
-        if self.is_new(once, token.ends, now).await? { Ok(()) } else { Err(ProviderRefusal::LogoutReplayed) }
+        let (user, id) = (logout_user(provider), token.id.clone());
+        let seen = self.store.read("logout", move |tx| replay::is_remembered(tx, &user, &id, now)).await;
+        let seen = seen.map_err(|error| {
+            tracing::error!(%error, "it cannot be seen whether a logout token was used");
+            ProviderRefusal::Unavailable {
+                error: "what was used cannot be seen".to_owned(),
+                retry_after: AGAIN,
+            }
+        })?;
+        if seen { Err(ProviderRefusal::LogoutReplayed) } else { Ok(()) }
+    }
+
+    /// Uses up a logout token, durably. What it demands is done: a failure is only logged.
+    pub(crate) async fn use_up(&self, token: &LogoutToken, provider: &Issuer, now: Timestamp) {
+        let (user, id, ends) = (logout_user(provider), token.id.clone(), token.ends);
+        let kept = self.store.transact("logout", move |tx| replay::remember(tx, &user, &id, ends, now)).await;
+        if let Err(error) = kept {
+            tracing::error!(%error, "a logout token could not be remembered, and counts again");
+        }
     }
 
     /// Who the person is, by the ID token that the provider gives for its answer.
@@ -237,7 +253,12 @@ impl Providers {
         let provider = answer.provider;
         let credential = self.credential(&provider.url, client, metadata).await?;
         let to_post = self.redemption(answer, client, metadata, code, &credential);
+        let place = self.places.try_acquire().map_err(|_| ProviderRefusal::Unavailable {
+            error: "too many people are logging in at providers".to_owned(),
+            retry_after: AGAIN,
+        })?;
         let posted = self.foreign.post(&KeySource::of_issuer(provider), &to_post).await;
+        drop(place);
         let posted = posted
             .map_err(|error| ProviderRefusal::Unavailable { error: error.to_string(), retry_after: AGAIN })?;
         let body = posted.body.expose_secret();

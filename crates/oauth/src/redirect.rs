@@ -6,7 +6,7 @@ use url::Url;
 
 /// The hosts whose port is exempt: native apps listen on any free port. The loopback literals by RFC 8252
 /// §7.3, `localhost` by RFC 9700 §4.1.3. These hosts do not match each other: a name can be made to resolve
-/// to another address (RFC 8252 §8.3), so `localhost` is accepted only if an operator has registered it.
+/// to another address (RFC 8252 §8.3), so `localhost` is accepted only if it is registered.
 const LOOPBACK: [&str; 3] = ["http://127.0.0.1", "http://[::1]", "http://localhost"];
 
 /// Whether a requested redirect URI is one of the registered ones.
@@ -36,6 +36,11 @@ fn after_port(rest: &str) -> Option<&str> {
     (well_formed && (rest.is_empty() || rest.starts_with(['/', '?']))).then_some(rest)
 }
 
+/// Whether a redirect URI leads to the machine of the browser.
+pub(crate) fn is_loopback_uri(uri: &str) -> bool {
+    LOOPBACK.iter().any(|host| uri.strip_prefix(host).and_then(after_port).is_some())
+}
+
 /// The most redirect URIs of a client that describes itself.
 const MAX_REDIRECTS: usize = 10;
 
@@ -55,7 +60,7 @@ fn may_register_itself(uri: &str) -> bool {
     let reachable = match scheme {
         "https" => url.host().is_some(),
         // The same hosts whose port is exempt.
-        "http" => LOOPBACK.iter().any(|host| uri.strip_prefix(host).and_then(after_port).is_some()),
+        "http" => is_loopback_uri(uri),
         _ => false,
     };
     plain && anonymous && normal && reachable

@@ -1,6 +1,8 @@
 //! Dynamic client registration (RFC 7591), if the operator turned it on. Anybody can register, so a registration
 //! proves nothing: what such a client can get is decided by `LoginClient::Unattested`.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::RecordKind;
@@ -8,6 +10,7 @@ use mandate_core::digest::sha256;
 use mandate_core::names::{ClientMethod, GrantType, ResponseType};
 use mandate_core::{ClientId, RequestSource, SelfAuthentication, SelfDescribed};
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 use crate::engine::Engine;
 use crate::redirect::may_be_of_itself;
@@ -19,6 +22,9 @@ use crate::wire::OAuthError;
 
 /// The largest document of a registration, in bytes.
 pub const MAX_REGISTRATION: usize = 8 * 1024;
+
+/// The longest list of hosts in a record, in characters.
+const MAX_HOSTS: usize = 300;
 
 /// What a client says of itself (RFC 7591 §2). Members that are not understood are ignored.
 #[derive(Deserialize)]
@@ -93,6 +99,14 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<(Document, ClientMeth
     Ok((document, method))
 }
 
+/// The hosts of redirect URIs, each once, for the record: the log keeps them for ever.
+fn hosts(uris: &[String]) -> String {
+    let host = |uri: &String| Url::parse(uri).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let hosts: BTreeSet<String> = uris.iter().filter_map(host).collect();
+    let text: Vec<String> = hosts.into_iter().collect();
+    text.join(" ").chars().take(MAX_HOSTS).collect()
+}
+
 impl Engine {
     /// Whether clients may register themselves.
     pub fn registers_clients(&self) -> bool {
@@ -152,8 +166,7 @@ impl Engine {
                 return Err(self.recorder.refuse(trail, RequestRefusal::Internal(error.to_string())).await);
             }
         };
-        let detail =
-            format!("unattested: a client registered itself, for {}", client.redirect_uris.join(" "));
+        let detail = format!("unattested: a client registered itself, for {}", hosts(&client.redirect_uris));
         let keep = self_registered::keep(client, now);
         let recorded =
             self.recorder.permit(trail, vec![keep], |record, _| record.detail = Some(detail)).await;

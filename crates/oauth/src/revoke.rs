@@ -63,18 +63,22 @@ impl Engine {
         if token.client.as_str() != caller.name() {
             return Err(RequestRefusal::NotYourToken);
         }
+        // The first token of a login may have descendants that outlive it: those of its refresh tokens. Only a cut
+        // on the token itself ends them for good.
+        let refreshes = snapshot.registry.client(&token.client).is_some_and(|client| client.refresh);
+        let is_root = refreshes && token.chain.is_empty();
         // A token below a cut is revoked, with everything that descends from it, until all of them have
         // expired.
-        if self.basis.snapshot().revocations.find(&token.facts(self.issuer())).is_some() {
+        let cuts = &self.basis.snapshot().revocations;
+        let is_over = cuts.find(&token.facts(self.issuer())).is_some();
+        if is_over && (!is_root || cuts.contains(&CutTarget::Token(token.jti.clone()))) {
             trail.note = Some(format!("the token {} is revoked already", token.jti));
             return Ok(None);
         }
         // RFC 7009 §2.1: a public client proves nothing but that it holds a token of its own, which is enough
         // to give it up.
         trail.client = Some(caller.shared_name());
-        // The first token of a login may have descendants that outlive it: those of its refresh tokens.
-        let refreshes = snapshot.registry.client(&token.client).is_some_and(|client| client.refresh);
-        let cut = if refreshes && token.chain.is_empty() {
+        let cut = if is_root {
             cut(CutTarget::Token(token.jti.clone()), trail.now)
         } else {
             cut_token(token.jti.clone(), token.expires, trail.now)

@@ -3,11 +3,15 @@
 /// The longest name, in characters.
 const MAX_NAME: usize = 64;
 
+/// Letters that have no shape of their own: the fillers of Hangul.
+const BLANK: [char; 4] = ['\u{115f}', '\u{1160}', '\u{3164}', '\u{ffa0}'];
+
 /// The name, unless it could look like something else.
 pub(crate) fn shown_name(name: String) -> Option<String> {
-    let plain = (1..=MAX_NAME).contains(&name.chars().count())
-        && name.chars().all(|c| c.is_alphanumeric() || c == ' ' || c.is_ascii_punctuation());
-    plain.then_some(name)
+    let shown =
+        |c: char| (c.is_alphanumeric() && !BLANK.contains(&c)) || c == ' ' || c.is_ascii_punctuation();
+    let plain = name.chars().count() <= MAX_NAME && name.chars().all(shown);
+    (plain && name.chars().any(|c| c != ' ')).then_some(name)
 }
 
 #[cfg(test)]
@@ -19,7 +23,18 @@ mod tests {
         for good in ["Notes", "Caf\u{e9} 2.0 (beta)", "\u{65e5}\u{672c}\u{8a9e}", &"x".repeat(64)] {
             assert_eq!(shown_name(good.to_owned()).as_deref(), Some(good));
         }
-        for bad in ["", "a\nb", "a\tb", "a\u{202e}b", "a\u{200b}b", "a\u{0}b", &"x".repeat(65)] {
+        for bad in [
+            "",
+            " ",
+            "\u{3164}",
+            "a\u{115f}",
+            "a\nb",
+            "a\tb",
+            "a\u{202e}b",
+            "a\u{200b}b",
+            "a\u{0}b",
+            &"x".repeat(65),
+        ] {
             assert_eq!(shown_name(bad.to_owned()), None, "{bad:?}");
         }
     }

@@ -13,6 +13,7 @@ use mandate_store::{AppendError, Effect, EffectRefusal, Log};
 
 use crate::basis::Basis;
 use crate::form::Form;
+use crate::provider_refusal::ProviderRefusal;
 use crate::refusal::{CredentialKind, RefusalClass, RequestRefusal};
 use crate::wire::OAuthError;
 
@@ -191,6 +192,9 @@ pub(crate) fn unrecorded(error: &AppendError) -> RequestRefusal {
         AppendError::EffectRefused(E::RefreshUsed) => RequestRefusal::RefreshReused,
         AppendError::EffectRefused(E::RefreshUnknown | E::RefreshExpired) => RequestRefusal::RefreshUnknown,
         AppendError::EffectRefused(E::RefreshEnded) => RequestRefusal::RefreshEnded,
+        AppendError::EffectRefused(E::LoginSessionEnded) => {
+            ProviderRefusal::Answer("the session at the provider has ended".to_owned()).into()
+        }
         // The only guard of a request is that the login still counts.
         AppendError::GuardFailed => RequestRefusal::Authorization(RefusalReason::SubjectRevoked),
         AppendError::EffectRefused(E::ClientsFull) => RequestRefusal::TooManyRegistrations,

@@ -3,7 +3,8 @@
 use mandate_core::digest::sha256;
 use mandate_core::registry::{Entry, EntryKind, Halt, RegistryVersion};
 use mandate_core::{
-    ClientId, Cut, NodeState, PersonName, RecordId, Reservation, Secret, SelfDescribed, Timestamp, TokenId,
+    ClientId, Cut, CutTarget, NodeState, PersonName, RecordId, Reservation, Secret, SelfDescribed, Timestamp,
+    TokenId,
 };
 
 use crate::codes::{self, CodeHash, Redemption};
@@ -155,7 +156,7 @@ pub enum Effect {
         planned_from: Option<Halt>,
     },
     /// Tokens below this cut are refused from now on. The refresh tokens of its person, its client or its token
-    /// are ended: they live longer than the cut is remembered.
+    /// are ended, and a client that registered itself is removed: they live longer than the cut is remembered.
     Cut(Cut),
     /// A person's password is set.
     SetPassword {
@@ -199,11 +200,6 @@ pub enum Effect {
         /// When it is forgotten if nobody logs in by it again.
         forget: Timestamp,
     },
-    /// A client that registered itself is removed, if it is there.
-    RemoveClient(
-        /// The id of the client.
-        ClientId,
-    ),
     /// The record is that of a stop. A second record of the same stop is refused.
     RecordStop(
         /// The id of the record.
@@ -237,7 +233,6 @@ impl mandate_sequencer::Effect for Effect {
             Self::SetClientSecret { .. } => "set_client_secret",
             Self::KeepClient { .. } => "keep_client",
             Self::UseClient { .. } => "use_client",
-            Self::RemoveClient(_) => "remove_client",
             Self::RecordStop(_) => "record_stop",
         }
     }
@@ -306,6 +301,9 @@ impl Effect {
             }
             Self::Cut(cut) => {
                 cuts::insert(tx, cut)?;
+                if let CutTarget::Client(client) = &cut.target {
+                    self_registered::remove(tx, client)?;
+                }
                 refresh::end(tx, cut)
             }
             Self::SetPassword { person, phc, replaces, planned_from } => {
@@ -320,7 +318,6 @@ impl Effect {
             }
             Self::KeepClient { client, forget, most } => self_registered::insert(tx, client, *forget, *most),
             Self::UseClient { client, forget } => self_registered::keep(tx, client, *forget),
-            Self::RemoveClient(client) => self_registered::remove(tx, client),
             Self::RecordStop(id) => stops::insert(tx, id),
         }
     }

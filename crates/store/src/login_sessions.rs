@@ -7,6 +7,7 @@ use mandate_core::{Issuer, Timestamp, TokenId};
 use crate::codes::{self, CodeHash};
 use crate::error::StoreError;
 use crate::refresh;
+use crate::refusal::EffectRefusal;
 use crate::tx::{Tx, parsed};
 use crate::value::values;
 
@@ -18,13 +19,17 @@ pub fn session_hash(provider: &Issuer, sid: &str) -> SessionHash {
     sha256_of_list([b"mandate login session".as_slice(), provider.as_str().as_bytes(), sid.as_bytes()])
 }
 
-/// Remembers until `forget` that a code came from a session.
+/// Remembers until `forget` that a code came from a session. Refuses if the session has ended.
 pub fn insert(
     tx: &Tx<'_>,
     session: &SessionHash,
     code: &CodeHash,
     forget: Timestamp,
 ) -> Result<(), StoreError> {
+    let ended = "SELECT 1 FROM ended_login_sessions WHERE session = $1";
+    if tx.first(ended, values![session], |row| row.get::<u64>(0))?.is_some() {
+        return Err(EffectRefusal::LoginSessionEnded.into());
+    }
     tx.execute(
         "INSERT INTO login_sessions (session, code, forget) VALUES ($1, $2, $3)",
         values![session, code, forget],
@@ -35,7 +40,14 @@ pub fn insert(
 /// Ends the codes of a session: those that were not redeemed can no longer be. Returns the first tokens of those
 /// that were, which have to be cut: a code is remembered for a while, and a login with refresh tokens as long as it
 /// goes on.
-pub fn end(tx: &Tx<'_>, session: &SessionHash) -> Result<Vec<TokenId>, StoreError> {
+///
+/// Until `forget`, no login that is still on its way gives a code in the session.
+pub fn end(tx: &Tx<'_>, session: &SessionHash, forget: Timestamp) -> Result<Vec<TokenId>, StoreError> {
+    tx.execute(
+        "INSERT INTO ended_login_sessions (session, forget) VALUES ($1, $2) \
+         ON CONFLICT (session) DO UPDATE SET forget = excluded.forget",
+        values![session, forget],
+    )?;
     codes::expire_of(tx, session)?;
     let sql = "SELECT codes.jti FROM login_sessions JOIN codes ON codes.hash = login_sessions.code \
          WHERE login_sessions.session = $1 AND codes.jti IS NOT NULL ORDER BY codes.jti";
@@ -51,6 +63,15 @@ pub fn forget(tx: &Tx<'_>, now: Timestamp, most: u64) -> Result<usize, StoreErro
     tx.execute(
         "DELETE FROM login_sessions WHERE (session, code) IN (\
          SELECT session, code FROM login_sessions WHERE forget <= $1 ORDER BY forget LIMIT $2)",
+        values![now, most],
+    )
+}
+
+/// Forgets sessions that ended long enough ago, at most so many. Returns how many.
+pub fn forget_ended(tx: &Tx<'_>, now: Timestamp, most: u64) -> Result<usize, StoreError> {
+    tx.execute(
+        "DELETE FROM ended_login_sessions WHERE session IN (\
+         SELECT session FROM ended_login_sessions WHERE forget <= $1 ORDER BY forget LIMIT $2)",
         values![now, most],
     )
 }

@@ -46,7 +46,7 @@ mod tests {
                 "3d0a3c9e1d501da0068992045f6ba07434ba70f67e7f7026c018ef1ba5bd2269",
                 "d5fa9a009da725b2eab2b7f3632b3e3436e16e9754a07335f2d9798b65ad1c95",
                 "088cd497bd1db9958026faa10560b4b6f918fc0e54f041ec17a3e78f58da9f47",
-                "84f2ef60d92edd96a33a5e398b8b5982bd7f4c202256d9f1111e20b6f3fd797b",
+                "f35eabe84524acdcb3694774a6dd4437cc8f50332d1322eab5e6a5b49ffe94f2",
             ],
         ),
         (
@@ -59,7 +59,7 @@ mod tests {
                 "4a83c8ffafd4cfd43c6039ef566c80948f3b7576fe5e454c0ca2a7976bd58f76",
                 "9b74f24fb749ed6b9ef19691587bc24d7f3b83892bb1bcbe4bda7dc90230a04d",
                 "c8dc6e7b7818665f6bedf680e411406fc305dff406a854a9f376d16c6fd6c5b3",
-                "c77e606b14d28f211454dcc8b1cd2ba0c717ea03ef17323175e05403d4543c36",
+                "08d3cf5fb9572bfb64cc4b2b1dac6803116edca14fd4c2af694c80df50dc0ee6",
             ],
         ),
     ];

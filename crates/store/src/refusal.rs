@@ -26,6 +26,8 @@ pub enum EffectRefusal {
     RefreshEnded,
     /// The refresh token has expired.
     RefreshExpired,
+    /// The person's session at an identity provider has ended.
+    LoginSessionEnded,
     /// There is no such join token.
     JoinTokenUnknown,
     /// Another node has used the join token.
@@ -63,6 +65,7 @@ impl EffectRefusal {
             Self::RefreshUsed => "refresh_used",
             Self::RefreshEnded => "refresh_ended",
             Self::RefreshExpired => "refresh_expired",
+            Self::LoginSessionEnded => "login_session_ended",
             Self::JoinTokenUnknown => "join_token_unknown",
             Self::JoinTokenUsed => "join_token_used",
             Self::JoinTokenExpired => "join_token_expired",

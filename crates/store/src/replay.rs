@@ -25,6 +25,13 @@ pub fn remember(
     Ok(changed == 1)
 }
 
+/// Whether an assertion is remembered that has not expired.
+pub fn is_remembered(tx: &Tx<'_>, client: &str, jti: &str, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM replay WHERE client = $1 AND jti = $2 AND exp >= $3";
+    let found = tx.first(sql, values![client, jti, now], |row| row.get::<u64>(0))?;
+    Ok(found.is_some())
+}
+
 /// Forgets assertions that have expired, at most so many. Returns how many.
 pub fn forget(tx: &Tx<'_>, now: Timestamp, most: u64) -> Result<usize, StoreError> {
     tx.execute(

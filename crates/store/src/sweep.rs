@@ -24,7 +24,7 @@ pub struct Swept {
 /// asked before each: if it says so, the rest stays for the next time. Blocks.
 pub fn sweep_blocking(store: &Store, now: Timestamp, ends: &dyn Fn() -> bool) -> Result<Swept, StoreError> {
     type Forget = fn(&Tx<'_>, Timestamp, u64) -> Result<usize, StoreError>;
-    let all: [Forget; 8] = [
+    let all: [Forget; 9] = [
         codes::forget,
         cuts::forget,
         replay::forget,
@@ -33,6 +33,7 @@ pub fn sweep_blocking(store: &Store, now: Timestamp, ends: &dyn Fn() -> bool) ->
         refresh::forget_tokens,
         refresh::forget_families,
         login_sessions::forget,
+        login_sessions::forget_ended,
     ];
     let mut swept = Swept::default();
     for forget in all {

@@ -163,6 +163,8 @@ mod tests {
                 "foreign_issuer.rs::an_agent_acts_for_a_person_whom_the_companys_provider_names",
                 "foreign_issuer.rs::a_trusted_providers_other_tokens_and_other_people_are_refused",
                 "foreign_issuer.rs::a_provider_that_is_not_registered_is_refused",
+                "provider_login.rs::a_person_logs_in_at_the_companys_provider_and_lands_at_the_app",
+                "provider_login.rs::a_logout_at_the_provider_ends_the_tokens_of_the_person",
             ],
         ),
         (

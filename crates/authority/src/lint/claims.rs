@@ -326,7 +326,7 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> 
     let of_no_token = lineage.parents.is_empty() && lineage.grants.is_empty() && lineage.clients.is_empty();
     let rooted = subject.is_none()
         || chain.is_empty()
-        || (decided.actor_is_unattested() && of_no_token && auth_time.is_some())
+        || (decided.actor_is_unattested() && of_no_token)
         || !(claims.lineage.parents.is_empty() || claims.lineage.grants.is_empty());
     require(rooted && same_lineage(&claims.lineage, lineage), L::Lineage)?;
     require(same_key(claims.cnf.as_ref(), cnf.as_ref()), L::Confirmation)?;

@@ -138,7 +138,7 @@ fn a_manifest_that_lies_is_refused() {
     let lies: [(&str, Lie); 9] = [
         ("issuer", &|m| m["issuer"] = "https://other.example".into()),
         ("trust domain", &|m| m["trust_domain"] = "other.example".into()),
-        ("schema", &|m| m["schema"] = 7.into()),
+        ("schema", &|m| m["schema"] = 99.into()),
         ("size of the log", &|m| m["audit"]["size"] = 4.into()),
         ("huge member", &|m| m["members"][0]["size"] = u64::MAX.into()),
         ("huge database", &|m| m["members"][2]["size"] = u64::MAX.into()),

@@ -79,7 +79,7 @@ pub(super) fn decide_authorization(
             scopes: &wanted,
             grant: None,
             client: client.id().as_str(),
-            depth: 0,
+            depth: asking.depth(),
             now,
         };
         match facts.policies.evaluate(&question) {
@@ -207,6 +207,14 @@ impl<'f> Asking<'f> {
             Self::App(client) => client.may_ask_of(target, facts.issuer),
             Self::Unattested if !named || same(target.uri.as_str(), facts.issuer.as_str()) => ScopeSet::new(),
             Self::Unattested => target.unattested.intersection(&target.scopes),
+        }
+    }
+
+    /// How many actors the chain will have.
+    fn depth(&self) -> u8 {
+        match self {
+            Self::App(_) => 0,
+            Self::Unattested => 1,
         }
     }
 

@@ -126,7 +126,7 @@ async fn the_log_names_an_issuer_that_cannot_be_reached_its_address_and_what_is_
     let log = server.role.log();
     let line = log
         .lines()
-        .find(|line| line.contains("the keys of a trusted issuer cannot be fetched"))
+        .find(|line| line.contains("what a trusted issuer publishes cannot be fetched"))
         .unwrap_or_else(|| panic!("{log}"));
     let line: Value = serde_json::from_str(line).unwrap();
     assert_eq!((&line["level"], &line["issuer"]), (&"WARN".into(), &company.name.as_str().into()), "{line}");

@@ -217,7 +217,8 @@ impl CodeGrant {
         // What is stored of the code does not say when its token ends: at the latest so long after it was
         // issued. One that was refreshed may have been issued just now.
         let until = (if offline { now } else { since }).plus(PERSON_TOKEN_LIFETIME);
-        let used = UsedTwice { what: "an authorization code", login, client, first, since, until };
+        let used =
+            UsedTwice { what: "an authorization code", login, client, first, since, until, goes_on: offline };
         self.cuts.used_twice(used, now).await.err().unwrap_or(RequestRefusal::CodeReused)
     }
 }

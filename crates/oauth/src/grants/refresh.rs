@@ -159,6 +159,7 @@ impl RefreshGrant {
             first: stored.login.root.clone(),
             since: stored.payload.login.logged_in,
             until: now.plus(PERSON_TOKEN_LIFETIME),
+            goes_on: true,
         };
         self.cuts.used_twice(used, now).await.err().unwrap_or(RequestRefusal::RefreshReused)
     }

@@ -111,7 +111,7 @@ impl Engine {
         let now = self.basis.now();
         let snapshot = self.basis.snapshot();
         let left = match providers::with_key(&snapshot, key) {
-            Some(provider) => self.providers.leave(provider, query, now).await,
+            Some(provider) => self.providers.leave(provider, (query, request.offline), now).await,
             None => Err(ProviderRefusal::Unknown),
         };
         match left {
@@ -135,12 +135,14 @@ impl Engine {
             Ok(form) => form,
             Err(error) => return Err(self.page(trail, RequestRefusal::Form(error)).await),
         };
-        let used = self.providers.first_use(callback.provider, &form, callback.pending, now).await;
+        let used = self.providers.first_use(callback.provider, &form, callback.pending, now);
         let pending = match used {
             Ok(pending) => pending,
             Err(refusal) => return Err(self.page(trail, refusal.into()).await),
         };
-        let request = self.authorize(pending.query.as_bytes(), callback.source).await?;
+        let mut request = self.authorize(pending.query.as_bytes(), callback.source).await?;
+        // Only what the person was told.
+        request.offline &= pending.offline;
         let mut trail = self.login_trail(&request, now);
         let snapshot = self.basis.snapshot();
         let Some(provider) = providers::with_key(&snapshot, callback.provider) else {

@@ -16,6 +16,8 @@ pub struct PendingLogin {
     /// The authorization request of the client: the query of `/authorize`.
     pub(crate) query: String,
     pub(crate) provider: Issuer,
+    /// Whether the person was told that the client can go on while they are away.
+    pub(crate) offline: bool,
     /// Binds the answer to this browser (RFC 6749 §10.12).
     pub(crate) state: String,
     /// Binds the ID token to this login (`OpenID` Connect Core §3.1.2.1).
@@ -32,9 +34,10 @@ impl fmt::Debug for PendingLogin {
 }
 
 impl PendingLogin {
-    /// A login at `provider` that begins now. `random`: each call gives other bytes.
+    /// A login at `provider` that begins now. `offline`: the client can go on while the person is away, and the
+    /// person was told. `random`: each call gives other bytes.
     pub(crate) fn begin(
-        query: &str,
+        (query, offline): (&str, bool),
         provider: &Issuer,
         began: Timestamp,
         random: impl Fn() -> [u8; 32],
@@ -43,6 +46,7 @@ impl PendingLogin {
         Self {
             query: query.to_owned(),
             provider: provider.clone(),
+            offline,
             state: text(),
             nonce: text(),
             verifier: text(),

@@ -54,6 +54,7 @@ async fn a_host_that_is_not_listed_is_not_even_looked_up() {
         "https://u@sub.client.example/client.json",
         "https://SUB.client.example/client.json",
         "https://sub.client.example:443/client.json",
+        "https://sub.client.example:8443/client.json",
         "HTTPS://sub.client.example/client.json",
     ] {
         assert_eq!(authorize(&world, client).await, "400 invalid_request parameter_unacceptable", "{client}");
@@ -81,6 +82,15 @@ async fn an_address_that_is_not_public_is_told_to_the_log_alone() {
         let detail = world.last_record().detail.unwrap();
         assert!(detail.contains(&format!("{address} is not a public address")), "{detail}");
     }
+}
+
+#[tokio::test]
+async fn an_operator_stops_a_client_with_a_document() {
+    let names = Arc::new(ListedNames::default());
+    let world = world(&names, &["client.example"], Vec::new());
+    world.operator_revokes(mandate_core::CutTarget::Client(URL.parse().unwrap())).await;
+    let cut = mandate_core::CutTarget::Client(URL.parse().unwrap());
+    assert!(world.live.snapshot().revocations.contains(&cut));
 }
 
 #[tokio::test]

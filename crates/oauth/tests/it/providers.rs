@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::{Outcome, RecordKind};
 use mandate_core::registry::{
-    Entry, EntryKind, Person, SubjectScope, TrustedIssuer, UpstreamClient, login_key,
+    Entry, EntryKind, Person, Resource, SubjectScope, TrustedIssuer, UpstreamClient, login_key,
 };
 use mandate_core::{Clock as _, CutTarget, RequestSource, Subject};
 use mandate_oauth::{Arrival, Callback, CallbackRefusal, Departure, OAuthError, PendingLogin};
@@ -231,6 +231,26 @@ async fn a_person_logs_in_at_their_provider_and_the_token_says_how() {
 }
 
 #[tokio::test]
+async fn a_client_that_describes_itself_gets_a_token_also_if_the_provider_says_little() {
+    let crm = story::resource("crm", CRM, "read:cases write:case_comments");
+    let crm = Resource { unattested: "read:cases".parse().unwrap(), ..crm };
+    let login = Login::with_more(vec![Entry::Resource(crm)]);
+    let document = json!({ "redirect_uris": [story::CALLBACK], "token_endpoint_auth_method": "none" });
+    let body = document.to_string();
+    let registered =
+        login.world.engine.register(Some("application/json"), body.as_bytes(), RequestSource::Other).await;
+    let registered: Value = serde_json::from_str(&registered.unwrap()).unwrap();
+    let client = registered["client_id"].as_str().unwrap();
+    let query = login.world.authorization(client, Some(CRM), None);
+    let Departure { location, pending } = login.try_to_leave(&query).await.unwrap();
+    let away = Away { query, location, pending };
+    let code = login.code(&away, &json!({"auth_time": null, "acr": null, "amr": null})).await;
+    let token = login.world.token(&login.world.redemption(client, &code), None).await.unwrap();
+    let claims = payload(&exposed(&token));
+    assert_eq!((&claims["act"]["sub"], claims.get("auth_time")), (&json!(client), None));
+}
+
+#[tokio::test]
 async fn what_a_provider_does_not_say_is_not_said_in_the_token() {
     let login = Login::new();
     let away = login.leave().await;
@@ -331,9 +351,11 @@ async fn nobody_logs_in_while_the_database_cannot_be_written() {
     login.give(&away, &json!({}));
     let held = login.world.hold_database();
     assert_eq!(page(login.come_back(&away).await), "503 temporarily_unavailable audit_unavailable");
-    assert!(login.provider.redemptions().is_empty(), "the code was not sent");
     held.let_go();
     login.world.clock.advance(Duration::from_secs(5));
+    assert_eq!(page(login.come_back(&away).await), "400 invalid_grant login_replayed", "it is begun again");
+    let away = login.leave().await;
+    login.give(&away, &json!({}));
     login.come_back(&away).await.unwrap();
 }
 

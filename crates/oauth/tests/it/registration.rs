@@ -1,5 +1,7 @@
 //! Clients that register themselves, from the registration to the end of their tokens.
 
+use std::time::Duration;
+
 use mandate_audit::Query;
 use mandate_core::registry::{Entry, Resource};
 use mandate_core::{CutTarget, RequestSource, Secret};
@@ -230,6 +232,44 @@ async fn a_redirect_uri_that_it_did_not_register_is_never_redirected_to() {
     let unknown =
         world.authorization("self-registered-01968f7e-3c5a-7b21-9f0e-5d8c2a417b36", Some(CRM), None);
     assert_eq!(refused_at_login(&world, &unknown).await, "page 400 invalid_request parameter_unacceptable");
+}
+
+/// Anybody can register any address, so a link to us must not lead there before a person has seen it.
+#[tokio::test]
+async fn a_refused_request_goes_back_to_its_own_machine_alone() {
+    let world = world();
+    let elsewhere = "https://notes.example/callback";
+    let document = json!({ "redirect_uris": [CALLBACK, elsewhere], "token_endpoint_auth_method": "none" });
+    let registered = register(&world, &document).await.unwrap();
+    let id = registered.get("client_id").and_then(Value::as_str).unwrap();
+    let unasked = |redirect_uri: &str| {
+        let query = with(world.authorization(id, Some(CRM), None), "redirect_uri", redirect_uri);
+        with(query, "scope", "write:opportunities")
+    };
+    assert_eq!(
+        refused_at_login(&world, &unasked(elsewhere)).await,
+        "page 400 invalid_scope scope_beyond_client"
+    );
+    assert_eq!(refused_at_login(&world, &unasked(CALLBACK)).await, "400 invalid_scope scope_beyond_client");
+}
+
+#[tokio::test]
+async fn an_operator_stops_it_and_it_is_gone() {
+    let world = world();
+    let id = public(&world).await;
+    let code = world.code(&world.authorization(&id, Some(CRM), None), "riley").await;
+    let token = exposed(&world.token(&world.redemption(&id, &code), None).await.unwrap());
+    let code = world.code(&world.authorization(&id, Some(CRM), None), "riley").await;
+    world.operator_revokes(CutTarget::Client(id.parse().unwrap())).await;
+    assert!(!lives(&world, &token).await);
+    world.clock.advance(Duration::from_secs(1));
+    let redemption = world.redemption(&id, &code);
+    assert_eq!(
+        refused(world.token(&redemption, None).await),
+        "401 invalid_client client_authentication_failed"
+    );
+    let query = world.authorization(&id, Some(CRM), None);
+    assert_eq!(refused_at_login(&world, &query).await, "page 400 invalid_request parameter_unacceptable");
 }
 
 #[tokio::test]

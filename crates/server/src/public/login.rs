@@ -56,11 +56,18 @@ fn form_browser(public: &Public, headers: &HeaderMap) -> String {
     URL_SAFE_NO_PAD.encode(random)
 }
 
+/// What the person was shown: the request, and whether the client may go on while they are away, which the registry
+/// decides and may change. No query has a `#`.
+fn shown(asked: &Asked<'_>) -> String {
+    let away = if asked.request.offline_for().is_some() { "#away" } else { "" };
+    format!("{}{away}", asked.query)
+}
+
 /// Shows the form, with a token that only this browser can send back, and only with this request.
 fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) -> Response {
     let Asked { public, headers, query, request } = *asked;
     let browser = form_browser(public, headers);
-    let csrf = csrf::token(&public.csrf_key, &browser, query, public.clock.now());
+    let csrf = csrf::token(&public.csrf_key, &browser, &shown(asked), public.clock.now());
     let action = format!("{}?{query}", endpoint(public.engine.issuer(), AUTHORIZE_PATH));
     let login = page::Login {
         issuer: public.engine.issuer(),
@@ -91,11 +98,11 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
 ///
 /// The token is the proof. Browsers also say whether one of our own pages sent the form (Fetch Metadata).
 fn is_genuine(asked: &Asked<'_>, token: &str) -> bool {
-    let Asked { public, headers, query, .. } = *asked;
+    let Asked { public, headers, .. } = *asked;
     let from_elsewhere =
         headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
     let browser = cookie(headers, cookie_name(public)).unwrap_or_default();
-    !from_elsewhere && csrf::is_genuine(&public.csrf_key, browser, query, token, public.clock.now())
+    !from_elsewhere && csrf::is_genuine(&public.csrf_key, browser, &shown(asked), token, public.clock.now())
 }
 
 /// `GET /authorize`

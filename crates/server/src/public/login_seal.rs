@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::{Entropy, Secret};
 
 /// What is sealed with this key, and nothing else.
-const PURPOSE: &[u8] = b"mandate login at a provider";
+const PURPOSE: &[u8] = b"mandate: a login at a provider";
 
 /// The longest value that is sealed, in characters: browsers keep 4096 bytes of name and value (RFC 6265
 /// §6.1).

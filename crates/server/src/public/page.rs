@@ -149,7 +149,7 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
             }
             p.bad {
                 "Nothing proves who runs it. "
-                @if let Some(name) = &client.name { "It calls itself \u{201c}" (name) "\u{201d}. " }
+                @if let Some(name) = &client.name { "It calls itself \u{201c}" bdi { (name) } "\u{201d}. " }
                 "Allow it only if you have just started it yourself, and the address below is where you started it."
             }
             p.soft { code { (page.client) } }

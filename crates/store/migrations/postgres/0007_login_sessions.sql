@@ -6,3 +6,10 @@ CREATE TABLE login_sessions (
     PRIMARY KEY (session, code)
 );
 CREATE INDEX login_sessions_by_forget ON login_sessions (forget);
+
+-- Sessions that ended a short while ago: a login in one of them that is still on its way gives nothing.
+CREATE TABLE ended_login_sessions (
+    session BYTEA  NOT NULL PRIMARY KEY,
+    forget  BIGINT NOT NULL
+);
+CREATE INDEX ended_login_sessions_by_forget ON ended_login_sessions (forget);

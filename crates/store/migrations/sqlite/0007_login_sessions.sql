@@ -6,3 +6,10 @@ CREATE TABLE login_sessions (
     PRIMARY KEY (session, code)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX login_sessions_by_forget ON login_sessions (forget);
+
+-- Sessions that ended a short while ago: a login in one of them that is still on its way gives nothing.
+CREATE TABLE ended_login_sessions (
+    session BLOB    NOT NULL PRIMARY KEY,
+    forget  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ended_login_sessions_by_forget ON ended_login_sessions (forget);

@@ -140,7 +140,7 @@ fn the_codes_of_a_session_end_with_it_and_the_tokens_from_them_are_named() {
     let redeem =
         |code, token: &str| Effect::RedeemCode { hash: [code; 32], token: token.parse().unwrap(), at: NOW };
     world.makes(&redeem(1, "t1"));
-    let end = || world.store.transact_blocking("end", |tx| login_sessions::end(tx, &session)).unwrap();
+    let end = || world.store.transact_blocking("end", |tx| login_sessions::end(tx, &session, LATER)).unwrap();
     assert_eq!(end(), ["t1".parse().unwrap()]);
     world.refuses(&redeem(2, "t2"), Refusal::CodeExpired);
     world.refuses(&redeem(1, "t1"), Refusal::CodeUsed);
@@ -394,8 +394,7 @@ fn a_client_that_registers_itself_is_kept_while_it_is_used_and_there_is_room() {
     assert_eq!(found("two", NOW), None, "swept");
     world.makes(&keep("three"));
 
-    world.makes(&Effect::RemoveClient("one".parse().unwrap()));
-    world.makes(&Effect::RemoveClient("one".parse().unwrap()));
+    world.cuts(CutTarget::Client("one".parse().unwrap()));
     assert_eq!(found("one", NOW), None);
     let again = Effect::UseClient { client: "one".parse().unwrap(), forget: after };
     world.refuses(&again, Refusal::ClientGone);
@@ -484,7 +483,7 @@ fn the_end_of_a_session_at_a_provider_ends_its_logins_also_after_their_codes_are
     world.makes(&at_a_provider(keep_refresh(family("t1", "app", riley()), [1; 32])));
     let forget = |tx: &crate::Tx<'_>| login_sessions::forget(tx, LATER, 9);
     assert_eq!(world.store.transact_blocking("forget", forget).unwrap(), 1);
-    let end = || world.store.transact_blocking("end", |tx| login_sessions::end(tx, &session)).unwrap();
+    let end = || world.store.transact_blocking("end", |tx| login_sessions::end(tx, &session, LATER)).unwrap();
     assert_eq!(end(), ["t1".parse().unwrap()]);
     world.cuts(CutTarget::Token("t1".parse().unwrap()));
     world.refuses(&rotate([1; 32], [2; 32], NOW), Refusal::RefreshEnded);

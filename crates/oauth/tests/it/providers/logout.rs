@@ -207,3 +207,30 @@ async fn a_provider_logs_out_no_person_of_the_embedded_directory_and_no_stranger
     let other_issuer = login.log_out("l9", &json!({"iss": local.iss})).await.unwrap_err();
     assert_eq!(shown(&other_issuer), "400 invalid_request provider_unknown");
 }
+
+/// The provider ends the session while it answers for a login in it.
+#[tokio::test]
+async fn a_login_that_is_on_its_way_gives_nothing_in_a_session_that_has_ended() {
+    let login = Login::new();
+    let away = login.leave().await;
+    login.log_out("l1", &json!({"sub": null})).await.unwrap();
+    login.give(&away, &json!({"sid": "s1"}));
+    assert_eq!(super::page(login.come_back(&away).await), "400 invalid_grant provider_answer");
+    let away = login.leave().await;
+    login.code(&away, &json!({"sid": "s2"})).await;
+}
+
+/// A logout whose cut was not made is made when the provider sends it again.
+#[tokio::test]
+async fn a_logout_that_failed_can_be_sent_again() {
+    let login = Login::new();
+    let token = login.token_of("s1").await;
+    let logout = login.provider.sign(&login.logout("l1", &json!({"sub": null})));
+    let held = login.world.hold_database();
+    let waits = login.send(&logout).await;
+    assert!(waits.is_err(), "it cannot be known what came from the session");
+    drop(held);
+    login.send(&logout).await.unwrap();
+    assert!(!lives(&login.world, &token).await);
+    assert_eq!(shown(&login.send(&logout).await.unwrap_err()), "400 invalid_request logout_token_replayed");
+}

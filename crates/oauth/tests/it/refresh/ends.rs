@@ -1,6 +1,7 @@
 //! What ends a login, also after the cut that ended it is forgotten.
 
-use mandate_core::{Clock as _, CutTarget};
+use mandate_core::{Clock as _, CutTarget, Subject};
+use mandate_store::refresh;
 
 use super::*;
 
@@ -175,4 +176,32 @@ async fn a_client_that_revokes_the_first_access_token_ends_the_login_and_a_later
     world.live.forget(world.hybrid.now());
     assert!(!lives(&world, &exposed(&newest)).await, "it outlives the first token, and its cut outlives it");
     assert_eq!(said(&world, &refresh_token(&newest)).await, ENDED);
+}
+
+/// After a restart, cuts on people and clients count from the restart, and are forgotten some time after that.
+#[tokio::test]
+async fn a_second_use_and_a_revocation_end_a_login_also_below_a_cut_that_will_be_forgotten() {
+    let ended = async |world: &World, token: &str| {
+        let hash = mandate_core::digest::sha256(token.as_bytes());
+        let now = world.hybrid.now();
+        let found = world.store.read_blocking("refresh", move |tx| refresh::peek(tx, &hash, now)).unwrap();
+        found.unwrap().state == refresh::RefreshState::Ended
+    };
+    let riley = || CutTarget::Person(Subject { iss: ISSUER.parse().unwrap(), sub: "riley".to_owned() });
+
+    let world = world();
+    let first = at_the_crm(&world).await;
+    let next = refreshed(&world, &refresh_token(&first)).await.unwrap();
+    world.cut(riley());
+    assert_eq!(said(&world, &refresh_token(&first)).await, "400 invalid_grant refresh_token_reused");
+    assert!(ended(&world, &refresh_token(&next)).await, "the answer says so");
+
+    let first = {
+        world.clock.advance(Duration::from_secs(1));
+        at_the_crm(&world).await
+    };
+    world.cut(riley());
+    let form = pairs(&[("token", &exposed(&first)), ("client_id", "away-app")]);
+    world.revoke(&form, None).await.unwrap();
+    assert!(ended(&world, &refresh_token(&first)).await);
 }
