@@ -124,7 +124,7 @@ impl Providers {
 
     /// Uses up an answer that the browser brought to the address of the provider with this `key`.
     ///
-    /// It is used up durably before it counts: a crash must not make it usable again.
+    /// The memory of that ends with the process, and with it the key that sealed the login.
     pub(crate) fn first_use<'p>(
         &self,
         key: &str,
