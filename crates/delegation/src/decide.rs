@@ -11,7 +11,7 @@ mod person;
 
 use std::sync::Arc;
 
-use mandate_core::registry::{Agent, Client, Grant, GrantEnd, Person, PlatformEvidence, Registry, Resource};
+use mandate_core::registry::{Agent, Client, Grant, GrantEnd, Person, ProofEvidence, Registry, Resource};
 use mandate_core::{
     Actor, ClientId, Issuer, Lineage, MeterId, Reservation, ResourceUri, ScopeSet, Terms, Timestamp, TokenId,
 };
@@ -117,7 +117,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
     proofs_still_stand(&client, actor.as_ref(), facts, now)?;
-    let evidence = platform_evidence(&client, actor.as_ref());
+    let evidence = proof_evidence(&client, actor.as_ref());
     let actor = actor_of(agent, facts);
     may_act_names(&subject, &actor)?;
     presenter_is_entitled(&client, agent, &subject, facts)?;
@@ -198,17 +198,14 @@ fn proofs_still_stand(
     if client && actor { Ok(()) } else { Err(RefusalReason::ProofOutdated) }
 }
 
-/// The token of a platform that proved the agent. An agent that proved itself twice may have used one in only
+/// The token of others that proved the agent. An agent that proved itself twice may have used one in only
 /// one of the two.
-fn platform_evidence(
-    client: &AuthenticatedClient,
-    actor: Option<&VerifiedActor>,
-) -> Option<Arc<PlatformEvidence>> {
+fn proof_evidence(client: &AuthenticatedClient, actor: Option<&VerifiedActor>) -> Option<Arc<ProofEvidence>> {
     let client = match client {
         AuthenticatedClient::Agent(agent) => Some(agent),
         AuthenticatedClient::App(_) => None,
     };
-    actor.into_iter().chain(client).find_map(VerifiedActor::platform_evidence).map(Arc::clone)
+    actor.into_iter().chain(client).find_map(VerifiedActor::proof_evidence).map(Arc::clone)
 }
 
 /// The subject token with its issuer's present registry entry: the entry may have changed while keys were

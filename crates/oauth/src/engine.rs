@@ -16,6 +16,7 @@ use crate::codes::Codes;
 use crate::conclusion::Conclusion;
 use crate::cuts::Cuts;
 use crate::foreign::ForeignKeys;
+use crate::foreign_svids::ForeignSvids;
 use crate::grants::{self, Grants};
 use crate::metadata;
 use crate::own_tokens::OwnTokens;
@@ -92,12 +93,18 @@ impl Engine {
             foreign: Arc::clone(&foreign),
             store: store.clone(),
         });
+        let svids = Arc::new(ForeignSvids {
+            basis: basis.clone(),
+            own: Arc::clone(&tokens),
+            foreign: Arc::clone(&foreign),
+        });
         let registrations = Arc::new(Registrations::new(store.clone(), dynamic_registration));
         let clients = Clients {
             registrations: Arc::clone(&registrations),
             basis: basis.clone(),
             tokens: Arc::clone(&tokens),
             platforms: Arc::clone(&platforms),
+            svids: Arc::clone(&svids),
             store: store.clone(),
             checker: Arc::clone(&checker),
         };
@@ -113,6 +120,7 @@ impl Engine {
             tokens: Arc::clone(&tokens),
             foreign,
             platforms,
+            svids,
             codes: Arc::clone(&codes),
             cuts: Arc::clone(&cuts),
             conclusion,

@@ -1,28 +1,33 @@
-//! Keys of other issuers that are trusted, of people and of workloads: a cache and at most one fetch at a
-//! time for each issuer, everything bounded.
+//! Keys of other issuers and trust domains that are trusted, of people and of workloads: a cache and at most
+//! one fetch at a time for each of them, everything bounded.
 //!
 //! Keys of one issuer never verify tokens of another: the cache is indexed by issuer and by the way in which
-//! it is reached. A set is used for [`TTL`]. Then it is fetched again, or the token is refused. A replaced
-//! set is dropped, so a key that was rotated out never comes back.
+//! it is reached. A set is used for [`TTL`], the bundle of a trust domain for as long as it says, within
+//! bounds. Then it is fetched again, or the token is refused. A replaced set is dropped, so a key that was
+//! rotated out never comes back.
 
+mod bundle;
 mod fetch;
+mod fetched;
 
 use std::collections::HashMap;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{AgentProof, TokenProfile, TrustedIssuer};
-use mandate_core::{Issuer, Timestamp};
+use mandate_core::registry::{BundleSource, ForeignDomain, PlatformProof, TokenProfile, TrustedIssuer};
+use mandate_core::{Issuer, Timestamp, TrustDomain};
 use mandate_single_flight::SingleFlight;
 use mandate_token::{KeySet, TokenError};
 use parking_lot::Mutex;
 
 pub use fetch::{FetchError, check_ca, check_proxy};
+pub use fetched::TTL;
 
 use fetch::HttpClients;
+use fetched::Fetched;
 
-/// How long a key set is used before it is fetched again.
-pub const TTL: Duration = Duration::from_mins(5);
 /// The shortest time between two fetches because of an unknown `kid`.
 pub const REFETCH_PAUSE: Duration = Duration::from_secs(30);
 /// How long a failure is remembered.
@@ -58,36 +63,67 @@ pub(crate) enum NotVerified {
     KeyUnknown { retry_after: Duration },
 }
 
-type Outcome = Result<Arc<KeySet>, FetchError>;
+type Outcome = Result<Fetched, FetchError>;
 
-/// Whose keys, how the servers of the issuer are reached, and which certificate authorities are trusted for
+/// Whose keys, how the servers that have them are reached, and which certificate authorities are trusted for
 /// them. Keys that were fetched in one way are not used after the registry names another way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct KeySource {
-    issuer: Issuer,
+    whose: Whose,
     ca: Option<String>,
     proxy: Option<String>,
-    profile: TokenProfile,
+}
+
+/// Whose keys, and where they are.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Whose {
+    /// An issuer's, found through its metadata.
+    Issuer(Issuer, TokenProfile),
+    /// A trust domain's, in its bundle.
+    Domain(TrustDomain, BundleSource),
+}
+
+impl fmt::Display for KeySource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.whose {
+            Whose::Issuer(issuer, _) => issuer.fmt(f),
+            Whose::Domain(domain, _) => domain.id().fmt(f),
+        }
+    }
 }
 
 impl KeySource {
     /// Of an identity provider.
     pub(crate) fn of_issuer(issuer: &TrustedIssuer) -> Self {
         let TrustedIssuer { url, ca, proxy, profile, .. } = issuer;
-        Self { issuer: url.clone(), ca: ca.clone(), proxy: proxy.clone(), profile: *profile }
+        let whose = Whose::Issuer(url.clone(), *profile);
+        Self { whose, ca: ca.clone(), proxy: proxy.clone() }
     }
 
     /// Of a platform whose keys are not pinned. Its keys are published in the usual way.
-    pub(crate) fn of_proof(proof: &AgentProof) -> Self {
-        let AgentProof { issuer, ca, proxy, .. } = proof;
-        let profile = TokenProfile::Rfc9068;
-        Self { issuer: issuer.clone(), ca: ca.clone(), proxy: proxy.clone(), profile }
+    pub(crate) fn of_proof(proof: &PlatformProof) -> Self {
+        let PlatformProof { issuer, ca, proxy, .. } = proof;
+        let whose = Whose::Issuer(issuer.clone(), TokenProfile::Rfc9068);
+        Self { whose, ca: ca.clone(), proxy: proxy.clone() }
+    }
+
+    /// Of a trust domain of another organization.
+    pub(crate) fn of_domain(domain: &ForeignDomain) -> Self {
+        let ForeignDomain { name, bundle, ca, proxy } = domain;
+        let whose = Whose::Domain(name.clone(), bundle.clone());
+        Self { whose, ca: ca.clone(), proxy: proxy.clone() }
+    }
+
+    /// A file stays readable or is put right by the operator of this machine. Until then, what was in it last
+    /// counts; a key that was withdrawn is in force again only if somebody breaks the file.
+    const fn keeps_the_last(&self) -> bool {
+        matches!(&self.whose, Whose::Domain(_, BundleSource::File { .. }))
     }
 }
 
 #[derive(Default)]
 struct State {
-    keys: Option<(Arc<KeySet>, Timestamp)>,
+    keys: Option<(Fetched, Timestamp)>,
     failed: Option<(FetchError, Timestamp)>,
 }
 
@@ -105,7 +141,7 @@ pub struct ForeignKeys {
 /// Which key set is accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Wanted {
-    /// One that is not older than [`TTL`].
+    /// One that is still used.
     Cached,
     /// One that is not older than [`REFETCH_PAUSE`]: the cached one lacks a key.
     Fresh,
@@ -127,7 +163,7 @@ impl ForeignKeys {
             Err(error) if error.may_be_stale_keys() && found.again.is_some() => error,
             other => return other.map_err(NotVerified::Token),
         };
-        tracing::debug!(issuer = %source.issuer, %error, "the keys of a trusted issuer are looked at again");
+        tracing::debug!(issuer = %source, %error, "the keys of a trusted issuer are looked at again");
         let newer = self.obtain(source, Wanted::Fresh, now).await.map_err(NotVerified::Unavailable)?;
         verify(&newer.keys).map_err(|error| match newer.again {
             Some(retry_after) if error.may_be_stale_keys() => NotVerified::KeyUnknown { retry_after },
@@ -150,24 +186,31 @@ impl ForeignKeys {
             if let Some(settled) = settled() {
                 return Err(settled);
             }
-            let http = self
-                .clients
-                .of(&source.issuer, source.ca.as_deref(), source.proxy.as_deref())
-                .map_err(|error| Err(failed_now(error)))?;
+            let client = |address: &str| {
+                let made = self.clients.of(address, source.ca.as_deref(), source.proxy.as_deref());
+                made.map_err(|error| Err(failed_now(error)))
+            };
+            let fetch: Pin<Box<dyn Future<Output = Outcome> + Send>> = match source.whose.clone() {
+                Whose::Issuer(issuer, profile) => {
+                    let http = client(issuer.as_str())?;
+                    Box::pin(async move { fetch::keys(&http, &issuer, profile).await })
+                }
+                Whose::Domain(_, BundleSource::HttpsWeb { url }) => {
+                    let http = client(url.as_str())?;
+                    Box::pin(async move { bundle::fetched(&http, &url).await })
+                }
+                Whose::Domain(_, BundleSource::File { path }) => Box::pin(bundle::read(path)),
+            };
             let (source, slot) = (source.clone(), Arc::clone(&slot));
             Ok(async move {
-                let outcome = fetch::keys(&http, &source.issuer, source.profile).await;
-                if let Err(error) = &outcome {
-                    tracing::warn!(issuer = %source.issuer, %error, "the keys of a trusted issuer cannot be fetched");
-                }
-                land(&slot, &outcome, now);
-                outcome
+                let outcome = fetch.await;
+                land(&slot, &source, outcome, now)
             })
         });
         match flight {
             Ok(flight) => {
                 let outcome = flight.landed().await.unwrap_or(Err(FetchError::Aborted));
-                outcome.map(|keys| FoundKeys { keys, again: None }).map_err(failed_now)
+                outcome.map(|fetched| FoundKeys { keys: fetched.keys, again: None }).map_err(failed_now)
             }
             Err(settled) => settled,
         }
@@ -196,110 +239,53 @@ fn failed_now(error: FetchError) -> Unavailable {
 
 /// What the cache answers without a fetch.
 fn settled(state: &State, wanted: Wanted, now: Timestamp) -> Option<Result<FoundKeys, Unavailable>> {
-    let limit = if wanted == Wanted::Cached { TTL } else { REFETCH_PAUSE };
     // A time in the future was read before the clock was set back, so the age of that entry is unknown.
     let left = |at: Timestamp, limit: Duration| {
         if at <= now { limit.checked_sub(now.since(at)).filter(|left| !left.is_zero()) } else { None }
     };
-    if let Some((keys, fetched)) = &state.keys
-        && left(*fetched, limit).is_some()
-    {
-        let again = Some(left(*fetched, REFETCH_PAUSE).unwrap_or_default());
-        return Some(Ok(FoundKeys { keys: Arc::clone(keys), again }));
+    if let Some((Fetched { keys, ttl, .. }, fetched)) = &state.keys {
+        let pause = REFETCH_PAUSE.min(*ttl);
+        if left(*fetched, if wanted == Wanted::Cached { *ttl } else { pause }).is_some() {
+            let again = Some(left(*fetched, pause).unwrap_or_default());
+            return Some(Ok(FoundKeys { keys: Arc::clone(keys), again }));
+        }
     }
     let (error, at) = state.failed.as_ref()?;
     left(*at, FAILURE_TTL).map(|retry_after| Err(Unavailable { error: error.clone(), retry_after }))
 }
 
-/// Puts the outcome of a fetch into the cache. After a failure, a set that is not too old stays in use.
-fn land(slot: &Slot, outcome: &Outcome, now: Timestamp) {
+/// Puts the outcome of a fetch into the cache, and returns what it is after that. After a failure, a set that
+/// is not too old stays in use, and one of a file until the file is put right. A bundle that is older than
+/// the last one is a failure: what it had been replaced for must not come back.
+fn land(slot: &Slot, source: &KeySource, outcome: Outcome, now: Timestamp) -> Outcome {
     let mut state = slot.lock();
-    match outcome {
-        Ok(keys) => {
-            state.keys = Some((Arc::clone(keys), now));
-            state.failed = None;
+    let before = state.keys.as_ref().and_then(|(fetched, _)| fetched.sequence);
+    let outcome = outcome.and_then(|fetched| match (before, fetched.sequence) {
+        (Some(before), now) if now.is_none_or(|now| now < before) => {
+            Err(FetchError::Sequence { before, now })
         }
-        Err(error) => state.failed = Some((error.clone(), now)),
+        _ => Ok(fetched),
+    });
+    let error = match outcome {
+        Ok(fetched) => {
+            (state.keys, state.failed) = (Some((fetched.clone(), now)), None);
+            return Ok(fetched);
+        }
+        Err(error) => error,
+    };
+    match &mut state.keys {
+        Some((kept, at)) if source.keeps_the_last() => {
+            tracing::warn!(issuer = %source, %error, "the keys of a trust domain cannot be read; the last ones stay in use");
+            *at = now;
+            Ok(kept.clone())
+        }
+        _ => {
+            tracing::warn!(issuer = %source, %error, "the keys of a trusted issuer cannot be fetched");
+            state.failed = Some((error.clone(), now));
+            Err(error)
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use mandate_core::Timestamp;
-    use mandate_core::registry::TokenProfile;
-    use mandate_token::KeySet;
-
-    use super::{
-        FAILURE_TTL, FetchError, ForeignKeys, KeySource, MAX_ISSUERS, REFETCH_PAUSE, State, TTL, Wanted,
-        land, settled,
-    };
-
-    fn at(secs: u64) -> Timestamp {
-        Timestamp::from_secs(secs)
-    }
-
-    fn keys() -> Arc<KeySet> {
-        Arc::new(KeySet::from_json(b"{\"keys\":[]}").unwrap())
-    }
-
-    #[test]
-    fn keys_from_before_the_clock_was_set_back_are_fetched_again() {
-        let state =
-            State { keys: Some((keys(), at(10_000))), failed: Some((FetchError::Aborted, at(10_000))) };
-        assert!(matches!(settled(&state, Wanted::Cached, at(10_000)), Some(Ok(_))));
-        assert!(
-            settled(&state, Wanted::Cached, at(9_999)).is_none(),
-            "else a key that was rotated out would be used for longer"
-        );
-        assert!(settled(&state, Wanted::Cached, at(10_000).plus(TTL)).is_none());
-    }
-
-    #[test]
-    fn what_the_cache_answers_says_when_to_ask_again() {
-        let state = State { keys: Some((keys(), at(10_000))), ..State::default() };
-        let again = |now| settled(&state, Wanted::Fresh, at(now)).map(|found| found.unwrap().again);
-        assert_eq!(again(10_000), Some(Some(REFETCH_PAUSE)));
-        assert_eq!(again(10_029), Some(Some(Duration::from_secs(1))));
-        assert_eq!(again(10_030), None, "then it is fetched");
-        let state = State { failed: Some((FetchError::Aborted, at(10_000))), ..State::default() };
-        let retry =
-            |now| settled(&state, Wanted::Cached, at(now)).map(|found| found.unwrap_err().retry_after);
-        assert_eq!(
-            (retry(10_000), retry(10_009), retry(10_010)),
-            (Some(FAILURE_TTL), Some(Duration::from_secs(1)), None)
-        );
-    }
-
-    fn source(host: &str) -> KeySource {
-        let issuer = format!("https://{host}.example").parse().unwrap();
-        KeySource { issuer, ca: None, proxy: None, profile: TokenProfile::Rfc9068 }
-    }
-
-    #[test]
-    fn of_too_many_issuers_the_one_whose_keys_are_oldest_is_forgotten() {
-        let all = ForeignKeys::default();
-        let has = |host: &str| all.slots.lock().contains_key(&source(host));
-        for n in 0..MAX_ISSUERS {
-            // The one in the middle is the oldest.
-            let age = u64::try_from(n.abs_diff(MAX_ISSUERS / 2)).unwrap();
-            land(&all.slot(&source(&format!("i{n}"))), &Ok(keys()), at(age));
-        }
-        let oldest = format!("i{}", MAX_ISSUERS / 2);
-        assert!(has(&oldest) && has("i0"));
-        land(&all.slot(&source("another")), &Ok(keys()), at(MAX_ISSUERS as u64));
-        assert!(!has(&oldest) && has("i0") && has("another"));
-        assert_eq!(all.slots.lock().len(), MAX_ISSUERS);
-    }
-
-    #[test]
-    fn keys_that_another_authority_vouched_for_are_not_taken_in() {
-        let usual = source("login");
-        let other = KeySource { ca: Some("new".into()), ..usual.clone() };
-        let all = ForeignKeys::default();
-        land(&all.slot(&usual), &Ok(keys()), at(1));
-        assert!(all.slot(&usual).lock().keys.is_some() && all.slot(&other).lock().keys.is_none());
-    }
-}
+mod tests;

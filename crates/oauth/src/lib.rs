@@ -36,6 +36,7 @@ mod conclusion;
 mod cuts;
 mod engine;
 pub mod foreign;
+mod foreign_svids;
 pub mod form;
 pub mod grants;
 mod introspect;

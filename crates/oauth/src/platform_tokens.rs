@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use mandate_core::registry::{Agent, AgentProof, AgentState, Platform};
+use mandate_core::registry::{Agent, AgentState, Platform, PlatformProof};
 use mandate_core::{Issuer, Timestamp};
 use mandate_delegation::VerifiedActor;
 use mandate_live::Snapshot;
@@ -34,7 +34,7 @@ pub(crate) struct Sent<'t> {
     platform: Platform,
 }
 
-/// Why a token of a platform proves no agent.
+/// Why a token of a platform, or of another trust domain, proves no agent.
 #[derive(Debug)]
 pub(crate) enum NotProven {
     /// The token is refused, or the keys of its issuer are not there.
@@ -107,7 +107,7 @@ impl PlatformTokens {
     async fn verified(
         &self,
         sent: &Sent<'_>,
-        proof: &AgentProof,
+        proof: &PlatformProof,
         now: Timestamp,
     ) -> Result<PlatformToken, NotVerified> {
         let verify = |keys: &KeySet| {
@@ -177,12 +177,13 @@ struct Candidate<'a> {
     agent: &'a Arc<Agent>,
     /// The place of the proof in the agent's entry.
     place: usize,
-    proof: &'a AgentProof,
+    proof: &'a PlatformProof,
 }
 
 impl<'a> Candidate<'a> {
     fn all(agent: &'a Arc<Agent>, sent: &Sent<'_>) -> Vec<Self> {
         let proofs = agent.proofs.iter().enumerate();
+        let proofs = proofs.filter_map(|(place, proof)| Some((place, proof.platform()?)));
         let proofs =
             proofs.filter(|(_, proof)| proof.issuer == sent.issuer && proof.platform == sent.platform);
         proofs.map(|(place, proof)| Self { agent, place, proof }).collect()

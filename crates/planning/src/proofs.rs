@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mandate_api::registry_file::{AgentItem, Finding, ProofItem};
-use mandate_core::registry::{Agent, AgentProof, AgentState, Entry, EntryKind, Need, Platform, Registry};
-use mandate_core::{AgentName, Issuer};
+use mandate_core::registry::{
+    Agent, AgentProof, AgentState, Entry, EntryKind, Need, Platform, PlatformProof, ProofKind, Registry,
+};
+use mandate_core::{AgentName, Issuer, SpiffeId};
 
-use crate::entries::{Declared, Defaults, certificates, check_jwks};
+use crate::entries::{Declared, Defaults};
+use crate::key_material::{certificates, check_jwks};
 
 /// The most proofs of one agent.
 const MAX_PROOFS: usize = 16;
@@ -33,7 +36,11 @@ pub(crate) fn of(item: &AgentItem, defaults: &Defaults) -> Result<Vec<AgentProof
     }
     let mut all: Vec<AgentProof> = Vec::with_capacity(item.proof.len());
     for (at, proof) in item.proof.iter().enumerate() {
-        let made = one(proof, defaults).map_err(|finding| {
+        let made = match proof.kind {
+            ProofKind::Platform(platform) => by_platform(proof, platform, defaults).map(AgentProof::Platform),
+            ProofKind::Spiffe => by_svid(proof, defaults),
+        };
+        let made = made.map_err(|finding| {
             let what = format!("a proof of agent `{}`: {}", item.name, finding.detail);
             Finding::new(format!("/proof/{at}{}", finding.pointer), what)
         })?;
@@ -45,8 +52,47 @@ pub(crate) fn of(item: &AgentItem, defaults: &Defaults) -> Result<Vec<AgentProof
     Ok(all)
 }
 
-fn one(item: &ProofItem, defaults: &Defaults) -> Result<AgentProof, Finding> {
-    let platform = item.kind;
+/// A JWT-SVID of another trust domain. It says nothing but who the workload is.
+fn by_svid(item: &ProofItem, defaults: &Defaults) -> Result<AgentProof, Finding> {
+    let Some(id) = &item.id else {
+        let detail = "`id` is missing: the whole SPIFFE ID, such as \"spiffe://example.org/ci/builder\"";
+        return Err(Finding::new("", detail));
+    };
+    let Some(domain) = &item.trust_domain else {
+        return Err(Finding::new("", "`trust_domain` is missing: the name of a [[trust_domain]]"));
+    };
+    if *domain == defaults.trust_domain {
+        let detail =
+            format!("`{domain}` is the trust domain of this server itself; give the agent selectors");
+        return Err(Finding::new("/trust_domain", detail));
+    }
+    if !id.is_member_of(domain) {
+        return Err(Finding::new("/id", format!("`{id}` is not of the trust domain `{domain}`")));
+    }
+    if id.path().is_empty() {
+        let detail = "it names a trust domain and no workload: a path is missing, such as \"/ci/builder\"";
+        return Err(Finding::new("/id", detail));
+    }
+    let mut others = vec![
+        ("issuer", item.issuer.is_some()),
+        ("single_use", item.single_use.is_some()),
+        ("jwks", item.jwks.is_some()),
+        ("ca", item.ca.is_some()),
+        ("proxy", item.proxy.is_some()),
+    ];
+    others.extend(item.says().into_iter().map(|(name, _)| (name, true)));
+    if let Some((name, _)) = others.into_iter().find(|(_, is_there)| *is_there) {
+        let detail = format!("`{name}` has no meaning with spiffe; it has trust_domain, id");
+        return Err(Finding::new(format!("/{name}"), detail));
+    }
+    Ok(AgentProof::Svid { svid: id.clone() })
+}
+
+fn by_platform(item: &ProofItem, platform: Platform, defaults: &Defaults) -> Result<PlatformProof, Finding> {
+    let of_svids = [("trust_domain", item.trust_domain.is_some()), ("id", item.id.is_some())];
+    if let Some((name, _)) = of_svids.into_iter().find(|(_, is_there)| *is_there) {
+        return Err(has_no_meaning(name, platform));
+    }
     let issuer = match (&item.issuer, platform.usual_issuer()) {
         (Some(issuer), _) => issuer.clone(),
         (None, Some(usual)) => usual
@@ -71,10 +117,10 @@ fn one(item: &ProofItem, defaults: &Defaults) -> Result<AgentProof, Finding> {
             return Err(Finding::new("/jwks", detail));
         }
     }
-    Ok(AgentProof {
+    Ok(PlatformProof {
         platform,
         issuer,
-        says: says(item)?,
+        says: says(item, platform)?,
         single_use: item.single_use.unwrap_or_else(|| platform.is_single_use()),
         jwks: item.jwks.clone(),
         ca,
@@ -83,17 +129,11 @@ fn one(item: &ProofItem, defaults: &Defaults) -> Result<AgentProof, Finding> {
 }
 
 /// What a token must say: the members of the file, and those that count if the file says nothing.
-fn says(item: &ProofItem) -> Result<BTreeMap<String, BTreeSet<String>>, Finding> {
-    let platform = item.kind;
+fn says(item: &ProofItem, platform: Platform) -> Result<BTreeMap<String, BTreeSet<String>>, Finding> {
     let mut says: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (name, values) in with_namespace(item) {
         let here = format!("/{name}");
-        let Some(member) = platform.member(name) else {
-            let members: Vec<&str> = platform.members().iter().map(|member| member.name).collect();
-            let kind = platform.as_str();
-            let detail = format!("`{name}` has no meaning with {kind}; it has {}", members.join(", "));
-            return Err(Finding::new(here, detail));
-        };
+        let member = platform.member(name).ok_or_else(|| has_no_meaning(name, platform))?;
         if values.len() > MAX_VALUES {
             return Err(Finding::new(here, format!("more than {MAX_VALUES} values")));
         }
@@ -117,6 +157,13 @@ fn says(item: &ProofItem) -> Result<BTreeMap<String, BTreeSet<String>>, Finding>
         }
     }
     Ok(says)
+}
+
+fn has_no_meaning(name: &str, platform: Platform) -> Finding {
+    let members: Vec<&str> = platform.members().iter().map(|member| member.name).collect();
+    let kind = platform.as_str();
+    let detail = format!("`{name}` has no meaning with {kind}; it has {}", members.join(", "));
+    Finding::new(format!("/{name}"), detail)
 }
 
 /// `service_account = "NAMESPACE/NAME"` names both.
@@ -145,7 +192,7 @@ fn how_to_find(member: &str) -> &'static str {
 /// What to say about the proofs of one agent.
 pub(crate) fn notes(agent: &Agent) -> Vec<String> {
     let mut notes = Vec::new();
-    for proof in &agent.proofs {
+    for proof in agent.proofs.iter().filter_map(AgentProof::platform) {
         let has = |name: &str| proof.says.contains_key(name);
         let wide = match proof.platform {
             Platform::GithubActions if !has("environment") && !has("ref") && !has("workflow_ref") => Some(
@@ -220,13 +267,26 @@ impl<'a> Involved<'a> {
 pub(crate) fn collisions(declared: &[Declared], current: &Registry, removals: &[Entry]) -> Vec<Finding> {
     let involved = Involved::new(declared, current, removals);
     let mut findings = Vec::new();
-    let mut known: HashMap<(Issuer, String), Vec<(&AgentName, &AgentProof)>> = HashMap::new();
+    let mut known: HashMap<(Issuer, String), Vec<(&AgentName, &PlatformProof)>> = HashMap::new();
+    let mut svids: HashMap<&SpiffeId, &AgentName> = HashMap::new();
     let mut platforms: HashMap<&Issuer, Platform> = HashMap::new();
     let staying = involved.staying.iter().map(|agent| (*agent, None));
     let all = staying.chain(involved.declared.iter().map(|(agent, place)| (*agent, Some(*place))));
     for (agent, place) in all {
         for (at, proof) in agent.proofs.iter().enumerate() {
             let here = place.map(|place| format!("{place}/proof/{at}"));
+            let proof = match proof {
+                AgentProof::Platform(proof) => proof,
+                AgentProof::Svid { svid } => {
+                    let other = svids.insert(svid, &agent.name).filter(|other| **other != agent.name);
+                    findings.extend(here.zip(other).map(|(here, other)| {
+                        let detail =
+                            format!("`{svid}` proves agent `{other}` already, and so not `{}`", agent.name);
+                        Finding::new(here, detail)
+                    }));
+                    continue;
+                }
+            };
             let platform = *platforms.entry(&proof.issuer).or_insert(proof.platform);
             if platform != proof.platform {
                 let (one, other) = (platform.as_str(), proof.platform.as_str());

@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet};
 use mandate_api::admin::kind_name;
 use mandate_api::registry_file::{Finding, nearest};
 use mandate_core::registry::{
-    Agent, Client, Entry, EntryKind, Grant, Permission, Person, Registry, Resource, TrustedIssuer,
+    Agent, AgentProof, Client, Entry, EntryKind, ForeignDomain, Grant, Permission, Person, Registry,
+    Resource, TrustedIssuer,
 };
 use mandate_core::uri::other_spelling;
-use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet};
+use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet, SpiffeId};
 
 use crate::entries::{Declared, Defaults};
 use crate::removal::is_history;
@@ -41,6 +42,15 @@ impl After<'_> {
     lookup!(agent, AgentName, Agent, Agent);
     lookup!(client, ClientId, Client, Client);
     lookup!(issuer, Issuer, Issuer, TrustedIssuer);
+
+    /// By the name alone, which a SPIFFE ID has in it.
+    fn trust_domain(&self, name: &str) -> Option<&ForeignDomain> {
+        match self.declared.get(&(EntryKind::TrustDomain, name)) {
+            Some(Entry::TrustDomain(found)) => Some(found),
+            _ if self.removed.contains(&(EntryKind::TrustDomain, name)) => None,
+            _ => self.current.trust_domain(name).map(|found| &**found),
+        }
+    }
 
     /// The scopes of all resources together.
     fn scopes(&self) -> &ScopeSet {
@@ -133,6 +143,9 @@ pub fn mentions(entry: &Entry) -> Vec<Mention<'_>> {
     fn on(list: &[Permission]) -> impl Iterator<Item = Mention<'_>> {
         list.iter().map(|permission| Mention::Entry(EntryKind::Resource, permission.resource.as_str()))
     }
+    fn of_domain(id: &SpiffeId) -> Mention<'_> {
+        Mention::Entry(EntryKind::TrustDomain, id.trust_domain_name())
+    }
     match entry {
         Entry::Resource(x) => {
             let client = x.client.iter().map(|id| Mention::Entry(EntryKind::Client, id.as_str()));
@@ -142,6 +155,7 @@ pub fn mentions(entry: &Entry) -> Vec<Mention<'_>> {
             std::iter::once(Mention::Entry(EntryKind::Issuer, x.id.iss.as_str())).chain(on(&x.may)).collect()
         }
         Entry::Agent(x) => std::iter::once(Mention::Entry(EntryKind::Person, x.owner.as_str()))
+            .chain(x.proofs.iter().filter_map(AgentProof::svid).map(of_domain))
             .chain(on(&x.ceiling))
             .chain(on(&x.may))
             .collect(),
@@ -154,7 +168,7 @@ pub fn mentions(entry: &Entry) -> Vec<Mention<'_>> {
             Mention::Entry(EntryKind::Agent, x.agent.as_str()),
             Mention::Entry(EntryKind::Resource, x.resource.as_str()),
         ],
-        Entry::Issuer(_) | Entry::Policy(_) => Vec::new(),
+        Entry::Issuer(_) | Entry::TrustDomain(_) | Entry::Policy(_) => Vec::new(),
     }
 }
 
@@ -192,6 +206,13 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
                     after.unknown(EntryKind::Person, "person", x.owner.as_str()),
                 ));
             }
+            for (at, id) in x.proofs.iter().enumerate().filter_map(|(at, proof)| Some((at, proof.svid()?))) {
+                let name = id.trust_domain_name();
+                if after.trust_domain(name).is_none() {
+                    let detail = after.unknown(EntryKind::TrustDomain, "trust domain", name);
+                    found.push((format!("/proof/{at}/trust_domain"), detail));
+                }
+            }
             found.extend(permissions(&x.ceiling, "/ceiling", after));
             found.extend(permissions(&x.may, "/may", after));
         }
@@ -225,7 +246,7 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
             }
             found.extend(on_resource(&x.resource, &x.scopes, "", after));
         }
-        Entry::Issuer(_) | Entry::Policy(_) => {}
+        Entry::Issuer(_) | Entry::TrustDomain(_) | Entry::Policy(_) => {}
     }
     found
 }
@@ -287,7 +308,11 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
                 x.spiffe_id.as_str().to_owned(),
                 after.current.agent_by_id(&x.spiffe_id).map(|a| a.name.as_str()),
             ),
-            Entry::Client(_) | Entry::Issuer(_) | Entry::Grant(_) | Entry::Policy(_) => continue,
+            Entry::Client(_)
+            | Entry::Issuer(_)
+            | Entry::TrustDomain(_)
+            | Entry::Grant(_)
+            | Entry::Policy(_) => continue,
         };
         let (kind, key) = (item.entry.kind(), item.entry.key());
         let stays = holder.filter(|name| *name != key && after.untouched(kind, name));

@@ -44,9 +44,13 @@ pub struct TestKey {
 impl TestKey {
     /// A new key, from the system's randomness.
     pub fn generate() -> Self {
+        Self::for_use(KeyUse::Signature)
+    }
+
+    /// A new key that is published for this use.
+    pub fn for_use(key_use: KeyUse) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a P-256 key");
-        let jwk =
-            PublicJwk::from_p256_point(pair.public_key().as_ref(), KeyUse::Signature).expect("a public key");
+        let jwk = PublicJwk::from_p256_point(pair.public_key().as_ref(), key_use).expect("a public key");
         Self { pair, jwk }
     }
 
@@ -111,6 +115,7 @@ struct Desk {
     jwks_served: usize,
     pages: HashMap<String, (String, String)>,
     troubles: HashMap<String, Trouble>,
+    redirects: HashMap<String, String>,
     held: watch::Sender<bool>,
     asked: watch::Sender<usize>,
     feeds: Vec<UnboundedSender<Result<String, Infallible>>>,
@@ -154,6 +159,7 @@ impl HostileIssuer {
             jwks_served: 0,
             pages: HashMap::new(),
             troubles: HashMap::new(),
+            redirects: HashMap::new(),
             held: watch::Sender::new(false),
             asked: watch::Sender::new(0),
             feeds: Vec::new(),
@@ -242,6 +248,11 @@ impl HostileIssuer {
     /// Answers a request for metadata at a path in this way only, also if it usually has content there.
     pub fn fail_at(&self, path: &str, trouble: Trouble) {
         self.desk.lock().troubles.insert(path.to_owned(), trouble);
+    }
+
+    /// Answers at a path with a redirect to another path of this server.
+    pub fn redirect_at(&self, path: &str, to: &str) {
+        self.desk.lock().redirects.insert(path.to_owned(), to.to_owned());
     }
 
     /// From now on keeps requests for the JWK Set waiting, until [`HostileIssuer::let_go`].
@@ -384,7 +395,11 @@ async fn page(State(desk): State<Shared>, uri: Uri) -> Response {
     if let Some(trouble) = troubled(&desk, uri.path()).await {
         return trouble;
     }
-    match desk.lock().pages.get(uri.path()) {
+    let desk = desk.lock();
+    if let Some(to) = desk.redirects.get(uri.path()) {
+        return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to.clone())]).into_response();
+    }
+    match desk.pages.get(uri.path()) {
         Some((content_type, body)) => {
             ([(header::CONTENT_TYPE, content_type.clone())], body.clone()).into_response()
         }

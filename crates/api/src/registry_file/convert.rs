@@ -6,7 +6,7 @@ use mandate_core::{Scope, ScopeSet, Selector, UnixSelector};
 
 use super::{
     AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IssuerItem, PermissionItem,
-    PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem,
+    PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
 };
 use crate::admin::RegistryItem;
 
@@ -104,6 +104,7 @@ impl RegistryItem {
                 profile: x.profile,
                 claims: ClaimsItem { require: x.required_claims.clone() },
             }),
+            Entry::TrustDomain(x) => Self::TrustDomain(TrustDomainItem::of(x)),
             Entry::Grant(x) => Self::Grant(GrantItem {
                 name: None,
                 id: Some(x.id.clone()),
@@ -132,6 +133,7 @@ impl RegistryFile {
                 RegistryItem::Agent(x) => file.agent.push(x),
                 RegistryItem::Client(x) => file.client.push(x),
                 RegistryItem::Issuer(x) => file.issuer.push(x),
+                RegistryItem::TrustDomain(x) => file.trust_domain.push(x),
                 RegistryItem::Grant(x) => file.grant.push(x),
                 RegistryItem::Policy(x) => file.policy.push(x),
             }

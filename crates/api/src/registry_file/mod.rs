@@ -9,6 +9,7 @@ mod finding;
 mod parse;
 mod proof;
 mod suggest;
+mod trust_domain;
 
 use std::collections::BTreeMap;
 
@@ -26,6 +27,7 @@ pub use finding::Finding;
 pub use parse::{MAX_FILE_BYTES, RegistryFileError, locate, parse};
 pub use proof::ProofItem;
 pub use suggest::nearest;
+pub use trust_domain::{BundleProfile, TrustDomainItem};
 
 /// A whole registry file. Every section is a list; the order of entries means nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -46,6 +48,9 @@ pub struct RegistryFile {
     /// Identity providers that are trusted to name people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuer: Vec<IssuerItem>,
+    /// SPIFFE trust domains of other organizations, whose JWT-SVIDs can prove agents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trust_domain: Vec<TrustDomainItem>,
     /// Standing permissions of people for agents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grant: Vec<GrantItem>,
@@ -170,7 +175,7 @@ pub struct AgentItem {
     /// group.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dangerous_any_user: bool,
-    /// The tokens of platforms that prove it, any one of them; instead of selectors.
+    /// The tokens of platforms and of other trust domains that prove it, any one of them; instead of selectors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proof: Vec<ProofItem>,
     /// The most that it can get, from any person or on its own behalf. Empty: nothing.

@@ -1,18 +1,26 @@
-//! `proof` of an agent: the tokens of platforms that prove it.
+//! `proof` of an agent: the tokens of platforms, and of other trust domains, that prove it.
 
-use mandate_core::Issuer;
-use mandate_core::registry::{AgentProof, Platform};
+use mandate_core::registry::{AgentProof, PlatformProof, ProofKind};
+use mandate_core::{Issuer, SpiffeId, TrustDomain};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// One token of a platform that proves an agent, with what it must say. Which members belong to which `kind` is
+/// One token of a platform or of another trust domain that proves an agent, with what it must say. Which members belong to which `kind` is
 /// checked when the file is planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProofItem {
-    /// The platform: `github-actions`, `kubernetes` or `gitlab`.
+    /// The platform: `github-actions`, `kubernetes` or `gitlab`; or `spiffe`: a JWT-SVID of another trust domain.
     #[schema(value_type = String, example = "github-actions")]
-    pub kind: Platform,
+    pub kind: ProofKind,
+    /// SPIFFE: the name of the trust domain, which the registry declares.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "example.org")]
+    pub trust_domain: Option<TrustDomain>,
+    /// SPIFFE: the SPIFFE ID, whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "spiffe://example.org/ci/builder")]
+    pub id: Option<SpiffeId>,
     /// The `iss` of its tokens. Absent: that of github.com or gitlab.com; a cluster has none of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -107,13 +115,53 @@ impl ProofItem {
 
     /// The item that declares a proof, with every default written out.
     pub(super) fn of(proof: &AgentProof) -> Self {
+        match proof {
+            AgentProof::Platform(proof) => Self::of_platform(proof),
+            AgentProof::Svid { svid } => Self {
+                trust_domain: Some(svid.trust_domain()),
+                id: Some(svid.clone()),
+                ..Self::nothing_of(ProofKind::Spiffe)
+            },
+        }
+    }
+
+    /// A proof of this kind that says nothing else.
+    fn nothing_of(kind: ProofKind) -> Self {
+        Self {
+            kind,
+            trust_domain: None,
+            id: None,
+            issuer: None,
+            repository_id: None,
+            repository_owner_id: None,
+            event_name: Vec::new(),
+            workflow_ref: None,
+            environment: None,
+            git_ref: None,
+            runner_environment: None,
+            namespace: None,
+            service_account: None,
+            uid: None,
+            project_id: None,
+            namespace_id: None,
+            pipeline_source: Vec::new(),
+            ref_protected: None,
+            environment_protected: None,
+            single_use: None,
+            jwks: None,
+            ca: None,
+            proxy: None,
+        }
+    }
+
+    fn of_platform(proof: &PlatformProof) -> Self {
         let list = |name: &str| -> Vec<String> {
             proof.says.get(name).map(|values| values.iter().cloned().collect()).unwrap_or_default()
         };
         let one = |name: &str| list(name).into_iter().next();
         let flag = |name: &str| one(name).and_then(|text| text.parse().ok());
         Self {
-            kind: proof.platform,
+            kind: ProofKind::Platform(proof.platform),
             issuer: Some(proof.issuer.clone()),
             repository_id: one("repository_id"),
             repository_owner_id: one("repository_owner_id"),
@@ -134,6 +182,8 @@ impl ProofItem {
             jwks: proof.jwks.clone(),
             ca: proof.ca.clone(),
             proxy: proof.proxy.clone(),
+            trust_domain: None,
+            id: None,
         }
     }
 }

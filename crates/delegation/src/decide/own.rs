@@ -69,7 +69,7 @@ pub(super) fn decide_own_behalf(
         terms: Arc::new(terms),
         reservations: Vec::new(),
         policies: Arc::clone(ruling.policies()),
-        evidence: proven.platform_evidence().map(Arc::clone),
+        evidence: proven.proof_evidence().map(Arc::clone),
     };
     match &*ruling {
         Ruling::Permitted(_) => Ok(Mandate::decided(view)?),

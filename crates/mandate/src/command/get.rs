@@ -19,6 +19,7 @@ impl KindArgument {
             Self::Person => registry::EntryKind::Person,
             Self::Client => registry::EntryKind::Client,
             Self::Issuer => registry::EntryKind::Issuer,
+            Self::TrustDomain => registry::EntryKind::TrustDomain,
             Self::Grant => registry::EntryKind::Grant,
             Self::Policy => registry::EntryKind::Policy,
         }
@@ -74,6 +75,7 @@ pub(crate) fn rows(screen: &Screen, entries: &[RegistryEntry]) -> String {
         Some(RegistryItem::Person(_)) => &["NAME", "STATE", "ISSUER", "MAY"],
         Some(RegistryItem::Client(_)) => &["ID", "AUTHENTICATION", "REDIRECT URIS", "AGENTS"],
         Some(RegistryItem::Issuer(_)) => &["URL", "AUDIENCE", "PROFILE", "SUBJECT SCOPE", "REQUIRED CLAIMS"],
+        Some(RegistryItem::TrustDomain(_)) => &["NAME", "BUNDLE"],
         Some(RegistryItem::Grant(_)) => {
             &["ID", "PERSON", "AGENT", "RESOURCE", "SCOPES", "EXPIRES", "USES", "STATE"]
         }
@@ -114,6 +116,10 @@ fn row(entry: &RegistryEntry) -> Vec<String> {
             let scope = subject_scope(x.subject_scope).to_owned();
             let claims = required_claims(&x.claims).join("; ");
             vec![x.url.to_string(), x.audience.clone(), x.profile.as_str().to_owned(), scope, claims]
+        }
+        RegistryItem::TrustDomain(x) => {
+            let endpoint = x.endpoint.as_ref().map(ToString::to_string);
+            vec![x.name.to_string(), endpoint.or_else(|| x.bundle.clone()).unwrap_or_default()]
         }
         RegistryItem::Grant(x) => vec![
             x.id.as_ref().map(ToString::to_string).unwrap_or_default(),

@@ -6,7 +6,7 @@ mod parties;
 
 use mandate_audit::{Outcome, Query, Record};
 use mandate_core::Clock as _;
-use mandate_core::registry::{Agent, AgentProof, Entry, Need, Platform};
+use mandate_core::registry::{Agent, AgentProof, Entry, Need, Platform, PlatformProof, ProofKind};
 use mandate_testkit::hostile_issuer::HostileIssuer;
 use mandate_testkit::story::{self, CRM, ISSUER};
 use mandate_testkit::world::{Pairs, World, exposed, payload};
@@ -24,9 +24,9 @@ pub(crate) struct Ci {
 }
 
 /// A proof of this platform, with the issuer under the test's control.
-pub(crate) fn proof(platform: Platform, idp: &HostileIssuer, says: &[(&str, &[&str])]) -> AgentProof {
+pub(crate) fn proof(platform: Platform, idp: &HostileIssuer, says: &[(&str, &[&str])]) -> PlatformProof {
     let values = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
-    let mut proof = AgentProof {
+    let mut proof = PlatformProof {
         platform,
         issuer: idp.issuer(),
         says: says.iter().map(|(name, list)| ((*name).to_owned(), values(list))).collect(),
@@ -56,7 +56,8 @@ pub(crate) fn says(platform: Platform) -> &'static [(&'static str, &'static [&'s
     }
 }
 
-pub(crate) fn agent(name: &str, proofs: Vec<AgentProof>) -> Agent {
+pub(crate) fn agent(name: &str, proofs: Vec<PlatformProof>) -> Agent {
+    let proofs = proofs.into_iter().map(AgentProof::Platform).collect();
     let ceiling = vec![story::permission("crm", "read:cases write:case_comments")];
     Agent { selectors: Vec::new(), proofs, ..story::agent(name, ceiling) }
 }
@@ -66,7 +67,7 @@ impl Ci {
         Self::with(platform, |_| ()).await
     }
 
-    pub(crate) async fn with(platform: Platform, change: impl FnOnce(&mut AgentProof)) -> Self {
+    pub(crate) async fn with(platform: Platform, change: impl FnOnce(&mut PlatformProof)) -> Self {
         let idp = HostileIssuer::start();
         let mut proof = proof(platform, &idp, says(platform));
         change(&mut proof);
@@ -191,7 +192,7 @@ async fn the_record_says_which_platform_proved_the_agent_and_by_which_ids() {
             ci.world.token(&form, header).await.unwrap();
             let record = ci.newest(Outcome::Permitted);
             let proof = record.proof.as_deref().expect("the proof");
-            assert_eq!((proof.kind, &proof.issuer), (*platform, &ci.idp.issuer()));
+            assert_eq!((proof.kind, &proof.issuer), (ProofKind::Platform(*platform), &Some(ci.idp.issuer())));
             assert!(proof.token.as_ref().is_some_and(|jti| jti.starts_with("job-")));
             for (name, values) in says(*platform) {
                 assert_eq!(proof.claims[*name], values[0], "{platform:?}");

@@ -2,7 +2,7 @@
 
 use mandate_api::RegistryFile;
 use mandate_api::admin::RegistryItem;
-use mandate_core::registry::{Agent, Entry, EntryKind, Platform, Registry};
+use mandate_core::registry::{Agent, AgentProof, Entry, EntryKind, Platform, Registry};
 
 use super::{defaults, plan, refused, registry};
 
@@ -36,7 +36,8 @@ fn notes(proofs: &str) -> Vec<String> {
 #[test]
 fn a_proof_names_ids_and_has_the_usual_issuer_and_events_of_its_platform() {
     let agent = kept(&[GITHUB, KUBERNETES, GITLAB].join(", "));
-    let [github, kubernetes, gitlab] = agent.proofs.as_slice() else { panic!("{agent:?}") };
+    let proofs: Vec<_> = agent.proofs.iter().filter_map(AgentProof::platform).collect();
+    let [github, kubernetes, gitlab] = proofs.as_slice() else { panic!("{agent:?}") };
     assert_eq!(github.issuer.as_str(), "https://token.actions.githubusercontent.com");
     assert_eq!(
         github.says["event_name"].iter().map(String::as_str).collect::<Vec<_>>(),

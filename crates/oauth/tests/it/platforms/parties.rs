@@ -2,7 +2,7 @@
 
 use mandate_audit::Outcome;
 use mandate_core::Subject;
-use mandate_core::registry::{AgentState, Entry, EntryKind, SubjectScope};
+use mandate_core::registry::{AgentProof, AgentState, Entry, EntryKind, ProofKind, SubjectScope};
 use mandate_testkit::story::{self, CRM};
 use mandate_testkit::world::{JWT, exposed, pairs, payload, with};
 use serde_json::json;
@@ -111,7 +111,7 @@ async fn a_workload_acts_for_itself_only_if_its_entry_lets_it_and_the_record_say
         };
         assert_eq!(ci.ask(&alone(), None).await, "400 unauthorized_client not_on_own_behalf");
         let record = ci.newest(Outcome::Refused);
-        assert_eq!(record.proof.as_deref().map(|proof| proof.kind), Some(*platform));
+        assert_eq!(record.proof.as_deref().map(|proof| proof.kind), Some(ProofKind::Platform(*platform)));
 
         ci.world
             .change(EntryKind::Agent, "ci-agent", |entry| {
@@ -123,7 +123,7 @@ async fn a_workload_acts_for_itself_only_if_its_entry_lets_it_and_the_record_say
         assert_eq!(own["sub"], story::spiffe_id("ci-agent"));
         assert!(own.get("act").is_none(), "{own}");
         let record = ci.newest(Outcome::Permitted);
-        assert_eq!(record.proof.as_deref().map(|proof| proof.kind), Some(*platform));
+        assert_eq!(record.proof.as_deref().map(|proof| proof.kind), Some(ProofKind::Platform(*platform)));
     }
 }
 
@@ -152,7 +152,8 @@ async fn a_proof_that_is_removed_or_changed_ends_what_was_given_by_it() {
                     agent.proofs.clear();
                 } else {
                     let environment = ("environment".to_owned(), ["production".to_owned()].into());
-                    agent.proofs[0].says.extend([environment]);
+                    let AgentProof::Platform(proof) = &mut agent.proofs[0] else { panic!("a platform") };
+                    proof.says.extend([environment]);
                 }
             })
             .await;

@@ -13,7 +13,7 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 12] = [
+const TOKEN: [&str; 13] = [
     "token_form",
     "token_client",
     "token_assertion",
@@ -26,6 +26,7 @@ const TOKEN: [&str; 12] = [
     "exchange_foreign",
     "exchange_foreign_keys",
     "exchange_platform",
+    "exchange_federation",
 ];
 const OTHERS: [&str; 5] =
     ["introspection", "introspection_own_behalf", "revocation", "authorize_refused", "authorize_login"];
