@@ -353,3 +353,6 @@ impl VerifiedActor {
         Self { spiffe_id: spiffe_id.parse().unwrap(), at, expires, by: ProvenBy::Svid }
     }
 }
+
+#[cfg(test)]
+mod tests;
