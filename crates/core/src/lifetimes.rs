@@ -42,6 +42,9 @@ pub const GITHUB_TOKEN_AGE: Duration = Duration::from_mins(10);
 /// minutes; a job of GitLab has one for as long as it runs.
 pub const PLATFORM_TOKEN_AGE: Duration = Duration::from_hours(1);
 
+/// The same for a managed identity of Azure, whose metadata server answers with one token for up to a day.
+pub const AZURE_TOKEN_AGE: Duration = Duration::from_hours(24);
+
 /// For how long after its issue a JWT-SVID of another trust domain proves an agent, also if it expires later.
 /// SPIRE issues them for five minutes unless it is told otherwise.
 pub const FOREIGN_SVID_AGE: Duration = Duration::from_hours(1);

@@ -29,7 +29,7 @@ pub use entries::{
 };
 pub use foreign_domain::{BundleSource, ForeignDomain};
 pub use halt::Halt;
-pub use platform::{MAX_MEMBER_LEN, MemberForm, Need, Platform, ProofMember};
+pub use platform::{MAX_MEMBER_LEN, MemberForm, Need, Platform, ProofMember, role_account};
 pub use proof::{AgentProof, PlatformClaims, PlatformProof, ProofEvidence, ProofKind};
 pub use standing::GrantEnd;
 pub use trusted_issuer::{SubjectScope, TokenProfile, TrustedIssuer};

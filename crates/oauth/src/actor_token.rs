@@ -66,6 +66,7 @@ impl ActorTokens {
         };
         verified.map_err(|error| match error {
             NotProven::Token(error) => RequestRefusal::unverified(error, |error| self.refused(error)),
+            NotProven::Audience(named) => RequestRefusal::ActorAudience(named),
             NotProven::Agent(why) => RequestRefusal::NoAgentProven { client: false, why },
             NotProven::Replayed => RequestRefusal::ActorReplayed,
             NotProven::Unavailable => RequestRefusal::AuditUnavailable,

@@ -263,6 +263,7 @@ impl Clients {
             NotProven::Token(error) => {
                 RequestRefusal::unverified(error, |error| assertion_refused(error, issuer))
             }
+            NotProven::Audience(named) => RequestRefusal::ClientAssertionAudience(named),
             NotProven::Agent(why) => RequestRefusal::NoAgentProven { client: true, why },
             NotProven::Replayed => RequestRefusal::ClientAssertionReplayed,
             NotProven::Unavailable => RequestRefusal::AuditUnavailable,

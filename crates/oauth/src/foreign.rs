@@ -16,7 +16,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{BundleSource, ForeignDomain, PlatformProof, TokenProfile, TrustedIssuer};
+use mandate_core::registry::{
+    BundleSource, ForeignDomain, Platform, PlatformProof, TokenProfile, TrustedIssuer,
+};
 use mandate_core::{Issuer, Timestamp, TrustDomain};
 use mandate_single_flight::SingleFlight;
 use mandate_token::{KeySet, TokenError};
@@ -100,10 +102,16 @@ impl KeySource {
         Self { whose, ca: ca.clone(), proxy: proxy.clone() }
     }
 
-    /// Of a platform whose keys are not pinned. Its keys are published in the usual way.
+    /// Of a platform whose keys are not pinned.
     pub(crate) fn of_proof(proof: &PlatformProof) -> Self {
-        let PlatformProof { issuer, ca, proxy, .. } = proof;
-        let whose = Whose::Issuer(issuer.clone(), TokenProfile::Rfc9068);
+        let PlatformProof { platform, issuer, ca, proxy, .. } = proof;
+        // Entra publishes the keys of several issuers together, and those of its older issuer elsewhere.
+        let profile = match platform {
+            Platform::Azure if issuer.as_str().ends_with("/v2.0") => TokenProfile::EntraV2,
+            Platform::Azure => TokenProfile::EntraV1,
+            _ => TokenProfile::Rfc9068,
+        };
+        let whose = Whose::Issuer(issuer.clone(), profile);
         Self { whose, ca: ca.clone(), proxy: proxy.clone() }
     }
 

@@ -39,6 +39,8 @@ pub(crate) struct Sent<'t> {
 pub(crate) enum NotProven {
     /// The token is refused, or the keys of its issuer are not there.
     Token(NotVerified),
+    /// It is addressed to another audience than this one, which an entry names in place of our issuer.
+    Audience(String),
     /// No agent's entry, or more than one, has a proof with what it says; with the reason, for the record.
     Agent(String),
     /// It counts once, and was used before.
@@ -88,7 +90,11 @@ impl PlatformTokens {
             let ids = ids.unwrap_or_default().replace('\n', " ");
             return Err(NotProven::Agent(format!("no entry names the workload: {ids}")));
         };
-        let token = self.verified(sent, proof, now).await.map_err(unproven)?;
+        let token =
+            self.verified(sent, proof, now).await.map_err(|error| match (&proof.audience, error) {
+                (Some(named), NotVerified::Token(TokenError::Audience)) => NotProven::Audience(named.clone()),
+                (_, error) => unproven(error),
+            })?;
         let (jti, expires) = (token.jti.clone(), token.expires);
         let actor = VerifiedActor::from_platform(agent, *place, token, now).map_err(|member| {
             let member = member.unwrap_or_default();
@@ -115,7 +121,7 @@ impl PlatformTokens {
                 platform: proof.platform,
                 issuer: &proof.issuer,
                 keys,
-                audience: self.basis.issuer().as_str(),
+                audience: proof.audience.as_deref().unwrap_or(self.basis.issuer().as_str()),
                 now,
                 memo: Some(self.own.memo()),
             })

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mandate_api::registry_file::{AgentItem, Finding, ProofItem};
 use mandate_core::registry::{
-    Agent, AgentProof, AgentState, Entry, EntryKind, Need, Platform, PlatformProof, ProofKind, Registry,
+    Agent, AgentProof, AgentState, Entry, EntryKind, MemberForm, Need, Platform, PlatformProof, ProofKind,
+    Registry,
 };
 use mandate_core::{AgentName, Issuer, SpiffeId};
 
@@ -79,6 +80,7 @@ fn by_svid(item: &ProofItem, defaults: &Defaults) -> Result<AgentProof, Finding>
         ("jwks", item.jwks.is_some()),
         ("ca", item.ca.is_some()),
         ("proxy", item.proxy.is_some()),
+        ("audience", item.audience.is_some()),
     ];
     others.extend(item.says().into_iter().map(|(name, _)| (name, true)));
     if let Some((name, _)) = others.into_iter().find(|(_, is_there)| *is_there) {
@@ -99,8 +101,7 @@ fn by_platform(item: &ProofItem, platform: Platform, defaults: &Defaults) -> Res
             .parse()
             .map_err(|error| Finding::new("/issuer", format!("the usual issuer is not usable: {error}")))?,
         (None, None) => {
-            let detail = "`issuer` is missing: the issuer of the cluster, which `kubectl get --raw /.well-known/openid-configuration` prints";
-            return Err(Finding::new("", detail));
+            return Err(Finding::new("", format!("`issuer` is missing: {}", how_to_find_issuer(platform))));
         }
     };
     if issuer == defaults.issuer {
@@ -117,15 +118,61 @@ fn by_platform(item: &ProofItem, platform: Platform, defaults: &Defaults) -> Res
             return Err(Finding::new("/jwks", detail));
         }
     }
+    if item.single_use == Some(true) && !platform.numbers_its_tokens() {
+        let detail = format!("tokens of {} have no `jti`, so none can count once", platform.as_str());
+        return Err(Finding::new("/single_use", detail));
+    }
+    let says = says(item, platform)?;
+    if platform == Platform::Azure {
+        is_of_the_tenant(&issuer, &says)?;
+    }
     Ok(PlatformProof {
-        platform,
-        issuer,
-        says: says(item, platform)?,
         single_use: item.single_use.unwrap_or_else(|| platform.is_single_use()),
+        audience: audience(item, platform)?,
         jwks: item.jwks.clone(),
         ca,
         proxy,
+        ..PlatformProof::new(platform, issuer, says)
     })
+}
+
+fn audience(item: &ProofItem, platform: Platform) -> Result<Option<String>, Finding> {
+    let Some(audience) = &item.audience else { return Ok(None) };
+    if !platform.fixes_the_audience() {
+        let kind = platform.as_str();
+        let detail = format!("with {kind} the audience is this server's issuer: leave `audience` out");
+        return Err(Finding::new("/audience", detail));
+    }
+    if MemberForm::Text.accepts(audience) {
+        Ok(Some(audience.clone()))
+    } else {
+        Err(Finding::new("/audience", format!("`audience` is {}", MemberForm::Text.says())))
+    }
+}
+
+/// An issuer of Entra has its tenant as the first part of its path. One for all tenants, such as `common`, is
+/// never the `iss` of a token.
+fn is_of_the_tenant(issuer: &Issuer, says: &BTreeMap<String, BTreeSet<String>>) -> Result<(), Finding> {
+    let tenant = issuer.as_str().split('/').nth(3).unwrap_or_default();
+    if says.get("tenant_id").is_some_and(|named| named.contains(tenant)) {
+        return Ok(());
+    }
+    let detail = format!("`{issuer}` is not an issuer of the tenant that `tenant_id` names");
+    Err(Finding::new("/issuer", detail))
+}
+
+fn how_to_find_issuer(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Azure => {
+            "\"https://sts.windows.net/TENANT/\" or \"https://login.microsoftonline.com/TENANT/v2.0\", as `iss` of a token says"
+        }
+        Platform::Aws => {
+            "that of the account, which `aws iam get-outbound-web-identity-federation-info` prints"
+        }
+        Platform::Kubernetes | Platform::GithubActions | Platform::Gitlab | Platform::Google => {
+            "the issuer of the cluster, which `kubectl get --raw /.well-known/openid-configuration` prints"
+        }
+    }
 }
 
 /// What a token must say: the members of the file, and those that count if the file says nothing.
@@ -185,6 +232,13 @@ fn how_to_find(member: &str) -> &'static str {
         "project_id" => "it is on the project's page, and in a job it is $CI_PROJECT_ID",
         "namespace" => "name the namespace of the service account",
         "service_account" => "name the service account that the pod uses",
+        "service_account_id" => {
+            "`gcloud iam service-accounts describe ADDRESS --format 'value(uniqueId)'` prints it"
+        }
+        "tenant_id" => "`az account show --query tenantId` prints it",
+        "object_id" => "`az identity show --query principalId` prints it",
+        "account_id" => "`aws sts get-caller-identity --query Account` prints it",
+        "role_arn" => "`aws iam get-role --role-name NAME --query Role.Arn` prints it",
         _ => "a token must say it",
     }
 }
@@ -204,7 +258,18 @@ pub(crate) fn notes(agent: &Agent) -> Vec<String> {
             Platform::Kubernetes if !has("uid") => Some(
                 "who deletes the service account and creates it again is this agent; add `uid`, which `kubectl get serviceaccount NAME -o jsonpath={.metadata.uid}` prints",
             ),
-            Platform::GithubActions | Platform::Gitlab | Platform::Kubernetes => None,
+            Platform::Google if !has("instance_id") => Some(
+                "every workload that may use the service account is this agent; give it a service account of its own, or add `instance_id`",
+            ),
+            Platform::Aws if !has("ec2_instance_arn") && !has("lambda_function_arn") => Some(
+                "who may take on the role, or deletes it and creates it again, is this agent; let only the workload take it on",
+            ),
+            Platform::GithubActions
+            | Platform::Gitlab
+            | Platform::Kubernetes
+            | Platform::Google
+            | Platform::Azure
+            | Platform::Aws => None,
         };
         let of = format!("agent `{}`, proof of {}", agent.name, proof.platform.as_str());
         notes.extend(wide.map(|wide| format!("{of}: {wide}")));

@@ -40,6 +40,9 @@ pub struct PlatformProof {
     pub says: BTreeMap<String, BTreeSet<String>>,
     /// Whether a token counts once.
     pub single_use: bool,
+    /// The only `aud` of its tokens, where the platform does not let a workload choose it; absent: our issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
     /// The issuer's public keys, a JWK Set as JSON text; absent: they are fetched from the issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<String>,
@@ -71,6 +74,20 @@ impl AgentProof {
 }
 
 impl PlatformProof {
+    /// The proof that says this, and leaves everything else as it usually is.
+    pub fn new(platform: Platform, issuer: Issuer, says: BTreeMap<String, BTreeSet<String>>) -> Self {
+        Self {
+            platform,
+            issuer,
+            says,
+            single_use: platform.is_single_use(),
+            audience: None,
+            jwks: None,
+            ca: None,
+            proxy: None,
+        }
+    }
+
     /// The first member that the token does not say as this requires; `None` if it says all.
     pub fn missing_in(&self, said: &PlatformClaims) -> Option<&str> {
         let lacks = |(name, values): &(&String, &BTreeSet<String>)| {
@@ -113,7 +130,8 @@ impl ProofKind {
     /// The name of [`ProofKind::Spiffe`].
     const SPIFFE: &str = "spiffe";
     /// All names, for an error.
-    const NAMES: &[&str] = &["github-actions", "kubernetes", "gitlab", Self::SPIFFE];
+    const NAMES: &[&str] =
+        &["github-actions", "kubernetes", "gitlab", "google", "azure", "aws", Self::SPIFFE];
 
     /// Its name in registry files and records.
     pub const fn as_str(self) -> &'static str {
@@ -247,15 +265,9 @@ mod tests {
 
     fn proof(says: &[(&str, &[&str])]) -> PlatformProof {
         let values = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
-        PlatformProof {
-            platform: Platform::GithubActions,
-            issuer: "https://token.actions.githubusercontent.com".parse().unwrap(),
-            says: says.iter().map(|(name, list)| ((*name).to_owned(), values(list))).collect(),
-            single_use: true,
-            jwks: None,
-            ca: None,
-            proxy: None,
-        }
+        let issuer = "https://token.actions.githubusercontent.com".parse().unwrap();
+        let says = says.iter().map(|(name, list)| ((*name).to_owned(), values(list))).collect();
+        PlatformProof::new(Platform::GithubActions, issuer, says)
     }
 
     fn agent(name: &str, proofs: Vec<PlatformProof>) -> Agent {
@@ -370,7 +382,10 @@ mod tests {
             assert_eq!(serde_json::from_str::<ProofKind>(&text).unwrap(), kind);
         }
         let wrong = serde_json::from_str::<ProofKind>("\"vm\"").unwrap_err().to_string();
-        assert!(wrong.contains("`github-actions`, `kubernetes`, `gitlab`, `spiffe`"), "{wrong}");
+        assert!(
+            wrong.contains("`github-actions`, `kubernetes`, `gitlab`, `google`, `azure`, `aws`, `spiffe`"),
+            "{wrong}"
+        );
         let platform = AgentProof::Platform(proof(&[REPOSITORY]));
         let svid = AgentProof::Svid { svid: "spiffe://example.org/ci".parse().unwrap() };
         for (proof, start) in [(platform, r#"{"platform":"github-actions""#), (svid, r#"{"svid":"spiffe:"#)] {

@@ -77,15 +77,7 @@ fn proof(vector: &Value) -> PlatformProof {
         .iter()
         .map(|(name, value)| (name.clone(), values(value)))
         .collect();
-    PlatformProof {
-        platform: kind(vector),
-        issuer: vector["issuer"].as_str().unwrap().parse().unwrap(),
-        says,
-        single_use: false,
-        jwks: None,
-        ca: None,
-        proxy: None,
-    }
+    PlatformProof::new(kind(vector), vector["issuer"].as_str().unwrap().parse().unwrap(), says)
 }
 
 #[test]

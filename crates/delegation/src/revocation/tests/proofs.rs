@@ -11,15 +11,9 @@ fn proof_of(repository: &str) -> AgentProof {
 
 fn platform_proof_of(repository: &str) -> PlatformProof {
     let one = |name: &str, value: &str| (name.to_owned(), [value.to_owned()].into());
-    PlatformProof {
-        platform: Platform::GithubActions,
-        issuer: "https://token.actions.githubusercontent.com".parse().unwrap(),
-        says: [one("repository_id", repository), one("repository_owner_id", "65")].into(),
-        single_use: true,
-        jwks: None,
-        ca: None,
-        proxy: None,
-    }
+    let issuer = "https://token.actions.githubusercontent.com".parse().unwrap();
+    let says = [one("repository_id", repository), one("repository_owner_id", "65")].into();
+    PlatformProof::new(Platform::GithubActions, issuer, says)
 }
 
 fn platform(proof: &mut AgentProof) -> &mut PlatformProof {
