@@ -163,7 +163,7 @@ fn shortened_proof(proof: &ProofEvidence) -> Option<ProofEvidence> {
     };
     let claims = proof.claims.iter().filter(|(name, value)| fits(name, value));
     let claims = claims.map(|(name, value)| (name.clone(), value.clone())).collect();
-    Some(ProofEvidence { kind: proof.kind, issuer: proof.issuer.clone(), token: None, claims })
+    Some(ProofEvidence { kind: proof.kind, issuer: proof.issuer.clone(), token: None, claims, ceiling: None })
 }
 
 /// How many refusals one record stands for.

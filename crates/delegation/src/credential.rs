@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::registry::{
-    Agent, AgentProof, Client, ForeignDomain, ProofEvidence, ProofKind, Registry, SubjectScope, TrustedIssuer,
+    Agent, AgentProof, Client, ForeignDomain, Permission, ProofEvidence, ProofKind, Registry, SubjectScope,
+    TrustedIssuer,
 };
 use mandate_core::{
     ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SelfRegistered, SpiffeId, Subject,
@@ -141,7 +142,7 @@ impl VerifiedActor {
         }
         let claims = token.claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         let (kind, issuer) = (ProofKind::Platform(required.platform), Some(required.issuer.clone()));
-        let evidence = Arc::new(ProofEvidence { kind, issuer, token: token.jti, claims });
+        let evidence = Arc::new(ProofEvidence { kind, issuer, token: token.jti, claims, ceiling: None });
         let (spiffe_id, expires) = (agent.spiffe_id.clone(), token.expires);
         Ok(Self {
             spiffe_id,
@@ -165,7 +166,13 @@ impl VerifiedActor {
             return None;
         }
         let claims = [("sub".to_owned(), id.as_str().to_owned())].into();
-        let evidence = Arc::new(ProofEvidence { kind: ProofKind::Spiffe, issuer: None, token: jti, claims });
+        let evidence = Arc::new(ProofEvidence {
+            kind: ProofKind::Spiffe,
+            issuer: None,
+            token: jti,
+            claims,
+            ceiling: None,
+        });
         let by = ProvenBy::ForeignSvid { svid: id, domain: Arc::clone(domain), evidence };
         Some(Self { spiffe_id: agent.spiffe_id.clone(), at, expires: exp, by })
     }
@@ -181,6 +188,16 @@ impl VerifiedActor {
             ProvenBy::Svid => None,
             ProvenBy::Platform { evidence, .. } | ProvenBy::ForeignSvid { evidence, .. } => Some(evidence),
         }
+    }
+
+    /// The ceilings of all proofs of the agent's present entry that its token satisfies.
+    pub(crate) fn ceilings<'a>(&self, agent: &'a Agent) -> Vec<&'a [Permission]> {
+        let Some(evidence) = self.proof_evidence() else { return Vec::new() };
+        let satisfied = agent.proofs.iter().filter_map(AgentProof::platform);
+        satisfied
+            .filter(|proof| proof.is_satisfied_by(evidence))
+            .filter_map(|proof| proof.ceiling.as_deref())
+            .collect()
     }
 
     /// Whether the verification is still valid: the credential has not expired, the agent has not been cut

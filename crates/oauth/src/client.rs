@@ -14,7 +14,7 @@ use mandate_core::{
 use mandate_delegation::{AuthenticatedClient, ProvenClient, UnattestedClient, VerifiedActor};
 use mandate_live::Snapshot;
 use mandate_store::{Store, replay, secrets};
-use mandate_token::{KeySet, TokenError, client_assertion};
+use mandate_token::{TokenError, client_assertion};
 
 use crate::basis::Basis;
 use crate::foreign_svids::{self, ForeignSvids};
@@ -22,6 +22,7 @@ use crate::form::Form;
 use crate::metadata;
 use crate::own_tokens::OwnTokens;
 use crate::password::Checker;
+use crate::pinned_keys::PinnedKeys;
 use crate::platform_tokens::{self, NotProven, PlatformTokens};
 use crate::refusal::{NotAllowed, RequestRefusal};
 use crate::registration::Registrations;
@@ -98,6 +99,7 @@ pub(crate) struct Clients {
     pub(crate) tokens: Arc<OwnTokens>,
     pub(crate) platforms: Arc<PlatformTokens>,
     pub(crate) svids: Arc<ForeignSvids>,
+    pub(crate) pinned: Arc<PinnedKeys>,
     pub(crate) registrations: Arc<Registrations>,
     /// Client secrets, and the memory of client assertions.
     pub(crate) store: Store,
@@ -285,8 +287,7 @@ impl Clients {
         let ClientAuthentication::PrivateKeyJwt { jwks, audience } = &client.authentication else {
             return Err(RequestRefusal::ClientFailed("not registered for private_key_jwt"));
         };
-        let keys = KeySet::from_json(jwks.as_bytes())
-            .map_err(|error| RequestRefusal::Internal(error.to_string()))?;
+        let keys = self.pinned.of(jwks).map_err(|error| RequestRefusal::Internal(error.to_string()))?;
         let audience = match audience {
             AssertionAudience::Issuer => self.basis.issuer().as_str().to_owned(),
             AssertionAudience::TokenEndpoint => metadata::endpoint(self.basis.issuer(), metadata::TOKEN_PATH),

@@ -22,6 +22,7 @@ use crate::metadata;
 use crate::own_tokens::OwnTokens;
 use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
+use crate::pinned_keys::PinnedKeys;
 use crate::platform_tokens::PlatformTokens;
 use crate::registration::Registrations;
 use crate::trail::Recorder;
@@ -87,10 +88,12 @@ impl Engine {
         let recorder = Recorder { basis: basis.clone(), log };
         let tokens = Arc::new(OwnTokens::new(basis.clone(), Arc::clone(&authority), trust_domain));
         let foreign = Arc::new(ForeignKeys::default());
+        let pinned = Arc::new(PinnedKeys::default());
         let platforms = Arc::new(PlatformTokens {
             basis: basis.clone(),
             own: Arc::clone(&tokens),
             foreign: Arc::clone(&foreign),
+            pinned: Arc::clone(&pinned),
             store: store.clone(),
         });
         let svids = Arc::new(ForeignSvids {
@@ -105,6 +108,7 @@ impl Engine {
             tokens: Arc::clone(&tokens),
             platforms: Arc::clone(&platforms),
             svids: Arc::clone(&svids),
+            pinned,
             store: store.clone(),
             checker: Arc::clone(&checker),
         };

@@ -46,6 +46,7 @@ mod own_tokens;
 pub mod parameter;
 pub mod password;
 mod password_login;
+mod pinned_keys;
 pub mod pkce;
 mod platform_tokens;
 mod queue;

@@ -17,12 +17,14 @@ use mandate_token::{KeySet, TokenError};
 use crate::basis::Basis;
 use crate::foreign::{ForeignKeys, KeySource, NotVerified};
 use crate::own_tokens::OwnTokens;
+use crate::pinned_keys::PinnedKeys;
 
 /// Verifies tokens of platforms.
 pub(crate) struct PlatformTokens {
     pub(crate) basis: Basis,
     pub(crate) own: Arc<OwnTokens>,
     pub(crate) foreign: Arc<ForeignKeys>,
+    pub(crate) pinned: Arc<PinnedKeys>,
     /// The memory of tokens that count once.
     pub(crate) store: Store,
 }
@@ -129,7 +131,7 @@ impl PlatformTokens {
         match &proof.jwks {
             // A pinned set that cannot be read has no key.
             Some(jwks) => {
-                let keys = KeySet::from_json(jwks.as_bytes());
+                let keys = self.pinned.of(jwks);
                 let keys = keys.map_err(|_| NotVerified::Token(TokenError::UnknownKey(None)))?;
                 verify(&keys).map_err(NotVerified::Token)
             }

@@ -169,7 +169,7 @@ fn constraints(lifetime: Option<Lifetime>, pointer: &str) -> Result<Constraints,
     Ok(Constraints { lifetime })
 }
 
-fn permissions(list: &[PermissionItem], pointer: &str) -> Result<Vec<Permission>, Finding> {
+pub(crate) fn permissions(list: &[PermissionItem], pointer: &str) -> Result<Vec<Permission>, Finding> {
     let mut made: Vec<Permission> = Vec::with_capacity(list.len());
     for (at, item) in list.iter().enumerate() {
         let here = format!("{pointer}/{at}");

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use mandate_api::registry_file::{AgentItem, Finding, ProofItem};
+use mandate_api::registry_file::{AgentItem, Finding, PermissionItem, ProofItem};
 use mandate_core::registry::{
-    Agent, AgentProof, AgentState, Entry, EntryKind, MemberForm, Need, Platform, PlatformProof, ProofKind,
-    Registry,
+    Agent, AgentProof, AgentState, Entry, EntryKind, MemberForm, Need, Permission, Platform, PlatformProof,
+    ProofKind, Registry,
 };
 use mandate_core::{AgentName, Issuer, SpiffeId};
 
-use crate::entries::{Declared, Defaults};
+use crate::entries::{Declared, Defaults, permissions};
 use crate::key_material::{certificates, check_jwks};
 
 /// The most proofs of one agent.
@@ -81,6 +81,7 @@ fn by_svid(item: &ProofItem, defaults: &Defaults) -> Result<AgentProof, Finding>
         ("ca", item.ca.is_some()),
         ("proxy", item.proxy.is_some()),
         ("audience", item.audience.is_some()),
+        ("ceiling", item.ceiling.is_some()),
     ];
     others.extend(item.says().into_iter().map(|(name, _)| (name, true)));
     if let Some((name, _)) = others.into_iter().find(|(_, is_there)| *is_there) {
@@ -129,11 +130,20 @@ fn by_platform(item: &ProofItem, platform: Platform, defaults: &Defaults) -> Res
     Ok(PlatformProof {
         single_use: item.single_use.unwrap_or_else(|| platform.is_single_use()),
         audience: audience(item, platform)?,
+        ceiling: item.ceiling.as_deref().map(ceiling).transpose()?,
         jwks: item.jwks.clone(),
         ca,
         proxy,
         ..PlatformProof::new(platform, issuer, says)
     })
+}
+
+fn ceiling(list: &[PermissionItem]) -> Result<Vec<Permission>, Finding> {
+    if list.is_empty() {
+        let detail = "an empty ceiling gives such a token nothing; leave the proof out, or `ceiling` for all of the agent's";
+        return Err(Finding::new("/ceiling", detail));
+    }
+    permissions(list, "/ceiling")
 }
 
 fn audience(item: &ProofItem, platform: Platform) -> Result<Option<String>, Finding> {
@@ -278,10 +288,10 @@ pub(crate) fn notes(agent: &Agent) -> Vec<String> {
             let given = proof.says.get(member.name).into_iter().flatten();
             let unusual: Vec<&str> =
                 given.map(String::as_str).filter(|value| !usual.contains(value)).collect();
-            if !unusual.is_empty() {
+            if !unusual.is_empty() && proof.ceiling.is_none() {
                 let what = unusual.join(", ");
                 notes.push(format!(
-                    "{of}: people from outside may cause `{what}`, and their code may run; give such runs an agent of their own, with a smaller ceiling"
+                    "{of}: people from outside may cause `{what}`, and their code may run; give such runs a proof of their own with a smaller `ceiling`, or an agent of their own"
                 ));
             }
         }

@@ -156,6 +156,7 @@ pub fn mentions(entry: &Entry) -> Vec<Mention<'_>> {
         }
         Entry::Agent(x) => std::iter::once(Mention::Entry(EntryKind::Person, x.owner.as_str()))
             .chain(x.proofs.iter().filter_map(AgentProof::svid).map(of_domain))
+            .chain(of_proofs(x).flat_map(|(_, ceiling)| on(ceiling)))
             .chain(on(&x.ceiling))
             .chain(on(&x.may))
             .collect(),
@@ -170,6 +171,12 @@ pub fn mentions(entry: &Entry) -> Vec<Mention<'_>> {
         ],
         Entry::Issuer(_) | Entry::TrustDomain(_) | Entry::Policy(_) => Vec::new(),
     }
+}
+
+/// The ceilings of an agent's proofs, with the place of each proof.
+fn of_proofs(agent: &Agent) -> impl Iterator<Item = (usize, &[Permission])> {
+    let proofs = agent.proofs.iter().enumerate();
+    proofs.filter_map(|(at, proof)| Some((at, proof.platform()?.ceiling.as_deref()?)))
 }
 
 /// The pointers below an entry, and what they mention that does not exist.
@@ -212,6 +219,9 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
                     let detail = after.unknown(EntryKind::TrustDomain, "trust domain", name);
                     found.push((format!("/proof/{at}/trust_domain"), detail));
                 }
+            }
+            for (at, ceiling) in of_proofs(x) {
+                found.extend(permissions(ceiling, &format!("/proof/{at}/ceiling"), after));
             }
             found.extend(permissions(&x.ceiling, "/ceiling", after));
             found.extend(permissions(&x.may, "/may", after));
@@ -361,6 +371,13 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
         Entry::Agent(agent) => Some(agent),
         _ => None,
     }) {
+        for (_, ceiling) in of_proofs(agent) {
+            for within in ceiling {
+                let whose = format!("the ceiling of a proof of `{}` on `{}`", agent.name, within.resource);
+                let bound = format!("the ceiling of `{}`", agent.name);
+                notes.extend(beyond(&within.scopes, &within.resource, &agent.ceiling, &whose, &bound));
+            }
+        }
         for own in &agent.may {
             let whose = format!("what `{}` may do on its own behalf on `{}`", agent.name, own.resource);
             let bound = format!("the ceiling of `{}`", agent.name);

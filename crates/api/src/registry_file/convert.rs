@@ -1,27 +1,15 @@
 //! Entries back to items of the file, for `get` and `describe`.
 
 use mandate_core::Issuer;
-use mandate_core::registry::{ClientAuthentication, Entry, Permission};
-use mandate_core::{Scope, ScopeSet, Selector, UnixSelector};
+use mandate_core::registry::{ClientAuthentication, Entry};
+use mandate_core::{Selector, UnixSelector};
 
+use super::permission::{list, permissions};
 use super::{
-    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IssuerItem, PermissionItem,
-    PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
+    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IssuerItem, PersonItem,
+    PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
 };
 use crate::admin::RegistryItem;
-
-fn list(scopes: &ScopeSet) -> Vec<Scope> {
-    scopes.iter().cloned().collect()
-}
-
-fn permissions(all: &[Permission]) -> Vec<PermissionItem> {
-    let item = |p: &Permission| PermissionItem {
-        resource: p.resource.clone(),
-        scopes: list(&p.scopes),
-        lifetime: p.constraints.lifetime,
-    };
-    all.iter().map(item).collect()
-}
 
 impl RegistryItem {
     /// The item that declares `entry`, with every default written out. `own` is the issuer of the embedded

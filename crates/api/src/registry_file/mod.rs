@@ -7,6 +7,7 @@ mod convert;
 mod expiry;
 mod finding;
 mod parse;
+mod permission;
 mod proof;
 mod suggest;
 mod trust_domain;
@@ -25,6 +26,7 @@ pub use convert::is_for_any_user;
 pub use expiry::Expiry;
 pub use finding::Finding;
 pub use parse::{MAX_FILE_BYTES, RegistryFileError, locate, parse};
+pub use permission::PermissionItem;
 pub use proof::ProofItem;
 pub use suggest::nearest;
 pub use trust_domain::{BundleProfile, TrustDomainItem};
@@ -108,22 +110,6 @@ pub struct ToolItem {
     /// It reads input that others may have written.
     #[serde(default, skip_serializing_if = "is_false")]
     pub untrusted_input: bool,
-}
-
-/// Scopes on one resource, in `may` of a person or an agent and `ceiling` of an agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PermissionItem {
-    /// The name of the resource.
-    #[schema(value_type = String)]
-    pub resource: ResourceName,
-    /// The scopes of that resource.
-    #[schema(value_type = Vec<String>)]
-    pub scopes: Vec<Scope>,
-    /// The longest time for which a token under this may be valid, such as `5m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "5m")]
-    pub lifetime: Option<Lifetime>,
 }
 
 /// `[[person]]`: a person of the embedded directory, or of a trusted issuer. The password is not set in the

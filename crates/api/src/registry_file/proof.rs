@@ -5,6 +5,8 @@ use mandate_core::{Issuer, SpiffeId, TrustDomain};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::permission::{PermissionItem, permissions};
+
 /// One token of a platform or of another trust domain that proves an agent, with what it must say. Which members belong to which `kind` is
 /// checked when the file is planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -109,6 +111,10 @@ pub struct ProofItem {
     /// Whether a token counts once. Absent: with GitHub Actions and AWS yes, with the others no.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub single_use: Option<bool>,
+    /// The most that the agent gets when such a token proves it, within its own ceiling. Absent: no less than that.
+    /// Not with `spiffe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<Vec<PermissionItem>>,
     /// The issuer's public keys, a JWK Set as JSON text. In a file on disk also the path of a JSON file, relative
     /// to it, which `mandate apply` reads. Absent: they are fetched from the issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -201,6 +207,7 @@ impl ProofItem {
             ec2_instance_arn: None,
             lambda_function_arn: None,
             audience: None,
+            ceiling: None,
             ref_protected: None,
             environment_protected: None,
             single_use: None,
@@ -243,6 +250,7 @@ impl ProofItem {
             ec2_instance_arn: one("ec2_instance_arn"),
             lambda_function_arn: one("lambda_function_arn"),
             audience: proof.audience.clone(),
+            ceiling: proof.ceiling.as_deref().map(permissions),
             ref_protected: flag("ref_protected"),
             environment_protected: flag("environment_protected"),
             single_use: Some(proof.single_use),

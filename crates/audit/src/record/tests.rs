@@ -264,7 +264,8 @@ fn of_a_stopped_agents_proof_what_fits_is_kept() {
     };
     let of = |issuer: &str, long: usize| {
         let (kind, issuer) = (ProofKind::Platform(Platform::Gitlab), Some(issuer.parse().unwrap()));
-        let evidence = ProofEvidence { kind, issuer, token: Some("jti".into()), claims: claims(long) };
+        let evidence =
+            ProofEvidence { kind, issuer, token: Some("jti".into()), ceiling: None, claims: claims(long) };
         let mut record = Record { proof: Some(Arc::new(evidence)), ..record() };
         record.shorten_for_stranger(RequestSource::Other);
         record.proof

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::entries::{Agent, AgentState};
+use super::entries::{Agent, AgentState, Permission};
 use super::platform::Platform;
+use crate::scope::ScopeSet;
 use crate::spiffe::SpiffeId;
 use crate::uri::Issuer;
 
@@ -43,6 +44,10 @@ pub struct PlatformProof {
     /// The only `aud` of its tokens, where the platform does not let a workload choose it; absent: our issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub audience: Option<String>,
+    /// The most that the agent gets when such a token proves it, within its own ceiling; absent: no less than
+    /// that. Of several proofs that a token satisfies, all count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<Vec<Permission>>,
     /// The issuer's public keys, a JWK Set as JSON text; absent: they are fetched from the issuer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<String>,
@@ -82,6 +87,7 @@ impl PlatformProof {
             says,
             single_use: platform.is_single_use(),
             audience: None,
+            ceiling: None,
             jwks: None,
             ca: None,
             proxy: None,
@@ -90,8 +96,19 @@ impl PlatformProof {
 
     /// The first member that the token does not say as this requires; `None` if it says all.
     pub fn missing_in(&self, said: &PlatformClaims) -> Option<&str> {
+        self.lacks(|name| said.get(name).map(String::as_str))
+    }
+
+    /// Whether a token that was verified with another proof of the agent satisfies this one, too.
+    pub fn is_satisfied_by(&self, evidence: &ProofEvidence) -> bool {
+        let same_place = evidence.kind == ProofKind::Platform(self.platform)
+            && evidence.issuer.as_ref() == Some(&self.issuer);
+        same_place && self.lacks(|name| evidence.claims.get(name).map(String::as_str)).is_none()
+    }
+
+    fn lacks<'v>(&self, said: impl Fn(&str) -> Option<&'v str>) -> Option<&str> {
         let lacks = |(name, values): &(&String, &BTreeSet<String>)| {
-            said.get(name.as_str()).is_none_or(|value| !values.contains(value))
+            said(name).is_none_or(|value| !values.contains(value))
         };
         self.says.iter().find(lacks).map(|(name, _)| name.as_str())
     }
@@ -179,6 +196,9 @@ pub struct ProofEvidence {
     pub token: Option<String>,
     /// Its ids and what it says of the run; of a JWT-SVID its `sub`.
     pub claims: BTreeMap<String, String>,
+    /// The most that this proof allows on the resource of the mandate; absent if it has no ceiling of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<ScopeSet>,
 }
 
 /// Agents by the workloads that prove them.

@@ -1,5 +1,6 @@
 //! Agents that prove themselves with the token of the platform that runs them, over real HTTP to its issuer.
 
+mod ceilings;
 mod keys;
 mod once;
 mod parties;

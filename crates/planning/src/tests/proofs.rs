@@ -176,6 +176,46 @@ fn one_way_identifies_an_agent() {
 }
 
 #[test]
+fn a_proof_may_have_a_ceiling_of_its_own() {
+    let pulls = |ceiling: &str| {
+        GITHUB.replace("ref =", &format!("event_name = [\"pull_request\"], ceiling = {ceiling}, ref ="))
+    };
+    let text = |ceiling: &str| {
+        let crm =
+            "[[resource]]\nname = \"crm\"\nuri = \"https://crm.example\"\nscopes = [\"read\", \"write\"]\n";
+        let may = "ceiling = [{ resource = \"crm\", scopes = [\"read\"] }]\n";
+        format!("{crm}{}", file(&[named("a", &pulls(ceiling), may)]))
+    };
+    let good = r#"[{ resource = "crm", scopes = ["read"] }]"#;
+    assert!(
+        plan(&Registry::default(), &text(good), false).unwrap().notes.is_empty(),
+        "no stranger gets all of it"
+    );
+    let Some(Entry::Agent(agent)) = registry(&text(good)).get(EntryKind::Agent, "a") else {
+        panic!("an agent")
+    };
+    let ceiling = agent.proofs[0].platform().unwrap().ceiling.as_deref().unwrap();
+    assert_eq!((ceiling.len(), ceiling[0].scopes.to_string().as_str()), (1, "read"));
+    for (ceiling, part) in [
+        ("[]", "an empty ceiling"),
+        (r#"[{ resource = "crm", scopes = ["delete"] }]"#, "has no scope `delete`"),
+        (r#"[{ resource = "crn", scopes = ["read"] }]"#, "`crn` is not declared"),
+        (r#"[{ resource = "crm", scopes = ["read"], lifetime = "0s" }]"#, "at least 1s"),
+    ] {
+        let (detail, _) = refused(&Registry::default(), &text(ceiling), false);
+        assert!(detail.contains(part), "{ceiling}: {detail}");
+    }
+    let wide =
+        plan(&Registry::default(), &text(r#"[{ resource = "crm", scopes = ["write"] }]"#), false).unwrap();
+    assert!(wide.notes[0].contains("the ceiling of a proof of `a` on `crm` has `write`"), "{:?}", wide.notes);
+    let before = registry(&text(good));
+    let items = before.entries();
+    let items = items.iter().map(|entry| RegistryItem::of(entry, &defaults().issuer));
+    let again = crate::plan(&RegistryFile::from_items(items), &before, &defaults(), false).unwrap();
+    assert!(again.is_empty(), "{again:?}");
+}
+
+#[test]
 fn one_token_never_proves_two_agents() {
     let main = GITHUB.to_owned();
     let same = GITHUB.replace(", ref = \"refs/heads/main\"", ", environment = \"prod\"");

@@ -84,6 +84,7 @@ fn a_proof_names_one_workload_of_a_declared_trust_domain() {
         (BUILDER.replace("example.org", "unknown.example"), "`unknown.example` is not declared"),
         (BUILDER.replace(" }", ", single_use = true }"), "`single_use` has no meaning with spiffe"),
         (BUILDER.replace(" }", ", issuer = \"https://a.example\" }"), "`issuer` has no meaning"),
+        (BUILDER.replace(" }", ", ceiling = [] }"), "`ceiling` has no meaning with spiffe"),
         (BUILDER.replace(" }", ", project_id = \"1\" }"), "`project_id` has no meaning"),
         (
             BUILDER.replace("\"spiffe\"", "\"gitlab\", project_id = \"1\""),

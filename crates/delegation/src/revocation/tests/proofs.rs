@@ -36,6 +36,8 @@ fn an_agent_that_loses_a_proof_or_has_another_one_is_cut() {
             |a| drop(a.proofs.pop()),
             |a| a.proofs[0] = proof_of("76"),
             |a| platform(&mut a.proofs[0]).single_use = false,
+            |a| platform(&mut a.proofs[1]).ceiling = Some(Vec::new()),
+            |a| platform(&mut a.proofs[1]).audience = Some("x".into()),
             |a| platform(&mut a.proofs[1]).jwks = Some("{}".into()),
             |a| platform(&mut a.proofs[1]).ca = Some("pem".into()),
             |a| {

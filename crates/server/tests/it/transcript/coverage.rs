@@ -46,7 +46,7 @@ const OUT_OF_REACH: [(&str, &str); 7] = [
 
 /// Reasons that only agents have: a code has no subject token, no actor and no grant, and a person's token
 /// lives a second or longer.
-const OF_AGENTS: [R; 26] = [
+const OF_AGENTS: [R; 28] = [
     R::SubjectExpired,
     R::SubjectNotForPresenter,
     R::SubjectKeyNotProven,
@@ -71,15 +71,18 @@ const OF_AGENTS: [R; 26] = [
     R::ScopeBeyondOwn,
     R::ScopeBeyondCeiling,
     R::ScopeBeyondGrant,
+    R::ScopeBeyondProof,
+    R::OwnerDisabled,
     R::PolicyDeniesAgent,
     R::NoLifetime,
 ];
 
 /// Reasons for which an agent is not given a token of its own.
-const OF_OWN_BEHALF: [R; 10] = [
+const OF_OWN_BEHALF: [R; 11] = [
     R::ActorUnknown,
     R::AgentNotActive,
     R::NotOnOwnBehalf,
+    R::OwnerDisabled,
     R::ResourceUnknown,
     R::ResourceNotDelegable,
     R::ScopeUnknown,
