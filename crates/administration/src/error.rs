@@ -131,6 +131,10 @@ impl From<AppendError> for AdministrationError {
                 | E::CodeUsed
                 | E::CodeExpired
                 | E::CodeUnknown
+                | E::RefreshUnknown
+                | E::RefreshUsed
+                | E::RefreshEnded
+                | E::RefreshExpired
                 | E::JoinTokenUnknown
                 | E::JoinTokenUsed
                 | E::JoinTokenExpired

@@ -5,8 +5,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
+use url::Url;
 
 use crate::time::{Entropy, Timestamp};
+use crate::uri::is_loopback;
 
 /// A name or identifier is not of its required form.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -156,10 +158,25 @@ impl ClientId {
         Self(format!("{SELF_REGISTERED}{}", time_ordered(now, entropy)).into())
     }
 
-    /// Whether it is the id of a client that registered itself, so that nothing proves who the client is.
-    /// Such a client has no entry in the registry.
+    /// Whether it is the id of a client that registered itself.
     pub fn is_self_registered(&self) -> bool {
         self.0.strip_prefix(SELF_REGISTERED).is_some_and(|id| made_at(id).is_some())
+    }
+
+    /// The URL where the client's metadata are, if the id can be one
+    /// (draft-ietf-oauth-client-id-metadata-document-02 §3): https, or http on a loopback host for development;
+    /// with a path, without user, fragment and dot segments, and in the one form that a URL parser gives it.
+    pub fn metadata_url(&self) -> Option<Url> {
+        let url = Url::parse(&self.0).ok()?;
+        let secure = url.scheme() == "https" || (url.scheme() == "http" && is_loopback(&url));
+        let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        (secure && plain && url.path().len() > 1 && url.as_str() == &*self.0).then_some(url)
+    }
+
+    /// Whether the client may be one that describes itself, so that nothing proves who it is. An entry of the
+    /// registry with this id comes before it.
+    pub fn may_describe_itself(&self) -> bool {
+        self.is_self_registered() || self.metadata_url().is_some()
     }
 }
 

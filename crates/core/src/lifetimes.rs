@@ -65,6 +65,12 @@ pub const BROWSER_LIFETIME: Duration = Duration::from_hours(180 * 24);
 /// How long an authorization code is valid: RFC 6749 §4.1.2 recommends at most 10 minutes.
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
 
+/// How long after a login its client may act for the person while they are away. No standard gives a figure.
+pub const REFRESH_LIFETIME: Duration = Duration::from_hours(30 * 24);
+
+/// How long a refresh token may stay unused: RFC 9700 §4.14.2 recommends that an unused one expires.
+pub const REFRESH_IDLE_LIFETIME: Duration = Duration::from_hours(7 * 24);
+
 /// How long a JWT-SVID is valid: as short as possible (SPIFFE JWT-SVID §3.3).
 pub const JWT_SVID_LIFETIME: Duration = Duration::from_mins(5);
 

@@ -47,6 +47,8 @@ names! {
     GrantType {
         /// RFC 6749 §4.1.3.
         AuthorizationCode = "authorization_code",
+        /// RFC 6749 §6.
+        RefreshToken = "refresh_token",
         /// RFC 6749 §4.4.2.
         ClientCredentials = "client_credentials",
         /// RFC 8693 §2.1.

@@ -10,6 +10,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The most scopes that a `scope` parameter or claim may list: a client may ask for all that the metadata
 /// names, of every resource. A bound for untrusted input.
 pub const MAX_SCOPES: usize = 512;
+/// By this scope a client asks for refresh tokens (`OpenID` Connect Core 1.0 §11). It is a scope of no resource.
+pub const OFFLINE_ACCESS: &str = "offline_access";
 /// The longest scope token, in bytes.
 const MAX_SCOPE_LEN: usize = 128;
 

@@ -177,11 +177,11 @@ impl Terms {
         }
     }
 
-    /// Whether the actor is a client that registered itself: nothing attests who it is. Its token descends
+    /// Whether the actor is a client that describes itself: nothing attests who it is. Its token descends
     /// from nothing, and nothing descends from its token.
     pub fn actor_is_unattested(&self) -> bool {
         let actor = self.chain.outermost();
-        self.client.is_self_registered()
+        self.client.may_describe_itself()
             && self.chain.depth() == 1
             && actor.is_some_and(|actor| actor.iss == self.issuer && actor.sub == self.client.as_str())
     }

@@ -12,7 +12,7 @@ use mandate_core::registry::{
     TrustedIssuer,
 };
 use mandate_core::{
-    ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SelfRegistered, SpiffeId, Subject,
+    ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SelfDescribed, SpiffeId, Subject,
     Terms, Timestamp, TokenId,
 };
 use mandate_token::access_token::{AccessToken, MayAct};
@@ -263,18 +263,18 @@ impl ProvenClient {
     }
 }
 
-/// A client that registered itself. Nothing proves who it is, also if it has shown the secret that it was given
+/// A client that describes itself. Nothing proves who it is, also if it has shown the secret that it was given
 /// when it registered. It can be the client of a login and nothing else: no exchange takes one.
 #[derive(Clone, Debug)]
 pub struct UnattestedClient {
-    client: Arc<SelfRegistered>,
+    client: Arc<SelfDescribed>,
     at: Timestamp,
 }
 
 impl UnattestedClient {
-    /// Claims that `client` was read from the database at `at` or later, and has shown its secret if it has
-    /// one and this is not yet the login.
-    pub fn assertion(client: Arc<SelfRegistered>, at: Timestamp) -> Self {
+    /// Claims that `client` was read from the database, or from its URL, at `at` or shortly before, and has
+    /// shown its secret if it has one and this is not yet the login.
+    pub fn assertion(client: Arc<SelfDescribed>, at: Timestamp) -> Self {
         Self { client, at }
     }
 
@@ -283,8 +283,8 @@ impl UnattestedClient {
         &self.client.id
     }
 
-    /// What it said of itself when it registered.
-    pub fn client(&self) -> &Arc<SelfRegistered> {
+    /// What it says of itself.
+    pub fn client(&self) -> &Arc<SelfDescribed> {
         &self.client
     }
 
@@ -299,7 +299,7 @@ impl UnattestedClient {
 pub enum LoginClient {
     /// A client that an operator registered.
     App(ProvenClient),
-    /// A client that registered itself: it becomes the actor of the token, and nothing attests it.
+    /// A client that describes itself: it becomes the actor of the token, and nothing attests it.
     Unattested(UnattestedClient),
 }
 

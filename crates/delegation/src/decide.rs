@@ -82,6 +82,17 @@ pub struct Authorization {
     pub scopes: Option<ScopeSet>,
     /// The `jti` of the new token.
     pub jti: TokenId,
+    /// The login that the token continues, if it is given for a refresh token (RFC 6749 §6).
+    pub continued: Option<ContinuedLogin>,
+}
+
+/// A login that goes on by refresh tokens while the person is away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ContinuedLogin {
+    /// The `jti` of the first token of the login. Every later one descends from it.
+    pub root: TokenId,
+    /// No token of the login is valid from this time on.
+    pub ends: Timestamp,
 }
 
 /// Decides a request at the time `now`.

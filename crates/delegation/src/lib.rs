@@ -21,6 +21,8 @@ pub use credential::{
     AuthenticatedClient, LoggedInPerson, LoginClient, ProvenClient, SubjectOrigin, UnattestedClient,
     VerifiedActor, VerifiedSubject,
 };
-pub use decide::{Authorization, DecisionRequest, Exchange, Facts, MAX_LINEAGE, OwnBehalf, decide};
+pub use decide::{
+    Authorization, ContinuedLogin, DecisionRequest, Exchange, Facts, MAX_LINEAGE, OwnBehalf, decide,
+};
 pub use mandate::{Mandate, MandateView};
 pub use refusal::{DecisionRefusal, RefusalReason, ScopeBounds};

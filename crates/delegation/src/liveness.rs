@@ -9,7 +9,7 @@
 //! | it has a person: it is not an agent's own | yes | no | yes |
 //! | its person, if it has one, is registered and not disabled | yes | yes | yes |
 //! | if it is an agent's own, the person who is responsible for the agent is registered and not disabled | yes | yes | yes |
-//! | every agent of ours in its chain is registered and active, or is the client that registered itself | yes | yes | yes |
+//! | every agent of ours in its chain is registered and active, or is the client that describes itself | yes | yes | yes |
 //! | every grant that it depends on is registered and in force | yes | yes | yes |
 //! | every client of ours that it came through is registered, by an operator or by itself; an agent as a client is active | yes | yes | yes |
 //!
@@ -163,7 +163,7 @@ fn names_of_ours(token: &Terms, registry: &Registry, now: Timestamp) -> Result<(
     // We cannot look up actors of other issuers: they are history.
     let ours =
         || token.chain.iter().filter(|actor| actor.iss == token.issuer).map(|actor| actor.sub.as_str());
-    // A client that registered itself is no agent of the registry. Only a cut ends what it was given.
+    // A client that describes itself is no agent of the registry. Only a cut ends what it was given.
     let unattested = token.actor_is_unattested();
     if !unattested && !ours().all(is_active) {
         return Err(Dead::ActorNotActive);

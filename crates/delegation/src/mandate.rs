@@ -73,7 +73,7 @@ impl MandateView {
     pub fn record(&self, id: RecordId, kind: RecordKind, asked: Asked) -> Record {
         let unattested = self.terms.actor_is_unattested();
         Record {
-            detail: unattested.then(|| "unattested: the actor is a client that registered itself".to_owned()),
+            detail: unattested.then(|| "unattested: the actor is a client that describes itself".to_owned()),
             asked,
             policies: Arc::clone(&self.policies),
             proof: self.evidence.clone(),

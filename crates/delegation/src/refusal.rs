@@ -121,8 +121,8 @@ pub enum RefusalReason {
     /// An earlier actor of the chain is no longer an active agent.
     #[error("an earlier actor of the chain is not active")]
     ChainActorNotActive,
-    /// The subject token came through a client that registered itself, which nothing attests.
-    #[error("the actor of the subject token is a client that registered itself")]
+    /// The subject token came through a client that describes itself, which nothing attests.
+    #[error("the actor of the subject token is a client that describes itself")]
     ChainActorUnattested,
     /// A token of another issuer names actors of ours, of a third issuer, or by a SPIFFE ID of our trust
     /// domain.

@@ -109,8 +109,8 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
                 && (new.revoked || !old.revoked)
         }
         (Entry::Client(old), Some(Entry::Client(new))) => {
-            let same_otherwise =
-                Client { agents: old.agents.clone(), scopes: old.scopes.clone(), ..new.clone() } == *old;
+            let Client { agents, scopes, refresh, .. } = old.clone();
+            let same_otherwise = Client { agents, scopes, refresh, ..new.clone() } == *old;
             let fewer_scopes = match (&old.scopes, &new.scopes) {
                 (None, None) => true,
                 (Some(_), None) => false,
@@ -118,7 +118,10 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
                 (None, Some(new)) => !names_a_role(new),
                 (Some(old), Some(new)) => new.is_subset(old),
             };
-            same_otherwise && fewer_scopes && new.agents.iter().all(|agent| old.agents.contains(agent))
+            same_otherwise
+                && fewer_scopes
+                && (old.refresh || !new.refresh)
+                && new.agents.iter().all(|agent| old.agents.contains(agent))
         }
         (
             Entry::Agent(_)
@@ -210,7 +213,7 @@ fn names_a_role(scopes: &ScopeSet) -> bool {
     scopes.iter().any(|scope| Role::of_scope(scope.as_str()).is_some())
 }
 
-/// Whether a client lost an agent or a scope, or authenticates by another method or key than before: tokens
+/// Whether a client lost an agent, a scope or its refresh tokens, or authenticates by another method or key than before: tokens
 /// that were obtained with the old one are revoked with it.
 fn less_trusted(old: &Client, new: &Client) -> bool {
     let lost_scopes = match (&old.scopes, &new.scopes) {
@@ -219,6 +222,7 @@ fn less_trusted(old: &Client, new: &Client) -> bool {
         (Some(old), Some(new)) => !old.is_subset(new),
     };
     lost_scopes
+        || (old.refresh && !new.refresh)
         || old.agents.iter().any(|agent| !new.agents.contains(agent))
         || old.authentication != new.authentication
 }

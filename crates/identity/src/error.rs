@@ -90,6 +90,10 @@ pub(crate) fn unrecorded(error: &AppendError) -> IdentityError {
             | E::CodeUsed
             | E::CodeExpired
             | E::CodeUnknown
+            | E::RefreshUnknown
+            | E::RefreshUsed
+            | E::RefreshEnded
+            | E::RefreshExpired
             | E::JoinTokenUnknown
             | E::JoinTokenUsed
             | E::JoinTokenExpired

@@ -331,6 +331,10 @@ fn not_joined(error: AppendError) -> IdentityError {
             | E::CodeUsed
             | E::CodeExpired
             | E::CodeUnknown
+            | E::RefreshUnknown
+            | E::RefreshUsed
+            | E::RefreshEnded
+            | E::RefreshExpired
             | E::NodeCertificateExpired
             | E::RegistryChanged
             | E::ClientsFull
@@ -356,6 +360,10 @@ fn not_renewed(error: &AppendError) -> IdentityError {
             | E::CodeUsed
             | E::CodeExpired
             | E::CodeUnknown
+            | E::RefreshUnknown
+            | E::RefreshUsed
+            | E::RefreshEnded
+            | E::RefreshExpired
             | E::JoinTokenUnknown
             | E::JoinTokenUsed
             | E::JoinTokenExpired

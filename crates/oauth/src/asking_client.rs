@@ -1,10 +1,10 @@
-//! The client of an authorization request: one that an operator registered, or one that registered itself.
+//! The client of an authorization request: one that an operator registered, or one that describes itself.
 
 use std::sync::Arc;
 
 use mandate_core::registry::{Client, Resource};
 use mandate_core::uri::same;
-use mandate_core::{ClientId, Issuer, ScopeSet, SelfRegistered, Timestamp};
+use mandate_core::{ClientId, Issuer, ScopeSet, SelfDescribed, Timestamp};
 use mandate_delegation::{LoginClient, ProvenClient, UnattestedClient};
 
 /// The client that asks a person to log in. It has proven nothing yet.
@@ -12,8 +12,8 @@ use mandate_delegation::{LoginClient, ProvenClient, UnattestedClient};
 pub(crate) enum AskingClient {
     /// It has an entry in the registry.
     App(Arc<Client>),
-    /// It registered itself.
-    Unattested(Arc<SelfRegistered>),
+    /// It describes itself.
+    Unattested(Arc<SelfDescribed>),
 }
 
 impl AskingClient {
@@ -38,6 +38,15 @@ impl AskingClient {
             Self::App(client) => client.may_ask_of(resource, issuer),
             Self::Unattested(_) if !named || same(resource.uri.as_str(), issuer.as_str()) => ScopeSet::new(),
             Self::Unattested(_) => resource.unattested.intersection(&resource.scopes),
+        }
+    }
+
+    /// Whether it may act for people while they are away. What describes itself acts as an agent does, and no
+    /// agent may.
+    pub(crate) fn may_refresh(&self) -> bool {
+        match self {
+            Self::App(client) => client.refresh,
+            Self::Unattested(_) => false,
         }
     }
 

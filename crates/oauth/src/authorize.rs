@@ -5,14 +5,14 @@
 //! (RFC 6749 §4.1.2.1).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mandate_audit::{Asked, RecordKind};
+use mandate_core::lifetimes::REFRESH_LIFETIME;
 use mandate_core::names::{ErrorCode, Parameter, ResponseParameter, ResponseType};
 use mandate_core::registry::{Registry, Resource};
 use mandate_core::uri::same;
-use mandate_core::{
-    ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet, SelfRegistered, Timestamp,
-};
+use mandate_core::{ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet, SelfDescribed, Timestamp};
 use mandate_delegation::{LoggedInPerson, RefusalReason};
 
 use crate::asking_client::AskingClient;
@@ -36,6 +36,7 @@ pub struct AuthorizationRequest {
     challenge: Challenge,
     pub(crate) resource: Option<ResourceUri>,
     pub(crate) scopes: Option<ScopeSet>,
+    offline: bool,
 }
 
 impl AuthorizationRequest {
@@ -44,8 +45,8 @@ impl AuthorizationRequest {
         self.back.client.id()
     }
 
-    /// What the client says of itself, if it registered itself. The login page must say that nothing proves it.
-    pub fn unattested(&self) -> Option<&SelfRegistered> {
+    /// What the client says of itself, if it describes itself. The login page must say that nothing proves it.
+    pub fn unattested(&self) -> Option<&SelfDescribed> {
         match &self.back.client {
             AskingClient::App(_) => None,
             AskingClient::Unattested(client) => Some(client),
@@ -67,8 +68,20 @@ impl AuthorizationRequest {
         self.scopes.as_ref()
     }
 
-    /// The content of a code for this request once `person` has logged in.
-    pub(crate) fn code_for(&self, person: &LoggedInPerson, logged_in: Timestamp) -> CodePayload {
+    /// For how long after the login the client will be able to act for the person while they are away, if it
+    /// asks for that and may. The login page must say so.
+    pub fn offline_for(&self) -> Option<Duration> {
+        self.offline.then_some(REFRESH_LIFETIME)
+    }
+
+    /// The content of a code for this request once `person` has logged in. `password`: SHA-256 of the stored
+    /// hash of the password.
+    pub(crate) fn code_for(
+        &self,
+        person: &LoggedInPerson,
+        password: [u8; 32],
+        logged_in: Timestamp,
+    ) -> CodePayload {
         CodePayload {
             client: self.back.client.id().clone(),
             redirect_uri: self.back.redirect_uri.clone(),
@@ -77,6 +90,7 @@ impl AuthorizationRequest {
             logged_in,
             resource: self.resource.clone(),
             scopes: self.scopes.clone(),
+            offline: self.offline.then_some(password),
         }
     }
 }
@@ -188,7 +202,7 @@ impl Engine {
     }
 
     /// Client and redirect URI. Until both are correct, nothing may be sent to the redirect URI. An entry of the
-    /// registry comes before a client that registered itself.
+    /// registry comes before a client that describes itself.
     async fn way_back(
         &self,
         form: &Form<'_>,
@@ -197,9 +211,11 @@ impl Engine {
     ) -> Result<Back, RequestRefusal> {
         let unknown = RequestRefusal::Unacceptable(Parameter::ClientId);
         let id: ClientId = Required(Parameter::ClientId).read(form)?.parse().map_err(|_| unknown.clone())?;
-        let client = match registry.client(&id) {
-            Some(client) => AskingClient::App(Arc::clone(client)),
-            None => AskingClient::Unattested(self.registrations.find(&id, now).await?.ok_or(unknown)?),
+        let client = if let Some(client) = registry.client(&id) {
+            AskingClient::App(Arc::clone(client))
+        } else {
+            let found = self.self_described.find(&id, registry, now).await?;
+            AskingClient::Unattested(found.ok_or(unknown)?)
         };
         let redirect_uri = Required(Parameter::RedirectUri).read(form)?;
         if !is_registered(redirect_uri, client.redirect_uris()) {
@@ -224,10 +240,14 @@ fn validate(
         form.get(Parameter::CodeChallenge),
         form.get(Parameter::CodeChallengeMethod),
     )?;
-    let asked = scope::asked(form)?;
+    let (asked, offline) = scope::asked_of_a_login(form)?;
     let resource = known_resource(form, asked.as_ref(), issuer, registry)?;
     let scopes = narrowed(asked.as_ref(), &back.client, resource.as_ref(), issuer, registry)?;
-    Ok(AuthorizationRequest { source, back, challenge, resource, scopes })
+    // OpenID Connect Core 1.0 §11: where it cannot be given, it is ignored. Operators administrate while they are
+    // there.
+    let administration = resource.as_ref().is_some_and(|uri| same(uri.as_str(), issuer.as_str()));
+    let offline = offline && back.client.may_refresh() && !administration;
+    Ok(AuthorizationRequest { source, back, challenge, resource, scopes, offline })
 }
 
 /// RFC 9101 §7: request objects are not supported, so they are refused, never ignored.

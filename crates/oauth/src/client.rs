@@ -8,7 +8,7 @@ use mandate_core::digest::sha256;
 use mandate_core::names::Parameter;
 use mandate_core::registry::{AssertionAudience, Client, ClientAuthentication, Registry};
 use mandate_core::{
-    ClientId, RequestSource, RevocationSet, Secret, SecretDigest, SelfAuthentication, SelfRegistered,
+    ClientId, RequestSource, RevocationSet, Secret, SecretDigest, SelfAuthentication, SelfDescribed,
     Timestamp,
 };
 use mandate_delegation::{AuthenticatedClient, ProvenClient, UnattestedClient, VerifiedActor};
@@ -25,8 +25,8 @@ use crate::password::Checker;
 use crate::pinned_keys::PinnedKeys;
 use crate::platform_tokens::{self, NotProven, PlatformTokens};
 use crate::refusal::{NotAllowed, RequestRefusal};
-use crate::registration::Registrations;
 use crate::request::FormRequest;
+use crate::self_described::SelfDescribedClients;
 use crate::trail::Trail;
 
 use credential::Credential;
@@ -40,7 +40,7 @@ pub(crate) enum Caller {
     App(ProvenClient),
     /// A registered public client. It has proven nothing.
     Public(ProvenClient),
-    /// A client that registered itself. Nothing proves who it is, also if it has shown its secret.
+    /// A client that describes itself. Nothing proves who it is, also if it has shown its secret.
     Unattested(UnattestedClient),
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct Clients {
     pub(crate) platforms: Arc<PlatformTokens>,
     pub(crate) svids: Arc<ForeignSvids>,
     pub(crate) pinned: Arc<PinnedKeys>,
-    pub(crate) registrations: Arc<Registrations>,
+    pub(crate) self_described: Arc<SelfDescribedClients>,
     /// Client secrets, and the memory of client assertions.
     pub(crate) store: Store,
     pub(crate) checker: Arc<Checker>,
@@ -120,9 +120,9 @@ impl Clients {
         // the time of that change is later than the request's time.
         let at = trail.now;
         let proven = |client| ProvenClient::assertion(client, at);
-        let unattested = match credential.named() {
-            Some(id) => self.self_registered(id, snapshot, at).await?,
-            None => None,
+        let unattested = match credential.named().map(str::parse::<ClientId>) {
+            Some(Ok(id)) => self.self_described.find(&id, &snapshot.registry, at).await?,
+            Some(Err(_)) | None => None,
         };
         let caller = match (&credential, unattested) {
             (credential, Some(client)) => shown(credential, client, at).map(Caller::Unattested),
@@ -225,19 +225,6 @@ impl Clients {
             Ok(caller)
         } else {
             Err(RequestRefusal::ClientFailed("not an active agent"))
-        }
-    }
-
-    /// The client with that id, if it registered itself. An entry of the registry comes before it.
-    async fn self_registered(
-        &self,
-        id: &str,
-        snapshot: &Snapshot,
-        now: Timestamp,
-    ) -> Result<Option<Arc<SelfRegistered>>, RequestRefusal> {
-        match id.parse::<ClientId>() {
-            Ok(id) if snapshot.registry.client(&id).is_none() => self.registrations.find(&id, now).await,
-            Ok(_) | Err(_) => Ok(None),
         }
     }
 
@@ -362,10 +349,10 @@ impl Clients {
     }
 }
 
-/// A client that registered itself, if it shows its secret by the method that it registered, or has none.
+/// A client that describes itself, if it shows its secret by the method that it registered, or has none.
 fn shown(
     credential: &Credential<'_>,
-    client: Arc<SelfRegistered>,
+    client: Arc<SelfDescribed>,
     now: Timestamp,
 ) -> Result<UnattestedClient, RequestRefusal> {
     use SelfAuthentication as A;

@@ -29,6 +29,10 @@ pub(crate) struct CodePayload {
     pub(crate) logged_in: Timestamp,
     pub(crate) resource: Option<ResourceUri>,
     pub(crate) scopes: Option<ScopeSet>,
+    /// If the person let the client act while they are away: SHA-256 of the stored hash of the password by
+    /// which they logged in.
+    #[serde(default)]
+    pub(crate) offline: Option<[u8; 32]>,
 }
 
 /// What is stored of a code that was presented.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use mandate_authority::{AccessTokenString, Authority};
 use mandate_core::names::{AccessTokenType, TokenType};
-use mandate_core::{RequestSource, ScopeSet, ScopeText};
+use mandate_core::{RequestSource, ScopeSet, ScopeText, Secret};
 use mandate_delegation::{Mandate, MandateView};
+use mandate_sequencer::Guard;
 use mandate_store::{AppendError, Effect, EffectRefusal};
 use serde::Serialize;
 
@@ -19,6 +20,7 @@ pub struct TokenResponse {
     issued: Option<TokenType>,
     expires_in: u64,
     scopes: ScopeSet,
+    refresh: Option<Secret>,
 }
 
 impl TokenResponse {
@@ -37,6 +39,16 @@ impl TokenResponse {
         self.expires_in
     }
 
+    /// The same, with the `refresh_token` of the response (RFC 6749 §5.1), if the client gets one.
+    pub(crate) fn with_refresh_token(self, refresh: Option<Secret>) -> Self {
+        Self { refresh, ..self }
+    }
+
+    /// The `refresh_token` of the response (RFC 6749 §5.1), if there is one.
+    pub fn refresh_token(&self) -> Option<&Secret> {
+        self.refresh.as_ref()
+    }
+
     /// The response body. `scope` is always named: an exchange may give less than was asked.
     pub fn to_json(&self) -> String {
         #[derive(Serialize)]
@@ -47,6 +59,8 @@ impl TokenResponse {
             token_type: &'static str,
             expires_in: u64,
             scope: ScopeText<'a>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            refresh_token: Option<&'a str>,
         }
         let body = Body {
             access_token: self.token.expose_token(),
@@ -54,6 +68,7 @@ impl TokenResponse {
             token_type: AccessTokenType::Bearer.as_str(),
             expires_in: self.expires_in,
             scope: self.scopes.as_text(),
+            refresh_token: self.refresh.as_ref().and_then(Secret::expose_secret_str),
         };
         // Room for the token and for the JSON around it.
         let mut json = Vec::with_capacity(body.access_token.len() + 256);
@@ -78,8 +93,20 @@ impl Conclusion {
         &self,
         trail: Trail,
         mandate: Mandate,
+        effects: Vec<Effect>,
+        issued: Option<TokenType>,
+    ) -> Result<TokenResponse, (Trail, RequestRefusal)> {
+        self.conclude_while(trail, mandate, effects, issued, None).await
+    }
+
+    /// As [`Conclusion::conclude`], if `guard` still agrees at the moment in which the record becomes durable.
+    pub(crate) async fn conclude_while(
+        &self,
+        trail: Trail,
+        mandate: Mandate,
         mut effects: Vec<Effect>,
         issued: Option<TokenType>,
+        guard: Option<Guard>,
     ) -> Result<TokenResponse, (Trail, RequestRefusal)> {
         let view = mandate.view();
         if !view.reservations.is_empty() {
@@ -90,7 +117,7 @@ impl Conclusion {
         let (asked, note) = (trail.asked.clone(), trail.note.clone());
         let (expires_in, scopes) =
             (view.terms.expires.secs().saturating_sub(view.terms.issued.secs()), view.terms.scopes.clone());
-        let receipt = match self.recorder.mandate(trail, view, effects).await {
+        let receipt = match self.recorder.mandate(trail, view, effects, guard).await {
             Ok(receipt) => receipt,
             Err(error) => {
                 if let AppendError::EffectRefused(EffectRefusal::MeterExhausted(meter)) = &error {
@@ -103,7 +130,7 @@ impl Conclusion {
         };
         self.recorder.basis.live.count(&view.reservations);
         match self.authority.mint(mandate, receipt) {
-            Ok(token) => Ok(TokenResponse { token, issued, expires_in, scopes }),
+            Ok(token) => Ok(TokenResponse { token, issued, expires_in, scopes, refresh: None }),
             Err(error) => Err((again, RequestRefusal::Internal(error.to_string()))),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use mandate_core::{Cut, Timestamp, TokenId};
+use mandate_audit::RecordKind;
+use mandate_core::{ClientId, Cut, CutTarget, PersonName, RequestSource, Subject, Timestamp, TokenId};
+use mandate_delegation::revocation::{cut, cut_token};
 use mandate_stops::{By, Recorded, Stop, StopError, Stops, Taken};
 
 use crate::refusal::RequestRefusal;
@@ -13,6 +15,22 @@ use crate::trail::{Recorder, Trail};
 pub(crate) struct Counted {
     cause: Cause,
     token: TokenId,
+}
+
+/// A value that may be used once, and was presented again: what it gave is cut.
+pub(crate) struct UsedTwice {
+    /// What was used, for the record.
+    pub(crate) what: &'static str,
+    /// Who logged in.
+    pub(crate) person: PersonName,
+    /// The client of the login.
+    pub(crate) client: ClientId,
+    /// The first token of the login: every later one descends from it.
+    pub(crate) first: TokenId,
+    /// When the first token was issued, or earlier.
+    pub(crate) since: Timestamp,
+    /// When the last of them expires, at the latest.
+    pub(crate) until: Timestamp,
 }
 
 /// Makes cuts, within the bounds of their causes.
@@ -36,6 +54,40 @@ impl Cuts {
         now: Timestamp,
     ) -> Option<Counted> {
         self.revokers.admit(&cause, token, forget, now).then(|| Counted { cause, token: token.clone() })
+    }
+
+    /// Cuts what a value gave that was used twice, and everything that descends from it, if that is not cut yet.
+    ///
+    /// A person who can log in can use codes twice again and again. Beyond the bound on cuts, one cut on the
+    /// person replaces one cut for each token: it takes away more, never less.
+    pub(crate) async fn used_twice(&self, used: UsedTwice, now: Timestamp) -> Result<(), RequestRefusal> {
+        let UsedTwice { what, person, client, first, since, until } = used;
+        let cause = Cause::UsedTwice(person.clone());
+        let basis = &self.recorder.basis;
+        // Only people of the embedded directory log in here: their `sub` is their name.
+        let person = Subject { iss: basis.issuer().clone(), sub: person.as_str().to_owned() };
+        let of_person = CutTarget::Person(person.clone());
+        let snapshot = basis.snapshot();
+        let cuts = &snapshot.revocations;
+        if cuts.contains(&CutTarget::Token(first.clone()))
+            || cuts.has_cut_since(&of_person, since)
+            || cuts.has_cut_since(&CutTarget::Client(client), since)
+        {
+            return Ok(());
+        }
+        let mut trail = Trail::new(RecordKind::Revoke, now, RequestSource::Other);
+        trail.sub = Some(person);
+        let of_token = cut_token(first.clone(), until, now);
+        let counted = self.count(cause, &first, of_token.forget, now);
+        let (cut, note) = if counted.is_some() {
+            (of_token, format!("{what} was presented twice"))
+        } else {
+            let note =
+                "more was presented twice than is cut one by one: every token of the person is revoked";
+            (cut(of_person, now), format!("{what} was presented twice; {note}"))
+        };
+        trail.note = Some(note);
+        self.make(trail, cut, first, counted).await
     }
 
     /// Puts a cut in force and records it. An error says that it is in force and not recorded yet, or that it

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use mandate_authority::Authority;
+use mandate_core::registry::{Client, ClientAuthentication};
+use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::uri::same;
 use mandate_core::{Entropy, HybridClock, Issuer, ScopeSet, TrustDomain};
 use mandate_live::Live;
@@ -24,7 +26,8 @@ use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
 use crate::pinned_keys::PinnedKeys;
 use crate::platform_tokens::PlatformTokens;
-use crate::registration::Registrations;
+use crate::refresh_tokens::RefreshTokens;
+use crate::self_described::{SelfDescribedClients, SelfDescription};
 use crate::trail::Recorder;
 
 /// The parts of an engine.
@@ -43,8 +46,8 @@ pub struct EngineParts {
     pub store: Store,
     /// The time, which never goes back.
     pub clock: Arc<HybridClock>,
-    /// Whether clients may register themselves (RFC 7591).
-    pub dynamic_registration: bool,
+    /// Which clients may describe themselves.
+    pub self_description: SelfDescription,
     /// Randomness for codes, `jti` and the ids of records.
     pub entropy: Arc<dyn Entropy>,
 }
@@ -55,8 +58,9 @@ pub struct Engine {
     pub(crate) recorder: Recorder,
     pub(crate) tokens: Arc<OwnTokens>,
     pub(crate) clients: Arc<Clients>,
-    pub(crate) registrations: Arc<Registrations>,
+    pub(crate) self_described: Arc<SelfDescribedClients>,
     pub(crate) codes: Arc<Codes>,
+    pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) passwords: Passwords,
     pub(crate) grants: Grants,
@@ -79,7 +83,7 @@ impl Engine {
             stops,
             store,
             clock,
-            dynamic_registration,
+            self_description,
             entropy,
         } = parts;
         let checker = Arc::new(Checker::new(entropy.as_ref())?);
@@ -101,9 +105,10 @@ impl Engine {
             own: Arc::clone(&tokens),
             foreign: Arc::clone(&foreign),
         });
-        let registrations = Arc::new(Registrations::new(store.clone(), dynamic_registration));
+        let self_described =
+            Arc::new(SelfDescribedClients::new(self_description, store.clone(), basis.issuer()));
         let clients = Clients {
-            registrations: Arc::clone(&registrations),
+            self_described: Arc::clone(&self_described),
             basis: basis.clone(),
             tokens: Arc::clone(&tokens),
             platforms: Arc::clone(&platforms),
@@ -116,7 +121,8 @@ impl Engine {
         let cuts = Arc::new(Cuts::new(recorder.clone(), stops));
         let conclusion = Arc::new(Conclusion { recorder: recorder.clone(), authority });
         let passwords = Passwords { basis: basis.clone(), store: store.clone(), checker, attempts };
-        let codes = Arc::new(Codes { basis: basis.clone(), store });
+        let codes = Arc::new(Codes { basis: basis.clone(), store: store.clone() });
+        let refresh = Arc::new(RefreshTokens { basis: basis.clone(), store });
         let grants = Grants::new(&grants::GrantParts {
             basis: basis.clone(),
             recorder: recorder.clone(),
@@ -126,10 +132,11 @@ impl Engine {
             platforms,
             svids,
             codes: Arc::clone(&codes),
+            refresh: Arc::clone(&refresh),
             cuts: Arc::clone(&cuts),
             conclusion,
         });
-        Ok(Self { basis, recorder, tokens, clients, registrations, codes, cuts, passwords, grants })
+        Ok(Self { basis, recorder, tokens, clients, self_described, codes, refresh, cuts, passwords, grants })
     }
 
     /// The `iss` of the tokens that this server issues.
@@ -139,7 +146,8 @@ impl Engine {
 
     /// The authorization server metadata (RFC 8414), with the scopes of every registered resource except our
     /// own administration: clients ask for all scopes in the metadata, and administration is only for clients
-    /// whose entry lists it. Without scopes, if all of them are too many for one request.
+    /// whose entry lists it. Without scopes, if all of them are too many for one request; without `none` as a
+    /// method of authentication, if no client is a public one.
     pub fn metadata(&self) -> serde_json::Value {
         let snapshot = self.basis.snapshot();
         let open = snapshot
@@ -147,11 +155,16 @@ impl Engine {
             .resources()
             .filter(|resource| !same(resource.uri.as_str(), self.issuer().as_str()));
         let scopes: ScopeSet = open.flat_map(|resource| resource.scopes.iter().cloned()).collect();
-        let mut document = metadata::document(self.issuer(), grants::names(), &scopes);
-        if let (true, Some(members)) = (self.registers_clients(), document.as_object_mut()) {
-            let at = metadata::endpoint(self.issuer(), metadata::REGISTER_PATH);
-            members.insert("registration_endpoint".to_owned(), at.into());
-        }
-        document
+        let scopes: ScopeSet = scopes.iter().cloned().chain(OFFLINE_ACCESS.parse().ok()).collect();
+        let is_public = |client: &Arc<Client>| matches!(client.authentication, ClientAuthentication::None);
+        let (registration, metadata_documents) =
+            (self.registers_clients(), self.self_described.documents.are_on());
+        let offered = metadata::Offered {
+            scopes: &scopes,
+            public_clients: registration || metadata_documents || snapshot.registry.clients().any(is_public),
+            registration,
+            metadata_documents,
+        };
+        metadata::document(self.issuer(), grants::names(), &offered)
     }
 }

@@ -3,13 +3,15 @@
 use mandate_audit::RecordKind;
 use mandate_core::names::{AccessTokenType, IntrospectionMember, Parameter};
 use mandate_core::registry::Registry;
-use mandate_delegation::AuthenticatedClient;
 use mandate_delegation::liveness::{Asker, living};
+use mandate_delegation::{AuthenticatedClient, DecisionRequest};
+use mandate_store::refresh::RefreshState;
 use mandate_token::access_token::AccessToken;
 use serde_json::{Map, Value};
 
 use crate::engine::Engine;
 use crate::parameter::Required;
+use crate::refresh_tokens::{self, StoredRefresh};
 use crate::refusal::RequestRefusal;
 use crate::request::FormRequest;
 use crate::trail::Trail;
@@ -20,6 +22,9 @@ use crate::wire::OAuthError;
 pub enum Introspection {
     /// The token is valid and concerns the caller: its signed claims.
     Active(Map<String, Value>),
+    /// The token is a refresh token of the caller that can be used now: what the next access token would say of
+    /// the login. It has no `token_type`, because no resource accepts it.
+    Refreshes(Map<String, Value>),
     /// Every other case. The answer says no more than that (RFC 7662 §2.2).
     Inactive,
 }
@@ -36,6 +41,11 @@ impl Introspection {
                     IntrospectionMember::TokenType.to_string(),
                     Value::from(AccessTokenType::Bearer.as_str()),
                 );
+                body
+            }
+            Self::Refreshes(claims) => {
+                let mut body = claims.clone();
+                body.insert(IntrospectionMember::Active.to_string(), Value::Bool(true));
                 body
             }
             Self::Inactive => Map::from_iter([(IntrospectionMember::Active.to_string(), Value::Bool(false))]),
@@ -70,12 +80,12 @@ impl Engine {
         let form = request.form()?;
         let snapshot = self.basis.snapshot();
         let caller = self.clients.authenticate_confidential(request, &form, &snapshot, trail).await?;
-        let token = Required(Parameter::Token).read(&form)?;
+        let sent = Required(Parameter::Token).read(&form)?;
         // The caller's secret may have waited for its turn to be checked.
         let (snapshot, now) = (self.basis.snapshot(), self.basis.now());
         let (registry, revocations) = (&snapshot.registry, &snapshot.revocations);
-        let Ok((token, claims)) = self.tokens.access_token_with_claims(token, now) else {
-            return Ok(Introspection::Inactive);
+        let Ok((token, claims)) = self.tokens.access_token_with_claims(sent, now) else {
+            return self.introspect_refresh_token(sent, caller).await;
         };
         let counts = living(&token.terms, self.issuer(), Asker::Resource, registry, revocations, now).is_ok();
         Ok(if counts && concerns(&token, &caller, registry) {
@@ -83,6 +93,39 @@ impl Engine {
         } else {
             Introspection::Inactive
         })
+    }
+}
+
+impl Engine {
+    /// A refresh token concerns the client that may use it, and nobody else.
+    async fn introspect_refresh_token(
+        &self,
+        sent: &str,
+        caller: AuthenticatedClient,
+    ) -> Result<Introspection, RequestRefusal> {
+        let AuthenticatedClient::App(client) = caller else { return Ok(Introspection::Inactive) };
+        let found = self.refresh.look(refresh_tokens::hash(sent), self.basis.now()).await?;
+        let usable = |stored: &StoredRefresh| {
+            stored.state == RefreshState::Unused && stored.payload.client == *client.id()
+        };
+        let Some(stored) = found.filter(usable) else { return Ok(Introspection::Inactive) };
+        // It counts if it would be refreshed now. The mandate is thrown away: no token is minted from it.
+        let (now, snapshot) = (self.basis.now(), self.basis.snapshot());
+        let scopes = stored.payload.scopes.clone();
+        let authorization = stored.authorization(client, scopes, self.basis.token_id(now));
+        let decided = self.basis.decide(DecisionRequest::Authorization(authorization), &snapshot, now);
+        let Ok(mandate) = decided else { return Ok(Introspection::Inactive) };
+        let terms = &mandate.view().terms;
+        let name = |parameter: Parameter| parameter.as_str().to_owned();
+        Ok(Introspection::Refreshes(Map::from_iter([
+            ("iss".to_owned(), terms.issuer.as_str().into()),
+            ("sub".to_owned(), stored.payload.person.as_str().into()),
+            ("aud".to_owned(), terms.audience.first().into()),
+            (name(Parameter::ClientId), terms.client.as_str().into()),
+            (name(Parameter::Scope), terms.scopes.to_string().into()),
+            ("auth_time".to_owned(), stored.payload.logged_in.secs().into()),
+            ("exp".to_owned(), stored.expires.min(stored.login.ends).secs().into()),
+        ])))
     }
 }
 

@@ -15,12 +15,12 @@
 //! ```text
 //! endpoints   login ─► authorize · token · introspect · revoke
 //! engine      engine: the parts, put together
-//! grants      grants: the table ─► code · client_credentials · exchange ─► handler: what a grant type is
-//! parts       subject_token · actor_token ─► client ─► platform_tokens ─► own_tokens · codes · cuts · password_login · conclusion: record, mint, answer
+//! grants      grants: the table ─► code · refresh · client_credentials · exchange ─► handler: what a grant type is
+//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · refresh_tokens · cuts · password_login · conclusion: record, mint, answer
 //! record      trail: what is known, and the record of each outcome ─► basis: snapshot, time, randomness, the decision
 //! readers     request · resource · scope ─► parameter: required, optional, or with another
 //! answers     wire: what the caller gets ─► refusal: why, and at which stage
-//! means       form · metadata · password ─► queue · foreign · pkce · redirect · revokers · attempts · browser · claimed · scope_bounds
+//! means       form · metadata · password ─► queue · foreign · pkce · redirect · revokers · attempts · browser · claimed · scope_bounds · shown_name
 //! ```
 
 mod actor_token;
@@ -42,6 +42,7 @@ pub mod grants;
 mod introspect;
 mod login;
 pub mod metadata;
+pub mod metadata_document;
 mod own_tokens;
 pub mod parameter;
 pub mod password;
@@ -51,6 +52,7 @@ pub mod pkce;
 mod platform_tokens;
 mod queue;
 pub mod redirect;
+mod refresh_tokens;
 mod refusal;
 pub mod registration;
 mod request;
@@ -59,6 +61,9 @@ mod revoke;
 mod revokers;
 mod scope;
 mod scope_bounds;
+mod self_described;
+mod self_registered;
+mod shown_name;
 mod subject_token;
 mod token;
 mod trail;
@@ -74,4 +79,5 @@ pub use refusal::{
     CredentialKind, NotAllowed, Quota, RefusalClass, RegistrationFault, RequestRefusal, Unsupported,
 };
 pub use request::{FormRequest, Headers, Repeated};
+pub use self_described::SelfDescription;
 pub use wire::{Fault, OAuthError};

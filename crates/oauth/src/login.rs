@@ -11,10 +11,10 @@ use crate::asking_client::AskingClient;
 use crate::authorize::AuthorizationRequest;
 use crate::engine::Engine;
 use crate::form::Form;
-use crate::password_login::Visitor;
+use crate::password_login::{KnownPerson, Visitor};
 use crate::redirect::is_registered;
 use crate::refusal::{Quota, RefusalClass, RequestRefusal};
-use crate::registration;
+use crate::self_registered;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
@@ -87,7 +87,7 @@ impl Engine {
     ) -> Result<Redirect, LoginRefusal> {
         let now = self.basis.now();
         let mut trail = self.login_trail(request, now);
-        let (person, browser) =
+        let KnownPerson { person, browser, password } =
             match self.passwords.check(visitor, request.source, name, password, &mut trail).await {
                 Ok(known) => known,
                 Err(refusal) => return Err(unauthenticated(&self.recorder.refused(trail, refusal).await)),
@@ -106,8 +106,10 @@ impl Engine {
                 });
             }
         };
-        let location =
-            self.issue_code(request, &person, trail, view).await.map_err(LoginRefusal::Unavailable)?;
+        let location = self
+            .issue_code(request, &person, password, trail, view)
+            .await
+            .map_err(LoginRefusal::Unavailable)?;
         Ok(Redirect { location, browser })
     }
 
@@ -152,7 +154,7 @@ impl Engine {
     /// Whether the client still has the redirect URI of the request, or the client no longer exists: the
     /// password may have waited for its turn to be checked.
     fn may_go_back(&self, request: &AuthorizationRequest) -> bool {
-        // One that registered itself cannot change what it registered.
+        // One that describes itself cannot change what it registered.
         let AskingClient::App(app) = &request.back.client else { return true };
         let snapshot = self.basis.snapshot();
         let client = snapshot.registry.client(&app.id);
@@ -176,6 +178,7 @@ impl Engine {
             resource: request.resource.clone(),
             scopes: request.scopes.clone(),
             jti: self.basis.token_id(now),
+            continued: None,
         });
         let decided = self.basis.decide(authorization, &snapshot, now);
         decided.map(|mandate| mandate.view().clone()).map_err(|withheld| trail.of_authorization(withheld))
@@ -185,17 +188,18 @@ impl Engine {
         &self,
         request: &AuthorizationRequest,
         person: &LoggedInPerson,
+        password: [u8; 32],
         trail: Trail,
         view: MandateView,
     ) -> Result<String, OAuthError> {
         let now = trail.now;
-        let (code, effect) = match self.codes.issue(&request.code_for(person, now), now) {
+        let (code, effect) = match self.codes.issue(&request.code_for(person, password, now), now) {
             Ok(issued) => issued,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
         let mut effects = vec![effect];
-        if request.unattested().is_some() {
-            effects.push(registration::used(request.client_id(), now));
+        if request.unattested().is_some_and(|client| client.id.is_self_registered()) {
+            effects.push(self_registered::used(request.client_id(), now));
         }
         let recorded = self.recorder.permit(trail, effects, |record, known| {
             known.sub.clone_from(&view.terms.subject);
@@ -215,13 +219,14 @@ fn unauthenticated(refusal: &RequestRefusal) -> LoginRefusal {
     match refusal.class() {
         C::Person => LoginRefusal::Wrong(error),
         C::Quota(Quota::Logins { pause }) => LoginRefusal::Paused(pause, error),
-        C::Quota(Quota::Checks | Quota::Revocations | Quota::Registrations)
+        C::Quota(Quota::Checks | Quota::Revocations | Quota::Registrations | Quota::Documents)
         | C::Registration(_)
         | C::Ours { .. }
         // No refusal of a password.
         | C::Request
         | C::Unsupported(_)
         | C::Client
+        | C::ClientDocument
         | C::ClientNotAllowed
         | C::Credential(_)
         | C::Target

@@ -40,13 +40,31 @@ fn texts<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Vec<String> {
     names.into_iter().map(|name| name.as_ref().to_owned()).collect()
 }
 
+/// What a server offers, of what not every one does.
+pub struct Offered<'a> {
+    /// The scopes that can be asked for.
+    pub scopes: &'a ScopeSet,
+    /// Whether any client may be a public one, so that it authenticates by `none`.
+    pub public_clients: bool,
+    /// Whether clients may register themselves (RFC 7591).
+    pub registration: bool,
+    /// Whether the id of a client may be the URL of its metadata
+    /// (draft-ietf-oauth-client-id-metadata-document-02 §6).
+    pub metadata_documents: bool,
+}
+
 /// The metadata document. It contains `issuer` byte for byte, no matter which host name the request has.
-/// `scopes` are left out if they are too many for one request: a client that knows none asks for none, and is
+/// The scopes are left out if they are too many for one request: a client that knows none asks for none, and is
 /// given what it may have.
-pub fn document(issuer: &Issuer, grant_types: impl Iterator<Item = GrantType>, scopes: &ScopeSet) -> Value {
+pub fn document(
+    issuer: &Issuer,
+    grant_types: impl Iterator<Item = GrantType>,
+    offered: &Offered<'_>,
+) -> Value {
     let at = |path| endpoint(issuer, path);
     let algorithms = assertion_algorithms();
-    let methods = texts(ClientMethod::ALL);
+    let is_offered = |method: &&ClientMethod| offered.public_clients || **method != ClientMethod::None;
+    let methods = texts(ClientMethod::ALL.iter().filter(is_offered));
     let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": at(AUTHORIZE_PATH),
@@ -67,11 +85,17 @@ pub fn document(issuer: &Issuer, grant_types: impl Iterator<Item = GrantType>, s
         "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "authorization_response_iss_parameter_supported": true,
+        "client_id_metadata_document_supported": offered.metadata_documents,
         "request_parameter_supported": false,
         "request_uri_parameter_supported": false,
     });
-    if let (true, Some(members)) = (can_be_asked_for_at_once(scopes), document.as_object_mut()) {
-        members.insert("scopes_supported".to_owned(), json!(scopes));
+    if let Some(members) = document.as_object_mut() {
+        if can_be_asked_for_at_once(offered.scopes) {
+            members.insert("scopes_supported".to_owned(), json!(offered.scopes));
+        }
+        if offered.registration {
+            members.insert("registration_endpoint".to_owned(), at(REGISTER_PATH).into());
+        }
     }
     document
 }
@@ -99,7 +123,9 @@ mod tests {
     use serde_json::Value;
 
     fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
-        super::document(issuer, GrantType::ALL.iter().copied(), scopes)
+        let offered =
+            super::Offered { scopes, public_clients: true, registration: false, metadata_documents: false };
+        super::document(issuer, GrantType::ALL.iter().copied(), &offered)
     }
 
     #[test]
@@ -147,6 +173,24 @@ mod tests {
             methods("revocation").contains(&"none".into()),
             "RFC 7009 section 2.1: public clients revoke too"
         );
+    }
+
+    #[test]
+    fn none_is_a_method_where_a_client_may_be_public() {
+        let scopes = "a".parse().unwrap();
+        let offered = super::Offered {
+            scopes: &scopes,
+            public_clients: false,
+            registration: false,
+            metadata_documents: false,
+        };
+        let issuer = "https://m.example".parse().unwrap();
+        let document = super::document(&issuer, GrantType::ALL.iter().copied(), &offered);
+        for endpoint in ["token", "revocation", "introspection"] {
+            let methods = &document[format!("{endpoint}_endpoint_auth_methods_supported")];
+            let methods = methods.as_array().unwrap();
+            assert!(!methods.contains(&"none".into()) && methods.contains(&"client_secret_post".into()));
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::digest::sha256;
 use mandate_core::{PersonName, RequestSource, Secret};
 use mandate_delegation::LoggedInPerson;
 use mandate_store::{Store, secrets};
@@ -22,6 +23,15 @@ pub struct Visitor<'a> {
     pub browser: Option<&'a str>,
 }
 
+/// A person whose password was right.
+pub(crate) struct KnownPerson {
+    pub(crate) person: LoggedInPerson,
+    /// The cookie by which the browser is known from now on.
+    pub(crate) browser: String,
+    /// SHA-256 of the stored hash of the password.
+    pub(crate) password: [u8; 32],
+}
+
 /// The passwords of people, and the attempts to guess them.
 pub(crate) struct Passwords {
     pub(crate) basis: Basis,
@@ -31,7 +41,7 @@ pub(crate) struct Passwords {
 }
 
 impl Passwords {
-    /// Checks a password; also returns the browser's cookie. Names that do not exist, that have no password,
+    /// Checks a password. Names that do not exist, that have no password,
     /// that are disabled or that belong to another issuer take the same path and time as wrong passwords.
     ///
     /// The text that was typed as a name is never recorded: it may be a password. A name that exists is
@@ -43,7 +53,7 @@ impl Passwords {
         name: &str,
         password: Secret,
         trail: &mut Trail,
-    ) -> Result<(LoggedInPerson, String), RequestRefusal> {
+    ) -> Result<KnownPerson, RequestRefusal> {
         let wrong = RequestRefusal::LoginFailed;
         let snapshot = self.basis.snapshot();
         // An over-long name cannot exist: for it, too, an attempt is counted.
@@ -91,7 +101,10 @@ impl Passwords {
         self.attempts.succeeded(source);
         trail.known();
         let id = known.map_or_else(|| URL_SAFE_NO_PAD.encode(self.basis.random()), str::to_owned);
-        let cookie = browser::cookie(&id, &person.name, &phc);
-        Ok((LoggedInPerson::assertion(person.name.clone(), trail.now), cookie))
+        Ok(KnownPerson {
+            browser: browser::cookie(&id, &person.name, &phc),
+            password: sha256(phc.expose_secret()),
+            person: LoggedInPerson::assertion(person.name.clone(), trail.now),
+        })
     }
 }

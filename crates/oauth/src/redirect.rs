@@ -36,9 +36,17 @@ fn after_port(rest: &str) -> Option<&str> {
     (well_formed && (rest.is_empty() || rest.starts_with(['/', '?']))).then_some(rest)
 }
 
+/// The most redirect URIs of a client that describes itself.
+const MAX_REDIRECTS: usize = 10;
+
+/// Whether these can be the redirect URIs of a client that describes itself.
+pub(crate) fn may_be_of_itself(uris: &[String]) -> bool {
+    (1..=MAX_REDIRECTS).contains(&uris.len()) && uris.iter().all(|uri| may_register_itself(uri))
+}
+
 /// Whether a client may register this redirect URI for itself: https or a loopback host, in the only form in
 /// which a browser sends it. A scheme of an app's own is for operators to register: any app can claim one.
-pub(crate) fn may_register_itself(uri: &str) -> bool {
+fn may_register_itself(uri: &str) -> bool {
     let Some((scheme, rest)) = split_scheme(uri) else { return false };
     let plain = uri.len() <= MAX_URI_LEN && uri.bytes().all(is_uri_byte) && !uri.contains('#');
     let anonymous = authority(rest).is_some_and(|host| !host.is_empty() && !host.contains('@'));

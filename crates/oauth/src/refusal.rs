@@ -12,6 +12,7 @@ use mandate_token::TokenError;
 
 use crate::foreign::{FetchError, NotVerified, Unavailable};
 use crate::form::FormError;
+use crate::metadata_document::{DocumentFault, NotFetched};
 use crate::password::PasswordError;
 use crate::pkce::PkceError;
 
@@ -126,7 +127,7 @@ pub enum RequestRefusal {
     /// know it.
     #[error("unknown resource")]
     ResourceUnknown(Option<ResourceUri>),
-    /// Not the resource that the code was issued for.
+    /// Not the resource that the code or the refresh token was issued for.
     #[error("another resource than authorized")]
     ResourceNotAuthorized,
     /// Not a list of scope tokens.
@@ -163,6 +164,21 @@ pub enum RequestRefusal {
     /// `redirect_uri` is not that of the authorization request.
     #[error("redirect_uri differs from the authorization request")]
     CodeRedirect,
+    /// No such refresh token, or expired.
+    #[error("unknown or expired refresh token")]
+    RefreshUnknown,
+    /// The refresh token was used before. The login that it belongs to is ended.
+    #[error("refresh token used twice")]
+    RefreshReused,
+    /// The refresh token belongs to another client.
+    #[error("another client's refresh token")]
+    RefreshOtherClient,
+    /// The login that the refresh token belongs to was ended.
+    #[error("the login of the refresh token was ended")]
+    RefreshEnded,
+    /// More scopes than the login gave (RFC 6749 §6).
+    #[error("a scope that the login did not give")]
+    ScopeNotGranted,
     // Login.
     /// Wrong name or password.
     #[error("login failed: {0}")]
@@ -194,6 +210,12 @@ pub enum RequestRefusal {
     /// What a client that registers itself says of itself cannot be registered.
     #[error("the client is not registered: {0}")]
     Registration(RegistrationFault),
+    /// The document at the client's id does not describe a client.
+    #[error("the document at client_id is not acceptable: {0}")]
+    MetadataDocument(DocumentFault),
+    /// The document at the client's id cannot be fetched.
+    #[error("the document at client_id cannot be fetched: {0}")]
+    MetadataNotFetched(NotFetched),
     /// Too many clients registered themselves, from there, everywhere, or in all.
     #[error("too many clients registered themselves")]
     TooManyRegistrations,
@@ -244,11 +266,17 @@ pub enum NotAllowed {
     /// An agent redeems no codes: they are for people's clients.
     #[error("an agent redeems no codes")]
     CodeByAgent,
+    /// An agent refreshes no tokens: it exchanges a person's present one.
+    #[error("an agent refreshes no tokens")]
+    RefreshByAgent,
+    /// The client's entry does not let it act while people are away.
+    #[error("the client may not refresh tokens")]
+    Refresh,
     /// An app gets no token of its own: authority belongs to people and to agents.
     #[error("an app gets no token of its own")]
     OwnBehalfByApp,
-    /// A client that registered itself only redeems codes: nothing proves who it is.
-    #[error("a client that registered itself only redeems codes")]
+    /// A client that describes itself only redeems codes: nothing proves who it is.
+    #[error("a client that describes itself only redeems codes")]
     Unattested,
     /// A public client exchanges no tokens: it proves nothing about itself.
     #[error("a public client exchanges no tokens")]
@@ -265,6 +293,8 @@ pub enum RefusalClass {
     Unsupported(Unsupported),
     /// The client is not authenticated.
     Client,
+    /// The document at the client's id does not describe a client.
+    ClientDocument,
     /// The client is authenticated, but may not do this.
     ClientNotAllowed,
     /// A client cannot register as it describes itself.
@@ -293,7 +323,7 @@ pub enum RefusalClass {
 pub enum CredentialKind {
     /// The tokens of an exchange (RFC 8693 §2.2.2).
     Tokens,
-    /// A code, a login, or a token to be revoked (RFC 6749 §5.2).
+    /// A code, a refresh token, a login, or a token to be revoked (RFC 6749 §5.2).
     Grant,
     /// Nothing but the client's own authentication (RFC 6749 §4.4).
     Client,
@@ -326,6 +356,8 @@ pub enum Quota {
     Revocations,
     /// Clients that register themselves.
     Registrations,
+    /// Documents of clients that can be fetched now. Anybody can name one that cannot.
+    Documents,
 }
 
 /// For `Retry-After`, in seconds: the next try may succeed at once.
@@ -359,6 +391,8 @@ impl RequestRefusal {
             | Self::ClientAssertionReplayed
             | Self::NoAgentProven { client: true, .. }
             | Self::ClientIdMismatch => C::Client,
+            Self::MetadataDocument(_) => C::ClientDocument,
+            Self::MetadataNotFetched(_) => C::Quota(Quota::Documents),
             Self::ClientNotAllowed(_) => C::ClientNotAllowed,
             Self::Subject(_)
             | Self::SubjectElsewhere(_)
@@ -371,6 +405,10 @@ impl RequestRefusal {
             | Self::CodeReused
             | Self::CodeOtherClient
             | Self::CodeRedirect
+            | Self::RefreshUnknown
+            | Self::RefreshReused
+            | Self::RefreshOtherClient
+            | Self::RefreshEnded
             | Self::NotYourToken => C::Credential(CredentialKind::Grant),
             Self::ResourceMissing
             | Self::ResourceMalformed(_)
@@ -379,7 +417,7 @@ impl RequestRefusal {
             | Self::AudienceUnknown(_)
             | Self::ResourceUnknown(_)
             | Self::ResourceNotAuthorized => C::Target,
-            Self::ScopeMalformed(_) => C::Scope,
+            Self::ScopeMalformed(_) | Self::ScopeNotGranted => C::Scope,
             Self::Declined | Self::LoginFailed(_) => C::Person,
             Self::SubjectAudience(_) => C::Decision(CredentialKind::Tokens),
             Self::Exchange(reason) | Self::ExchangeScopes(reason, _) => {

@@ -1,105 +1,24 @@
 //! Dynamic client registration (RFC 7591), if the operator turned it on. Anybody can register, so a registration
 //! proves nothing: what such a client can get is decided by `LoginClient::Unattested`.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_audit::RecordKind;
 use mandate_core::digest::sha256;
 use mandate_core::names::{ClientMethod, GrantType, ResponseType};
-use mandate_core::{ClientId, RequestSource, SelfAuthentication, SelfRegistered, Timestamp};
-use mandate_store::{Effect, Store, self_registered};
-use parking_lot::Mutex;
+use mandate_core::{ClientId, RequestSource, SelfAuthentication, SelfDescribed};
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
-use crate::redirect::may_register_itself;
+use crate::redirect::may_be_of_itself;
 use crate::refusal::{RegistrationFault, RequestRefusal};
+use crate::self_registered;
+use crate::shown_name::shown_name;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
 /// The largest document of a registration, in bytes.
 pub const MAX_REGISTRATION: usize = 8 * 1024;
-/// The most redirect URIs of one client.
-const MAX_REDIRECTS: usize = 10;
-/// The longest name that is kept, in characters.
-const MAX_NAME: usize = 64;
-/// The most clients that registered themselves.
-const MAX_CLIENTS: u64 = 1000;
-/// How long a client is kept by which nobody logs in.
-const UNUSED: Duration = Duration::from_hours(24);
-/// How long a client is kept after a login.
-const USED: Duration = Duration::from_hours(90 * 24);
-/// In which time registrations are counted.
-const WINDOW: Duration = Duration::from_hours(1);
-/// The most registrations from one site in [`WINDOW`].
-const MOST_OF_A_SITE: u32 = 10;
-/// The most registrations in [`WINDOW`].
-const MOST_OF_ALL: u32 = 100;
-
-/// The effect of a login by `client`: it is kept for longer.
-pub(crate) fn used(client: &ClientId, now: Timestamp) -> Effect {
-    Effect::UseClient { client: client.clone(), forget: now.plus(USED) }
-}
-
-/// How many registrations there were since `since`. There are never more sites than registrations.
-#[derive(Default)]
-struct Counts {
-    since: Option<Timestamp>,
-    all: u32,
-    sites: HashMap<RequestSource, u32>,
-}
-
-impl Counts {
-    /// Counts a registration, if there may be one more.
-    fn one_more(&mut self, source: RequestSource, now: Timestamp) -> bool {
-        if self.since.is_none_or(|since| since > now || now.since(since) >= WINDOW) {
-            *self = Self { since: Some(now), ..Self::default() };
-        }
-        let of_site = self.sites.get(&source.site()).copied().unwrap_or_default();
-        if self.all >= MOST_OF_ALL || of_site >= MOST_OF_A_SITE {
-            return false;
-        }
-        self.all += 1;
-        self.sites.insert(source.site(), of_site + 1);
-        true
-    }
-}
-
-/// The clients that registered themselves.
-pub(crate) struct Registrations {
-    store: Store,
-    /// Whether clients may register themselves, and those that did may be used.
-    on: bool,
-    counts: Mutex<Counts>,
-}
-
-impl Registrations {
-    pub(crate) fn new(store: Store, on: bool) -> Self {
-        Self { store, on, counts: Mutex::default() }
-    }
-
-    pub(crate) fn are_on(&self) -> bool {
-        self.on
-    }
-
-    /// The client with that id, if it registered itself.
-    pub(crate) async fn find(
-        &self,
-        id: &ClientId,
-        now: Timestamp,
-    ) -> Result<Option<Arc<SelfRegistered>>, RequestRefusal> {
-        if !self.on || !id.is_self_registered() {
-            return Ok(None);
-        }
-        let id = id.clone();
-        let found = self.store.read("a client", move |tx| self_registered::get(tx, &id, now)).await;
-        found.map(|client| client.map(Arc::new)).map_err(|error| RequestRefusal::Internal(error.to_string()))
-    }
-}
 
 /// What a client says of itself (RFC 7591 §2). Members that are not understood are ignored.
 #[derive(Deserialize)]
@@ -142,8 +61,7 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<(Document, ClientMeth
     }
     let mut document: Document = serde_json::from_slice(body)
         .map_err(|_| F::Metadata("The body is not a JSON object of client metadata (RFC 7591 section 2)."))?;
-    let uris = &document.redirect_uris;
-    if uris.is_empty() || uris.len() > MAX_REDIRECTS || !uris.iter().all(|uri| may_register_itself(uri)) {
+    if !may_be_of_itself(&document.redirect_uris) {
         return Err(F::Redirects);
     }
     // RFC 7591 §2: without a method it is client_secret_basic.
@@ -156,9 +74,10 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<(Document, ClientMeth
             ));
         }
     };
-    // Many clients name refresh tokens always. None are given, and the answer says so (RFC 7591 §3.2.1).
+    // Many clients name refresh tokens always. None are given, because such a client acts as an agent does; the
+    // answer says so (RFC 7591 §3.2.1).
     let refused = |name: &String| {
-        GrantType::named(name) != Some(GrantType::AuthorizationCode) && name != "refresh_token"
+        !matches!(GrantType::named(name), Some(GrantType::AuthorizationCode | GrantType::RefreshToken))
     };
     let grants = document.grant_types.as_ref();
     let has_code = |all: &Vec<String>| all.iter().any(|name| name == GrantType::AuthorizationCode.as_str());
@@ -170,18 +89,14 @@ fn read(content_type: Option<&str>, body: &[u8]) -> Result<(Document, ClientMeth
         return Err(F::Metadata("response_types must be code."));
     }
     // A name is shown to people. One that could look like something else is left out.
-    let plain = |name: &String| {
-        (1..=MAX_NAME).contains(&name.chars().count())
-            && name.chars().all(|c| c.is_alphanumeric() || c == ' ' || c.is_ascii_punctuation())
-    };
-    document.client_name = document.client_name.filter(plain);
+    document.client_name = document.client_name.and_then(shown_name);
     Ok((document, method))
 }
 
 impl Engine {
     /// Whether clients may register themselves.
     pub fn registers_clients(&self) -> bool {
-        self.registrations.are_on()
+        self.self_described.registrations.are_on()
     }
 
     /// Registers a client that describes itself, and returns the body of the answer 201 (RFC 7591 §3.2.1), which
@@ -201,12 +116,12 @@ impl Engine {
             Ok(read) => read,
             Err(fault) => return Err(self.recorder.refuse(trail, RequestRefusal::Registration(fault)).await),
         };
-        if !self.registrations.counts.lock().one_more(source, now) {
+        if !self.self_described.registrations.one_more(source, now) {
             return Err(self.recorder.refuse(trail, RequestRefusal::TooManyRegistrations).await);
         }
         let secret = (method != ClientMethod::None).then(|| URL_SAFE_NO_PAD.encode(self.basis.random()));
         let digest = secret.as_ref().map(|secret| sha256(secret.as_bytes()));
-        let client = SelfRegistered {
+        let client = SelfDescribed {
             id: ClientId::of_self_registered(now, self.basis.entropy.as_ref()),
             name: document.client_name,
             redirect_uris: document.redirect_uris,
@@ -239,35 +154,9 @@ impl Engine {
         };
         let detail =
             format!("unattested: a client registered itself, for {}", client.redirect_uris.join(" "));
-        let keep =
-            Effect::KeepClient { client: Box::new(client), forget: now.plus(UNUSED), most: MAX_CLIENTS };
+        let keep = self_registered::keep(client, now);
         let recorded =
             self.recorder.permit(trail, vec![keep], |record, _| record.detail = Some(detail)).await;
         recorded.map(|_| body).map_err(|error| unrecorded(&error).to_error())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
-    use mandate_core::{RequestSource, Timestamp};
-
-    use super::{Counts, MOST_OF_A_SITE, MOST_OF_ALL, WINDOW};
-
-    fn site(number: u8) -> RequestSource {
-        RequestSource::of(IpAddr::V4(Ipv4Addr::new(192, 0, 2, number)))
-    }
-
-    #[test]
-    fn a_site_and_all_sites_together_have_a_number_of_registrations_in_an_hour() {
-        let (mut counts, now) = (Counts::default(), Timestamp::from_secs(10_000));
-        for _ in 0..MOST_OF_A_SITE {
-            assert!(counts.one_more(site(1), now));
-        }
-        assert!(!counts.one_more(site(1), now), "one site");
-        let others = (2..=250).filter(|number| counts.one_more(site(*number), now)).count();
-        assert_eq!(u32::try_from(others).unwrap(), MOST_OF_ALL - MOST_OF_A_SITE, "all sites");
-        assert!(counts.one_more(site(1), now.plus(WINDOW)), "the next hour");
     }
 }

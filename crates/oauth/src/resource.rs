@@ -42,6 +42,18 @@ pub(crate) fn the_one(form: &Form<'_>, registry: &Registry) -> Result<ResourceUr
     Ok(named)
 }
 
+/// A request by a code or a refresh token names no other resource than the login did (RFC 8707 §2.2). A login
+/// without a resource was for us.
+pub(crate) fn as_authorized(
+    form: &Form<'_>,
+    authorized: Option<&ResourceUri>,
+    issuer: &Issuer,
+) -> Result<(), RequestRefusal> {
+    let authorized = authorized.map_or(issuer.as_str(), ResourceUri::as_str);
+    let other = form.all(Parameter::Resource).any(|resource| !same(resource, authorized));
+    if other { Err(RequestRefusal::ResourceNotAuthorized) } else { Ok(()) }
+}
+
 /// The identifier of the registered resource that `text` names, as it is registered; otherwise `text` itself,
 /// if it could be registered.
 pub(crate) fn named(text: &str, registry: &Registry) -> Result<ResourceUri, RequestRefusal> {

@@ -2,13 +2,15 @@
 
 use mandate_audit::RecordKind;
 use mandate_core::names::Parameter;
-use mandate_core::{Cut, TokenId};
-use mandate_delegation::revocation::cut_token;
+use mandate_core::{Cut, CutTarget, Subject, TokenId};
+use mandate_delegation::revocation::{cut, cut_token};
+use mandate_store::refresh::RefreshState;
 
 use crate::client::Caller;
 use crate::cuts::Counted;
 use crate::engine::Engine;
 use crate::parameter::Required;
+use crate::refresh_tokens;
 use crate::refusal::RequestRefusal;
 use crate::request::FormRequest;
 use crate::revokers::Cause;
@@ -47,9 +49,11 @@ impl Engine {
         let form = request.form()?;
         let snapshot = self.basis.snapshot();
         let caller = self.clients.authenticate_active(request, &form, &snapshot, trail).await?;
-        let token = TOKEN.read(&form)?;
-        // `token_type_hint` may be ignored (RFC 7009 §2.1): there is one kind of token.
-        let Ok(token) = self.tokens.access_token(token, trail.now) else { return Ok(None) };
+        let sent = TOKEN.read(&form)?;
+        // `token_type_hint` may be ignored (RFC 7009 §2.1): no refresh token looks like an access token.
+        let Ok(token) = self.tokens.access_token(sent, trail.now) else {
+            return self.of_refresh_token(sent, &caller, trail).await;
+        };
         let token = token.terms;
         trail.sub.clone_from(&token.subject);
         trail.act = token.chain.clone();
@@ -66,15 +70,54 @@ impl Engine {
         // RFC 7009 §2.1: a public client proves nothing but that it holds a token of its own, which is enough
         // to give it up.
         trail.client = Some(caller.shared_name());
-        let cut = cut_token(token.jti.clone(), token.expires, trail.now);
-        let cause = match &caller {
+        // The first token of a login may have descendants that outlive it: those of its refresh tokens.
+        let refreshes = snapshot.registry.client(&token.client).is_some_and(|client| client.refresh);
+        let cut = if refreshes && token.chain.is_empty() {
+            cut(CutTarget::Token(token.jti.clone()), trail.now)
+        } else {
+            cut_token(token.jti.clone(), token.expires, trail.now)
+        };
+        self.counted(cut, token.jti, &caller).map(Some)
+    }
+
+    /// RFC 7009 §2.1: with a refresh token, the access tokens of the same login are revoked too.
+    async fn of_refresh_token(
+        &self,
+        sent: &str,
+        caller: &Caller,
+        trail: &mut Trail,
+    ) -> Result<Option<(Cut, TokenId, Counted)>, RequestRefusal> {
+        let Some(stored) = self.refresh.look(refresh_tokens::hash(sent), trail.now).await? else {
+            return Ok(None);
+        };
+        if stored.payload.client.as_str() != caller.name() {
+            return Err(RequestRefusal::NotYourToken);
+        }
+        trail.client = Some(caller.shared_name());
+        trail.sub =
+            Some(Subject { iss: self.issuer().clone(), sub: stored.payload.person.as_str().to_owned() });
+        let root = stored.login.root;
+        if stored.state == RefreshState::Ended {
+            trail.note = Some(format!("the login of the token {root} is ended already"));
+            return Ok(None);
+        }
+        let cut = cut(CutTarget::Token(root.clone()), trail.now);
+        trail.note = Some("a refresh token was revoked, and with it its login".to_owned());
+        self.counted(cut, root, caller).map(Some)
+    }
+
+    fn counted(
+        &self,
+        cut: Cut,
+        token: TokenId,
+        caller: &Caller,
+    ) -> Result<(Cut, TokenId, Counted), RequestRefusal> {
+        let cause = match caller {
             Caller::Agent(_) => Cause::Agent(caller.shared_name()),
             Caller::App(_) | Caller::Public(_) | Caller::Unattested(_) => Cause::App(caller.shared_name()),
         };
-        let counted = self
-            .cuts
-            .count(cause, &token.jti, cut.forget, trail.now)
-            .ok_or(RequestRefusal::TooManyRevocations)?;
-        Ok(Some((cut, token.jti, counted)))
+        let counted =
+            self.cuts.count(cause, &token, cut.forget, cut.at).ok_or(RequestRefusal::TooManyRevocations)?;
+        Ok((cut, token, counted))
     }
 }

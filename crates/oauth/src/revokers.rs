@@ -3,7 +3,7 @@
 //! Every cut is in the memory of every verifier until it is forgotten, and a client may get as many tokens as
 //! it likes. So the cuts of clients are bounded, for each client and for all together, below what a verifier
 //! keeps. A client beyond its bound is told to try again later: its tokens expire by themselves. The cuts
-//! that follow when somebody uses authorization codes twice are within the same bound. An operator's cuts are
+//! that follow when somebody uses authorization codes or refresh tokens twice are within the same bound. An operator's cuts are
 //! not counted.
 
 use std::collections::HashMap;
@@ -17,8 +17,9 @@ use parking_lot::{Mutex, MutexGuard};
 const AGENT_CUTS: usize = 2_000;
 /// How many an app may have. People's tokens are valid for an hour, and many people log out in an hour.
 const APP_CUTS: usize = 20_000;
-/// How many the used authorization codes of a person may have. A correct client never uses a code twice.
-const CODE_CUTS: usize = 32;
+/// How many the used authorization codes and refresh tokens of a person may have. A correct client never uses
+/// one twice.
+const USED_TWICE_CUTS: usize = 32;
 /// How many all of them together may have: verifiers keep 100,000, and operators need room.
 const ALL_CUTS: usize = 80_000;
 /// How often ended cuts are searched for when the maximum is reached.
@@ -31,8 +32,8 @@ pub(crate) enum Cause {
     Agent(Arc<str>),
     /// Another client that revokes its tokens.
     App(Arc<str>),
-    /// A person whose codes were used twice.
-    Codes(PersonName),
+    /// A person whose codes or refresh tokens were used twice.
+    UsedTwice(PersonName),
 }
 
 impl Cause {
@@ -41,7 +42,7 @@ impl Cause {
         match self {
             Self::Agent(_) => AGENT_CUTS,
             Self::App(_) => APP_CUTS,
-            Self::Codes(_) => CODE_CUTS,
+            Self::UsedTwice(_) => USED_TWICE_CUTS,
         }
     }
 }
@@ -125,7 +126,7 @@ impl Revokers {
 mod tests {
     use mandate_core::{Timestamp, TokenId};
 
-    use super::{CODE_CUTS, Cause, Revokers};
+    use super::{Cause, Revokers, USED_TWICE_CUTS};
 
     fn at(secs: u64) -> Timestamp {
         Timestamp::from_secs(secs)
@@ -167,15 +168,15 @@ mod tests {
     #[test]
     fn codes_that_are_used_twice_are_counted_with_everything_else() {
         let revokers = Revokers::default();
-        let codes = Cause::Codes("riley".parse().unwrap());
+        let codes = Cause::UsedTwice("riley".parse().unwrap());
         let admit = |cause: &Cause, n: usize, all| {
             revokers.admit_within(cause, &token(n as u64), at(200), at(0), (cause.max(), all))
         };
         assert!(admit(&app("riley"), 999, 100));
-        assert!((0..CODE_CUTS).all(|n| admit(&codes, n, 100)));
-        assert!(!admit(&codes, CODE_CUTS, 100), "a person has a bound");
+        assert!((0..USED_TWICE_CUTS).all(|n| admit(&codes, n, 100)));
+        assert!(!admit(&codes, USED_TWICE_CUTS, 100), "a person has a bound");
         assert!(
-            !admit(&app("a"), CODE_CUTS, CODE_CUTS + 1),
+            !admit(&app("a"), USED_TWICE_CUTS, USED_TWICE_CUTS + 1),
             "and what the person used up is missing for all"
         );
     }

@@ -8,7 +8,7 @@ use mandate_core::names::Parameter;
 use mandate_core::registry::ProofEvidence;
 use mandate_core::{ActorChain, KnownTerms, MeterId, RequestSource, Subject, Timestamp};
 use mandate_delegation::{DecisionRefusal, MandateView, RefusalReason, Withheld};
-use mandate_sequencer::Receipt;
+use mandate_sequencer::{Guard, Receipt};
 use mandate_store::{AppendError, Effect, EffectRefusal, Log};
 
 use crate::basis::Basis;
@@ -124,15 +124,20 @@ impl Recorder {
         }
     }
 
-    /// Records a mandate with its effects. The authority needs the receipt before it signs.
+    /// Records a mandate with its effects, if the guard still agrees by then. The authority needs the receipt
+    /// before it signs.
     pub(crate) async fn mandate(
         &self,
         trail: Trail,
         view: &MandateView,
         effects: Vec<Effect>,
+        guard: Option<Guard>,
     ) -> Result<Receipt, AppendError> {
         let record = view.record(self.basis.record_id(trail.now), trail.kind, trail.asked);
-        self.log.append(record, effects).await
+        match guard {
+            Some(guard) => self.log.append_while(record, effects, guard).await,
+            None => self.log.append(record, effects).await,
+        }
     }
 
     /// Records a permission that is not a mandate, with its effects.
@@ -183,9 +188,17 @@ pub(crate) fn unrecorded(error: &AppendError) -> RequestRefusal {
         }
         AppendError::EffectRefused(E::CodeUsed) => RequestRefusal::CodeReused,
         AppendError::EffectRefused(E::CodeExpired | E::CodeUnknown) => RequestRefusal::CodeUnknown,
+        AppendError::EffectRefused(E::RefreshUsed) => RequestRefusal::RefreshReused,
+        AppendError::EffectRefused(E::RefreshUnknown | E::RefreshExpired) => RequestRefusal::RefreshUnknown,
+        AppendError::EffectRefused(E::RefreshEnded) => RequestRefusal::RefreshEnded,
+        // The only guard of a request is that the login still counts.
+        AppendError::GuardFailed => RequestRefusal::Authorization(RefusalReason::SubjectRevoked),
         AppendError::EffectRefused(E::ClientsFull) => RequestRefusal::TooManyRegistrations,
         AppendError::EffectRefused(E::ClientGone) => RequestRefusal::ClientFailed("the client is gone"),
-        AppendError::Unavailable(_) => RequestRefusal::AuditUnavailable,
+        // A change that is about to be in force: the next try is decided by it.
+        AppendError::EffectRefused(E::RegistryChanged) | AppendError::Unavailable(_) => {
+            RequestRefusal::AuditUnavailable
+        }
         // No effect of a request, or a failure of ours.
         AppendError::EffectRefused(
             E::JoinTokenUnknown
@@ -194,11 +207,9 @@ pub(crate) fn unrecorded(error: &AppendError) -> RequestRefusal {
             | E::NodeNameTaken
             | E::NodeBanned
             | E::NodeCertificateExpired
-            | E::RegistryChanged
             | E::StopRecorded
             | E::Internal,
         )
-        | AppendError::GuardFailed
         | AppendError::Invalid(_) => RequestRefusal::Internal(error.to_string()),
     };
     if matches!(refusal.class(), RefusalClass::Ours { .. }) {

@@ -97,6 +97,7 @@ impl Answer {
             C::Unsupported(Unsupported::RequestObject) => Self::refused(400, E::RequestNotSupported),
             C::Unsupported(Unsupported::RequestUri) => Self::refused(400, E::RequestUriNotSupported),
             C::Client => Self::refused(401, E::InvalidClient),
+            C::ClientDocument => Self::refused(400, E::InvalidClient),
             // RFC 6749 §5.2: nothing was presented but the client itself.
             C::ClientNotAllowed
             | C::Credential(CredentialKind::Client)
@@ -109,6 +110,7 @@ impl Answer {
             C::Quota(Quota::Checks) => Self::unavailable(Fault::Crowd, 1),
             // Some revocations will have ended by then.
             C::Quota(Quota::Revocations) => Self::unavailable(Fault::Caller, 60),
+            C::Quota(Quota::Documents) => Self::unavailable(Fault::Caller, 10),
             C::Quota(Quota::Registrations) => Self::unavailable(Fault::Caller, 3600),
             C::Ours { retry_after } => Self::unavailable(Fault::Server, retry_after),
         }

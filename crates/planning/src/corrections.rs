@@ -10,6 +10,7 @@ use mandate_api::registry_file::{
 };
 use mandate_core::Scope;
 use mandate_core::registry::Entry;
+use mandate_core::scope::OFFLINE_ACCESS;
 
 use crate::selectors;
 
@@ -122,7 +123,10 @@ pub(crate) fn resource(item: &mut ResourceItem, pointer: &str) -> bool {
             (Some(tool), "name" | "", _) => tool.name = format!(" {at}"),
             _ => return false,
         },
-        ("scopes", ..) => item.scopes.truncate(1),
+        ("scopes", ..) => {
+            item.scopes.retain(|scope| scope.as_str() != OFFLINE_ACCESS);
+            item.scopes.truncate(1);
+        }
         _ => return false,
     }
     true

@@ -12,6 +12,7 @@ use mandate_core::registry::{
     Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person,
     Policy, Registry, Resource, Tool, TrustedIssuer,
 };
+use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Subject};
 use mandate_core::{
     AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, Scope, ScopeSet, Timestamp, TrustDomain,
@@ -191,6 +192,12 @@ pub(crate) fn permissions(list: &[PermissionItem], pointer: &str) -> Result<Vec<
 
 fn resource(item: &ResourceItem) -> Result<Entry, Finding> {
     let known = scopes(&item.scopes, "/scopes")?;
+    if known.iter().any(|scope| scope.as_str() == OFFLINE_ACCESS) {
+        let detail = format!(
+            "`{OFFLINE_ACCESS}` is a scope of no resource: by it a client asks for refresh tokens; give the scope another name"
+        );
+        return Err(Finding::new("/scopes", detail));
+    }
     let mut tools: Vec<Tool> = Vec::with_capacity(item.tools.len());
     for (at, tool) in item.tools.iter().enumerate() {
         if tool.name.is_empty() || tool.name.len() > 128 || tool.name.chars().any(char::is_control) {
@@ -396,6 +403,7 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
         authentication,
         agents: item.agents.clone(),
         scopes: item.scopes.as_deref().map(|list| scopes(list, "/scopes")).transpose()?,
+        refresh: item.refresh,
     }))
 }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mandate_core::{Issuer, TrustDomain};
+use mandate_oauth::metadata_document::MetadataHost;
 
 pub use error::ConfigError;
 pub(crate) use remembered::Remembered;
@@ -63,6 +64,8 @@ pub struct ServeConfig {
     pub allowed_hosts: Vec<String>,
     /// Whether clients may register themselves (RFC 7591). What they can get is the `unattested` of resources.
     pub dynamic_registration: bool,
+    /// The hosts on which clients may have their metadata (draft-ietf-oauth-client-id-metadata-document-02).
+    pub client_metadata_hosts: Vec<MetadataHost>,
 }
 
 impl ServeConfig {

@@ -43,7 +43,7 @@ use std::time::Duration;
 use mandate_administration::Administration;
 use mandate_core::{Clock, Entropy, Issuer, TrustDomain};
 use mandate_identity::Identity;
-use mandate_oauth::{Engine, EngineParts};
+use mandate_oauth::{Engine, EngineParts, SelfDescription};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -54,6 +54,7 @@ pub use config::{
 pub use descriptors::TooFewFiles;
 pub use error::ServerError;
 pub use last_checkpoint::accepting_log_that_went_back;
+pub use mandate_oauth::metadata_document::MetadataHost;
 pub use tls::{CertificateStanding, TlsError, Validity, check as check_tls};
 
 use admin::Admin;
@@ -201,7 +202,11 @@ pub async fn run(
         stops: Arc::clone(&stops),
         store: store.clone(),
         clock: Arc::clone(&clock),
-        dynamic_registration: config.dynamic_registration,
+        self_description: SelfDescription {
+            dynamic_registration: config.dynamic_registration,
+            metadata_hosts: config.client_metadata_hosts.clone(),
+            ..SelfDescription::default()
+        },
         entropy: Arc::clone(&entropy),
     })
     .map_err(|error| ServerError::SetUp { what: "the authorization server", why: error.to_string() })?;

@@ -275,6 +275,7 @@ mod tests {
             accept_log_that_went_back: false,
             allowed_hosts: Vec::new(),
             dynamic_registration: false,
+            client_metadata_hosts: Vec::new(),
         };
         runtime.block_on(async {
             let (ready, is_ready) = oneshot::channel();
@@ -320,6 +321,7 @@ mod tests {
             accept_log_that_went_back: false,
             allowed_hosts: Vec::new(),
             dynamic_registration: false,
+            client_metadata_hosts: Vec::new(),
         };
         assert_eq!(whose(&store, None, &config(None)).unwrap(), None, "a new directory");
         store.transact_blocking("key", |tx| keys::put(tx, &of_the_log)).unwrap();

@@ -1,16 +1,18 @@
 //! Every change that is written with its audit record, in the record's transaction, or not at all.
 
+use mandate_core::digest::sha256;
 use mandate_core::registry::{Entry, EntryKind, Halt, RegistryVersion};
 use mandate_core::{
-    ClientId, Cut, NodeState, PersonName, RecordId, Reservation, Secret, SelfRegistered, Timestamp, TokenId,
+    ClientId, Cut, NodeState, PersonName, RecordId, Reservation, Secret, SelfDescribed, Timestamp, TokenId,
 };
 
 use crate::codes::{self, CodeHash, Redemption};
 use crate::error::StoreError;
 use crate::nodes::{self, JoinTokenHash, Node, TokenUse};
+use crate::refresh::{Family, RefreshHash};
 use crate::refusal::EffectRefusal;
 use crate::tx::Tx;
-use crate::{cuts, meters, registry, secrets, self_registered, stops};
+use crate::{cuts, meters, refresh, registry, secrets, self_registered, stops};
 
 /// A change that a record carries. It refuses with an [`EffectRefusal`], and then nothing of its entry is
 /// written.
@@ -36,6 +38,33 @@ pub enum Effect {
         /// The token that is issued for it.
         token: TokenId,
         /// When the code was presented: a code that has expired by then is refused.
+        at: Timestamp,
+    },
+    /// A login gives its client refresh tokens. It is refused if a newer version of the registry, or another
+    /// password of the person, is in the database and not yet in force: what that cuts ended before this.
+    KeepRefresh {
+        /// Who logged in for which client, what that gave, and when it ends.
+        family: Box<Family>,
+        /// SHA-256 of its first refresh token.
+        hash: RefreshHash,
+        /// Before this time the token must be used.
+        expires: Timestamp,
+        /// The person's name in the registry.
+        name: PersonName,
+        /// SHA-256 of the stored hash of the password by which the person logged in.
+        password: [u8; 32],
+        /// The version of the registry by which the login was decided.
+        planned_from: RegistryVersion,
+    },
+    /// A refresh token is used up, and another one takes its place.
+    RotateRefresh {
+        /// SHA-256 of the token.
+        hash: RefreshHash,
+        /// SHA-256 of the one that takes its place.
+        next: RefreshHash,
+        /// Before this time the next one must be used.
+        expires: Timestamp,
+        /// When the token was presented: one that has expired by then is refused.
         at: Timestamp,
     },
     /// A node may join with a token.
@@ -112,7 +141,8 @@ pub enum Effect {
         /// and for a stop, which is made whatever was changed in between.
         planned_from: Option<Halt>,
     },
-    /// Tokens below this cut are refused from now on.
+    /// Tokens below this cut are refused from now on. The refresh tokens of its person, its client or its token
+    /// are ended: they live longer than the cut is remembered.
     Cut(Cut),
     /// A person's password is set.
     SetPassword {
@@ -143,7 +173,7 @@ pub enum Effect {
     /// A client has registered itself.
     KeepClient {
         /// The client, with the id that it was given.
-        client: Box<SelfRegistered>,
+        client: Box<SelfDescribed>,
         /// When it is forgotten if nobody logs in by it until then.
         forget: Timestamp,
         /// The effect is refused if there are so many already.
@@ -176,6 +206,8 @@ impl mandate_sequencer::Effect for Effect {
             Self::Reserve(_) => "reserve",
             Self::KeepCode { .. } => "keep_code",
             Self::RedeemCode { .. } => "redeem_code",
+            Self::KeepRefresh { .. } => "keep_refresh",
+            Self::RotateRefresh { .. } => "rotate_refresh",
             Self::KeepJoinToken { .. } => "keep_join_token",
             Self::JoinNode { .. } => "join_node",
             Self::RenewNode { .. } => "renew_node",
@@ -213,6 +245,15 @@ impl Effect {
                 Redemption::Expired => Err(EffectRefusal::CodeExpired.into()),
                 Redemption::Unknown => Err(EffectRefusal::CodeUnknown.into()),
             },
+            Self::KeepRefresh { family, hash, expires, name, password, planned_from } => {
+                registry::still_at(tx, *planned_from)?;
+                let now = secrets::password(tx, name)?.map(|phc| sha256(phc.expose_secret()));
+                if now != Some(*password) {
+                    return Err(EffectRefusal::RefreshEnded.into());
+                }
+                refresh::insert(tx, family, hash, *expires)
+            }
+            Self::RotateRefresh { hash, next, expires, at } => refresh::rotate(tx, hash, next, *expires, *at),
             Self::KeepJoinToken { hash, by, expires } => nodes::insert_join_token(tx, hash, by, *expires),
             Self::JoinNode { token, node } => join(tx, token, node),
             Self::RenewNode { node, newest } => match nodes::get(tx, &node.id)? {
@@ -244,7 +285,10 @@ impl Effect {
                 }
                 registry::remove(tx, *kind, key)
             }
-            Self::Cut(cut) => cuts::insert(tx, cut),
+            Self::Cut(cut) => {
+                cuts::insert(tx, cut)?;
+                refresh::end(tx, cut)
+            }
             Self::SetPassword { person, phc, replaces, planned_from } => {
                 registry::still_at(tx, *planned_from)?;
                 expected(secrets::password(tx, person)?.is_some(), *replaces)?;

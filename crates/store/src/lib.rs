@@ -27,6 +27,7 @@ pub mod nodes;
 mod postgres;
 mod record_search;
 pub mod records;
+pub mod refresh;
 mod refusal;
 pub mod registry;
 pub mod replay;

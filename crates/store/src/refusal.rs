@@ -18,6 +18,14 @@ pub enum EffectRefusal {
     CodeExpired,
     /// There is no such authorization code.
     CodeUnknown,
+    /// There is no such refresh token.
+    RefreshUnknown,
+    /// The refresh token was used before.
+    RefreshUsed,
+    /// The login that the refresh token belongs to was ended.
+    RefreshEnded,
+    /// The refresh token has expired.
+    RefreshExpired,
     /// There is no such join token.
     JoinTokenUnknown,
     /// Another node has used the join token.
@@ -51,6 +59,10 @@ impl EffectRefusal {
             Self::CodeUsed => "code_used",
             Self::CodeExpired => "code_expired",
             Self::CodeUnknown => "code_unknown",
+            Self::RefreshUnknown => "refresh_unknown",
+            Self::RefreshUsed => "refresh_used",
+            Self::RefreshEnded => "refresh_ended",
+            Self::RefreshExpired => "refresh_expired",
             Self::JoinTokenUnknown => "join_token_unknown",
             Self::JoinTokenUsed => "join_token_used",
             Self::JoinTokenExpired => "join_token_expired",

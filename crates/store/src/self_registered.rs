@@ -1,13 +1,13 @@
 //! Clients that registered themselves, beside the registry.
 
-use mandate_core::{ClientId, SelfRegistered, Timestamp};
+use mandate_core::{ClientId, SelfDescribed, Timestamp};
 
 use crate::error::StoreError;
 use crate::refusal::EffectRefusal;
 use crate::tx::Tx;
 use crate::value::values;
 
-fn client(body: &str) -> Result<SelfRegistered, StoreError> {
+fn client(body: &str) -> Result<SelfDescribed, StoreError> {
     serde_json::from_str(body)
         .map_err(|error| StoreError::Corrupt(format!("a client that registered itself: {error}")))
 }
@@ -15,7 +15,7 @@ fn client(body: &str) -> Result<SelfRegistered, StoreError> {
 /// Adds a client, which may be forgotten at `forget`. Refuses if there are `most` already.
 pub(crate) fn insert(
     tx: &Tx<'_>,
-    client: &SelfRegistered,
+    client: &SelfDescribed,
     forget: Timestamp,
     most: u64,
 ) -> Result<(), StoreError> {
@@ -32,7 +32,7 @@ pub(crate) fn insert(
 }
 
 /// The client with that id, unless it is to be forgotten at `now`.
-pub fn get(tx: &Tx<'_>, id: &ClientId, now: Timestamp) -> Result<Option<SelfRegistered>, StoreError> {
+pub fn get(tx: &Tx<'_>, id: &ClientId, now: Timestamp) -> Result<Option<SelfDescribed>, StoreError> {
     let sql = "SELECT body FROM self_registered WHERE id = $1 AND forget > $2";
     tx.first(sql, values![id.as_str(), now], |row| client(row.get(0)?))
 }

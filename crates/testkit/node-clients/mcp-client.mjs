@@ -1,6 +1,7 @@
 // The MCP SDK as a client of an API behind Mandate: from its 401 to a token that it accepts. Reads `{"server_url",
-// "redirect_uri", "client", "person"}` from standard input, where `client` is registered already; prints what the API
-// answered, the token's scope, and the parameters of the authorization request.
+// "redirect_uri", "client", "person"}` from standard input, where `client` is one that is registered already, or
+// `{"metadata_url"}` where the client's metadata are, or `{"token_endpoint_auth_method"}` to register itself with;
+// prints what the API answered, the token, its scope, and the parameters of the authorization request.
 import assert from 'node:assert/strict';
 import { text } from 'node:stream/consumers';
 import { auth, extractWWWAuthenticateParams } from '@modelcontextprotocol/client';
@@ -8,11 +9,17 @@ import { Browser } from './browser.mjs';
 
 const { server_url: serverUrl, redirect_uri: redirectUri, client, person } = JSON.parse(await text(process.stdin));
 
-const kept = {};
+const kept = { client: client.client_id ? client : undefined };
 const provider = {
   redirectUrl: redirectUri,
-  clientMetadata: { redirect_uris: [redirectUri], client_name: 'An MCP client' },
-  clientInformation: () => client,
+  clientMetadata: {
+    redirect_uris: [redirectUri],
+    client_name: 'An MCP client',
+    token_endpoint_auth_method: client.token_endpoint_auth_method,
+  },
+  clientMetadataUrl: client.metadata_url,
+  clientInformation: () => kept.client,
+  saveClientInformation: (information) => { kept.client = information; },
   state: () => 'the state',
   tokens: () => kept.tokens,
   saveTokens: (tokens) => { kept.tokens = tokens; },

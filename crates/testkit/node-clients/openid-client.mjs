@@ -1,6 +1,6 @@
-// openid-client with its defaults: discovery, a code with PKCE, introspection and revocation. Reads `{"issuer", "client",
+// openid-client with its defaults: discovery, a code with PKCE, a refresh, introspection and revocation. Reads `{"issuer", "client",
 // "resource", "scope", "redirect_uri", "person"}` from standard input, where `client` is `{"id", "secret"}`; prints the
-// introspected token before and after it was revoked.
+// introspected token of the refresh before and after the login was revoked.
 import { text } from 'node:stream/consumers';
 import * as openid from 'openid-client';
 import { Browser } from './browser.mjs';
@@ -15,7 +15,7 @@ const pkceCodeVerifier = openid.randomPKCECodeVerifier();
 const expectedState = openid.randomState();
 const address = openid.buildAuthorizationUrl(config, {
   redirect_uri: redirectUri,
-  scope,
+  scope: `${scope} offline_access`,
   resource,
   state: expectedState,
   code_challenge: await openid.calculatePKCECodeChallenge(pkceCodeVerifier),
@@ -24,8 +24,9 @@ const address = openid.buildAuthorizationUrl(config, {
 const browser = new Browser();
 const page = await browser.open(address, { callback: redirectUri });
 const { url: back } = await browser.submit(page, { name: person.name, password: person.password, decision: 'allow' }, { callback: redirectUri });
-const tokens = await openid.authorizationCodeGrant(config, back, { pkceCodeVerifier, expectedState }, { resource });
+const first = await openid.authorizationCodeGrant(config, back, { pkceCodeVerifier, expectedState }, { resource });
+const tokens = await openid.refreshTokenGrant(config, first.refresh_token, { resource });
 const before = await openid.tokenIntrospection(config, tokens.access_token);
-await openid.tokenRevocation(config, tokens.access_token);
+await openid.tokenRevocation(config, tokens.refresh_token);
 const after = await openid.tokenIntrospection(config, tokens.access_token);
 console.log(JSON.stringify({ scope: tokens.scope, before, after }));

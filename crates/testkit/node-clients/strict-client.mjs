@@ -90,6 +90,31 @@ const checks = {
     await refused(other.redeem(oauth.generateRandomCodeVerifier()), 400, 'invalid_grant');
   },
 
+  async 'refresh-token'() {
+    assert.ok(server.grant_types_supported.includes('refresh_token'));
+    assert.ok(server.scopes_supported.includes('offline_access'));
+    const awayApp = { client_id: 'away-app' };
+    const parameters = { resource, scope: `${scope} offline_access` };
+    const login = async () => (await logIn(awayApp, undefined, { parameters })).redeem();
+    const refresh = async (token, additionalParameters) => {
+      const response = await oauth.refreshTokenGrantRequest(server, awayApp, oauth.None(), token, { ...plain, additionalParameters });
+      return oauth.processRefreshTokenResponse(server, awayApp, response);
+    };
+    const first = await login();
+    const next = await refresh(first.refresh_token, { resource });
+    assert.deepEqual([next.token_type, next.scope], ['bearer', scope]);
+    const claims = await validate(next.access_token, resource);
+    assert.deepEqual([claims.sub, claims.client_id], [person.name, awayApp.client_id]);
+    await refused(refresh(next.refresh_token, { scope: 'send:mail' }), 400, 'invalid_scope');
+    const last = await refresh(next.refresh_token, { scope });
+    await refused(refresh(first.refresh_token), 400, 'invalid_grant', 'used twice');
+    await refused(refresh(last.refresh_token), 400, 'invalid_grant', 'the login is over');
+
+    const other = await login();
+    await revoke(awayApp, oauth.None(), other.refresh_token);
+    await refused(refresh(other.refresh_token), 400, 'invalid_grant', 'revoked');
+  },
+
   async 'refused-login'() {
     const denied = { code: oauth.AUTHORIZATION_RESPONSE_ERROR, error: 'access_denied' };
     await assert.rejects(logIn(supportApp, undefined, { decision: 'deny' }), denied);

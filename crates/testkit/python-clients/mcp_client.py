@@ -1,7 +1,8 @@
 """The MCP SDK as a client of an API behind Mandate: from its 401 to a token that it accepts.
 
-Reads {"server_url", "redirect_uri", "client", "person"} as JSON from standard input, where `client` is registered
-already; prints what the API answered, the token, its scope, and the parameters of the authorization request.
+Reads {"server_url", "redirect_uri", "client", "person"} as JSON from standard input, where `client` is one that is
+registered already, or {"metadata_url"} where the client's metadata are, or {"token_endpoint_auth_method"} to register
+itself with; prints what the API answered, the token, its scope, and the parameters of the authorization request.
 """
 
 import asyncio
@@ -16,11 +17,14 @@ from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull,
 from browser import log_in
 
 world = json.load(sys.stdin)
+client_given = world["client"]
 
 
 class Storage:
     tokens = None
-    client = OAuthClientInformationFull(redirect_uris=[world["redirect_uri"]], **world["client"])
+    client = None
+    if "client_id" in client_given:
+        client = OAuthClientInformationFull(redirect_uris=[world["redirect_uri"]], **client_given)
 
     async def get_tokens(self):
         return self.tokens
@@ -53,7 +57,12 @@ async def callback():
 async def main():
     provider = OAuthClientProvider(
         server_url=world["server_url"],
-        client_metadata=OAuthClientMetadata(redirect_uris=[world["redirect_uri"]], client_name="An MCP client"),
+        client_metadata=OAuthClientMetadata(
+            redirect_uris=[world["redirect_uri"]],
+            client_name="An MCP client",
+            token_endpoint_auth_method=client_given.get("token_endpoint_auth_method"),
+        ),
+        client_metadata_url=client_given.get("metadata_url"),
         storage=storage,
         redirect_handler=redirect,
         callback_handler=callback,

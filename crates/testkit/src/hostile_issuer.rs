@@ -113,6 +113,7 @@ struct Desk {
     metadata: Option<String>,
     jwks: Option<String>,
     jwks_served: usize,
+    pages_served: usize,
     pages: HashMap<String, (String, String)>,
     troubles: HashMap<String, Trouble>,
     redirects: HashMap<String, String>,
@@ -157,6 +158,7 @@ impl HostileIssuer {
             metadata: None,
             jwks: None,
             jwks_served: 0,
+            pages_served: 0,
             pages: HashMap::new(),
             troubles: HashMap::new(),
             redirects: HashMap::new(),
@@ -250,9 +252,14 @@ impl HostileIssuer {
         self.desk.lock().troubles.insert(path.to_owned(), trouble);
     }
 
-    /// Answers at a path with a redirect to another path of this server.
-    pub fn redirect_at(&self, path: &str, to: &str) {
-        self.desk.lock().redirects.insert(path.to_owned(), to.to_owned());
+    /// Sends requests for a path elsewhere.
+    pub fn redirect_at(&self, path: &str, location: &str) {
+        self.desk.lock().redirects.insert(path.to_owned(), location.to_owned());
+    }
+
+    /// How often another address than those of the issuer was asked for.
+    pub fn pages_served(&self) -> usize {
+        self.desk.lock().pages_served
     }
 
     /// From now on keeps requests for the JWK Set waiting, until [`HostileIssuer::let_go`].
@@ -395,9 +402,10 @@ async fn page(State(desk): State<Shared>, uri: Uri) -> Response {
     if let Some(trouble) = troubled(&desk, uri.path()).await {
         return trouble;
     }
-    let desk = desk.lock();
-    if let Some(to) = desk.redirects.get(uri.path()) {
-        return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to.clone())]).into_response();
+    let mut desk = desk.lock();
+    desk.pages_served += 1;
+    if let Some(location) = desk.redirects.get(uri.path()) {
+        return (StatusCode::FOUND, [(header::LOCATION, location.clone())]).into_response();
     }
     match desk.pages.get(uri.path()) {
         Some((content_type, body)) => {

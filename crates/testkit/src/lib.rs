@@ -12,12 +12,16 @@ pub mod database;
 pub mod faulty_backend;
 #[cfg(feature = "hostile-issuer")]
 pub mod foreign_domain;
+#[cfg(feature = "world")]
+mod form;
 #[cfg(feature = "held-database")]
 pub mod held_database;
 #[cfg(feature = "hostile-issuer")]
 pub mod hostile_issuer;
 #[cfg(feature = "postgres")]
 pub mod line;
+#[cfg(feature = "listed-names")]
+pub mod listed_names;
 #[cfg(feature = "postgres")]
 pub mod pooler;
 #[cfg(feature = "postgres")]

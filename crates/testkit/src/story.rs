@@ -135,7 +135,20 @@ pub fn client(id: &str, authentication: ClientAuthentication, agents: &[&str]) -
         authentication,
         agents: agents.iter().map(|name| name.parse().expect("a name")).collect(),
         scopes: None,
+        refresh: false,
     }
+}
+
+/// A client that is not in [`entries`]: people log in through it, and it may act while they are away. Beside it,
+/// `desk-app` may too.
+pub fn away_apps() -> Vec<Entry> {
+    let app = |id, authentication, agents: &[&str]| {
+        Entry::Client(Client { refresh: true, ..client(id, authentication, agents) })
+    };
+    vec![
+        app("away-app", ClientAuthentication::None, &[]),
+        app("desk-app", ClientAuthentication::ClientSecretBasic, &["support-agent"]),
+    ]
 }
 
 /// An identity provider of another organization, which is trusted to identify people.

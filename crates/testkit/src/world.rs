@@ -4,6 +4,7 @@
 #![expect(
     clippy::expect_used,
     clippy::missing_panics_doc,
+    clippy::panic,
     reason = "a world that cannot be set up is a failed test"
 )]
 
@@ -13,10 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_administration::{Administration, Operator, Permit, act};
 use mandate_api::RegistryFile;
-use mandate_api::admin::{ApplyRequest, RegistryItem};
+use mandate_api::admin::{ApplyRequest, RegistryItem, RevocationTarget};
 use mandate_audit::{Outcome, Query, Record, RecordKind};
 use mandate_authority::{Authority, JwtSvidGrant};
 use mandate_core::digest::sha256;
@@ -30,9 +31,7 @@ use mandate_delegation::{liveness, revocation::cut};
 use mandate_files::{Dir, own_user};
 use mandate_identity::Identity;
 use mandate_live::{Edition, Live, Snapshot};
-use mandate_oauth::{
-    Engine, EngineParts, FormRequest, Headers, OAuthError, TokenResponse, metadata, password,
-};
+use mandate_oauth::{Engine, EngineParts, OAuthError, SelfDescription, TokenResponse, metadata, password};
 use mandate_policy::Policies;
 use mandate_stops::Stops;
 use mandate_store::{Log, Store, records, registry, secrets};
@@ -43,16 +42,12 @@ use tempfile::TempDir;
 use crate::clock::SteppedClock;
 use crate::database;
 use crate::faulty_backend::{Faults, FaultyBackend};
+pub use crate::form::{FORM, Pairs, Post, basic, encode, pairs, payload, with, without};
 use crate::held_database::HeldDatabase;
 use crate::hostile_issuer::TestKey;
 use crate::repeating_backend::RepeatingBackend;
 use crate::story::{self, CALLBACK, CLIENT_SECRET, ISSUER, PASSWORD, TRUST_DOMAIN};
 
-/// Form parameters, in order.
-pub type Pairs = Vec<(String, String)>;
-
-/// The content type of every form.
-pub const FORM: &str = "application/x-www-form-urlencoded";
 /// The grant type of an exchange.
 pub const EXCHANGE: &str = GrantType::TokenExchange.as_str();
 /// The token type of our own access tokens.
@@ -92,85 +87,6 @@ pub struct World {
     dir: TempDir,
 }
 
-/// A request to a form endpoint of the world, with what it borrows.
-pub struct Post<'a> {
-    source: RequestSource,
-    url: String,
-    headers: Vec<(&'a str, &'a str)>,
-    body: &'a [u8],
-}
-
-impl<'a> Post<'a> {
-    /// To the endpoint of this path, perhaps with a query, with these headers and this body.
-    pub fn to(path: &str, headers: Vec<(&'a str, &'a str)>, body: &'a [u8]) -> Self {
-        Self { source: RequestSource::Other, url: format!("{ISSUER}{path}"), headers, body }
-    }
-
-    /// A form for `path`, with this `Authorization` header.
-    pub fn form(path: &str, authorization: Option<&'a str>, body: &'a str) -> Self {
-        let credentials = authorization.map(|value| ("authorization", value));
-        Self::to(path, std::iter::once(("content-type", FORM)).chain(credentials).collect(), body.as_bytes())
-    }
-
-    /// The same request from `source`.
-    #[must_use]
-    pub fn from(self, source: RequestSource) -> Self {
-        Self { source, ..self }
-    }
-
-    /// The request in the form that the engine takes.
-    pub fn request(&self) -> FormRequest<'_> {
-        let headers = Headers::new(&self.headers);
-        FormRequest {
-            source: self.source,
-            method: "POST",
-            url: &self.url,
-            headers,
-            body: self.body,
-            proven: None,
-        }
-    }
-}
-
-/// Owned form parameters from literals.
-pub fn pairs(list: &[(&str, &str)]) -> Pairs {
-    list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
-}
-
-/// A form as it is sent.
-pub fn encode(pairs: &Pairs) -> String {
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
-}
-
-/// The same form with one parameter replaced, or added.
-#[must_use]
-pub fn with(mut form: Pairs, name: &str, value: &str) -> Pairs {
-    match form.iter_mut().find(|(n, _)| n == name) {
-        Some(pair) => value.clone_into(&mut pair.1),
-        None => form.push((name.to_owned(), value.to_owned())),
-    }
-    form
-}
-
-/// The same form without a parameter.
-#[must_use]
-pub fn without(mut form: Pairs, name: &str) -> Pairs {
-    form.retain(|(n, _)| n != name);
-    form
-}
-
-/// The payload of a JWT, unverified.
-pub fn payload(token: &str) -> Value {
-    let part = token.split('.').nth(1).expect("three parts");
-    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).expect("base64url")).expect("JSON")
-}
-
-/// An `Authorization: Basic` header (RFC 6749 §2.3.1: both halves form-encoded).
-pub fn basic(id: &str, secret: &str) -> String {
-    let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    format!("Basic {}", STANDARD.encode(format!("{}:{}", encoded(id), encoded(secret))))
-}
-
 impl World {
     /// The world of the story.
     pub fn story() -> Self {
@@ -179,6 +95,12 @@ impl World {
 
     /// The world of the story with these entries added or put in place of the story's.
     pub fn with_entries(more: Vec<Entry>) -> Self {
+        let registration = SelfDescription { dynamic_registration: true, ..SelfDescription::default() };
+        Self::with_clients(more, registration)
+    }
+
+    /// The same, where these clients may describe themselves.
+    pub fn with_clients(more: Vec<Entry>, self_description: SelfDescription) -> Self {
         let batch_key = TestKey::generate();
         let mut entries = story::entries(&batch_key.jwks());
         entries.extend(more);
@@ -256,7 +178,7 @@ impl World {
             stops: Arc::clone(&stops),
             store: store.clone(),
             clock: Arc::clone(&hybrid),
-            dynamic_registration: true,
+            self_description,
             entropy,
         });
         let engine = engine.expect("an engine");
@@ -349,6 +271,30 @@ impl World {
             .await;
     }
 
+    /// Revokes a token, a person of ours or a client, as an operator does.
+    pub async fn operator_revokes(&self, target: CutTarget) {
+        let target = match target {
+            CutTarget::Token(jti) => RevocationTarget::Token(jti),
+            CutTarget::Client(id) => RevocationTarget::Client(id),
+            CutTarget::Person(person) => RevocationTarget::Person(person.sub.parse().expect("a name")),
+            CutTarget::Grant(id) => RevocationTarget::Grant(id),
+            CutTarget::Agent(_) => panic!("an agent is revoked by its name"),
+        };
+        let permit = self.administration.permit::<act::Revoke>(&Self::operator()).await.expect("a permit");
+        self.administration.revoke(permit, target).await.expect("a revocation");
+    }
+
+    /// Gives a person another password, as an operator does.
+    pub async fn operator_sets_password(&self, name: &str, password: &str) {
+        let permit = self.administration.permit::<act::SetPassword>(&Self::operator()).await;
+        let set = self.administration.set_password(
+            permit.expect("a permit"),
+            name.to_owned(),
+            Secret::new(password),
+        );
+        set.await.expect("a password");
+    }
+
     /// Puts a cut in force, as incident response does.
     pub fn cut(&self, target: CutTarget) {
         self.live.cut(vec![cut(target, self.hybrid.now())], &self.hybrid);
@@ -389,6 +335,15 @@ impl World {
             ("code", code),
             ("redirect_uri", CALLBACK),
             ("code_verifier", CODE_VERIFIER),
+        ])
+    }
+
+    /// The form by which a public client uses a refresh token.
+    pub fn refreshing(&self, client: &str, token: &str) -> Pairs {
+        pairs(&[
+            ("grant_type", GrantType::RefreshToken.as_str()),
+            ("client_id", client),
+            ("refresh_token", token),
         ])
     }
 
@@ -565,6 +520,12 @@ impl World {
 /// The token of a response.
 pub fn exposed(response: &TokenResponse) -> String {
     response.access_token().expose_token().to_owned()
+}
+
+/// The refresh token of a response.
+pub fn refresh_token(response: &TokenResponse) -> String {
+    let token = response.refresh_token().expect("a refresh token");
+    token.expose_secret_str().expect("text").to_owned()
 }
 
 /// A query parameter of a redirect.

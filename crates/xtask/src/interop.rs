@@ -111,6 +111,7 @@ mod tests {
             &[
                 "strict_clients.rs::metadata_is_accepted_and_names_this_issuer_alone",
                 "strict_clients.rs::a_public_client_redeems_a_code_once_with_its_own_verifier",
+                "strict_clients.rs::a_public_client_refreshes_until_a_token_is_used_twice_or_revoked",
                 "strict_clients.rs::denial_wrong_password_and_unknown_resource_are_errors_to_a_client",
                 "strict_clients.rs::access_tokens_are_valid_to_resource_servers_and_forgeries_are_not",
                 "strict_clients.rs::a_client_with_a_secret_introspects_and_revokes_what_concerns_it",
@@ -120,7 +121,9 @@ mod tests {
         ),
         (
             "openid-client",
-            &["default_clients.rs::openid_client_sends_its_secret_in_the_body_and_gets_and_revokes_a_token"],
+            &[
+                "default_clients.rs::openid_client_sends_its_secret_in_the_body_and_gets_refreshes_and_revokes_a_token",
+            ],
         ),
         (
             "Authlib",
@@ -135,6 +138,10 @@ mod tests {
             &["mcp_clients.rs::the_typescript_sdk_finds_its_way_from_a_refusal_to_the_api"],
         ),
         ("mcp", &["mcp_clients.rs::the_python_sdk_finds_its_way_from_a_refusal_to_the_api"]),
+        (
+            "@modelcontextprotocol/conformance",
+            &["mcp_clients.rs::the_mcp_conformance_tool_passes_for_clients_with_and_without_a_secret"],
+        ),
         (
             "libfaketime",
             &[

@@ -106,9 +106,11 @@ fn claims(row: &str) -> Vec<(&str, &str)> {
         .filter_map(|pair| {
             let &[name, after] = pair else { return None };
             let after = after.trim_start_matches([' ', '|']);
-            let version =
-                after.split(|c: char| !c.is_ascii_digit() && c != '.').next()?.trim_end_matches('.');
-            version.contains('.').then_some((name, version))
+            // With what marks a prerelease, such as 0.2.0-alpha.1.
+            let version = after.split(|c: char| !c.is_ascii_alphanumeric() && !".-".contains(c)).next()?;
+            let version = version.trim_end_matches(['.', '-']);
+            let is_version = version.starts_with(|c: char| c.is_ascii_digit()) && version.contains('.');
+            is_version.then_some((name, version))
         })
         .collect()
 }
@@ -164,6 +166,7 @@ mod tests {
             "| Rust: `spiffe` 0.3.2 | |",
             "| Python: `spiffe` 0.3.2 with `grpcio` 1.85.4 | |",
             "| `go-spiffe` | 2.5.0 | |",
+            "| `spiffe` | 0.3.2-alpha.1 | |",
         ] {
             assert_eq!(table(wrong).len(), 1, "{wrong}");
         }

@@ -80,6 +80,7 @@ impl RegistryItem {
                     assertion_audience,
                     scopes,
                     agents,
+                    refresh: x.refresh,
                 })
             }
             Entry::Issuer(x) => Self::Issuer(IssuerItem {

@@ -86,7 +86,7 @@ pub struct ResourceItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub client: Option<ClientId>,
-    /// The most that a client that registered itself can get here, from any person. Empty: nothing.
+    /// The most that a client that describes itself can get here, from any person. Empty: nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub unattested: Vec<Scope>,
@@ -226,6 +226,10 @@ pub struct ClientItem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub agents: Vec<AgentName>,
+    /// Whether it may act for people while they are away: a login with the scope `offline_access` gives it
+    /// refresh tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refresh: bool,
 }
 
 /// `[[issuer]]`: an identity provider of another organization.

@@ -321,7 +321,7 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> 
 
     // The only actor of an agent's own token is its subject.
     require(subject.is_none() || same_actors(claims.act.as_ref(), chain), L::Actors)?;
-    // An actor acts for a person by a token and a grant of that person; a client that registered itself by the
+    // An actor acts for a person by a token and a grant of that person; a client that describes itself by the
     // login alone.
     let of_no_token = lineage.parents.is_empty() && lineage.grants.is_empty() && lineage.clients.is_empty();
     let rooted = subject.is_none()

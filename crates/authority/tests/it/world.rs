@@ -112,6 +112,7 @@ fn app() -> Client {
         authentication: ClientAuthentication::ClientSecretBasic,
         agents: vec!["support-agent".parse().unwrap()],
         scopes: None,
+        refresh: false,
     }
 }
 
@@ -188,6 +189,7 @@ impl World {
             resource: None,
             scopes: None,
             jti: self.jti(),
+            continued: None,
         }))
     }
 

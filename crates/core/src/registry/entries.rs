@@ -49,7 +49,7 @@ pub struct Resource {
     pub agent: Option<AgentName>,
     /// The client as which the resource server authenticates at the introspection endpoint, if it does.
     pub client: Option<ClientId>,
-    /// The most that a client that registered itself can get here, from any person. Empty: nothing.
+    /// The most that a client that describes itself can get here, from any person. Empty: nothing.
     #[serde(default, skip_serializing_if = "ScopeSet::is_empty")]
     pub unattested: ScopeSet,
 }
@@ -197,6 +197,9 @@ pub struct Client {
     /// The scopes that it may ask for, at all resources. Absent: all except those of our own administration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scopes: Option<ScopeSet>,
+    /// Whether it may act for a person who has left: a login that asks for it gives it refresh tokens.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refresh: bool,
 }
 
 impl Client {

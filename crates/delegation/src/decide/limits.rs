@@ -138,17 +138,20 @@ pub(super) fn expiry(
     some_lifetime(expires, now)
 }
 
-/// The end of a person's own token. One that is addressed to us is limited again at each exchange.
+/// The end of a person's own token. One that is addressed to us is limited again at each exchange. `ends`: the
+/// end of the login that it continues.
 pub(super) fn own_expiry(
     person: &Person,
     target: Option<&Arc<Resource>>,
+    ends: Option<Timestamp>,
     (now, behind): (Timestamp, Duration),
 ) -> Result<Timestamp, RefusalReason> {
     let lifetime = target.map_or(PERSON_TOKEN_LIFETIME, |target| own_lifetime(person, target));
-    some_lifetime(now.plus(shortened(lifetime, behind)), now)
+    let expires = now.plus(shortened(lifetime, behind));
+    some_lifetime(ends.map_or(expires, |ends| expires.min(ends)), now)
 }
 
-/// The end of the token of a client that registered itself: as that of a mandate.
+/// The end of the token of a client that describes itself: as that of a mandate.
 pub(super) fn unattested_expiry(
     person: &Person,
     target: Option<&Arc<Resource>>,

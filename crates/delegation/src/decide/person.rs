@@ -5,7 +5,8 @@ use std::sync::Arc;
 use mandate_core::registry::{Client, Person, Resource};
 use mandate_core::uri::same;
 use mandate_core::{
-    Actor, ActorChain, Audience, ClientId, CutTarget, ScopeSet, SubjectProfile, Terms, Timestamp,
+    Actor, ActorChain, Audience, ClientId, CutTarget, Lineage, ResourceUri, ScopeSet, SubjectProfile, Terms,
+    Timestamp,
 };
 use mandate_policy::{NoRuling, Question, Ruling};
 
@@ -15,20 +16,23 @@ use crate::liveness::enabled;
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{DecisionRefusal, RefusalReason};
 
-use super::Authorization;
 use super::facts::{Facts, resource_of};
 use super::limits::{own_expiry, scopes_on, unattested_expiry};
+use super::{Authorization, ContinuedLogin};
 
 pub(super) fn decide_authorization(
     authorization: Authorization,
     facts: &Facts<'_>,
     now: Timestamp,
 ) -> Result<Mandate, Withheld> {
-    let Authorization { client, person, resource, scopes, jti } = authorization;
+    let Authorization { client, person, resource, scopes, jti, continued } = authorization;
     let at = person.at;
     let person = enabled(facts.registry.person(&person.name))?;
     login_is_alive(person, &client, at, facts)?;
     let asking = Asking::now(&client, facts)?;
+    if let Some(login) = &continued {
+        may_continue(login, &asking, resource.as_ref(), facts, now)?;
+    }
 
     // With a resource, the token is for that resource. Without, it is for us, to be exchanged, and carries
     // what the person may delegate anywhere; never our own administration, which must be asked for by name
@@ -45,18 +49,7 @@ pub(super) fn decide_authorization(
         None => None,
     };
     if let Some(asked) = &scopes {
-        // What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is
-        // the reason.
-        let any = |of: &dyn Fn(&Resource) -> ScopeSet| match target {
-            Some(target) => !of(target).intersection(asked).is_empty(),
-            None => facts.registry.resources().any(|target| !of(target).intersection(asked).is_empty()),
-        };
-        if !any(&open) {
-            return Err(RefusalReason::ScopeUnknown.into());
-        }
-        if !any(&askable) {
-            return Err(RefusalReason::ScopeBeyondClient.into());
-        }
+        something_is_askable(asked, target, facts, &open, &askable)?;
     }
     let targets: Vec<&Arc<Resource>> = match target {
         Some(target) => vec![target],
@@ -114,17 +107,17 @@ pub(super) fn decide_authorization(
     }
     policies.sort_unstable();
     policies.dedup();
-    let chain = asking.chain(client.id(), facts)?;
-    let expires = match asking {
-        Asking::App(_) => own_expiry(person, target, (now, facts.behind))?,
-        Asking::Unattested => unattested_expiry(person, target, (now, facts.behind))?,
-    };
+    let ends = continued.as_ref().map(|login| login.ends);
+    let (chain, expires) = asking.chain_and_expiry(client.id(), (person, target), ends, facts, now)?;
+    // A cut on the first token of a login cuts every later one.
+    let parents = continued.into_iter().map(|login| login.root).collect();
 
     let audience =
         target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
     let (subject, client) = (person.id.clone(), client.id().clone());
     let terms = Terms {
         chain,
+        lineage: Lineage { parents, ..Lineage::default() },
         auth_time: Some(at),
         amr: vec!["pwd".to_owned()],
         ..Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires))
@@ -141,10 +134,51 @@ pub(super) fn decide_authorization(
     }
 }
 
+/// What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is the reason.
+fn something_is_askable(
+    asked: &ScopeSet,
+    target: Option<&Arc<Resource>>,
+    facts: &Facts<'_>,
+    open: &dyn Fn(&Resource) -> ScopeSet,
+    askable: &dyn Fn(&Resource) -> ScopeSet,
+) -> Result<(), RefusalReason> {
+    let any = |of: &dyn Fn(&Resource) -> ScopeSet| match target {
+        Some(target) => !of(target).intersection(asked).is_empty(),
+        None => facts.registry.resources().any(|target| !of(target).intersection(asked).is_empty()),
+    };
+    if !any(open) {
+        return Err(RefusalReason::ScopeUnknown);
+    }
+    if any(askable) { Ok(()) } else { Err(RefusalReason::ScopeBeyondClient) }
+}
+
+/// Whether a login still goes on: it is not too old, nobody cut it, and the client may act for people while they
+/// are away. Only a client that an operator knows may, and never an agent.
+fn may_continue(
+    login: &ContinuedLogin,
+    asking: &Asking<'_>,
+    resource: Option<&ResourceUri>,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<(), RefusalReason> {
+    // Operators administrate while they are there.
+    if resource.is_some_and(|uri| same(uri.as_str(), facts.issuer.as_str())) {
+        return Err(RefusalReason::ResourceNotDelegable);
+    }
+    let may = match asking {
+        Asking::App(client) => client.refresh,
+        Asking::Unattested => false,
+    };
+    if !may || facts.revocations.contains(&CutTarget::Token(login.root.clone())) {
+        return Err(RefusalReason::SubjectRevoked);
+    }
+    if now < login.ends { Ok(()) } else { Err(RefusalReason::SubjectExpired) }
+}
+
 /// The client for which the person has logged in, as it is now.
 enum Asking<'f> {
     App(&'f Client),
-    /// It registered itself, and nothing attests it.
+    /// It describes itself, and nothing attests it.
     Unattested,
 }
 
@@ -169,16 +203,27 @@ impl<'f> Asking<'f> {
         }
     }
 
-    /// A person acts by themselves through a client that an operator knows. One that registered itself is an
-    /// actor of its own, so that everybody who reads the token sees it.
-    fn chain(&self, id: &ClientId, facts: &Facts<'_>) -> Result<ActorChain, RefusalReason> {
+    /// A person acts by themselves through a client that an operator knows. One that describes itself is an
+    /// actor of its own, so that everybody who reads the token sees it, and it has the lifetime of a mandate.
+    fn chain_and_expiry(
+        &self,
+        id: &ClientId,
+        (person, target): (&Person, Option<&Arc<Resource>>),
+        ends: Option<Timestamp>,
+        facts: &Facts<'_>,
+        now: Timestamp,
+    ) -> Result<(ActorChain, Timestamp), RefusalReason> {
+        let at = (now, facts.behind);
         match self {
-            Self::App(_) => Ok(ActorChain::empty()),
-            Self::Unattested => Ok(ActorChain::new(vec![Actor {
-                sub: id.as_str().to_owned(),
-                iss: facts.issuer.clone(),
-                sub_profile: Some(SubjectProfile::AiAgent),
-            }])?),
+            Self::App(_) => Ok((ActorChain::empty(), own_expiry(person, target, ends, at)?)),
+            Self::Unattested => {
+                let actor = Actor {
+                    sub: id.as_str().to_owned(),
+                    iss: facts.issuer.clone(),
+                    sub_profile: Some(SubjectProfile::AiAgent),
+                };
+                Ok((ActorChain::new(vec![actor])?, unattested_expiry(person, target, at)?))
+            }
         }
     }
 }
@@ -202,7 +247,7 @@ fn login_is_alive(
     let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, at));
     let gone = match client {
         LoginClient::App(client) => facts.registry.client(client.id()).is_none(),
-        // Whoever removes it cuts it.
+        // An operator who removes it cuts it.
         LoginClient::Unattested(_) => false,
     };
     if cut || gone || person.id.iss != *facts.issuer { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }

@@ -4,6 +4,7 @@
 mod approval;
 mod authorization;
 mod bounds;
+mod continued;
 mod lineage;
 mod liveness;
 mod own;
@@ -126,6 +127,7 @@ fn support_app(agents: &[&str]) -> Client {
         authentication: ClientAuthentication::ClientSecretBasic,
         agents: agents.iter().map(|name| name.parse().unwrap()).collect(),
         scopes: None,
+        refresh: false,
     }
 }
 

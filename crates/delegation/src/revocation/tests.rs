@@ -78,6 +78,7 @@ fn client() -> Client {
         },
         agents: vec!["helper".parse().unwrap(), "other".parse().unwrap()],
         scopes: Some("read:cases mandate:admin".parse().unwrap()),
+        refresh: true,
     }
 }
 
@@ -254,6 +255,7 @@ fn a_client_that_loses_an_agent_or_a_scope_or_changes_its_credential_is_cut() {
             |c| c.scopes = Some("mandate:admin".parse().unwrap()),
             |c| c.scopes = Some("read:cases other".parse().unwrap()),
             |c| c.scopes = None, // Without a list there is no administration.
+            |c| c.refresh = false,
         ],
         &[
             |c| c.agents.push("third".parse().unwrap()),
@@ -270,6 +272,8 @@ fn a_client_that_loses_an_agent_or_a_scope_or_changes_its_credential_is_cut() {
         &[|c| c.scopes = Some("read:cases".parse().unwrap())],
         &[|c| c.agents.reverse()],
     );
+    let without = Client { refresh: false, ..client() };
+    changes(&without, Entry::Client, &target, &[|c| c.agents.clear()], &[|c| c.refresh = true]);
     let limited = Client { scopes: Some("read:cases".parse().unwrap()), ..client() };
     changes(
         &limited,
@@ -537,13 +541,15 @@ fn a_narrowing_of_what_was_changed_meanwhile_gives_nothing_and_is_itself_where_n
     narrowings(&grants.collect::<Vec<_>>());
     let asks = [None, Some(""), Some("read:cases"), Some("write:cases"), Some("read:cases mandate:admin")];
     let agents = [&[][..], &["helper"], &["other"], &["helper", "other"]];
-    let clients = asks.into_iter().flat_map(|scopes| {
+    let asks = asks.into_iter().flat_map(|scopes| [(scopes, false), (scopes, true)]);
+    let clients = asks.flat_map(|(scopes, refresh)| {
         let scopes = scopes
             .map(|text| text.split_whitespace().map(|scope| scope.parse().unwrap()).collect::<ScopeSet>());
         agents.map(|agents| {
             Entry::Client(Client {
                 scopes: scopes.clone(),
                 agents: agents.iter().map(|name| name.parse().unwrap()).collect(),
+                refresh,
                 ..client()
             })
         })

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use mandate_core::{Issuer, Lifetime, TrustDomain};
+use mandate_server::MetadataHost;
 
 use crate::connection::Directory;
 
@@ -79,6 +80,10 @@ pub(crate) struct Serve {
     /// registry lists as `unattested` of a resource
     #[arg(long)]
     pub(crate) dynamic_registration: bool,
+    /// A host on which clients may have their metadata, at the URL that is their id, or *.HOST for all hosts
+    /// below it; repeatable. Nothing more proves who they are: they get at most what is `unattested`
+    #[arg(long, value_name = "HOST")]
+    pub(crate) client_metadata_host: Vec<MetadataHost>,
     /// Start although the audit log lacks records that this server wrote: the database is an older copy, or a
     /// standby that was behind
     #[arg(long)]

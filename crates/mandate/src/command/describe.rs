@@ -139,6 +139,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
                 ),
             ),
             ("Presents", x.agents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+            ("Refresh tokens", if x.refresh { "yes, for logins that ask for them" } else { "" }.to_owned()),
         ],
         RegistryItem::Issuer(x) => vec![
             ("Issuer", x.url.to_string()),

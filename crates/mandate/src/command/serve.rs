@@ -93,6 +93,7 @@ pub(crate) fn config(arguments: Serve) -> Result<ServeConfig, Failure> {
         accept_log_that_went_back: arguments.accept_log_that_went_back,
         allowed_hosts: arguments.allow_host,
         dynamic_registration: arguments.dynamic_registration,
+        client_metadata_hosts: arguments.client_metadata_host,
     })
 }
 

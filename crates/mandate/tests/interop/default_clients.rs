@@ -29,7 +29,7 @@ fn is_revoked(answer: &Value) {
 }
 
 #[test]
-fn openid_client_sends_its_secret_in_the_body_and_gets_and_revokes_a_token() {
+fn openid_client_sends_its_secret_in_the_body_and_gets_refreshes_and_revokes_a_token() {
     let Some(node) = NodeProgram::find() else { return };
     let server = Server::start();
     apply(&server, &registry(NO_KEYS, ""));

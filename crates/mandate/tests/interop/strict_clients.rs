@@ -43,6 +43,11 @@ fn a_public_client_redeems_a_code_once_with_its_own_verifier() {
 }
 
 #[test]
+fn a_public_client_refreshes_until_a_token_is_used_twice_or_revoked() {
+    holds("refresh-token");
+}
+
+#[test]
 fn denial_wrong_password_and_unknown_resource_are_errors_to_a_client() {
     holds("refused-login");
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use mandate_audit::RecordKind;
 use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::names::{GrantType, Parameter};
-use mandate_core::uri::same;
-use mandate_core::{ClientId, CutTarget, Issuer, RequestSource, ResourceUri, Subject, Timestamp};
-use mandate_delegation::revocation::{cut, cut_token};
+use mandate_core::registry::RegistryVersion;
+use mandate_core::{ClientId, Issuer, ScopeSet, Timestamp};
 use mandate_delegation::{Authorization, LoggedInPerson, LoginClient, Mandate};
 use mandate_store::Effect;
 use mandate_store::codes::CodeHash;
@@ -17,13 +16,14 @@ use crate::basis::Basis;
 use crate::client::{Caller, Clients};
 use crate::codes::{self, CodePayload, Codes, StoredCode};
 use crate::conclusion::{Conclusion, TokenResponse};
-use crate::cuts::Cuts;
+use crate::cuts::{Cuts, UsedTwice};
 use crate::form::Form;
 use crate::parameter::{Optional, Required};
 use crate::redirect::is_registered;
+use crate::refresh_tokens::{RefreshPayload, RefreshTokens};
 use crate::refusal::{NotAllowed, RequestRefusal};
 use crate::request::FormRequest;
-use crate::revokers::Cause;
+use crate::resource;
 use crate::trail::{Recorder, Trail};
 use crate::wire::OAuthError;
 
@@ -47,17 +47,27 @@ pub(super) static GRANT: GrantHandler = GrantHandler {
             recorder: parts.recorder.clone(),
             clients: Arc::clone(&parts.clients),
             codes: Arc::clone(&parts.codes),
+            refresh: Arc::clone(&parts.refresh),
             cuts: Arc::clone(&parts.cuts),
             conclusion: Arc::clone(&parts.conclusion),
         })
     },
 };
 
+/// A code that can be redeemed.
+struct Decided {
+    mandate: Mandate,
+    hash: CodeHash,
+    /// What the login gives, if the client may go on while the person is away.
+    refreshes: Option<(RefreshPayload, [u8; 32], RegistryVersion)>,
+}
+
 struct CodeGrant {
     basis: Basis,
     recorder: Recorder,
     clients: Arc<Clients>,
     codes: Arc<Codes>,
+    refresh: Arc<RefreshTokens>,
     cuts: Arc<Cuts>,
     conclusion: Arc<Conclusion>,
 }
@@ -72,16 +82,29 @@ impl CodeGrant {
     async fn redeem(&self, Call { request, form, now }: Call<'_>) -> Result<TokenResponse, OAuthError> {
         let mut trail = Trail::new(RecordKind::Token, now, request.source);
         trail.asks(form, None);
-        let (mandate, hash) = match self.decide(request, form, &mut trail).await {
+        let Decided { mandate, hash, refreshes } = match self.decide(request, form, &mut trail).await {
             Ok(decided) => decided,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
         // The code is used up in the transaction of the record: of two requests at once, one is refused
         // there.
         let jti = mandate.view().terms.jti.clone();
-        let redeem = Effect::RedeemCode { hash, token: jti, at: now };
-        match self.conclusion.conclude(trail, mandate, vec![redeem], None).await {
-            Ok(response) => Ok(response),
+        let mut effects = vec![Effect::RedeemCode { hash, token: jti.clone(), at: now }];
+        let (mut refresh, mut guard) = (None, None);
+        if let (Some((payload, password, planned_from)), Some(person)) =
+            (refreshes, mandate.view().terms.subject.clone())
+        {
+            let decided = (password, planned_from);
+            let (token, keep) = match self.refresh.first(&jti, person.clone(), &payload, decided, now) {
+                Ok(first) => first,
+                Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
+            };
+            effects.push(keep);
+            refresh = Some(token);
+            guard = Some(self.refresh.still_counts(jti, person, &payload));
+        }
+        match self.conclusion.conclude_while(trail, mandate, effects, None, guard).await {
+            Ok(response) => Ok(response.with_refresh_token(refresh)),
             Err((trail, RequestRefusal::CodeReused)) => {
                 let refusal = self.cut_first_use(&hash, now).await;
                 Err(self.recorder.refuse(trail, refusal).await)
@@ -95,7 +118,7 @@ impl CodeGrant {
         request: &FormRequest<'_>,
         form: &Form<'_>,
         trail: &mut Trail,
-    ) -> Result<(Mandate, CodeHash), RequestRefusal> {
+    ) -> Result<Decided, RequestRefusal> {
         let now = trail.now;
         let snapshot = self.basis.snapshot();
         let client = match self.clients.authenticate(request, form, &snapshot, trail).await? {
@@ -122,6 +145,23 @@ impl CodeGrant {
         if registered.is_some_and(|uris| !is_registered(&payload.redirect_uri, uris)) {
             return Err(RequestRefusal::CodeRedirect);
         }
+        // What the client's entry says now, and not at the login.
+        let continues = match &client {
+            LoginClient::App(client) => client
+                .confirmed(&snapshot.registry, &snapshot.revocations)
+                .is_some_and(|client| client.refresh),
+            LoginClient::Unattested(_) => false,
+        };
+        let given = || RefreshPayload {
+            client: payload.client.clone(),
+            person: payload.person.clone(),
+            logged_in: payload.logged_in,
+            resource: payload.resource.clone(),
+            // Those of the decision.
+            scopes: ScopeSet::new(),
+        };
+        let offline = payload.offline.filter(|_| continues);
+        let refreshing = offline.map(|password| (given(), password));
         let registered = snapshot.registry.person(&payload.person);
         trail.sub = registered.map(|person| person.id.clone());
         trail.aud = payload.resource.as_ref().map(|resource| resource.as_str().to_owned());
@@ -132,12 +172,17 @@ impl CodeGrant {
             resource: payload.resource,
             scopes: payload.scopes,
             jti: self.basis.token_id(now),
+            continued: None,
         });
         let mandate = self
             .basis
             .decide(authorization, &snapshot, now)
             .map_err(|withheld| trail.of_authorization(withheld))?;
-        Ok((mandate, hash))
+        let granted = mandate.view().terms.scopes.clone();
+        let refreshes = refreshing.map(|(payload, password)| {
+            (RefreshPayload { scopes: granted, ..payload }, password, snapshot.edition.version)
+        });
+        Ok(Decided { mandate, hash, refreshes })
     }
 
     /// The content of the code, if the code belongs to this client and is unused.
@@ -161,46 +206,20 @@ impl CodeGrant {
 
     /// Cuts the tokens from the first use of a code. Returns the refusal to give, whether or not there was
     /// anything to cut.
-    ///
-    /// A person who can log in can use codes twice again and again. Beyond the bound on cuts, one cut on the
-    /// person replaces one cut for each token: it takes away more, never less.
     async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> RequestRefusal {
-        let (CodePayload { person, client, .. }, token) = match self.codes.look(*hash, now).await {
+        let (CodePayload { person, client, offline, .. }, first) = match self.codes.look(*hash, now).await {
             Ok(StoredCode::Used(payload, Some(token))) => (payload, token),
             Ok(StoredCode::Used(_, None) | StoredCode::Unused(_) | StoredCode::Gone) => {
                 return RequestRefusal::CodeReused;
             }
             Err(refusal) => return refusal,
         };
-        let cause = Cause::Codes(person.clone());
-        // Only people of the embedded directory get codes: their `sub` is their name.
-        let person = Subject { iss: self.basis.issuer().clone(), sub: person.as_str().to_owned() };
-        let issued = token.made_at().unwrap_or(now);
-        let snapshot = self.basis.snapshot();
-        let cuts = &snapshot.revocations;
-        let of_person = CutTarget::Person(person.clone());
-        if cuts.contains(&CutTarget::Token(token.clone()))
-            || cuts.has_cut_since(&of_person, issued)
-            || cuts.has_cut_since(&CutTarget::Client(client), issued)
-        {
-            return RequestRefusal::CodeReused;
-        }
-        let mut trail = Trail::new(RecordKind::Revoke, now, RequestSource::Other);
-        trail.sub = Some(person);
+        let since = first.made_at().unwrap_or(now);
         // What is stored of the code does not say when its token ends: at the latest so long after it was
-        // issued.
-        let of_token = cut_token(token.clone(), issued.plus(PERSON_TOKEN_LIFETIME), now);
-        let counted = self.cuts.count(cause, &token, of_token.forget, now);
-        let (cut, note) = if counted.is_some() {
-            (of_token, "an authorization code was presented twice")
-        } else {
-            (
-                cut(of_person, now),
-                "too many authorization codes were presented twice: every token of the person is revoked",
-            )
-        };
-        trail.note = Some(note.to_owned());
-        self.cuts.make(trail, cut, token, counted).await.err().unwrap_or(RequestRefusal::CodeReused)
+        // issued. One that was refreshed may have been issued just now.
+        let until = (if offline.is_some() { now } else { since }).plus(PERSON_TOKEN_LIFETIME);
+        let used = UsedTwice { what: "an authorization code", person, client, first, since, until };
+        self.cuts.used_twice(used, now).await.err().unwrap_or(RequestRefusal::CodeReused)
     }
 }
 
@@ -211,9 +230,5 @@ fn bound(payload: &CodePayload, form: &Form<'_>, issuer: &Issuer) -> Result<(), 
         return Err(RequestRefusal::CodeRedirect);
     }
     payload.challenge.check(form.get(CODE_VERIFIER.0))?;
-    let authorized = payload.resource.as_ref().map_or(issuer.as_str(), ResourceUri::as_str);
-    if form.all(RESOURCE.0).any(|resource| !same(resource, authorized)) {
-        return Err(RequestRefusal::ResourceNotAuthorized);
-    }
-    Ok(())
+    resource::as_authorized(form, payload.resource.as_ref(), issuer)
 }

@@ -17,6 +17,7 @@ use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Elsewhere, ParameterRow};
 use crate::platform_tokens::PlatformTokens;
+use crate::refresh_tokens::RefreshTokens;
 use crate::request::FormRequest;
 use crate::trail::Recorder;
 use crate::wire::OAuthError;
@@ -70,6 +71,7 @@ pub(crate) struct GrantParts {
     pub(crate) platforms: Arc<PlatformTokens>,
     pub(crate) svids: Arc<ForeignSvids>,
     pub(crate) codes: Arc<Codes>,
+    pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) conclusion: Arc<Conclusion>,
 }

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use mandate_core::ResourceUri;
-use mandate_core::lifetimes::{CODE_LIFETIME, MAX_CLIENT_ASSERTION_LIFETIME};
+use mandate_core::lifetimes::{CODE_LIFETIME, MAX_CLIENT_ASSERTION_LIFETIME, REFRESH_IDLE_LIFETIME};
 use mandate_core::names::{ChallengeMethod, ClientMethod, GrantType, Parameter, ResponseType, TokenType};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
@@ -85,10 +85,16 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
             "client_not_allowed",
             match what {
                 NotAllowed::CodeByAgent => "An agent exchanges tokens; codes are for people's clients.",
+                NotAllowed::RefreshByAgent => {
+                    "An agent refreshes no tokens; it exchanges a token that an app has refreshed."
+                }
+                NotAllowed::Refresh => {
+                    "This client may not refresh tokens. An operator allows it with refresh in its entry."
+                }
                 NotAllowed::OwnBehalfByApp => {
                     "An app gets no token of its own: only an agent does, authenticated as itself."
                 }
-                NotAllowed::Unattested => "A client that registered itself may only redeem codes.",
+                NotAllowed::Unattested => "A client that describes itself may only redeem codes.",
                 NotAllowed::ExchangeByPublicClient => "A public client may not exchange tokens.",
             },
         ),
@@ -142,7 +148,7 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         ),
         R::ResourceUnknown(meant) => said("resource_unknown", resource_unknown(meant.as_ref())),
         R::ResourceNotAuthorized => {
-            said("resource_not_authorized", "The code was issued for another resource.")
+            said("resource_not_authorized", "The code or refresh token was issued for another resource.")
         }
         R::ScopeMalformed(why) => said("scope_malformed", format!("scope cannot be read: {why}.")),
         R::Pkce(error) => pkce(*error),
@@ -168,6 +174,28 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         R::CodeRedirect => {
             said("code_redirect_uri", "redirect_uri is not the same as in the authorization request.")
         }
+        R::RefreshUnknown => said(
+            "refresh_token_unknown",
+            format!(
+                "The refresh token is unknown, was not used for {} days, or is older than its login may be. The person must log in again.",
+                REFRESH_IDLE_LIFETIME.as_secs() / (24 * 60 * 60)
+            ),
+        ),
+        R::RefreshReused => said(
+            "refresh_token_reused",
+            "The refresh token was used before. The login that gave it is ended, and all of its tokens are revoked. The person must log in again.",
+        ),
+        R::RefreshOtherClient => {
+            said("refresh_token_other_client", "The refresh token was issued to another client.")
+        }
+        R::RefreshEnded => said(
+            "refresh_token_ended",
+            "The login that gave the refresh token was ended. The person must log in again.",
+        ),
+        R::ScopeNotGranted => said(
+            "scope_not_granted",
+            "A scope is asked for that the login did not give. Leave scope out to get what it gave.",
+        ),
         R::LoginFailed(_) => said("login_failed", "The name or the password is wrong."),
         R::LoginPaused(_) => said("login_paused", "There were too many attempts. Wait, then try again."),
         R::NotYourToken => said("token_other_client", "The token was issued to another client."),
@@ -196,6 +224,15 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         R::Registration(RegistrationFault::Metadata(sentence)) => {
             said("client_metadata_unacceptable", *sentence)
         }
+        R::MetadataDocument(fault) => said(
+            "client_document_unacceptable",
+            format!("The document at client_id is not acceptable: {fault}."),
+        ),
+        // Not why: that would show what is behind an address.
+        R::MetadataNotFetched(_) => said(
+            "client_document_unavailable",
+            "The document at client_id cannot be fetched: it must be there without a redirect, with at most 5 KiB, on a public host. Try again.",
+        ),
         R::TooManyRegistrations => said(
             "too_many_registrations",
             "Too many clients have registered themselves here. Try again later, or ask an operator to register the client.",
@@ -379,7 +416,7 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
         }
         R::ChainActorUnattested => said(
             token,
-            "The subject token was issued to a client that registered itself. Such tokens are not exchanged.",
+            "The subject token was issued to a client that describes itself. Such tokens are not exchanged.",
         ),
         R::ChainNotTheirs => said(
             token,
@@ -433,7 +470,7 @@ fn authorization(reason: RefusalReason) -> Sentence {
         ),
         R::ScopeBeyondClient => said(
             token,
-            "This client may ask for none of these scopes. An operator lists what it may ask for in the scopes of its entry.",
+            "This client may ask for none of these scopes. An operator lists what it may ask for: in the scopes of its entry, or, if it describes itself, in unattested of the resource.",
         ),
         R::ScopeExceedsSubject
         | R::ScopeBeyondPerson

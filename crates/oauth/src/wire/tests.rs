@@ -7,6 +7,7 @@ use mandate_token::TokenError;
 
 use crate::foreign::FetchError;
 use crate::form::FormError;
+use crate::metadata_document::{DocumentFault, NotFetched};
 use crate::pkce::PkceError;
 use crate::refusal::{CredentialKind, NotAllowed, RegistrationFault, RequestRefusal};
 use crate::wire::{Fault, OAuthError};
@@ -59,6 +60,11 @@ fn listed(refusal: &RequestRefusal) {
         | R::CodeReused
         | R::CodeOtherClient
         | R::CodeRedirect
+        | R::RefreshUnknown
+        | R::RefreshReused
+        | R::RefreshOtherClient
+        | R::RefreshEnded
+        | R::ScopeNotGranted
         | R::LoginFailed(_)
         | R::LoginPaused(_)
         | R::NotYourToken
@@ -72,6 +78,8 @@ fn listed(refusal: &RequestRefusal) {
         | R::TooManyRevocations
         | R::Registration(_)
         | R::TooManyRegistrations
+        | R::MetadataDocument(_)
+        | R::MetadataNotFetched(_)
         | R::IssuerUnavailable { .. }
         | R::IssuerKeyUnknown { .. }
         | R::Internal(_) => {}
@@ -79,6 +87,7 @@ fn listed(refusal: &RequestRefusal) {
 }
 
 /// One of each variant; [`listed`] makes a new one a compile error here.
+#[expect(clippy::too_many_lines, reason = "a list with a line for each")]
 fn every() -> Vec<RequestRefusal> {
     use RequestRefusal as R;
     let mut all = vec![
@@ -127,6 +136,13 @@ fn every() -> Vec<RequestRefusal> {
         R::CodeReused,
         R::CodeOtherClient,
         R::CodeRedirect,
+        R::RefreshUnknown,
+        R::RefreshReused,
+        R::RefreshOtherClient,
+        R::RefreshEnded,
+        R::ScopeNotGranted,
+        R::ClientNotAllowed(NotAllowed::RefreshByAgent),
+        R::ClientNotAllowed(NotAllowed::Refresh),
         R::LoginFailed("x"),
         R::LoginPaused(Duration::from_secs(1)),
         R::NotYourToken,
@@ -136,10 +152,6 @@ fn every() -> Vec<RequestRefusal> {
         R::AuditUnavailable,
         R::Busy,
         R::TooManyRevocations,
-        R::Registration(RegistrationFault::Redirects),
-        R::Registration(RegistrationFault::Metadata("The body must be application/json.")),
-        R::TooManyRegistrations,
-        R::ClientNotAllowed(NotAllowed::Unattested),
         R::IssuerUnavailable { error: FetchError::Timeout("https://login.example".into()), retry_after: 10 },
         R::IssuerKeyUnknown { retry_after: 30 },
         R::Internal("secret detail".into()),
@@ -168,6 +180,7 @@ fn every() -> Vec<RequestRefusal> {
     all.push(R::ResourceMalformed(mandate_core::InvalidUri::TooLong));
     let scopes = [InvalidScope::Empty, InvalidScope::Character, InvalidScope::TooLong, InvalidScope::TooMany];
     all.extend(scopes.map(R::ScopeMalformed));
+    all.extend(of_clients_that_describe_themselves());
     all.extend(decisions());
     for error in token_errors() {
         all.extend([
@@ -179,6 +192,18 @@ fn every() -> Vec<RequestRefusal> {
     }
     all.iter().for_each(listed);
     all
+}
+
+fn of_clients_that_describe_themselves() -> Vec<RequestRefusal> {
+    use RequestRefusal as R;
+    vec![
+        R::Registration(RegistrationFault::Redirects),
+        R::Registration(RegistrationFault::Metadata("The body must be application/json.")),
+        R::TooManyRegistrations,
+        R::MetadataDocument(DocumentFault::Redirects),
+        R::MetadataNotFetched(NotFetched::Address("169.254.169.254".into())),
+        R::ClientNotAllowed(NotAllowed::Unattested),
+    ]
 }
 
 /// One of each decision on each kind of request.
@@ -260,7 +285,11 @@ fn every_refusal_is_a_well_formed_error() {
     for refusal in every() {
         let error = refusal.to_error();
         assert!(matches!(error.status, 400 | 401 | 503), "never a 500: {refusal:?}");
-        assert_eq!(error.status == 401, error.error == ErrorCode::InvalidClient, "{refusal:?}");
+        // RFC 6749 §5.2: 400 is the rule. A document that describes no client fails before anything
+        // authenticates, at an endpoint of browsers, too.
+        let unauthenticated = error.error == ErrorCode::InvalidClient
+            && !matches!(refusal, RequestRefusal::MetadataDocument(_));
+        assert_eq!(error.status == 401, unauthenticated, "{refusal:?}");
         assert_eq!(error.www_authenticate.is_some(), error.status == 401, "{refusal:?}");
         // RFC 6749 §5.2: %x20-21 / %x23-5B / %x5D-7E.
         assert!(
@@ -281,7 +310,9 @@ fn what_a_crowd_or_a_caller_can_cause_at_will_is_no_fault_of_the_server() {
         let error = refusal.to_error();
         let expected = match refusal {
             RequestRefusal::Busy => Fault::Crowd,
-            RequestRefusal::TooManyRevocations | RequestRefusal::TooManyRegistrations => Fault::Caller,
+            RequestRefusal::TooManyRevocations
+            | RequestRefusal::TooManyRegistrations
+            | RequestRefusal::MetadataNotFetched(_) => Fault::Caller,
             _ if error.status < 500 => Fault::Caller,
             _ => Fault::Server,
         };

@@ -524,7 +524,7 @@ async fn malformed_requests_are_refused_before_anything_else() {
         "400 unsupported_grant_type grant_type_unsupported"
     );
     assert_eq!(
-        ask(b"grant_type=refresh_token".to_vec(), form).await,
+        ask(b"grant_type=password".to_vec(), form).await,
         "400 unsupported_grant_type grant_type_unsupported"
     );
 }

@@ -4,7 +4,11 @@ use mandate_core::names::{GrantType, Parameter};
 use mandate_oauth::grants::{GrantHandler, TABLE};
 use mandate_oauth::parameter::{Elsewhere, Presence};
 use mandate_testkit::story::{self, CRM};
-use mandate_testkit::world::{ACCESS_TOKEN, Pairs, World, pairs, with, without};
+use mandate_testkit::world::{ACCESS_TOKEN, Pairs, World, pairs, refresh_token, with, without};
+
+fn world() -> World {
+    World::with_entries(story::away_apps().into_iter().chain([story::watch_agent()]).collect())
+}
 
 /// A request of this grant with each of its parameters, and the header of its client. It is answered with a
 /// token.
@@ -13,6 +17,13 @@ async fn complete(world: &World, grant: &GrantHandler) -> (Pairs, Option<String>
         GrantType::AuthorizationCode => {
             let code = world.code(&world.authorization("support-app", Some(CRM), None), "riley").await;
             (with(world.redemption("support-app", &code), "resource", CRM), None)
+        }
+        GrantType::RefreshToken => {
+            let asked = Some("read:cases offline_access");
+            let code = world.code(&world.authorization("away-app", Some(CRM), asked), "riley").await;
+            let first = world.token(&world.redemption("away-app", &code), None).await.unwrap();
+            let form = with(world.refreshing("away-app", &refresh_token(&first)), "resource", CRM);
+            (with(form, "scope", "read:cases"), None)
         }
         GrantType::ClientCredentials => {
             let form = world.own_behalf(&world.svid("watch-agent").await, CRM, "read:cases");
@@ -44,7 +55,7 @@ fn misplaced(parameter: Parameter) -> String {
 
 #[tokio::test]
 async fn a_request_with_every_parameter_of_its_grant_is_answered_with_a_token() {
-    let world = World::with_entries(vec![story::watch_agent()]);
+    let world = world();
     for grant in TABLE {
         let (form, header) = complete(&world, grant).await;
         for row in grant.parameters() {
@@ -56,7 +67,7 @@ async fn a_request_with_every_parameter_of_its_grant_is_answered_with_a_token() 
 
 #[tokio::test]
 async fn a_parameter_is_missed_if_its_row_says_so_and_only_then() {
-    let world = World::with_entries(vec![story::watch_agent()]);
+    let world = world();
     for grant in TABLE {
         for row in grant.parameters() {
             let said = said_without(&world, grant, row.parameter).await;
@@ -72,7 +83,7 @@ async fn a_parameter_is_missed_if_its_row_says_so_and_only_then() {
 
 #[tokio::test]
 async fn a_parameter_that_belongs_to_another_is_misplaced_without_it() {
-    let world = World::with_entries(vec![story::watch_agent()]);
+    let world = world();
     for grant in TABLE {
         for row in grant.parameters() {
             if let Presence::With(other) = row.presence {
@@ -86,7 +97,7 @@ async fn a_parameter_that_belongs_to_another_is_misplaced_without_it() {
 
 #[tokio::test]
 async fn what_belongs_to_another_grant_is_ignored_or_refused_as_its_row_says() {
-    let world = World::with_entries(vec![story::watch_agent()]);
+    let world = world();
     for grant in TABLE {
         for other in TABLE.into_iter().filter(|other| other.name() != grant.name()) {
             let (theirs, _) = complete(&world, other).await;
@@ -107,10 +118,10 @@ async fn what_belongs_to_another_grant_is_ignored_or_refused_as_its_row_says() {
 
 #[tokio::test]
 async fn what_is_offered_is_said_in_the_metadata_and_to_a_caller_who_asks_for_something_else() {
-    let world = World::with_entries(vec![story::watch_agent()]);
+    let world = world();
     let names = TABLE.map(|grant| grant.name().as_str());
     assert_eq!(world.engine.metadata()["grant_types_supported"], serde_json::json!(names));
-    let error = world.token(&pairs(&[("grant_type", "refresh_token")]), None).await.unwrap_err();
+    let error = world.token(&pairs(&[("grant_type", "password")]), None).await.unwrap_err();
     let (last, others) = names.split_last().unwrap();
     let offered = format!("{} or {last}", others.join(", "));
     assert_eq!(error.description, format!("grant_type_unsupported: grant_type must be {offered}."));

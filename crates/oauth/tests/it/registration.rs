@@ -26,7 +26,8 @@ async fn register(world: &World, document: &Value) -> Result<Value, String> {
 
 async fn public(world: &World) -> String {
     let document = json!({ "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none" });
-    register(world, &document).await.unwrap()["client_id"].as_str().unwrap().to_owned()
+    let registered = register(world, &document).await.unwrap();
+    registered.get("client_id").and_then(Value::as_str).unwrap().to_owned()
 }
 
 async fn refused_at_login(world: &World, query: &Pairs) -> String {

@@ -118,3 +118,16 @@ fn a_client_cannot_have_the_name_of_an_agent() {
     let text = "[[client]]\nid = \"spiffe://acme.example/agent/support-agent\"\n";
     assert!(refused(&Registry::default(), text, false).0.contains("those of agents"));
 }
+
+#[test]
+fn a_client_may_be_given_refresh_tokens_and_no_resource_has_their_scope() {
+    let of = |lines: &str| registry(&client_of(lines)).client(&"app".parse().unwrap()).unwrap().refresh;
+    assert_eq!((of(""), of("refresh = true\n"), of("refresh = false\n")), (false, true, false));
+    for scopes in ["\"offline_access\"", "\"read:cases\", \"offline_access\", \"read:cases\""] {
+        let text = format!("[[resource]]\nname = \"r\"\nuri = \"https://r.example\"\nscopes = [{scopes}]\n");
+        let findings = plan(&Registry::default(), &text, false).unwrap_err();
+        let found =
+            findings.iter().any(|f| f.detail.starts_with("`offline_access` is a scope of no resource"));
+        assert!(found, "{findings:?}");
+    }
+}

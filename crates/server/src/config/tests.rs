@@ -21,6 +21,7 @@ fn config(listen: &str, transport: Transport) -> ServeConfig {
         accept_log_that_went_back: false,
         allowed_hosts: Vec::new(),
         dynamic_registration: false,
+        client_metadata_hosts: Vec::new(),
     }
 }
 

@@ -122,6 +122,7 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
             .and(request.scopes())
             .map(|scopes| scopes.iter().map(mandate_core::Scope::as_str).collect()),
         at_most: public.engine.at_most(request),
+        offline_for: request.offline_for(),
         action: &action,
         csrf: &csrf,
         name,

@@ -1,9 +1,11 @@
 //! The pages people see. Rendered here, without script; every value is escaped by the template macro.
 
+use std::time::Duration;
+
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
-use mandate_core::{Issuer, ScopeSet, SelfRegistered};
+use mandate_core::{Issuer, ScopeSet, SelfDescribed};
 use mandate_oauth::metadata::endpoint;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use url::Url;
@@ -75,8 +77,8 @@ pub(super) struct Login<'a> {
     pub(super) issuer: &'a Issuer,
     /// The id of the client that asks.
     pub(super) client: &'a str,
-    /// What the client says of itself, if it registered itself.
-    pub(super) unattested: Option<&'a SelfRegistered>,
+    /// What the client says of itself, if it describes itself.
+    pub(super) unattested: Option<&'a SelfDescribed>,
     /// Where the browser goes afterwards.
     pub(super) redirect_uri: &'a str,
     /// The resource, or none for a token to be exchanged here.
@@ -85,6 +87,8 @@ pub(super) struct Login<'a> {
     pub(super) scopes: Option<Vec<&'a str>>,
     /// The most that this can be.
     pub(super) at_most: ScopeSet,
+    /// For how long the client will be able to act without the person, if it asks for that.
+    pub(super) offline_for: Option<Duration>,
     /// Where the form goes: our own path with the request's query.
     pub(super) action: &'a str,
     /// The token against forged forms.
@@ -129,9 +133,13 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
         h1 { "Log in to Mandate" }
         p.soft { "at " code { (page.issuer.as_str()) } }
         @if let Some(client) = page.unattested {
-            p { "An application that registered itself asks for access on your behalf." }
+            @if let Some(url) = client.id.metadata_url() {
+                p { "An application that describes itself at " strong { (destination(url.as_str())) } " asks for access on your behalf." }
+            } @else {
+                p { "An application that registered itself asks for access on your behalf." }
+            }
             p.bad {
-                "Nothing proves who it is. "
+                "Nothing proves who runs it. "
                 @if let Some(name) = &client.name { "It calls itself \u{201c}" (name) "\u{201d}. " }
                 "Allow it only if you have just started it yourself, and the address below is where you started it."
             }
@@ -145,6 +153,13 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
             dd { (may_do(page)) }
             dt { "Where" }
             dd { @if let Some(resource) = page.resource { code { (resource) } } @else { "where you have granted an agent access, within the limits of your grants" } }
+            @if let Some(span) = page.offline_for {
+                dt { "While you are away" }
+                dd {
+                    strong { "It can go on acting for you when you are not there" }
+                    ", for up to " (span.as_secs() / (24 * 60 * 60)) " days. An operator can end this at any time."
+                }
+            }
             dt { "You will be sent back to" }
             dd { code { (destination(page.redirect_uri)) } }
         }

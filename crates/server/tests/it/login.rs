@@ -62,6 +62,28 @@ async fn a_login_goes_back_by_303_with_code_state_and_issuer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_page_says_in_plain_words_that_the_client_can_act_while_the_person_is_away() {
+    let server = Server::story().await;
+    let app = |refresh: bool| {
+        format!(
+            "client = [{{ id = \"support-app\", redirect_uris = [\"{CALLBACK}\"], refresh = {refresh} }}]"
+        )
+    };
+    let says = async |scope: &str| {
+        let page = server.app.open(&authorization(Some(CRM), Some(scope))).await;
+        is_a_safe_page(scope, &page.answer);
+        let text = page.answer.text;
+        assert!(!text.contains("offline_access") || !text.contains("<code>offline_access"), "{text}");
+        text.contains("It can go on acting for you when you are not there") && text.contains("30 days")
+    };
+    assert!(!says("read:cases offline_access").await, "the client may not");
+    server.apply(&app(true)).await;
+    assert!(says("read:cases offline_access").await);
+    assert!(!says("read:cases").await, "the client does not ask for it");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_form_that_did_not_come_from_our_page_logs_nobody_in() {
     let server = Server::story().await;
     let page = server.app.open(&authorization(None, None)).await;

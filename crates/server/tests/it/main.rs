@@ -10,8 +10,10 @@
 )]
 
 mod administration;
+mod away;
 mod claims;
 mod cuts;
+mod families;
 mod faults;
 mod feed;
 mod json_ends;

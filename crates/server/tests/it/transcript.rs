@@ -18,8 +18,10 @@ mod names;
 mod own_behalf;
 mod platform;
 mod recorder;
+mod refresh;
 mod registry;
 mod revocation;
+mod self_description;
 mod stage;
 mod token_form;
 

@@ -74,6 +74,7 @@ impl Server {
             trust_domain: Some("acme.example".parse().unwrap()),
             allowed_hosts: vec!["allowed.example".to_owned()],
             dynamic_registration: false,
+            client_metadata_hosts: Vec::new(),
         }
     }
 
@@ -122,7 +123,16 @@ impl Server {
 
     /// The same at another time.
     pub(crate) async fn story_at(time: Timestamp) -> Self {
-        let server = Self::empty_at(time).await;
+        Self::story_with(time, |_| {}).await
+    }
+
+    /// The same with other options than those of [`Server::config`].
+    pub(crate) async fn story_with(time: Timestamp, change: impl FnOnce(&mut ServeConfig)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Self::config(&dir);
+        change(&mut config);
+        let clock = Arc::new(SteppedClock::at(time));
+        let server = Self::start_as(config, dir, clock).await.map_err(|(_, error)| error).unwrap();
         server.apply(&app::registry(CRM, rustix::process::getuid().as_raw())).await;
         for name in ["riley", "olga"] {
             server

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Halt, RegistryVersion};
 use mandate_core::{
-    ClientId, CutTarget, MeterId, NodeState, Reservation, Secret, SelfAuthentication, SelfRegistered,
-    Timestamp,
+    ClientId, Cut, CutTarget, MeterId, NodeState, Reservation, Secret, SelfAuthentication, SelfDescribed,
+    Subject, Timestamp,
 };
 use tempfile::TempDir;
 
 use super::{Effect, EffectRefusal as Refusal};
 use crate::nodes::Node;
+use crate::refresh::{Family, RefreshState};
 use crate::search_rows::tests::open;
-use crate::{Store, cuts, nodes, registry, secrets, self_registered, sweep_blocking};
+use crate::{Store, cuts, nodes, refresh, registry, secrets, self_registered, sweep_blocking};
 
 const NOW: Timestamp = Timestamp::from_secs(1000);
 const LATER: Timestamp = Timestamp::from_secs(1060);
@@ -326,7 +327,7 @@ fn a_stop_is_recorded_once_and_a_cut_is_kept() {
     let stop = Effect::RecordStop("r1".parse().unwrap());
     world.makes(&stop);
     world.refuses(&stop, Refusal::StopRecorded);
-    let cut = mandate_core::Cut { target: CutTarget::Token("t1".parse().unwrap()), at: NOW, forget: LATER };
+    let cut = Cut { target: CutTarget::Token("t1".parse().unwrap()), at: NOW, forget: LATER };
     world.makes(&Effect::Cut(cut.clone()));
     let kept: Vec<_> = world.store.read_blocking("cuts", cuts::load).unwrap();
     assert_eq!(kept, [cut]);
@@ -335,7 +336,7 @@ fn a_stop_is_recorded_once_and_a_cut_is_kept() {
 #[test]
 fn a_client_that_registers_itself_is_kept_while_it_is_used_and_there_is_room() {
     let world = World::new();
-    let made = |id: &str| SelfRegistered {
+    let made = |id: &str| SelfDescribed {
         id: id.parse().unwrap(),
         name: Some("Notes".to_owned()),
         redirect_uris: vec!["https://notes.example/callback".to_owned()],
@@ -365,4 +366,134 @@ fn a_client_that_registers_itself_is_kept_while_it_is_used_and_there_is_room() {
     assert_eq!(found("one", NOW), None);
     let again = Effect::UseClient { client: "one".parse().unwrap(), forget: after };
     world.refuses(&again, Refusal::ClientGone);
+}
+
+const ENDS: Timestamp = Timestamp::from_secs(5000);
+
+fn riley() -> Subject {
+    Subject { iss: "https://mandate.example".parse().unwrap(), sub: "riley".to_owned() }
+}
+
+fn family(root: &str, client: &str, person: Subject) -> Family {
+    let (root, client) = (root.parse().unwrap(), client.parse().unwrap());
+    Family { root, client, person, ends: ENDS, payload: Secret::new("what was granted") }
+}
+
+fn keep_refresh(family: Family, hash: [u8; 32]) -> Effect {
+    Effect::KeepRefresh {
+        family: Box::new(family),
+        hash,
+        expires: LATER,
+        name: "riley".parse().unwrap(),
+        password: mandate_core::digest::sha256(b"phc"),
+        planned_from: RegistryVersion::from_number(0),
+    }
+}
+
+fn rotate(hash: [u8; 32], next: [u8; 32], at: Timestamp) -> Effect {
+    Effect::RotateRefresh { hash, next, expires: at.plus(Duration::from_secs(60)), at }
+}
+
+impl World {
+    /// Riley has a password, and the registry its first version.
+    fn of_riley() -> Self {
+        let world = Self::new();
+        world.sets_password("phc");
+        world
+    }
+
+    fn sets_password(&self, phc: &str) {
+        let (name, phc) = ("riley".parse().unwrap(), Secret::new(phc));
+        let set = |tx: &crate::Tx<'_>| secrets::set_password(tx, &name, &phc);
+        self.store.transact_blocking("password", set).unwrap();
+    }
+
+    fn refresh(&self, hash: [u8; 32], at: Timestamp) -> Option<RefreshState> {
+        let found = self.store.read_blocking("refresh", move |tx| refresh::peek(tx, &hash, at)).unwrap();
+        found.map(|found| {
+            assert_eq!(found.payload, Secret::new("what was granted"));
+            assert_eq!(found.ends, ENDS);
+            found.state
+        })
+    }
+
+    fn cuts(&self, target: CutTarget) {
+        self.makes(&Effect::Cut(Cut { target, at: NOW, forget: LATER }));
+    }
+}
+
+#[test]
+fn a_refresh_token_is_used_once_and_in_time_and_the_next_one_takes_its_place() {
+    let world = World::of_riley();
+    world.refuses(&rotate([1; 32], [2; 32], NOW), Refusal::RefreshUnknown);
+    world.makes(&keep_refresh(family("t1", "app", riley()), [1; 32]));
+    world.refuses(&rotate([1; 32], [2; 32], LATER), Refusal::RefreshExpired);
+    world.makes(&rotate([1; 32], [2; 32], NOW));
+    world.refuses(&rotate([1; 32], [3; 32], NOW), Refusal::RefreshUsed);
+    assert_eq!(world.refresh([1; 32], NOW), Some(RefreshState::Used));
+    assert_eq!(world.refresh([1; 32], LATER), Some(RefreshState::Used), "also after its time");
+    assert_eq!(world.refresh([2; 32], NOW), Some(RefreshState::Unused));
+    assert_eq!((world.refresh([3; 32], NOW), world.refresh([4; 32], NOW)), (None, None));
+}
+
+#[test]
+fn no_refresh_token_lives_longer_than_its_family_and_all_are_forgotten_with_it() {
+    let world = World::of_riley();
+    world.makes(&keep_refresh(family("t1", "app", riley()), [1; 32]));
+    let late = Timestamp::from_secs(5000 - 30);
+    world.makes(&Effect::RotateRefresh { hash: [1; 32], next: [2; 32], expires: ENDS, at: NOW });
+    world.makes(&rotate([2; 32], [3; 32], late));
+    assert_eq!(world.refresh([3; 32], Timestamp::from_secs(4999)), Some(RefreshState::Unused));
+    assert_eq!(world.refresh([3; 32], ENDS), Some(RefreshState::Expired));
+    world.refuses(&rotate([3; 32], [4; 32], ENDS), Refusal::RefreshExpired);
+    let swept = |at| sweep_blocking(&world.store, at, &|| false).unwrap().rows;
+    assert_eq!((swept(Timestamp::from_secs(4999)), swept(ENDS)), (0, 4), "three tokens and the family");
+    assert_eq!(world.refresh([1; 32], NOW), None);
+}
+
+#[test]
+fn a_cut_ends_the_refresh_tokens_of_its_person_its_client_or_its_token_and_no_others() {
+    let other = Subject { sub: "sam".to_owned(), ..riley() };
+    let elsewhere = Subject { iss: "https://other.example".parse().unwrap(), ..riley() };
+    let nul = Subject { sub: "ri\0ley".to_owned(), ..riley() };
+    let token = |id: &str| CutTarget::Token(id.parse().unwrap());
+    for (target, ends) in [
+        (token("t1"), true),
+        (token("t2"), false),
+        (CutTarget::Client("app".parse().unwrap()), true),
+        (CutTarget::Client("other".parse().unwrap()), false),
+        (CutTarget::Person(riley()), true),
+        (CutTarget::Person(other), false),
+        (CutTarget::Person(elsewhere), false),
+        (CutTarget::Person(nul), false),
+        (CutTarget::Agent("spiffe://acme.example/agent/a".to_owned()), false),
+        (CutTarget::Grant("g1".parse().unwrap()), false),
+    ] {
+        let world = World::of_riley();
+        world.makes(&keep_refresh(family("t1", "app", riley()), [1; 32]));
+        world.makes(&rotate([1; 32], [2; 32], NOW));
+        world.cuts(target.clone());
+        let (used, next) = (world.refresh([1; 32], NOW).unwrap(), world.refresh([2; 32], NOW).unwrap());
+        if ends {
+            assert_eq!((used, next), (RefreshState::Ended, RefreshState::Ended), "{target:?}");
+            world.refuses(&rotate([2; 32], [3; 32], NOW), Refusal::RefreshEnded);
+            // What is forgotten of the cut does not bring the tokens back.
+            sweep_blocking(&world.store, LATER, &|| false).unwrap();
+            world.refuses(&rotate([2; 32], [3; 32], NOW), Refusal::RefreshEnded);
+        } else {
+            assert_eq!((used, next), (RefreshState::Used, RefreshState::Unused), "{target:?}");
+        }
+    }
+}
+
+#[test]
+fn no_login_gives_refresh_tokens_after_a_change_that_is_not_in_force_yet() {
+    let keep = || keep_refresh(family("t1", "app", riley()), [1; 32]);
+    World::new().refuses(&keep(), Refusal::RefreshEnded);
+    let world = World::of_riley();
+    world.sets_password("another phc");
+    world.refuses(&keep(), Refusal::RefreshEnded);
+    let world = World::of_riley();
+    world.makes(&Effect::AdvanceRegistry { planned_from: None });
+    world.refuses(&keep(), Refusal::RegistryChanged);
 }

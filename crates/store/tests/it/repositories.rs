@@ -46,7 +46,14 @@ fn client(id: &str) -> Entry {
         ClientAuthentication::PrivateKeyJwt { jwks: "{}".into(), audience: AssertionAudience::TokenEndpoint };
     let scopes = Some("read:cases".parse().unwrap());
     let redirect_uris = vec!["http://127.0.0.1/cb".into()];
-    Entry::Client(Client { id: id.parse().unwrap(), redirect_uris, authentication, agents: vec![], scopes })
+    Entry::Client(Client {
+        id: id.parse().unwrap(),
+        redirect_uris,
+        authentication,
+        agents: vec![],
+        scopes,
+        refresh: false,
+    })
 }
 
 fn agent(name: &str) -> Entry {
@@ -338,9 +345,9 @@ fn what_has_expired_is_swept_by_few_rows_at_a_time_and_what_has_not_stays() {
     assert_eq!((begun.transactions, begun.rows), (4, 590 + 256), "the server ends");
     let swept = sweep_blocking(&store, at(2000), &|| false).unwrap();
     assert_eq!(swept.rows + begun.rows, 4 * 590);
-    assert_eq!(swept.transactions, 1 + 2 + 3 + 3 + 1);
+    assert_eq!(swept.transactions, 1 + 2 + 3 + 3 + 1 + 1 + 1);
     let empty = sweep_blocking(&store, at(2000), &|| false).unwrap();
-    assert_eq!(empty, Swept { rows: 0, transactions: 5 });
+    assert_eq!(empty, Swept { rows: 0, transactions: 7 });
     assert_eq!(store.read_blocking("cuts", cuts::load).unwrap().len(), 100);
     assert_eq!(sweep_blocking(&store, at(9000), &|| false).unwrap().rows, 4 * 100);
 }

@@ -120,7 +120,7 @@ pub(super) const AUTH0: Shape = Shape {
     person: &[
         Rule::Contains("sub", "|"),
         Rule::DoesNotEnd("sub", "@clients"),
-        Rule::IsOrAbsent("gty", &["password", "refresh_token"]),
+        Rule::IsOrAbsent("gty", &["password", GrantType::RefreshToken.as_str()]),
         Rule::IsOrAbsent("sub_profile", &["user"]),
     ],
     ..RFC9068
@@ -152,7 +152,7 @@ pub(super) const PINGAM: Shape = Shape {
             "grant_type",
             &[
                 GrantType::AuthorizationCode.as_str(),
-                "refresh_token",
+                GrantType::RefreshToken.as_str(),
                 "urn:ietf:params:oauth:grant-type:device_code",
                 "urn:openid:params:grant-type:ciba",
             ],

@@ -30,6 +30,7 @@ pub(super) fn login_for(login: Timestamp, resource: Option<&str>, asked: Option<
         resource: resource.map(|uri| uri.parse().unwrap()),
         scopes: asked.map(scopes),
         jti: "t1".parse().unwrap(),
+        continued: None,
     })
 }
 

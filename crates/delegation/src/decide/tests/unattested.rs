@@ -1,7 +1,7 @@
-//! What a client that registered itself can get.
+//! What a client that describes itself can get.
 
 use mandate_core::lifetimes::MAX_MANDATE_LIFETIME;
-use mandate_core::{ClientId, SelfAuthentication, SelfRegistered};
+use mandate_core::{ClientId, SelfAuthentication, SelfDescribed};
 
 use super::*;
 use crate::credential::{LoggedInPerson, LoginClient, UnattestedClient};
@@ -11,7 +11,7 @@ use crate::liveness::{Asker, Dead, living};
 const STRANGER: &str = "self-registered-01968f7e-3c5a-7b21-9f0e-5d8c2a417b36";
 
 fn stranger() -> LoginClient {
-    let client = SelfRegistered {
+    let client = SelfDescribed {
         id: STRANGER.parse().unwrap(),
         name: Some("Support".into()),
         redirect_uris: vec!["http://127.0.0.1/callback".into()],
@@ -41,6 +41,7 @@ fn asks(case: &Case, resource: Option<&str>, asked: Option<&str>) -> Result<Mand
         resource: resource.map(|uri| uri.parse().unwrap()),
         scopes: asked.map(scopes),
         jti: "t1".parse().unwrap(),
+        continued: None,
     });
     case.facts(|facts| decide(request, facts, NOW)).map(|m| m.view().clone()).map_err(reason)
 }

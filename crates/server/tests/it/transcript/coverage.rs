@@ -13,12 +13,14 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 13] = [
+const TOKEN: [&str; 15] = [
     "token_form",
     "token_client",
     "token_assertion",
     "token_code",
+    "token_refresh",
     "token_own_behalf",
+    "token_self_described",
     "exchange_parameters",
     "exchange_parties",
     "exchange_rights",
@@ -28,8 +30,15 @@ const TOKEN: [&str; 13] = [
     "exchange_platform",
     "exchange_federation",
 ];
-const OTHERS: [&str; 5] =
-    ["introspection", "introspection_own_behalf", "revocation", "authorize_refused", "authorize_login"];
+const OTHERS: [&str; 7] = [
+    "introspection",
+    "introspection_own_behalf",
+    "revocation",
+    "refresh_elsewhere",
+    "authorize_refused",
+    "authorize_login",
+    "self_description",
+];
 const ADMINISTRATION: [&str; 5] =
     ["admin_refused", "admin_reads", "admin_registry", "admin_acts", "admin_document"];
 
@@ -46,7 +55,7 @@ const OUT_OF_REACH: [(&str, &str); 7] = [
 
 /// Reasons that only agents have: a code has no subject token, no actor and no grant, and a person's token
 /// lives a second or longer.
-const OF_AGENTS: [R; 28] = [
+const OF_AGENTS: [R; 29] = [
     R::SubjectExpired,
     R::SubjectNotForPresenter,
     R::SubjectKeyNotProven,
@@ -57,6 +66,7 @@ const OF_AGENTS: [R; 28] = [
     R::ActorUnknown,
     R::AgentNotActive,
     R::ChainActorNotActive,
+    R::ChainActorUnattested,
     R::ChainNotTheirs,
     R::MayActMismatch,
     R::ChainTooDeep,
@@ -198,9 +208,12 @@ fn every_way_to_a_token_occurs() {
         return;
     }
     let token = said(&TOKEN);
-    for grant in
-        ["authorization_code", "client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]
-    {
+    for grant in [
+        "authorization_code",
+        "refresh_token",
+        "client_credentials",
+        "urn:ietf:params:oauth:grant-type:token-exchange",
+    ] {
         let given = token
             .iter()
             .filter(|said| said.status == 200 && said.request.contains(&format!("grant_type={grant}\n")));

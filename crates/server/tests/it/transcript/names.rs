@@ -9,7 +9,7 @@ use mandate_core::Timestamp;
 use serde_json::Value;
 
 /// The members that hold seconds since the epoch.
-const SECONDS: [&str; 4] = ["iat", "exp", "nbf", "auth_time"];
+const SECONDS: [&str; 5] = ["iat", "exp", "nbf", "auth_time", "client_id_issued_at"];
 
 /// Members that are replaced as a whole.
 const REPLACED: [(&str, &str); 10] = [
@@ -112,6 +112,10 @@ impl Names {
         {
             return Value::from(*placeholder);
         }
+        // A secret that a client is given is 32 random bytes.
+        if let Some(secret) = value.as_str().filter(|text| key == "client_secret" && text.len() == 43) {
+            return self.name("client secret", secret).into();
+        }
         if let (true, Some(seconds)) = (SECONDS.contains(&key), value.as_u64()) {
             return self.time(Timestamp::from_secs(seconds)).into();
         }
@@ -130,6 +134,7 @@ impl Names {
             ("record", Value::String(id)) => drop(self.name("record", id)),
             ("origin", Value::String(origin)) if origin.contains("/audit/") => return "<log>".into(),
             ("key", Value::String(key)) if key.contains('+') => return "<checkpoint key>".into(),
+            ("refresh_token", Value::String(token)) => drop(self.name("refresh token", token)),
             ("token", Value::String(token)) if token.len() > 16 && jwt(token).is_none() => {
                 drop(self.name("join token", token));
             }

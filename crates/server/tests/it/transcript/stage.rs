@@ -26,7 +26,11 @@ impl Stage {
     /// The server of the story. A whole second, so that times in seconds are as far apart in every run.
     pub(crate) async fn new(title: &str) -> Self {
         let start = Timestamp::from_secs(SystemClock.now().secs());
-        let server = Server::story_at(start).await;
+        Self::of(title, start, Server::story_at(start).await)
+    }
+
+    /// A server that was started at the whole second `start`.
+    pub(crate) fn of(title: &str, start: Timestamp, server: Server) -> Self {
         let mut log = Recorder::new(title, start, server.app.http.clone());
         let issuer = server.issuer().to_owned();
         let encoded: String = url::form_urlencoded::byte_serialize(issuer.as_bytes()).collect();

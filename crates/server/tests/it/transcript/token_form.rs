@@ -36,7 +36,11 @@ async fn the_form_of_a_token_request() {
             b"grant_type=client_credentials&client_id=support-app",
         ),
         ("A password", FORM, b"grant_type=password&username=riley&password=x&client_id=support-app"),
-        ("A refresh token", FORM, b"grant_type=refresh_token&refresh_token=x&client_id=support-app"),
+        (
+            "A refresh token of a client that may have none",
+            FORM,
+            b"grant_type=refresh_token&refresh_token=x&client_id=support-app",
+        ),
     ];
     for (what, content_type, body) in unread {
         let request = stage

@@ -1,5 +1,6 @@
-//! Clients that registered themselves (RFC 7591). Nothing proves who they are: anybody can register under any
-//! name.
+//! Clients that describe themselves: they registered themselves (RFC 7591), or their id is the URL of their
+//! metadata (draft-ietf-oauth-client-id-metadata-document-02). No operator registered them, and nothing proves
+//! who runs them.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::time::Timestamp;
 /// SHA-256 of a client secret. The secret itself is 32 random bytes, so a slow hash would add nothing.
 pub type SecretDigest = [u8; 32];
 
-/// How a client that registered itself shows that it is the one that registered.
+/// How a client that describes itself authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "method", content = "secret")]
 pub enum SelfAuthentication {
@@ -41,10 +42,10 @@ impl SelfAuthentication {
     }
 }
 
-/// A client that registered itself. It is in no registry file, and every statement in it is its own.
+/// A client that describes itself. It is in no registry file, and every statement in it is its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SelfRegistered {
-    /// The id that it was given: see [`ClientId::of_self_registered`].
+pub struct SelfDescribed {
+    /// The id that it was given (see [`ClientId::of_self_registered`]), or the URL of its metadata.
     pub id: ClientId,
     /// What it calls itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,6 +54,6 @@ pub struct SelfRegistered {
     pub redirect_uris: Vec<String>,
     /// How it authenticates.
     pub authentication: SelfAuthentication,
-    /// When it registered.
+    /// When it registered, or its metadata were read.
     pub registered: Timestamp,
 }
