@@ -59,6 +59,10 @@ pub const BUNDLE_REFRESH_BOUNDS: (Duration, Duration) = (Duration::from_secs(30)
 /// How long the login page's form may stay open, and how long its cookie lives.
 pub const LOGIN_FORM_LIFETIME: Duration = Duration::from_mins(15);
 
+/// For how long after its issue a provider's logout token counts, also if it expires later: `OpenID` Connect
+/// Back-Channel Logout §4 recommends at most two minutes.
+pub const LOGOUT_TOKEN_AGE: Duration = Duration::from_mins(10);
+
 /// How long a browser is known after a login. A new password ends it earlier.
 pub const BROWSER_LIFETIME: Duration = Duration::from_hours(180 * 24);
 

@@ -174,6 +174,8 @@ names! {
         Error = "error",
         /// RFC 6749 §4.1.2.1, §5.2.
         ErrorDescription = "error_description",
+        /// `OpenID` Connect Core §3.1.3.3.
+        IdToken = "id_token",
         /// RFC 9207 §2.
         Iss = "iss",
         /// RFC 6749 §4.1.2, §4.1.2.1.
@@ -230,6 +232,8 @@ names! {
         DpopJkt = "dpop_jkt",
         /// RFC 6749 §4.1.3.
         GrantType = "grant_type",
+        /// `OpenID` Connect Back-Channel Logout §2.5.
+        LogoutToken = "logout_token",
         /// RFC 6749 §4.3.2.
         Password = "password",
         /// RFC 6749 §4.1.1.

@@ -32,7 +32,10 @@ pub use halt::Halt;
 pub use platform::{MAX_MEMBER_LEN, MemberForm, Need, Platform, ProofMember, role_account};
 pub use proof::{AgentProof, PlatformClaims, PlatformProof, ProofEvidence, ProofKind};
 pub use standing::GrantEnd;
-pub use trusted_issuer::{SubjectScope, TokenProfile, TrustedIssuer};
+pub use trusted_issuer::{
+    LOGIN_CALLBACK_PATH, LOGOUT_PATH, SubjectScope, TokenProfile, TrustedIssuer, UpstreamClient,
+    login_callback, login_key,
+};
 pub use version::RegistryVersion;
 
 /// An immutable, indexed snapshot of the registry. Cloning shares the entries.

@@ -18,6 +18,7 @@ use mandate_core::{
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::jwt_svid::JwtSvid;
 use mandate_token::platform_token::PlatformToken;
+use serde::{Deserialize, Serialize};
 
 /// Where a subject token comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -340,22 +341,52 @@ impl AuthenticatedClient {
     }
 }
 
-/// A person of the embedded directory whose password has just been checked.
+/// What an identity provider said of a person who logged in there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderLogin {
+    /// The person: the provider, and who they are to it.
+    pub id: Subject,
+    /// When the person proved who they are, if the provider says it.
+    pub auth_time: Option<Timestamp>,
+    /// How strong that proof was, if the provider says it.
+    pub acr: Option<String>,
+    /// By which methods; empty if the provider does not say it.
+    pub amr: Vec<String>,
+}
+
+/// A person who has just proven who they are: by a password of the embedded directory, or at an identity
+/// provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedInPerson {
     pub(crate) name: PersonName,
     pub(crate) at: Timestamp,
+    pub(crate) provider: Option<ProviderLogin>,
 }
 
 impl LoggedInPerson {
     /// Claims that the person's password has been checked at `at`, and passed.
     pub fn assertion(name: PersonName, at: Timestamp) -> Self {
-        Self { name, at }
+        Self { name, at, provider: None }
+    }
+
+    /// Claims that an identity provider has proven at `at` who the person is, in answer to a login of ours.
+    pub fn assertion_at_provider(name: PersonName, at: Timestamp, provider: ProviderLogin) -> Self {
+        Self { name, at, provider: Some(provider) }
     }
 
     /// The person's name in the registry.
     pub fn name(&self) -> &PersonName {
         &self.name
+    }
+
+    /// When the person logged in.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// What the identity provider said; `None` for a login with a password.
+    pub fn provider(&self) -> Option<&ProviderLogin> {
+        self.provider.as_ref()
     }
 }
 

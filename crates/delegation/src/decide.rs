@@ -74,7 +74,7 @@ pub struct Exchange {
 pub struct Authorization {
     /// The client for which the person has logged in.
     pub client: LoginClient,
-    /// The person, whose password was checked.
+    /// The person, who has just logged in.
     pub person: LoggedInPerson,
     /// The resource that the token is for; absent: the token is addressed to us, to be exchanged.
     pub resource: Option<ResourceUri>,

@@ -5,13 +5,13 @@ use std::time::Duration;
 use mandate_core::Issuer;
 use mandate_core::registry::TokenProfile;
 use mandate_token::KeySet;
-use mandate_token::discovery::{self, MetadataError, likely_product, metadata_urls_of};
+use mandate_token::discovery::{self, MetadataError, ProviderMetadata, likely_product, metadata_urls_of};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 use url::Url;
 
 use crate::failure::{Failure, Fault, Placed};
-use crate::issuer_client::IssuerClient;
+use crate::issuer_client::{Document, IssuerClient};
 
 /// The limits of the server's own fetches, so that what works here works there.
 const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -24,6 +24,7 @@ pub(crate) struct IssuerDocuments {
     /// Where its metadata is.
     pub(crate) metadata_url: String,
     pub(crate) jwks_uri: Url,
+    metadata: Document,
     keys: Vec<u8>,
 }
 
@@ -41,14 +42,23 @@ impl IssuerDocuments {
         for address in metadata_urls_of(issuer, profile) {
             let found = metadata(client, &address, issuer, left()).await;
             match found {
-                Ok(jwks_uri) => {
+                Ok((jwks_uri, metadata)) => {
                     let keys = client.document(&jwks_uri, left(), MAX_DOCUMENT).await?.body;
-                    return Ok(Self { issuer: issuer.clone(), metadata_url: address, jwks_uri, keys });
+                    let issuer = issuer.clone();
+                    return Ok(Self { issuer, metadata_url: address, jwks_uri, metadata, keys });
                 }
                 Err(failure) => failures.push((address, failure)),
             }
         }
         Err(nowhere(issuer, failures))
+    }
+
+    /// The endpoints at which people log in.
+    pub(crate) fn provider(&self) -> Result<ProviderMetadata, Failure> {
+        let Document { content_type, body } = &self.metadata;
+        discovery::provider(content_type.as_deref(), body, &self.issuer).map_err(|error| {
+            Failure::failed(format!("people cannot log in there, by {}: {error}", self.metadata_url))
+        })
     }
 
     /// The keys, if the issuer uses this product.
@@ -64,10 +74,11 @@ async fn metadata(
     address: &str,
     issuer: &Issuer,
     patience: Duration,
-) -> Result<Url, Failure> {
+) -> Result<(Url, Document), Failure> {
     let url = Url::parse(address).map_err(|error| Failure::caused(Fault::Usage, "not an address", &error))?;
     let document = client.document(&url, patience, MAX_DOCUMENT).await?;
-    discovery::jwks_uri(document.content_type.as_deref(), &document.body, issuer).map_err(|error| {
+    let jwks_uri = discovery::jwks_uri(document.content_type.as_deref(), &document.body, issuer);
+    let jwks_uri = jwks_uri.map_err(|error| {
         let fault = match error {
             MetadataError::IssuerMismatch(_) => Fault::Refused,
             _ => Fault::Failed,
@@ -79,7 +90,8 @@ async fn metadata(
             .and_then(|members| members.get("issuer")?.as_str())
             .is_some_and(|named| named.contains("{tenantid}"));
         if template { failure.and("This is not one tenant: give the issuer of yours.") } else { failure }
-    })
+    })?;
+    Ok((jwks_uri, document))
 }
 
 /// Why no address has the metadata. That another issuer answers says most, that nothing answers says least.

@@ -25,6 +25,7 @@ use crate::redirect::{is_registered, with_parameters};
 use crate::refusal::RequestRefusal;
 use crate::resource::{self, is_administration};
 use crate::scope;
+use crate::stored_login::StoredLogin;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
 
@@ -75,22 +76,17 @@ impl AuthorizationRequest {
     }
 
     /// The content of a code for this request once `person` has logged in. `password`: SHA-256 of the stored
-    /// hash of the password.
-    pub(crate) fn code_for(
-        &self,
-        person: &LoggedInPerson,
-        password: [u8; 32],
-        logged_in: Timestamp,
-    ) -> CodePayload {
+    /// hash of the password, if it was by one.
+    pub(crate) fn code_for(&self, person: &LoggedInPerson, password: Option<[u8; 32]>) -> CodePayload {
         CodePayload {
             client: self.back.client.id().clone(),
             redirect_uri: self.back.redirect_uri.clone(),
             challenge: self.challenge.clone(),
-            person: person.name().clone(),
-            logged_in,
+            login: StoredLogin::of(person),
             resource: self.resource.clone(),
             scopes: self.scopes.clone(),
-            offline: self.offline.then_some(password),
+            offline: self.offline,
+            password,
         }
     }
 }

@@ -7,14 +7,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
 use mandate_core::lifetimes::CODE_LIFETIME;
-use mandate_core::{ClientId, PersonName, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
+use mandate_core::{ClientId, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
 use mandate_store::codes::{self, CodeHash, Redemption};
+use mandate_store::login_sessions::SessionHash;
 use mandate_store::{Effect, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::basis::Basis;
 use crate::pkce::Challenge;
 use crate::refusal::RequestRefusal;
+use crate::stored_login::StoredLogin;
 
 /// For how long a second use is noticed: as long as the tokens from the first use may be valid.
 const NOTICED: Duration = mandate_delegation::revocation::CUT_MEMORY;
@@ -25,14 +27,16 @@ pub(crate) struct CodePayload {
     pub(crate) client: ClientId,
     pub(crate) redirect_uri: String,
     pub(crate) challenge: Challenge,
-    pub(crate) person: PersonName,
-    pub(crate) logged_in: Timestamp,
+    #[serde(flatten)]
+    pub(crate) login: StoredLogin,
     pub(crate) resource: Option<ResourceUri>,
     pub(crate) scopes: Option<ScopeSet>,
-    /// If the person let the client act while they are away: SHA-256 of the stored hash of the password by
-    /// which they logged in.
+    /// Whether the person let the client act while they are away.
     #[serde(default)]
-    pub(crate) offline: Option<[u8; 32]>,
+    pub(crate) offline: bool,
+    /// SHA-256 of the stored hash of the password by which the person logged in, if it was by one.
+    #[serde(default)]
+    pub(crate) password: Option<[u8; 32]>,
 }
 
 /// What is stored of a code that was presented.
@@ -55,18 +59,22 @@ pub(crate) struct Codes {
 }
 
 impl Codes {
-    /// A new code of 32 unpredictable bytes, and what stores it in the transaction of its record.
+    /// A new code of 32 unpredictable bytes, and what stores it in the transaction of its record. `session`:
+    /// the person's session at an identity provider, which can end it.
     pub(crate) fn issue(
         &self,
         payload: &CodePayload,
+        session: Option<SessionHash>,
         now: Timestamp,
-    ) -> Result<(Secret, Effect), RequestRefusal> {
+    ) -> Result<(Secret, Vec<Effect>), RequestRefusal> {
         let code = URL_SAFE_NO_PAD.encode(self.basis.random());
         let payload =
             serde_json::to_vec(payload).map_err(|error| RequestRefusal::Internal(error.to_string()))?;
         let (expires, forget) = (now.plus(CODE_LIFETIME), now.plus(NOTICED));
         let hash = hash(&code);
-        Ok((Secret::new(code), Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget }))
+        let keep = Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget };
+        let of_session = session.map(|session| Effect::KeepLoginSession { session, code: hash, forget });
+        Ok((Secret::new(code), std::iter::once(keep).chain(of_session).collect()))
     }
 
     /// What is stored of a code.

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use mandate_audit::RecordKind;
-use mandate_core::{ClientId, Cut, CutTarget, PersonName, RequestSource, Subject, Timestamp, TokenId};
+use mandate_core::{ClientId, Cut, CutTarget, RequestSource, Timestamp, TokenId};
 use mandate_delegation::revocation::{cut, cut_token};
 use mandate_stops::{By, Recorded, Stop, StopError, Stops, Taken};
 
 use crate::refusal::RequestRefusal;
 use crate::revokers::{Cause, Revokers};
+use crate::stored_login::StoredLogin;
 use crate::trail::{Recorder, Trail};
 
 /// A cut that is counted towards the bound of its cause.
@@ -22,7 +23,7 @@ pub(crate) struct UsedTwice {
     /// What was used, for the record.
     pub(crate) what: &'static str,
     /// Who logged in.
-    pub(crate) person: PersonName,
+    pub(crate) login: StoredLogin,
     /// The client of the login.
     pub(crate) client: ClientId,
     /// The first token of the login: every later one descends from it.
@@ -61,11 +62,10 @@ impl Cuts {
     /// A person who can log in can use codes twice again and again. Beyond the bound on cuts, one cut on the
     /// person replaces one cut for each token: it takes away more, never less.
     pub(crate) async fn used_twice(&self, used: UsedTwice, now: Timestamp) -> Result<(), RequestRefusal> {
-        let UsedTwice { what, person, client, first, since, until } = used;
-        let cause = Cause::UsedTwice(person.clone());
+        let UsedTwice { what, login, client, first, since, until } = used;
         let basis = &self.recorder.basis;
-        // Only people of the embedded directory log in here: their `sub` is their name.
-        let person = Subject { iss: basis.issuer().clone(), sub: person.as_str().to_owned() };
+        let person = login.subject(basis.issuer());
+        let cause = Cause::UsedTwice(login.person);
         let of_person = CutTarget::Person(person.clone());
         let snapshot = basis.snapshot();
         let cuts = &snapshot.revocations;
@@ -87,21 +87,20 @@ impl Cuts {
             (cut(of_person, now), format!("{what} was presented twice; {note}"))
         };
         trail.note = Some(note);
-        self.make(trail, cut, first, counted).await
+        self.make(trail, cut, Some(first), counted).await
     }
 
-    /// Puts a cut in force and records it. An error says that it is in force and not recorded yet, or that it
     /// is not in force; then it no longer counts.
     pub(crate) async fn make(
         &self,
         trail: Trail,
         cut: Cut,
-        jti: TokenId,
+        jti: Option<TokenId>,
         counted: Option<Counted>,
     ) -> Result<(), RequestRefusal> {
         let note = trail.note.clone();
         let record = self.recorder.permitted(trail, |record, known| {
-            known.jti = Some(jti);
+            known.jti = jti;
             record.detail = note;
         });
         match self.stops.take(Stop::of_cuts(record, vec![cut]), By::Client).await {

@@ -26,6 +26,7 @@ use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
 use crate::pinned_keys::PinnedKeys;
 use crate::platform_tokens::PlatformTokens;
+use crate::providers::{Providers, ReadSecret};
 use crate::refresh_tokens::RefreshTokens;
 use crate::self_described::{SelfDescribedClients, SelfDescription};
 use crate::trail::Recorder;
@@ -50,6 +51,8 @@ pub struct EngineParts {
     pub self_description: SelfDescription,
     /// Randomness for codes, `jti` and the ids of records.
     pub entropy: Arc<dyn Entropy>,
+    /// Reads this server's secrets at identity providers.
+    pub login_secrets: ReadSecret,
 }
 
 /// The authorization server. Each part belongs to what needs it; endpoints are the files beside this one.
@@ -63,6 +66,7 @@ pub struct Engine {
     pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) passwords: Passwords,
+    pub(crate) providers: Providers,
     pub(crate) grants: Grants,
 }
 
@@ -85,6 +89,7 @@ impl Engine {
             clock,
             self_description,
             entropy,
+            login_secrets,
         } = parts;
         let checker = Arc::new(Checker::new(entropy.as_ref())?);
         let attempts = Attempts::new(entropy.as_ref());
@@ -121,6 +126,12 @@ impl Engine {
         let cuts = Arc::new(Cuts::new(recorder.clone(), stops));
         let conclusion = Arc::new(Conclusion { recorder: recorder.clone(), authority });
         let passwords = Passwords { basis: basis.clone(), store: store.clone(), checker, attempts };
+        let providers = Providers {
+            basis: basis.clone(),
+            foreign: Arc::clone(&foreign),
+            store: store.clone(),
+            secret: login_secrets,
+        };
         let codes = Arc::new(Codes { basis: basis.clone(), store: store.clone() });
         let refresh = Arc::new(RefreshTokens { basis: basis.clone(), store });
         let grants = Grants::new(&grants::GrantParts {
@@ -136,7 +147,19 @@ impl Engine {
             cuts: Arc::clone(&cuts),
             conclusion,
         });
-        Ok(Self { basis, recorder, tokens, clients, self_described, codes, refresh, cuts, passwords, grants })
+        Ok(Self {
+            basis,
+            recorder,
+            tokens,
+            clients,
+            self_described,
+            codes,
+            refresh,
+            cuts,
+            passwords,
+            providers,
+            grants,
+        })
     }
 
     /// The `iss` of the tokens that this server issues.

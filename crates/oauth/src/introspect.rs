@@ -7,6 +7,7 @@ use mandate_delegation::liveness::{Asker, living};
 use mandate_delegation::{AuthenticatedClient, DecisionRequest};
 use mandate_store::refresh::RefreshState;
 use mandate_token::access_token::AccessToken;
+use mandate_token::access_token::subject_claim;
 use serde_json::{Map, Value};
 
 use crate::engine::Engine;
@@ -117,15 +118,18 @@ impl Engine {
         let Ok(mandate) = decided else { return Ok(Introspection::Inactive) };
         let terms = &mandate.view().terms;
         let name = |parameter: Parameter| parameter.as_str().to_owned();
-        Ok(Introspection::Refreshes(Map::from_iter([
+        let subject = stored.payload.login.subject(self.issuer());
+        let mut claims = Map::from_iter([
             ("iss".to_owned(), terms.issuer.as_str().into()),
-            ("sub".to_owned(), stored.payload.person.as_str().into()),
+            ("sub".to_owned(), subject_claim(&subject, self.issuer()).into_owned().into()),
             ("aud".to_owned(), terms.audience.first().into()),
             (name(Parameter::ClientId), terms.client.as_str().into()),
             (name(Parameter::Scope), terms.scopes.to_string().into()),
-            ("auth_time".to_owned(), stored.payload.logged_in.secs().into()),
             ("exp".to_owned(), stored.expires.min(stored.login.ends).secs().into()),
-        ])))
+        ]);
+        let auth_time = terms.auth_time.map(|time| ("auth_time".to_owned(), time.secs().into()));
+        claims.extend(auth_time);
+        Ok(Introspection::Refreshes(claims))
     }
 }
 

@@ -13,13 +13,13 @@
 //! file in `grants` and a row of the table there; nothing below `grants` knows any grant.
 //!
 //! ```text
-//! endpoints   login ─► authorize · token · introspect · revoke
+//! endpoints   login ─► authorize · logout · token · introspect · revoke
 //! engine      engine: the parts, put together
 //! grants      grants: the table ─► code · refresh · client_credentials · exchange ─► handler: what a grant type is
-//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · refresh_tokens · cuts · password_login · conclusion: record, mint, answer
+//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · refresh_tokens · cuts ─► stored_login · password_login · providers · conclusion: record, mint, answer
 //! record      trail: what is known, and the record of each outcome ─► basis: snapshot, time, randomness, the decision
 //! readers     request · resource · scope ─► parameter: required, optional, or with another
-//! answers     wire: what the caller gets ─► refusal: why, and at which stage
+//! answers     wire: what the caller gets ─► refusal: why, and at which stage ─► provider_refusal
 //! means       form · metadata · password ─► queue · foreign · pkce · redirect · revokers · attempts · browser · claimed · scope_bounds · shown_name
 //! ```
 
@@ -41,6 +41,7 @@ pub mod form;
 pub mod grants;
 mod introspect;
 mod login;
+mod logout;
 pub mod metadata;
 pub mod metadata_document;
 mod own_tokens;
@@ -50,6 +51,8 @@ mod password_login;
 mod pinned_keys;
 pub mod pkce;
 mod platform_tokens;
+mod provider_refusal;
+mod providers;
 mod queue;
 pub mod redirect;
 mod refresh_tokens;
@@ -64,6 +67,7 @@ mod scope_bounds;
 mod self_described;
 mod self_registered;
 mod shown_name;
+mod stored_login;
 mod subject_token;
 mod token;
 mod trail;
@@ -73,8 +77,10 @@ pub use authorize::{AuthorizationRequest, AuthorizeRefusal};
 pub use conclusion::TokenResponse;
 pub use engine::{Engine, EngineParts};
 pub use introspect::Introspection;
-pub use login::{LoginRefusal, Redirect};
+pub use login::{Arrival, Callback, CallbackRefusal, Departure, LoginProvider, LoginRefusal, Redirect};
 pub use password_login::Visitor;
+pub use provider_refusal::ProviderRefusal;
+pub use providers::{PendingLogin, ReadSecret};
 pub use refusal::{
     CredentialKind, NotAllowed, Quota, RefusalClass, RegistrationFault, RequestRefusal, Unsupported,
 };

@@ -1,11 +1,14 @@
 //! From a login to a code: the embedded directory, and the answer that goes back through the browser.
 
+mod provider;
+
 use std::time::Duration;
 
 use mandate_audit::RecordKind;
 use mandate_core::names::{Parameter, ResponseParameter};
 use mandate_core::{Secret, Timestamp};
 use mandate_delegation::{Authorization, LoggedInPerson, MandateView};
+use mandate_store::login_sessions::SessionHash;
 
 use crate::asking_client::AskingClient;
 use crate::authorize::AuthorizationRequest;
@@ -17,6 +20,8 @@ use crate::refusal::{Quota, RefusalClass, RequestRefusal};
 use crate::self_registered;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
+
+pub use provider::{Arrival, Callback, CallbackRefusal, Departure, LoginProvider};
 
 /// Where to send the browser, with a 303 (RFC 9700 §4.12).
 #[derive(Clone, PartialEq, Eq)]
@@ -107,7 +112,7 @@ impl Engine {
             }
         };
         let location = self
-            .issue_code(request, &person, password, trail, view)
+            .issue_code(request, &person, Proof::Password(password), trail, view)
             .await
             .map_err(LoginRefusal::Unavailable)?;
         Ok(Redirect { location, browser })
@@ -188,16 +193,19 @@ impl Engine {
         &self,
         request: &AuthorizationRequest,
         person: &LoggedInPerson,
-        password: [u8; 32],
+        by: Proof,
         trail: Trail,
         view: MandateView,
     ) -> Result<String, OAuthError> {
         let now = trail.now;
-        let (code, effect) = match self.codes.issue(&request.code_for(person, password, now), now) {
+        let (password, session) = match by {
+            Proof::Password(hash) => (Some(hash), None),
+            Proof::Provider(session) => (None, session),
+        };
+        let (code, mut effects) = match self.codes.issue(&request.code_for(person, password), session, now) {
             Ok(issued) => issued,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
-        let mut effects = vec![effect];
         if request.unattested().is_some_and(|client| client.id.is_self_registered()) {
             effects.push(self_registered::used(request.client_id(), now));
         }
@@ -210,6 +218,14 @@ impl Engine {
         let code = code.expose_secret_str().unwrap_or_default();
         Ok(request.back.to(self.issuer(), &[(ResponseParameter::Code, code)]))
     }
+}
+
+/// By what a person has proven who they are.
+pub(crate) enum Proof {
+    /// A password; SHA-256 of its stored hash.
+    Password([u8; 32]),
+    /// An identity provider, which may end the session that it names.
+    Provider(Option<SessionHash>),
 }
 
 /// What is shown to a person whose password was refused, or could not be checked or recorded.

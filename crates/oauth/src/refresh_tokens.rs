@@ -6,27 +6,37 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
 use mandate_core::lifetimes::{REFRESH_IDLE_LIFETIME, REFRESH_LIFETIME};
 use mandate_core::registry::RegistryVersion;
-use mandate_core::{
-    ClientId, CutTarget, PersonName, ResourceUri, ScopeSet, Secret, Subject, Timestamp, TokenId,
-};
-use mandate_delegation::{Authorization, ContinuedLogin, LoggedInPerson, ProvenClient};
+use mandate_core::{ClientId, CutTarget, ResourceUri, ScopeSet, Secret, Subject, Timestamp, TokenId};
+use mandate_delegation::{Authorization, ContinuedLogin, ProvenClient};
 use mandate_sequencer::Guard;
+use mandate_store::codes::CodeHash;
 use mandate_store::refresh::{self, Family, RefreshHash, RefreshState};
 use mandate_store::{Effect, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::basis::Basis;
 use crate::refusal::RequestRefusal;
+use crate::stored_login::StoredLogin;
 
 /// What a login gave. It is sealed in the store, and never changes: a refresh can ask for less, and the next one
 /// for all of it again (RFC 6749 §6).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RefreshPayload {
     pub(crate) client: ClientId,
-    pub(crate) person: PersonName,
-    pub(crate) logged_in: Timestamp,
+    #[serde(flatten)]
+    pub(crate) login: StoredLogin,
     pub(crate) resource: Option<ResourceUri>,
     pub(crate) scopes: ScopeSet,
+}
+
+/// By what a login gives its first refresh token.
+pub(crate) struct Decision {
+    /// The hash of the code that is redeemed.
+    pub(crate) code: CodeHash,
+    /// SHA-256 of the stored hash of the password by which the person logged in, if it was by one.
+    pub(crate) password: Option<[u8; 32]>,
+    /// The version of the registry by which it was decided.
+    pub(crate) planned_from: RegistryVersion,
 }
 
 /// What is stored of a refresh token that was presented.
@@ -47,11 +57,10 @@ impl StoredRefresh {
         scopes: ScopeSet,
         jti: TokenId,
     ) -> Authorization {
-        let RefreshPayload { person, logged_in, resource, .. } = self.payload.clone();
         Authorization {
             client: mandate_delegation::LoginClient::App(client),
-            person: LoggedInPerson::assertion(person, logged_in),
-            resource,
+            person: self.payload.login.asserted(),
+            resource: self.payload.resource.clone(),
             scopes: Some(scopes),
             jti,
             continued: Some(self.login.clone()),
@@ -76,26 +85,25 @@ impl RefreshTokens {
     }
 
     /// The first refresh token of a login whose first access token is `root`, and what stores it in the
-    /// transaction of that token's record. The pair says by which password the person logged in, and by which
-    /// version of the registry that was decided.
+    /// transaction of that token's record.
     pub(crate) fn first(
         &self,
         root: &TokenId,
         person: Subject,
         payload: &RefreshPayload,
-        (password, planned_from): ([u8; 32], RegistryVersion),
+        Decision { code, password, planned_from }: Decision,
         now: Timestamp,
     ) -> Result<(Secret, Effect), RequestRefusal> {
-        let name = payload.person.clone();
+        let name = payload.login.person.clone();
         let client = payload.client.clone();
-        let ends = payload.logged_in.plus(REFRESH_LIFETIME);
+        let ends = payload.login.logged_in.plus(REFRESH_LIFETIME);
         let payload =
             serde_json::to_vec(payload).map_err(|error| RequestRefusal::Internal(error.to_string()))?;
         let family = Family { root: root.clone(), client, person, ends, payload: Secret::new(payload) };
         let token = self.fresh();
         let (hash, expires) = (hash(&token), now.plus(REFRESH_IDLE_LIFETIME));
         let family = Box::new(family);
-        let keep = Effect::KeepRefresh { family, hash, expires, name, password, planned_from };
+        let keep = Effect::KeepRefresh { family, hash, expires, code, name, password, planned_from };
         Ok((Secret::new(token), keep))
     }
 
@@ -126,7 +134,7 @@ impl RefreshTokens {
     /// Agrees while nobody cut the login. A cut ends what the database has when it is recorded; this keeps a
     /// refresh token out that was decided before the cut and would be written after it.
     pub(crate) fn still_counts(&self, root: TokenId, person: Subject, payload: &RefreshPayload) -> Guard {
-        let (live, since) = (self.basis.live.clone(), payload.logged_in);
+        let (live, since) = (self.basis.live.clone(), payload.login.logged_in);
         let parties = [CutTarget::Person(person), CutTarget::Client(payload.client.clone())];
         let root = CutTarget::Token(root);
         Box::new(move || {

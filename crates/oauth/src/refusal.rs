@@ -15,6 +15,7 @@ use crate::form::FormError;
 use crate::metadata_document::{DocumentFault, NotFetched};
 use crate::password::PasswordError;
 use crate::pkce::PkceError;
+use crate::provider_refusal::ProviderRefusal;
 
 /// A refusal of the engine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -186,6 +187,9 @@ pub enum RequestRefusal {
     /// Too many attempts. The next one is accepted after this time.
     #[error("too many login attempts")]
     LoginPaused(Duration),
+    /// A login at an identity provider leads to no code.
+    #[error(transparent)]
+    Provider(#[from] ProviderRefusal),
     // Revocation.
     /// The token was issued to another client.
     #[error("another client's token")]
@@ -426,6 +430,7 @@ impl RequestRefusal {
             Self::Authorization(reason) => decision(*reason, CredentialKind::Grant),
             Self::OwnBehalf(reason, _) => decision(*reason, CredentialKind::Client),
             Self::ApprovalRequired(presented, _) => C::Decision(*presented),
+            Self::Provider(refusal) => refusal.class(),
             Self::LoginPaused(pause) => C::Quota(Quota::Logins { pause: *pause }),
             Self::Registration(fault) => C::Registration(*fault),
             Self::TooManyRegistrations => C::Quota(Quota::Registrations),

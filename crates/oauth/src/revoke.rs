@@ -2,7 +2,7 @@
 
 use mandate_audit::RecordKind;
 use mandate_core::names::Parameter;
-use mandate_core::{Cut, CutTarget, Subject, TokenId};
+use mandate_core::{Cut, CutTarget, TokenId};
 use mandate_delegation::revocation::{cut, cut_token};
 use mandate_store::refresh::RefreshState;
 
@@ -25,9 +25,11 @@ impl Engine {
     pub async fn revoke(&self, request: FormRequest<'_>) -> Result<(), OAuthError> {
         let mut trail = Trail::new(RecordKind::Revoke, self.basis.now(), request.source);
         match self.try_revoke(&request, &mut trail).await {
-            Ok(Some((cut, jti, counted))) => {
-                self.cuts.make(trail, cut, jti, Some(counted)).await.map_err(|refusal| refusal.to_error())
-            }
+            Ok(Some((cut, jti, counted))) => self
+                .cuts
+                .make(trail, cut, Some(jti), Some(counted))
+                .await
+                .map_err(|refusal| refusal.to_error()),
             // A request that changes nothing, by a caller who has proven nothing, leaves no record: otherwise
             // strangers could fill the log with such requests.
             Ok(None) if trail.client.is_none() => Ok(()),
@@ -94,8 +96,7 @@ impl Engine {
             return Err(RequestRefusal::NotYourToken);
         }
         trail.client = Some(caller.shared_name());
-        trail.sub =
-            Some(Subject { iss: self.issuer().clone(), sub: stored.payload.person.as_str().to_owned() });
+        trail.sub = Some(stored.payload.login.subject(self.issuer()));
         let root = stored.login.root;
         if stored.state == RefreshState::Ended {
             trail.note = Some(format!("the login of the token {root} is ended already"));

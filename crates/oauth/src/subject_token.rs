@@ -82,7 +82,9 @@ impl SubjectTokens {
                 if claimed == issuer.as_str() {
                     return self.own(token, now).map_err(RequestRefusal::Subject);
                 }
-                let trusted = snapshot.registry.issuer(claimed);
+                // One that is for logins alone is not trusted to name people here.
+                let trusted =
+                    snapshot.registry.issuer(claimed).filter(|trusted| trusted.has_subject_tokens());
                 let trusted = trusted.ok_or_else(|| refused(RequestRefusal::SubjectProvenance))?;
                 let verified = self.of_another(&unverified, trusted, now).await?;
                 Ok(VerifiedSubject::foreign(verified, Arc::clone(trusted)))

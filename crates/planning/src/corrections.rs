@@ -160,6 +160,12 @@ pub(crate) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
         },
         ("other_audiences", None, _) => item.other_audiences.clear(),
         ("ca", ..) => item.ca = None,
+        ("login" | "client_id" | "client_secret_file", ..) => {
+            (item.login, item.client_id, item.client_secret_file) = (false, None, None);
+            if item.audience.is_empty() {
+                AUDIENCE.clone_into(&mut item.audience);
+            }
+        }
         ("claims", ..) => {
             item.claims.require = [("-".to_owned(), "-".to_owned())].into();
         }

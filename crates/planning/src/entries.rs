@@ -10,7 +10,7 @@ use mandate_core::constraint::Constraints;
 use mandate_core::digest::sha256_of_list;
 use mandate_core::registry::{
     Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person,
-    Policy, Registry, Resource, Tool, TrustedIssuer,
+    Policy, Registry, Resource, Tool, TrustedIssuer, UpstreamClient,
 };
 use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Subject};
@@ -414,7 +414,13 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
             format!("`{}` is this server itself; its own tokens are trusted already", item.url),
         ));
     }
-    let audiences = std::iter::once(("/audience".to_owned(), &item.audience));
+    let login = upstream_client(item)?;
+    if login.is_none() && item.audience.is_empty() {
+        let detail = "`audience` is missing: what its access tokens are addressed to. Only an issuer with `login = true` can do without it";
+        return Err(Finding::new("/audience", detail));
+    }
+    let audience = Some(&item.audience).filter(|audience| !audience.is_empty());
+    let audiences = audience.map(|audience| ("/audience".to_owned(), audience)).into_iter();
     let others = item
         .other_audiences
         .iter()
@@ -443,7 +449,38 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
         proxy,
         profile: item.profile,
         required_claims: item.claims.require.clone(),
+        login,
     }))
+}
+
+/// This server as a client of the issuer, if people log in there.
+fn upstream_client(item: &IssuerItem) -> Result<Option<UpstreamClient>, Finding> {
+    let IssuerItem { login, client_id, client_secret_file, .. } = item;
+    if !login {
+        let needless = [("/client_id", client_id), ("/client_secret_file", client_secret_file)];
+        return match needless.into_iter().find(|(_, value)| value.is_some()) {
+            Some((place, _)) => Err(Finding::new(place, "it is for an issuer with `login = true` alone")),
+            None => Ok(None),
+        };
+    }
+    let Some(client_id) = client_id else {
+        let detail = "`login = true` needs `client_id`: the id that the provider gave to this server";
+        return Err(Finding::new("/login", detail));
+    };
+    if !(1..=256).contains(&client_id.len()) || !client_id.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Err(Finding::new("/client_id", "a client id has 1 to 256 printable ASCII characters"));
+    }
+    // A path would let whoever may change the registry send any file of the server to an issuer of theirs.
+    let is_plain = |name: &String| {
+        (1..=64).contains(&name.len())
+            && !name.starts_with('.')
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+    };
+    if client_secret_file.as_ref().is_some_and(|name| !is_plain(name)) {
+        let detail = "expected the name of a file in `login-secrets` of the server's directory: up to 64 of a-z, A-Z, 0-9, `-`, `_` and `.`, without a path, and not the secret itself";
+        return Err(Finding::new("/client_secret_file", detail));
+    }
+    Ok(Some(UpstreamClient { client_id: client_id.clone(), client_secret_file: client_secret_file.clone() }))
 }
 
 /// The most claims that an issuer's tokens may be required to have.
@@ -462,7 +499,8 @@ fn required_claims(item: &IssuerItem) -> Result<(), Finding> {
         );
         return Err(Finding::new("/claims/require", detail));
     }
-    if required.is_empty() && item.profile.needs_a_claim_of_people() {
+    // An ID token is a person's.
+    if required.is_empty() && !item.audience.is_empty() && item.profile.needs_a_claim_of_people() {
         let detail = format!(
             "tokens of {} do not show whether their subject is a person: name a claim that only people's tokens have, as in claims = {{ require = {{ sub_type = \"user\" }} }}",
             item.profile.as_str()

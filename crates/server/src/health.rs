@@ -7,6 +7,7 @@
 mod clock;
 pub(crate) mod crowd;
 pub(crate) mod database;
+pub(crate) mod login;
 pub(crate) mod stops;
 
 use std::path::PathBuf;

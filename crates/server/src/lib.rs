@@ -20,6 +20,7 @@ mod json_line;
 mod last_checkpoint;
 mod library_answers;
 mod listener;
+mod login_secrets;
 mod nodes;
 mod peer;
 mod places;
@@ -194,6 +195,7 @@ pub async fn run(
     };
     let upkeep = Housekeeping::of(&parts);
     let identity = Arc::new(Identity::new(parts).with_rejoin_grace(config.node_rejoin_grace));
+    let login_secrets = login_secrets::in_dir(&config.dir);
     let engine = Engine::new(EngineParts {
         live: Arc::clone(&live),
         trust_domain: trust_domain.clone(),
@@ -208,6 +210,7 @@ pub async fn run(
             ..SelfDescription::default()
         },
         entropy: Arc::clone(&entropy),
+        login_secrets: Arc::clone(&login_secrets),
     })
     .map_err(|error| ServerError::SetUp { what: "the authorization server", why: error.to_string() })?;
 
@@ -222,6 +225,7 @@ pub async fn run(
     );
 
     health::stops::watch(&health, Arc::clone(&stops));
+    health::login::watch(&health, Arc::clone(&live), login_secrets);
     health::database::watch(&health, store.clone(), database.clone());
     if let Some(certificate) = &certificate {
         let certificate = Arc::clone(certificate);
@@ -258,6 +262,10 @@ pub async fn run(
         authority: Arc::clone(&authority),
         live: Arc::clone(&live),
         csrf_key: public::csrf_key(entropy.as_ref()),
+        login_seal: public::LoginSeal::new(Arc::clone(&entropy)).ok_or_else(|| ServerError::SetUp {
+            what: "the login pages",
+            why: "the cryptographic library refuses a key".to_owned(),
+        })?,
         entropy,
         clock: Arc::clone(&wall),
         shutdown: stopping.clone(),

@@ -83,6 +83,14 @@ pub fn consume(
     Ok(redemption)
 }
 
+/// Expires the codes of a session at an identity provider that were not used.
+pub(crate) fn expire_of(tx: &Tx<'_>, session: &[u8; 32]) -> Result<(), StoreError> {
+    let sql = "UPDATE codes SET expires = 0 WHERE used IS NULL \
+         AND hash IN (SELECT code FROM login_sessions WHERE session = $1)";
+    tx.execute(sql, values![session])?;
+    Ok(())
+}
+
 /// Forgets codes whose second use need no longer be noticed, at most so many. Returns how many.
 pub fn forget(tx: &Tx<'_>, now: Timestamp, most: u64) -> Result<usize, StoreError> {
     tx.execute(

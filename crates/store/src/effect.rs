@@ -8,6 +8,7 @@ use mandate_core::{
 
 use crate::codes::{self, CodeHash, Redemption};
 use crate::error::StoreError;
+use crate::login_sessions::{self, SessionHash};
 use crate::nodes::{self, JoinTokenHash, Node, TokenUse};
 use crate::refresh::{Family, RefreshHash};
 use crate::refusal::EffectRefusal;
@@ -51,8 +52,11 @@ pub enum Effect {
         expires: Timestamp,
         /// The person's name in the registry.
         name: PersonName,
-        /// SHA-256 of the stored hash of the password by which the person logged in.
-        password: [u8; 32],
+        /// SHA-256 of the stored hash of the password by which the person logged in; `None`: at an identity
+        /// provider.
+        password: Option<[u8; 32]>,
+        /// SHA-256 of the code that is redeemed: what ends its session at an identity provider ends the family.
+        code: CodeHash,
         /// The version of the registry by which the login was decided.
         planned_from: RegistryVersion,
     },
@@ -66,6 +70,15 @@ pub enum Effect {
         expires: Timestamp,
         /// When the token was presented: one that has expired by then is refused.
         at: Timestamp,
+    },
+    /// A code came from a person's session at an identity provider, which the provider can end.
+    KeepLoginSession {
+        /// The digest of provider and session.
+        session: SessionHash,
+        /// SHA-256 of the code.
+        code: CodeHash,
+        /// Until this time it is remembered.
+        forget: Timestamp,
     },
     /// A node may join with a token.
     KeepJoinToken {
@@ -208,6 +221,7 @@ impl mandate_sequencer::Effect for Effect {
             Self::RedeemCode { .. } => "redeem_code",
             Self::KeepRefresh { .. } => "keep_refresh",
             Self::RotateRefresh { .. } => "rotate_refresh",
+            Self::KeepLoginSession { .. } => "keep_login_session",
             Self::KeepJoinToken { .. } => "keep_join_token",
             Self::JoinNode { .. } => "join_node",
             Self::RenewNode { .. } => "renew_node",
@@ -245,15 +259,20 @@ impl Effect {
                 Redemption::Expired => Err(EffectRefusal::CodeExpired.into()),
                 Redemption::Unknown => Err(EffectRefusal::CodeUnknown.into()),
             },
-            Self::KeepRefresh { family, hash, expires, name, password, planned_from } => {
+            Self::KeepRefresh { family, hash, expires, code, name, password, planned_from } => {
                 registry::still_at(tx, *planned_from)?;
-                let now = secrets::password(tx, name)?.map(|phc| sha256(phc.expose_secret()));
-                if now != Some(*password) {
-                    return Err(EffectRefusal::RefreshEnded.into());
+                if let Some(password) = password {
+                    let now = secrets::password(tx, name)?.map(|phc| sha256(phc.expose_secret()));
+                    if now != Some(*password) {
+                        return Err(EffectRefusal::RefreshEnded.into());
+                    }
                 }
-                refresh::insert(tx, family, hash, *expires)
+                refresh::insert(tx, family, (hash, *expires), code)
             }
             Self::RotateRefresh { hash, next, expires, at } => refresh::rotate(tx, hash, next, *expires, *at),
+            Self::KeepLoginSession { session, code, forget } => {
+                login_sessions::insert(tx, session, code, *forget)
+            }
             Self::KeepJoinToken { hash, by, expires } => nodes::insert_join_token(tx, hash, by, *expires),
             Self::JoinNode { token, node } => join(tx, token, node),
             Self::RenewNode { node, newest } => match nodes::get(tx, &node.id)? {

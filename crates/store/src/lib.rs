@@ -19,6 +19,7 @@ mod last_checkpoint;
 mod log_number;
 mod log_rows;
 mod log_verification;
+pub mod login_sessions;
 mod logs;
 pub mod meta;
 pub mod meters;

@@ -12,6 +12,7 @@ macro_rules! migrations {
             include_str!(concat!("../migrations/", $database, "/0004_log_origins.sql")),
             include_str!(concat!("../migrations/", $database, "/0005_self_registered.sql")),
             include_str!(concat!("../migrations/", $database, "/0006_refresh_tokens.sql")),
+            include_str!(concat!("../migrations/", $database, "/0007_login_sessions.sql")),
         ]
     };
 }
@@ -44,7 +45,8 @@ mod tests {
                 "811cd7b9dabe55d9ae1b4ba865f2fbab83d2f1b09018825327d16e96fdf55a48",
                 "3d0a3c9e1d501da0068992045f6ba07434ba70f67e7f7026c018ef1ba5bd2269",
                 "d5fa9a009da725b2eab2b7f3632b3e3436e16e9754a07335f2d9798b65ad1c95",
-                "417c85de52cc37866956d68b21844b6dcd775a232ea2189088fa115aef5378f1",
+                "088cd497bd1db9958026faa10560b4b6f918fc0e54f041ec17a3e78f58da9f47",
+                "84f2ef60d92edd96a33a5e398b8b5982bd7f4c202256d9f1111e20b6f3fd797b",
             ],
         ),
         (
@@ -56,7 +58,8 @@ mod tests {
                 "5dd6d8a5a14d51528a2a163f2f458bf6c619ddcaa2d1d9f564a0cdcd8b987004",
                 "4a83c8ffafd4cfd43c6039ef566c80948f3b7576fe5e454c0ca2a7976bd58f76",
                 "9b74f24fb749ed6b9ef19691587bc24d7f3b83892bb1bcbe4bda7dc90230a04d",
-                "c348280066c5350e0205c964023d4f565ebe6130e71577089eb09d815b2af805",
+                "c8dc6e7b7818665f6bedf680e411406fc305dff406a854a9f376d16c6fd6c5b3",
+                "c77e606b14d28f211454dcc8b1cd2ba0c717ea03ef17323175e05403d4543c36",
             ],
         ),
     ];

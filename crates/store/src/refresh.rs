@@ -6,6 +6,7 @@
 
 use mandate_core::{ClientId, Cut, CutTarget, Secret, Subject, Timestamp, TokenId};
 
+use crate::codes::CodeHash;
 use crate::error::StoreError;
 use crate::refusal::EffectRefusal;
 use crate::seal::SealedPlace;
@@ -69,18 +70,20 @@ fn named(person: &Subject) -> Result<String, StoreError> {
     serde_json::to_string(person).map_err(|e| StoreError::Corrupt(e.to_string()))
 }
 
-/// Adds a family with its first refresh token, which must be used before `expires`.
+/// Adds a family with its first refresh token, which must be used before `expires`. It came from `code`, and from
+/// the session at an identity provider from which that came.
 pub(crate) fn insert(
     tx: &Tx<'_>,
     family: &Family,
-    hash: &RefreshHash,
-    expires: Timestamp,
+    (hash, expires): (&RefreshHash, Timestamp),
+    code: &CodeHash,
 ) -> Result<(), StoreError> {
     let Family { root, client, person, ends, payload } = family;
     let sealed = tx.seal(place(&[root.as_str().as_bytes()]), payload.expose_secret())?;
     tx.execute(
-        "INSERT INTO refresh_families (root, client, person, ends, sealed) VALUES ($1, $2, $3, $4, $5)",
-        values![root.as_str(), client.as_str(), &named(person)?, *ends, &sealed],
+        "INSERT INTO refresh_families (root, client, person, ends, sealed, session) \
+         VALUES ($1, $2, $3, $4, $5, (SELECT session FROM login_sessions WHERE code = $6))",
+        values![root.as_str(), client.as_str(), &named(person)?, *ends, &sealed, code],
     )?;
     add(tx, root, hash, expires.min(*ends), *ends)
 }
@@ -161,6 +164,12 @@ pub(crate) fn end(tx: &Tx<'_>, cut: &Cut) -> Result<(), StoreError> {
         CutTarget::Grant(_) | CutTarget::Agent(_) => 0,
     };
     Ok(())
+}
+
+/// The first access tokens of the families that came from a session at an identity provider, and have not ended.
+pub(crate) fn of_session(tx: &Tx<'_>, session: &[u8; 32]) -> Result<Vec<TokenId>, StoreError> {
+    let sql = "SELECT root FROM refresh_families WHERE session = $1 AND ended IS NULL ORDER BY root";
+    tx.all(sql, values![session], |row| parsed("token id", row.get(0)?))
 }
 
 /// Forgets tokens of families that are too old, at most so many. Returns how many.

@@ -1,5 +1,8 @@
 // A company's identity provider on a free loopback port. Reads one JSON object from the first line of standard input,
 // `{"resources": {"<audience>": "<scopes>"}}`; prints `{"issuer": …}` once it answers; ends when standard input does.
+// With `"login": {"server": "<issuer>", "client_id": …, "client_secret": …, "method": …}` a server whose people log in
+// here is a client too, with the redirect URI that the server has for this provider; it hears of logouts.
+import { createHash } from 'node:crypto';
 import { createServer } from 'node:http';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -11,7 +14,7 @@ const APP = { id: 'intranet', redirectUri: 'http://127.0.0.1:9300/callback' };
 const lines = createInterface({ input: process.stdin });
 lines.on('close', () => process.exit(0));
 const [first] = await once(lines, 'line');
-const { resources } = JSON.parse(first);
+const { resources, login } = JSON.parse(first);
 
 const keys = [];
 for (const alg of ['RS256', 'ES256']) {
@@ -24,6 +27,20 @@ server.listen(0, '127.0.0.1');
 await once(server, 'listening');
 const issuer = `http://127.0.0.1:${server.address().port}`;
 
+const key = createHash('sha256').update(issuer).digest('hex').slice(0, 16);
+const clients = login ? [{
+  client_id: login.client_id,
+  client_secret: login.client_secret,
+  token_endpoint_auth_method: login.method,
+  redirect_uris: [`${login.server}/login/callback/${key}`],
+  grant_types: ['authorization_code'],
+  response_types: ['code'],
+  id_token_signed_response_alg: 'ES256',
+  require_auth_time: true,
+  backchannel_logout_uri: `${login.server}/login/backchannel-logout`,
+  backchannel_logout_session_required: true,
+}] : [];
+
 const provider = new Provider(issuer, {
   jwks: { keys },
   cookies: { keys: [crypto.randomUUID()] },
@@ -34,11 +51,14 @@ const provider = new Provider(issuer, {
     application_type: 'native',
     grant_types: ['authorization_code'],
     response_types: ['code'],
-  }],
+  }, ...clients],
+  // Everything here is on loopback, to which the provider's own dispatcher connects nobody.
+  fetch: (url, { dispatcher: _, ...options }) => globalThis.fetch(url, options),
   findAccount: (_ctx, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
   features: {
     // The provider's own login and consent pages, which take any password.
     devInteractions: { enabled: true },
+    backchannelLogout: { enabled: true },
     resourceIndicators: {
       enabled: true,
       useGrantedResource: () => true,

@@ -18,7 +18,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{StatusCode, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use base64::Engine as _;
@@ -107,6 +107,17 @@ pub enum Trouble {
     Status(u16),
 }
 
+/// A request with a body.
+#[derive(Clone, Debug)]
+pub struct PostedForm {
+    /// The path, such as `/token`.
+    pub path: String,
+    /// The header `Authorization`; empty if there was none.
+    pub authorization: String,
+    /// The body as text.
+    pub body: String,
+}
+
 struct Desk {
     issuer: String,
     key: Arc<TestKey>,
@@ -116,6 +127,7 @@ struct Desk {
     pages_served: usize,
     pages: HashMap<String, (String, String)>,
     troubles: HashMap<String, Trouble>,
+    posted: Vec<PostedForm>,
     redirects: HashMap<String, String>,
     held: watch::Sender<bool>,
     asked: watch::Sender<usize>,
@@ -161,6 +173,7 @@ impl HostileIssuer {
             pages_served: 0,
             pages: HashMap::new(),
             troubles: HashMap::new(),
+            posted: Vec::new(),
             redirects: HashMap::new(),
             held: watch::Sender::new(false),
             asked: watch::Sender::new(0),
@@ -250,6 +263,11 @@ impl HostileIssuer {
     /// Answers a request for metadata at a path in this way only, also if it usually has content there.
     pub fn fail_at(&self, path: &str, trouble: Trouble) {
         self.desk.lock().troubles.insert(path.to_owned(), trouble);
+    }
+
+    /// What was posted to it, in order.
+    pub fn posted(&self) -> Vec<PostedForm> {
+        self.desk.lock().posted.clone()
     }
 
     /// Sends requests for a path elsewhere.
@@ -398,7 +416,18 @@ async fn metadata(State(desk): State<Shared>, uri: Uri) -> Response {
     json(desk.metadata.clone().unwrap_or_else(honest))
 }
 
-async fn page(State(desk): State<Shared>, uri: Uri) -> Response {
+async fn page(
+    State(desk): State<Shared>,
+    uri: Uri,
+    method: Method,
+    headers: HeaderMap,
+    body: String,
+) -> Response {
+    if method == Method::POST {
+        let authorization = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let authorization = authorization.unwrap_or_default().to_owned();
+        desk.lock().posted.push(PostedForm { path: uri.path().to_owned(), authorization, body });
+    }
     if let Some(trouble) = troubled(&desk, uri.path()).await {
         return trouble;
     }

@@ -26,6 +26,8 @@ pub mod listed_names;
 pub mod pooler;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "login-provider")]
+pub mod provider_double;
 pub mod proxy;
 #[cfg(feature = "faulty-backend")]
 pub mod repeating_backend;

@@ -162,6 +162,7 @@ pub fn trusted_issuer(url: Issuer, subject_scope: SubjectScope) -> TrustedIssuer
         proxy: None,
         profile: TokenProfile::Rfc9068,
         required_claims: BTreeMap::new(),
+        login: None,
     }
 }
 

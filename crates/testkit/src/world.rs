@@ -54,6 +54,10 @@ pub const EXCHANGE: &str = GrantType::TokenExchange.as_str();
 pub const ACCESS_TOKEN: &str = TokenType::AccessToken.as_str();
 /// The token type of JWT-SVIDs and of foreign access tokens.
 pub const JWT: &str = TokenType::Jwt.as_str();
+/// The name of the file with the server's secret at identity providers.
+pub const LOGIN_SECRET_FILE: &str = "provider.secret";
+/// The secret in the file of that name.
+pub const LOGIN_SECRET: &str = "a secret: 0123456789+/%";
 /// The verifier of every authorization request of the world (RFC 7636 Appendix B).
 pub const CODE_VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 
@@ -180,6 +184,10 @@ impl World {
             clock: Arc::clone(&hybrid),
             self_description,
             entropy,
+            login_secrets: Arc::new(|name| match name {
+                LOGIN_SECRET_FILE => Ok(Secret::new(LOGIN_SECRET)),
+                other => Err(format!("there is no {other}")),
+            }),
         });
         let engine = engine.expect("an engine");
         Self {

@@ -10,8 +10,10 @@ use crate::key_set::{KeySet, KeySetError};
 use crate::strict_json::{self, Json, Object};
 
 mod likely;
+mod provider;
 
 pub use likely::likely_product;
+pub use provider::{ProviderMetadata, provider};
 
 /// Why a document is not the metadata that was asked for. The next address may have it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +37,15 @@ pub enum MetadataError {
     /// `jwks_uri` is not an acceptable URL.
     #[error("the member `jwks_uri` must be an https URL, or http on loopback if the issuer is so")]
     JwksUri,
+    /// An endpoint is not an acceptable URL.
+    #[error("the member `{0}` must be an https URL, or http on loopback if the issuer is so")]
+    Endpoint(&'static str),
+    /// A member is not a list of texts.
+    #[error("the member `{0}` is not a list of texts")]
+    NotTexts(&'static str),
+    /// A member is neither true nor false.
+    #[error("the member `{0}` is neither true nor false")]
+    NotBoolean(&'static str),
 }
 
 /// Issuers of Entra's access tokens of version 1.0, without the tenant.
@@ -68,6 +79,16 @@ pub fn metadata_urls(issuer: &Issuer) -> Vec<String> {
 
 /// The `jwks_uri` of a document that is the metadata of `issuer`.
 pub fn jwks_uri(content_type: Option<&str>, body: &[u8], issuer: &Issuer) -> Result<Url, MetadataError> {
+    let members = own_members(content_type, body, issuer)?;
+    acceptable(text(&members, "jwks_uri")?, issuer).ok_or(MetadataError::JwksUri)
+}
+
+/// The members of a document that is the metadata of `issuer`.
+fn own_members<'b>(
+    content_type: Option<&str>,
+    body: &'b [u8],
+    issuer: &Issuer,
+) -> Result<Object<'b>, MetadataError> {
     if !is_json(content_type) {
         return Err(MetadataError::ContentType(shown(content_type.unwrap_or_default())));
     }
@@ -76,7 +97,7 @@ pub fn jwks_uri(content_type: Option<&str>, body: &[u8], issuer: &Issuer) -> Res
     if claimed != issuer.as_str() {
         return Err(MetadataError::IssuerMismatch(shown(claimed)));
     }
-    acceptable(text(&members, "jwks_uri")?, issuer)
+    Ok(members)
 }
 
 /// The keys of `issuer` in its JWK Set document, if it uses this product: Entra publishes keys of several
@@ -97,12 +118,12 @@ pub fn keys(document: &[u8], issuer: &Issuer, profile: TokenProfile) -> Result<K
 
 /// Plain HTTP is accepted only from a loopback issuer to loopback: otherwise metadata could weaken the
 /// protection of its own keys.
-fn acceptable(text: &str, issuer: &Issuer) -> Result<Url, MetadataError> {
-    let url = Url::parse(text).map_err(|_| MetadataError::JwksUri)?;
+fn acceptable(text: &str, issuer: &Issuer) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
     let plain_is_fine = issuer.as_str().starts_with("http://") && is_loopback(&url);
     let scheme = url.scheme() == "https" || (url.scheme() == "http" && plain_is_fine);
     let clean = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-    if scheme && clean { Ok(url) } else { Err(MetadataError::JwksUri) }
+    Some(url).filter(|_| scheme && clean)
 }
 
 fn text<'m>(members: &'m Object<'_>, name: &'static str) -> Result<&'m str, MetadataError> {

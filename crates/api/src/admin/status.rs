@@ -95,6 +95,8 @@ pub mod problem_code {
     pub const LISTENER_FULL: &str = "listener_full";
     /// Requests were refused because too many passwords or client secrets waited to be checked.
     pub const CHECKS_FULL: &str = "checks_full";
+    /// The server's secret at an identity provider cannot be read: nobody logs in there.
+    pub const LOGIN_SECRET: &str = "login_secret";
     /// Requests without valid credentials were refused and recorded as a sum.
     pub const STRANGERS_REFUSED: &str = "strangers_refused";
     /// A signing key should have been replaced and was not.

@@ -92,6 +92,9 @@ impl RegistryItem {
                 proxy: x.proxy.clone(),
                 profile: x.profile,
                 claims: ClaimsItem { require: x.required_claims.clone() },
+                login: x.login.is_some(),
+                client_id: x.login.as_ref().map(|login| login.client_id.clone()),
+                client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
             }),
             Entry::TrustDomain(x) => Self::TrustDomain(TrustDomainItem::of(x)),
             Entry::Grant(x) => Self::Grant(GrantItem {

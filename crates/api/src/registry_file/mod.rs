@@ -239,7 +239,9 @@ pub struct IssuerItem {
     /// The `iss` of its tokens, compared as text.
     #[schema(value_type = String, example = "https://login.acme.example")]
     pub url: Issuer,
-    /// The `aud` that its tokens must have.
+    /// The `aud` that its access tokens must have. Absent: they are no subject tokens, and the issuer is for
+    /// logins alone.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub audience: String,
     /// Whether its tokens' scopes limit what is delegated from them (`token`, the default), or the tokens
     /// prove only who the person is (`identity_only`).
@@ -267,6 +269,16 @@ pub struct IssuerItem {
     /// What its tokens' claims must be.
     #[serde(default, skip_serializing_if = "is_default")]
     pub claims: ClaimsItem,
+    /// Whether people log in there (`OpenID` Connect). Then `client_id` is required.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub login: bool,
+    /// This server's client id there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    /// The name of the file with this server's client secret there, in `login-secrets` of the server's
+    /// directory. Absent: a public client.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret_file: Option<String>,
 }
 
 /// What the claims of an issuer's tokens must be.

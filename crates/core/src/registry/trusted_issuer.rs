@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::sha256;
 use crate::terms::Audience;
 use crate::uri::Issuer;
 
@@ -89,12 +90,46 @@ impl TokenProfile {
     }
 }
 
-/// An identity provider of another organization whose access tokens are accepted as subject tokens.
+/// This server as a client of an identity provider, for people who log in there (`OpenID` Connect Core
+/// §3.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamClient {
+    /// Its client id there: the `aud` of ID tokens.
+    pub client_id: String,
+    /// The name of the file with its secret, in the folder of login secrets of the server's directory. Absent:
+    /// a public client, which PKCE alone protects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret_file: Option<String>,
+}
+
+/// The path of the address to which identity providers answer, below our issuer; then [`login_key`].
+pub const LOGIN_CALLBACK_PATH: &str = "/login/callback";
+
+/// The path of the address to which identity providers report logouts, below our issuer.
+pub const LOGOUT_PATH: &str = "/login/backchannel-logout";
+
+/// The key of a provider in the address to which it answers: each provider has an address of its own, so that
+/// no provider can pass off its answer as another's (RFC 9700 §4.4.2.2).
+pub fn login_key(provider: &Issuer) -> String {
+    let digest = sha256(provider.as_str().as_bytes());
+    base16ct::lower::encode_string(digest.get(..8).unwrap_or_default())
+}
+
+/// The address to which `provider` answers: the `redirect_uri` that is registered there for the server with
+/// the issuer `ours`.
+pub fn login_callback(ours: &Issuer, provider: &Issuer) -> String {
+    format!("{}{LOGIN_CALLBACK_PATH}/{}", ours.as_str().trim_end_matches('/'), login_key(provider))
+}
+
+/// An identity provider of another organization: its access tokens are accepted as subject tokens, or people
+/// log in there, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustedIssuer {
     /// Its issuer identifier, compared bytewise with `iss`.
     pub url: Issuer,
-    /// The `aud` that its tokens must have.
+    /// The `aud` that its access tokens must have. Empty: its access tokens are no subject tokens, because no
+    /// token has an empty `aud`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub audience: String,
     /// Whether the scopes of its tokens limit the delegation.
     pub subject_scope: SubjectScope,
@@ -115,19 +150,49 @@ pub struct TrustedIssuer {
     /// Claims that its tokens must have, with these texts as values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub required_claims: BTreeMap<String, String>,
+    /// Absent: nobody logs in there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<UpstreamClient>,
 }
 
 impl TrustedIssuer {
+    /// Whether its access tokens can be subject tokens.
+    pub const fn has_subject_tokens(&self) -> bool {
+        !self.audience.is_empty()
+    }
+
     /// Whether a token with this `aud` is for us: it is addressed to `audience`, and to nothing that the
     /// entry does not name. Every other audience of the token can bring it here too, so an operator has to
     /// know it.
     pub fn takes(&self, audience: &Audience) -> bool {
-        audience.iter().any(|aud| aud == self.audience) && self.unnamed(audience).next().is_none()
+        self.has_subject_tokens()
+            && audience.iter().any(|aud| aud == self.audience)
+            && self.unnamed(audience).next().is_none()
     }
 
     /// The audiences in `audience` that the entry does not name.
     pub fn unnamed<'a>(&self, audience: &'a Audience) -> impl Iterator<Item = &'a str> {
         let named = |aud: &str| aud == self.audience || self.other_audiences.iter().any(|other| other == aud);
         audience.iter().filter(move |aud| !named(aud))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{login_callback, login_key};
+
+    #[test]
+    fn each_provider_answers_at_an_address_of_its_own() {
+        let provider = "https://sso.example.com/realms/staff".parse().unwrap();
+        // printf %s https://sso.example.com/realms/staff | sha256sum | cut -c -16
+        assert_eq!(login_key(&provider), "a71b268ea08077e8");
+        for ours in ["https://mandate.example.com", "https://mandate.example.com/"] {
+            let expected = format!("https://mandate.example.com/login/callback/{}", login_key(&provider));
+            assert_eq!(login_callback(&ours.parse().unwrap(), &provider), expected);
+        }
+        assert_ne!(
+            login_key(&provider),
+            login_key(&"https://sso.example.com/realms/staff/".parse().unwrap())
+        );
     }
 }

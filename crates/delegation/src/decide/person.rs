@@ -11,7 +11,7 @@ use mandate_core::{
 use mandate_policy::{NoRuling, Question, Ruling};
 
 use crate::approval::{NeedsApproval, Withheld};
-use crate::credential::LoginClient;
+use crate::credential::{LoggedInPerson, LoginClient, ProviderLogin};
 use crate::liveness::enabled;
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{DecisionRefusal, RefusalReason};
@@ -26,9 +26,9 @@ pub(super) fn decide_authorization(
     now: Timestamp,
 ) -> Result<Mandate, Withheld> {
     let Authorization { client, person, resource, scopes, jti, continued } = authorization;
-    let at = person.at;
-    let person = enabled(facts.registry.person(&person.name))?;
-    login_is_alive(person, &client, at, facts)?;
+    let login = person;
+    let person = enabled(facts.registry.person(&login.name))?;
+    login_is_alive(person, &login, &client, facts)?;
     let asking = Asking::now(&client, facts)?;
     if let Some(login) = &continued {
         may_continue(login, &asking, resource.as_ref(), facts, now)?;
@@ -115,13 +115,9 @@ pub(super) fn decide_authorization(
     let audience =
         target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
     let (subject, client) = (person.id.clone(), client.id().clone());
-    let terms = Terms {
-        chain,
-        lineage: Lineage { parents, ..Lineage::default() },
-        auth_time: Some(at),
-        amr: vec!["pwd".to_owned()],
-        ..Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires))
-    };
+    let terms = Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires));
+    let lineage = Lineage { parents, ..Lineage::default() };
+    let terms = with_proof(Terms { chain, lineage, ..terms }, login);
     let (terms, policies) = (Arc::new(terms), policies.into());
     let view = MandateView { terms, reservations: Vec::new(), policies, evidence: None };
     match last.as_deref() {
@@ -173,6 +169,17 @@ fn may_continue(
         return Err(RefusalReason::SubjectRevoked);
     }
     if now < login.ends { Ok(()) } else { Err(RefusalReason::SubjectExpired) }
+}
+
+/// The terms, with how the person has proven who they are.
+fn with_proof(terms: Terms, login: LoggedInPerson) -> Terms {
+    match login.provider {
+        None => Terms { auth_time: Some(login.at), amr: vec!["pwd".to_owned()], ..terms },
+        // What the provider does not say stays unsaid.
+        Some(ProviderLogin { auth_time, acr, amr, .. }) => {
+            Terms { auth_time: auth_time.map(|time| time.min(login.at)), acr, amr, ..terms }
+        }
+    }
 }
 
 /// The client for which the person has logged in, as it is now.
@@ -235,20 +242,27 @@ fn administration_scopes<'a>(facts: &Facts<'a>) -> Option<&'a ScopeSet> {
 }
 
 /// Invariant 5 for a login: a code is refused if, since the login, the password was replaced, the person or
-/// client was cut, or the client was removed. It is also refused if the name in the registry now belongs to a
-/// person of another issuer.
+/// client was cut, the client was removed, or people no longer log in at the provider. It is also refused if
+/// the name in the registry now belongs to another person than the one who logged in.
 fn login_is_alive(
     person: &Person,
+    login: &LoggedInPerson,
     client: &LoginClient,
-    at: Timestamp,
     facts: &Facts<'_>,
 ) -> Result<(), RefusalReason> {
     let parties = [CutTarget::Person(person.id.clone()), CutTarget::Client(client.id().clone())];
-    let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, at));
+    let cut = parties.iter().any(|party| facts.revocations.has_cut_since(party, login.at));
     let gone = match client {
         LoginClient::App(client) => facts.registry.client(client.id()).is_none(),
         // An operator who removes it cuts it.
         LoginClient::Unattested(_) => false,
     };
-    if cut || gone || person.id.iss != *facts.issuer { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
+    let is_another = match &login.provider {
+        None => person.id.iss != *facts.issuer,
+        Some(ProviderLogin { id, .. }) => {
+            let provider = facts.registry.issuer(&id.iss);
+            person.id != *id || provider.is_none_or(|provider| provider.login.is_none())
+        }
+    };
+    if cut || gone || is_another { Err(RefusalReason::SubjectRevoked) } else { Ok(()) }
 }

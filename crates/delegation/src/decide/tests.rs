@@ -142,6 +142,7 @@ fn trusted_issuer(audience: &str, subject_scope: SubjectScope) -> TrustedIssuer 
         proxy: None,
         profile: TokenProfile::Rfc9068,
         required_claims: BTreeMap::new(),
+        login: None,
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) enum IssuerCommand {
     /// The profile is guessed where the issuer's address or metadata shows the product. What has to be set on
     /// the provider's side is printed with it.
     #[command(
-        after_help = "Examples:\n  mandate issuer add https://sso.acme.example/realms/staff --audience https://mandate.acme.example\n  mandate issuer add https://sso.acme.example/realms/staff --file registry.toml"
+        after_help = "Examples:\n  mandate issuer add https://sso.acme.example/realms/staff --audience https://mandate.acme.example\n  mandate issuer add https://sso.acme.example/realms/staff --file registry.toml\n  mandate issuer add https://sso.acme.example/realms/staff --login --client-id mandate --client-secret-file staff.secret"
     )]
     Add(IssuerAdd),
 }
@@ -78,6 +78,15 @@ pub(crate) struct IssuerAdd {
     pub(crate) url: Issuer,
     #[command(flatten)]
     pub(crate) entry: EntryArguments,
+    /// People log in there; without --audience, its access tokens are no subject tokens
+    #[arg(long, requires = "client_id")]
+    pub(crate) login: bool,
+    /// This server's client id there
+    #[arg(long, value_name = "ID", requires = "login")]
+    pub(crate) client_id: Option<String>,
+    /// The name of the file with the client's secret, in `login-secrets` of the server's directory
+    #[arg(long, value_name = "NAME", requires = "login")]
+    pub(crate) client_secret_file: Option<String>,
     /// Append the entry to this registry file, which is made if it is missing
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,

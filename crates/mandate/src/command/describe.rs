@@ -141,14 +141,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
             ("Presents", x.agents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
             ("Refresh tokens", if x.refresh { "yes, for logins that ask for them" } else { "" }.to_owned()),
         ],
-        RegistryItem::Issuer(x) => vec![
-            ("Issuer", x.url.to_string()),
-            ("Audience", x.audience.clone()),
-            ("Other audiences", x.other_audiences.join("\n")),
-            ("Profile", x.profile.as_str().to_owned()),
-            ("Required claims", required_claims(&x.claims).join("\n")),
-            ("Subject scope", subject_scope(x.subject_scope).to_owned()),
-        ],
+        RegistryItem::Issuer(x) => issuer(x),
         RegistryItem::TrustDomain(x) => vec![
             ("Trust domain", x.name.to_string()),
             ("Bundle", x.bundle.clone().unwrap_or_default()),
@@ -169,6 +162,25 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
         ],
         RegistryItem::Policy(x) => vec![("Policy", x.name.to_string()), ("Source", x.source.clone())],
     }
+}
+
+fn issuer(x: &mandate_api::registry_file::IssuerItem) -> Vec<(&'static str, String)> {
+    let audience = if x.audience.is_empty() {
+        "none: its access tokens are no subject tokens".to_owned()
+    } else {
+        x.audience.clone()
+    };
+    vec![
+        ("Issuer", x.url.to_string()),
+        ("Audience", audience),
+        ("Other audiences", x.other_audiences.join("\n")),
+        ("Login", if x.login { "people log in there" } else { "no" }.to_owned()),
+        ("Client id there", x.client_id.clone().unwrap_or_default()),
+        ("Secret file", x.client_secret_file.clone().unwrap_or_default()),
+        ("Profile", x.profile.as_str().to_owned()),
+        ("Required claims", required_claims(&x.claims).join("\n")),
+        ("Subject scope", subject_scope(x.subject_scope).to_owned()),
+    ]
 }
 
 /// The platform, the issuer, and what its token must say.

@@ -74,7 +74,9 @@ pub(crate) fn rows(screen: &Screen, entries: &[RegistryEntry]) -> String {
         Some(RegistryItem::Resource(_)) => &["NAME", "URI", "SCOPES", "TOOLS"],
         Some(RegistryItem::Person(_)) => &["NAME", "STATE", "ISSUER", "MAY"],
         Some(RegistryItem::Client(_)) => &["ID", "AUTHENTICATION", "REDIRECT URIS", "AGENTS"],
-        Some(RegistryItem::Issuer(_)) => &["URL", "AUDIENCE", "PROFILE", "SUBJECT SCOPE", "REQUIRED CLAIMS"],
+        Some(RegistryItem::Issuer(_)) => {
+            &["URL", "LOGIN", "AUDIENCE", "PROFILE", "SUBJECT SCOPE", "REQUIRED CLAIMS"]
+        }
         Some(RegistryItem::TrustDomain(_)) => &["NAME", "BUNDLE"],
         Some(RegistryItem::Grant(_)) => {
             &["ID", "PERSON", "AGENT", "RESOURCE", "SCOPES", "EXPIRES", "USES", "STATE"]
@@ -115,7 +117,10 @@ fn row(entry: &RegistryEntry) -> Vec<String> {
         RegistryItem::Issuer(x) => {
             let scope = subject_scope(x.subject_scope).to_owned();
             let claims = required_claims(&x.claims).join("; ");
-            vec![x.url.to_string(), x.audience.clone(), x.profile.as_str().to_owned(), scope, claims]
+            // An audience is printed as it is; this is none.
+            let audience = if x.audience.is_empty() { "-".to_owned() } else { x.audience.clone() };
+            let login = if x.login { "yes" } else { "no" }.to_owned();
+            vec![x.url.to_string(), login, audience, x.profile.as_str().to_owned(), scope, claims]
         }
         RegistryItem::TrustDomain(x) => {
             let endpoint = x.endpoint.as_ref().map(ToString::to_string);

@@ -104,7 +104,7 @@ impl Declared {
         };
         if let Some(entry) = entry {
             declared.profile = Some(entry.profile);
-            declared.audience = Some(entry.audience);
+            declared.audience = Some(entry.audience).filter(|audience| !audience.is_empty());
             declared.other_audiences = entry.other_audiences;
             declared.subject_scope = entry.subject_scope;
             declared.required_claims = entry.claims.require;
@@ -132,6 +132,7 @@ impl Declared {
             proxy: self.proxy.clone(),
             profile,
             required_claims: self.required_claims.clone(),
+            login: None,
         }
     }
 

@@ -12,7 +12,7 @@ use crate::server::Server;
 use crate::webdriver::Browser;
 
 /// The app's side of the callback: a port of its own, which loopback redirect URIs may have (RFC 8252 §7.3).
-async fn callback() -> String {
+pub(crate) async fn callback() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

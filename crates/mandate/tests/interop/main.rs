@@ -19,6 +19,7 @@ mod foreign_issuer;
 mod login_page;
 mod mcp_clients;
 mod node_program;
+mod provider_login;
 mod python_clients;
 mod python_program;
 mod registry;

@@ -404,6 +404,65 @@ fn the_audience_is_this_servers_own_issuer_unless_another_is_given() {
 }
 
 #[test]
+fn an_issuer_for_logins_is_written_with_what_to_register_there() {
+    let (idp, dir) = (HostileIssuer::start(), tempfile::tempdir().unwrap());
+    let name = idp.issuer().to_string();
+    let file = dir.path().join("registry.toml");
+    let login = ["issuer", "add", &name, "--login", "--client-id", "mandate"];
+    let more = ["--client-secret-file", "staff.secret", "--file", file.to_str().unwrap()];
+    let metadata = |changes: &Value| {
+        let mut metadata = json!({
+            "issuer": name, "jwks_uri": format!("{name}/jwks"), "token_endpoint": format!("{name}/token"),
+            "authorization_endpoint": format!("{name}/authorize"),
+        });
+        let (members, changes) = (metadata.as_object_mut().unwrap(), changes.as_object().unwrap());
+        members.extend(changes.iter().map(|(name, value)| (name.clone(), value.clone())));
+        idp.serve_metadata(Some(&metadata.to_string()));
+    };
+    for (changes, says) in [
+        (json!({"authorization_endpoint": "javascript:alert(1)"}), "`authorization_endpoint` must be"),
+        (json!({"token_endpoint": 7}), "`token_endpoint` is not a text"),
+        (json!({"token_endpoint_auth_methods_supported": ["private_key_jwt"]}), "takes no client secret"),
+    ] {
+        metadata(&changes);
+        let ran = mandate(dir.path(), &[&login[..], &more].concat(), "");
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{changes}: {}", ran.err);
+        assert!(ran.err.contains(says) && !file.exists(), "{changes}: {}", ran.err);
+    }
+    metadata(&json!({}));
+    let ran = mandate(dir.path(), &[&login[..], &more].concat(), "");
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
+    let key = mandate_core::registry::login_key(&idp.issuer());
+    for part in [
+        &format!("redirect URI ISSUER/login/callback/{key}, with the issuer of this server"),
+        "the web application `mandate`",
+        "`login-secrets/staff.secret`",
+    ] {
+        assert!(ran.out.contains(part), "{part}\n{}", ran.out);
+    }
+    let text = fs::read_to_string(&file).unwrap();
+    let entry = format!(
+        "[[issuer]]\nurl = \"{name}\"\nlogin = true\nclient_id = \"mandate\"\nclient_secret_file = \"staff.secret\"\n"
+    );
+    assert_eq!(text, entry);
+
+    let status = r#"{"version":"0.1.0","issuer":"https://m.example","trust_domain":"m.example","started":"2026-11-24T00:00:00.000Z","registry":{"resources":1,"people":0,"agents":0,"clients":0,"issuers":0,"grants":0,"policies":0},"audit_size":1,"audit_key":"k","cuts":0,"problems":[]}"#;
+    let server = answering(dir.path(), &[("200 OK", status)]);
+    let ran = mandate(dir.path(), &[&login[..], &["--audience", AUDIENCE, "--json"]].concat(), "");
+    let added = report(&ran);
+    assert_eq!(added["entry"]["audience"], AUDIENCE);
+    let steps = added["steps"].to_string();
+    assert!(steps.contains(&format!("https://m.example/login/callback/{key}")), "{steps}");
+    assert!(steps.contains("address its access tokens"), "for tokens too: {steps}");
+    server.join().unwrap();
+
+    for incomplete in [&["--login"][..], &["--client-id", "x"], &["--client-secret-file", "x"]] {
+        let ran = mandate(dir.path(), &[&["issuer", "add", &name], incomplete].concat(), "");
+        assert_eq!(ran.code, 2, "{incomplete:?}: {}", ran.out);
+    }
+}
+
+#[test]
 fn keys_that_verify_nothing_are_no_issuer() {
     let (idp, dir) = (HostileIssuer::start(), tempfile::tempdir().unwrap());
     idp.serve_jwks(Some(r#"{"keys":[{"kty":"oct","k":"AAAA"}]}"#));

@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use mandate_core::Issuer;
 use mandate_core::registry::TokenProfile;
 use mandate_core::uri::is_loopback;
-use mandate_token::discovery::{self, jwks_uri, metadata_urls_of};
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use mandate_core::{Issuer, Secret};
+use mandate_token::KeySet;
+use mandate_token::discovery::{self, MetadataError, ProviderMetadata, jwks_uri, metadata_urls_of};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use url::Url;
 
 use super::fetched::Fetched;
@@ -80,6 +81,9 @@ pub enum FetchError {
         now.map_or_else(|| "none".to_owned(), |now| now.to_string())
     )]
     Sequence { before: u64, now: Option<u64> },
+    /// The client's credential cannot be written into a header.
+    #[error("the client's credential for {0} cannot be sent in a header")]
+    Credential(String),
     /// The fetch was cancelled, because the server is stopping or the task panicked.
     #[error("the fetch was cancelled")]
     Aborted,
@@ -190,9 +194,9 @@ pub(super) async fn keys(
     http: &reqwest::Client,
     issuer: &Issuer,
     profile: TokenProfile,
-) -> Result<Fetched, FetchError> {
+) -> Result<Fetched<KeySet>, FetchError> {
     let until = Instant::now() + FETCH_TIMEOUT;
-    let url = discover(http, issuer, profile, until).await?;
+    let url = discover(http, issuer, profile, until, jwks_uri).await?;
     let document = get(http, &url, until).await?;
     let why = |error: mandate_token::KeySetError| FetchError::KeySet {
         url: url.to_string(),
@@ -206,20 +210,31 @@ pub(super) async fn document(http: &reqwest::Client, url: &Url) -> Result<Vec<u8
     get(http, url, Instant::now() + FETCH_TIMEOUT).await.map(|document| document.body)
 }
 
+/// The issuer's endpoints, found through its metadata.
+pub(super) async fn provider(
+    http: &reqwest::Client,
+    issuer: &Issuer,
+    profile: TokenProfile,
+) -> Result<Fetched<ProviderMetadata>, FetchError> {
+    let until = Instant::now() + FETCH_TIMEOUT;
+    discover(http, issuer, profile, until, discovery::provider).await.map(Fetched::of_issuer)
+}
+
 /// Asks one address after the other until one has a valid document: a site may answer 200 with a page for any
 /// path, and a filter in front of it may leave a path without an answer.
-async fn discover(
+async fn discover<T>(
     http: &reqwest::Client,
     issuer: &Issuer,
     profile: TokenProfile,
     until: Instant,
-) -> Result<Url, FetchError> {
+    read: impl Fn(Option<&str>, &[u8], &Issuer) -> Result<T, MetadataError>,
+) -> Result<T, FetchError> {
     let (mut failures, mut unanswered) = (Vec::new(), Vec::new());
     for address in metadata_urls_of(issuer, profile) {
         let url =
             Url::parse(&address).map_err(|error| FetchError::Metadata(format!("{address}: {error}")))?;
         match get(http, &url, until).await {
-            Ok(document) => match jwks_uri(document.content_type.as_deref(), &document.body, issuer) {
+            Ok(document) => match read(document.content_type.as_deref(), &document.body, issuer) {
                 Ok(found) => return Ok(found),
                 Err(error) => failures.push(format!("{address}: {error}")),
             },
@@ -247,12 +262,54 @@ struct Document {
 async fn get(http: &reqwest::Client, url: &Url, until: Instant) -> Result<Document, FetchError> {
     let left = until.saturating_duration_since(Instant::now()).min(DOCUMENT_TIMEOUT);
     let request = http.get(url.clone()).header(ACCEPT, "application/json").timeout(left);
-    let mut response = request.send().await.map_err(|error| classify(url, &error))?;
+    let response = request.send().await.map_err(|error| classify(url, &error))?;
     if response.status() != reqwest::StatusCode::OK {
         return Err(FetchError::Status { url: url.to_string(), status: response.status().as_u16() });
     }
     let content_type =
         response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let body = whole_body(url, response).await?;
+    Ok(Document { content_type, body })
+}
+
+/// A form for an endpoint of an issuer.
+pub(crate) struct ToPost<'a> {
+    /// An endpoint of the issuer's own metadata.
+    pub(crate) url: &'a Url,
+    /// The value of the header `Authorization`, if there is one.
+    pub(crate) authorization: Option<Secret>,
+    /// The form, encoded.
+    pub(crate) body: Secret,
+}
+
+/// The answer to a form.
+pub(crate) struct Posted {
+    /// The status, such as 200 or 400. No redirect was followed.
+    pub(crate) status: u16,
+    /// The body, of at most 128 KiB. It may have tokens in it.
+    pub(crate) body: Secret,
+}
+
+pub(super) async fn post(http: &reqwest::Client, form: &ToPost<'_>) -> Result<Posted, FetchError> {
+    let ToPost { url, authorization, body } = form;
+    let mut request = http
+        .post((*url).clone())
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .timeout(DOCUMENT_TIMEOUT)
+        .body(body.expose_secret().to_vec());
+    if let Some(value) = authorization {
+        let unsendable = |_| FetchError::Credential(url.to_string());
+        let mut value = HeaderValue::from_bytes(value.expose_secret()).map_err(unsendable)?;
+        value.set_sensitive(true);
+        request = request.header(AUTHORIZATION, value);
+    }
+    let response = request.send().await.map_err(|error| classify(url, &error))?;
+    let status = response.status().as_u16();
+    Ok(Posted { status, body: Secret::new(whole_body(url, response).await?) })
+}
+
+async fn whole_body(url: &Url, mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| classify(url, &error))? {
         if body.len() + chunk.len() > MAX_DOCUMENT {
@@ -260,7 +317,7 @@ async fn get(http: &reqwest::Client, url: &Url, until: Instant) -> Result<Docume
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Document { content_type, body })
+    Ok(body)
 }
 
 fn classify(url: &Url, error: &reqwest::Error) -> FetchError {

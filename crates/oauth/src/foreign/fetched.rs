@@ -1,26 +1,32 @@
-//! Keys that were fetched, and for how long they count.
+//! What was fetched, and for how long it counts.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_token::KeySet;
-
-/// How long the key set of an issuer is used before it is fetched again.
+/// How long what an issuer publishes is used before it is fetched again.
 pub const TTL: Duration = Duration::from_mins(5);
 
-/// Keys that were fetched.
-#[derive(Clone, Debug)]
-pub(super) struct Fetched {
-    pub(super) keys: Arc<KeySet>,
-    /// How long they are used.
+/// What was fetched, and for how long it counts.
+#[derive(Debug)]
+pub(super) struct Fetched<T> {
+    pub(super) value: Arc<T>,
+    /// How long it is used before it is fetched again.
     pub(super) ttl: Duration,
-    /// The `spiffe_sequence` of a bundle.
+    /// The `spiffe_sequence` of a bundle, which may not go back.
     pub(super) sequence: Option<u64>,
 }
 
-impl Fetched {
-    /// The keys of an issuer.
-    pub(super) fn of_issuer(keys: KeySet) -> Self {
-        Self { keys: Arc::new(keys), ttl: TTL, sequence: None }
+impl<T> Fetched<T> {
+    /// What an issuer publishes: it says neither how long it counts nor how new it is.
+    pub(super) fn of_issuer(value: T) -> Self {
+        Self { value: Arc::new(value), ttl: TTL, sequence: None }
+    }
+}
+
+// Not derived: `T` itself is not cloned.
+impl<T> Clone for Fetched<T> {
+    fn clone(&self) -> Self {
+        let Self { value, ttl, sequence } = self;
+        Self { value: Arc::clone(value), ttl: *ttl, sequence: *sequence }
     }
 }

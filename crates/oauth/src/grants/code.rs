@@ -7,7 +7,7 @@ use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::names::{GrantType, Parameter};
 use mandate_core::registry::RegistryVersion;
 use mandate_core::{ClientId, Issuer, ScopeSet, Timestamp};
-use mandate_delegation::{Authorization, LoggedInPerson, LoginClient, Mandate};
+use mandate_delegation::{Authorization, LoginClient, Mandate};
 use mandate_store::Effect;
 use mandate_store::codes::CodeHash;
 
@@ -20,7 +20,7 @@ use crate::cuts::{Cuts, UsedTwice};
 use crate::form::Form;
 use crate::parameter::{Optional, Required};
 use crate::redirect::is_registered;
-use crate::refresh_tokens::{RefreshPayload, RefreshTokens};
+use crate::refresh_tokens::{Decision, RefreshPayload, RefreshTokens};
 use crate::refusal::{NotAllowed, RequestRefusal};
 use crate::request::FormRequest;
 use crate::resource;
@@ -59,7 +59,7 @@ struct Decided {
     mandate: Mandate,
     hash: CodeHash,
     /// What the login gives, if the client may go on while the person is away.
-    refreshes: Option<(RefreshPayload, [u8; 32], RegistryVersion)>,
+    refreshes: Option<(RefreshPayload, Option<[u8; 32]>, RegistryVersion)>,
 }
 
 struct CodeGrant {
@@ -94,7 +94,7 @@ impl CodeGrant {
         if let (Some((payload, password, planned_from)), Some(person)) =
             (refreshes, mandate.view().terms.subject.clone())
         {
-            let decided = (password, planned_from);
+            let decided = Decision { code: hash, password, planned_from };
             let (token, keep) = match self.refresh.first(&jti, person.clone(), &payload, decided, now) {
                 Ok(first) => first,
                 Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
@@ -154,23 +154,21 @@ impl CodeGrant {
         };
         let given = || RefreshPayload {
             client: payload.client.clone(),
-            person: payload.person.clone(),
-            logged_in: payload.logged_in,
+            login: payload.login.clone(),
             resource: payload.resource.clone(),
             // Those of the decision.
             scopes: ScopeSet::new(),
         };
-        let offline = payload.offline.filter(|_| continues);
-        let refreshing = offline.map(|password| (given(), password));
-        let registered = snapshot.registry.person(&payload.person);
+        let refreshing = (payload.offline && continues).then(|| (given(), payload.password));
+        let registered = snapshot.registry.person(&payload.login.person);
         trail.sub = registered.map(|person| person.id.clone());
         trail.aud = payload.resource.as_ref().map(|resource| resource.as_str().to_owned());
 
         let authorization = mandate_delegation::DecisionRequest::Authorization(Authorization {
             client,
-            person: LoggedInPerson::assertion(payload.person, payload.logged_in),
-            resource: payload.resource,
-            scopes: payload.scopes,
+            resource: payload.resource.clone(),
+            scopes: payload.scopes.clone(),
+            person: payload.login.asserted(),
             jti: self.basis.token_id(now),
             continued: None,
         });
@@ -207,18 +205,19 @@ impl CodeGrant {
     /// Cuts the tokens from the first use of a code. Returns the refusal to give, whether or not there was
     /// anything to cut.
     async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> RequestRefusal {
-        let (CodePayload { person, client, offline, .. }, first) = match self.codes.look(*hash, now).await {
-            Ok(StoredCode::Used(payload, Some(token))) => (payload, token),
+        let (payload, first) = match self.codes.look(*hash, now).await {
+            Ok(StoredCode::Used(payload, Some(first))) => (payload, first),
             Ok(StoredCode::Used(_, None) | StoredCode::Unused(_) | StoredCode::Gone) => {
                 return RequestRefusal::CodeReused;
             }
             Err(refusal) => return refusal,
         };
+        let CodePayload { login, client, offline, .. } = payload;
         let since = first.made_at().unwrap_or(now);
         // What is stored of the code does not say when its token ends: at the latest so long after it was
         // issued. One that was refreshed may have been issued just now.
-        let until = (if offline.is_some() { now } else { since }).plus(PERSON_TOKEN_LIFETIME);
-        let used = UsedTwice { what: "an authorization code", person, client, first, since, until };
+        let until = (if offline { now } else { since }).plus(PERSON_TOKEN_LIFETIME);
+        let used = UsedTwice { what: "an authorization code", login, client, first, since, until };
         self.cuts.used_twice(used, now).await.err().unwrap_or(RequestRefusal::CodeReused)
     }
 }

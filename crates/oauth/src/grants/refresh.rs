@@ -154,18 +154,17 @@ impl RefreshGrant {
     async fn end(&self, stored: &StoredRefresh, now: Timestamp) -> RequestRefusal {
         let used = UsedTwice {
             what: "a refresh token",
-            person: stored.payload.person.clone(),
+            login: stored.payload.login.clone(),
             client: stored.payload.client.clone(),
             first: stored.login.root.clone(),
-            since: stored.payload.logged_in,
+            since: stored.payload.login.logged_in,
             until: now.plus(PERSON_TOKEN_LIFETIME),
         };
         self.cuts.used_twice(used, now).await.err().unwrap_or(RequestRefusal::RefreshReused)
     }
 
-    /// Only people of the embedded directory log in here: their `sub` is their name.
     fn person(&self, stored: &StoredRefresh) -> Subject {
-        Subject { iss: self.basis.issuer().clone(), sub: stored.payload.person.as_str().to_owned() }
+        stored.payload.login.subject(self.basis.issuer())
     }
 }
 

@@ -198,6 +198,7 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         ),
         R::LoginFailed(_) => said("login_failed", "The name or the password is wrong."),
         R::LoginPaused(_) => said("login_paused", "There were too many attempts. Wait, then try again."),
+        R::Provider(refusal) => refusal.sentence(),
         R::NotYourToken => said("token_other_client", "The token was issued to another client."),
         R::Exchange(reason) => exchange(*reason, None),
         R::ExchangeScopes(reason, bounds) => exchange(*reason, Some(bounds)),

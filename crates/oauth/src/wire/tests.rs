@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use mandate_core::names::{ClientMethod, ErrorCode, GrantType, Parameter};
-use mandate_core::{InvalidActorChain, InvalidScope};
+use mandate_core::{InvalidActorChain, InvalidScope, Subject};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
@@ -9,6 +9,7 @@ use crate::foreign::FetchError;
 use crate::form::FormError;
 use crate::metadata_document::{DocumentFault, NotFetched};
 use crate::pkce::PkceError;
+use crate::provider_refusal::ProviderRefusal;
 use crate::refusal::{CredentialKind, NotAllowed, RegistrationFault, RequestRefusal};
 use crate::wire::{Fault, OAuthError};
 
@@ -67,6 +68,7 @@ fn listed(refusal: &RequestRefusal) {
         | R::ScopeNotGranted
         | R::LoginFailed(_)
         | R::LoginPaused(_)
+        | R::Provider(_)
         | R::NotYourToken
         | R::Exchange(_)
         | R::ExchangeScopes(..)
@@ -84,6 +86,38 @@ fn listed(refusal: &RequestRefusal) {
         | R::IssuerKeyUnknown { .. }
         | R::Internal(_) => {}
     }
+}
+
+/// One of each refusal of a login at a provider.
+fn of_providers() -> [ProviderRefusal; 10] {
+    use ProviderRefusal as P;
+    let listed = |refusal: &P| match refusal {
+        P::Unknown
+        | P::NotBegun(_)
+        | P::Replayed
+        | P::Declined(_)
+        | P::Answer(_)
+        | P::IdToken(_)
+        | P::Stranger(_)
+        | P::Logout(_)
+        | P::LogoutReplayed
+        | P::Unavailable { .. } => {}
+    };
+    let stranger = Subject { iss: "https://login.example".parse().unwrap(), sub: "secret".into() };
+    let all = [
+        P::Unknown,
+        P::NotBegun("secret"),
+        P::Replayed,
+        P::Declined("secret".into()),
+        P::Answer("secret".into()),
+        P::IdToken(TokenError::Expired),
+        P::Stranger(stranger),
+        P::Logout(TokenError::Audience),
+        P::LogoutReplayed,
+        P::Unavailable { error: "secret".into(), retry_after: 10 },
+    ];
+    all.iter().for_each(listed);
+    all
 }
 
 /// One of each variant; [`listed`] makes a new one a compile error here.
@@ -165,6 +199,7 @@ fn every() -> Vec<RequestRefusal> {
         PkceError::Mismatch,
     ];
     all.extend(pkce.map(R::Pkce));
+    all.extend(of_providers().map(R::Provider));
     let uris = [
         "",
         "\"",

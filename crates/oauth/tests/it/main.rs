@@ -23,6 +23,7 @@ mod login;
 mod metadata_document;
 mod own_behalf;
 mod platforms;
+mod providers;
 mod records;
 mod refresh;
 mod registration;

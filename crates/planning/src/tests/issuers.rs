@@ -1,8 +1,10 @@
 //! Entries of identity providers: the profile of their tokens and the claims that these must have.
 
-use mandate_core::registry::{Entry, Registry, TokenProfile};
+use mandate_api::admin::RegistryItem;
+use mandate_core::Audience;
+use mandate_core::registry::{Entry, Registry, TokenProfile, UpstreamClient};
 
-use super::{plan, refused, registry};
+use super::{defaults, plan, refused, registry};
 
 fn issuer_of(lines: &str) -> String {
     format!(
@@ -55,5 +57,61 @@ fn required_claims_are_bounded() {
         let (detail, place) = refused(&Registry::default(), &text, false);
         assert!(detail.contains(part), "{claims}: {detail}");
         assert_eq!(place.0, 4);
+    }
+}
+
+#[test]
+fn an_issuer_for_logins_alone_needs_a_client_id_and_no_audience() {
+    let only_login = |lines: &str| {
+        let text = format!("[[issuer]]\nurl = \"https://login.acme.example\"\nlogin = true\n{lines}");
+        let Some(Entry::Issuer(issuer)) = registry(&text).entries().into_iter().next() else {
+            panic!("{text}")
+        };
+        issuer
+    };
+    let issuer = only_login("client_id = \"mandate\"\nclient_secret_file = \"acme.secret\"\n");
+    assert!(!issuer.has_subject_tokens());
+    let client =
+        UpstreamClient { client_id: "mandate".into(), client_secret_file: Some("acme.secret".into()) };
+    assert_eq!(issuer.login, Some(client));
+    assert!(!issuer.takes(&Audience::one(String::new())), "no audience is none, not an empty one");
+    let public = only_login("client_id = \"mandate\"\nprofile = \"zitadel\"\n");
+    assert_eq!(public.login.unwrap().client_secret_file, None);
+    let both = kept("login = true\nclient_id = \"mandate\"\n");
+    assert!(both.login.is_some() && both.has_subject_tokens());
+    let RegistryItem::Issuer(item) = RegistryItem::of(&Entry::Issuer(both), &defaults().issuer) else {
+        panic!()
+    };
+    assert!(item.login && item.client_id.as_deref() == Some("mandate"));
+}
+
+#[test]
+fn what_a_login_cannot_use_is_refused_at_its_place() {
+    for (lines, part, line) in [
+        ("login = true\n", "`login = true` needs `client_id`", 4),
+        ("client_id = \"mandate\"\n", "`login = true` alone", 4),
+        ("client_secret_file = \"x\"\n", "`login = true` alone", 4),
+        ("login = true\nclient_id = \"\"\n", "1 to 256 printable", 5),
+        ("login = true\nclient_id = \"a\\nb\"\n", "1 to 256 printable", 5),
+    ] {
+        let (detail, place) = refused(&Registry::default(), &issuer_of(lines), false);
+        assert!(detail.contains(part), "{lines}: {detail}");
+        assert_eq!(place.0, line, "{lines}");
+    }
+    let (detail, _) =
+        refused(&Registry::default(), "[[issuer]]\nurl = \"https://login.acme.example\"\n", false);
+    assert!(detail.contains("`audience` is missing"), "{detail}");
+}
+
+#[test]
+fn a_secret_file_is_a_name_and_never_a_path_or_the_secret() {
+    let long = "x".repeat(65);
+    for bad in ["", "../seal.key", "/etc/passwd", "a/b", ".hidden", "..", "s3cret!value", "a\\u0000b", &long]
+    {
+        let lines = format!("login = true\nclient_id = \"m\"\nclient_secret_file = \"{bad}\"\n");
+        let (detail, place) = refused(&Registry::default(), &issuer_of(&lines), false);
+        assert!(detail.contains("expected the name of a file in `login-secrets`"), "{bad}: {detail}");
+        assert!(bad.is_empty() || !detail.contains("s3cret"), "the value is not repeated: {detail}");
+        assert_eq!(place.0, 6, "{bad}");
     }
 }

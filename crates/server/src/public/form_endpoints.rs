@@ -154,6 +154,15 @@ pub(super) async fn introspect(State(public): State<Arc<Public>>, posted: Posted
     }
 }
 
+/// `POST /login/backchannel-logout`: an identity provider ends a session.
+pub(super) async fn end_provider_session(State(public): State<Arc<Public>>, posted: Posted) -> Response {
+    let no_store = [(axum::http::header::CACHE_CONTROL, "no-store")];
+    match public.engine.end_provider_session(posted.request(&posted.headers())).await {
+        Ok(()) => (StatusCode::OK, no_store).into_response(),
+        Err(error) => refused(&public, &error),
+    }
+}
+
 /// `POST /revoke`
 pub(super) async fn revoke(State(public): State<Arc<Public>>, posted: Result<Posted, Response>) -> Response {
     cross_origin::readable(match posted {

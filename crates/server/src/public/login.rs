@@ -4,25 +4,25 @@
 //! nothing about a person who has not logged in.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Extension;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{RawQuery, State};
-use axum::http::header::{COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE};
+use axum::http::header::RETRY_AFTER;
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::Secret;
 use mandate_core::lifetimes::{BROWSER_LIFETIME, LOGIN_FORM_LIFETIME};
 use mandate_oauth::form::Form;
 use mandate_oauth::metadata::{AUTHORIZE_PATH, endpoint};
-use mandate_oauth::{AuthorizationRequest, AuthorizeRefusal, LoginRefusal, OAuthError, Visitor};
+use mandate_oauth::{AuthorizeRefusal, LoginRefusal, Visitor};
 
+use super::browser::{Asked, SameSite, cookie, error_page, see_other, set_cookie};
 use super::parts::Public;
-use super::{csrf, page};
+use super::{csrf, page, provider_login};
 use crate::peer::source;
 use crate::places::Guest;
 
@@ -36,51 +36,11 @@ fn browser_cookie_name(public: &Public) -> &'static str {
     if public.secure_cookies { "__Host-mandate-browser" } else { "mandate-browser" }
 }
 
-/// A cookie for this site's own forms alone.
-fn set_cookie(public: &Public, response: &mut Response, name: &str, value: &str, max_age: Duration) {
-    let secure = if public.secure_cookies { "; Secure" } else { "" };
-    let max_age = max_age.as_secs();
-    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={max_age}{secure}");
-    if let Ok(value) = HeaderValue::from_str(&cookie) {
-        response.headers_mut().append(SET_COOKIE, value);
-    }
-}
-
-fn cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    let all = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    all.flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(key, _)| *key == name)
-        .map(|(_, value)| value)
-}
-
-fn see_other(location: &str) -> Response {
-    // 303, so that the form's body, a password, is not sent along (RFC 9700 §4.12).
-    match HeaderValue::from_str(location) {
-        Ok(location) => (StatusCode::SEE_OTHER, [(LOCATION, location)]).into_response(),
-        Err(_) => page::error(
-            StatusCode::BAD_REQUEST,
-            "This request cannot continue",
-            "The address to return to cannot be written in a header.",
-        ),
-    }
-}
-
 fn refused(refusal: &AuthorizeRefusal) -> Response {
     match refusal {
         AuthorizeRefusal::Page(error) => error_page(error),
         AuthorizeRefusal::Redirect { location, .. } => see_other(location),
     }
-}
-
-fn error_page(error: &OAuthError) -> Response {
-    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::BAD_REQUEST);
-    let mut response =
-        page::error(status, "This request is refused", &format!("{}: {}", error.error, error.description));
-    if let Some(seconds) = error.retry_after {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    response
 }
 
 /// The number that binds a form to a browser: the number in its cookie, so that forms in several tabs work,
@@ -94,14 +54,6 @@ fn form_browser(public: &Public, headers: &HeaderMap) -> String {
     }
     public.entropy.fill(&mut random);
     URL_SAFE_NO_PAD.encode(random)
-}
-
-/// An authorization request, and the browser that brings it.
-struct Asked<'a> {
-    public: &'a Public,
-    headers: &'a HeaderMap,
-    query: &'a str,
-    request: &'a AuthorizationRequest,
 }
 
 /// Shows the form, with a token that only this browser can send back, and only with this request.
@@ -123,13 +75,15 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
             .map(|scopes| scopes.iter().map(mandate_core::Scope::as_str).collect()),
         at_most: public.engine.at_most(request),
         offline_for: request.offline_for(),
+        providers: public.engine.login_providers(),
         action: &action,
         csrf: &csrf,
         name,
         error,
     };
     let mut response = page::login(status, &login);
-    set_cookie(public, &mut response, cookie_name(public), &browser, LOGIN_FORM_LIFETIME);
+    let form_cookie = (cookie_name(public), browser.as_str());
+    set_cookie(public, &mut response, form_cookie, SameSite::Strict, LOGIN_FORM_LIFETIME);
     response
 }
 
@@ -202,6 +156,16 @@ pub(super) async fn submit(
         public.note(&error);
         return error_page(&error);
     }
+    if let Some(provider) = fields.get("provider") {
+        if ["decision", "name", "password"].into_iter().any(|field| fields.has(field)) {
+            return page::error(
+                StatusCode::BAD_REQUEST,
+                "This form cannot be read",
+                "It both names an identity provider and answers the form of the password.",
+            );
+        }
+        return provider_login::leave(&asked, provider).await;
+    }
     match fields.get("decision") {
         Some("deny") => return see_other(&public.engine.decline(&request).await),
         Some("allow") | None => {}
@@ -220,13 +184,8 @@ pub(super) async fn submit(
         Ok(redirect) => {
             guest.is_known(&format!("person {name}").into());
             let mut response = see_other(redirect.location());
-            set_cookie(
-                &public,
-                &mut response,
-                browser_cookie_name(&public),
-                redirect.browser(),
-                BROWSER_LIFETIME,
-            );
+            let known = (browser_cookie_name(&public), redirect.browser());
+            set_cookie(&public, &mut response, known, SameSite::Strict, BROWSER_LIFETIME);
             response
         }
         Err(LoginRefusal::Wrong(_)) => {

@@ -1,13 +1,16 @@
 //! The public listener: OAuth endpoints, login pages, metadata, keys and the revocation feed.
 
+mod browser;
 mod cross_origin;
 mod csrf;
 mod feed;
 mod form_endpoints;
 mod login;
+mod login_seal;
 mod page;
 mod parts;
 mod paths;
+mod provider_login;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +22,11 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
+use mandate_core::registry::{LOGIN_CALLBACK_PATH, LOGOUT_PATH};
 use mandate_core::{Entropy, Secret};
 use mandate_oauth::{form, metadata};
 
+pub(crate) use login_seal::LoginSeal;
 pub(crate) use parts::Public;
 
 use crate::admin;
@@ -60,6 +65,8 @@ fn router(public: Arc<Public>) -> Router {
             &at(metadata::AUTHORIZE_PATH),
             get(login::show).merge(post(login::submit).layer(map_response(ends_connection))),
         )
+        .route(&at(&format!("{LOGIN_CALLBACK_PATH}/{{provider}}")), get(provider_login::come_back))
+        .route(&at(LOGOUT_PATH), post(form_endpoints::end_provider_session))
         .route(&at(metadata::JWKS_PATH), for_scripts(get(jwks)))
         .route(&at("/revocations"), get(feed::revocations).with_state(feeds))
         .route(&at("/spiffe-bundle.json"), for_scripts(get(spiffe_bundle)))

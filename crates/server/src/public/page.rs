@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
-use mandate_core::{Issuer, ScopeSet, SelfDescribed};
+use mandate_core::{Issuer, ScopeSet, SelfDescribed, Subject};
+use mandate_oauth::LoginProvider;
 use mandate_oauth::metadata::endpoint;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use url::Url;
@@ -33,12 +34,18 @@ fn style_hash() -> String {
 }
 
 fn layout(title: &str, body: &Markup) -> Markup {
+    layout_with(title, &Markup::default(), body)
+}
+
+/// A page with more in its head.
+fn layout_with(title: &str, head: &Markup, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
+                (head)
                 title { (title) " · Mandate" }
                 style { (PreEscaped(STYLE)) }
             }
@@ -89,6 +96,8 @@ pub(super) struct Login<'a> {
     pub(super) at_most: ScopeSet,
     /// For how long the client will be able to act without the person, if it asks for that.
     pub(super) offline_for: Option<Duration>,
+    /// The identity providers at which people log in.
+    pub(super) providers: Vec<LoginProvider>,
     /// Where the form goes: our own path with the request's query.
     pub(super) action: &'a str,
     /// The token against forged forms.
@@ -174,8 +183,46 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
                 button type="submit" name="decision" value="deny" formnovalidate { "Deny" }
             }
         }
+        @if !page.providers.is_empty() {
+            // A form of its own, so that no password that was typed is sent with it.
+            form method="post" action=(page.action) {
+                input type="hidden" name="csrf" value=(page.csrf);
+                div.row {
+                    @for provider in &page.providers {
+                        button type="submit" name="provider" value=(provider.key) { "Log in at " (provider.name) " and allow" }
+                    }
+                }
+            }
+        }
     };
     respond(status, Some(page.redirect_uri), layout("Log in", &body))
+}
+
+/// The page from which the browser goes to an identity provider at once, or by its link.
+pub(super) fn leaving(location: &str) -> Response {
+    let head = html! { meta http-equiv="refresh" content={ "0; url=" (location) }; };
+    let body = html! {
+        h1 { "To the identity provider" }
+        p { "Your browser goes there now. If it does not, " a href=(location) { "go there yourself" } "." }
+    };
+    respond(StatusCode::OK, None, layout_with("Log in", &head, &body))
+}
+
+/// The page for a person whom an identity provider knows, and no entry here names.
+pub(super) fn unknown_person(person: &Subject) -> Response {
+    let body = html! {
+        h1 { "You have no entry here" }
+        p.bad { "The identity provider has logged you in, but this server does not know you. Nothing was allowed, and no account was made." }
+        p { "An operator can add you to the registry, as a " code { "[[person]]" } " with:" }
+        dl {
+            dt { code { "issuer" } }
+            dd { code { (person.iss.as_str()) } }
+            dt { code { "sub" } }
+            dd { code { (person.sub) } }
+        }
+        p.soft { "Then go back to the application and start again." }
+    };
+    respond(StatusCode::FORBIDDEN, None, layout("Not registered", &body))
 }
 
 /// A page that says what went wrong, without any redirect.

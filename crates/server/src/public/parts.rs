@@ -7,6 +7,7 @@ use mandate_core::{Clock, Entropy, Secret};
 use mandate_live::Live;
 use mandate_oauth::{Engine, Fault, OAuthError};
 
+use super::login_seal::LoginSeal;
 use crate::health::Counter;
 use crate::listener::Shutdown;
 
@@ -19,6 +20,8 @@ pub(crate) struct Public {
     pub(crate) clock: Arc<dyn Clock>,
     /// Makes the tokens of login forms. A restart makes a new one: forms that were open are shown again.
     pub(crate) csrf_key: Secret,
+    /// Seals what browsers keep while their people are at identity providers.
+    pub(crate) login_seal: LoginSeal,
     pub(crate) shutdown: Shutdown,
     /// Cookies are marked `Secure` when browsers reach us over TLS.
     pub(crate) secure_cookies: bool,

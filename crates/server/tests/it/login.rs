@@ -8,7 +8,7 @@ use crate::world::Server;
 
 /// A page for people: it cannot be framed, has no script, is not cached, and its address is not sent to other
 /// sites.
-fn is_a_safe_page(what: &str, answer: &Answer) {
+pub(crate) fn is_a_safe_page(what: &str, answer: &Answer) {
     assert!(answer.header("content-type").starts_with("text/html"), "{what}: {answer:?}");
     let policy = answer.header("content-security-policy");
     for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self'"] {

@@ -23,6 +23,7 @@ mod node_link;
 mod nodes;
 mod order;
 mod proof;
+mod provider_login;
 mod reserve;
 mod rotation;
 mod set_back;

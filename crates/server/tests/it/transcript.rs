@@ -17,6 +17,7 @@ mod metadata;
 mod names;
 mod own_behalf;
 mod platform;
+mod provider;
 mod recorder;
 mod refresh;
 mod registry;

@@ -10,10 +10,13 @@ use mandate_core::{
 use tempfile::TempDir;
 
 use super::{Effect, EffectRefusal as Refusal};
+use crate::login_sessions::session_hash;
 use crate::nodes::Node;
 use crate::refresh::{Family, RefreshState};
 use crate::search_rows::tests::open;
-use crate::{Store, cuts, nodes, refresh, registry, secrets, self_registered, sweep_blocking};
+use crate::{
+    Store, cuts, login_sessions, nodes, refresh, registry, secrets, self_registered, sweep_blocking,
+};
 
 const NOW: Timestamp = Timestamp::from_secs(1000);
 const LATER: Timestamp = Timestamp::from_secs(1060);
@@ -119,6 +122,36 @@ fn a_code_is_redeemed_once_and_in_time() {
     world.refuses(&redeem([1; 32], LATER), Refusal::CodeExpired);
     world.makes(&redeem([1; 32], NOW));
     world.refuses(&redeem([1; 32], NOW), Refusal::CodeUsed);
+}
+
+#[test]
+fn the_codes_of_a_session_end_with_it_and_the_tokens_from_them_are_named() {
+    let world = World::new();
+    let (session, other) = (
+        session_hash(&"https://login.example".parse().unwrap(), "s1"),
+        session_hash(&"https://other.example".parse().unwrap(), "s1"),
+    );
+    let forget = Timestamp::from_secs(2000);
+    for (code, session) in [(1, session), (2, session), (3, other)] {
+        let hash = [code; 32];
+        world.makes(&Effect::KeepCode { hash, payload: Secret::new("who"), expires: LATER, forget });
+        world.makes(&Effect::KeepLoginSession { session, code: hash, forget });
+    }
+    let redeem =
+        |code, token: &str| Effect::RedeemCode { hash: [code; 32], token: token.parse().unwrap(), at: NOW };
+    world.makes(&redeem(1, "t1"));
+    let end = || world.store.transact_blocking("end", |tx| login_sessions::end(tx, &session)).unwrap();
+    assert_eq!(end(), ["t1".parse().unwrap()]);
+    world.refuses(&redeem(2, "t2"), Refusal::CodeExpired);
+    world.refuses(&redeem(1, "t1"), Refusal::CodeUsed);
+    world.makes(&redeem(3, "t3"));
+    assert_eq!(end(), ["t1".parse().unwrap()], "it can be ended again");
+    let forgotten = |now| {
+        let now = Timestamp::from_secs(now);
+        world.store.transact_blocking("forget", |tx| login_sessions::forget(tx, now, 99)).unwrap()
+    };
+    assert_eq!((forgotten(1999), forgotten(2000)), (0, 3));
+    assert!(end().is_empty());
 }
 
 #[test]
@@ -384,8 +417,9 @@ fn keep_refresh(family: Family, hash: [u8; 32]) -> Effect {
         family: Box::new(family),
         hash,
         expires: LATER,
+        code: [77; 32],
         name: "riley".parse().unwrap(),
-        password: mandate_core::digest::sha256(b"phc"),
+        password: Some(mandate_core::digest::sha256(b"phc")),
         planned_from: RegistryVersion::from_number(0),
     }
 }
@@ -434,6 +468,27 @@ fn a_refresh_token_is_used_once_and_in_time_and_the_next_one_takes_its_place() {
     assert_eq!(world.refresh([1; 32], LATER), Some(RefreshState::Used), "also after its time");
     assert_eq!(world.refresh([2; 32], NOW), Some(RefreshState::Unused));
     assert_eq!((world.refresh([3; 32], NOW), world.refresh([4; 32], NOW)), (None, None));
+}
+
+#[test]
+fn the_end_of_a_session_at_a_provider_ends_its_logins_also_after_their_codes_are_forgotten() {
+    let world = World::new();
+    let session = session_hash(&"https://login.example".parse().unwrap(), "s1");
+    world.makes(&Effect::KeepLoginSession { session, code: [77; 32], forget: LATER });
+    let at_a_provider = |effect| match effect {
+        Effect::KeepRefresh { family, hash, expires, code, name, planned_from, .. } => {
+            Effect::KeepRefresh { family, hash, expires, code, name, password: None, planned_from }
+        }
+        other => other,
+    };
+    world.makes(&at_a_provider(keep_refresh(family("t1", "app", riley()), [1; 32])));
+    let forget = |tx: &crate::Tx<'_>| login_sessions::forget(tx, LATER, 9);
+    assert_eq!(world.store.transact_blocking("forget", forget).unwrap(), 1);
+    let end = || world.store.transact_blocking("end", |tx| login_sessions::end(tx, &session)).unwrap();
+    assert_eq!(end(), ["t1".parse().unwrap()]);
+    world.cuts(CutTarget::Token("t1".parse().unwrap()));
+    world.refuses(&rotate([1; 32], [2; 32], NOW), Refusal::RefreshEnded);
+    assert!(end().is_empty(), "there is nothing left to end");
 }
 
 #[test]

@@ -13,8 +13,8 @@ use mandate_store::codes::Redemption;
 use mandate_store::keys::{KeyState, StoredKey};
 use mandate_store::nodes::Node;
 use mandate_store::{
-    Effect, EffectRefusal, Store, StoreError, Swept, codes, cuts, keys, meta, meters, nodes, registry,
-    replay, secrets, sweep_blocking,
+    Effect, EffectRefusal, Store, StoreError, Swept, codes, cuts, keys, login_sessions, meta, meters, nodes,
+    registry, replay, secrets, sweep_blocking,
 };
 use mandate_testkit::database;
 use tempfile::TempDir;
@@ -326,6 +326,7 @@ fn what_has_expired_is_swept_by_few_rows_at_a_time_and_what_has_not_stays() {
                 cuts::insert(tx, &Cut { target, at: NOW, forget: until })?;
                 replay::remember(tx, &format!("app{}", n % 3), &format!("j{n}"), until, NOW)?;
                 nodes::insert_join_token(tx, &hash(2, n), "uid 0", until)?;
+                login_sessions::insert(tx, &[3; 32], &hash(1, n), until)?;
             }
             Ok(())
         };
@@ -338,18 +339,20 @@ fn what_has_expired_is_swept_by_few_rows_at_a_time_and_what_has_not_stays() {
         store.transact_blocking("some", |tx| nodes::forget_join_tokens(tx, at(2000), 10)).unwrap(),
         10
     );
+    let sessions = |tx: &mandate_store::Tx<'_>| login_sessions::forget(tx, at(2000), 10);
+    assert_eq!(store.transact_blocking("some", sessions).unwrap(), 10);
     // 700 of each kind, of which 100 stay, and 10 are gone.
     let asked = Cell::new(0);
     let after_four = || asked.replace(asked.get() + 1) == 4;
     let begun = sweep_blocking(&store, at(2000), &after_four).unwrap();
     assert_eq!((begun.transactions, begun.rows), (4, 590 + 256), "the server ends");
     let swept = sweep_blocking(&store, at(2000), &|| false).unwrap();
-    assert_eq!(swept.rows + begun.rows, 4 * 590);
-    assert_eq!(swept.transactions, 1 + 2 + 3 + 3 + 1 + 1 + 1);
+    assert_eq!(swept.rows + begun.rows, 5 * 590);
+    assert_eq!(swept.transactions, 1 + 2 + 3 + 3 + 1 + 1 + 1 + 3);
     let empty = sweep_blocking(&store, at(2000), &|| false).unwrap();
-    assert_eq!(empty, Swept { rows: 0, transactions: 7 });
+    assert_eq!(empty, Swept { rows: 0, transactions: 8 });
     assert_eq!(store.read_blocking("cuts", cuts::load).unwrap().len(), 100);
-    assert_eq!(sweep_blocking(&store, at(9000), &|| false).unwrap().rows, 4 * 100);
+    assert_eq!(sweep_blocking(&store, at(9000), &|| false).unwrap().rows, 5 * 100);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `mandate issuer add`: the entry of an issuer, from what it publishes.
 
 use mandate_api::registry_file::{ClaimsItem, IssuerItem};
+use mandate_core::names::ClientMethod;
 use mandate_core::registry::TokenProfile;
 use mandate_token::discovery::likely_product;
 use serde::Serialize;
@@ -39,11 +40,16 @@ struct Added {
 
 pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure> {
     let url = &arguments.url;
-    suitable(url.as_str())?;
+    if gives_tokens(arguments) {
+        suitable(url.as_str())?;
+    }
     let file = arguments.file.as_deref().map(|file| RegistryText::open(file, url)).transpose()?;
     let declared = Declared::new(url, None, &arguments.entry);
     let client = declared.client(&arguments.entry)?;
     let documents = runtime()?.block_on(IssuerDocuments::fetch(&client, url, declared.profile))?;
+    if arguments.login {
+        can_log_in(&documents, arguments.client_secret_file.is_some())?;
+    }
     let likely = likely_product(url, Some(&documents.jwks_uri));
     let (profile, profile_from) = match (declared.profile, likely) {
         (Some(profile), _) => (profile, "argument"),
@@ -59,10 +65,17 @@ pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure>
     }
     let item = item(arguments, &declared, profile)?;
     let toml = entry::toml(&item)?;
+    let mut steps = Vec::new();
+    if item.login {
+        let ours = arguments.server.own_issuer()?;
+        steps.extend(settings::login_steps(&item, ours.as_deref()));
+    }
+    if gives_tokens(arguments) {
+        steps.extend(settings::steps(profile, &item.audience));
+    }
     if let Some(file) = file {
         file.append(&toml)?;
     }
-    let steps = settings::steps(profile, &item.audience);
     let added = Added {
         version: VERSION,
         issuer: url.to_string(),
@@ -78,6 +91,26 @@ pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure>
         next: next(arguments),
     };
     screen.show(&added, || text(&added))
+}
+
+/// Whether the server can be a client there: by what the issuer publishes.
+fn can_log_in(documents: &IssuerDocuments, with_secret: bool) -> Result<(), Failure> {
+    let methods = documents.provider()?.client_methods;
+    let known = [ClientMethod::ClientSecretBasic, ClientMethod::ClientSecretPost];
+    if with_secret && !methods.iter().any(|method| known.contains(method)) {
+        return Err(Failure::failed(format!(
+            "by {}, the provider takes no client secret: this server can send one by {} or {}",
+            documents.metadata_url,
+            ClientMethod::ClientSecretBasic,
+            ClientMethod::ClientSecretPost
+        )));
+    }
+    Ok(())
+}
+
+/// Whether its access tokens are to be subject tokens.
+fn gives_tokens(arguments: &IssuerAdd) -> bool {
+    !arguments.login || arguments.entry.audience.is_some()
 }
 
 /// Issuers of which it is known that no token of theirs can be a subject.
@@ -97,7 +130,7 @@ fn suitable(url: &str) -> Result<(), Failure> {
 }
 
 fn item(arguments: &IssuerAdd, declared: &Declared, profile: TokenProfile) -> Result<IssuerItem, Failure> {
-    if profile.needs_a_claim_of_people() && declared.required_claims.is_empty() {
+    if gives_tokens(arguments) && profile.needs_a_claim_of_people() && declared.required_claims.is_empty() {
         return Err(Failure::usage(format!(
             "tokens of {} do not show whether their subject is a person: name a claim that only people's tokens have, as in --require sub_type=user",
             profile.as_str()
@@ -106,13 +139,16 @@ fn item(arguments: &IssuerAdd, declared: &Declared, profile: TokenProfile) -> Re
     let ca = arguments.entry.ca.as_deref().map(|ca| entry::authority(ca, arguments.file.as_deref()));
     Ok(IssuerItem {
         url: declared.url.clone(),
-        audience: audience(arguments, profile)?,
+        audience: if gives_tokens(arguments) { audience(arguments, profile)? } else { String::new() },
         subject_scope: declared.subject_scope,
         other_audiences: Vec::new(),
         ca: ca.transpose()?,
         proxy: None,
         profile,
         claims: ClaimsItem { require: declared.required_claims.clone() },
+        login: arguments.login,
+        client_id: arguments.client_id.clone(),
+        client_secret_file: arguments.client_secret_file.clone(),
     })
 }
 
@@ -141,10 +177,9 @@ fn next(arguments: &IssuerAdd) -> Vec<String> {
         Some(file) => format!("mandate apply -f {} --dry-run", file.display()),
         None => "mandate apply -f FILE --dry-run   (after you have added the entry to the file)".to_owned(),
     };
-    vec![
-        apply,
-        format!("mandate issuer test {} < FILE   (a file with an access token of a person)", arguments.url),
-    ]
+    let test =
+        format!("mandate issuer test {} < FILE   (a file with an access token of a person)", arguments.url);
+    std::iter::once(apply).chain(gives_tokens(arguments).then_some(test)).collect()
 }
 
 fn text(added: &Added) -> String {

@@ -15,7 +15,10 @@ use crate::input_file;
 
 /// The entry as it is written in a registry file. What it leaves out has its default.
 pub(super) fn toml(item: &IssuerItem) -> Result<String, Failure> {
-    let mut members = vec![("url", quoted(item.url.as_str())), ("audience", quoted(&item.audience))];
+    let mut members = vec![("url", quoted(item.url.as_str()))];
+    if !item.audience.is_empty() {
+        members.push(("audience", quoted(&item.audience)));
+    }
     if item.profile != TokenProfile::default() {
         members.push(("profile", quoted(item.profile.as_str())));
     }
@@ -31,6 +34,11 @@ pub(super) fn toml(item: &IssuerItem) -> Result<String, Failure> {
     if let Some(ca) = &item.ca {
         members.push(("ca", quoted(ca)));
     }
+    if item.login {
+        members.push(("login", "true".to_owned()));
+    }
+    let client = [("client_id", &item.client_id), ("client_secret_file", &item.client_secret_file)];
+    members.extend(client.into_iter().filter_map(|(name, value)| Some((name, quoted(value.as_deref()?)))));
     let mut text = "[[issuer]]\n".to_owned();
     for (name, value) in members {
         // Writing to a String cannot fail.
@@ -185,6 +193,9 @@ mod tests {
             proxy: None,
             profile: TokenProfile::Rfc9068,
             claims: ClaimsItem::default(),
+            login: false,
+            client_id: None,
+            client_secret_file: None,
         }
     }
 

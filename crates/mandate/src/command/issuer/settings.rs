@@ -1,8 +1,32 @@
 //! What an operator sets on the side of each product, and what to change after a refusal. The page
 //! `identity-providers.md` says the same at length.
 
-use mandate_core::registry::TokenProfile;
+use mandate_api::registry_file::IssuerItem;
+use mandate_core::registry::{LOGIN_CALLBACK_PATH, LOGOUT_PATH, TokenProfile, login_callback, login_key};
 use mandate_token::access_token::{Explanation, Part, PartVerdict, Verdict};
+
+/// What a login needs. `ours` is the issuer of the running server, if one runs.
+pub(super) fn login_steps(item: &IssuerItem, ours: Option<&str>) -> Vec<String> {
+    let redirect_uri = match ours.and_then(|ours| ours.parse().ok()) {
+        Some(ours) => login_callback(&ours, &item.url),
+        None => {
+            format!("ISSUER{LOGIN_CALLBACK_PATH}/{}, with the issuer of this server", login_key(&item.url))
+        }
+    };
+    let logout = format!("{}{LOGOUT_PATH}", ours.unwrap_or("ISSUER").trim_end_matches('/'));
+    let client_id = item.client_id.as_deref().unwrap_or_default();
+    let mut steps = vec![format!(
+        "register this server as the web application `{client_id}` (authorization code, PKCE) with the redirect URI {redirect_uri}"
+    )];
+    steps.push(format!("set the back-channel logout URI {logout}, if the provider has such logouts"));
+    steps.push(match &item.client_secret_file {
+        Some(name) => format!(
+            "write its client secret into `login-secrets/{name}` of this server's directory, mode 0600"
+        ),
+        None => "let it be a public client: the entry names no `client_secret_file`".to_owned(),
+    });
+    steps
+}
 
 /// What the product needs before its tokens are taken. `audience` is that of the entry.
 pub(super) fn steps(profile: TokenProfile, audience: &str) -> Vec<String> {

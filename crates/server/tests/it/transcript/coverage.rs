@@ -30,26 +30,29 @@ const TOKEN: [&str; 15] = [
     "exchange_platform",
     "exchange_federation",
 ];
-const OTHERS: [&str; 7] = [
+const OTHERS: [&str; 9] = [
     "introspection",
     "introspection_own_behalf",
     "revocation",
     "refresh_elsewhere",
     "authorize_refused",
     "authorize_login",
+    "authorize_provider",
+    "provider_logout",
     "self_description",
 ];
 const ADMINISTRATION: [&str; 5] =
     ["admin_refused", "admin_reads", "admin_registry", "admin_acts", "admin_document"];
 
 /// Codes that no transcript has, and why.
-const OUT_OF_REACH: [(&str, &str); 7] = [
+const OUT_OF_REACH: [(&str, &str); 8] = [
     ("audit_unavailable", "the disk must fail; `oauth/tests/it/audit_trail.rs` makes it fail"),
     ("busy", "more secrets must be checked at once than a machine can; it depends on its speed"),
     ("internal", "a fault of the program or of the database's content"),
     ("too_many_revocations", "an agent must revoke 2,000 tokens; `oauth/src/revoke.rs` tests the bound"),
     ("login_failed", "only a reason of records: the person sees the form again, with a sentence"),
     ("login_paused", "the same"),
+    ("person_not_registered", "the same: the person sees a page with what is missing"),
     ("chain_actor_not_active", "whatever stops an agent also cuts its tokens, and the cut is found first"),
 ];
 

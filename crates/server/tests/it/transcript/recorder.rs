@@ -161,8 +161,12 @@ impl Recorder {
                 && name.starts_with("mandate-")
                 && !value.is_empty()
             {
-                self.names
-                    .name(if name == "mandate-login" { "login cookie" } else { "browser cookie" }, value);
+                let kind = match name {
+                    "mandate-login" => "login cookie",
+                    "mandate-provider" => "provider cookie",
+                    _ => "browser cookie",
+                };
+                self.names.name(kind, value);
             }
         }
         let shown = self.names.text(value);

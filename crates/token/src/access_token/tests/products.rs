@@ -37,6 +37,7 @@ pub(super) fn issuer(product: &Value) -> TrustedIssuer {
         profile: serde_json::from_value(product["profile"].clone()).unwrap(),
         required_claims: serde_json::from_value(product.get("required").cloned().unwrap_or_default())
             .unwrap_or_default(),
+        login: None,
     }
 }
 

@@ -1,0 +1,381 @@
+//! Identity providers at which people log in (`OpenID` Connect Core §3.1, by authorization code): this server
+//! is a client there.
+//!
+//! An answer counts only in the browser that began the login, once, at the address of the provider that was
+//! asked, and with an ID token that has the nonce of this login. The access token that comes with it is
+//! forgotten.
+
+mod pending;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use form_urlencoded::{Serializer, byte_serialize};
+use mandate_core::names::{
+    ChallengeMethod, ClientMethod, GrantType, Parameter, ResponseParameter, ResponseType,
+};
+use mandate_core::registry::{TrustedIssuer, UpstreamClient, login_callback, login_key};
+use mandate_core::{Issuer, Secret, Subject, Timestamp};
+use mandate_delegation::ProviderLogin;
+use mandate_live::Snapshot;
+use mandate_store::login_sessions::{SessionHash, session_hash};
+use mandate_store::{Store, replay};
+use mandate_token::discovery::ProviderMetadata;
+use mandate_token::id_token::{self, Expect, IdToken, TokenAnswer};
+use mandate_token::logout_token::{self, LogoutToken};
+use mandate_token::{KeySet, TokenError};
+use subtle::ConstantTimeEq as _;
+use url::Url;
+
+use crate::basis::Basis;
+use crate::foreign::{ForeignKeys, KeySource, NotVerified, ToPost, Unavailable};
+use crate::form::Form;
+use crate::provider_refusal::ProviderRefusal;
+
+pub use pending::PendingLogin;
+
+/// After a failure at the token endpoint: the person has to begin again, so there is nothing to wait for.
+const AGAIN: u64 = 1;
+
+/// Reads this server's secret at a provider from the file of that name in the folder of login secrets. The
+/// error says which file, and what is wrong with it.
+pub type ReadSecret = Arc<dyn Fn(&str) -> Result<Secret, String> + Send + Sync>;
+
+/// The providers of a snapshot at which people log in, in the order of their names.
+pub(crate) fn of(snapshot: &Snapshot) -> Vec<&Arc<TrustedIssuer>> {
+    let mut all: Vec<_> = snapshot.registry.issuers().filter(|issuer| issuer.login.is_some()).collect();
+    all.sort_by(|one, other| one.url.cmp(&other.url));
+    all
+}
+
+/// The provider with this key.
+pub(crate) fn with_key<'s>(snapshot: &'s Snapshot, key: &str) -> Option<&'s Arc<TrustedIssuer>> {
+    of(snapshot).into_iter().find(|provider| login_key(&provider.url) == key)
+}
+
+/// The identity providers as this server, their client, uses them.
+pub(crate) struct Providers {
+    pub(crate) basis: Basis,
+    pub(crate) foreign: Arc<ForeignKeys>,
+    /// The memory of answers that were used.
+    pub(crate) store: Store,
+    pub(crate) secret: ReadSecret,
+}
+
+/// The answer of a provider, for the login that the browser began.
+pub(crate) struct Answer<'a> {
+    pub(crate) form: &'a Form<'a>,
+    pub(crate) pending: &'a PendingLogin,
+    pub(crate) provider: &'a TrustedIssuer,
+    pub(crate) now: Timestamp,
+}
+
+/// A person, as a provider has proven them.
+pub(crate) struct Proven {
+    pub(crate) login: ProviderLogin,
+    /// The digest of the session at the provider, if it has named one.
+    pub(crate) session: Option<SessionHash>,
+}
+
+impl Providers {
+    /// Where the browser goes to log in at `provider`, and what has to be known when it comes back (`OpenID`
+    /// Connect Core §3.1.2.1).
+    pub(crate) async fn leave(
+        &self,
+        provider: &TrustedIssuer,
+        query: &str,
+        now: Timestamp,
+    ) -> Result<(Url, PendingLogin), ProviderRefusal> {
+        let client = provider.login.as_ref().ok_or(ProviderRefusal::Unknown)?;
+        let metadata = self.metadata(provider, now).await?;
+        let pending = PendingLogin::begin(query, &provider.url, now, || self.basis.random());
+        let mut url = metadata.authorization_endpoint.clone();
+        url.query_pairs_mut().extend_pairs([
+            (Parameter::ResponseType.as_str(), ResponseType::Code.as_str()),
+            (Parameter::ClientId.as_str(), &client.client_id),
+            (Parameter::RedirectUri.as_str(), &login_callback(self.basis.issuer(), &provider.url)),
+            (Parameter::Scope.as_str(), id_token::login_scope(provider.profile)),
+            (Parameter::State.as_str(), &pending.state),
+            (Parameter::Nonce.as_str(), &pending.nonce),
+            (Parameter::CodeChallenge.as_str(), &pending.challenge()),
+            (Parameter::CodeChallengeMethod.as_str(), ChallengeMethod::S256.as_str()),
+        ]);
+        Ok((url, pending))
+    }
+
+    /// Uses up an answer that the browser brought to the address of the provider with this `key`.
+    ///
+    /// It is used up durably before it counts: a crash must not make it usable again.
+    pub(crate) async fn first_use<'p>(
+        &self,
+        key: &str,
+        form: &Form<'_>,
+        pending: Option<&'p PendingLogin>,
+        now: Timestamp,
+    ) -> Result<&'p PendingLogin, ProviderRefusal> {
+        let not_begun = ProviderRefusal::NotBegun;
+        let pending = pending.ok_or(not_begun("it has no login of ours"))?;
+        if login_key(&pending.provider) != key {
+            return Err(not_begun("it began a login at another provider"));
+        }
+        let state = form.get(ResponseParameter::State).ok_or(not_begun("there is no state"))?;
+        if !bool::from(state.as_bytes().ct_eq(pending.state.as_bytes())) {
+            return Err(not_begun("the state is that of another login"));
+        }
+        // One that was begun later than now was begun before the clock was set back.
+        if now >= pending.ends() || pending.began > now {
+            return Err(not_begun("it was begun too long ago"));
+        }
+        let once = ("login", &pending.provider, pending.state.clone());
+        if self.is_new(once, pending.ends(), now).await? {
+            Ok(pending)
+        } else {
+            Err(ProviderRefusal::Replayed)
+        }
+    }
+
+    /// Remembers until `ends` what a provider sent, durably. False if it was sent before.
+    async fn is_new(
+        &self,
+        (what, provider, id): (&'static str, &Issuer, String),
+        ends: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, ProviderRefusal> {
+        // No client has an id with a tab in it.
+        let user = format!("{what}\t{provider}");
+        let remembered =
+            self.store.transact(what, move |tx| replay::remember(tx, &user, &id, ends, now)).await;
+        remembered.map_err(|error| {
+            tracing::error!(%error, "what an identity provider sent could not be remembered and is refused");
+            ProviderRefusal::Unavailable {
+                error: "what it sent cannot be remembered".to_owned(),
+                retry_after: AGAIN,
+            }
+        })
+    }
+
+    /// Whose session a provider has ended, by its logout token.
+    pub(crate) async fn logged_out(
+        &self,
+        token: &str,
+        provider: &TrustedIssuer,
+        now: Timestamp,
+    ) -> Result<LogoutToken, ProviderRefusal> {
+        let client = provider.login.as_ref().ok_or(ProviderRefusal::Unknown)?;
+        let verify = |keys: &KeySet| {
+            logout_token::verify(
+                token,
+                &logout_token::Expect {
+                    issuer: &provider.url,
+                    keys,
+                    client_id: &client.client_id,
+                    subject: id_token::person_claim(provider.profile),
+                    now,
+                },
+            )
+        };
+        let verified = self.foreign.verified(&KeySource::of_issuer(provider), now, verify).await;
+        verified.map_err(|error| unverified(error, ProviderRefusal::Logout))
+    }
+
+    /// Uses up a logout token.
+    pub(crate) async fn first_logout(
+        &self,
+        token: &LogoutToken,
+        provider: &Issuer,
+        now: Timestamp,
+    ) -> Result<(), ProviderRefusal> {
+        let once = ("logout", provider, token.id.clone());
+        if self.is_new(once, token.ends, now).await? { Ok(()) } else { Err(ProviderRefusal::LogoutReplayed) }
+    }
+
+    /// Who the person is, by the ID token that the provider gives for its answer.
+    pub(crate) async fn person(&self, answer: &Answer<'_>) -> Result<Proven, ProviderRefusal> {
+        let Answer { form, provider, now, .. } = *answer;
+        let client = provider.login.as_ref().ok_or(ProviderRefusal::Unknown)?;
+        let metadata = self.metadata(provider, now).await?;
+        // RFC 9207 §2.4: before anything else of the answer is used.
+        let said = form.get(ResponseParameter::Iss);
+        if said.is_some_and(|iss| iss != provider.url.as_str()) {
+            return Err(ProviderRefusal::Answer("its iss is another issuer".to_owned()));
+        }
+        if said.is_none() && metadata.answers_with_issuer {
+            return Err(ProviderRefusal::Answer("it has no iss, which its metadata promises".to_owned()));
+        }
+        if let Some(error) = form.get(ResponseParameter::Error) {
+            return Err(ProviderRefusal::Declined(harmless(Some(error))));
+        }
+        let code = form.get(ResponseParameter::Code);
+        let code = code.ok_or_else(|| ProviderRefusal::Answer("it has no code".to_owned()))?;
+        let tokens = self.redeem(answer, client, &metadata, code).await?;
+        let said = self.verified(answer, client, &tokens).await?;
+        let IdToken { subject, auth_time, acr, amr, session } = said;
+        let session = session.map(|sid| session_hash(&provider.url, &sid));
+        let id = Subject { iss: provider.url.clone(), sub: subject };
+        Ok(Proven { login: ProviderLogin { id, auth_time, acr, amr }, session })
+    }
+
+    async fn metadata(
+        &self,
+        provider: &TrustedIssuer,
+        now: Timestamp,
+    ) -> Result<Arc<ProviderMetadata>, ProviderRefusal> {
+        let found = self.foreign.provider(provider, now).await;
+        found.map_err(|error| unavailable(&error))
+    }
+
+    /// Redeems the code at the provider's token endpoint (`OpenID` Connect Core §3.1.3.1).
+    async fn redeem(
+        &self,
+        answer: &Answer<'_>,
+        client: &UpstreamClient,
+        metadata: &ProviderMetadata,
+        code: &str,
+    ) -> Result<TokenAnswer, ProviderRefusal> {
+        let provider = answer.provider;
+        let credential = self.credential(client, metadata).await?;
+        let to_post = self.redemption(answer, client, metadata, code, &credential);
+        let posted = self.foreign.post(provider, &to_post).await;
+        let posted = posted
+            .map_err(|error| ProviderRefusal::Unavailable { error: error.to_string(), retry_after: AGAIN })?;
+        let body = posted.body.expose_secret();
+        match posted.status {
+            200 => id_token::tokens(body).map_err(|error| ProviderRefusal::Answer(error.to_string())),
+            status => {
+                let error = harmless(id_token::error_code(body).as_deref());
+                Err(ProviderRefusal::Answer(format!("its token endpoint answers {status}: {error}")))
+            }
+        }
+    }
+
+    /// The request that redeems a code, with this server's authentication.
+    fn redemption<'m>(
+        &self,
+        answer: &Answer<'_>,
+        client: &UpstreamClient,
+        metadata: &'m ProviderMetadata,
+        code: &str,
+        credential: &Credential,
+    ) -> ToPost<'m> {
+        let redirect_uri = login_callback(self.basis.issuer(), &answer.provider.url);
+        let mut form = Serializer::new(String::new());
+        form.append_pair(Parameter::GrantType.as_str(), GrantType::AuthorizationCode.as_str())
+            .append_pair(Parameter::Code.as_str(), code)
+            .append_pair(Parameter::RedirectUri.as_str(), &redirect_uri)
+            .append_pair(Parameter::CodeVerifier.as_str(), &answer.pending.verifier);
+        let mut authorization = None;
+        match credential {
+            Credential::Basic(secret) => authorization = Some(basic(&client.client_id, secret)),
+            Credential::Post(secret) => {
+                form.append_pair(Parameter::ClientId.as_str(), &client.client_id)
+                    .append_pair(Parameter::ClientSecret.as_str(), text_of(secret));
+            }
+            Credential::None => {
+                form.append_pair(Parameter::ClientId.as_str(), &client.client_id);
+            }
+        }
+        ToPost { url: &metadata.token_endpoint, authorization, body: Secret::new(form.finish()) }
+    }
+
+    /// How this server authenticates at the provider: with its secret in the way that the provider offers.
+    async fn credential(
+        &self,
+        client: &UpstreamClient,
+        metadata: &ProviderMetadata,
+    ) -> Result<Credential, ProviderRefusal> {
+        let Some(file) = &client.client_secret_file else { return Ok(Credential::None) };
+        let ours = |error: String| {
+            tracing::error!(%error, "people cannot log in at an identity provider");
+            ProviderRefusal::Unavailable { error, retry_after: AGAIN }
+        };
+        let (read, file) = (Arc::clone(&self.secret), file.clone());
+        let read = tokio::task::spawn_blocking(move || read(&file)).await;
+        let secret = read.map_err(|error| ours(error.to_string()))?.map_err(ours)?;
+        let offered = |method| metadata.client_methods.contains(&method);
+        if offered(ClientMethod::ClientSecretBasic) {
+            Ok(Credential::Basic(secret))
+        } else if offered(ClientMethod::ClientSecretPost) {
+            Ok(Credential::Post(secret))
+        } else {
+            Err(ours("it offers no method of authentication with a client secret".to_owned()))
+        }
+    }
+
+    async fn verified(
+        &self,
+        answer: &Answer<'_>,
+        client: &UpstreamClient,
+        tokens: &TokenAnswer,
+    ) -> Result<IdToken, ProviderRefusal> {
+        let Answer { pending, provider, now, .. } = *answer;
+        let id_token = text_of(&tokens.id_token);
+        let verify = |keys: &_| {
+            id_token::verify(
+                id_token,
+                &Expect {
+                    issuer: &provider.url,
+                    keys,
+                    client_id: &client.client_id,
+                    nonce: &pending.nonce,
+                    since: pending.began,
+                    access_token: text_of(&tokens.access_token),
+                    subject: id_token::person_claim(provider.profile),
+                    required: &provider.required_claims,
+                    now,
+                },
+            )
+        };
+        let verified = self.foreign.verified(&KeySource::of_issuer(provider), now, verify).await;
+        verified.map_err(|error| unverified(error, ProviderRefusal::IdToken))
+    }
+}
+
+/// Secrets are read as UTF-8.
+fn text_of(secret: &Secret) -> &str {
+    secret.expose_secret_str().unwrap_or_default()
+}
+
+/// How a client authenticates at the token endpoint.
+enum Credential {
+    Basic(Secret),
+    Post(Secret),
+    /// A public client, which PKCE protects.
+    None,
+}
+
+/// RFC 6749 §2.3.1: both halves are encoded like a form's values.
+fn basic(client_id: &str, secret: &Secret) -> Secret {
+    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let pair = format!("{}:{}", encoded(client_id), encoded(text_of(secret)));
+    Secret::new(format!("Basic {}", STANDARD.encode(pair)))
+}
+
+fn harmless(code: Option<&str>) -> String {
+    let code = code.and_then(id_token::harmless_code);
+    code.unwrap_or("without a code that can be shown").to_owned()
+}
+
+/// `refused`: the refusal if the token is the reason.
+fn unverified(error: NotVerified, refused: impl FnOnce(TokenError) -> ProviderRefusal) -> ProviderRefusal {
+    match error {
+        NotVerified::Token(error) => refused(error),
+        NotVerified::Unavailable(error) => unavailable(&error),
+        NotVerified::KeyUnknown { retry_after } => ProviderRefusal::Unavailable {
+            error: "its keys were fetched moments ago and lack that of the token".to_owned(),
+            retry_after: whole_seconds(retry_after),
+        },
+    }
+}
+
+fn unavailable(error: &Unavailable) -> ProviderRefusal {
+    ProviderRefusal::Unavailable {
+        error: error.error.to_string(),
+        retry_after: whole_seconds(error.retry_after),
+    }
+}
+
+fn whole_seconds(span: Duration) -> u64 {
+    span.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1)
+}

@@ -1,0 +1,28 @@
+//! This server's secrets at identity providers: without one, nobody logs in there.
+
+use std::sync::Arc;
+
+use mandate_api::admin::{StatusProblem, problem_code};
+use mandate_core::registry::TrustedIssuer;
+use mandate_live::Live;
+use mandate_oauth::ReadSecret;
+
+use super::{Health, problem};
+
+/// Looks at each secret that the registry names.
+pub(crate) fn watch(health: &Health, live: Arc<Live>, read: ReadSecret) {
+    health.watch(move |_| {
+        let snapshot = live.snapshot();
+        snapshot.registry.issuers().filter_map(|issuer| found(issuer, &read)).collect::<Vec<_>>()
+    });
+}
+
+fn found(issuer: &TrustedIssuer, read: &ReadSecret) -> Option<StatusProblem> {
+    let file = issuer.login.as_ref()?.client_secret_file.as_ref()?;
+    let why = read(file).err()?;
+    Some(problem(
+        problem_code::LOGIN_SECRET,
+        format!("nobody can log in at {}: {why}", issuer.url),
+        "write the client secret that the provider gave to this server into the file, readable by the server's user alone".to_owned(),
+    ))
+}
