@@ -27,7 +27,7 @@ pub(crate) fn touches<'a>(entry: &'a Entry, registry: &'a Registry) -> Vec<Touch
             all.extend(registry.resource(&x.resource).map(|resource| Touch::Resource(resource.uri.as_str())));
             all
         }
-        Entry::Issuer(_) | Entry::Policy(_) => Vec::new(),
+        Entry::Issuer(_) | Entry::TrustDomain(_) | Entry::Policy(_) => Vec::new(),
     }
 }
 
@@ -37,7 +37,12 @@ pub(crate) fn touches_beside<'a>(entry: &'a Entry, registry: &'a Registry) -> Ve
     let agents: &[_] = match entry {
         Entry::Client(x) => x.agents.as_slice(),
         Entry::Resource(x) => x.agent.as_slice(),
-        Entry::Person(_) | Entry::Agent(_) | Entry::Issuer(_) | Entry::Grant(_) | Entry::Policy(_) => &[],
+        Entry::Person(_)
+        | Entry::Agent(_)
+        | Entry::Issuer(_)
+        | Entry::TrustDomain(_)
+        | Entry::Grant(_)
+        | Entry::Policy(_) => &[],
     };
     let mut all: Vec<Touch<'a>> = agents.iter().map(|name| Touch::Agent(name.as_str())).collect();
     all.extend(

@@ -4,7 +4,7 @@
 
 use mandate_api::RegistryFile;
 use mandate_api::registry_file::Finding;
-use mandate_core::registry::{AgentProof, ClientAuthentication, Entry};
+use mandate_core::registry::{AgentProof, ClientAuthentication, Entry, PlatformProof};
 use mandate_oauth::foreign::{check_ca, check_proxy};
 use mandate_planning::Plan;
 use mandate_token::{KeySet, KeyUse};
@@ -45,9 +45,24 @@ pub(crate) fn findings(file: &RegistryFile, plan: &Plan) -> Vec<Finding> {
                     ));
                 }
             }
+            Entry::TrustDomain(domain) => {
+                let at = file.trust_domain.iter().position(|item| item.name == domain.name);
+                let checked = [
+                    ("ca", domain.ca.as_deref().map(check_ca)),
+                    ("proxy", domain.proxy.as_deref().map(check_proxy)),
+                ];
+                for (member, why) in
+                    checked.into_iter().filter_map(|(member, checked)| Some((member, checked?.err()?)))
+                {
+                    let detail = format!("the {member} of trust domain `{}`: {why}", domain.name);
+                    findings.push(finding(at, "trust_domain", member, detail));
+                }
+            }
             Entry::Agent(agent) => {
                 let at = file.agent.iter().position(|item| item.name == agent.name);
-                for (member, why) in agent.proofs.iter().flat_map(unusable_in_proof) {
+                for (member, why) in
+                    agent.proofs.iter().filter_map(AgentProof::platform).flat_map(unusable_in_proof)
+                {
                     findings.push(finding(
                         at,
                         "agent",
@@ -63,7 +78,7 @@ pub(crate) fn findings(file: &RegistryFile, plan: &Plan) -> Vec<Finding> {
 }
 
 /// What of a proof can never be used, and why.
-fn unusable_in_proof(proof: &AgentProof) -> impl Iterator<Item = (&'static str, String)> {
+fn unusable_in_proof(proof: &PlatformProof) -> impl Iterator<Item = (&'static str, String)> {
     let jwks = proof.jwks.as_deref().map(|jwks| {
         let keys = KeySet::usable_from_json(jwks.as_bytes(), KeyUse::Signature);
         keys.map(drop).map_err(|why| why.to_string())

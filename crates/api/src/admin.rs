@@ -13,6 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::registry_file::{
     AgentItem, ClientItem, GrantItem, IssuerItem, PersonItem, PolicyItem, RegistryFile, ResourceItem,
+    TrustDomainItem,
 };
 
 pub use audit::{
@@ -62,6 +63,7 @@ pub fn kind_name(kind: EntryKind) -> &'static str {
         EntryKind::Agent => "agent",
         EntryKind::Client => "client",
         EntryKind::Issuer => "issuer",
+        EntryKind::TrustDomain => "trust_domain",
         EntryKind::Grant => "grant",
         EntryKind::Policy => "policy",
     }
@@ -75,6 +77,7 @@ pub fn parse_kind(text: &str) -> Option<EntryKind> {
         "agent" | "agents" => EntryKind::Agent,
         "client" | "clients" => EntryKind::Client,
         "issuer" | "issuers" => EntryKind::Issuer,
+        "trust_domain" | "trust_domains" => EntryKind::TrustDomain,
         "grant" | "grants" => EntryKind::Grant,
         "policy" | "policies" => EntryKind::Policy,
         _ => return None,
@@ -187,6 +190,7 @@ pub enum RegistryItem {
     Agent(AgentItem),
     Client(ClientItem),
     Issuer(IssuerItem),
+    TrustDomain(TrustDomainItem),
     Grant(GrantItem),
     Policy(PolicyItem),
 }
@@ -426,6 +430,7 @@ mod tests {
             EntryKind::Agent,
             EntryKind::Client,
             EntryKind::Issuer,
+            EntryKind::TrustDomain,
             EntryKind::Grant,
             EntryKind::Policy,
         ] {

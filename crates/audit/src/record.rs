@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use mandate_core::registry::PlatformEvidence;
+use mandate_core::registry::ProofEvidence;
 use mandate_core::{GrantId, KnownTerms, RecordId, RequestSource, Said, Terms, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -153,8 +153,9 @@ fn cut_encoded(text: &str, max: usize) -> &str {
 }
 
 /// As much of a proof as fits into [`MAX_STRANGERS_PROOF_LEN`].
-fn shortened_proof(proof: &PlatformEvidence) -> Option<PlatformEvidence> {
-    let mut left = MAX_STRANGERS_PROOF_LEN.checked_sub(proof.issuer.as_str().len())?;
+fn shortened_proof(proof: &ProofEvidence) -> Option<ProofEvidence> {
+    let mut left = MAX_STRANGERS_PROOF_LEN
+        .checked_sub(proof.issuer.as_ref().map_or(0, |issuer| issuer.as_str().len()))?;
     let mut fits = |name: &str, value: &str| {
         // A value has no control characters, and a quote or a backslash takes two bytes.
         let length = name.len() + 2 * value.len();
@@ -162,7 +163,7 @@ fn shortened_proof(proof: &PlatformEvidence) -> Option<PlatformEvidence> {
     };
     let claims = proof.claims.iter().filter(|(name, value)| fits(name, value));
     let claims = claims.map(|(name, value)| (name.clone(), value.clone())).collect();
-    Some(PlatformEvidence { kind: proof.kind, issuer: proof.issuer.clone(), token: None, claims })
+    Some(ProofEvidence { kind: proof.kind, issuer: proof.issuer.clone(), token: None, claims, ceiling: None })
 }
 
 /// How many refusals one record stands for.
@@ -249,9 +250,9 @@ pub struct Record {
     pub source: Option<String>,
     /// How many refusals of strangers this record counts, if they are beyond their quota.
     pub sum: Option<Sum>,
-    /// What the token of a platform said that proved the agent; `None` if a JWT-SVID of this server did, or
+    /// What the token said that proved the agent, if another than this server issued it; `None` if a JWT-SVID of this server did, or
     /// if there is no agent.
-    pub proof: Option<Arc<PlatformEvidence>>,
+    pub proof: Option<Arc<ProofEvidence>>,
     /// The names of the policies that decided.
     pub policies: Arc<[String]>,
     /// The effects that were written with the record. The sequencer fills them in.
@@ -451,7 +452,7 @@ impl Serialize for Record {
             #[serde(skip_serializing_if = "Option::is_none")]
             sum: Option<Sum>,
             #[serde(skip_serializing_if = "Option::is_none")]
-            proof: Option<&'a PlatformEvidence>,
+            proof: Option<&'a ProofEvidence>,
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             policies: &'a [String],
             #[serde(skip_serializing_if = "EffectNames::is_empty")]
@@ -500,7 +501,7 @@ struct OwnedWire {
     #[serde(default)]
     sum: Option<Sum>,
     #[serde(default)]
-    proof: Option<PlatformEvidence>,
+    proof: Option<ProofEvidence>,
     #[serde(default)]
     policies: Vec<String>,
     #[serde(default)]

@@ -52,4 +52,4 @@ pub use subject::{Act, ActRef, Actor, ActorChain, InvalidActorChain, Subject, Su
 pub use system::{SystemClock, SystemEntropy};
 pub use terms::{Audience, Confirmation, Details, KnownTerms, Said, Term, Terms};
 pub use time::{Clock, Entropy, Lifetime, Timestamp};
-pub use uri::{InvalidUri, Issuer, ResourceUri};
+pub use uri::{BundleUrl, InvalidUri, Issuer, ResourceUri};

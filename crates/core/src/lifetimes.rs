@@ -42,6 +42,20 @@ pub const GITHUB_TOKEN_AGE: Duration = Duration::from_mins(10);
 /// minutes; a job of GitLab has one for as long as it runs.
 pub const PLATFORM_TOKEN_AGE: Duration = Duration::from_hours(1);
 
+/// The same for a managed identity of Azure, whose metadata server answers with one token for up to a day.
+pub const AZURE_TOKEN_AGE: Duration = Duration::from_hours(24);
+
+/// For how long after its issue a JWT-SVID of another trust domain proves an agent, also if it expires later.
+/// SPIRE issues them for five minutes unless it is told otherwise.
+pub const FOREIGN_SVID_AGE: Duration = Duration::from_hours(1);
+
+/// How long a bundle of another trust domain is used that does not say how often it should be fetched (SPIFFE
+/// Federation §4.1).
+pub const BUNDLE_REFRESH: Duration = Duration::from_mins(5);
+
+/// The bounds of what a bundle may say of that: a key that was withdrawn counts for at most the longer one.
+pub const BUNDLE_REFRESH_BOUNDS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_hours(1));
+
 /// How long the login page's form may stay open, and how long its cookie lives.
 pub const LOGIN_FORM_LIFETIME: Duration = Duration::from_mins(15);
 

@@ -2,6 +2,7 @@
 //! entries.
 
 mod entries;
+mod foreign_domain;
 mod halt;
 mod narrowing;
 mod platform;
@@ -16,7 +17,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName};
-use crate::spiffe::SpiffeId;
+use crate::spiffe::{SpiffeId, TrustDomain};
 use crate::subject::Subject;
 use crate::uri::{Issuer, ResourceUri, other_spelling};
 
@@ -26,9 +27,10 @@ pub use entries::{
     Agent, AgentState, AssertionAudience, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry,
     EntryKind, Grant, Permission, Person, Policy, Resource, Tool,
 };
+pub use foreign_domain::{BundleSource, ForeignDomain};
 pub use halt::Halt;
-pub use platform::{MAX_MEMBER_LEN, MemberForm, Need, Platform, ProofMember};
-pub use proof::{AgentProof, PlatformClaims, PlatformEvidence};
+pub use platform::{MAX_MEMBER_LEN, MemberForm, Need, Platform, ProofMember, role_account};
+pub use proof::{AgentProof, PlatformClaims, PlatformProof, ProofEvidence, ProofKind};
 pub use standing::GrantEnd;
 pub use trusted_issuer::{
     LOGIN_CALLBACK_PATH, LOGOUT_PATH, SubjectScope, TokenProfile, TrustedIssuer, UpstreamClient,
@@ -48,6 +50,7 @@ pub struct Registry {
     proofs: ProofIndex,
     clients: HashMap<ClientId, Arc<Client>>,
     issuers: HashMap<Issuer, Arc<TrustedIssuer>>,
+    trust_domains: HashMap<TrustDomain, Arc<ForeignDomain>>,
     grants: HashMap<GrantId, Arc<Grant>>,
     grants_by_parties: HashMap<(PersonName, AgentName, ResourceName), Vec<Arc<Grant>>>,
     policies: HashMap<PolicyName, Arc<Policy>>,
@@ -88,6 +91,9 @@ impl Registry {
             }
             Entry::Issuer(x) => {
                 self.issuers.insert(x.url.clone(), Arc::new(x));
+            }
+            Entry::TrustDomain(x) => {
+                self.trust_domains.insert(x.name.clone(), Arc::new(x));
             }
             Entry::Grant(x) => {
                 let x = Arc::new(x);
@@ -132,6 +138,9 @@ impl Registry {
                     self.issuers.remove(&key);
                 }
             }
+            EntryKind::TrustDomain => {
+                self.trust_domains.remove(key);
+            }
             EntryKind::Grant => {
                 if let Some(old) = key.parse().ok().and_then(|k: GrantId| self.grants.remove(&k)) {
                     let parties = (old.person.clone(), old.agent.clone(), old.resource.clone());
@@ -159,6 +168,7 @@ impl Registry {
             EntryKind::Agent => Entry::Agent(Agent::clone(self.agent(&key.parse().ok()?)?)),
             EntryKind::Client => Entry::Client(Client::clone(self.client(&key.parse().ok()?)?)),
             EntryKind::Issuer => Entry::Issuer(TrustedIssuer::clone(self.issuer(key)?)),
+            EntryKind::TrustDomain => Entry::TrustDomain(ForeignDomain::clone(self.trust_domain(key)?)),
             EntryKind::Grant => Entry::Grant(Grant::clone(self.grant(&key.parse().ok()?)?)),
             EntryKind::Policy => Entry::Policy(Policy::clone(self.policies.get(&key.parse().ok()?)?)),
         })
@@ -220,6 +230,11 @@ impl Registry {
         self.proofs.agents(issuer, platform, said)
     }
 
+    /// The agents that a JWT-SVID of another trust domain with this SPIFFE ID proves.
+    pub fn agents_of_svid(&self, id: &SpiffeId) -> &[Arc<Agent>] {
+        self.proofs.agents_of_svid(id)
+    }
+
     /// The client with that id.
     pub fn client(&self, id: &ClientId) -> Option<&Arc<Client>> {
         self.clients.get(id)
@@ -231,6 +246,14 @@ impl Registry {
         Issuer: Borrow<Q>,
     {
         self.issuers.get(url)
+    }
+
+    /// The trust domain of another organization with that name.
+    pub fn trust_domain<Q: Hash + Eq + ?Sized>(&self, name: &Q) -> Option<&Arc<ForeignDomain>>
+    where
+        TrustDomain: Borrow<Q>,
+    {
+        self.trust_domains.get(name)
     }
 
     /// The grant with that id.
@@ -277,6 +300,11 @@ impl Registry {
         self.issuers.values()
     }
 
+    /// All trust domains of other organizations, in no particular order.
+    pub fn trust_domains(&self) -> impl Iterator<Item = &Arc<ForeignDomain>> {
+        self.trust_domains.values()
+    }
+
     /// All grants, in no particular order.
     pub fn grants(&self) -> impl Iterator<Item = &Arc<Grant>> {
         self.grants.values()
@@ -307,6 +335,7 @@ impl Registry {
             EntryKind::Agent => self.agents.keys().map(AgentName::as_str).collect(),
             EntryKind::Client => self.clients.keys().map(ClientId::as_str).collect(),
             EntryKind::Issuer => self.issuers.keys().map(Issuer::as_str).collect(),
+            EntryKind::TrustDomain => self.trust_domains.keys().map(TrustDomain::as_str).collect(),
             EntryKind::Grant => self.grants.keys().map(GrantId::as_str).collect(),
             EntryKind::Policy => self.policies.keys().map(PolicyName::as_str).collect(),
         }
@@ -320,6 +349,7 @@ impl Registry {
         all.extend(self.agents().map(|x| Entry::Agent(Agent::clone(x))));
         all.extend(self.clients().map(|x| Entry::Client(Client::clone(x))));
         all.extend(self.issuers().map(|x| Entry::Issuer(TrustedIssuer::clone(x))));
+        all.extend(self.trust_domains().map(|x| Entry::TrustDomain(ForeignDomain::clone(x))));
         all.extend(self.grants().map(|x| Entry::Grant(Grant::clone(x))));
         all.extend(self.policies().map(|x| Entry::Policy(Policy::clone(x))));
         all.sort_by(|a, b| (a.kind(), a.key()).cmp(&(b.kind(), b.key())));

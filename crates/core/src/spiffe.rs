@@ -1,5 +1,6 @@
 //! SPIFFE IDs and trust domains (SPIFFE-ID §2).
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -69,6 +70,12 @@ impl TrustDomain {
     }
 }
 
+impl Borrow<str> for TrustDomain {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for TrustDomain {
     type Err = InvalidSpiffeId;
 
@@ -121,12 +128,17 @@ impl SpiffeId {
 
     /// The trust domain part.
     pub fn trust_domain(&self) -> TrustDomain {
-        TrustDomain(self.text.get("spiffe://".len()..self.path_at).unwrap_or_default().into())
+        TrustDomain(self.trust_domain_name().into())
+    }
+
+    /// The name of the trust domain.
+    pub fn trust_domain_name(&self) -> &str {
+        self.text.get("spiffe://".len()..self.path_at).unwrap_or_default()
     }
 
     /// Whether it belongs to `trust_domain`.
     pub fn is_member_of(&self, trust_domain: &TrustDomain) -> bool {
-        self.text.get("spiffe://".len()..self.path_at) == Some(trust_domain.as_str())
+        self.trust_domain_name() == trust_domain.as_str()
     }
 
     /// The path with its leading `/`, or an empty text for a trust domain's own ID.

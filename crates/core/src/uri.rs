@@ -207,6 +207,11 @@ uri_type!(
     Issuer, query = false, default_port = true
 );
 uri_type!(
+    /// The address of a bundle endpoint (SPIFFE Federation §5.2.1.1): https (http on loopback), no user
+    /// information.
+    BundleUrl, query = true, default_port = false
+);
+uri_type!(
     /// A protected resource's identifier (RFC 8707 §2): an absolute URI without fragment.
     ResourceUri, query = true, default_port = false
 );

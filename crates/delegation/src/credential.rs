@@ -7,7 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{Agent, Client, PlatformEvidence, Registry, SubjectScope, TrustedIssuer};
+use mandate_core::registry::{
+    Agent, AgentProof, Client, ForeignDomain, Permission, ProofEvidence, ProofKind, Registry, SubjectScope,
+    TrustedIssuer,
+};
 use mandate_core::{
     ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SelfDescribed, SpiffeId, Subject,
     Terms, Timestamp, TokenId,
@@ -108,7 +111,14 @@ enum ProvenBy {
         agent: Arc<Agent>,
         /// The place of the proof in the entry.
         proof: usize,
-        evidence: Arc<PlatformEvidence>,
+        evidence: Arc<ProofEvidence>,
+    },
+    /// A JWT-SVID of another trust domain, whose SPIFFE ID the agent's entry names.
+    ForeignSvid {
+        svid: SpiffeId,
+        /// The trust domain as the registry described it when the JWT-SVID was verified.
+        domain: Arc<ForeignDomain>,
+        evidence: Arc<ProofEvidence>,
     },
 }
 
@@ -127,13 +137,13 @@ impl VerifiedActor {
         token: PlatformToken,
         at: Timestamp,
     ) -> Result<Self, Option<String>> {
-        let required = agent.proofs.get(proof).ok_or(None)?;
+        let required = agent.proofs.get(proof).and_then(AgentProof::platform).ok_or(None)?;
         if let Some(member) = required.missing_in(&token.claims) {
             return Err(Some(member.to_owned()));
         }
         let claims = token.claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        let (kind, issuer) = (required.platform, required.issuer.clone());
-        let evidence = Arc::new(PlatformEvidence { kind, issuer, token: token.jti, claims });
+        let (kind, issuer) = (ProofKind::Platform(required.platform), Some(required.issuer.clone()));
+        let evidence = Arc::new(ProofEvidence { kind, issuer, token: token.jti, claims, ceiling: None });
         let (spiffe_id, expires) = (agent.spiffe_id.clone(), token.expires);
         Ok(Self {
             spiffe_id,
@@ -143,21 +153,57 @@ impl VerifiedActor {
         })
     }
 
+    /// From a JWT-SVID of the trust domain `domain` that was verified at `at` with its bundle, for our issuer
+    /// as its sole audience: the agent, if its entry names that SPIFFE ID; otherwise `None`.
+    pub fn from_foreign_svid(
+        agent: &Arc<Agent>,
+        domain: &Arc<ForeignDomain>,
+        svid: JwtSvid,
+        at: Timestamp,
+    ) -> Option<Self> {
+        let JwtSvid { spiffe_id: id, exp, jti, .. } = svid;
+        let is_named = agent.proofs.iter().any(|proof| proof.svid() == Some(&id));
+        if !is_named || !id.is_member_of(&domain.name) {
+            return None;
+        }
+        let claims = [("sub".to_owned(), id.as_str().to_owned())].into();
+        let evidence = Arc::new(ProofEvidence {
+            kind: ProofKind::Spiffe,
+            issuer: None,
+            token: jti,
+            claims,
+            ceiling: None,
+        });
+        let by = ProvenBy::ForeignSvid { svid: id, domain: Arc::clone(domain), evidence };
+        Some(Self { spiffe_id: agent.spiffe_id.clone(), at, expires: exp, by })
+    }
+
     /// The actor's SPIFFE ID.
     pub fn spiffe_id(&self) -> &SpiffeId {
         &self.spiffe_id
     }
 
-    /// What the token of a platform said that proved it; `None` if a JWT-SVID proved it.
-    pub fn platform_evidence(&self) -> Option<&Arc<PlatformEvidence>> {
+    /// What the token said that proved it; `None` if a JWT-SVID of ours proved it.
+    pub fn proof_evidence(&self) -> Option<&Arc<ProofEvidence>> {
         match &self.by {
             ProvenBy::Svid => None,
-            ProvenBy::Platform { evidence, .. } => Some(evidence),
+            ProvenBy::Platform { evidence, .. } | ProvenBy::ForeignSvid { evidence, .. } => Some(evidence),
         }
     }
 
+    /// The ceilings of all proofs of the agent's present entry that its token satisfies.
+    pub(crate) fn ceilings<'a>(&self, agent: &'a Agent) -> Vec<&'a [Permission]> {
+        let Some(evidence) = self.proof_evidence() else { return Vec::new() };
+        let satisfied = agent.proofs.iter().filter_map(AgentProof::platform);
+        satisfied
+            .filter(|proof| proof.is_satisfied_by(evidence))
+            .filter_map(|proof| proof.ceiling.as_deref())
+            .collect()
+    }
+
     /// Whether the verification is still valid: the credential has not expired, the agent has not been cut
-    /// since, and its entry still has the proof that the credential satisfied. This does not check whether
+    /// since, its entry still has the proof that the credential satisfied, and the trust domain of a JWT-SVID
+    /// is still trusted as it was. This does not check whether
     /// the agent is active. A cut in the same millisecond counts as made before: cuts do not reach
     /// credentials that were already issued.
     pub fn still_stands(&self, registry: &Registry, revocations: &RevocationSet, now: Timestamp) -> bool {
@@ -167,6 +213,12 @@ impl VerifiedActor {
             ProvenBy::Platform { agent, proof, .. } => agent.proofs.get(*proof).is_some_and(|proof| {
                 registry.agent_by_id(&self.spiffe_id).is_some_and(|now| now.proofs.contains(proof))
             }),
+            ProvenBy::ForeignSvid { svid, domain, .. } => {
+                let names_it =
+                    |agent: &Arc<Agent>| agent.proofs.iter().any(|proof| proof.svid() == Some(svid));
+                registry.agent_by_id(&self.spiffe_id).is_some_and(names_it)
+                    && registry.trust_domain(&domain.name).is_some_and(|now| now == domain)
+            }
         };
         declared
             && now < self.expires
@@ -352,3 +404,6 @@ impl VerifiedActor {
         Self { spiffe_id: spiffe_id.parse().unwrap(), at, expires, by: ProvenBy::Svid }
     }
 }
+
+#[cfg(test)]
+mod tests;

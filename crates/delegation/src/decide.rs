@@ -8,10 +8,11 @@ mod facts;
 pub(crate) mod limits;
 mod own;
 mod person;
+mod proven;
 
 use std::sync::Arc;
 
-use mandate_core::registry::{Agent, Client, Grant, GrantEnd, Person, PlatformEvidence, Registry, Resource};
+use mandate_core::registry::{Agent, Client, Grant, GrantEnd, Person, ProofEvidence, Registry, Resource};
 use mandate_core::{
     Actor, ClientId, Issuer, Lineage, MeterId, Reservation, ResourceUri, ScopeSet, Terms, Timestamp, TokenId,
 };
@@ -22,12 +23,13 @@ use crate::approval::{NeedsApproval, Withheld};
 use crate::credential::{AuthenticatedClient, LoggedInPerson, LoginClient, SubjectOrigin, VerifiedSubject};
 use crate::liveness::{Asker, living_person};
 use crate::mandate::{Mandate, MandateView};
-use crate::refusal::RefusalReason;
+use crate::refusal::{RefusalReason, ScopeBounds};
 
 use facts::{active_agent, actor_of, agent_client_id, delegable_resource, resource_of};
-use limits::{asked_is_askable, bounds, expiry, intersect};
+use limits::{asked_is_askable, bounds, expiry, intersect, limits_on};
 use own::decide_own_behalf;
 use person::decide_authorization;
+use proven::ProofBound;
 
 pub use facts::Facts;
 pub use own::OwnBehalf;
@@ -128,8 +130,8 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let agent = acting_agent(&client, actor.as_ref(), facts.registry)?;
     proofs_still_stand(&client, actor.as_ref(), facts, now)?;
-    let evidence = platform_evidence(&client, actor.as_ref());
-    let actor = actor_of(agent, facts);
+    let evidence = proof_evidence(&client, actor.as_ref());
+    let (actor_token, actor) = (actor, actor_of(agent, facts));
     may_act_names(&subject, &actor)?;
     presenter_is_entitled(&client, agent, &subject, facts)?;
     no_actor_of_ours_is_theirs(&subject, facts.issuer)?;
@@ -144,7 +146,9 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let wanted = scopes.as_ref().unwrap_or(&target.scopes);
     let grant = usable_grant(facts, person, agent, target, wanted, now)?;
     let of_app = registered_app(&client, facts.registry).map(|app| app.may_ask_of(target, facts.issuer));
-    let narrowed = intersect(bounds(wanted, &subject, of_app, person, agent, target, grant))?;
+    let proven = ProofBound::of(actors_of(&client, actor_token.as_ref()), agent, target);
+    let bounds = bounds(wanted, &subject, of_app, person, agent, target, grant);
+    let narrowed = intersect(ScopeBounds { proof: proven.scopes.clone(), ..bounds })?;
 
     let depth = u8::try_from(chain.depth()).unwrap_or(u8::MAX);
     let question = Question {
@@ -164,7 +168,8 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     // What the policy answers is intersected once more: a policy can only take away. A ruling is never empty.
     let scopes = narrowed.intersection(ruling.scopes());
 
-    let expires = expiry(&subject, person, agent, target, grant, (now, facts.behind))?;
+    let limits = limits_on(&agent.ceiling, &target.name).intersection(&proven.limits);
+    let expires = expiry(&subject, person, &limits, target, grant, (now, facts.behind))?;
     let lineage = descend(&subject, grant, facts.issuer)?;
     let audience = resource_of(target);
     let Terms { subject, auth_time, acr, amr, .. } = subject.terms;
@@ -187,6 +192,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     };
     let reservations = one_use(grant).into_iter().collect();
     let policies = Arc::clone(ruling.policies());
+    let evidence = proven.on_record(evidence);
     let view = MandateView { terms: Arc::new(terms), reservations, policies, evidence };
     match &*ruling {
         Ruling::Permitted(_) => Ok(Mandate::decided(view)?),
@@ -209,17 +215,22 @@ fn proofs_still_stand(
     if client && actor { Ok(()) } else { Err(RefusalReason::ProofOutdated) }
 }
 
-/// The token of a platform that proved the agent. An agent that proved itself twice may have used one in only
+/// The token of others that proved the agent. An agent that proved itself twice may have used one in only
 /// one of the two.
-fn platform_evidence(
-    client: &AuthenticatedClient,
-    actor: Option<&VerifiedActor>,
-) -> Option<Arc<PlatformEvidence>> {
+fn proof_evidence(client: &AuthenticatedClient, actor: Option<&VerifiedActor>) -> Option<Arc<ProofEvidence>> {
+    actors_of(client, actor).find_map(VerifiedActor::proof_evidence).map(Arc::clone)
+}
+
+/// Each proof of the agent: the actor token, and the credential of the client if it is the agent.
+fn actors_of<'a>(
+    client: &'a AuthenticatedClient,
+    actor: Option<&'a VerifiedActor>,
+) -> impl Iterator<Item = &'a VerifiedActor> {
     let client = match client {
         AuthenticatedClient::Agent(agent) => Some(agent),
         AuthenticatedClient::App(_) => None,
     };
-    actor.into_iter().chain(client).find_map(VerifiedActor::platform_evidence).map(Arc::clone)
+    actor.into_iter().chain(client)
 }
 
 /// The subject token with its issuer's present registry entry: the entry may have changed while keys were

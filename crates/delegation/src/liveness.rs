@@ -8,6 +8,7 @@
 //! | if it is bound to a key (`cnf`, RFC 7800), the key is proven | yes | no | yes |
 //! | it has a person: it is not an agent's own | yes | no | yes |
 //! | its person, if it has one, is registered and not disabled | yes | yes | yes |
+//! | if it is an agent's own, the person who is responsible for the agent is registered and not disabled | yes | yes | yes |
 //! | every agent of ours in its chain is registered and active, or is the client that describes itself | yes | yes | yes |
 //! | every grant that it depends on is registered and in force | yes | yes | yes |
 //! | every client of ours that it came through is registered, by an operator or by itself; an agent as a client is active | yes | yes | yes |
@@ -59,6 +60,8 @@ pub enum Dead {
     PersonUnknown,
     /// Its person is disabled.
     PersonDisabled,
+    /// It is an agent's own token, and the agent's owner is not registered, or disabled.
+    OwnerDisabled,
     /// An agent in its chain is not registered, or not active.
     ActorNotActive,
     /// A grant that it depends on is removed or revoked.
@@ -85,6 +88,7 @@ impl From<Dead> for RefusalReason {
             Dead::NoPerson => Self::SubjectIsAgent,
             Dead::PersonUnknown => Self::PersonUnknown,
             Dead::PersonDisabled => Self::PersonDisabled,
+            Dead::OwnerDisabled => Self::OwnerDisabled,
             Dead::ActorNotActive => Self::ChainActorNotActive,
         }
     }
@@ -115,6 +119,9 @@ pub fn living<'r>(
     let person = token.subject.as_ref().map(|id| enabled(registry.person_by_id(id))).transpose()?;
     if token.issuer == *ours {
         names_of_ours(token, registry, now)?;
+        if token.subject.is_none() && !owners_are_there(token, registry) {
+            return Err(Dead::OwnerDisabled);
+        }
     }
     Ok(person)
 }
@@ -138,6 +145,15 @@ pub fn living_person<'r>(
 pub(crate) fn enabled(person: Option<&Arc<Person>>) -> Result<&Person, Dead> {
     let person = person.ok_or(Dead::PersonUnknown)?;
     if person.disabled { Err(Dead::PersonDisabled) } else { Ok(person) }
+}
+
+/// Whether somebody is responsible for each agent of an agent's own token.
+fn owners_are_there(token: &Terms, registry: &Registry) -> bool {
+    let agent = |name: &str| name.parse::<SpiffeId>().ok().and_then(|id| registry.active_agent(&id));
+    token
+        .chain
+        .iter()
+        .all(|actor| agent(&actor.sub).is_some_and(|agent| enabled(registry.person(&agent.owner)).is_ok()))
 }
 
 /// The rows about actors, grants and clients, for a token of ours.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_audit::{Asked, Record, RecordKind};
-use mandate_core::registry::PlatformEvidence;
+use mandate_core::registry::ProofEvidence;
 use mandate_core::{RecordId, Reservation, Terms};
 use mandate_token::access_token::{self, Payload};
 
@@ -44,7 +44,7 @@ pub struct MandateView {
     /// The policies that permitted it, by name.
     pub policies: Arc<[String]>,
     /// What the token of a platform said that proved the agent; `None` if a JWT-SVID did.
-    pub evidence: Option<Arc<PlatformEvidence>>,
+    pub evidence: Option<Arc<ProofEvidence>>,
 }
 
 impl Mandate {

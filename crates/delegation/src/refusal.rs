@@ -35,6 +35,8 @@ pub struct ScopeBounds {
     pub own: Option<ScopeSet>,
     /// What the agent's ceiling allows there.
     pub ceiling: Option<ScopeSet>,
+    /// What the proofs that the agent's token satisfies allow, if they have a ceiling of their own.
+    pub proof: Option<ScopeSet>,
     /// What the grant allows.
     pub grant: Option<ScopeSet>,
 }
@@ -181,6 +183,12 @@ pub enum RefusalReason {
     /// None of the scopes is within the agent's ceiling.
     #[error("nothing asked for is within the agent's ceiling")]
     ScopeBeyondCeiling,
+    /// None of the scopes is within the ceiling of the proof that the agent's token satisfies.
+    #[error("nothing asked for is within the ceiling of the agent's proof")]
+    ScopeBeyondProof,
+    /// The person who is responsible for the agent is disabled.
+    #[error("the agent's owner is disabled")]
+    OwnerDisabled,
     /// None of the scopes is within the grant.
     #[error("nothing asked for is within the grant")]
     ScopeBeyondGrant,
@@ -238,6 +246,8 @@ impl RefusalReason {
             Self::ScopeBeyondPerson => "scope_beyond_person",
             Self::ScopeBeyondOwn => "scope_beyond_own",
             Self::ScopeBeyondCeiling => "scope_beyond_ceiling",
+            Self::ScopeBeyondProof => "scope_beyond_proof",
+            Self::OwnerDisabled => "owner_disabled",
             Self::ScopeBeyondGrant => "scope_beyond_grant",
             Self::NothingInCommon => "nothing_in_common",
             Self::PolicyDeniesPerson => "policy_denies_person",
@@ -282,6 +292,8 @@ impl RefusalReason {
         Self::ScopeBeyondPerson,
         Self::ScopeBeyondOwn,
         Self::ScopeBeyondCeiling,
+        Self::ScopeBeyondProof,
+        Self::OwnerDisabled,
         Self::ScopeBeyondGrant,
         Self::NothingInCommon,
         Self::PolicyDeniesPerson,

@@ -64,10 +64,11 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
             less_trusted(old, new).then(|| CutTarget::Client(old.id.clone()))
         }
         (Entry::Client(old), _) => Some(CutTarget::Client(old.id.clone())),
-        // These change the next decision. No token names a policy, or the issuer of the token that it was
+        // These change the next decision. An agent whose trust domain is removed loses its proof with it, and
+        // is cut for that. No token names a policy, or the issuer of the token that it was
         // exchanged from; a removed resource has no API that this server would answer. What was issued is
         // valid until it expires: a mandate for minutes, a person's own token for an hour at most.
-        (Entry::Resource(_) | Entry::Issuer(_) | Entry::Policy(_), _) => None,
+        (Entry::Resource(_) | Entry::Issuer(_) | Entry::TrustDomain(_) | Entry::Policy(_), _) => None,
     };
     target.map(|target| cut(target, now)).into_iter().collect()
 }
@@ -128,7 +129,8 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
             | Entry::Grant(_)
             | Entry::Client(_)
             | Entry::Resource(_)
-            | Entry::Issuer(_),
+            | Entry::Issuer(_)
+            | Entry::TrustDomain(_),
             Some(_),
         ) => false,
     }

@@ -1,4 +1,5 @@
-//! The actor token of a request (RFC 8693 §2.1): a JWT-SVID, or the token of a platform.
+//! The actor token of a request (RFC 8693 §2.1): a JWT-SVID, of ours or of another trust domain, or the token
+//! of a platform.
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use mandate_token::TokenError;
 
 use crate::basis::Basis;
 use crate::client::Caller;
+use crate::foreign_svids::{self, ForeignSvids};
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Optional, ParameterRow, With};
@@ -34,6 +36,7 @@ pub(crate) struct ActorTokens {
     pub(crate) basis: Basis,
     pub(crate) own: Arc<OwnTokens>,
     pub(crate) platforms: Arc<PlatformTokens>,
+    pub(crate) svids: Arc<ForeignSvids>,
 }
 
 impl ActorTokens {
@@ -54,11 +57,16 @@ impl ActorTokens {
             }
             Caller::Agent(_) | Caller::App(_) | Caller::Public(_) | Caller::Unattested(_) => {}
         }
-        let Some(sent) = platform_tokens::sent(token, snapshot) else {
+        let verified = if let Some(sent) = foreign_svids::sent(token, snapshot) {
+            self.svids.verify(&sent, snapshot, now).await
+        } else if let Some(sent) = platform_tokens::sent(token, snapshot) {
+            self.platforms.verify(&sent, snapshot, now).await
+        } else {
             return self.own.svid(token, now).map_err(|error| self.refused(error));
         };
-        self.platforms.verify(&sent, snapshot, now).await.map_err(|error| match error {
+        verified.map_err(|error| match error {
             NotProven::Token(error) => RequestRefusal::unverified(error, |error| self.refused(error)),
+            NotProven::Audience(named) => RequestRefusal::ActorAudience(named),
             NotProven::Agent(why) => RequestRefusal::NoAgentProven { client: false, why },
             NotProven::Replayed => RequestRefusal::ActorReplayed,
             NotProven::Unavailable => RequestRefusal::AuditUnavailable,

@@ -14,13 +14,15 @@ use mandate_core::{
 use mandate_delegation::{AuthenticatedClient, ProvenClient, UnattestedClient, VerifiedActor};
 use mandate_live::Snapshot;
 use mandate_store::{Store, replay, secrets};
-use mandate_token::{KeySet, TokenError, client_assertion};
+use mandate_token::{TokenError, client_assertion};
 
 use crate::basis::Basis;
+use crate::foreign_svids::{self, ForeignSvids};
 use crate::form::Form;
 use crate::metadata;
 use crate::own_tokens::OwnTokens;
 use crate::password::Checker;
+use crate::pinned_keys::PinnedKeys;
 use crate::platform_tokens::{self, NotProven, PlatformTokens};
 use crate::refusal::{NotAllowed, RequestRefusal};
 use crate::request::FormRequest;
@@ -32,7 +34,7 @@ use credential::Credential;
 /// An identified caller. A public client only claims its identity.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
-    /// An agent, by its JWT-SVID or by the token of a platform.
+    /// An agent, by its JWT-SVID, by one of another trust domain, or by the token of a platform.
     Agent(VerifiedActor),
     /// A registered confidential client.
     App(ProvenClient),
@@ -96,6 +98,8 @@ pub(crate) struct Clients {
     pub(crate) basis: Basis,
     pub(crate) tokens: Arc<OwnTokens>,
     pub(crate) platforms: Arc<PlatformTokens>,
+    pub(crate) svids: Arc<ForeignSvids>,
+    pub(crate) pinned: Arc<PinnedKeys>,
     pub(crate) self_described: Arc<SelfDescribedClients>,
     /// Client secrets, and the memory of client assertions.
     pub(crate) store: Store,
@@ -122,7 +126,13 @@ impl Clients {
         };
         let caller = match (&credential, unattested) {
             (credential, Some(client)) => shown(credential, client, at).map(Caller::Unattested),
-            (Credential::SpiffeJwt(token), None) => self.by_svid(token, at).map(Caller::Agent),
+            (Credential::SpiffeJwt(token), None) => match foreign_svids::sent(token, snapshot) {
+                Some(sent) => {
+                    let proven = self.svids.verify(&sent, snapshot, at).await;
+                    proven.map(Caller::Agent).map_err(|error| self.unproven(error))
+                }
+                None => self.by_svid(token, at).map(Caller::Agent),
+            },
             (Credential::JwtBearer(token), None) => match platform_tokens::sent(token, snapshot) {
                 Some(sent) => self.by_platform(&sent, snapshot, at).await.map(Caller::Agent),
                 None => {
@@ -165,7 +175,7 @@ impl Clients {
         if !matches!(caller, Caller::Public(_) | Caller::Unattested(_)) {
             trail.client = Some(caller.shared_name());
             if let Caller::Agent(agent) = &caller {
-                trail.proof = agent.platform_evidence().cloned();
+                trail.proof = agent.proof_evidence().cloned();
             }
             // An agent that is not active counts as a stranger: it must not fill the log.
             if caller.is_active(&snapshot.registry) {
@@ -233,16 +243,21 @@ impl Clients {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<VerifiedActor, RequestRefusal> {
+        self.platforms.verify(sent, snapshot, now).await.map_err(|error| self.unproven(error))
+    }
+
+    fn unproven(&self, error: NotProven) -> RequestRefusal {
         let issuer = self.basis.issuer().as_str();
-        self.platforms.verify(sent, snapshot, now).await.map_err(|error| match error {
+        match error {
             NotProven::Token(error) => {
                 RequestRefusal::unverified(error, |error| assertion_refused(error, issuer))
             }
+            NotProven::Audience(named) => RequestRefusal::ClientAssertionAudience(named),
             NotProven::Agent(why) => RequestRefusal::NoAgentProven { client: true, why },
             NotProven::Replayed => RequestRefusal::ClientAssertionReplayed,
             NotProven::Unavailable => RequestRefusal::AuditUnavailable,
             NotProven::Internal(why) => RequestRefusal::Internal(why),
-        })
+        }
     }
 
     /// `private_key_jwt` (RFC 7523 §3): a `jti` is accepted once, and there must be one audience: our issuer,
@@ -259,8 +274,7 @@ impl Clients {
         let ClientAuthentication::PrivateKeyJwt { jwks, audience } = &client.authentication else {
             return Err(RequestRefusal::ClientFailed("not registered for private_key_jwt"));
         };
-        let keys = KeySet::from_json(jwks.as_bytes())
-            .map_err(|error| RequestRefusal::Internal(error.to_string()))?;
+        let keys = self.pinned.of(jwks).map_err(|error| RequestRefusal::Internal(error.to_string()))?;
         let audience = match audience {
             AssertionAudience::Issuer => self.basis.issuer().as_str().to_owned(),
             AssertionAudience::TokenEndpoint => metadata::endpoint(self.basis.issuer(), metadata::TOKEN_PATH),

@@ -20,11 +20,13 @@ use crate::codes::Codes;
 use crate::conclusion::Conclusion;
 use crate::cuts::Cuts;
 use crate::foreign::ForeignKeys;
+use crate::foreign_svids::ForeignSvids;
 use crate::grants::{self, Grants};
 use crate::metadata;
 use crate::own_tokens::OwnTokens;
 use crate::password::{Checker, PasswordError};
 use crate::password_login::Passwords;
+use crate::pinned_keys::PinnedKeys;
 use crate::platform_tokens::PlatformTokens;
 use crate::providers::{MOST_POSTS, Providers, ReadSecret, UsedStates};
 use crate::refresh_tokens::RefreshTokens;
@@ -97,11 +99,18 @@ impl Engine {
         let recorder = Recorder { basis: basis.clone(), log };
         let tokens = Arc::new(OwnTokens::new(basis.clone(), Arc::clone(&authority), trust_domain));
         let foreign = Arc::new(ForeignKeys::default());
+        let pinned = Arc::new(PinnedKeys::default());
         let platforms = Arc::new(PlatformTokens {
             basis: basis.clone(),
             own: Arc::clone(&tokens),
             foreign: Arc::clone(&foreign),
+            pinned: Arc::clone(&pinned),
             store: store.clone(),
+        });
+        let svids = Arc::new(ForeignSvids {
+            basis: basis.clone(),
+            own: Arc::clone(&tokens),
+            foreign: Arc::clone(&foreign),
         });
         let self_described =
             Arc::new(SelfDescribedClients::new(self_description, store.clone(), basis.issuer()));
@@ -110,6 +119,8 @@ impl Engine {
             basis: basis.clone(),
             tokens: Arc::clone(&tokens),
             platforms: Arc::clone(&platforms),
+            svids: Arc::clone(&svids),
+            pinned,
             store: store.clone(),
             checker: Arc::clone(&checker),
         };
@@ -134,6 +145,7 @@ impl Engine {
             tokens: Arc::clone(&tokens),
             foreign,
             platforms,
+            svids,
             codes: Arc::clone(&codes),
             refresh: Arc::clone(&refresh),
             cuts: Arc::clone(&cuts),

@@ -1,42 +1,36 @@
-//! What other issuers publish, of people and of workloads: a cache and at most one fetch at a time for each
-//! issuer, everything bounded.
+//! What other issuers and trust domains publish, of people and of workloads: a cache and at most one fetch at
+//! a time for each of them, everything bounded.
 //!
 //! Keys of one issuer never verify tokens of another: the cache is indexed by issuer and by the way in which
-//! it is reached. A set is used for [`TTL`]. Then it is fetched again, or the token is refused. A replaced
-//! set is dropped, so a key that was rotated out never comes back. The endpoints of an identity provider are
-//! kept in the same way.
+//! it is reached. A set is used for [`TTL`], the bundle of a trust domain for as long as it says, within
+//! bounds. Then it is fetched again, or the token is refused. A replaced set is dropped, so a key that was
+//! rotated out never comes back. The endpoints of an identity provider are kept in the same way.
 
+mod bundle;
 mod cache;
 mod fetch;
+mod fetched;
+mod key_source;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_core::registry::{AgentProof, TokenProfile, TrustedIssuer};
-use mandate_core::{Issuer, Timestamp};
+use mandate_core::Timestamp;
+use mandate_core::registry::{BundleSource, TrustedIssuer};
 use mandate_token::discovery::ProviderMetadata;
 use mandate_token::{KeySet, TokenError};
 
+pub(crate) use cache::Unavailable;
+pub use cache::{FAILURE_TTL, REFETCH_PAUSE};
 pub use fetch::{FetchError, check_ca, check_proxy};
 pub(crate) use fetch::{Posted, ToPost};
+pub use fetched::TTL;
+pub(crate) use key_source::KeySource;
 
-use cache::{Cache, Wanted};
+use cache::{Cache, Found, Outcome, Wanted};
 use fetch::HttpClients;
-
-/// How long a key set is used before it is fetched again.
-pub const TTL: Duration = Duration::from_mins(5);
-/// The shortest time between two fetches because of an unknown `kid`.
-pub const REFETCH_PAUSE: Duration = Duration::from_secs(30);
-/// How long a failure is remembered.
-pub const FAILURE_TTL: Duration = Duration::from_secs(10);
-
-/// Something of an issuer cannot be fetched now. It is worth asking again after a while.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unavailable {
-    pub(crate) error: FetchError,
-    /// Until then the answer is the same.
-    pub(crate) retry_after: Duration,
-}
+use key_source::Whose;
 
 /// Why a token of another issuer is not verified.
 #[derive(Debug)]
@@ -49,38 +43,16 @@ pub(crate) enum NotVerified {
     KeyUnknown { retry_after: Duration },
 }
 
-/// Whose keys, how the servers of the issuer are reached, and which certificate authorities are trusted for
-/// them. Keys that were fetched in one way are not used after the registry names another way.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct KeySource {
-    issuer: Issuer,
-    ca: Option<String>,
-    proxy: Option<String>,
-    profile: TokenProfile,
-}
-
-impl KeySource {
-    /// Of an identity provider.
-    pub(crate) fn of_issuer(issuer: &TrustedIssuer) -> Self {
-        let TrustedIssuer { url, ca, proxy, profile, .. } = issuer;
-        Self { issuer: url.clone(), ca: ca.clone(), proxy: proxy.clone(), profile: *profile }
-    }
-
-    /// Of a platform whose keys are not pinned. Its keys are published in the usual way.
-    pub(crate) fn of_proof(proof: &AgentProof) -> Self {
-        let AgentProof { issuer, ca, proxy, .. } = proof;
-        let profile = TokenProfile::Rfc9068;
-        Self { issuer: issuer.clone(), ca: ca.clone(), proxy: proxy.clone(), profile }
-    }
-}
-
-/// What trusted issuers publish, each fetched when it is needed and kept for a while.
+/// What trusted issuers and trust domains publish, each fetched when it is needed and kept for a while.
 #[derive(Default)]
 pub struct ForeignKeys {
     clients: HttpClients,
     keys: Cache<KeySet>,
     providers: Cache<ProviderMetadata>,
 }
+
+/// A fetch of keys that has begun.
+type KeyFetch = Pin<Box<dyn Future<Output = Outcome<KeySet>> + Send>>;
 
 impl ForeignKeys {
     /// Verifies a token with the keys of its issuer, from the cache or fetched.
@@ -98,7 +70,7 @@ impl ForeignKeys {
             Err(error) if error.may_be_stale_keys() && found.again.is_some() => error,
             other => return other.map_err(NotVerified::Token),
         };
-        tracing::debug!(issuer = %source.issuer, %error, "the keys of a trusted issuer are looked at again");
+        tracing::debug!(issuer = %source, %error, "the keys of a trusted issuer are looked at again");
         let newer = self.keys(source, Wanted::Fresh, now).await.map_err(NotVerified::Unavailable)?;
         verify(&newer.value).map_err(|error| match newer.again {
             Some(retry_after) if error.may_be_stale_keys() => NotVerified::KeyUnknown { retry_after },
@@ -111,35 +83,55 @@ impl ForeignKeys {
         source: &KeySource,
         wanted: Wanted,
         now: Timestamp,
-    ) -> Result<cache::Found<KeySet>, Unavailable> {
-        let fetched = || {
-            let http = self.client(source)?;
-            let source = source.clone();
-            Ok(async move { fetch::keys(&http, &source.issuer, source.profile).await })
-        };
-        self.keys.obtain(source, wanted, now, fetched).await
+    ) -> Result<Found<KeySet>, Unavailable> {
+        self.keys.obtain(source, wanted, now, || self.key_fetch(source)).await
+    }
+
+    fn key_fetch(&self, source: &KeySource) -> Result<KeyFetch, FetchError> {
+        let client = |address: &str| self.clients.of(address, source.ca.as_deref(), source.proxy.as_deref());
+        Ok(match source.whose.clone() {
+            Whose::Issuer(issuer, profile) => {
+                let http = client(issuer.as_str())?;
+                Box::pin(async move { fetch::keys(&http, &issuer, profile).await })
+            }
+            Whose::Domain(_, BundleSource::HttpsWeb { url }) => {
+                let http = client(url.as_str())?;
+                Box::pin(async move { bundle::fetched(&http, &url).await })
+            }
+            Whose::Domain(_, BundleSource::File { path }) => Box::pin(bundle::read(path)),
+        })
     }
 
     /// The endpoints of an identity provider at which people log in.
     pub(crate) async fn provider(
         &self,
-        source: &KeySource,
+        provider: &TrustedIssuer,
         now: Timestamp,
     ) -> Result<Arc<ProviderMetadata>, Unavailable> {
-        let fetched = || {
-            let http = self.client(source)?;
-            let source = source.clone();
-            Ok(async move { fetch::provider(&http, &source.issuer, source.profile).await })
+        let fetch = || {
+            let http = self.client_for(provider)?;
+            let (issuer, profile) = (provider.url.clone(), provider.profile);
+            Ok(async move { fetch::provider(&http, &issuer, profile).await })
         };
-        self.providers.obtain(source, Wanted::Cached, now, fetched).await.map(|found| found.value)
+        let source = KeySource::of_issuer(provider);
+        self.providers.obtain(&source, Wanted::Cached, now, fetch).await.map(|found| found.value)
     }
 
-    /// Posts a form to an endpoint of an issuer. It is sent once: the form may have a code, which counts once.
-    pub(crate) async fn post(&self, source: &KeySource, form: &ToPost<'_>) -> Result<Posted, FetchError> {
-        fetch::post(&self.client(source)?, form).await
+    /// Posts a form to an endpoint of an identity provider. It is sent once: the form may have a code, which
+    /// counts once.
+    pub(crate) async fn post(
+        &self,
+        provider: &TrustedIssuer,
+        form: &ToPost<'_>,
+    ) -> Result<Posted, FetchError> {
+        fetch::post(&self.client_for(provider)?, form).await
     }
 
-    fn client(&self, source: &KeySource) -> Result<reqwest::Client, FetchError> {
-        self.clients.of(&source.issuer, source.ca.as_deref(), source.proxy.as_deref())
+    fn client_for(&self, provider: &TrustedIssuer) -> Result<reqwest::Client, FetchError> {
+        let TrustedIssuer { url, ca, proxy, .. } = provider;
+        self.clients.of(url.as_str(), ca.as_deref(), proxy.as_deref())
     }
 }
+
+#[cfg(test)]
+mod tests;

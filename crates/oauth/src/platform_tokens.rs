@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use mandate_core::registry::{Agent, AgentProof, AgentState, Platform};
+use mandate_core::registry::{Agent, AgentState, Platform, PlatformProof};
 use mandate_core::{Issuer, Timestamp};
 use mandate_delegation::VerifiedActor;
 use mandate_live::Snapshot;
@@ -17,12 +17,14 @@ use mandate_token::{KeySet, TokenError};
 use crate::basis::Basis;
 use crate::foreign::{ForeignKeys, KeySource, NotVerified};
 use crate::own_tokens::OwnTokens;
+use crate::pinned_keys::PinnedKeys;
 
 /// Verifies tokens of platforms.
 pub(crate) struct PlatformTokens {
     pub(crate) basis: Basis,
     pub(crate) own: Arc<OwnTokens>,
     pub(crate) foreign: Arc<ForeignKeys>,
+    pub(crate) pinned: Arc<PinnedKeys>,
     /// The memory of tokens that count once.
     pub(crate) store: Store,
 }
@@ -34,11 +36,13 @@ pub(crate) struct Sent<'t> {
     platform: Platform,
 }
 
-/// Why a token of a platform proves no agent.
+/// Why a token of a platform, or of another trust domain, proves no agent.
 #[derive(Debug)]
 pub(crate) enum NotProven {
     /// The token is refused, or the keys of its issuer are not there.
     Token(NotVerified),
+    /// It is addressed to another audience than this one, which an entry names in place of our issuer.
+    Audience(String),
     /// No agent's entry, or more than one, has a proof with what it says; with the reason, for the record.
     Agent(String),
     /// It counts once, and was used before.
@@ -88,7 +92,11 @@ impl PlatformTokens {
             let ids = ids.unwrap_or_default().replace('\n', " ");
             return Err(NotProven::Agent(format!("no entry names the workload: {ids}")));
         };
-        let token = self.verified(sent, proof, now).await.map_err(unproven)?;
+        let token =
+            self.verified(sent, proof, now).await.map_err(|error| match (&proof.audience, error) {
+                (Some(named), NotVerified::Token(TokenError::Audience)) => NotProven::Audience(named.clone()),
+                (_, error) => unproven(error),
+            })?;
         let (jti, expires) = (token.jti.clone(), token.expires);
         let actor = VerifiedActor::from_platform(agent, *place, token, now).map_err(|member| {
             let member = member.unwrap_or_default();
@@ -107,7 +115,7 @@ impl PlatformTokens {
     async fn verified(
         &self,
         sent: &Sent<'_>,
-        proof: &AgentProof,
+        proof: &PlatformProof,
         now: Timestamp,
     ) -> Result<PlatformToken, NotVerified> {
         let verify = |keys: &KeySet| {
@@ -115,7 +123,7 @@ impl PlatformTokens {
                 platform: proof.platform,
                 issuer: &proof.issuer,
                 keys,
-                audience: self.basis.issuer().as_str(),
+                audience: proof.audience.as_deref().unwrap_or(self.basis.issuer().as_str()),
                 now,
                 memo: Some(self.own.memo()),
             })
@@ -123,7 +131,7 @@ impl PlatformTokens {
         match &proof.jwks {
             // A pinned set that cannot be read has no key.
             Some(jwks) => {
-                let keys = KeySet::from_json(jwks.as_bytes());
+                let keys = self.pinned.of(jwks);
                 let keys = keys.map_err(|_| NotVerified::Token(TokenError::UnknownKey(None)))?;
                 verify(&keys).map_err(NotVerified::Token)
             }
@@ -177,12 +185,13 @@ struct Candidate<'a> {
     agent: &'a Arc<Agent>,
     /// The place of the proof in the agent's entry.
     place: usize,
-    proof: &'a AgentProof,
+    proof: &'a PlatformProof,
 }
 
 impl<'a> Candidate<'a> {
     fn all(agent: &'a Arc<Agent>, sent: &Sent<'_>) -> Vec<Self> {
         let proofs = agent.proofs.iter().enumerate();
+        let proofs = proofs.filter_map(|(place, proof)| Some((place, proof.platform()?)));
         let proofs =
             proofs.filter(|(_, proof)| proof.issuer == sent.issuer && proof.platform == sent.platform);
         proofs.map(|(place, proof)| Self { agent, place, proof }).collect()

@@ -238,7 +238,7 @@ impl Providers {
         provider: &TrustedIssuer,
         now: Timestamp,
     ) -> Result<Arc<ProviderMetadata>, ProviderRefusal> {
-        let found = self.foreign.provider(&KeySource::of_issuer(provider), now).await;
+        let found = self.foreign.provider(provider, now).await;
         found.map_err(|error| unavailable(&error))
     }
 
@@ -257,7 +257,7 @@ impl Providers {
             error: "too many people are logging in at providers".to_owned(),
             retry_after: AGAIN,
         })?;
-        let posted = self.foreign.post(&KeySource::of_issuer(provider), &to_post).await;
+        let posted = self.foreign.post(provider, &to_post).await;
         drop(place);
         let posted = posted
             .map_err(|error| ProviderRefusal::Unavailable { error: error.to_string(), retry_after: AGAIN })?;

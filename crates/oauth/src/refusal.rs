@@ -460,7 +460,7 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
     use RefusalReason as R;
     match reason {
         R::ProofOutdated => RefusalClass::Client,
-        R::NotOnOwnBehalf => RefusalClass::ClientNotAllowed,
+        R::NotOnOwnBehalf | R::OwnerDisabled => RefusalClass::ClientNotAllowed,
         // Where nothing but the agent is proven, it is the client that is not known, or stopped.
         R::ActorUnknown | R::AgentNotActive if presented == CredentialKind::Client => RefusalClass::Client,
         R::ResourceUnknown | R::ResourceNotDelegable => RefusalClass::Target,
@@ -470,6 +470,7 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
         | R::ScopeBeyondPerson
         | R::ScopeBeyondOwn
         | R::ScopeBeyondCeiling
+        | R::ScopeBeyondProof
         | R::ScopeBeyondGrant
         | R::NothingInCommon
         | R::TooMuchForOneToken => RefusalClass::Scope,

@@ -31,6 +31,7 @@ fn written(bounds: &ScopeBounds, of_person: &str, person: impl Fn(&ScopeSet) -> 
         (of_person, person.as_ref()),
         ("on its own behalf", bounds.own.as_ref()),
         ("ceiling", bounds.ceiling.as_ref()),
+        ("ceiling of the proof", bounds.proof.as_ref()),
         ("grant", bounds.grant.as_ref()),
     ];
     let mut text = format!("asked: {}", shown(&bounds.asked));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mandate_audit::{Asked, Outcome, Record, RecordKind};
 use mandate_core::names::Parameter;
-use mandate_core::registry::PlatformEvidence;
+use mandate_core::registry::ProofEvidence;
 use mandate_core::{ActorChain, KnownTerms, MeterId, RequestSource, Subject, Timestamp};
 use mandate_delegation::{DecisionRefusal, MandateView, RefusalReason, Withheld};
 use mandate_sequencer::{Guard, Receipt};
@@ -34,7 +34,7 @@ pub(crate) struct Trail {
     pub(crate) aud: Option<String>,
     pub(crate) asked: Asked,
     /// What the token of a platform said that proved the agent.
-    pub(crate) proof: Option<Arc<PlatformEvidence>>,
+    pub(crate) proof: Option<Arc<ProofEvidence>>,
     pub(crate) policies: Arc<[String]>,
     /// A private note that goes before the refusal's own text.
     pub(crate) note: Option<String>,

@@ -6,7 +6,7 @@
 
 use mandate_api::registry_file::{
     AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem,
-    ResourceItem,
+    ResourceItem, TrustDomainItem,
 };
 use mandate_core::Scope;
 use mandate_core::registry::Entry;
@@ -169,6 +169,19 @@ pub(crate) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
         ("claims", ..) => {
             item.claims.require = [("-".to_owned(), "-".to_owned())].into();
         }
+        _ => return false,
+    }
+    true
+}
+
+pub(crate) fn trust_domain(item: &mut TrustDomainItem, pointer: &str) -> bool {
+    match parts(pointer).0 {
+        // Of two places of one bundle, none is wrong by itself.
+        "endpoint" => item.bundle = None,
+        "bundle" => item.bundle = Some("/-".to_owned()),
+        "profile" => item.profile = None,
+        "ca" => item.ca = None,
+        "proxy" => item.proxy = None,
         _ => return false,
     }
     true

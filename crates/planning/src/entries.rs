@@ -4,7 +4,7 @@
 use mandate_api::RegistryFile;
 use mandate_api::registry_file::{
     AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem,
-    ResourceItem, is_for_any_user,
+    ResourceItem, TrustDomainItem, is_for_any_user,
 };
 use mandate_core::constraint::Constraints;
 use mandate_core::digest::sha256_of_list;
@@ -19,15 +19,14 @@ use mandate_core::{
 };
 
 use crate::corrections::{self, Made, every_finding};
+use crate::key_material::{certificates, check_jwks};
 use crate::states::{AgentAct, GrantAct, GrantState, StateMachine as _};
-use crate::{proofs, redirect_uri, selectors};
+use crate::{proofs, redirect_uri, selectors, trust_domains};
 
 /// The most scopes in one list of the file.
 const MAX_SCOPES: usize = 64;
 /// The most audiences of an issuer's tokens besides ours: a token may have 16 in all.
 const MAX_OTHER_AUDIENCES: usize = 15;
-/// The longest `ca` of an issuer, in bytes.
-const MAX_CA: usize = 256 * 1024;
 
 /// The values that the file leaves to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +118,10 @@ pub(crate) fn declare(
     for (at, item) in file.issuer.iter().enumerate() {
         keep("issuer", at, every_finding(item, |item| issuer(item, defaults), corrections::issuer));
     }
+    for (at, item) in file.trust_domain.iter().enumerate() {
+        let make = |item: &TrustDomainItem| trust_domains::trust_domain(item, &defaults.trust_domain);
+        keep("trust_domain", at, every_finding(item, make, corrections::trust_domain));
+    }
     for (at, item) in file.grant.iter().enumerate() {
         let id = item
             .id
@@ -167,7 +170,7 @@ fn constraints(lifetime: Option<Lifetime>, pointer: &str) -> Result<Constraints,
     Ok(Constraints { lifetime })
 }
 
-fn permissions(list: &[PermissionItem], pointer: &str) -> Result<Vec<Permission>, Finding> {
+pub(crate) fn permissions(list: &[PermissionItem], pointer: &str) -> Result<Vec<Permission>, Finding> {
     let mut made: Vec<Permission> = Vec::with_capacity(list.len());
     for (at, item) in list.iter().enumerate() {
         let here = format!("{pointer}/{at}");
@@ -404,25 +407,6 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
     }))
 }
 
-/// The shape of a JWK Set of public keys (RFC 7517 §5). Whether the keys can verify anything is checked by
-/// the server.
-pub(crate) fn check_jwks(text: &str) -> Result<(), &'static str> {
-    let value: serde_json::Value = serde_json::from_str(text).map_err(|_| "not JSON")?;
-    let keys = value
-        .get("keys")
-        .and_then(serde_json::Value::as_array)
-        .ok_or("not a JWK Set: it has no array `keys`")?;
-    if keys.is_empty() {
-        return Err("there is none");
-    }
-    for key in keys {
-        if ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|member| key.get(member).is_some()) {
-            return Err("one of them is a private or secret key; a registry holds public keys only");
-        }
-    }
-    Ok(())
-}
-
 fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
     if item.url == defaults.issuer {
         return Err(Finding::new(
@@ -497,17 +481,6 @@ fn upstream_client(item: &IssuerItem) -> Result<Option<UpstreamClient>, Finding>
         return Err(Finding::new("/client_secret_file", detail));
     }
     Ok(Some(UpstreamClient { client_id: client_id.clone(), client_secret_file: client_secret_file.clone() }))
-}
-
-/// The certificate authorities of a `ca`. The server checks whether they can be read. Here only a path is
-/// refused, because it lacks what every PEM text has.
-pub(crate) fn certificates(ca: Option<&str>) -> Result<Option<String>, Finding> {
-    let ca = ca.map(|ca| ca.trim_start_matches('\u{feff}').trim());
-    if ca.is_some_and(|ca| !ca.contains("-----BEGIN CERTIFICATE-----") || ca.len() > MAX_CA) {
-        let detail = "expected certificates in PEM form (-----BEGIN CERTIFICATE-----), up to 256 KiB; the path of a PEM file is read by `mandate apply`";
-        return Err(Finding::new("/ca", detail));
-    }
-    Ok(ca.map(str::to_owned))
 }
 
 /// The most claims that an issuer's tokens may be required to have.

@@ -6,6 +6,7 @@
 mod built_in;
 mod corrections;
 mod entries;
+mod key_material;
 mod plan;
 mod proofs;
 mod redirect_uri;
@@ -13,6 +14,7 @@ mod references;
 mod removal;
 mod selectors;
 pub mod states;
+mod trust_domains;
 
 pub use built_in::{ADMINISTRATION, administration, is_administration};
 pub use entries::Defaults;

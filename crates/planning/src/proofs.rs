@@ -3,11 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use mandate_api::registry_file::{AgentItem, Finding, ProofItem};
-use mandate_core::registry::{Agent, AgentProof, AgentState, Entry, EntryKind, Need, Platform, Registry};
-use mandate_core::{AgentName, Issuer};
+use mandate_api::registry_file::{AgentItem, Finding, PermissionItem, ProofItem};
+use mandate_core::registry::{
+    Agent, AgentProof, AgentState, Entry, EntryKind, MemberForm, Need, Permission, Platform, PlatformProof,
+    ProofKind, Registry,
+};
+use mandate_core::{AgentName, Issuer, SpiffeId};
 
-use crate::entries::{Declared, Defaults, certificates, check_jwks};
+use crate::entries::{Declared, Defaults, permissions};
+use crate::key_material::{certificates, check_jwks};
 
 /// The most proofs of one agent.
 const MAX_PROOFS: usize = 16;
@@ -33,7 +37,11 @@ pub(crate) fn of(item: &AgentItem, defaults: &Defaults) -> Result<Vec<AgentProof
     }
     let mut all: Vec<AgentProof> = Vec::with_capacity(item.proof.len());
     for (at, proof) in item.proof.iter().enumerate() {
-        let made = one(proof, defaults).map_err(|finding| {
+        let made = match proof.kind {
+            ProofKind::Platform(platform) => by_platform(proof, platform, defaults).map(AgentProof::Platform),
+            ProofKind::Spiffe => by_svid(proof, defaults),
+        };
+        let made = made.map_err(|finding| {
             let what = format!("a proof of agent `{}`: {}", item.name, finding.detail);
             Finding::new(format!("/proof/{at}{}", finding.pointer), what)
         })?;
@@ -45,16 +53,56 @@ pub(crate) fn of(item: &AgentItem, defaults: &Defaults) -> Result<Vec<AgentProof
     Ok(all)
 }
 
-fn one(item: &ProofItem, defaults: &Defaults) -> Result<AgentProof, Finding> {
-    let platform = item.kind;
+/// A JWT-SVID of another trust domain. It says nothing but who the workload is.
+fn by_svid(item: &ProofItem, defaults: &Defaults) -> Result<AgentProof, Finding> {
+    let Some(id) = &item.id else {
+        let detail = "`id` is missing: the whole SPIFFE ID, such as \"spiffe://example.org/ci/builder\"";
+        return Err(Finding::new("", detail));
+    };
+    let Some(domain) = &item.trust_domain else {
+        return Err(Finding::new("", "`trust_domain` is missing: the name of a [[trust_domain]]"));
+    };
+    if *domain == defaults.trust_domain {
+        let detail =
+            format!("`{domain}` is the trust domain of this server itself; give the agent selectors");
+        return Err(Finding::new("/trust_domain", detail));
+    }
+    if !id.is_member_of(domain) {
+        return Err(Finding::new("/id", format!("`{id}` is not of the trust domain `{domain}`")));
+    }
+    if id.path().is_empty() {
+        let detail = "it names a trust domain and no workload: a path is missing, such as \"/ci/builder\"";
+        return Err(Finding::new("/id", detail));
+    }
+    let mut others = vec![
+        ("issuer", item.issuer.is_some()),
+        ("single_use", item.single_use.is_some()),
+        ("jwks", item.jwks.is_some()),
+        ("ca", item.ca.is_some()),
+        ("proxy", item.proxy.is_some()),
+        ("audience", item.audience.is_some()),
+        ("ceiling", item.ceiling.is_some()),
+    ];
+    others.extend(item.says().into_iter().map(|(name, _)| (name, true)));
+    if let Some((name, _)) = others.into_iter().find(|(_, is_there)| *is_there) {
+        let detail = format!("`{name}` has no meaning with spiffe; it has trust_domain, id");
+        return Err(Finding::new(format!("/{name}"), detail));
+    }
+    Ok(AgentProof::Svid { svid: id.clone() })
+}
+
+fn by_platform(item: &ProofItem, platform: Platform, defaults: &Defaults) -> Result<PlatformProof, Finding> {
+    let of_svids = [("trust_domain", item.trust_domain.is_some()), ("id", item.id.is_some())];
+    if let Some((name, _)) = of_svids.into_iter().find(|(_, is_there)| *is_there) {
+        return Err(has_no_meaning(name, platform));
+    }
     let issuer = match (&item.issuer, platform.usual_issuer()) {
         (Some(issuer), _) => issuer.clone(),
         (None, Some(usual)) => usual
             .parse()
             .map_err(|error| Finding::new("/issuer", format!("the usual issuer is not usable: {error}")))?,
         (None, None) => {
-            let detail = "`issuer` is missing: the issuer of the cluster, which `kubectl get --raw /.well-known/openid-configuration` prints";
-            return Err(Finding::new("", detail));
+            return Err(Finding::new("", format!("`issuer` is missing: {}", how_to_find_issuer(platform))));
         }
     };
     if issuer == defaults.issuer {
@@ -71,29 +119,78 @@ fn one(item: &ProofItem, defaults: &Defaults) -> Result<AgentProof, Finding> {
             return Err(Finding::new("/jwks", detail));
         }
     }
-    Ok(AgentProof {
-        platform,
-        issuer,
-        says: says(item)?,
+    if item.single_use == Some(true) && !platform.numbers_its_tokens() {
+        let detail = format!("tokens of {} have no `jti`, so none can count once", platform.as_str());
+        return Err(Finding::new("/single_use", detail));
+    }
+    let says = says(item, platform)?;
+    if platform == Platform::Azure {
+        is_of_the_tenant(&issuer, &says)?;
+    }
+    Ok(PlatformProof {
         single_use: item.single_use.unwrap_or_else(|| platform.is_single_use()),
+        audience: audience(item, platform)?,
+        ceiling: item.ceiling.as_deref().map(ceiling).transpose()?,
         jwks: item.jwks.clone(),
         ca,
         proxy,
+        ..PlatformProof::new(platform, issuer, says)
     })
 }
 
+fn ceiling(list: &[PermissionItem]) -> Result<Vec<Permission>, Finding> {
+    if list.is_empty() {
+        let detail = "an empty ceiling gives such a token nothing; leave the proof out, or `ceiling` for all of the agent's";
+        return Err(Finding::new("/ceiling", detail));
+    }
+    permissions(list, "/ceiling")
+}
+
+fn audience(item: &ProofItem, platform: Platform) -> Result<Option<String>, Finding> {
+    let Some(audience) = &item.audience else { return Ok(None) };
+    if !platform.fixes_the_audience() {
+        let kind = platform.as_str();
+        let detail = format!("with {kind} the audience is this server's issuer: leave `audience` out");
+        return Err(Finding::new("/audience", detail));
+    }
+    if MemberForm::Text.accepts(audience) {
+        Ok(Some(audience.clone()))
+    } else {
+        Err(Finding::new("/audience", format!("`audience` is {}", MemberForm::Text.says())))
+    }
+}
+
+/// An issuer of Entra has its tenant as the first part of its path. One for all tenants, such as `common`, is
+/// never the `iss` of a token.
+fn is_of_the_tenant(issuer: &Issuer, says: &BTreeMap<String, BTreeSet<String>>) -> Result<(), Finding> {
+    let tenant = issuer.as_str().split('/').nth(3).unwrap_or_default();
+    if says.get("tenant_id").is_some_and(|named| named.contains(tenant)) {
+        return Ok(());
+    }
+    let detail = format!("`{issuer}` is not an issuer of the tenant that `tenant_id` names");
+    Err(Finding::new("/issuer", detail))
+}
+
+fn how_to_find_issuer(platform: Platform) -> &'static str {
+    match platform {
+        Platform::Azure => {
+            "\"https://sts.windows.net/TENANT/\" or \"https://login.microsoftonline.com/TENANT/v2.0\", as `iss` of a token says"
+        }
+        Platform::Aws => {
+            "that of the account, which `aws iam get-outbound-web-identity-federation-info` prints"
+        }
+        Platform::Kubernetes | Platform::GithubActions | Platform::Gitlab | Platform::Google => {
+            "the issuer of the cluster, which `kubectl get --raw /.well-known/openid-configuration` prints"
+        }
+    }
+}
+
 /// What a token must say: the members of the file, and those that count if the file says nothing.
-fn says(item: &ProofItem) -> Result<BTreeMap<String, BTreeSet<String>>, Finding> {
-    let platform = item.kind;
+fn says(item: &ProofItem, platform: Platform) -> Result<BTreeMap<String, BTreeSet<String>>, Finding> {
     let mut says: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (name, values) in with_namespace(item) {
         let here = format!("/{name}");
-        let Some(member) = platform.member(name) else {
-            let members: Vec<&str> = platform.members().iter().map(|member| member.name).collect();
-            let kind = platform.as_str();
-            let detail = format!("`{name}` has no meaning with {kind}; it has {}", members.join(", "));
-            return Err(Finding::new(here, detail));
-        };
+        let member = platform.member(name).ok_or_else(|| has_no_meaning(name, platform))?;
         if values.len() > MAX_VALUES {
             return Err(Finding::new(here, format!("more than {MAX_VALUES} values")));
         }
@@ -119,6 +216,13 @@ fn says(item: &ProofItem) -> Result<BTreeMap<String, BTreeSet<String>>, Finding>
     Ok(says)
 }
 
+fn has_no_meaning(name: &str, platform: Platform) -> Finding {
+    let members: Vec<&str> = platform.members().iter().map(|member| member.name).collect();
+    let kind = platform.as_str();
+    let detail = format!("`{name}` has no meaning with {kind}; it has {}", members.join(", "));
+    Finding::new(format!("/{name}"), detail)
+}
+
 /// `service_account = "NAMESPACE/NAME"` names both.
 fn with_namespace(item: &ProofItem) -> Vec<(&'static str, Vec<String>)> {
     let mut says = item.says();
@@ -138,6 +242,13 @@ fn how_to_find(member: &str) -> &'static str {
         "project_id" => "it is on the project's page, and in a job it is $CI_PROJECT_ID",
         "namespace" => "name the namespace of the service account",
         "service_account" => "name the service account that the pod uses",
+        "service_account_id" => {
+            "`gcloud iam service-accounts describe ADDRESS --format 'value(uniqueId)'` prints it"
+        }
+        "tenant_id" => "`az account show --query tenantId` prints it",
+        "object_id" => "`az identity show --query principalId` prints it",
+        "account_id" => "`aws sts get-caller-identity --query Account` prints it",
+        "role_arn" => "`aws iam get-role --role-name NAME --query Role.Arn` prints it",
         _ => "a token must say it",
     }
 }
@@ -145,7 +256,7 @@ fn how_to_find(member: &str) -> &'static str {
 /// What to say about the proofs of one agent.
 pub(crate) fn notes(agent: &Agent) -> Vec<String> {
     let mut notes = Vec::new();
-    for proof in &agent.proofs {
+    for proof in agent.proofs.iter().filter_map(AgentProof::platform) {
         let has = |name: &str| proof.says.contains_key(name);
         let wide = match proof.platform {
             Platform::GithubActions if !has("environment") && !has("ref") && !has("workflow_ref") => Some(
@@ -157,7 +268,18 @@ pub(crate) fn notes(agent: &Agent) -> Vec<String> {
             Platform::Kubernetes if !has("uid") => Some(
                 "who deletes the service account and creates it again is this agent; add `uid`, which `kubectl get serviceaccount NAME -o jsonpath={.metadata.uid}` prints",
             ),
-            Platform::GithubActions | Platform::Gitlab | Platform::Kubernetes => None,
+            Platform::Google if !has("instance_id") => Some(
+                "every workload that may use the service account is this agent; give it a service account of its own, or add `instance_id`",
+            ),
+            Platform::Aws if !has("ec2_instance_arn") && !has("lambda_function_arn") => Some(
+                "who may take on the role, or deletes it and creates it again, is this agent; let only the workload take it on",
+            ),
+            Platform::GithubActions
+            | Platform::Gitlab
+            | Platform::Kubernetes
+            | Platform::Google
+            | Platform::Azure
+            | Platform::Aws => None,
         };
         let of = format!("agent `{}`, proof of {}", agent.name, proof.platform.as_str());
         notes.extend(wide.map(|wide| format!("{of}: {wide}")));
@@ -166,10 +288,10 @@ pub(crate) fn notes(agent: &Agent) -> Vec<String> {
             let given = proof.says.get(member.name).into_iter().flatten();
             let unusual: Vec<&str> =
                 given.map(String::as_str).filter(|value| !usual.contains(value)).collect();
-            if !unusual.is_empty() {
+            if !unusual.is_empty() && proof.ceiling.is_none() {
                 let what = unusual.join(", ");
                 notes.push(format!(
-                    "{of}: people from outside may cause `{what}`, and their code may run; give such runs an agent of their own, with a smaller ceiling"
+                    "{of}: people from outside may cause `{what}`, and their code may run; give such runs a proof of their own with a smaller `ceiling`, or an agent of their own"
                 ));
             }
         }
@@ -220,13 +342,26 @@ impl<'a> Involved<'a> {
 pub(crate) fn collisions(declared: &[Declared], current: &Registry, removals: &[Entry]) -> Vec<Finding> {
     let involved = Involved::new(declared, current, removals);
     let mut findings = Vec::new();
-    let mut known: HashMap<(Issuer, String), Vec<(&AgentName, &AgentProof)>> = HashMap::new();
+    let mut known: HashMap<(Issuer, String), Vec<(&AgentName, &PlatformProof)>> = HashMap::new();
+    let mut svids: HashMap<&SpiffeId, &AgentName> = HashMap::new();
     let mut platforms: HashMap<&Issuer, Platform> = HashMap::new();
     let staying = involved.staying.iter().map(|agent| (*agent, None));
     let all = staying.chain(involved.declared.iter().map(|(agent, place)| (*agent, Some(*place))));
     for (agent, place) in all {
         for (at, proof) in agent.proofs.iter().enumerate() {
             let here = place.map(|place| format!("{place}/proof/{at}"));
+            let proof = match proof {
+                AgentProof::Platform(proof) => proof,
+                AgentProof::Svid { svid } => {
+                    let other = svids.insert(svid, &agent.name).filter(|other| **other != agent.name);
+                    findings.extend(here.zip(other).map(|(here, other)| {
+                        let detail =
+                            format!("`{svid}` proves agent `{other}` already, and so not `{}`", agent.name);
+                        Finding::new(here, detail)
+                    }));
+                    continue;
+                }
+            };
             let platform = *platforms.entry(&proof.issuer).or_insert(proof.platform);
             if platform != proof.platform {
                 let (one, other) = (platform.as_str(), proof.platform.as_str());

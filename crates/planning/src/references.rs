@@ -6,10 +6,11 @@ use std::collections::{HashMap, HashSet};
 use mandate_api::admin::kind_name;
 use mandate_api::registry_file::{Finding, nearest};
 use mandate_core::registry::{
-    Agent, Client, Entry, EntryKind, Grant, Permission, Person, Registry, Resource, TrustedIssuer,
+    Agent, AgentProof, Client, Entry, EntryKind, ForeignDomain, Grant, Permission, Person, Registry,
+    Resource, TrustedIssuer,
 };
 use mandate_core::uri::other_spelling;
-use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet};
+use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet, SpiffeId};
 
 use crate::entries::{Declared, Defaults};
 use crate::removal::is_history;
@@ -41,6 +42,15 @@ impl After<'_> {
     lookup!(agent, AgentName, Agent, Agent);
     lookup!(client, ClientId, Client, Client);
     lookup!(issuer, Issuer, Issuer, TrustedIssuer);
+
+    /// By the name alone, which a SPIFFE ID has in it.
+    fn trust_domain(&self, name: &str) -> Option<&ForeignDomain> {
+        match self.declared.get(&(EntryKind::TrustDomain, name)) {
+            Some(Entry::TrustDomain(found)) => Some(found),
+            _ if self.removed.contains(&(EntryKind::TrustDomain, name)) => None,
+            _ => self.current.trust_domain(name).map(|found| &**found),
+        }
+    }
 
     /// The scopes of all resources together.
     fn scopes(&self) -> &ScopeSet {
@@ -133,6 +143,9 @@ pub fn mentions(entry: &Entry) -> Vec<Mention<'_>> {
     fn on(list: &[Permission]) -> impl Iterator<Item = Mention<'_>> {
         list.iter().map(|permission| Mention::Entry(EntryKind::Resource, permission.resource.as_str()))
     }
+    fn of_domain(id: &SpiffeId) -> Mention<'_> {
+        Mention::Entry(EntryKind::TrustDomain, id.trust_domain_name())
+    }
     match entry {
         Entry::Resource(x) => {
             let client = x.client.iter().map(|id| Mention::Entry(EntryKind::Client, id.as_str()));
@@ -142,6 +155,8 @@ pub fn mentions(entry: &Entry) -> Vec<Mention<'_>> {
             std::iter::once(Mention::Entry(EntryKind::Issuer, x.id.iss.as_str())).chain(on(&x.may)).collect()
         }
         Entry::Agent(x) => std::iter::once(Mention::Entry(EntryKind::Person, x.owner.as_str()))
+            .chain(x.proofs.iter().filter_map(AgentProof::svid).map(of_domain))
+            .chain(of_proofs(x).flat_map(|(_, ceiling)| on(ceiling)))
             .chain(on(&x.ceiling))
             .chain(on(&x.may))
             .collect(),
@@ -154,8 +169,14 @@ pub fn mentions(entry: &Entry) -> Vec<Mention<'_>> {
             Mention::Entry(EntryKind::Agent, x.agent.as_str()),
             Mention::Entry(EntryKind::Resource, x.resource.as_str()),
         ],
-        Entry::Issuer(_) | Entry::Policy(_) => Vec::new(),
+        Entry::Issuer(_) | Entry::TrustDomain(_) | Entry::Policy(_) => Vec::new(),
     }
+}
+
+/// The ceilings of an agent's proofs, with the place of each proof.
+fn of_proofs(agent: &Agent) -> impl Iterator<Item = (usize, &[Permission])> {
+    let proofs = agent.proofs.iter().enumerate();
+    proofs.filter_map(|(at, proof)| Some((at, proof.platform()?.ceiling.as_deref()?)))
 }
 
 /// The pointers below an entry, and what they mention that does not exist.
@@ -192,6 +213,16 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
                     after.unknown(EntryKind::Person, "person", x.owner.as_str()),
                 ));
             }
+            for (at, id) in x.proofs.iter().enumerate().filter_map(|(at, proof)| Some((at, proof.svid()?))) {
+                let name = id.trust_domain_name();
+                if after.trust_domain(name).is_none() {
+                    let detail = after.unknown(EntryKind::TrustDomain, "trust domain", name);
+                    found.push((format!("/proof/{at}/trust_domain"), detail));
+                }
+            }
+            for (at, ceiling) in of_proofs(x) {
+                found.extend(permissions(ceiling, &format!("/proof/{at}/ceiling"), after));
+            }
             found.extend(permissions(&x.ceiling, "/ceiling", after));
             found.extend(permissions(&x.may, "/may", after));
         }
@@ -225,7 +256,7 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
             }
             found.extend(on_resource(&x.resource, &x.scopes, "", after));
         }
-        Entry::Issuer(_) | Entry::Policy(_) => {}
+        Entry::Issuer(_) | Entry::TrustDomain(_) | Entry::Policy(_) => {}
     }
     found
 }
@@ -287,7 +318,11 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
                 x.spiffe_id.as_str().to_owned(),
                 after.current.agent_by_id(&x.spiffe_id).map(|a| a.name.as_str()),
             ),
-            Entry::Client(_) | Entry::Issuer(_) | Entry::Grant(_) | Entry::Policy(_) => continue,
+            Entry::Client(_)
+            | Entry::Issuer(_)
+            | Entry::TrustDomain(_)
+            | Entry::Grant(_)
+            | Entry::Policy(_) => continue,
         };
         let (kind, key) = (item.entry.kind(), item.entry.key());
         let stays = holder.filter(|name| *name != key && after.untouched(kind, name));
@@ -336,6 +371,13 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
         Entry::Agent(agent) => Some(agent),
         _ => None,
     }) {
+        for (_, ceiling) in of_proofs(agent) {
+            for within in ceiling {
+                let whose = format!("the ceiling of a proof of `{}` on `{}`", agent.name, within.resource);
+                let bound = format!("the ceiling of `{}`", agent.name);
+                notes.extend(beyond(&within.scopes, &within.resource, &agent.ceiling, &whose, &bound));
+            }
+        }
         for own in &agent.may {
             let whose = format!("what `{}` may do on its own behalf on `{}`", agent.name, own.resource);
             let bound = format!("the ceiling of `{}`", agent.name);

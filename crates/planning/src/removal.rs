@@ -17,7 +17,11 @@ pub(crate) fn removal(entry: &Entry) -> Result<(), StateRefusal> {
         Entry::Agent(agent) => agent.state.after(AgentAct::Remove).map(drop),
         Entry::Grant(grant) => GrantState::of(grant).after(GrantAct::Remove).map(drop),
         Entry::Person(person) => PersonState::of(person).after(PersonAct::Remove).map(drop),
-        Entry::Resource(_) | Entry::Client(_) | Entry::Issuer(_) | Entry::Policy(_) => Ok(()),
+        Entry::Resource(_)
+        | Entry::Client(_)
+        | Entry::Issuer(_)
+        | Entry::TrustDomain(_)
+        | Entry::Policy(_) => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@ mod grants;
 mod issuers;
 mod proofs;
 mod selectors;
+mod trust_domains;
 
 use mandate_api::RegistryFile;
 use mandate_api::admin::{Change, RegistryItem, kind_name};

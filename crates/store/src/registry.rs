@@ -43,6 +43,7 @@ fn kind_name(kind: EntryKind) -> &'static str {
         EntryKind::Agent => "agent",
         EntryKind::Client => "client",
         EntryKind::Issuer => "issuer",
+        EntryKind::TrustDomain => "trust_domain",
         EntryKind::Grant => "grant",
         EntryKind::Policy => "policy",
     }
@@ -100,6 +101,7 @@ pub(crate) fn forget_secret_of_another(
         | Entry::Resource(_)
         | Entry::Agent(_)
         | Entry::Issuer(_)
+        | Entry::TrustDomain(_)
         | Entry::Grant(_)
         | Entry::Policy(_) => Ok(()),
     }
@@ -112,8 +114,11 @@ pub fn remove(tx: &Tx<'_>, kind: EntryKind, key: &str) -> Result<(), StoreError>
     match kind {
         EntryKind::Person => secrets::forget_password(tx, key),
         EntryKind::Client => secrets::forget_client_secret(tx, key),
-        EntryKind::Resource | EntryKind::Agent | EntryKind::Issuer | EntryKind::Grant | EntryKind::Policy => {
-            Ok(())
-        }
+        EntryKind::Resource
+        | EntryKind::Agent
+        | EntryKind::Issuer
+        | EntryKind::TrustDomain
+        | EntryKind::Grant
+        | EntryKind::Policy => Ok(()),
     }
 }

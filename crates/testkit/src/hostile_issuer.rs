@@ -44,9 +44,13 @@ pub struct TestKey {
 impl TestKey {
     /// A new key, from the system's randomness.
     pub fn generate() -> Self {
+        Self::for_use(KeyUse::Signature)
+    }
+
+    /// A new key that is published for this use.
+    pub fn for_use(key_use: KeyUse) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).expect("a P-256 key");
-        let jwk =
-            PublicJwk::from_p256_point(pair.public_key().as_ref(), KeyUse::Signature).expect("a public key");
+        let jwk = PublicJwk::from_p256_point(pair.public_key().as_ref(), key_use).expect("a public key");
         Self { pair, jwk }
     }
 

@@ -10,6 +10,8 @@ pub mod clock;
 pub mod database;
 #[cfg(feature = "faulty-backend")]
 pub mod faulty_backend;
+#[cfg(feature = "hostile-issuer")]
+pub mod foreign_domain;
 #[cfg(feature = "world")]
 mod form;
 #[cfg(feature = "held-database")]

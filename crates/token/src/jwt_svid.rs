@@ -1,5 +1,6 @@
 //! JWT-SVIDs: the identity of a workload as a token (SPIFFE JWT-SVID).
 
+use mandate_core::lifetimes::FOREIGN_SVID_AGE;
 use mandate_core::{SpiffeId, Timestamp, TokenId, TrustDomain};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -42,6 +43,34 @@ pub fn verify(
 ) -> Result<JwtSvid, TokenError> {
     checked(token, keys, trust_domain, now, memo, |audiences| claim::sole_audience(audiences, audience))
         .map(|(svid, _)| svid)
+}
+
+/// As [`verify`], for a JWT-SVID of another trust domain, which decides how long its own are valid. Here it
+/// counts for [`FOREIGN_SVID_AGE`] after its issue, and `exp` of the result is not later than that.
+///
+/// # Errors
+/// As [`verify`]. [`TokenError::Age`] if it was issued longer ago; [`TokenError::Lifetime`] if it does not say
+/// when it was issued and expires later than a new one may. One that is bound to a key (`cnf`, RFC 7800) is
+/// refused: nobody has proven the key.
+pub fn verify_foreign(
+    token: &str,
+    keys: &KeySet,
+    trust_domain: &TrustDomain,
+    audience: &str,
+    now: Timestamp,
+    memo: Option<&SignatureMemo>,
+) -> Result<JwtSvid, TokenError> {
+    let sole = |audiences: &[String]| claim::sole_audience(audiences, audience);
+    let (svid, payload) = checked(token, keys, trust_domain, now, memo, sole)?;
+    claim::refuse(&strict_json::object(&payload)?, &["cnf"])?;
+    let end = svid.iat.unwrap_or(now).plus(FOREIGN_SVID_AGE);
+    if svid.iat.is_none() && svid.exp > end {
+        return Err(TokenError::Lifetime);
+    }
+    if now >= end {
+        return Err(TokenError::Age);
+    }
+    Ok(JwtSvid { exp: svid.exp.min(end), ..svid })
 }
 
 /// Verifies a JWT-SVID whose `aud` contains `audience` and possibly others, and returns all signed claims

@@ -198,6 +198,12 @@ impl KeySet {
         Self::of(self.keys.iter().filter(|key| key.purpose == key_use).cloned().collect())
     }
 
+    /// The keys that have a `kid` alone.
+    #[must_use]
+    pub(crate) fn named(&self) -> Self {
+        Self::of(self.keys.iter().filter(|key| key.id.is_some()).cloned().collect())
+    }
+
     /// How many usable keys it has.
     pub fn len(&self) -> usize {
         self.keys.len()

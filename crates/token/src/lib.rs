@@ -31,6 +31,7 @@ pub mod platform_token;
 mod product;
 mod public_jwk;
 mod sign;
+mod spiffe_bundle;
 mod strict_json;
 
 pub use algorithm::Algorithm;
@@ -40,6 +41,7 @@ pub use key_set::{KeySet, KeySetError, KeyUse};
 pub use memo::SignatureMemo;
 pub use public_jwk::{PublicJwk, jwks_json, thumbprint};
 pub use sign::{SignError, Signer};
+pub use spiffe_bundle::SpiffeBundle;
 
 #[cfg(test)]
 mod test_keys;

@@ -1,4 +1,4 @@
-//! Tokens that platforms issue to the workloads that they run: jobs of CI, pods.
+//! Tokens that platforms issue to the workloads that they run: jobs of CI, pods, machines of a cloud.
 //!
 //! They are signed like ID tokens and access tokens, mostly say `JWT` in their header, and differ in what
 //! they say. For each platform a [`Rules`], in a file of its own: which claims must be there, under which
@@ -6,8 +6,11 @@
 //! it is accepted. Names that somebody else can have tomorrow (of a repository, an owner, a project) identify
 //! nothing; ids do.
 
+mod aws;
+mod azure;
 mod github_actions;
 mod gitlab;
+mod google;
 mod kubernetes;
 mod rules;
 
@@ -32,6 +35,9 @@ const fn rules_of(platform: Platform) -> &'static Rules {
         Platform::GithubActions => &github_actions::RULES,
         Platform::Kubernetes => &kubernetes::RULES,
         Platform::Gitlab => &gitlab::RULES,
+        Platform::Google => &google::RULES,
+        Platform::Azure => &azure::RULES,
+        Platform::Aws => &aws::RULES,
     }
 }
 

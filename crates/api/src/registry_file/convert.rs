@@ -1,27 +1,15 @@
 //! Entries back to items of the file, for `get` and `describe`.
 
 use mandate_core::Issuer;
-use mandate_core::registry::{ClientAuthentication, Entry, Permission};
-use mandate_core::{Scope, ScopeSet, Selector, UnixSelector};
+use mandate_core::registry::{ClientAuthentication, Entry};
+use mandate_core::{Selector, UnixSelector};
 
+use super::permission::{list, permissions};
 use super::{
-    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IssuerItem, PermissionItem,
-    PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem,
+    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IssuerItem, PersonItem,
+    PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
 };
 use crate::admin::RegistryItem;
-
-fn list(scopes: &ScopeSet) -> Vec<Scope> {
-    scopes.iter().cloned().collect()
-}
-
-fn permissions(all: &[Permission]) -> Vec<PermissionItem> {
-    let item = |p: &Permission| PermissionItem {
-        resource: p.resource.clone(),
-        scopes: list(&p.scopes),
-        lifetime: p.constraints.lifetime,
-    };
-    all.iter().map(item).collect()
-}
 
 impl RegistryItem {
     /// The item that declares `entry`, with every default written out. `own` is the issuer of the embedded
@@ -108,6 +96,7 @@ impl RegistryItem {
                 client_id: x.login.as_ref().map(|login| login.client_id.clone()),
                 client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
             }),
+            Entry::TrustDomain(x) => Self::TrustDomain(TrustDomainItem::of(x)),
             Entry::Grant(x) => Self::Grant(GrantItem {
                 name: None,
                 id: Some(x.id.clone()),
@@ -136,6 +125,7 @@ impl RegistryFile {
                 RegistryItem::Agent(x) => file.agent.push(x),
                 RegistryItem::Client(x) => file.client.push(x),
                 RegistryItem::Issuer(x) => file.issuer.push(x),
+                RegistryItem::TrustDomain(x) => file.trust_domain.push(x),
                 RegistryItem::Grant(x) => file.grant.push(x),
                 RegistryItem::Policy(x) => file.policy.push(x),
             }

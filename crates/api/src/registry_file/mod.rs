@@ -7,8 +7,10 @@ mod convert;
 mod expiry;
 mod finding;
 mod parse;
+mod permission;
 mod proof;
 mod suggest;
+mod trust_domain;
 
 use std::collections::BTreeMap;
 
@@ -24,8 +26,10 @@ pub use convert::is_for_any_user;
 pub use expiry::Expiry;
 pub use finding::Finding;
 pub use parse::{MAX_FILE_BYTES, RegistryFileError, locate, parse};
+pub use permission::PermissionItem;
 pub use proof::ProofItem;
 pub use suggest::nearest;
+pub use trust_domain::{BundleProfile, TrustDomainItem};
 
 /// A whole registry file. Every section is a list; the order of entries means nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -46,6 +50,9 @@ pub struct RegistryFile {
     /// Identity providers that are trusted to name people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuer: Vec<IssuerItem>,
+    /// SPIFFE trust domains of other organizations, whose JWT-SVIDs can prove agents.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trust_domain: Vec<TrustDomainItem>,
     /// Standing permissions of people for agents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grant: Vec<GrantItem>,
@@ -105,22 +112,6 @@ pub struct ToolItem {
     pub untrusted_input: bool,
 }
 
-/// Scopes on one resource, in `may` of a person or an agent and `ceiling` of an agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PermissionItem {
-    /// The name of the resource.
-    #[schema(value_type = String)]
-    pub resource: ResourceName,
-    /// The scopes of that resource.
-    #[schema(value_type = Vec<String>)]
-    pub scopes: Vec<Scope>,
-    /// The longest time for which a token under this may be valid, such as `5m`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "5m")]
-    pub lifetime: Option<Lifetime>,
-}
-
 /// `[[person]]`: a person of the embedded directory, or of a trusted issuer. The password is not set in the
 /// file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -170,7 +161,7 @@ pub struct AgentItem {
     /// group.
     #[serde(default, skip_serializing_if = "is_false")]
     pub dangerous_any_user: bool,
-    /// The tokens of platforms that prove it, any one of them; instead of selectors.
+    /// The tokens of platforms and of other trust domains that prove it, any one of them; instead of selectors.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proof: Vec<ProofItem>,
     /// The most that it can get, from any person or on its own behalf. Empty: nothing.

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use mandate_core::registry::{Platform, PlatformEvidence};
+use mandate_core::registry::{Platform, ProofEvidence, ProofKind};
 use mandate_core::{
     Actor, ActorChain, Audience, Confirmation, Issuer, KnownTerms, Lineage, RequestSource, Subject,
     SubjectProfile, Terms, Timestamp,
@@ -263,8 +263,9 @@ fn of_a_stopped_agents_proof_what_fits_is_kept() {
             .into()
     };
     let of = |issuer: &str, long: usize| {
-        let (kind, issuer) = (Platform::Gitlab, issuer.parse().unwrap());
-        let evidence = PlatformEvidence { kind, issuer, token: Some("jti".into()), claims: claims(long) };
+        let (kind, issuer) = (ProofKind::Platform(Platform::Gitlab), Some(issuer.parse().unwrap()));
+        let evidence =
+            ProofEvidence { kind, issuer, token: Some("jti".into()), ceiling: None, claims: claims(long) };
         let mut record = Record { proof: Some(Arc::new(evidence)), ..record() };
         record.shorten_for_stranger(RequestSource::Other);
         record.proof

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::constraint::Constraints;
 use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName};
 use crate::names::ClientMethod;
+use crate::registry::foreign_domain::ForeignDomain;
 use crate::registry::proof::AgentProof;
 use crate::registry::trusted_issuer::TrustedIssuer;
 use crate::scope::{Scope, ScopeSet};
@@ -105,7 +106,7 @@ pub struct Agent {
     /// The selectors that a process must show, all of them, to be issued the identity. Empty: no process gets
     /// it.
     pub selectors: Vec<Selector>,
-    /// The tokens of platforms that prove it, any one of them. Empty: none does.
+    /// The tokens of platforms and of other trust domains that prove it, any one of them. Empty: none does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proofs: Vec<AgentProof>,
     /// The most that it can get, from any person or on its own behalf. Empty: nothing.
@@ -263,6 +264,8 @@ pub enum EntryKind {
     Client,
     /// [`TrustedIssuer`]
     Issuer,
+    /// [`ForeignDomain`]
+    TrustDomain,
     /// [`Grant`]
     Grant,
     /// [`Policy`]
@@ -279,6 +282,7 @@ pub enum Entry {
     Agent(Agent),
     Client(Client),
     Issuer(TrustedIssuer),
+    TrustDomain(ForeignDomain),
     Grant(Grant),
     Policy(Policy),
 }
@@ -292,6 +296,7 @@ impl Entry {
             Self::Agent(_) => EntryKind::Agent,
             Self::Client(_) => EntryKind::Client,
             Self::Issuer(_) => EntryKind::Issuer,
+            Self::TrustDomain(_) => EntryKind::TrustDomain,
             Self::Grant(_) => EntryKind::Grant,
             Self::Policy(_) => EntryKind::Policy,
         }
@@ -305,6 +310,7 @@ impl Entry {
             Self::Agent(x) => x.name.as_str(),
             Self::Client(x) => x.id.as_str(),
             Self::Issuer(x) => x.url.as_str(),
+            Self::TrustDomain(x) => x.name.as_str(),
             Self::Grant(x) => x.id.as_str(),
             Self::Policy(x) => x.name.as_str(),
         }

@@ -27,7 +27,11 @@ impl Entry {
             Self::Agent(agent) => Some(Halt::Agent(agent.state)),
             Self::Person(person) => Some(Halt::Person(person.disabled)),
             Self::Grant(grant) => Some(Halt::Grant(grant.revoked)),
-            Self::Resource(_) | Self::Client(_) | Self::Issuer(_) | Self::Policy(_) => None,
+            Self::Resource(_)
+            | Self::Client(_)
+            | Self::Issuer(_)
+            | Self::TrustDomain(_)
+            | Self::Policy(_) => None,
         }
     }
 
@@ -41,7 +45,11 @@ impl Entry {
             | (Self::Person(_), Halt::Agent(_) | Halt::Grant(_))
             | (Self::Grant(_), Halt::Agent(_) | Halt::Person(_))
             | (
-                Self::Resource(_) | Self::Client(_) | Self::Issuer(_) | Self::Policy(_),
+                Self::Resource(_)
+                | Self::Client(_)
+                | Self::Issuer(_)
+                | Self::TrustDomain(_)
+                | Self::Policy(_),
                 Halt::Agent(_) | Halt::Person(_) | Halt::Grant(_),
             ) => {}
         }

@@ -36,7 +36,7 @@ impl Entry {
                 now
             }),
             // They are removed, and otherwise not narrowed.
-            other @ (Self::Resource(_) | Self::Issuer(_) | Self::Policy(_)) => other,
+            other @ (Self::Resource(_) | Self::Issuer(_) | Self::TrustDomain(_) | Self::Policy(_)) => other,
         }
     }
 }

@@ -61,6 +61,7 @@ pub(super) fn bounds(
         person: Some(scopes_on(&person.may, &target.name)),
         own: None,
         ceiling: Some(scopes_on(&agent.ceiling, &target.name)),
+        proof: None,
         grant: Some(grant.scopes.clone()),
     }
 }
@@ -76,7 +77,7 @@ pub(super) fn own_bounds(asked: &ScopeSet, agent: &Agent, target: &Resource) -> 
 }
 
 /// Invariant 1 for scopes: subject token ∩ client ∩ person ∩ what the agent may do by itself ∩ ceiling ∩
-/// grant ∩ request, as far as there are these. An empty result is a refusal, which says which of them left
+/// ceiling of the proof ∩ grant ∩ request, as far as there are these. An empty result is a refusal, which says which of them left
 /// nothing.
 pub(super) fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, DecisionRefusal> {
     let parties = [
@@ -84,6 +85,7 @@ pub(super) fn intersect(bounds: ScopeBounds) -> Result<ScopeSet, DecisionRefusal
         (&bounds.person, RefusalReason::ScopeBeyondPerson),
         (&bounds.own, RefusalReason::ScopeBeyondOwn),
         (&bounds.ceiling, RefusalReason::ScopeBeyondCeiling),
+        (&bounds.proof, RefusalReason::ScopeBeyondProof),
         (&bounds.grant, RefusalReason::ScopeBeyondGrant),
         (&bounds.subject, RefusalReason::NothingInCommon),
     ];
@@ -118,19 +120,16 @@ pub(crate) fn limits_on(permissions: &[Permission], resource: &ResourceName) -> 
 }
 
 /// Invariant 1 for time: never past the subject token, the person's rights, the ceiling, the grant or our own
-/// limits.
+/// limits. `ceiling`: the limits of the agent's ceiling and of that of its proof.
 pub(super) fn expiry(
     subject: &VerifiedSubject,
     person: &Person,
-    agent: &Agent,
+    ceiling: &Constraints,
     target: &Resource,
     grant: &Grant,
     (now, behind): (Timestamp, Duration),
 ) -> Result<Timestamp, RefusalReason> {
-    let given = limits_on(&agent.ceiling, &target.name)
-        .intersection(&grant.constraints)
-        .lifetime
-        .unwrap_or(DEFAULT_MANDATE_LIFETIME);
+    let given = ceiling.intersection(&grant.constraints).lifetime.unwrap_or(DEFAULT_MANDATE_LIFETIME);
     let lifetime = own_lifetime(person, target).min(given.0).min(MAX_MANDATE_LIFETIME.0);
     let mut expires = now.plus(shortened(lifetime, behind)).min(subject.terms.expires);
     if let Some(end) = grant.expires {
@@ -165,10 +164,12 @@ pub(super) fn unattested_expiry(
 /// The end of an agent's own token: as that of a mandate, within the limits of its entry.
 pub(super) fn own_behalf_expiry(
     agent: &Agent,
+    proven: &Constraints,
     target: &Resource,
     (now, behind): (Timestamp, Duration),
 ) -> Result<Timestamp, RefusalReason> {
     let limits = limits_on(&agent.ceiling, &target.name).intersection(&limits_on(&agent.may, &target.name));
+    let limits = limits.intersection(proven);
     let lifetime = limits.lifetime.unwrap_or(DEFAULT_MANDATE_LIFETIME).min(MAX_MANDATE_LIFETIME);
     some_lifetime(now.plus(shortened(lifetime.0, behind)), now)
 }

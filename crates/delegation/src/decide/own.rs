@@ -8,10 +8,11 @@ use mandate_policy::{NoRuling, OwnQuestion, Ruling};
 use crate::VerifiedActor;
 use crate::approval::{NeedsApproval, Withheld};
 use crate::mandate::{Mandate, MandateView};
-use crate::refusal::RefusalReason;
+use crate::refusal::{RefusalReason, ScopeBounds};
 
 use super::facts::{Facts, active_agent, actor_of, agent_client_id, delegable_resource, resource_of};
 use super::limits::{asked_exists, intersect, own_behalf_expiry, own_bounds};
+use super::proven::ProofBound;
 
 /// An agent that asks for itself: there is no person.
 #[derive(Clone, Debug)]
@@ -40,14 +41,19 @@ pub(super) fn decide_own_behalf(
     if agent.may.is_empty() {
         return Err(RefusalReason::NotOnOwnBehalf.into());
     }
+    // Somebody is always responsible for an agent, also if it acts for nobody.
+    let owner = facts.registry.person(&agent.owner).ok_or(RefusalReason::NotOnOwnBehalf)?;
+    if owner.disabled {
+        return Err(RefusalReason::OwnerDisabled.into());
+    }
     let target = delegable_resource(&resource, facts)?;
     if let Some(asked) = &scopes {
         asked_exists(asked, target)?;
     }
-    let narrowed = intersect(own_bounds(scopes.as_ref().unwrap_or(&target.scopes), agent, target))?;
+    let within = ProofBound::of([&proven], agent, target);
+    let bounds = own_bounds(scopes.as_ref().unwrap_or(&target.scopes), agent, target);
+    let narrowed = intersect(ScopeBounds { proof: within.scopes.clone(), ..bounds })?;
 
-    // Somebody is always responsible for an agent, also if it acts for nobody.
-    let owner = facts.registry.person(&agent.owner).ok_or(RefusalReason::NotOnOwnBehalf)?;
     let client = agent_client_id(&proven)?;
     let question =
         OwnQuestion { agent, owner, resource: target, scopes: &narrowed, client: client.as_str(), now };
@@ -58,7 +64,7 @@ pub(super) fn decide_own_behalf(
     // As at an exchange: a policy can only take away.
     let scopes = narrowed.intersection(ruling.scopes());
 
-    let expires = own_behalf_expiry(agent, target, (now, facts.behind))?;
+    let expires = own_behalf_expiry(agent, &within.limits, target, (now, facts.behind))?;
     let chain = ActorChain::new(vec![actor_of(agent, facts)]).map_err(RefusalReason::from)?;
     // There is no subject token: nothing is inherited, and nobody has logged in.
     let terms = Terms {
@@ -69,7 +75,7 @@ pub(super) fn decide_own_behalf(
         terms: Arc::new(terms),
         reservations: Vec::new(),
         policies: Arc::clone(ruling.policies()),
-        evidence: proven.platform_evidence().map(Arc::clone),
+        evidence: within.on_record(proven.proof_evidence().map(Arc::clone)),
     };
     match &*ruling {
         Ruling::Permitted(_) => Ok(Mandate::decided(view)?),

@@ -58,8 +58,9 @@ fn read(path: &Path) -> Result<String, Failure> {
     })
 }
 
-/// Replaces the path of a file in `ca` of an issuer, and in `ca` and `jwks` of an agent's proof, which is
-/// relative to the registry file, by the content of that file: the server reads no files of operators. The
+/// Replaces the path of a file in `ca` of an issuer or a trust domain, and in `ca` and `jwks` of an agent's
+/// proof, which is relative to the registry file, by the content of that file: the server reads no files of
+/// operators. (The `bundle` of a trust domain is a file of the server's machine, which others replace.) The
 /// file may have any owner, as the registry file that names it: with the one, or with the other, its writer
 /// decides what is trusted, and the operator sees the difference before it is applied.
 fn read_named_files(
@@ -85,6 +86,12 @@ fn read_named_files(
                 &format!("/issuer/{at}/ca"),
                 &format!("`ca` of issuer {} names a PEM file", issuer.url),
             )?;
+        }
+    }
+    for (at, domain) in entries.trust_domain.iter_mut().enumerate() {
+        if let Some(ca) = domain.ca.as_mut().filter(is_path_of_pem) {
+            let what = format!("`ca` of trust domain {} names a PEM file", domain.name);
+            read(ca, &format!("/trust_domain/{at}/ca"), &what)?;
         }
     }
     for (at, agent) in entries.agent.iter_mut().enumerate() {

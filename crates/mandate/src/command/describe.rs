@@ -31,7 +31,11 @@ pub(crate) fn run(arguments: &Describe, screen: &Screen) -> Result<(), Failure> 
             EntryKind::Agent | EntryKind::Person | EntryKind::Resource => {
                 Some(client.list(EntryKind::Grant).await?)
             }
-            EntryKind::Client | EntryKind::Issuer | EntryKind::Grant | EntryKind::Policy => None,
+            EntryKind::Client
+            | EntryKind::Issuer
+            | EntryKind::TrustDomain
+            | EntryKind::Grant
+            | EntryKind::Policy => None,
         };
         Ok((entry, grants))
     })?;
@@ -138,6 +142,13 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
             ("Refresh tokens", if x.refresh { "yes, for logins that ask for them" } else { "" }.to_owned()),
         ],
         RegistryItem::Issuer(x) => issuer(x),
+        RegistryItem::TrustDomain(x) => vec![
+            ("Trust domain", x.name.to_string()),
+            ("Bundle", x.bundle.clone().unwrap_or_default()),
+            ("Endpoint", shown(x.endpoint.as_ref())),
+            ("Authorities", x.ca.as_ref().map_or("", |_| "its own").to_owned()),
+            ("Proxy", x.proxy.clone().unwrap_or_default()),
+        ],
         RegistryItem::Grant(x) => vec![
             ("Grant", shown(x.id.as_ref())),
             ("State", grant_state(x.revoked).to_owned()),
@@ -175,7 +186,8 @@ fn issuer(x: &mandate_api::registry_file::IssuerItem) -> Vec<(&'static str, Stri
 /// The platform, the issuer, and what its token must say.
 fn proof(item: &mandate_api::registry_file::ProofItem) -> String {
     let says = item.says().into_iter().map(|(name, values)| format!(" {name}={}", values.join("|")));
-    format!("{} {}{}", item.kind.as_str(), shown(item.issuer.as_ref()), says.collect::<String>())
+    let place = if let Some(id) = &item.id { id.to_string() } else { shown(item.issuer.as_ref()) };
+    format!("{} {place}{}", item.kind.as_str(), says.collect::<String>())
 }
 
 fn assertion_audience(audience: mandate_core::registry::AssertionAudience) -> &'static str {

@@ -9,12 +9,26 @@ use mandate_core::Timestamp;
 use mandate_single_flight::SingleFlight;
 use parking_lot::Mutex;
 
-use super::{FAILURE_TTL, FetchError, KeySource, REFETCH_PAUSE, TTL, Unavailable};
+use super::fetch::FetchError;
+use super::fetched::Fetched;
+use super::key_source::KeySource;
 
+/// The shortest time between two fetches because of an unknown `kid`.
+pub const REFETCH_PAUSE: Duration = Duration::from_secs(30);
+/// How long a failure is remembered.
+pub const FAILURE_TTL: Duration = Duration::from_secs(10);
 /// How many issuers are remembered. Ten keys are some KiB.
 const MAX_ISSUERS: usize = 4096;
 
-/// Something of an issuer.
+/// Something of an issuer cannot be fetched now. It is worth asking again after a while.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unavailable {
+    pub(crate) error: FetchError,
+    /// Until then the answer is the same.
+    pub(crate) retry_after: Duration,
+}
+
+/// What the cache has of an issuer.
 #[derive(Debug)]
 pub(super) struct Found<T> {
     pub(super) value: Arc<T>,
@@ -23,16 +37,17 @@ pub(super) struct Found<T> {
     pub(super) again: Option<Duration>,
 }
 
-type Outcome<T> = Result<Arc<T>, FetchError>;
+/// What a fetch ends with.
+pub(super) type Outcome<T> = Result<Fetched<T>, FetchError>;
 
 struct State<T> {
-    value: Option<(Arc<T>, Timestamp)>,
+    fetched: Option<(Fetched<T>, Timestamp)>,
     failed: Option<(FetchError, Timestamp)>,
 }
 
 impl<T> Default for State<T> {
     fn default() -> Self {
-        Self { value: None, failed: None }
+        Self { fetched: None, failed: None }
     }
 }
 
@@ -54,7 +69,7 @@ impl<T: Send + Sync + 'static> Default for Cache<T> {
 /// What is accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// What is not older than [`TTL`].
+    /// What is still used.
     Cached,
     /// What is not older than [`REFETCH_PAUSE`]: the cached one lacks something.
     Fresh,
@@ -85,17 +100,13 @@ impl<T: Send + Sync + 'static> Cache<T> {
             let (source, slot) = (source.clone(), Arc::clone(&slot));
             Ok(async move {
                 let outcome = fetch.await;
-                if let Err(error) = &outcome {
-                    tracing::warn!(issuer = %source.issuer, %error, "what a trusted issuer publishes cannot be fetched");
-                }
-                land(&slot, &outcome, now);
-                outcome
+                land(&slot, &source, outcome, now)
             })
         });
         match flight {
             Ok(flight) => {
                 let outcome = flight.landed().await.unwrap_or(Err(FetchError::Aborted));
-                outcome.map(|value| Found { value, again: None }).map_err(failed_now)
+                outcome.map(|fetched| Found { value: fetched.value, again: None }).map_err(failed_now)
             }
             Err(settled) => settled,
         }
@@ -108,9 +119,10 @@ impl<T: Send + Sync + 'static> Cache<T> {
         }
         if slots.len() >= MAX_ISSUERS {
             // Only issuers of the registry get here. One that is forgotten costs its next token a fetch, so
-            // only that one goes whose content would be fetched again first.
-            let fetched = |slot: &Slot<T>| slot.lock().value.as_ref().map(|(_, fetched)| *fetched);
-            let oldest = slots.iter().min_by_key(|(_, slot)| fetched(slot)).map(|(source, _)| source.clone());
+            // only that one goes whose content is the oldest.
+            let fetched_at = |slot: &Slot<T>| slot.lock().fetched.as_ref().map(|(_, at)| *at);
+            let oldest =
+                slots.iter().min_by_key(|(_, slot)| fetched_at(slot)).map(|(source, _)| source.clone());
             oldest.map(|oldest| slots.remove(&oldest));
         }
         Arc::clone(slots.entry(source.clone()).or_default())
@@ -124,44 +136,66 @@ fn failed_now(error: FetchError) -> Unavailable {
 
 /// What the cache answers without a fetch.
 fn settled<T>(state: &State<T>, wanted: Wanted, now: Timestamp) -> Option<Result<Found<T>, Unavailable>> {
-    let limit = if wanted == Wanted::Cached { TTL } else { REFETCH_PAUSE };
     // A time in the future was read before the clock was set back, so the age of that entry is unknown.
     let left = |at: Timestamp, limit: Duration| {
         if at <= now { limit.checked_sub(now.since(at)).filter(|left| !left.is_zero()) } else { None }
     };
-    if let Some((value, fetched)) = &state.value
-        && left(*fetched, limit).is_some()
-    {
-        let again = Some(left(*fetched, REFETCH_PAUSE).unwrap_or_default());
-        return Some(Ok(Found { value: Arc::clone(value), again }));
+    if let Some((Fetched { value, ttl, .. }, at)) = &state.fetched {
+        let pause = REFETCH_PAUSE.min(*ttl);
+        if left(*at, if wanted == Wanted::Cached { *ttl } else { pause }).is_some() {
+            let again = Some(left(*at, pause).unwrap_or_default());
+            return Some(Ok(Found { value: Arc::clone(value), again }));
+        }
     }
     let (error, at) = state.failed.as_ref()?;
     left(*at, FAILURE_TTL).map(|retry_after| Err(Unavailable { error: error.clone(), retry_after }))
 }
 
-/// Puts the outcome of a fetch into the cache. After a failure, a value that is not too old stays in use.
-fn land<T>(slot: &Slot<T>, outcome: &Outcome<T>, now: Timestamp) {
+/// Puts the outcome of a fetch into the cache, and returns what it is after that. After a failure, what is
+/// not too old stays in use, and what a file had until the file is put right. A sequence that went back is a
+/// failure: what a bundle had been replaced for must not come back.
+fn land<T>(slot: &Slot<T>, source: &KeySource, outcome: Outcome<T>, now: Timestamp) -> Outcome<T> {
     let mut state = slot.lock();
-    match outcome {
-        Ok(value) => {
-            state.value = Some((Arc::clone(value), now));
-            state.failed = None;
+    let before = state.fetched.as_ref().and_then(|(fetched, _)| fetched.sequence);
+    let outcome = outcome.and_then(|fetched| match (before, fetched.sequence) {
+        (Some(before), now) if now.is_none_or(|now| now < before) => {
+            Err(FetchError::Sequence { before, now })
         }
-        Err(error) => state.failed = Some((error.clone(), now)),
+        _ => Ok(fetched),
+    });
+    let error = match outcome {
+        Ok(fetched) => {
+            (state.fetched, state.failed) = (Some((fetched.clone(), now)), None);
+            return Ok(fetched);
+        }
+        Err(error) => error,
+    };
+    match &mut state.fetched {
+        Some((kept, at)) if source.keeps_the_last() => {
+            tracing::warn!(issuer = %source, %error, "the keys of a trust domain cannot be read; the last ones stay in use");
+            *at = now;
+            Ok(kept.clone())
+        }
+        _ => {
+            tracing::warn!(issuer = %source, %error, "what a trusted issuer publishes cannot be fetched");
+            state.failed = Some((error.clone(), now));
+            Err(error)
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use mandate_core::Timestamp;
     use mandate_core::registry::TokenProfile;
     use mandate_token::KeySet;
 
+    use super::super::fetched::TTL;
+    use super::super::key_source::Whose;
     use super::{
-        Cache, FAILURE_TTL, FetchError, KeySource, MAX_ISSUERS, REFETCH_PAUSE, State, TTL, Wanted, land,
+        Cache, FAILURE_TTL, FetchError, Fetched, KeySource, MAX_ISSUERS, REFETCH_PAUSE, State, Wanted, land,
         settled,
     };
 
@@ -169,14 +203,14 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
-    fn keys() -> Arc<KeySet> {
-        Arc::new(KeySet::from_json(b"{\"keys\":[]}").unwrap())
+    fn keys() -> Fetched<KeySet> {
+        Fetched::of_issuer(KeySet::from_json(b"{\"keys\":[]}").unwrap())
     }
 
     #[test]
     fn keys_from_before_the_clock_was_set_back_are_fetched_again() {
         let state =
-            State { value: Some((keys(), at(10_000))), failed: Some((FetchError::Aborted, at(10_000))) };
+            State { fetched: Some((keys(), at(10_000))), failed: Some((FetchError::Aborted, at(10_000))) };
         assert!(matches!(settled(&state, Wanted::Cached, at(10_000)), Some(Ok(_))));
         assert!(
             settled(&state, Wanted::Cached, at(9_999)).is_none(),
@@ -187,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_the_cache_answers_says_when_to_ask_again() {
-        let state = State { value: Some((keys(), at(10_000))), ..State::<KeySet>::default() };
+        let state = State { fetched: Some((keys(), at(10_000))), ..State::<KeySet>::default() };
         let again = |now| settled(&state, Wanted::Fresh, at(now)).map(|found| found.unwrap().again);
         assert_eq!(again(10_000), Some(Some(REFETCH_PAUSE)));
         assert_eq!(again(10_029), Some(Some(Duration::from_secs(1))));
@@ -201,9 +235,13 @@ mod tests {
         );
     }
 
+    fn put(all: &Cache<KeySet>, source: &KeySource, now: Timestamp) {
+        land(&all.slot(source), source, Ok(keys()), now).unwrap();
+    }
+
     fn source(host: &str) -> KeySource {
         let issuer = format!("https://{host}.example").parse().unwrap();
-        KeySource { issuer, ca: None, proxy: None, profile: TokenProfile::Rfc9068 }
+        KeySource { whose: Whose::Issuer(issuer, TokenProfile::Rfc9068), ca: None, proxy: None }
     }
 
     #[test]
@@ -213,11 +251,11 @@ mod tests {
         for n in 0..MAX_ISSUERS {
             // The one in the middle is the oldest.
             let age = u64::try_from(n.abs_diff(MAX_ISSUERS / 2)).unwrap();
-            land(&all.slot(&source(&format!("i{n}"))), &Ok(keys()), at(age));
+            put(&all, &source(&format!("i{n}")), at(age));
         }
         let oldest = format!("i{}", MAX_ISSUERS / 2);
         assert!(has(&oldest) && has("i0"));
-        land(&all.slot(&source("another")), &Ok(keys()), at(MAX_ISSUERS as u64));
+        put(&all, &source("another"), at(MAX_ISSUERS as u64));
         assert!(!has(&oldest) && has("i0") && has("another"));
         assert_eq!(all.slots.lock().len(), MAX_ISSUERS);
     }
@@ -227,7 +265,7 @@ mod tests {
         let usual = source("login");
         let other = KeySource { ca: Some("new".into()), ..usual.clone() };
         let all = Cache::<KeySet>::default();
-        land(&all.slot(&usual), &Ok(keys()), at(1));
-        assert!(all.slot(&usual).lock().value.is_some() && all.slot(&other).lock().value.is_none());
+        put(&all, &usual, at(1));
+        assert!(all.slot(&usual).lock().fetched.is_some() && all.slot(&other).lock().fetched.is_none());
     }
 }

@@ -2,7 +2,7 @@
 //! that a token names, and without settings from the environment.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use mandate_core::registry::TokenProfile;
@@ -12,6 +12,8 @@ use mandate_token::KeySet;
 use mandate_token::discovery::{self, MetadataError, ProviderMetadata, jwks_uri, metadata_urls_of};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use url::Url;
+
+use super::fetched::Fetched;
 
 /// The longest time for one document, from connecting to the last byte.
 const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -62,6 +64,23 @@ pub enum FetchError {
         /// What is wrong with it.
         why: String,
     },
+    /// Not a bundle of a trust domain.
+    #[error("the bundle at {place} is not acceptable: {why}")]
+    Bundle {
+        /// Its address or path.
+        place: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file with a bundle cannot be read.
+    #[error("the bundle cannot be read: {0}")]
+    File(String),
+    /// The bundle is older than one that was fetched before, or no longer says how old it is.
+    #[error(
+        "spiffe_sequence of the bundle went back from {before} to {}; if that is intended, restart the server",
+        now.map_or_else(|| "none".to_owned(), |now| now.to_string())
+    )]
+    Sequence { before: u64, now: Option<u64> },
     /// The client's credential cannot be written into a header.
     #[error("the client's credential for {0} cannot be sent in a header")]
     Credential(String),
@@ -87,29 +106,29 @@ pub(super) struct HttpClients {
 }
 
 impl HttpClients {
-    /// The client for `issuer`, as its registry entry says.
+    /// The client for an issuer or a bundle endpoint, as its registry entry says.
     pub(super) fn of(
         &self,
-        issuer: &Issuer,
+        address: &str,
         ca: Option<&str>,
         proxy: Option<&str>,
     ) -> Result<reqwest::Client, FetchError> {
-        if ca.is_some() || proxy.is_some() || is_plain(issuer) {
+        if ca.is_some() || proxy.is_some() || is_plain(address) {
             // A new client for each fetch: the entry may have changed, and there are minutes between two
             // fetches.
-            return client(issuer, ca, proxy);
+            return client(address, ca, proxy);
         }
         if let Some(client) = self.direct.get() {
             return Ok(client.clone());
         }
-        let made = client(issuer, None, None)?;
+        let made = client(address, None, None)?;
         Ok(self.direct.get_or_init(|| made).clone())
     }
 }
 
-fn client(issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<reqwest::Client, FetchError> {
+fn client(address: &str, ca: Option<&str>, proxy: Option<&str>) -> Result<reqwest::Client, FetchError> {
     let fault =
-        |error: reqwest::Error| FetchError::Client { issuer: issuer.to_string(), why: causes(&error) };
+        |error: reqwest::Error| FetchError::Client { issuer: address.to_owned(), why: causes(&error) };
     // `no_proxy` first: proxies that the environment names are ignored.
     #[expect(clippy::disallowed_methods, reason = "proxies of the environment are turned off here")]
     let mut builder = reqwest::Client::builder()
@@ -121,22 +140,22 @@ fn client(issuer: &Issuer, ca: Option<&str>, proxy: Option<&str>) -> Result<reqw
     if let Some(pem) = ca {
         builder =
             builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(pem.as_bytes()).map_err(fault)?);
-    } else if is_plain(issuer) {
+    } else if is_plain(address) {
         // Without TLS, the machine needs no certificate authorities.
         builder = builder.tls_certs_only([]);
     }
-    if let Some(proxy) = proxy.filter(|_| !is_local(issuer)) {
+    if let Some(proxy) = proxy.filter(|_| !is_local(address)) {
         builder = builder.proxy(reqwest::Proxy::all(proxy).map_err(fault)?);
     }
     builder.build().map_err(fault)
 }
 
-fn is_plain(issuer: &Issuer) -> bool {
-    issuer.as_str().starts_with("http:")
+fn is_plain(address: &str) -> bool {
+    address.starts_with("http:")
 }
 
-fn is_local(issuer: &Issuer) -> bool {
-    Url::parse(issuer.as_str()).is_ok_and(|url| is_loopback(&url))
+fn is_local(address: &str) -> bool {
+    Url::parse(address).is_ok_and(|url| is_loopback(&url))
 }
 
 /// Whether `pem` can be the `ca` of an issuer, or what is wrong with it.
@@ -175,7 +194,7 @@ pub(super) async fn keys(
     http: &reqwest::Client,
     issuer: &Issuer,
     profile: TokenProfile,
-) -> Result<Arc<KeySet>, FetchError> {
+) -> Result<Fetched<KeySet>, FetchError> {
     let until = Instant::now() + FETCH_TIMEOUT;
     let url = discover(http, issuer, profile, until, jwks_uri).await?;
     let document = get(http, &url, until).await?;
@@ -183,7 +202,12 @@ pub(super) async fn keys(
         url: url.to_string(),
         why: error.to_string(),
     };
-    discovery::keys(&document.body, issuer, profile).map(Into::into).map_err(why)
+    discovery::keys(&document.body, issuer, profile).map(Fetched::of_issuer).map_err(why)
+}
+
+/// The document at one address.
+pub(super) async fn document(http: &reqwest::Client, url: &Url) -> Result<Vec<u8>, FetchError> {
+    get(http, url, Instant::now() + FETCH_TIMEOUT).await.map(|document| document.body)
 }
 
 /// The issuer's endpoints, found through its metadata.
@@ -191,9 +215,9 @@ pub(super) async fn provider(
     http: &reqwest::Client,
     issuer: &Issuer,
     profile: TokenProfile,
-) -> Result<Arc<ProviderMetadata>, FetchError> {
+) -> Result<Fetched<ProviderMetadata>, FetchError> {
     let until = Instant::now() + FETCH_TIMEOUT;
-    discover(http, issuer, profile, until, discovery::provider).await.map(Arc::new)
+    discover(http, issuer, profile, until, discovery::provider).await.map(Fetched::of_issuer)
 }
 
 /// Asks one address after the other until one has a valid document: a site may answer 200 with a page for any

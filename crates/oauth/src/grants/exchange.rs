@@ -47,6 +47,7 @@ pub(super) static GRANT: GrantHandler = GrantHandler {
                 basis: parts.basis.clone(),
                 own: Arc::clone(&parts.tokens),
                 platforms: Arc::clone(&parts.platforms),
+                svids: Arc::clone(&parts.svids),
             },
             conclusion: Arc::clone(&parts.conclusion),
         })
@@ -140,7 +141,7 @@ impl ExchangeGrant {
             Some(token) => Some(self.actors.verify(token, form, &caller, &snapshot, now).await?),
             None => None,
         };
-        if let Some(evidence) = actor.as_ref().and_then(VerifiedActor::platform_evidence) {
+        if let Some(evidence) = actor.as_ref().and_then(VerifiedActor::proof_evidence) {
             trail.proof = Some(Arc::clone(evidence));
         }
 

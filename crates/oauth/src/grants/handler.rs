@@ -12,6 +12,7 @@ use crate::codes::Codes;
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::cuts::Cuts;
 use crate::foreign::ForeignKeys;
+use crate::foreign_svids::ForeignSvids;
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Elsewhere, ParameterRow};
@@ -68,6 +69,7 @@ pub(crate) struct GrantParts {
     pub(crate) tokens: Arc<OwnTokens>,
     pub(crate) foreign: Arc<ForeignKeys>,
     pub(crate) platforms: Arc<PlatformTokens>,
+    pub(crate) svids: Arc<ForeignSvids>,
     pub(crate) codes: Arc<Codes>,
     pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,

@@ -442,6 +442,10 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
         R::ScopeBeyondClient => scope("The client may ask for none of these scopes"),
         R::ScopeBeyondPerson => scope("The person may do none of what is asked for"),
         R::ScopeBeyondCeiling => scope("The agent's ceiling allows none of what is asked for"),
+        R::ScopeBeyondProof => scope(
+            "The ceiling of the agent's proof, such as that of a pull request, allows none of what is asked for",
+        ),
+        R::OwnerDisabled => said(token, "The person who is responsible for this agent is disabled."),
         R::NotOnOwnBehalf => said(
             token,
             "This agent may do nothing on its own behalf. An operator lists what it may do in may of its entry.",
@@ -473,6 +477,7 @@ fn authorization(reason: RefusalReason) -> Sentence {
         | R::ScopeBeyondPerson
         | R::ScopeBeyondOwn
         | R::ScopeBeyondCeiling
+        | R::ScopeBeyondProof
         | R::ScopeBeyondGrant
         | R::NothingInCommon => said(token, "The person may do none of what is asked for."),
         R::ProofOutdated => {
@@ -486,6 +491,7 @@ fn authorization(reason: RefusalReason) -> Sentence {
         | R::SubjectKeyNotProven
         | R::SubjectIsAgent
         | R::NotOnOwnBehalf
+        | R::OwnerDisabled
         | R::ActorRequired
         | R::ActorNotClient
         | R::ActorUnknown

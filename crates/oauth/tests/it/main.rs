@@ -15,6 +15,7 @@ mod codes;
 mod discovery;
 mod exchange;
 mod foreign;
+mod foreign_svids;
 mod grants;
 mod held_database;
 mod introspection;

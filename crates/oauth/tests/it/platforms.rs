@@ -1,12 +1,13 @@
 //! Agents that prove themselves with the token of the platform that runs them, over real HTTP to its issuer.
 
+mod ceilings;
 mod keys;
 mod once;
 mod parties;
 
 use mandate_audit::{Outcome, Query, Record};
 use mandate_core::Clock as _;
-use mandate_core::registry::{Agent, AgentProof, Entry, Need, Platform};
+use mandate_core::registry::{Agent, AgentProof, Entry, Need, Platform, PlatformProof, ProofKind};
 use mandate_testkit::hostile_issuer::HostileIssuer;
 use mandate_testkit::story::{self, CRM, ISSUER};
 use mandate_testkit::world::{Pairs, World, exposed, payload};
@@ -24,17 +25,10 @@ pub(crate) struct Ci {
 }
 
 /// A proof of this platform, with the issuer under the test's control.
-pub(crate) fn proof(platform: Platform, idp: &HostileIssuer, says: &[(&str, &[&str])]) -> AgentProof {
+pub(crate) fn proof(platform: Platform, idp: &HostileIssuer, says: &[(&str, &[&str])]) -> PlatformProof {
     let values = |list: &[&str]| list.iter().map(|&text| text.to_owned()).collect();
-    let mut proof = AgentProof {
-        platform,
-        issuer: idp.issuer(),
-        says: says.iter().map(|(name, list)| ((*name).to_owned(), values(list))).collect(),
-        single_use: platform.is_single_use(),
-        jwks: None,
-        ca: None,
-        proxy: None,
-    };
+    let says = says.iter().map(|(name, list)| ((*name).to_owned(), values(list))).collect();
+    let mut proof = PlatformProof::new(platform, idp.issuer(), says);
     for member in platform.members() {
         if let Need::Otherwise(usual) = member.need {
             proof.says.entry(member.name.to_owned()).or_insert_with(|| values(usual));
@@ -48,15 +42,39 @@ pub(crate) const REPOSITORY: &[(&str, &[&str])] =
 const ACCOUNT: &[(&str, &[&str])] = &[("namespace", &["support"]), ("service_account", &["triage"])];
 const PROJECT: &[(&str, &[&str])] = &[("project_id", &["20411877"]), ("ref_protected", &["true"])];
 
+const SERVICE_ACCOUNT: &[(&str, &[&str])] = &[("service_account_id", &["118259888888888888888"])];
+const MANAGED_IDENTITY: &[(&str, &[&str])] = &[
+    ("tenant_id", &["6babcaad-604b-40ac-a9d7-9fd97c0b779f"]),
+    ("object_id", &["14ee3fa4-a7e2-420f-9f9a-dbc4507c3798"]),
+];
+const ROLE: &[(&str, &[&str])] =
+    &[("account_id", &["123456789012"]), ("role_arn", &["arn:aws:iam::123456789012:role/triage"])];
+
+/// The claim that says what the member of a proof requires.
+fn claim_of(platform: Platform, member: &'static str) -> &'static str {
+    match (platform, member) {
+        (Platform::Kubernetes, _) => "kubernetes.io",
+        (Platform::Google, _) | (Platform::Aws, "role_arn") => "sub",
+        (Platform::Azure, "tenant_id") => "tid",
+        (Platform::Azure, _) => "oid",
+        (Platform::Aws, _) => "https://sts.amazonaws.com/",
+        (Platform::GithubActions | Platform::Gitlab, name) => name,
+    }
+}
+
 pub(crate) fn says(platform: Platform) -> &'static [(&'static str, &'static [&'static str])] {
     match platform {
         Platform::GithubActions => REPOSITORY,
         Platform::Kubernetes => ACCOUNT,
         Platform::Gitlab => PROJECT,
+        Platform::Google => SERVICE_ACCOUNT,
+        Platform::Azure => MANAGED_IDENTITY,
+        Platform::Aws => ROLE,
     }
 }
 
-pub(crate) fn agent(name: &str, proofs: Vec<AgentProof>) -> Agent {
+pub(crate) fn agent(name: &str, proofs: Vec<PlatformProof>) -> Agent {
+    let proofs = proofs.into_iter().map(AgentProof::Platform).collect();
     let ceiling = vec![story::permission("crm", "read:cases write:case_comments")];
     Agent { selectors: Vec::new(), proofs, ..story::agent(name, ceiling) }
 }
@@ -66,7 +84,7 @@ impl Ci {
         Self::with(platform, |_| ()).await
     }
 
-    pub(crate) async fn with(platform: Platform, change: impl FnOnce(&mut AgentProof)) -> Self {
+    pub(crate) async fn with(platform: Platform, change: impl FnOnce(&mut PlatformProof)) -> Self {
         let idp = HostileIssuer::start();
         let mut proof = proof(platform, &idp, says(platform));
         change(&mut proof);
@@ -191,7 +209,7 @@ async fn the_record_says_which_platform_proved_the_agent_and_by_which_ids() {
             ci.world.token(&form, header).await.unwrap();
             let record = ci.newest(Outcome::Permitted);
             let proof = record.proof.as_deref().expect("the proof");
-            assert_eq!((proof.kind, &proof.issuer), (*platform, &ci.idp.issuer()));
+            assert_eq!((proof.kind, &proof.issuer), (ProofKind::Platform(*platform), &Some(ci.idp.issuer())));
             assert!(proof.token.as_ref().is_some_and(|jti| jti.starts_with("job-")));
             for (name, values) in says(*platform) {
                 assert_eq!(proof.claims[*name], values[0], "{platform:?}");
@@ -200,6 +218,9 @@ async fn the_record_says_which_platform_proved_the_agent_and_by_which_ids() {
                 Platform::GithubActions => "run_id",
                 Platform::Kubernetes => "pod_uid",
                 Platform::Gitlab => "job_id",
+                Platform::Google => "instance_id",
+                Platform::Azure => "managed_identity",
+                Platform::Aws => "lambda_function_arn",
             };
             assert!(proof.claims.contains_key(id));
             let leaf = String::from_utf8(record.to_leaf().unwrap()).unwrap();
@@ -232,13 +253,13 @@ async fn what_is_not_the_token_of_a_workload_for_us_alone_is_refused() {
             json!({"scope": "read:cases"}),
             json!({"client_id": "desk-app"}),
             json!({"act": {"sub": story::spiffe_id("support-agent")}}),
-            json!({"iat": now - 4000, "nbf": now - 4000, "exp": now + 4000}),
+            json!({"iat": now - 90_000, "nbf": now - 90_000, "exp": now + 4000}),
         ] {
             assert_eq!(ci.as_assertion(&ci.token(*platform, &change)).await, ASSERTION, "{change}");
             assert_eq!(ci.as_actor(&ci.token(*platform, &change)).await, ACTOR, "{change}");
         }
         for (name, _) in says(*platform) {
-            let name = if *platform == Platform::Kubernetes { "kubernetes.io" } else { name };
+            let name = claim_of(*platform, name);
             let token = ci.token(*platform, &json!({ name: null }));
             assert!(ci.as_assertion(&token).await.starts_with("401"), "{platform:?} {name}");
             assert!(ci.as_actor(&token).await.starts_with(ACTOR), "{platform:?} {name}");

@@ -116,7 +116,7 @@ async fn change_person<A: OnPerson>(
 
 /// Entries of a kind, by name.
 #[utoipa::path(get, path = "/v1/registry/{kind}", tag = "registry",
-    params(("kind" = String, Path, description = "`agent`, `resource`, `person`, `client`, `issuer`, `grant` or `policy`"), ("limit" = Option<usize>, Query, description = "at most this many, 1 to 500"), ("after" = Option<String>, Query, description = "the cursor of an earlier page")),
+    params(("kind" = String, Path, description = "`agent`, `resource`, `person`, `client`, `issuer`, `trust_domain`, `grant` or `policy`"), ("limit" = Option<usize>, Query, description = "at most this many, 1 to 500"), ("after" = Option<String>, Query, description = "the cursor of an earlier page")),
     responses((status = 200, body = Vec<RegistryEntry>, headers(("link" = Option<String>, description = "the next page, if there is one: `<?after=…>; rel=\"next\"`"))), (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem)))]
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,

@@ -10,6 +10,7 @@ mod authorize;
 mod code;
 mod coverage;
 mod exchange;
+mod federation;
 mod foreign;
 mod introspection;
 mod metadata;

@@ -1,7 +1,7 @@
 use mandate_core::{Timestamp, TrustDomain};
 use serde_json::{Value, json};
 
-use super::{Claims, JwtSvid, build, peek_trust_domain, verify, verify_containing};
+use super::{Claims, JwtSvid, build, peek_trust_domain, verify, verify_containing, verify_foreign};
 use crate::error::TokenError;
 use crate::test_keys::Es256;
 use crate::{KeySet, KeyUse, SignatureMemo};
@@ -204,4 +204,28 @@ fn the_memo_skips_only_the_signature() {
     let rotated = Es256::new(KeyUse::JwtSvid).key_set();
     let refused = verify(&token, &rotated, &domain(), AUDIENCE, now(), Some(&memo));
     assert!(matches!(refused, Err(TokenError::UnknownKey(_))), "a key that was rotated out verifies nothing");
+}
+
+#[test]
+fn one_of_another_trust_domain_counts_for_an_hour_at_most() {
+    let key = Es256::new(KeyUse::JwtSvid);
+    let at = |changes: &Value, now: u64| {
+        let token = key.sign_claims("JWT", &with(changes));
+        let now = Timestamp::from_secs(now);
+        verify_foreign(&token, &key.key_set(), &domain(), AUDIENCE, now, None).map(|svid| svid.exp.secs())
+    };
+    assert_eq!(at(&json!({}), NOW), Ok(NOW + 300));
+    let day = json!({"exp": NOW + 86_400});
+    assert_eq!(at(&day, NOW), Ok(NOW + 3600), "not for a day");
+    assert_eq!(at(&day, NOW + 3599), Ok(NOW + 3600));
+    assert_eq!(at(&day, NOW + 3600), Err(TokenError::Age));
+    let undated = json!({"iat": null});
+    assert_eq!(at(&undated, NOW), Ok(NOW + 300), "`iat` is optional (JWT-SVID section 3)");
+    assert_eq!(at(&json!({"iat": null, "exp": NOW + 3600}), NOW), Ok(NOW + 3600));
+    assert_eq!(at(&json!({"iat": null, "exp": NOW + 3601}), NOW), Err(TokenError::Lifetime));
+    assert_eq!(at(&json!({"exp": null}), NOW), Err(TokenError::MissingClaim("exp")));
+    let bound = at(&json!({"cnf": {"jkt": "x"}}), NOW).unwrap_err();
+    assert!(matches!(bound, TokenError::Claim { claim: "cnf", .. }), "{bound:?}");
+    assert_eq!(at(&json!({"aud": [AUDIENCE, "https://b.example"]}), NOW), Err(TokenError::Audience));
+    assert_eq!(at(&json!({"sub": "spiffe://b.example/agent/a"}), NOW), Err(TokenError::TrustDomain));
 }

@@ -13,6 +13,7 @@ use crate::error::TokenError;
 pub(super) const RULES: Rules = Rules {
     types: &["jwt"],
     max_age: GITHUB_TOKEN_AGE,
+    own: &[],
     facts: &[
         required("repository_id", &["repository_id"]),
         required("repository_owner_id", &["repository_owner_id"]),

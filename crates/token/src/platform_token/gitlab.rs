@@ -14,6 +14,7 @@ use crate::error::TokenError;
 pub(super) const RULES: Rules = Rules {
     types: &["jwt"],
     max_age: PLATFORM_TOKEN_AGE,
+    own: &[],
     facts: &[
         required("project_id", &["project_id"]),
         required("namespace_id", &["namespace_id"]),

@@ -17,6 +17,7 @@ const OWN: &str = "kubernetes.io";
 pub(super) const RULES: Rules = Rules {
     types: &["", "jwt"],
     max_age: PLATFORM_TOKEN_AGE,
+    own: &[],
     facts: &[
         required("namespace", &[OWN, "namespace"]),
         required("service_account", &[OWN, "serviceaccount", "name"]),

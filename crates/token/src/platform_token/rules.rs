@@ -15,6 +15,8 @@ pub(super) struct Rules {
     pub(super) types: &'static [&'static str],
     /// For how long after its `iat` a token is accepted, also if it expires later.
     pub(super) max_age: Duration,
+    /// Claims that it has although they mostly belong to other tokens.
+    pub(super) own: &'static [&'static str],
     /// What it says.
     pub(super) facts: &'static [Fact],
     /// What its `sub` must be.
@@ -27,6 +29,8 @@ pub(super) struct Fact {
     /// The claim, and the members inside it.
     path: &'static [&'static str],
     pub(super) presence: Presence,
+    /// Whether it may be `true` or `false` in JSON; otherwise these are texts, too.
+    boolean: bool,
 }
 
 /// Whether a token must say it.
@@ -37,11 +41,15 @@ pub(super) enum Presence {
 }
 
 pub(super) const fn required(name: &'static str, path: &'static [&'static str]) -> Fact {
-    Fact { name, path, presence: Presence::Required }
+    Fact { name, path, presence: Presence::Required, boolean: false }
 }
 
 pub(super) const fn optional(name: &'static str, path: &'static [&'static str]) -> Fact {
-    Fact { name, path, presence: Presence::Optional }
+    Fact { name, path, presence: Presence::Optional, boolean: false }
+}
+
+pub(super) const fn flag(name: &'static str, path: &'static [&'static str]) -> Fact {
+    Fact { name, path, presence: Presence::Optional, boolean: true }
 }
 
 /// Claims of ID tokens and access tokens, of clients and people; no token of a workload has one of them.
@@ -63,7 +71,8 @@ const OF_OTHER_TOKENS: &[&str] = &[
 
 impl Rules {
     pub(super) fn read(&self, claims: &Object<'_>, platform: Platform) -> Result<PlatformClaims, TokenError> {
-        claim::refuse(claims, OF_OTHER_TOKENS)?;
+        let others = OF_OTHER_TOKENS.iter().filter(|claim| !self.own.contains(claim));
+        claim::refuse(claims, &others.copied().collect::<Vec<_>>())?;
         let mut said = PlatformClaims::new();
         for fact in self.facts {
             match fact.of(claims)? {
@@ -117,6 +126,9 @@ impl Fact {
                 Some(number) => Ok(Some(Cow::Owned(number.to_string()))),
                 None => fault("not a whole number"),
             },
+            Some(Json::Bool(flag)) if self.boolean => {
+                Ok(Some(Cow::Borrowed(if *flag { "true" } else { "false" })))
+            }
             Some(_) => fault("not a text"),
         }
     }

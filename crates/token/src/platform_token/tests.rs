@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use mandate_core::Timestamp;
-use mandate_core::registry::{AgentProof, Need, Platform};
+use mandate_core::registry::{Need, Platform, PlatformProof};
 use serde_json::{Map, Value, json};
 
 use super::{Expect, PlatformToken, Unverified};
@@ -64,7 +64,7 @@ fn verified(vector: &Value, change: &Value) -> Result<PlatformToken, TokenError>
 }
 
 /// The proof of an agent's entry that names the workload of the vector.
-fn proof(vector: &Value) -> AgentProof {
+fn proof(vector: &Value) -> PlatformProof {
     let values = |value: &Value| -> BTreeSet<String> {
         match value {
             Value::Array(list) => list.iter().map(|one| one.as_str().unwrap().to_owned()).collect(),
@@ -77,15 +77,7 @@ fn proof(vector: &Value) -> AgentProof {
         .iter()
         .map(|(name, value)| (name.clone(), values(value)))
         .collect();
-    AgentProof {
-        platform: kind(vector),
-        issuer: vector["issuer"].as_str().unwrap().parse().unwrap(),
-        says,
-        single_use: false,
-        jwks: None,
-        ca: None,
-        proxy: None,
-    }
+    PlatformProof::new(kind(vector), vector["issuer"].as_str().unwrap().parse().unwrap(), says)
 }
 
 #[test]

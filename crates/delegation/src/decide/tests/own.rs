@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::decide::OwnBehalf;
+use crate::liveness::{Asker, Dead, living};
 
 const AGENT: &str = "spiffe://acme.example/agent/support-agent";
 
@@ -108,6 +109,20 @@ fn only_a_registered_active_agent_whose_proof_stands_gets_it() {
 }
 
 #[test]
+fn nobody_acts_for_themselves_while_the_one_who_is_responsible_is_disabled() {
+    refused(R::OwnerDisabled, |c| c.person(|person| person.disabled = true));
+    let mut case = alone();
+    let terms = case.asks_alone().unwrap().terms;
+    let state = |case: &Case| {
+        let (registry, cuts) = (&case.registry, &case.revocations);
+        living(&terms, &ISSUER.parse().unwrap(), Asker::Resource, registry, cuts, NOW).map(drop)
+    };
+    assert_eq!(state(&case), Ok(()));
+    case.person(|person| person.disabled = true);
+    assert_eq!(state(&case), Err(Dead::OwnerDisabled), "nor does what was given before count");
+}
+
+#[test]
 fn the_resource_is_registered_and_never_our_administration() {
     refused(R::ResourceUnknown, |c| c.resource = "https://elsewhere.example".into());
     let administration = |c: &mut Case| {
@@ -161,12 +176,6 @@ fn a_policy_can_forbid_it_and_cannot_permit_more() {
         c.scopes = Some(scopes("write:case_comments"));
     });
     // The only person that there is to ask about is the owner.
-    refused(R::PolicyDeniesAgent, |c| {
-        c.extra_policy = Some(
-            r#"forbid (principal is Agent, action == Action::"act_alone", resource) when { context.person.disabled };"#,
-        );
-        c.person(|p| p.disabled = true);
-    });
     refused(R::PolicyDeniesAgent, |c| {
         c.extra_policy =
             Some(r#"forbid (principal, action, resource) when { context.person == Person::"riley" };"#);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_core::registry::{AgentProof, Entry, EntryKind, Platform};
+use mandate_core::registry::{AgentProof, Entry, EntryKind, Platform, PlatformProof};
 use mandate_testkit::world::{JWT, with};
 use serde_json::json;
 
@@ -95,7 +95,8 @@ async fn of_two_proofs_that_a_token_satisfies_the_one_that_counts_it_once_decide
     ci.world
         .change(EntryKind::Agent, "ci-agent", |entry| {
             let Entry::Agent(agent) = entry else { panic!("an agent") };
-            let narrow = AgentProof { single_use: true, ..agent.proofs[0].clone() };
+            let wide = agent.proofs[0].platform().unwrap().clone();
+            let narrow = AgentProof::Platform(PlatformProof { single_use: true, ..wide });
             agent.proofs.push(narrow);
         })
         .await;

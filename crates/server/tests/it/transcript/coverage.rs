@@ -13,7 +13,7 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 14] = [
+const TOKEN: [&str; 15] = [
     "token_form",
     "token_client",
     "token_assertion",
@@ -28,6 +28,7 @@ const TOKEN: [&str; 14] = [
     "exchange_foreign",
     "exchange_foreign_keys",
     "exchange_platform",
+    "exchange_federation",
 ];
 const OTHERS: [&str; 9] = [
     "introspection",
@@ -57,7 +58,7 @@ const OUT_OF_REACH: [(&str, &str); 8] = [
 
 /// Reasons that only agents have: a code has no subject token, no actor and no grant, and a person's token
 /// lives a second or longer.
-const OF_AGENTS: [R; 27] = [
+const OF_AGENTS: [R; 29] = [
     R::SubjectExpired,
     R::SubjectNotForPresenter,
     R::SubjectKeyNotProven,
@@ -83,15 +84,18 @@ const OF_AGENTS: [R; 27] = [
     R::ScopeBeyondOwn,
     R::ScopeBeyondCeiling,
     R::ScopeBeyondGrant,
+    R::ScopeBeyondProof,
+    R::OwnerDisabled,
     R::PolicyDeniesAgent,
     R::NoLifetime,
 ];
 
 /// Reasons for which an agent is not given a token of its own.
-const OF_OWN_BEHALF: [R; 10] = [
+const OF_OWN_BEHALF: [R; 11] = [
     R::ActorUnknown,
     R::AgentNotActive,
     R::NotOnOwnBehalf,
+    R::OwnerDisabled,
     R::ResourceUnknown,
     R::ResourceNotDelegable,
     R::ScopeUnknown,

@@ -1,6 +1,8 @@
 //! The client credentials grant (RFC 6749 §4.4): an agent's own token.
 
-use mandate_api::admin::{AgentStateRequest, ClientSecretRequest, RevocationRequest, RevocationTarget};
+use mandate_api::admin::{
+    AgentStateRequest, ClientSecretRequest, PersonStateRequest, RevocationRequest, RevocationTarget,
+};
 use mandate_core::registry::AgentState;
 use mandate_testkit::app::{ACCESS_TOKEN, CLIENT_SECRET, CRM, FormPairs, JWT_SPIFFE, exchange, form};
 
@@ -99,6 +101,13 @@ async fn an_agents_own_token() {
     stage.token("A policy demands an approval", &good).await;
     let harmless = "policy = [{ name = \"nobody-alone\", source = 'forbid (principal is Agent, action == Action::\"act_alone\", resource) when { context.depth > 99 };' }]";
     stage.apply("and is lifted", harmless).await;
+
+    let disabled = |disabled| PersonStateRequest { disabled };
+    stage.server.admin.set_person_state("riley", &disabled(true)).await.unwrap();
+    stage.log.note("riley, who is responsible for watch-agent, is disabled");
+    stage.token("Nobody is responsible for it", &good).await;
+    stage.server.admin.set_person_state("riley", &disabled(false)).await.unwrap();
+    stage.log.note("riley is enabled again");
 
     let suspended = AgentStateRequest { state: AgentState::Suspended };
     stage.server.admin.set_agent_state("watch-agent", &suspended).await.unwrap();

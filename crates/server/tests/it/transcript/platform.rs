@@ -15,15 +15,15 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer
 /// Who the jobs of the repository may be, and who may present one of them.
 fn registry(ci: &HostileIssuer) -> String {
     let issuer = ci.issuer();
-    let grant = granted("riley", "ci-agent", "crm", "read:cases", "");
+    let grant = granted("riley", "ci-agent", "crm", "read:cases\", \"write:case_comments", "");
     format!(
         r#"client = [{{ id = "desk-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_basic", agents = ["ci-agent"] }}]
 [[agent]]
 name = "ci-agent"
 owner = "riley"
 purpose = "Runs in CI"
-proof = [{{ kind = "github-actions", issuer = "{issuer}", repository_id = "74", repository_owner_id = "65", ref = "refs/heads/main" }}]
-ceiling = [{{ resource = "crm", scopes = ["read:cases"] }}]
+proof = [{{ kind = "github-actions", issuer = "{issuer}", repository_id = "74", repository_owner_id = "65", ref = "refs/heads/main" }}, {{ kind = "github-actions", issuer = "{issuer}", repository_id = "74", repository_owner_id = "65", event_name = ["pull_request_target"], ceiling = [{{ resource = "crm", scopes = ["read:cases"] }}] }}]
+ceiling = [{{ resource = "crm", scopes = ["read:cases", "write:case_comments"] }}]
 {grant}"#
     )
 }
@@ -68,6 +68,13 @@ async fn tokens_of_a_platform() {
     stage.log.send("An app that presents it", request).await;
     let request = stage.post_as(desk, TOKEN, &by_app(&second));
     stage.log.send("The same token again, as actor token", request).await;
+
+    let target = json!({ "event_name": "pull_request_target" });
+    let third = job(&stage, &ci, "job-3", &target);
+    stage.token("A run that a stranger started, within the ceiling of its proof", &by_job(&third)).await;
+    let fourth = job(&stage, &ci, "job-4", &target);
+    let beyond = with(by_job(&fourth), "scope", "write:case_comments");
+    stage.token("A run that a stranger started, beyond it", &beyond).await;
 
     let now = stage.server.clock.now().secs();
     for (what, change) in [
