@@ -221,13 +221,17 @@ impl Engine {
     ) -> Result<Back, RequestRefusal> {
         let unknown = RequestRefusal::Unacceptable(Parameter::ClientId);
         let id: ClientId = Required(Parameter::ClientId).read(form)?.parse().map_err(|_| unknown.clone())?;
-        let redirect_uri = Required(Parameter::RedirectUri).read(form)?;
         let client = if let Some(client) = registry.client(&id) {
             AskingClient::App(Arc::clone(client))
         } else {
+            if id.metadata_url().is_some() {
+                // No document is fetched for a request that cannot go on.
+                Required(Parameter::RedirectUri).read(form)?;
+            }
             let found = self.self_described.find(&id, registry, now).await?;
             AskingClient::Unattested(found.ok_or(unknown)?)
         };
+        let redirect_uri = Required(Parameter::RedirectUri).read(form)?;
         if !is_registered(redirect_uri, client.redirect_uris()) {
             return Err(RequestRefusal::Redirect);
         }
