@@ -470,7 +470,7 @@ fn upstream_client(item: &IssuerItem) -> Result<Option<UpstreamClient>, Finding>
     if !(1..=256).contains(&client_id.len()) || !client_id.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Err(Finding::new("/client_id", "a client id has 1 to 256 printable ASCII characters"));
     }
-    // A path would let whoever may change the registry send any file of the server to an issuer of theirs.
+    // With a path, a person who may change the registry could send any file of the server to their own issuer.
     let is_plain = |name: &String| {
         (1..=64).contains(&name.len())
             && !name.starts_with('.')

@@ -2,9 +2,9 @@
 //! `generateIdToken`.
 //!
 //! The same issuer signs ID tokens of people. Theirs are addressed to the id of an OAuth client, and `azp` is
-//! such an id; a service account is its own `azp`, by the unique id that `sub` has. One that a program signed
-//! for with a downloaded key has the account's address there, and is refused: whoever has a copy of the key
-//! gets it. The address (`email`) and the names of project and instance identify nothing.
+//! such an id; a service account is its own `azp`, by the unique id that `sub` has. A token
+//! that a program got with a downloaded key has the account's address there. It is refused, because a copy of
+//! the key is enough to get one. The address (`email`) and the names of project and instance identify nothing.
 
 use mandate_core::lifetimes::PLATFORM_TOKEN_AGE;
 use mandate_core::registry::PlatformClaims;

@@ -105,7 +105,7 @@ async fn an_agents_own_token() {
     let disabled = |disabled| PersonStateRequest { disabled };
     stage.server.admin.set_person_state("riley", &disabled(true)).await.unwrap();
     stage.log.note("riley, who is responsible for watch-agent, is disabled");
-    stage.token("Nobody is responsible for it", &good).await;
+    stage.token("The person who is responsible for it is disabled", &good).await;
     stage.server.admin.set_person_state("riley", &disabled(false)).await.unwrap();
     stage.log.note("riley is enabled again");
 
