@@ -219,10 +219,9 @@ impl Engine {
             record.policies = view.policies;
         });
         if let Err(error) = recorded.await {
-            return Err(match unrecorded(&error) {
-                used @ RequestRefusal::PushedRequestUsed => self.recorder.refuse(again, used).await,
-                other => other.to_error(),
-            });
+            let refusal = unrecorded(&error);
+            let used = refusal == RequestRefusal::PushedRequestUsed;
+            return Err(if used { self.recorder.refuse(again, refusal).await } else { refusal.to_error() });
         }
         let code = code.expose_secret_str().unwrap_or_default();
         Ok(request.back.to(self.issuer(), &[(ResponseParameter::Code, code)]))
