@@ -106,6 +106,8 @@ names! {
         InvalidRequest = "invalid_request",
         /// RFC 6749 §5.2.
         InvalidClient = "invalid_client",
+        /// RFC 9396 §5.
+        InvalidAuthorizationDetails = "invalid_authorization_details",
         /// RFC 6749 §5.2.
         InvalidGrant = "invalid_grant",
         /// RFC 6749 §5.2.

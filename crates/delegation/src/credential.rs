@@ -43,6 +43,11 @@ impl VerifiedSubject {
         Self { origin: SubjectOrigin::Own, terms: token.terms, may_act: token.may_act }
     }
 
+    /// A login that has just been decided. There is no token of it.
+    pub(crate) fn of_login(terms: Terms) -> Self {
+        Self { origin: SubjectOrigin::Own, terms, may_act: None }
+    }
+
     /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is
     /// the digest of issuer and `jti` that `mandate-token` makes, so that no other issuer can name one of our
     /// tokens.

@@ -4,6 +4,7 @@
 //! then where, then what, then how long. No check depends on which parameters the caller chose to send, only
 //! on the credentials.
 
+mod delegated_login;
 mod facts;
 pub(crate) mod limits;
 mod own;
@@ -25,12 +26,14 @@ use crate::liveness::{Asker, living_person};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{RefusalReason, ScopeBounds};
 
+use delegated_login::decide_delegated_login;
 use facts::{active_agent, actor_of, agent_client_id, delegable_resource, resource_of};
 use limits::{asked_is_askable, bounds, expiry, intersect, limits_on};
 use own::decide_own_behalf;
 use person::decide_authorization;
 use proven::ProofBound;
 
+pub use delegated_login::{DelegatedLogin, NotRequestable, has_grant_for, requestable};
 pub use facts::Facts;
 pub use own::OwnBehalf;
 
@@ -48,6 +51,8 @@ pub enum DecisionRequest {
     Exchange(Exchange),
     /// A person's own access token, by the authorization code grant (RFC 6749 §4.1).
     Authorization(Authorization),
+    /// A mandate for an agent for which a person has logged in, by the authorization code grant.
+    DelegatedLogin(DelegatedLogin),
     /// An agent's own access token, by the client credentials grant (RFC 6749 §4.4).
     OwnBehalf(OwnBehalf),
 }
@@ -105,11 +110,23 @@ pub fn decide(request: DecisionRequest, facts: &Facts<'_>, now: Timestamp) -> Re
     match request {
         DecisionRequest::Exchange(exchange) => decide_exchange(exchange, facts, now),
         DecisionRequest::Authorization(authorization) => decide_authorization(authorization, facts, now),
+        DecisionRequest::DelegatedLogin(login) => decide_delegated_login(login, facts, now),
         DecisionRequest::OwnBehalf(own) => decide_own_behalf(own, facts, now),
     }
 }
 
 fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Result<Mandate, Withheld> {
+    let parent = exchange.subject.terms.jti.clone();
+    decide_delegation(exchange, Some(parent), facts, now)
+}
+
+/// `parent`: the token from which the new one descends, if there is one.
+fn decide_delegation(
+    exchange: Exchange,
+    parent: Option<TokenId>,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<Mandate, Withheld> {
     let Exchange { client, subject, actor, resource, scopes, jti } = exchange;
 
     let subject = as_trusted_now(subject, facts.registry)?;
@@ -170,7 +187,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let limits = limits_on(&agent.ceiling, &target.name).intersection(&proven.limits);
     let expires = expiry(&subject, person, &limits, target, grant, (now, facts.behind))?;
-    let lineage = descend(&subject, grant, facts.issuer)?;
+    let lineage = descend(&subject, parent, grant, facts.issuer)?;
     let audience = resource_of(target);
     let Terms { subject, auth_time, acr, amr, .. } = subject.terms;
     // Every term that is not named here is absent: none is taken over from the subject token by itself.
@@ -383,10 +400,15 @@ fn registered_app<'a>(client: &AuthenticatedClient, registry: &'a Registry) -> O
 
 /// The lineage of the new token: the subject token comes before its own ancestors, the grant and the client
 /// before earlier ones.
-fn descend(subject: &VerifiedSubject, grant: &Grant, issuer: &Issuer) -> Result<Lineage, RefusalReason> {
-    let before = &subject.terms.lineage;
+fn descend(
+    subject: &VerifiedSubject,
+    parent: Option<TokenId>,
+    grant: &Grant,
+    issuer: &Issuer,
+) -> Result<Lineage, RefusalReason> {
+    let (before, is_a_token) = (&subject.terms.lineage, parent.is_some());
     let mut parents = Vec::with_capacity(1 + before.parents.len());
-    parents.push(subject.terms.jti.clone());
+    parents.extend(parent);
     parents.extend(before.parents.iter().cloned());
     let mut grants = Vec::with_capacity(1 + before.grants.len());
     grants.push(grant.id.clone());
@@ -394,7 +416,8 @@ fn descend(subject: &VerifiedSubject, grant: &Grant, issuer: &Issuer) -> Result<
     // We cannot cut clients of other issuers, and an agent of ours is in the chain already. An actor that
     // another issuer names like our client is a different party.
     let in_chain = |actor: &Actor| actor.iss == *issuer && actor.sub == subject.terms.client.as_str();
-    let ours = subject.origin == SubjectOrigin::Own && !subject.terms.chain.iter().any(in_chain);
+    let ours =
+        is_a_token && subject.origin == SubjectOrigin::Own && !subject.terms.chain.iter().any(in_chain);
     let mut clients = Vec::with_capacity(usize::from(ours) + before.clients.len());
     clients.extend(ours.then(|| subject.terms.client.clone()));
     clients.extend(before.clients.iter().filter(|id| **id != subject.terms.client).cloned());

@@ -22,7 +22,8 @@ pub use credential::{
     UnattestedClient, VerifiedActor, VerifiedSubject,
 };
 pub use decide::{
-    Authorization, ContinuedLogin, DecisionRequest, Exchange, Facts, MAX_LINEAGE, OwnBehalf, decide,
+    Authorization, ContinuedLogin, DecisionRequest, DelegatedLogin, Exchange, Facts, MAX_LINEAGE,
+    NotRequestable, OwnBehalf, decide, has_grant_for, requestable,
 };
 pub use mandate::{Mandate, MandateView};
 pub use refusal::{DecisionRefusal, RefusalReason, ScopeBounds};

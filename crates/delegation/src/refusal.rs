@@ -105,6 +105,9 @@ pub enum RefusalReason {
     /// The actor token names another agent than the authenticated client.
     #[error("the actor is not the authenticated client")]
     ActorNotClient,
+    /// The actor that was proven is not the one to which the person consented.
+    #[error("the actor is not the one that the person let act")]
+    ActorNotRequested,
     /// The credential of the client or the actor has been replaced or revoked, or has expired, since it was
     /// checked.
     #[error("what the client or the actor proved is no longer valid")]
@@ -222,6 +225,7 @@ impl RefusalReason {
             Self::SubjectIsAgent => "subject_is_agent",
             Self::ActorRequired => "actor_required",
             Self::ActorNotClient => "actor_not_client",
+            Self::ActorNotRequested => "actor_not_requested",
             Self::ProofOutdated => "proof_outdated",
             Self::ClientMayNotPresent => "client_may_not_present",
             Self::ActorUnknown => "actor_unknown",
@@ -268,6 +272,7 @@ impl RefusalReason {
         Self::SubjectIsAgent,
         Self::ActorRequired,
         Self::ActorNotClient,
+        Self::ActorNotRequested,
         Self::ProofOutdated,
         Self::ClientMayNotPresent,
         Self::ActorUnknown,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mandate_core::registry::{Client, Resource};
+use mandate_core::registry::{Client, ClientAuthentication, Resource};
 use mandate_core::uri::same;
 use mandate_core::{ClientId, Issuer, ScopeSet, SelfDescribed, Timestamp};
 use mandate_delegation::{LoginClient, ProvenClient, UnattestedClient};
@@ -47,6 +47,15 @@ impl AskingClient {
         match self {
             Self::App(client) => client.refresh,
             Self::Unattested(_) => false,
+        }
+    }
+
+    /// Its entry, if it must prove who it is.
+    pub(crate) fn confidential(&self) -> Option<&Client> {
+        match self {
+            Self::App(client) if matches!(client.authentication, ClientAuthentication::None) => None,
+            Self::App(client) => Some(client),
+            Self::Unattested(_) => None,
         }
     }
 

@@ -12,18 +12,21 @@ use mandate_core::lifetimes::REFRESH_LIFETIME;
 use mandate_core::names::{ErrorCode, Parameter, ResponseParameter, ResponseType};
 use mandate_core::registry::{Registry, Resource};
 use mandate_core::uri::same;
-use mandate_core::{ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet, SelfDescribed, Timestamp};
-use mandate_delegation::{LoggedInPerson, RefusalReason};
+use mandate_core::{
+    AgentName, ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet, SelfDescribed, SpiffeId,
+    Timestamp,
+};
+use mandate_delegation::{LoggedInPerson, NotRequestable, RefusalReason, requestable};
 
 use crate::asking_client::AskingClient;
 use crate::codes::CodePayload;
 use crate::engine::Engine;
 use crate::form::Form;
-use crate::parameter::{NEVER_IGNORED, Required};
+use crate::parameter::{Required, without_details};
 use crate::pkce::Challenge;
 use crate::pushed_requests::{Moment, Pushed};
 use crate::redirect::{is_loopback_uri, is_registered, with_parameters};
-use crate::refusal::RequestRefusal;
+use crate::refusal::{NotAllowed, RequestRefusal};
 use crate::resource::{self, is_administration};
 use crate::scope;
 use crate::stored_login::StoredLogin;
@@ -38,6 +41,8 @@ pub struct AuthorizationRequest {
     challenge: Challenge,
     pub(crate) resource: Option<ResourceUri>,
     pub(crate) scopes: Option<ScopeSet>,
+    /// The agent that will act, with its name in the registry.
+    pub(crate) actor: Option<(SpiffeId, AgentName)>,
     pub(crate) offline: bool,
     /// The pushed request that these parameters were in, which gives one code.
     pub(crate) pushed: Option<Arc<Pushed>>,
@@ -73,6 +78,11 @@ impl AuthorizationRequest {
         self.scopes.as_ref()
     }
 
+    /// The agent that will act for the person, if the request is for one. The login page must say so.
+    pub fn actor(&self) -> Option<(&SpiffeId, &AgentName)> {
+        self.actor.as_ref().map(|(id, name)| (id, name))
+    }
+
     /// For how long after the login the client will be able to act for the person while they are away, if it
     /// asks for that and may. The login page must say so.
     pub fn offline_for(&self) -> Option<Duration> {
@@ -89,6 +99,7 @@ impl AuthorizationRequest {
             login: StoredLogin::of(person),
             resource: self.resource.clone(),
             scopes: self.scopes.clone(),
+            actor: self.actor.as_ref().map(|(id, _)| id.clone()),
             offline: self.offline,
             password,
         }
@@ -233,6 +244,8 @@ impl Engine {
         trail.client = Some(back.client.id().shared());
         let valid = if pushed.is_none() && back.client.must_push() {
             Err(RequestRefusal::PushRequired)
+        } else if pushed.is_none() && form.has(Parameter::RequestedActor) {
+            Err(RequestRefusal::ActorNotPushed)
         } else {
             validate(&form, back.clone(), source, self.issuer(), &snapshot.registry)
         };
@@ -292,7 +305,8 @@ pub(crate) fn validate(
     registry: &Registry,
 ) -> Result<AuthorizationRequest, RequestRefusal> {
     no_request_object(form)?;
-    nothing_of_an_actor(form)?;
+    nothing_of_an_exchange(form)?;
+    without_details(form)?;
     response_is_code_in_query(form)?;
     let challenge = Challenge::from_parameters(
         form.get(Parameter::CodeChallenge),
@@ -301,11 +315,36 @@ pub(crate) fn validate(
     let (asked, offline) = scope::asked_of_a_login(form)?;
     let resource = known_resource(form, asked.as_ref(), issuer, registry)?;
     let scopes = narrowed(asked.as_ref(), &back.client, resource.as_ref(), issuer, registry)?;
+    let actor = requested_actor(form, &back.client, resource.as_ref(), registry)?;
     // OpenID Connect Core 1.0 §11: where it cannot be given, it is ignored. Operators administrate while they
-    // are there.
+    // are there, and an agent acts with a token of its own each time.
     let administration = resource.as_ref().is_some_and(|uri| same(uri.as_str(), issuer.as_str()));
-    let offline = offline && back.client.may_refresh() && !administration;
-    Ok(AuthorizationRequest { source, back, challenge, resource, scopes, offline, pushed: None })
+    let offline = offline && back.client.may_refresh() && !administration && actor.is_none();
+    Ok(AuthorizationRequest { source, back, challenge, resource, scopes, actor, offline, pushed: None })
+}
+
+/// The agent that the client asks the person to let act, by its SPIFFE ID (OAuth for AI agents on behalf of
+/// users, draft -02 §4.1). It is refused, and never ignored, if it cannot be given.
+fn requested_actor(
+    form: &Form<'_>,
+    client: &AskingClient,
+    resource: Option<&ResourceUri>,
+    registry: &Registry,
+) -> Result<Option<(SpiffeId, AgentName)>, RequestRefusal> {
+    const PARAMETER: Parameter = Parameter::RequestedActor;
+    let Some(named) = form.get(PARAMETER) else { return Ok(None) };
+    let id: SpiffeId = named.parse().map_err(|_| RequestRefusal::Unacceptable(PARAMETER))?;
+    let not_allowed = RequestRefusal::ClientNotAllowed(NotAllowed::RequestActor);
+    let Some(client) = client.confidential() else { return Err(not_allowed) };
+    let name = requestable(client, &id, registry).map_err(|why| match why {
+        NotRequestable::Agent => RequestRefusal::Unacceptable(PARAMETER),
+        NotRequestable::Client => not_allowed,
+    })?;
+    // The person lets it act at one place.
+    if resource.is_none() {
+        return Err(RequestRefusal::ResourceMissing);
+    }
+    Ok(Some((id, name.clone())))
 }
 
 /// RFC 9101 §7: request objects are not supported, so they are refused, never ignored. A `request_uri` of
@@ -317,16 +356,15 @@ fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
     if form.has(Parameter::RequestUri) { Err(RequestRefusal::RequestUri) } else { Ok(()) }
 }
 
-/// No actor is chosen or proven here, and no details are granted. A client that asks for them must not get a
-/// token without them.
-fn nothing_of_an_actor(form: &Form<'_>) -> Result<(), RequestRefusal> {
+/// Nobody is proven here but, later, the person. A client that sends tokens must not get one without them.
+fn nothing_of_an_exchange(form: &Form<'_>) -> Result<(), RequestRefusal> {
     let of_exchanges = [
         Parameter::ActorToken,
         Parameter::ActorTokenType,
         Parameter::SubjectToken,
         Parameter::SubjectTokenType,
     ];
-    match NEVER_IGNORED.into_iter().chain(of_exchanges).find(|parameter| form.has(*parameter)) {
+    match of_exchanges.into_iter().find(|parameter| form.has(*parameter)) {
         Some(parameter) => Err(RequestRefusal::Misplaced(parameter)),
         None => Ok(()),
     }

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
-use mandate_core::{Clock as _, Entropy, HybridClock, Issuer, RecordId, Timestamp, TokenId};
-use mandate_delegation::{DecisionRequest, Mandate, Withheld, decide};
+use mandate_core::{
+    Clock as _, Entropy, HybridClock, Issuer, RecordId, ResourceUri, ScopeSet, SpiffeId, Timestamp, TokenId,
+};
+use mandate_delegation::{
+    DecisionRequest, LoggedInPerson, Mandate, RefusalReason, Withheld, decide, has_grant_for,
+};
 use mandate_live::{Live, Snapshot};
 
 /// The snapshot in force, the time, and randomness. Clones share them.
@@ -41,6 +45,20 @@ impl Basis {
     /// The id of a record that is made `now`.
     pub(crate) fn record_id(&self, now: Timestamp) -> RecordId {
         RecordId::generate(now, self.entropy.as_ref())
+    }
+
+    /// Whether a person who logs in for an agent has a grant for it.
+    pub(crate) fn has_grant_for(
+        &self,
+        person: &LoggedInPerson,
+        agent: &SpiffeId,
+        (resource, scopes): (&ResourceUri, Option<&ScopeSet>),
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<(), RefusalReason> {
+        self.live.with_facts(snapshot, self.clock.behind(), |facts| {
+            has_grant_for(person, agent, resource, scopes, facts, now)
+        })
     }
 
     /// Decides on `snapshot` at `now`.

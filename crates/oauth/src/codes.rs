@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
 use mandate_core::lifetimes::CODE_LIFETIME;
-use mandate_core::{ClientId, ResourceUri, ScopeSet, Secret, Timestamp, TokenId};
+use mandate_core::{ClientId, ResourceUri, ScopeSet, Secret, SpiffeId, Timestamp, TokenId};
 use mandate_store::codes::{self, CodeHash, Redemption};
 use mandate_store::login_sessions::SessionHash;
 use mandate_store::{Effect, Store};
@@ -31,6 +31,9 @@ pub(crate) struct CodePayload {
     pub(crate) login: StoredLogin,
     pub(crate) resource: Option<ResourceUri>,
     pub(crate) scopes: Option<ScopeSet>,
+    /// The agent for which the person gave the code, if it is for one: its proof must come with the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) actor: Option<SpiffeId>,
     /// Whether the person let the client act while they are away.
     #[serde(default)]
     pub(crate) offline: bool,

@@ -14,6 +14,7 @@ use mandate_store::{Log, Store};
 use crate::attempts::Attempts;
 use tokio::sync::Semaphore;
 
+use crate::actor_token::ActorTokens;
 use crate::basis::Basis;
 use crate::client::Clients;
 use crate::codes::Codes;
@@ -147,8 +148,12 @@ impl Engine {
             clients: Arc::clone(&clients),
             tokens: Arc::clone(&tokens),
             foreign,
-            platforms,
-            svids,
+            actors: Arc::new(ActorTokens {
+                basis: basis.clone(),
+                own: Arc::clone(&tokens),
+                platforms,
+                svids,
+            }),
             codes: Arc::clone(&codes),
             refresh: Arc::clone(&refresh),
             cuts: Arc::clone(&cuts),

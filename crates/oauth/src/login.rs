@@ -7,7 +7,7 @@ use std::time::Duration;
 use mandate_audit::RecordKind;
 use mandate_core::names::{Parameter, ResponseParameter};
 use mandate_core::{Secret, Timestamp};
-use mandate_delegation::{Authorization, LoggedInPerson, MandateView};
+use mandate_delegation::{Authorization, DecisionRequest, LoggedInPerson, MandateView};
 use mandate_store::login_sessions::SessionHash;
 
 use crate::asking_client::AskingClient;
@@ -177,15 +177,26 @@ impl Engine {
     ) -> Result<MandateView, RequestRefusal> {
         let snapshot = self.basis.snapshot();
         trail.sub = snapshot.registry.person(person.name()).map(|person| person.id.clone());
-        let authorization = mandate_delegation::DecisionRequest::Authorization(Authorization {
+        let mut own = Authorization {
             client: request.back.client.at_login(now),
             person: person.clone(),
             resource: request.resource.clone(),
             scopes: request.scopes.clone(),
             jti: self.basis.token_id(now),
             continued: None,
-        });
-        let decided = self.basis.decide(authorization, &snapshot, now);
+        };
+        // For an agent, the decision is on the login alone: the agent proves itself when the code is redeemed.
+        if let Some((agent, resource)) =
+            request.actor.as_ref().map(|(id, _)| id).zip(request.resource.as_ref())
+        {
+            let wanted = (resource, request.scopes.as_ref());
+            let granted = self.basis.has_grant_for(person, agent, wanted, &snapshot, now);
+            granted.map_err(|reason| RequestRefusal::DelegatedLogin(reason, None))?;
+            let of_resource =
+                || snapshot.registry.resource_by_uri(resource).map(|found| found.scopes.clone());
+            (own.scopes, own.resource) = (own.scopes.or_else(of_resource), None);
+        }
+        let decided = self.basis.decide(DecisionRequest::Authorization(own), &snapshot, now);
         decided.map(|mandate| mandate.view().clone()).map_err(|withheld| trail.of_authorization(withheld))
     }
 

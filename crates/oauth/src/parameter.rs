@@ -104,6 +104,8 @@ impl With {
     }
 }
 
-/// Parameters that ask for less than a request without them, or for another party to act: if one were
-/// ignored, its token would be wider than what was asked for. No grant and no login ignores them.
-pub(crate) const NEVER_IGNORED: [Parameter; 2] = [Parameter::AuthorizationDetails, Parameter::RequestedActor];
+/// Asks for less than a request without it: if it were ignored, the token would be wider than what was asked
+/// for (RFC 9396 §5). No grant and no login ignores it.
+pub(crate) fn without_details(form: &Form<'_>) -> Result<(), RequestRefusal> {
+    if form.has(Parameter::AuthorizationDetails) { Err(RequestRefusal::Details) } else { Ok(()) }
+}

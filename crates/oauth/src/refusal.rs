@@ -153,6 +153,13 @@ pub enum RequestRefusal {
     /// The client must push its requests (RFC 9126 §6), and this one was not pushed.
     #[error("the client must push its authorization requests")]
     PushRequired,
+    /// `requested_actor` in a request that was not pushed: anybody who can change the address that the
+    /// browser opens could change the agent.
+    #[error("requested_actor in a request that was not pushed")]
+    ActorNotPushed,
+    /// `authorization_details` (RFC 9396 §5): no type is supported.
+    #[error("no type of authorization_details is supported")]
+    Details,
     /// The parameters of a pushed request are too long (RFC 9126 §2.3).
     #[error("the parameters of the pushed request are too long")]
     PushTooLarge,
@@ -183,6 +190,12 @@ pub enum RequestRefusal {
     /// `redirect_uri` is not that of the authorization request.
     #[error("redirect_uri differs from the authorization request")]
     CodeRedirect,
+    /// The person gave the code for an agent, which is not proven.
+    #[error("the code is for an agent, and no actor_token was sent")]
+    CodeActorMissing,
+    /// The person gave the code for an agent, and its actor token is not acceptable.
+    #[error("the code is for an agent: {0}")]
+    CodeActor(Box<RequestRefusal>),
     /// No such refresh token, or expired.
     #[error("unknown or expired refresh token")]
     RefreshUnknown,
@@ -222,6 +235,9 @@ pub enum RequestRefusal {
     /// The decision on a person's own token was a refusal.
     #[error("refused: {0}")]
     Authorization(RefusalReason),
+    /// The decision on a code for an agent was a refusal; with the sets of scopes, if they are the reason.
+    #[error("refused: {0}{whole}", whole = .1.as_ref().map(|bounds| format!(": {}", crate::scope_bounds::whole(bounds))).unwrap_or_default())]
+    DelegatedLogin(RefusalReason, Option<Box<ScopeBounds>>),
     /// The decision on an agent's own token was a refusal; with the sets of scopes, if they are the reason.
     #[error("refused: {0}{whole}", whole = .1.as_ref().map(|bounds| format!(": {}", crate::scope_bounds::whole(bounds))).unwrap_or_default())]
     OwnBehalf(RefusalReason, Option<Box<ScopeBounds>>),
@@ -303,6 +319,10 @@ pub enum NotAllowed {
     /// A client that describes itself only redeems codes: nothing proves who it is.
     #[error("a client that describes itself only redeems codes")]
     Unattested,
+    /// The client asks people to let an agent act that its entry does not list, or it proves nothing about
+    /// itself.
+    #[error("the client may not ask for this agent")]
+    RequestActor,
     /// A public client exchanges no tokens: it proves nothing about itself.
     #[error("a public client exchanges no tokens")]
     ExchangeByPublicClient,
@@ -369,6 +389,8 @@ pub enum Unsupported {
     RequestObject,
     /// References to request objects.
     RequestUri,
+    /// `authorization_details` (RFC 9396 §5).
+    Details,
 }
 
 /// The limit that is reached.
@@ -406,6 +428,7 @@ impl RequestRefusal {
             | Self::Misplaced(_)
             | Self::ClientMethods
             | Self::PushRequired
+            | Self::ActorNotPushed
             | Self::Redirect => C::Request,
             Self::PushTooLarge => C::RequestTooLarge,
             Self::PushedRequestUnknown
@@ -417,6 +440,7 @@ impl RequestRefusal {
             Self::ResponseType => C::Unsupported(Unsupported::ResponseType),
             Self::RequestObject => C::Unsupported(Unsupported::RequestObject),
             Self::RequestUri => C::Unsupported(Unsupported::RequestUri),
+            Self::Details => C::Unsupported(Unsupported::Details),
             Self::ClientMissing
             | Self::ClientMethodUnsupported
             | Self::ClientMethodOther(_)
@@ -440,6 +464,7 @@ impl RequestRefusal {
             | Self::CodeReused
             | Self::CodeOtherClient
             | Self::CodeRedirect
+            | Self::CodeActorMissing
             | Self::RefreshUnknown
             | Self::RefreshReused
             | Self::RefreshOtherClient
@@ -458,7 +483,14 @@ impl RequestRefusal {
             Self::Exchange(reason) | Self::ExchangeScopes(reason, _) => {
                 decision(*reason, CredentialKind::Tokens)
             }
-            Self::Authorization(reason) => decision(*reason, CredentialKind::Grant),
+            Self::Authorization(reason) | Self::DelegatedLogin(reason, _) => {
+                decision(*reason, CredentialKind::Grant)
+            }
+            Self::CodeActor(why) => match why.class() {
+                // What is wrong with the actor token is wrong with what is presented with the code.
+                C::Credential(_) => C::Credential(CredentialKind::Grant),
+                other => other,
+            },
             Self::OwnBehalf(reason, _) => decision(*reason, CredentialKind::Client),
             Self::ApprovalRequired(presented, _) => C::Decision(*presented),
             Self::Provider(refusal) => refusal.class(),
@@ -507,7 +539,6 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
         | R::TooMuchForOneToken => RefusalClass::Scope,
         R::ClientMayNotPresent => match presented {
             CredentialKind::Tokens => RefusalClass::ClientNotAllowed,
-            // Nothing is presented for an agent at a login.
             CredentialKind::Grant | CredentialKind::Client => RefusalClass::Decision(presented),
         },
         R::PersonUnknown
@@ -519,6 +550,7 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
         | R::SubjectIsAgent
         | R::ActorRequired
         | R::ActorNotClient
+        | R::ActorNotRequested
         | R::ActorUnknown
         | R::AgentNotActive
         | R::ChainActorNotActive

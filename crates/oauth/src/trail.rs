@@ -6,8 +6,11 @@ use std::sync::Arc;
 use mandate_audit::{Asked, Outcome, Record, RecordKind};
 use mandate_core::names::Parameter;
 use mandate_core::registry::ProofEvidence;
-use mandate_core::{ActorChain, KnownTerms, MeterId, RequestSource, Subject, Timestamp};
-use mandate_delegation::{DecisionRefusal, MandateView, RefusalReason, Withheld};
+use mandate_core::subject::MAX_PARSED_DEPTH;
+use mandate_core::{
+    Actor, ActorChain, Issuer, KnownTerms, MeterId, RequestSource, Subject, SubjectProfile, Timestamp,
+};
+use mandate_delegation::{DecisionRefusal, MandateView, RefusalReason, VerifiedActor, Withheld};
 use mandate_sequencer::{Guard, Receipt};
 use mandate_store::{AppendError, Effect, EffectRefusal, Log};
 
@@ -73,6 +76,31 @@ impl Trail {
                 Some(note) => format!("{note}: {failed}"),
                 None => failed,
             });
+        }
+    }
+
+    /// Notes the actors of a refusal, as far as they are proven: those before, and the current one.
+    pub(crate) fn acted_by(&mut self, issuer: &Issuer, proven: &VerifiedActor) {
+        let actor = Actor {
+            sub: proven.spiffe_id().as_str().to_owned(),
+            iss: issuer.clone(),
+            sub_profile: Some(SubjectProfile::AiAgent),
+        };
+        // A chain that would loop or be too long is refused by the decision; the record then keeps the
+        // history alone.
+        if let Ok(chain) = self.act.extended(actor, MAX_PARSED_DEPTH) {
+            self.act = chain;
+        }
+    }
+
+    /// Why a code for an agent gives no mandate. The policies that decided are noted.
+    pub(crate) fn of_delegated_login(&mut self, withheld: Withheld) -> RequestRefusal {
+        match withheld {
+            Withheld::Refusal(mut refused) => {
+                self.decided(&mut refused);
+                RequestRefusal::DelegatedLogin(refused.reason, refused.bounds)
+            }
+            other => self.of_authorization(other),
         }
     }
 

@@ -99,6 +99,7 @@ impl Answer {
             C::Unsupported(Unsupported::ResponseType) => Self::refused(400, E::UnsupportedResponseType),
             C::Unsupported(Unsupported::RequestObject) => Self::refused(400, E::RequestNotSupported),
             C::Unsupported(Unsupported::RequestUri) => Self::refused(400, E::RequestUriNotSupported),
+            C::Unsupported(Unsupported::Details) => Self::refused(400, E::InvalidAuthorizationDetails),
             C::Client => Self::refused(401, E::InvalidClient),
             C::ClientDocument => Self::refused(400, E::InvalidClient),
             // RFC 6749 §5.2: nothing was presented but the client itself.

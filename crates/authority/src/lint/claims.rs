@@ -321,13 +321,15 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> 
 
     // The only actor of an agent's own token is its subject.
     require(subject.is_none() || same_actors(claims.act.as_ref(), chain), L::Actors)?;
-    // An actor acts for a person by a token and a grant of that person; a client that describes itself by the
-    // login alone.
-    let of_no_token = lineage.parents.is_empty() && lineage.grants.is_empty() && lineage.clients.is_empty();
+    // An actor acts for a person by a grant of that person, and by a token or, if it is the first, by the
+    // login; a client that describes itself by the login alone.
+    let of_no_token = claims.lineage.parents.is_empty() && claims.lineage.clients.is_empty();
+    let of_a_login = of_no_token && chain.depth() == 1;
+    let granted = !claims.lineage.grants.is_empty();
     let rooted = subject.is_none()
         || chain.is_empty()
-        || (decided.actor_is_unattested() && of_no_token)
-        || !(claims.lineage.parents.is_empty() || claims.lineage.grants.is_empty());
+        || (decided.actor_is_unattested() && of_no_token && !granted)
+        || (granted && (of_a_login || !claims.lineage.parents.is_empty()));
     require(rooted && same_lineage(&claims.lineage, lineage), L::Lineage)?;
     require(same_key(claims.cnf.as_ref(), cnf.as_ref()), L::Confirmation)?;
     let authenticated = claims.auth_time == auth_time.map(Timestamp::secs)

@@ -5,6 +5,7 @@ mod approval;
 mod authorization;
 mod bounds;
 mod continued;
+mod delegated_login;
 mod lineage;
 mod liveness;
 mod own;

@@ -7,11 +7,14 @@ use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::names::{GrantType, Parameter};
 use mandate_core::registry::RegistryVersion;
 use mandate_core::{ClientId, Issuer, ScopeSet, Timestamp};
-use mandate_delegation::{Authorization, LoginClient, Mandate};
+use mandate_delegation::{
+    Authorization, DecisionRequest, DelegatedLogin, LoginClient, Mandate, ProvenClient,
+};
 use mandate_store::Effect;
 use mandate_store::codes::CodeHash;
 
 use super::handler::{Call, GrantAnswer, GrantHandler, Run};
+use crate::actor_token::{self, ActorTokens};
 use crate::basis::Basis;
 use crate::client::{Caller, Clients};
 use crate::codes::{self, CodePayload, Codes, StoredCode};
@@ -35,17 +38,21 @@ const RESOURCE: Optional = Optional(Parameter::Resource);
 
 /// A code proves that a person has logged in: at another grant it would be ignored, and is refused there.
 ///
-/// A person consents to a code for their client, not for an actor: an actor token here would be ignored, or
-/// would change what the person consented to. This grant has no parameters for the parties of an exchange, so
-/// they are refused.
+/// A person consents to a code for their client, or for an agent that the client named. An actor token belongs
+/// only to a code of the second kind, and there it is required: it is never ignored, and nothing is given
+/// without it.
 pub(super) static GRANT: GrantHandler = GrantHandler {
     name: GrantType::AuthorizationCode,
-    parameters: &[&[CODE.row().here_only(), REDIRECT_URI.row(), CODE_VERIFIER.row(), RESOURCE.row()]],
+    parameters: &[
+        &[CODE.row().here_only(), REDIRECT_URI.row(), CODE_VERIFIER.row(), RESOURCE.row()],
+        actor_token::PARAMETERS,
+    ],
     with: |parts| {
         Box::new(CodeGrant {
             basis: parts.basis.clone(),
             recorder: parts.recorder.clone(),
             clients: Arc::clone(&parts.clients),
+            actors: Arc::clone(&parts.actors),
             codes: Arc::clone(&parts.codes),
             refresh: Arc::clone(&parts.refresh),
             cuts: Arc::clone(&parts.cuts),
@@ -66,6 +73,7 @@ struct CodeGrant {
     basis: Basis,
     recorder: Recorder,
     clients: Arc<Clients>,
+    actors: Arc<ActorTokens>,
     codes: Arc<Codes>,
     refresh: Arc<RefreshTokens>,
     cuts: Arc<Cuts>,
@@ -84,8 +92,13 @@ impl CodeGrant {
         trail.asks(form, None);
         let Decided { mandate, hash, refreshes } = match self.decide(request, form, &mut trail).await {
             Ok(decided) => decided,
-            Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
+            Err(refusal) => {
+                // What the actor token claims is of interest only now: a refusal names whom it was about.
+                trail.asks(form, actor_token::claimed(form).as_deref());
+                return Err(self.recorder.refuse(trail, refusal).await);
+            }
         };
+        let now = trail.now;
         // The code is used up in the transaction of the record: of two requests at once, one is refused
         // there.
         let jti = mandate.view().terms.jti.clone();
@@ -121,7 +134,9 @@ impl CodeGrant {
     ) -> Result<Decided, RequestRefusal> {
         let now = trail.now;
         let snapshot = self.basis.snapshot();
-        let client = match self.clients.authenticate(request, form, &snapshot, trail).await? {
+        let sent = actor_token::sent(form)?;
+        let caller = self.clients.authenticate(request, form, &snapshot, trail).await?;
+        let client = match caller.clone() {
             Caller::App(client) | Caller::Public(client) => LoginClient::App(client),
             Caller::Unattested(client) => LoginClient::Unattested(client),
             Caller::Agent(_) => {
@@ -133,6 +148,22 @@ impl CodeGrant {
         let payload = self.presented(&hash, client.id(), now).await?;
         bound(&payload, form, self.basis.issuer())?;
         trail.known();
+        let actor = match (&payload.actor, sent) {
+            (None, None) => None,
+            (None, Some(_)) => return Err(RequestRefusal::Misplaced(Parameter::ActorToken)),
+            (Some(_), None) => return Err(RequestRefusal::CodeActorMissing),
+            (Some(requested), Some(token)) => {
+                let verified = self.actors.verify(token, form, &caller, &snapshot, now).await;
+                let verified = verified.map_err(|why| RequestRefusal::CodeActor(Box::new(why)))?;
+                trail.acted_by(self.basis.issuer(), &verified);
+                trail.proof = verified.proof_evidence().map(Arc::clone);
+                // Keys may have been fetched. The time is read first, because a cut is later than every
+                // decision on a snapshot without it.
+                trail.now = self.basis.now();
+                Some((requested.clone(), verified))
+            }
+        };
+        let now = trail.now;
         // A client secret may have waited for its turn to be checked.
         let snapshot = self.basis.snapshot();
         // A redirect URI that was removed from the list since may now belong to someone else.
@@ -164,18 +195,22 @@ impl CodeGrant {
         trail.sub = registered.map(|person| person.id.clone());
         trail.aud = payload.resource.as_ref().map(|resource| resource.as_str().to_owned());
 
-        let authorization = mandate_delegation::DecisionRequest::Authorization(Authorization {
-            client,
-            resource: payload.resource.clone(),
-            scopes: payload.scopes.clone(),
-            person: payload.login.asserted(),
-            jti: self.basis.token_id(now),
-            continued: None,
-        });
-        let mandate = self
-            .basis
-            .decide(authorization, &snapshot, now)
-            .map_err(|withheld| trail.of_authorization(withheld))?;
+        let (person, jti) = (payload.login.asserted(), self.basis.token_id(now));
+        let (resource, scopes) = (payload.resource.clone(), payload.scopes.clone());
+        let mandate = match actor {
+            None => {
+                let own = Authorization { client, resource, scopes, person, jti, continued: None };
+                let decided = self.basis.decide(DecisionRequest::Authorization(own), &snapshot, now);
+                decided.map_err(|withheld| trail.of_authorization(withheld))?
+            }
+            Some((requested, actor)) => {
+                let resource = resource.ok_or(RequestRefusal::ResourceMissing)?;
+                let client = proven(caller)?;
+                let login = DelegatedLogin { client, person, actor, requested, resource, scopes, jti };
+                let decided = self.basis.decide(DecisionRequest::DelegatedLogin(login), &snapshot, now);
+                decided.map_err(|withheld| trail.of_delegated_login(withheld))?
+            }
+        };
         let granted = mandate.view().terms.scopes.clone();
         let refreshes = refreshing.map(|(payload, password)| {
             (RefreshPayload { scopes: granted, ..payload }, password, snapshot.edition.version)
@@ -220,6 +255,16 @@ impl CodeGrant {
         let used =
             UsedTwice { what: "an authorization code", login, client, first, since, until, goes_on: offline };
         self.cuts.used_twice(used, now).await.err().unwrap_or(RequestRefusal::CodeReused)
+    }
+}
+
+/// The client, if it has proven who it is: only such a client presents an agent.
+fn proven(caller: Caller) -> Result<ProvenClient, RequestRefusal> {
+    match caller {
+        Caller::App(client) => Ok(client),
+        Caller::Public(_) | Caller::Unattested(_) | Caller::Agent(_) => {
+            Err(RequestRefusal::ClientNotAllowed(NotAllowed::RequestActor))
+        }
     }
 }
 

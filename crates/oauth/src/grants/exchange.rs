@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mandate_audit::RecordKind;
 use mandate_core::names::{GrantType, Parameter, TokenType};
 use mandate_core::registry::Registry;
-use mandate_core::{Actor, ResourceUri, ScopeSet, SubjectProfile};
+use mandate_core::{ResourceUri, ScopeSet};
 use mandate_delegation::{AuthenticatedClient, Exchange, Mandate, RefusalReason, VerifiedActor, Withheld};
 
 use super::handler::{Call, GrantAnswer, GrantHandler, Run};
@@ -43,12 +43,7 @@ pub(super) static GRANT: GrantHandler = GrantHandler {
                 Arc::clone(&parts.tokens),
                 Arc::clone(&parts.foreign),
             ),
-            actors: ActorTokens {
-                basis: parts.basis.clone(),
-                own: Arc::clone(&parts.tokens),
-                platforms: Arc::clone(&parts.platforms),
-                svids: Arc::clone(&parts.svids),
-            },
+            actors: Arc::clone(&parts.actors),
             conclusion: Arc::clone(&parts.conclusion),
         })
     },
@@ -59,7 +54,7 @@ struct ExchangeGrant {
     recorder: Recorder,
     clients: Arc<Clients>,
     subjects: SubjectTokens,
-    actors: ActorTokens,
+    actors: Arc<ActorTokens>,
     conclusion: Arc<Conclusion>,
 }
 
@@ -163,7 +158,7 @@ impl ExchangeGrant {
         self.basis.decide(exchange, &snapshot, now).map_err(|withheld| {
             // The record of a mandate takes all this from the mandate.
             if let Some(proven) = proven {
-                self.note_actor(trail, &proven);
+                trail.acted_by(self.basis.issuer(), &proven);
             }
             trail.aud =
                 snapshot.registry.resource_by_uri(&place).map(|resource| resource.uri.as_str().to_owned());
@@ -191,21 +186,6 @@ impl ExchangeGrant {
                 (reason, _, None) => RequestRefusal::Exchange(reason),
             }
         })
-    }
-
-    /// The actors of a refused exchange, as far as they are proven: the history of the subject token and the
-    /// current actor.
-    fn note_actor(&self, trail: &mut Trail, proven: &VerifiedActor) {
-        let actor = Actor {
-            sub: proven.spiffe_id().as_str().to_owned(),
-            iss: self.basis.issuer().clone(),
-            sub_profile: Some(SubjectProfile::AiAgent),
-        };
-        // A chain that would loop or be too long is refused by the decision; the record then keeps the
-        // history alone.
-        if let Ok(chain) = trail.act.extended(actor, mandate_core::subject::MAX_PARSED_DEPTH) {
-            trail.act = chain;
-        }
     }
 }
 

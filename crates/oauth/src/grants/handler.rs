@@ -6,17 +6,16 @@ use std::sync::Arc;
 use mandate_core::Timestamp;
 use mandate_core::names::{GrantType, Parameter};
 
+use crate::actor_token::ActorTokens;
 use crate::basis::Basis;
 use crate::client::Clients;
 use crate::codes::Codes;
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::cuts::Cuts;
 use crate::foreign::ForeignKeys;
-use crate::foreign_svids::ForeignSvids;
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Elsewhere, ParameterRow};
-use crate::platform_tokens::PlatformTokens;
 use crate::refresh_tokens::RefreshTokens;
 use crate::request::FormRequest;
 use crate::trail::Recorder;
@@ -68,8 +67,7 @@ pub(crate) struct GrantParts {
     pub(crate) clients: Arc<Clients>,
     pub(crate) tokens: Arc<OwnTokens>,
     pub(crate) foreign: Arc<ForeignKeys>,
-    pub(crate) platforms: Arc<PlatformTokens>,
-    pub(crate) svids: Arc<ForeignSvids>,
+    pub(crate) actors: Arc<ActorTokens>,
     pub(crate) codes: Arc<Codes>,
     pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,

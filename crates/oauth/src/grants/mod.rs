@@ -10,7 +10,7 @@ mod refresh;
 use mandate_core::names::{GrantType, Parameter};
 
 use crate::form::Form;
-use crate::parameter::{NEVER_IGNORED, Required};
+use crate::parameter::{Required, without_details};
 use crate::refusal::RequestRefusal;
 
 pub use handler::GrantHandler;
@@ -37,6 +37,7 @@ impl Grants {
     /// another one.
     pub(crate) fn of(&self, form: &Form<'_>) -> Result<&dyn Run, RequestRefusal> {
         let name = Required(Parameter::GrantType).read(form)?;
+        without_details(form)?;
         let found = self.0.iter().find(|(grant, _)| grant.name().as_str() == name);
         let (grant, run) = found.ok_or_else(|| RequestRefusal::GrantType(names().collect()))?;
         misplaced(grant, form).map_or(Ok(run.as_ref()), |parameter| Err(RequestRefusal::Misplaced(parameter)))
@@ -46,7 +47,9 @@ impl Grants {
 /// The first parameter of the form that belongs to another grant and must not be ignored.
 fn misplaced(grant: &GrantHandler, form: &Form<'_>) -> Option<Parameter> {
     let others = TABLE.iter().filter(|other| other.name() != grant.name());
-    let refused = others.flat_map(|other| other.refused_elsewhere()).chain(NEVER_IGNORED);
+    let refused = others.flat_map(|other| other.refused_elsewhere());
+    // It belongs to the authorization request, and names a party too.
+    let refused = refused.chain([Parameter::RequestedActor]);
     refused.filter(|parameter| !grant.has(*parameter) && form.has(parameter)).min()
 }
 
@@ -93,11 +96,16 @@ mod tests {
             )
         };
         let at_code = |text: &str| told(GrantType::AuthorizationCode, text);
-        for name in ["actor_token", "actor_token_type", "subject_token", "subject_token_type"] {
+        for name in ["subject_token", "subject_token_type"] {
             assert_eq!(at_code(&format!("{name}=x")), Parameter::named(name));
             assert_eq!(told(GrantType::TokenExchange, &format!("{name}=x")), None, "its own");
         }
-        assert_eq!(at_code("subject_token=x&actor_token=x"), Some(Parameter::ActorToken));
+        for name in ["actor_token", "actor_token_type"] {
+            assert_eq!(at_code(&format!("{name}=x")), None, "it proves the agent that the person let act");
+            assert_eq!(told(GrantType::TokenExchange, &format!("{name}=x")), None, "its own");
+            assert_eq!(told(GrantType::RefreshToken, &format!("{name}=x")), Parameter::named(name));
+        }
+        assert_eq!(at_code("subject_token_type=x&subject_token=x"), Some(Parameter::SubjectToken));
         assert_eq!(
             at_code("audience=x&scope=x&requested_token_type=x&actor_token="),
             None,
@@ -115,9 +123,8 @@ mod tests {
         }
         assert_eq!(alone("resource=x&audience=x&scope=x&requested_token_type=x"), None);
         for grant in GrantType::ALL {
-            for name in ["authorization_details", "requested_actor"] {
-                assert_eq!(told(*grant, &format!("{name}=x")), Parameter::named(name), "{grant:?}");
-            }
+            let named = "requested_actor=x";
+            assert_eq!(told(*grant, named), Some(Parameter::RequestedActor), "{grant:?}");
         }
     }
 }

@@ -102,6 +102,9 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
                     "An app gets no token of its own: only an agent does, authenticated as itself."
                 }
                 NotAllowed::Unattested => "A client that describes itself may only redeem codes.",
+                NotAllowed::RequestActor => {
+                    "This client may not ask for this agent. An operator lists the client's agents in agents of its entry, and the client must authenticate."
+                }
                 NotAllowed::ExchangeByPublicClient => "A public client may not exchange tokens.",
             },
         ),
@@ -175,6 +178,19 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
             "pushed_request_required",
             "This client must push its requests: send the parameters to the PAR endpoint, and only client_id and request_uri here.",
         ),
+        R::ActorNotPushed => said(
+            "requested_actor_not_pushed",
+            "requested_actor is accepted only in a pushed request. Send the parameters to the PAR endpoint, and only client_id and request_uri here.",
+        ),
+        R::Details => said(
+            "authorization_details_unsupported",
+            "No type of authorization_details is supported. Ask for less by scope.",
+        ),
+        R::CodeActorMissing => said(
+            "code_needs_actor",
+            "The person gave this code for an agent. Send the agent's proof as actor_token, with actor_token_type.",
+        ),
+        R::CodeActor(why) => of(why),
         R::PushTooLarge => said(
             "pushed_request_too_large",
             format!("The parameters of a pushed request may have at most {} KiB.", MAX_PUSHED / 1024),
@@ -238,6 +254,7 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         R::ExchangeScopes(reason, bounds) => exchange(*reason, Some(bounds)),
         R::Authorization(reason) => authorization(*reason),
         // The reasons that there can be are those of an exchange without its person.
+        R::DelegatedLogin(reason, bounds) => delegated_login(*reason, bounds.as_deref()),
         R::OwnBehalf(reason, bounds) => exchange(*reason, bounds.as_deref()),
         // Not authorization_pending (RFC 8628 §3.5): there is nothing to wait for yet.
         R::ApprovalRequired(..) => said(
@@ -440,6 +457,9 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
         R::ActorNotClient => {
             said(token, "The actor token names another agent than the authenticated client.")
         }
+        R::ActorNotRequested => {
+            said(token, "The actor token proves another agent than the one that the person let act.")
+        }
         R::ProofOutdated => said(
             token,
             "The credential was replaced or revoked, or expired, during the request. Authenticate again.",
@@ -491,6 +511,55 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
     }
 }
 
+/// Decisions on a code for an agent: the login's own reasons, or the delegation's.
+fn delegated_login(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
+    use RefusalReason as R;
+    match reason {
+        R::PersonUnknown
+        | R::PersonDisabled
+        | R::SubjectRevoked
+        | R::SubjectExpired
+        | R::SubjectNotForPresenter
+        | R::SubjectKeyNotProven
+        | R::SubjectIsAgent
+        | R::ScopeUnknown
+        | R::ScopeBeyondClient
+        | R::ScopeBeyondPerson
+        | R::ScopeExceedsSubject => authorization(reason),
+        R::ActorRequired
+        | R::ActorNotClient
+        | R::ActorNotRequested
+        | R::ProofOutdated
+        | R::ClientMayNotPresent
+        | R::ActorUnknown
+        | R::AgentNotActive
+        | R::ChainActorNotActive
+        | R::ChainActorUnattested
+        | R::ChainNotTheirs
+        | R::MayActMismatch
+        | R::ChainTooDeep
+        | R::ChainLoop
+        | R::LineageTooLong
+        | R::NotOnOwnBehalf
+        | R::OwnerDisabled
+        | R::ResourceUnknown
+        | R::ResourceNotDelegable
+        | R::NoGrant
+        | R::GrantRevoked
+        | R::GrantExpired
+        | R::GrantExhausted
+        | R::ScopeBeyondOwn
+        | R::ScopeBeyondCeiling
+        | R::ScopeBeyondProof
+        | R::ScopeBeyondGrant
+        | R::NothingInCommon
+        | R::PolicyDeniesPerson
+        | R::PolicyDeniesAgent
+        | R::TooMuchForOneToken
+        | R::NoLifetime => exchange(reason, bounds),
+    }
+}
+
 /// Decisions on a person's own token (RFC 6749 §4.1.2.1, §5.2). The caller may be a public client: the answer
 /// says nothing about the person except the reason.
 fn authorization(reason: RefusalReason) -> Sentence {
@@ -528,6 +597,7 @@ fn authorization(reason: RefusalReason) -> Sentence {
         | R::OwnerDisabled
         | R::ActorRequired
         | R::ActorNotClient
+        | R::ActorNotRequested
         | R::ActorUnknown
         | R::AgentNotActive
         | R::ChainActorNotActive

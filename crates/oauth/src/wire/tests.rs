@@ -57,6 +57,8 @@ fn listed(refusal: &RequestRefusal) {
         | R::RequestObject
         | R::RequestUri
         | R::PushRequired
+        | R::ActorNotPushed
+        | R::Details
         | R::PushTooLarge
         | R::PushedRequestUnknown
         | R::PushedRequestOtherClient
@@ -67,6 +69,8 @@ fn listed(refusal: &RequestRefusal) {
         | R::CodeReused
         | R::CodeOtherClient
         | R::CodeRedirect
+        | R::CodeActorMissing
+        | R::CodeActor(_)
         | R::RefreshUnknown
         | R::RefreshReused
         | R::RefreshOtherClient
@@ -79,6 +83,7 @@ fn listed(refusal: &RequestRefusal) {
         | R::Exchange(_)
         | R::ExchangeScopes(..)
         | R::Authorization(_)
+        | R::DelegatedLogin(..)
         | R::OwnBehalf(..)
         | R::ApprovalRequired(..)
         | R::AuditUnavailable
@@ -173,6 +178,9 @@ fn every() -> Vec<RequestRefusal> {
         R::RequestObject,
         R::RequestUri,
         R::PushRequired,
+        R::ActorNotPushed,
+        R::Details,
+        R::ClientNotAllowed(NotAllowed::RequestActor),
         R::PushTooLarge,
         R::PushedRequestUnknown,
         R::PushedRequestOtherClient,
@@ -183,6 +191,9 @@ fn every() -> Vec<RequestRefusal> {
         R::CodeReused,
         R::CodeOtherClient,
         R::CodeRedirect,
+        R::CodeActorMissing,
+        R::CodeActor(Box::new(R::ActorReplayed)),
+        R::CodeActor(Box::new(R::Internal("secret detail".into()))),
         R::RefreshUnknown,
         R::RefreshReused,
         R::RefreshOtherClient,
@@ -269,6 +280,7 @@ fn decisions() -> Vec<RequestRefusal> {
     all.push(R::OwnBehalf(RefusalReason::ScopeBeyondOwn, Some(Box::new(own))));
     all.extend(RefusalReason::ALL.iter().map(|reason| R::OwnBehalf(*reason, None)));
     all.extend(RefusalReason::ALL.iter().map(|reason| R::Authorization(*reason)));
+    all.extend(RefusalReason::ALL.iter().map(|reason| R::DelegatedLogin(*reason, None)));
     all
 }
 
@@ -420,11 +432,14 @@ fn every_refusal_is_in_the_documentation_with_its_status_and_error() {
             .iter()
             .filter_map(|row| row.strip_prefix(&start))
             .any(|rest| rest.split('|').next().is_some_and(|cell| cell.contains(&format!("`{error}`"))));
-        // What is said below the tables: a decision on a person's own token is an invalid_grant.
+        // What is said below the tables: a decision on a code is an invalid_grant.
         let of_person = error == ErrorCode::InvalidGrant
             && matches!(
                 refusal,
-                RequestRefusal::Authorization(_) | RequestRefusal::ApprovalRequired(CredentialKind::Grant, _)
+                RequestRefusal::Authorization(_)
+                    | RequestRefusal::DelegatedLogin(..)
+                    | RequestRefusal::CodeActor(_)
+                    | RequestRefusal::ApprovalRequired(CredentialKind::Grant, _)
             )
             && rows.iter().any(|row| row.starts_with(&format!("| `{code}` |")));
         // As is said there too: a decision on an agent's own token is about the client.

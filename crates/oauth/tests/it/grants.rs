@@ -4,10 +4,18 @@ use mandate_core::names::{GrantType, Parameter};
 use mandate_oauth::grants::{GrantHandler, TABLE};
 use mandate_oauth::parameter::{Elsewhere, Presence};
 use mandate_testkit::story::{self, CRM};
-use mandate_testkit::world::{ACCESS_TOKEN, Pairs, World, pairs, refresh_token, with, without};
+use mandate_testkit::world::{ACCESS_TOKEN, JWT, Pairs, World, pairs, refresh_token, with, without};
 
 fn world() -> World {
     World::with_entries(story::away_apps().into_iter().chain([story::watch_agent()]).collect())
+}
+
+/// A code of `desk-app` for `support-agent`.
+async fn code_for_agent(world: &World) -> String {
+    let agent = story::spiffe_id("support-agent");
+    let form = with(world.authorization("desk-app", Some(CRM), None), "requested_actor", &agent);
+    let uri = world.push(&form, Some(&world.desk_app())).await.unwrap();
+    world.code(&pairs(&[("client_id", "desk-app"), ("request_uri", &uri)]), "riley").await
 }
 
 /// A request of this grant with each of its parameters, and the header of its client. It is answered with a
@@ -15,8 +23,10 @@ fn world() -> World {
 async fn complete(world: &World, grant: &GrantHandler) -> (Pairs, Option<String>) {
     match grant.name() {
         GrantType::AuthorizationCode => {
-            let code = world.code(&world.authorization("support-app", Some(CRM), None), "riley").await;
-            (with(world.redemption("support-app", &code), "resource", CRM), None)
+            let code = code_for_agent(world).await;
+            let form = without(world.redemption("desk-app", &code), "client_id");
+            let form = with(form, "actor_token", &world.svid("support-agent").await);
+            (with(with(form, "actor_token_type", JWT), "resource", CRM), Some(world.desk_app()))
         }
         GrantType::RefreshToken => {
             let asked = Some("read:cases offline_access");

@@ -28,6 +28,7 @@ mod pushed;
 mod records;
 mod refresh;
 mod registration;
+mod requested_actor;
 mod revocation;
 mod strangers;
 mod while_waiting;

@@ -159,8 +159,12 @@ async fn what_the_authorization_endpoint_refuses_is_not_pushed() {
         ("resource", "https://unknown.acme.example", "400 invalid_target resource_unknown"),
         ("scope", "read:nothing", "400 invalid_scope scope_unknown"),
         ("request", "x.y.z", "400 request_not_supported request_object_unsupported"),
-        ("requested_actor", "support-agent", "400 invalid_request parameter_misplaced"),
-        ("authorization_details", "[]", "400 invalid_request parameter_misplaced"),
+        ("requested_actor", "support-agent", "400 invalid_request parameter_unacceptable"),
+        (
+            "authorization_details",
+            "[]",
+            "400 invalid_authorization_details authorization_details_unsupported",
+        ),
         ("actor_token", "x.y.z", "400 invalid_request parameter_misplaced"),
         // RFC 9126 section 2.1.
         ("request_uri", "https://app.example/request", "400 invalid_request parameter_misplaced"),

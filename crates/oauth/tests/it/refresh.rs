@@ -146,7 +146,11 @@ async fn a_refresh_asks_for_the_same_or_for_less_and_the_next_one_for_all_of_it_
         ("scope", "a  b", "400 invalid_scope scope_malformed"),
         ("resource", RESEARCH, "400 invalid_target resource_not_authorized"),
         ("resource", ISSUER, "400 invalid_target resource_not_authorized"),
-        ("authorization_details", "[]", "400 invalid_request parameter_misplaced"),
+        (
+            "authorization_details",
+            "[]",
+            "400 invalid_authorization_details authorization_details_unsupported",
+        ),
         ("actor_token", "x", "400 invalid_request parameter_misplaced"),
         ("code", "x", "400 invalid_request parameter_misplaced"),
     ] {

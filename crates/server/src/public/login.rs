@@ -73,6 +73,7 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
         issuer: public.engine.issuer(),
         client: request.client_id().as_str(),
         unattested: request.unattested(),
+        actor: request.actor().map(|(id, name)| (name.as_str(), id.as_str())),
         redirect_uri: request.redirect_uri(),
         resource: request.resource().map(mandate_core::ResourceUri::as_str),
         // Without a resource, only those that exist are shown: the token has no others.

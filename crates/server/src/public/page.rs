@@ -86,6 +86,8 @@ pub(super) struct Login<'a> {
     pub(super) client: &'a str,
     /// What the client says of itself, if it describes itself.
     pub(super) unattested: Option<&'a SelfDescribed>,
+    /// The agent that will act, by name and SPIFFE ID, if the request is for one.
+    pub(super) actor: Option<(&'a str, &'a str)>,
     /// Where the browser goes afterwards.
     pub(super) redirect_uri: &'a str,
     /// The resource, or none for a token to be exchanged here.
@@ -153,11 +155,17 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
                 "Allow it only if you have just started it yourself, and the address below is where you started it."
             }
             p.soft { code { (page.client) } }
+        } @else if let Some((agent, _)) = page.actor {
+            p { strong { (page.client) } " asks you to let the agent " strong { (agent) } " act for you." }
         } @else {
             p { strong { (page.client) } " asks for access on your behalf." }
         }
         @if let Some(error) = page.error { p.bad role="alert" { (error) } }
         dl {
+            @if let Some((agent, id)) = page.actor {
+                dt { "Who acts" }
+                dd { strong { (agent) } " " code { (id) } }
+            }
             dt { "May do" }
             dd { (may_do(page)) }
             dt { "Where" }

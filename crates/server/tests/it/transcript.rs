@@ -11,6 +11,7 @@ mod code;
 mod coverage;
 mod exchange;
 mod federation;
+mod for_agent;
 mod foreign;
 mod introspection;
 mod metadata;

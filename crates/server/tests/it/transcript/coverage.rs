@@ -13,11 +13,12 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 15] = [
+const TOKEN: [&str; 16] = [
     "token_form",
     "token_client",
     "token_assertion",
     "token_code",
+    "token_code_for_agent",
     "token_refresh",
     "token_own_behalf",
     "token_self_described",
@@ -30,7 +31,7 @@ const TOKEN: [&str; 15] = [
     "exchange_platform",
     "exchange_federation",
 ];
-const OTHERS: [&str; 10] = [
+const OTHERS: [&str; 11] = [
     "introspection",
     "introspection_own_behalf",
     "revocation",
@@ -39,6 +40,7 @@ const OTHERS: [&str; 10] = [
     "authorize_login",
     "authorize_provider",
     "authorize_pushed",
+    "authorize_for_agent",
     "provider_logout",
     "self_description",
 ];
@@ -59,13 +61,14 @@ const OUT_OF_REACH: [(&str, &str); 8] = [
 
 /// Reasons that only agents have: a code has no subject token, no actor and no grant, and a person's token
 /// lives a second or longer.
-const OF_AGENTS: [R; 29] = [
+const OF_AGENTS: [R; 30] = [
     R::SubjectExpired,
     R::SubjectNotForPresenter,
     R::SubjectKeyNotProven,
     R::SubjectIsAgent,
     R::ActorRequired,
     R::ActorNotClient,
+    R::ActorNotRequested,
     R::ClientMayNotPresent,
     R::ActorUnknown,
     R::AgentNotActive,
@@ -195,7 +198,11 @@ fn every_decision_occurs_at_the_token_endpoint_with_its_error() {
     assert!(token.iter().all(|said| said.request.contains("<issuer>/token")), "only the token endpoint");
     let seen = errors(&token);
     for reason in R::ALL {
-        let of_exchange = RequestRefusal::Exchange(*reason);
+        // An exchange has no actor that a person requested.
+        let of_exchange = match reason {
+            R::ActorNotRequested => RequestRefusal::DelegatedLogin(*reason, None),
+            reason => RequestRefusal::Exchange(*reason),
+        };
         let of_code = (!OF_AGENTS.contains(reason)).then_some(RequestRefusal::Authorization(*reason));
         let alone = OF_OWN_BEHALF.contains(reason).then_some(RequestRefusal::OwnBehalf(*reason, None));
         for refusal in [Some(of_exchange), of_code, alone].into_iter().flatten() {
