@@ -131,6 +131,7 @@ impl From<AppendError> for AdministrationError {
                 | E::CodeUsed
                 | E::CodeExpired
                 | E::CodeUnknown
+                | E::PushedRequestUsed
                 | E::RefreshUnknown
                 | E::RefreshUsed
                 | E::RefreshEnded

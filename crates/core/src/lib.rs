@@ -20,6 +20,7 @@ mod request_source;
 pub mod revocation;
 mod role;
 pub mod scope;
+pub mod seal;
 mod secret;
 pub mod selector;
 mod self_described;

@@ -130,6 +130,8 @@ names! {
         RequestNotSupported = "request_not_supported",
         /// `OpenID` Connect Core §3.1.2.6.
         RequestUriNotSupported = "request_uri_not_supported",
+        /// `OpenID` Connect Core §3.1.2.6.
+        InvalidRequestUri = "invalid_request_uri",
         /// RFC 6750 §3.1.
         InvalidToken = "invalid_token",
         /// RFC 6750 §3.1.

@@ -90,6 +90,7 @@ pub(crate) fn unrecorded(error: &AppendError) -> IdentityError {
             | E::CodeUsed
             | E::CodeExpired
             | E::CodeUnknown
+            | E::PushedRequestUsed
             | E::RefreshUnknown
             | E::RefreshUsed
             | E::RefreshEnded

@@ -331,6 +331,7 @@ fn not_joined(error: AppendError) -> IdentityError {
             | E::CodeUsed
             | E::CodeExpired
             | E::CodeUnknown
+            | E::PushedRequestUsed
             | E::RefreshUnknown
             | E::RefreshUsed
             | E::RefreshEnded
@@ -361,6 +362,7 @@ fn not_renewed(error: &AppendError) -> IdentityError {
             | E::CodeUsed
             | E::CodeExpired
             | E::CodeUnknown
+            | E::PushedRequestUsed
             | E::RefreshUnknown
             | E::RefreshUsed
             | E::RefreshEnded

@@ -50,6 +50,14 @@ impl AskingClient {
         }
     }
 
+    /// Whether it must push its authorization requests.
+    pub(crate) fn must_push(&self) -> bool {
+        match self {
+            Self::App(client) => client.require_pushed_authorization_requests,
+            Self::Unattested(_) => false,
+        }
+    }
+
     /// The client of the person's login.
     pub(crate) fn at_login(&self, at: Timestamp) -> LoginClient {
         match self {

@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::form::Form;
 use crate::parameter::{NEVER_IGNORED, Required};
 use crate::pkce::Challenge;
+use crate::pushed_requests::{Moment, Pushed};
 use crate::redirect::{is_loopback_uri, is_registered, with_parameters};
 use crate::refusal::RequestRefusal;
 use crate::resource::{self, is_administration};
@@ -38,6 +39,8 @@ pub struct AuthorizationRequest {
     pub(crate) resource: Option<ResourceUri>,
     pub(crate) scopes: Option<ScopeSet>,
     pub(crate) offline: bool,
+    /// The pushed request that these parameters were in, which gives one code.
+    pub(crate) pushed: Option<Arc<Pushed>>,
 }
 
 impl AuthorizationRequest {
@@ -46,7 +49,8 @@ impl AuthorizationRequest {
         self.back.client.id()
     }
 
-    /// What the client says of itself, if it describes itself. The login page must say that nothing proves it.
+    /// What the client says of itself, if it describes itself. The login page must say that nothing proves
+    /// it.
     pub fn unattested(&self) -> Option<&SelfDescribed> {
         match &self.back.client {
             AskingClient::App(_) => None,
@@ -176,20 +180,49 @@ impl Engine {
 
     /// Validates an authorization request from its query string, sent from `source`. Nothing is issued yet
     /// and the person is not asked yet; a refusal is recorded.
+    ///
+    /// The query has the parameters, or names a request that was pushed before ([`Engine::push`]).
     pub async fn authorize(
         &self,
         query: &[u8],
         source: RequestSource,
     ) -> Result<AuthorizationRequest, AuthorizeRefusal> {
+        self.requested(query, source, Moment::Begins).await
+    }
+
+    /// As [`Engine::authorize`], when the login that began by it goes on: a pushed request counts for longer
+    /// then.
+    pub async fn authorize_again(
+        &self,
+        query: &[u8],
+        source: RequestSource,
+    ) -> Result<AuthorizationRequest, AuthorizeRefusal> {
+        self.requested(query, source, Moment::GoesOn).await
+    }
+
+    async fn requested(
+        &self,
+        query: &[u8],
+        source: RequestSource,
+        moment: Moment,
+    ) -> Result<AuthorizationRequest, AuthorizeRefusal> {
         let mut trail = Trail::new(RecordKind::Authorize, self.basis.now(), source);
         let snapshot = self.basis.snapshot();
-        let form = match Form::parse(query) {
-            Ok(form) => form,
-            Err(error) => {
-                return Err(AuthorizeRefusal::Page(
-                    self.recorder.refuse(trail, RequestRefusal::Form(error)).await,
-                ));
-            }
+        let read = Form::parse(query).map_err(RequestRefusal::Form);
+        let read = read.and_then(|form| Ok((self.pushed.named(&form, moment, trail.now)?, form)));
+        let (pushed, sent) = match read {
+            Ok(read) => read,
+            Err(refusal) => return Err(AuthorizeRefusal::Page(self.recorder.refuse(trail, refusal).await)),
+        };
+        let form = match &pushed {
+            None => sent,
+            Some(pushed) => match Form::parse(pushed.query.as_bytes()) {
+                Ok(form) => form,
+                Err(error) => {
+                    let refusal = RequestRefusal::Form(error);
+                    return Err(AuthorizeRefusal::Page(self.recorder.refuse(trail, refusal).await));
+                }
+            },
         };
         trail.asked = Asked::new(form.get(Parameter::Resource), form.get(Parameter::Scope), None);
         let back = match self.way_back(&form, &snapshot.registry, trail.now).await {
@@ -198,8 +231,14 @@ impl Engine {
         };
         // A client is not authenticated here, but its registered redirect URI has been checked.
         trail.client = Some(back.client.id().shared());
-        match validate(&form, back.clone(), source, self.issuer(), &snapshot.registry) {
-            Ok(request) => Ok(request),
+        let valid = if pushed.is_none() && back.client.must_push() {
+            Err(RequestRefusal::PushRequired)
+        } else {
+            validate(&form, back.clone(), source, self.issuer(), &snapshot.registry)
+        };
+        drop(form);
+        match valid {
+            Ok(request) => Ok(AuthorizationRequest { pushed: pushed.map(Arc::new), ..request }),
             Err(refusal) => {
                 let error = self.recorder.refuse(trail, refusal).await;
                 Err(if back.may_be_gone_to_at_once() {
@@ -211,9 +250,9 @@ impl Engine {
         }
     }
 
-    /// Client and redirect URI. Until both are correct, nothing may be sent to the redirect URI. An entry of the
-    /// registry comes before a client that describes itself.
-    async fn way_back(
+    /// Client and redirect URI. Until both are correct, nothing may be sent to the redirect URI. An entry of
+    /// the registry comes before a client that describes itself.
+    pub(crate) async fn way_back(
         &self,
         form: &Form<'_>,
         registry: &Registry,
@@ -221,6 +260,10 @@ impl Engine {
     ) -> Result<Back, RequestRefusal> {
         let unknown = RequestRefusal::Unacceptable(Parameter::ClientId);
         let id: ClientId = Required(Parameter::ClientId).read(form)?.parse().map_err(|_| unknown.clone())?;
+        if form.has(Parameter::RequestUri) && !form.has(Parameter::RedirectUri) {
+            // It is in the request object, where nobody looks.
+            return Err(RequestRefusal::RequestUri);
+        }
         let client = if let Some(client) = registry.client(&id) {
             AskingClient::App(Arc::clone(client))
         } else {
@@ -240,7 +283,8 @@ impl Engine {
     }
 }
 
-fn validate(
+/// A request whose client and redirect URI are known, from its parameters.
+pub(crate) fn validate(
     form: &Form<'_>,
     back: Back,
     source: RequestSource,
@@ -257,14 +301,15 @@ fn validate(
     let (asked, offline) = scope::asked_of_a_login(form)?;
     let resource = known_resource(form, asked.as_ref(), issuer, registry)?;
     let scopes = narrowed(asked.as_ref(), &back.client, resource.as_ref(), issuer, registry)?;
-    // OpenID Connect Core 1.0 §11: where it cannot be given, it is ignored. Operators administrate while they are
-    // there.
+    // OpenID Connect Core 1.0 §11: where it cannot be given, it is ignored. Operators administrate while they
+    // are there.
     let administration = resource.as_ref().is_some_and(|uri| same(uri.as_str(), issuer.as_str()));
     let offline = offline && back.client.may_refresh() && !administration;
-    Ok(AuthorizationRequest { source, back, challenge, resource, scopes, offline })
+    Ok(AuthorizationRequest { source, back, challenge, resource, scopes, offline, pushed: None })
 }
 
-/// RFC 9101 §7: request objects are not supported, so they are refused, never ignored.
+/// RFC 9101 §7: request objects are not supported, so they are refused, never ignored. A `request_uri` of
+/// ours names no request object; it was resolved before.
 fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
     if form.has(Parameter::Request) {
         return Err(RequestRefusal::RequestObject);

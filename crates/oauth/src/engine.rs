@@ -29,6 +29,7 @@ use crate::password_login::Passwords;
 use crate::pinned_keys::PinnedKeys;
 use crate::platform_tokens::PlatformTokens;
 use crate::providers::{MOST_POSTS, Providers, ReadSecret, UsedStates};
+use crate::pushed_requests::PushedRequests;
 use crate::refresh_tokens::RefreshTokens;
 use crate::self_described::{SelfDescribedClients, SelfDescription};
 use crate::trail::Recorder;
@@ -69,6 +70,7 @@ pub struct Engine {
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) passwords: Passwords,
     pub(crate) providers: Providers,
+    pub(crate) pushed: PushedRequests,
     pub(crate) grants: Grants,
 }
 
@@ -95,6 +97,7 @@ impl Engine {
         } = parts;
         let checker = Arc::new(Checker::new(entropy.as_ref())?);
         let attempts = Attempts::new(entropy.as_ref());
+        let pushed = PushedRequests::new(Arc::clone(&entropy));
         let basis = Basis { live, clock, entropy };
         let recorder = Recorder { basis: basis.clone(), log };
         let tokens = Arc::new(OwnTokens::new(basis.clone(), Arc::clone(&authority), trust_domain));
@@ -162,6 +165,7 @@ impl Engine {
             cuts,
             passwords,
             providers,
+            pushed,
             grants,
         })
     }

@@ -18,6 +18,10 @@ pub const MAX_NAME: usize = 128;
 /// The longest parameter value, in bytes after decoding.
 pub const MAX_VALUE: usize = 16 * 1024;
 
+/// The longest parameters of a pushed authorization request together, in bytes and encoded. Their browser
+/// brings them back in the address.
+pub const MAX_PUSHED: usize = 8 * 1024;
+
 /// Why a form is refused. Names in it are cut and safe to show; values never appear.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FormError {

@@ -13,10 +13,10 @@
 //! file in `grants` and a row of the table there; nothing below `grants` knows any grant.
 //!
 //! ```text
-//! endpoints   login ─► authorize · logout · token · introspect · revoke
+//! endpoints   login · push ─► authorize · logout · token · introspect · revoke
 //! engine      engine: the parts, put together
 //! grants      grants: the table ─► code · refresh · client_credentials · exchange ─► handler: what a grant type is
-//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · refresh_tokens · cuts ─► stored_login · password_login · providers · conclusion: record, mint, answer
+//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · refresh_tokens · cuts ─► stored_login · password_login · providers · pushed_requests · conclusion: record, mint, answer
 //! record      trail: what is known, and the record of each outcome ─► basis: snapshot, time, randomness, the decision
 //! readers     request · resource · scope ─► parameter: required, optional, or with another
 //! answers     wire: what the caller gets ─► refusal: why, and at which stage ─► provider_refusal
@@ -53,6 +53,8 @@ pub mod pkce;
 mod platform_tokens;
 mod provider_refusal;
 mod providers;
+mod push;
+mod pushed_requests;
 mod queue;
 pub mod redirect;
 mod refresh_tokens;
@@ -81,6 +83,7 @@ pub use login::{Arrival, Callback, CallbackRefusal, Departure, LoginProvider, Lo
 pub use password_login::Visitor;
 pub use provider_refusal::ProviderRefusal;
 pub use providers::{PendingLogin, ReadSecret};
+pub use push::PushedResponse;
 pub use refusal::{
     CredentialKind, NotAllowed, Quota, RefusalClass, RegistrationFault, RequestRefusal, Unsupported,
 };

@@ -209,12 +209,20 @@ impl Engine {
         if request.unattested().is_some_and(|client| client.id.is_self_registered()) {
             effects.push(self_registered::used(request.client_id(), now));
         }
+        effects.extend(request.pushed.as_ref().map(|pushed| pushed.used(now)));
+        // For the record of a refusal by an effect.
+        let again =
+            Trail { stranger: trail.stranger, sub: trail.sub.clone(), ..self.login_trail(request, now) };
         let recorded = self.recorder.permit(trail, effects, |record, known| {
             known.sub.clone_from(&view.terms.subject);
             known.scope = view.terms.scopes.clone();
             record.policies = view.policies;
         });
-        recorded.await.map_err(|error| unrecorded(&error).to_error())?;
+        if let Err(error) = recorded.await {
+            let refusal = unrecorded(&error);
+            let used = refusal == RequestRefusal::PushedRequestUsed;
+            return Err(if used { self.recorder.refuse(again, refusal).await } else { refusal.to_error() });
+        }
         let code = code.expose_secret_str().unwrap_or_default();
         Ok(request.back.to(self.issuer(), &[(ResponseParameter::Code, code)]))
     }
@@ -240,6 +248,8 @@ fn unauthenticated(refusal: &RequestRefusal) -> LoginRefusal {
         | C::Ours { .. }
         // No refusal of a password.
         | C::Request
+        | C::RequestTooLarge
+        | C::PushedRequest
         | C::Unsupported(_)
         | C::Client
         | C::ClientDocument

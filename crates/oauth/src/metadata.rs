@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 /// Path of the authorization endpoint, below the issuer.
 pub const AUTHORIZE_PATH: &str = "/authorize";
+/// Path of the endpoint for pushed authorization requests (RFC 9126 §2).
+pub const PAR_PATH: &str = "/par";
 /// Path of the token endpoint.
 pub const TOKEN_PATH: &str = "/token";
 /// Path of the endpoint where clients register themselves (RFC 7591 §3), if that is on.
@@ -69,6 +71,8 @@ pub fn document(
         "issuer": issuer,
         "authorization_endpoint": at(AUTHORIZE_PATH),
         "token_endpoint": at(TOKEN_PATH),
+        // RFC 9126 §5: it also says that a `request_uri` of that endpoint is accepted.
+        "pushed_authorization_request_endpoint": at(PAR_PATH),
         "jwks_uri": at(JWKS_PATH),
         "introspection_endpoint": at(INTROSPECT_PATH),
         "revocation_endpoint": at(REVOKE_PATH),

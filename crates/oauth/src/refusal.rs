@@ -150,6 +150,24 @@ pub enum RequestRefusal {
     /// `request_uri` (RFC 9101 §5).
     #[error("request objects are not supported: {}", ErrorCode::RequestUriNotSupported)]
     RequestUri,
+    /// The client must push its requests (RFC 9126 §6), and this one was not pushed.
+    #[error("the client must push its authorization requests")]
+    PushRequired,
+    /// The parameters of a pushed request are too long (RFC 9126 §2.3).
+    #[error("the parameters of the pushed request are too long")]
+    PushTooLarge,
+    /// Not a `request_uri` that this process has given.
+    #[error("a request_uri that this process has not given")]
+    PushedRequestUnknown,
+    /// The pushed request is another client's.
+    #[error("another client's request_uri")]
+    PushedRequestOtherClient,
+    /// The pushed request waited too long for its browser, or the login for its end.
+    #[error("expired request_uri")]
+    PushedRequestExpired,
+    /// A person has logged in for the pushed request before.
+    #[error("request_uri used twice")]
+    PushedRequestUsed,
     /// The person refused the request on the login page.
     #[error("the person refused")]
     Declined,
@@ -270,6 +288,9 @@ pub enum NotAllowed {
     /// An agent redeems no codes: they are for people's clients.
     #[error("an agent redeems no codes")]
     CodeByAgent,
+    /// An agent pushes no authorization requests: people log in at their clients.
+    #[error("an agent pushes no authorization requests")]
+    PushByAgent,
     /// An agent refreshes no tokens: it exchanges a person's present one.
     #[error("an agent refreshes no tokens")]
     RefreshByAgent,
@@ -293,6 +314,10 @@ pub enum NotAllowed {
 pub enum RefusalClass {
     /// The request cannot be read, or its parameters do not belong together.
     Request,
+    /// The parameters are longer than is accepted.
+    RequestTooLarge,
+    /// The `request_uri` of a pushed request is not acceptable.
+    PushedRequest,
     /// The request is for something that is not offered.
     Unsupported(Unsupported),
     /// The client is not authenticated.
@@ -380,7 +405,13 @@ impl RequestRefusal {
             | Self::Unacceptable(_)
             | Self::Misplaced(_)
             | Self::ClientMethods
+            | Self::PushRequired
             | Self::Redirect => C::Request,
+            Self::PushTooLarge => C::RequestTooLarge,
+            Self::PushedRequestUnknown
+            | Self::PushedRequestOtherClient
+            | Self::PushedRequestExpired
+            | Self::PushedRequestUsed => C::PushedRequest,
             Self::Pkce(error) => pkce(*error),
             Self::GrantType(_) => C::Unsupported(Unsupported::GrantType),
             Self::ResponseType => C::Unsupported(Unsupported::ResponseType),

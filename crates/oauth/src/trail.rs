@@ -189,6 +189,7 @@ pub(crate) fn unrecorded(error: &AppendError) -> RequestRefusal {
         }
         AppendError::EffectRefused(E::CodeUsed) => RequestRefusal::CodeReused,
         AppendError::EffectRefused(E::CodeExpired | E::CodeUnknown) => RequestRefusal::CodeUnknown,
+        AppendError::EffectRefused(E::PushedRequestUsed) => RequestRefusal::PushedRequestUsed,
         AppendError::EffectRefused(E::RefreshUsed) => RequestRefusal::RefreshReused,
         AppendError::EffectRefused(E::RefreshUnknown | E::RefreshExpired) => RequestRefusal::RefreshUnknown,
         AppendError::EffectRefused(E::RefreshEnded) => RequestRefusal::RefreshEnded,

@@ -89,6 +89,9 @@ impl Answer {
             C::Request | C::Credential(CredentialKind::Tokens) | C::Decision(CredentialKind::Tokens) => {
                 Self::refused(400, E::InvalidRequest)
             }
+            // RFC 9126 §2.3.
+            C::RequestTooLarge => Self::refused(413, E::InvalidRequest),
+            C::PushedRequest => Self::refused(400, E::InvalidRequestUri),
             C::Credential(CredentialKind::Grant) | C::Decision(CredentialKind::Grant) => {
                 Self::refused(400, E::InvalidGrant)
             }

@@ -262,10 +262,7 @@ pub async fn run(
         authority: Arc::clone(&authority),
         live: Arc::clone(&live),
         csrf_key: public::csrf_key(entropy.as_ref()),
-        login_seal: public::LoginSeal::new(Arc::clone(&entropy)).ok_or_else(|| ServerError::SetUp {
-            what: "the login pages",
-            why: "the cryptographic library refuses a key".to_owned(),
-        })?,
+        login_seal: public::LoginSeal::new(Arc::clone(&entropy)),
         entropy,
         clock: Arc::clone(&wall),
         shutdown: stopping.clone(),

@@ -14,7 +14,7 @@ use crate::nodes::{self, JoinTokenHash, Node, TokenUse};
 use crate::refresh::{Family, RefreshHash};
 use crate::refusal::EffectRefusal;
 use crate::tx::Tx;
-use crate::{cuts, meters, refresh, registry, secrets, self_registered, stops};
+use crate::{cuts, meters, refresh, registry, replay, secrets, self_registered, stops};
 
 /// A change that a record carries. It refuses with an [`EffectRefusal`], and then nothing of its entry is
 /// written.
@@ -56,7 +56,8 @@ pub enum Effect {
         /// SHA-256 of the stored hash of the password by which the person logged in; `None`: at an identity
         /// provider.
         password: Option<[u8; 32]>,
-        /// SHA-256 of the code that is redeemed: what ends its session at an identity provider ends the family.
+        /// SHA-256 of the code that is redeemed: what ends its session at an identity provider ends the
+        /// family.
         code: CodeHash,
         /// The version of the registry by which the login was decided.
         planned_from: RegistryVersion,
@@ -80,6 +81,17 @@ pub enum Effect {
         code: CodeHash,
         /// Until this time it is remembered.
         forget: Timestamp,
+    },
+    /// A pushed authorization request is used up: its person has logged in (RFC 9126 §4).
+    UsePushedRequest {
+        /// The client that pushed it.
+        client: ClientId,
+        /// The id that the request was given.
+        id: String,
+        /// Until this time its second use is noticed. It does not count any longer then.
+        forget: Timestamp,
+        /// When the person has logged in.
+        at: Timestamp,
     },
     /// A node may join with a token.
     KeepJoinToken {
@@ -218,6 +230,7 @@ impl mandate_sequencer::Effect for Effect {
             Self::KeepRefresh { .. } => "keep_refresh",
             Self::RotateRefresh { .. } => "rotate_refresh",
             Self::KeepLoginSession { .. } => "keep_login_session",
+            Self::UsePushedRequest { .. } => "use_pushed_request",
             Self::KeepJoinToken { .. } => "keep_join_token",
             Self::JoinNode { .. } => "join_node",
             Self::RenewNode { .. } => "renew_node",
@@ -267,6 +280,14 @@ impl Effect {
             Self::RotateRefresh { hash, next, expires, at } => refresh::rotate(tx, hash, next, *expires, *at),
             Self::KeepLoginSession { session, code, forget } => {
                 login_sessions::insert(tx, session, code, *forget)
+            }
+            Self::UsePushedRequest { client, id, forget, at } => {
+                // No client has an id with a tab in it, so no assertion is taken for a request.
+                if replay::remember(tx, &format!("pushed\t{client}"), id, *forget, *at)? {
+                    Ok(())
+                } else {
+                    Err(EffectRefusal::PushedRequestUsed.into())
+                }
             }
             Self::KeepJoinToken { hash, by, expires } => nodes::insert_join_token(tx, hash, by, *expires),
             Self::JoinNode { token, node } => join(tx, token, node),

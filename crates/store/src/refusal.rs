@@ -18,6 +18,8 @@ pub enum EffectRefusal {
     CodeExpired,
     /// There is no such authorization code.
     CodeUnknown,
+    /// A code was issued for the pushed authorization request before.
+    PushedRequestUsed,
     /// There is no such refresh token.
     RefreshUnknown,
     /// The refresh token was used before.
@@ -61,6 +63,7 @@ impl EffectRefusal {
             Self::CodeUsed => "code_used",
             Self::CodeExpired => "code_expired",
             Self::CodeUnknown => "code_unknown",
+            Self::PushedRequestUsed => "pushed_request_used",
             Self::RefreshUnknown => "refresh_unknown",
             Self::RefreshUsed => "refresh_used",
             Self::RefreshEnded => "refresh_ended",

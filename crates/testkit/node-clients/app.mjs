@@ -12,13 +12,14 @@ export async function discover(issuer, algorithm) {
 
 /**
  * Logs a person in. `visit(browser, page, callback)` does what the person does on the pages and gives the page on which
- * they end. The answer has the address to which they were sent `back`, and `redeem`, which gives the tokens.
+ * they end. The answer has the address to which they were sent `back`, and `redeem`, which gives the tokens. `push`:
+ * the request is pushed before (RFC 9126).
  */
-export async function codeFlow({ server, client, authentication = oauth.None(), redirectUri, parameters, visit }) {
+export async function codeFlow({ server, client, authentication = oauth.None(), redirectUri, parameters, visit, push = false }) {
   const verifier = oauth.generateRandomCodeVerifier();
   const state = oauth.generateRandomState();
   const url = new URL(server.authorization_endpoint);
-  url.search = new URLSearchParams({
+  let query = new URLSearchParams({
     response_type: 'code',
     client_id: client.client_id,
     redirect_uri: redirectUri,
@@ -26,7 +27,13 @@ export async function codeFlow({ server, client, authentication = oauth.None(), 
     code_challenge_method: 'S256',
     state,
     ...parameters,
-  }).toString();
+  });
+  if (push) {
+    const response = await oauth.pushedAuthorizationRequest(server, client, authentication, query, plain);
+    const pushed = await oauth.processPushedAuthorizationResponse(server, client, response);
+    query = new URLSearchParams({ client_id: client.client_id, request_uri: pushed.request_uri });
+  }
+  url.search = query.toString();
   const browser = new Browser();
   const { url: back, ...page } = await visit(browser, await browser.open(url, { callback: redirectUri }), redirectUri);
   if (`${back.origin}${back.pathname}` !== redirectUri) throw new Error(`not sent back: ${back} ${page.status} ${page.text}`);

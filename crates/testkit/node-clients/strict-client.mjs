@@ -19,13 +19,14 @@ const portalKey = { kid: world.portal_key.kid, key: await crypto.subtle.importKe
   'jwk', world.portal_key, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['sign'],
 ) };
 
-function logIn(client, authentication, { password = person.password, decision = 'allow', parameters = { resource, scope } } = {}) {
+function logIn(client, authentication, { password = person.password, decision = 'allow', parameters = { resource, scope }, push } = {}) {
   return codeFlow({
     server,
     client,
     authentication,
     redirectUri,
     parameters,
+    push,
     visit: (browser, page, callback) => browser.submit(page, { name: person.name, password, decision }, { callback }),
   });
 }
@@ -88,6 +89,35 @@ const checks = {
 
     const other = await logIn(supportApp);
     await refused(other.redeem(oauth.generateRandomCodeVerifier()), 400, 'invalid_grant');
+  },
+
+  async 'pushed-request'() {
+    assert.equal(new URL(server.pushed_authorization_request_endpoint).origin, new URL(issuer).origin);
+    for (const [client, authentication] of [[supportApp, oauth.None()], [deskApp, basic], [portal, oauth.PrivateKeyJwt(portalKey)]]) {
+      const { back, redeem } = await logIn(client, authentication, { push: true });
+      assert.equal(back.searchParams.get('iss'), issuer);
+      const claims = await validate((await redeem()).access_token, resource);
+      assert.deepEqual([claims.sub, claims.client_id, claims.scope], [person.name, client.client_id, scope]);
+    }
+    const strictApp = { client_id: 'strict-app' };
+    const required = { code: oauth.AUTHORIZATION_RESPONSE_ERROR, error: 'invalid_request' };
+    await assert.rejects(
+      codeFlow({ server, client: strictApp, redirectUri, parameters: { resource, scope }, visit: (_browser, page) => page }), required,
+    );
+    await (await logIn(strictApp, oauth.None(), { push: true })).redeem();
+
+    const push = async (client, authentication, parameters) => {
+      const response = await oauth.pushedAuthorizationRequest(server, client, authentication, new URLSearchParams(parameters), plain);
+      return oauth.processPushedAuthorizationResponse(server, client, response);
+    };
+    const good = {
+      response_type: 'code', redirect_uri: redirectUri, resource, scope, code_challenge_method: 'S256',
+      code_challenge: await oauth.calculatePKCECodeChallenge(oauth.generateRandomCodeVerifier()),
+    };
+    assert.equal((await push(supportApp, oauth.None(), good)).expires_in, 90);
+    await refused(push(deskApp, oauth.ClientSecretBasic('guessed'), good), 401, 'invalid_client');
+    await refused(push(supportApp, oauth.None(), { ...good, redirect_uri: 'https://evil.example' }), 400, 'invalid_request');
+    await refused(push(supportApp, oauth.None(), { ...good, resource: 'https://elsewhere.example' }), 400, 'invalid_target');
   },
 
   async 'refresh-token'() {

@@ -136,6 +136,7 @@ pub fn client(id: &str, authentication: ClientAuthentication, agents: &[&str]) -
         agents: agents.iter().map(|name| name.parse().expect("a name")).collect(),
         scopes: None,
         refresh: false,
+        require_pushed_authorization_requests: false,
     }
 }
 

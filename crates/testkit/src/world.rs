@@ -481,6 +481,13 @@ impl World {
         self.engine.token(Post::form(metadata::TOKEN_PATH, authorization, &encode(form)).request()).await
     }
 
+    /// Pushes an authorization request and returns its `request_uri`.
+    pub async fn push(&self, form: &Pairs, authorization: Option<&str>) -> Result<String, OAuthError> {
+        let pushed =
+            self.engine.push(Post::form(metadata::PAR_PATH, authorization, &encode(form)).request()).await?;
+        Ok(pushed.request_uri().to_owned())
+    }
+
     /// Calls the introspection endpoint and parses the answer.
     pub async fn introspect(&self, form: &Pairs, authorization: Option<&str>) -> Result<Value, OAuthError> {
         let answer = self

@@ -137,18 +137,20 @@ mod tests {
             &[
                 "strict_clients.rs::metadata_is_accepted_and_names_this_issuer_alone",
                 "strict_clients.rs::a_public_client_redeems_a_code_once_with_its_own_verifier",
+                "strict_clients.rs::clients_push_their_requests_and_one_of_them_must",
                 "strict_clients.rs::a_public_client_refreshes_until_a_token_is_used_twice_or_revoked",
                 "strict_clients.rs::denial_wrong_password_and_unknown_resource_are_errors_to_a_client",
                 "strict_clients.rs::access_tokens_are_valid_to_resource_servers_and_forgeries_are_not",
                 "strict_clients.rs::a_client_with_a_secret_introspects_and_revokes_what_concerns_it",
                 "strict_clients.rs::a_client_with_a_key_introspects_and_revokes_and_never_by_a_used_assertion",
                 "strict_clients.rs::an_agents_mandate_is_a_valid_access_token",
+                "strict_clients.rs::an_agents_own_token_is_a_valid_access_token_and_nobody_elses",
             ],
         ),
         (
             "openid-client",
             &[
-                "default_clients.rs::openid_client_sends_its_secret_in_the_body_and_gets_refreshes_and_revokes_a_token",
+                "default_clients.rs::openid_client_sends_its_secret_in_the_body_pushes_its_request_and_gets_refreshes_and_revokes_a_token",
                 "default_clients.rs::openid_client_as_an_agent_gets_a_token_of_its_own_and_exchanges_a_persons",
             ],
         ),

@@ -81,6 +81,7 @@ impl RegistryItem {
                     scopes,
                     agents,
                     refresh: x.refresh,
+                    require_pushed_authorization_requests: x.require_pushed_authorization_requests,
                 })
             }
             Entry::Issuer(x) => Self::Issuer(IssuerItem {

@@ -230,6 +230,9 @@ pub struct ClientItem {
     /// refresh tokens.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refresh: bool,
+    /// Whether its authorization requests count only if it has pushed them to `/par` (RFC 9126 §6).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_pushed_authorization_requests: bool,
 }
 
 /// `[[issuer]]`: an identity provider of another organization.

@@ -200,6 +200,9 @@ pub struct Client {
     /// Whether it may act for a person who has left: a login that asks for it gives it refresh tokens.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refresh: bool,
+    /// Whether its authorization requests count only if it has pushed them (RFC 9126 §6).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_pushed_authorization_requests: bool,
 }
 
 impl Client {

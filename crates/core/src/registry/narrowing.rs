@@ -84,6 +84,8 @@ fn grant(now: Grant, from: &Grant, to: &Grant) -> Grant {
 
 fn client(mut now: Client, from: &Client, to: &Client) -> Client {
     now.refresh &= to.refresh || !from.refresh;
+    now.require_pushed_authorization_requests |=
+        to.require_pushed_authorization_requests && !from.require_pushed_authorization_requests;
     if now.agents == from.agents {
         now.agents.clone_from(&to.agents);
     } else {

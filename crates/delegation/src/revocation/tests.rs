@@ -79,6 +79,7 @@ fn client() -> Client {
         agents: vec!["helper".parse().unwrap(), "other".parse().unwrap()],
         scopes: Some("read:cases mandate:admin".parse().unwrap()),
         refresh: true,
+        require_pushed_authorization_requests: false,
     }
 }
 
@@ -273,7 +274,13 @@ fn a_client_that_loses_an_agent_or_a_scope_or_changes_its_credential_is_cut() {
         &[|c| c.agents.reverse()],
     );
     let without = Client { refresh: false, ..client() };
-    changes(&without, Entry::Client, &target, &[|c| c.agents.clear()], &[|c| c.refresh = true]);
+    changes(
+        &without,
+        Entry::Client,
+        &target,
+        &[|c| c.agents.clear()],
+        &[|c| c.refresh = true, |c| c.require_pushed_authorization_requests = true],
+    );
     let limited = Client { scopes: Some("read:cases".parse().unwrap()), ..client() };
     changes(
         &limited,

@@ -31,12 +31,14 @@ fn is_revoked(answer: &Value) {
 }
 
 #[test]
-fn openid_client_sends_its_secret_in_the_body_and_gets_refreshes_and_revokes_a_token() {
+fn openid_client_sends_its_secret_in_the_body_pushes_its_request_and_gets_refreshes_and_revokes_a_token() {
     let Some(node) = NodeProgram::find() else { return };
     let server = Server::start();
     apply(&server, &registry(NO_KEYS, ""));
     let mut input = world(&server);
     input["client"] = json!({ "id": "post-app", "secret": CLIENT_SECRET });
+    is_revoked(&node.json("openid-client.mjs", &input));
+    input["push"] = true.into();
     is_revoked(&node.json("openid-client.mjs", &input));
     // A client that is registered for another method is told which.
     input["client"] = json!({ "id": "desk-app", "secret": CLIENT_SECRET });

@@ -16,6 +16,7 @@ pub(crate) fn registry(portal_jwks: &str, more: &str) -> String {
 client = [
   {{ id = "support-app", redirect_uris = ["{CALLBACK}"] }},
   {{ id = "away-app", redirect_uris = ["{CALLBACK}"], refresh = true }},
+  {{ id = "strict-app", redirect_uris = ["{CALLBACK}"], require_pushed_authorization_requests = true }},
   {{ id = "desk-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_basic" }},
   {{ id = "crm-api", authentication = "client_secret_basic" }},
   {{ id = "post-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_post", refresh = true }},

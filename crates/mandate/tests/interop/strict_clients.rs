@@ -43,6 +43,11 @@ fn a_public_client_redeems_a_code_once_with_its_own_verifier() {
 }
 
 #[test]
+fn clients_push_their_requests_and_one_of_them_must() {
+    holds("pushed-request");
+}
+
+#[test]
 fn a_public_client_refreshes_until_a_token_is_used_twice_or_revoked() {
     holds("refresh-token");
 }

@@ -140,7 +140,7 @@ impl Engine {
             Ok(pending) => pending,
             Err(refusal) => return Err(self.page(trail, refusal.into()).await),
         };
-        let mut request = self.authorize(pending.query.as_bytes(), callback.source).await?;
+        let mut request = self.authorize_again(pending.query.as_bytes(), callback.source).await?;
         // Only what the person was told.
         request.offline &= pending.offline;
         let mut trail = self.login_trail(&request, now);

@@ -4,11 +4,15 @@
 use std::borrow::Cow;
 
 use mandate_core::ResourceUri;
-use mandate_core::lifetimes::{CODE_LIFETIME, MAX_CLIENT_ASSERTION_LIFETIME, REFRESH_IDLE_LIFETIME};
+use mandate_core::lifetimes::{
+    CODE_LIFETIME, LOGIN_FORM_LIFETIME, MAX_CLIENT_ASSERTION_LIFETIME, PUSHED_REQUEST_LIFETIME,
+    REFRESH_IDLE_LIFETIME,
+};
 use mandate_core::names::{ChallengeMethod, ClientMethod, GrantType, Parameter, ResponseType, TokenType};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
+use crate::form::MAX_PUSHED;
 use crate::pkce::PkceError;
 use crate::refusal::{NotAllowed, RegistrationFault, RequestRefusal};
 use crate::scope_bounds::for_client;
@@ -85,6 +89,9 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
             "client_not_allowed",
             match what {
                 NotAllowed::CodeByAgent => "An agent exchanges tokens; codes are for people's clients.",
+                NotAllowed::PushByAgent => {
+                    "An agent pushes no authorization requests; people log in at their clients."
+                }
                 NotAllowed::RefreshByAgent => {
                     "An agent refreshes no tokens; it exchanges a token that an app has refreshed."
                 }
@@ -162,7 +169,34 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         ),
         R::RequestObject | R::RequestUri => said(
             "request_object_unsupported",
-            "request and request_uri are not supported. Send the parameters themselves.",
+            "request is not supported, and request_uri only with a value of the PAR endpoint. Send the parameters themselves, or push them.",
+        ),
+        R::PushRequired => said(
+            "pushed_request_required",
+            "This client must push its requests: send the parameters to the PAR endpoint, and only client_id and request_uri here.",
+        ),
+        R::PushTooLarge => said(
+            "pushed_request_too_large",
+            format!("The parameters of a pushed request may have at most {} KiB.", MAX_PUSHED / 1024),
+        ),
+        R::PushedRequestUnknown => said(
+            "pushed_request_unknown",
+            "The request_uri is not one that this server has given since it was started. Push the request again.",
+        ),
+        R::PushedRequestOtherClient => {
+            said("pushed_request_other_client", "The request_uri was given to another client.")
+        }
+        R::PushedRequestExpired => said(
+            "pushed_request_expired",
+            format!(
+                "The request_uri has expired: a login must begin within {} seconds and end within {} minutes. Push the request again.",
+                PUSHED_REQUEST_LIFETIME.as_secs(),
+                LOGIN_FORM_LIFETIME.as_secs() / 60
+            ),
+        ),
+        R::PushedRequestUsed => said(
+            "pushed_request_used",
+            "A person has logged in with this request_uri before. Push a request for each login.",
         ),
         R::Declined => said("declined", "The person declined the request."),
         R::CodeUnknown => said(

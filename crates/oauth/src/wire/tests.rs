@@ -56,6 +56,12 @@ fn listed(refusal: &RequestRefusal) {
         | R::ResponseType
         | R::RequestObject
         | R::RequestUri
+        | R::PushRequired
+        | R::PushTooLarge
+        | R::PushedRequestUnknown
+        | R::PushedRequestOtherClient
+        | R::PushedRequestExpired
+        | R::PushedRequestUsed
         | R::Declined
         | R::CodeUnknown
         | R::CodeReused
@@ -146,6 +152,7 @@ fn every() -> Vec<RequestRefusal> {
         R::ClientNotAllowed(NotAllowed::CodeByAgent),
         R::ClientNotAllowed(NotAllowed::ExchangeByPublicClient),
         R::ClientNotAllowed(NotAllowed::OwnBehalfByApp),
+        R::ClientNotAllowed(NotAllowed::PushByAgent),
         R::Subject(TokenError::Signature),
         R::SubjectElsewhere(TokenError::Issuer),
         R::SubjectProvenance,
@@ -165,6 +172,12 @@ fn every() -> Vec<RequestRefusal> {
         R::ResponseType,
         R::RequestObject,
         R::RequestUri,
+        R::PushRequired,
+        R::PushTooLarge,
+        R::PushedRequestUnknown,
+        R::PushedRequestOtherClient,
+        R::PushedRequestExpired,
+        R::PushedRequestUsed,
         R::Declined,
         R::CodeUnknown,
         R::CodeReused,
@@ -319,7 +332,8 @@ fn every_answer_is_as_recorded() {
 fn every_refusal_is_a_well_formed_error() {
     for refusal in every() {
         let error = refusal.to_error();
-        assert!(matches!(error.status, 400 | 401 | 503), "never a 500: {refusal:?}");
+        assert!(matches!(error.status, 400 | 401 | 413 | 503), "never a 500: {refusal:?}");
+        assert_eq!(error.status == 413, matches!(refusal, RequestRefusal::PushTooLarge), "RFC 9126 §2.3");
         // RFC 6749 §5.2: 400 is the rule. A document that describes no client fails before anything
         // authenticates, at an endpoint of browsers, too.
         let unauthenticated = error.error == ErrorCode::InvalidClient

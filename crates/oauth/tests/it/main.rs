@@ -24,6 +24,7 @@ mod metadata_document;
 mod own_behalf;
 mod platforms;
 mod providers;
+mod pushed;
 mod records;
 mod refresh;
 mod registration;

@@ -251,6 +251,35 @@ async fn a_client_that_describes_itself_gets_a_token_also_if_the_provider_says_l
 }
 
 #[tokio::test]
+async fn a_pushed_request_leads_through_a_provider_once() {
+    let login = Login::new();
+    let uri = login.world.push(&login.world.authorization("support-app", None, None), None).await.unwrap();
+    let query = pairs(&[("client_id", "support-app"), ("request_uri", &uri)]);
+    let leave = async || {
+        let Departure { location, pending } = login.try_to_leave(&query).await.unwrap();
+        Away { query: query.clone(), location, pending }
+    };
+    let (first, second) = (leave().await, leave().await);
+    login.world.clock.advance(Duration::from_mins(14));
+    let code = login.code(&first, &json!({})).await;
+    login.give(&second, &json!({}));
+    assert_eq!(page(login.come_back(&second).await), "400 invalid_request_uri pushed_request_used");
+    assert_eq!(payload(&login.token(&code).await)["client_id"], "support-app", "the first code counts");
+
+    let uri = login.world.push(&login.world.authorization("support-app", None, None), None).await.unwrap();
+    let query = pairs(&[("client_id", "support-app"), ("request_uri", &uri)]);
+    let request =
+        login.world.engine.authorize(encode(&query).as_bytes(), RequestSource::Other).await.unwrap();
+    // The page was open for long.
+    login.world.clock.advance(Duration::from_mins(14));
+    let left = login.world.engine.leave_for_provider(&request, &encode(&query), &login.key()).await.unwrap();
+    let late = Away { query, location: left.location, pending: left.pending };
+    login.world.clock.advance(Duration::from_mins(3));
+    login.give(&late, &json!({}));
+    assert_eq!(page(login.come_back(&late).await), "400 invalid_request_uri pushed_request_expired");
+}
+
+#[tokio::test]
 async fn what_a_provider_does_not_say_is_not_said_in_the_token() {
     let login = Login::new();
     let away = login.leave().await;

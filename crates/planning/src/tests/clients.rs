@@ -120,6 +120,16 @@ fn a_client_cannot_have_the_name_of_an_agent() {
 }
 
 #[test]
+fn a_client_may_have_to_push_its_requests() {
+    let of = |lines: &str| {
+        let registry = registry(&client_of(lines));
+        registry.client(&"app".parse().unwrap()).unwrap().require_pushed_authorization_requests
+    };
+    let set = |value| format!("require_pushed_authorization_requests = {value}\n");
+    assert_eq!((of(""), of(&set(true)), of(&set(false))), (false, true, false));
+}
+
+#[test]
 fn a_client_may_be_given_refresh_tokens_and_no_resource_has_their_scope() {
     let of = |lines: &str| registry(&client_of(lines)).client(&"app".parse().unwrap()).unwrap().refresh;
     assert_eq!((of(""), of("refresh = true\n"), of("refresh = false\n")), (false, true, false));

@@ -127,6 +127,21 @@ pub(super) async fn token(State(public): State<Arc<Public>>, posted: Result<Post
     })
 }
 
+/// `POST /par` (RFC 9126 §2).
+pub(super) async fn push(State(public): State<Arc<Public>>, posted: Result<Posted, Response>) -> Response {
+    cross_origin::readable(match posted {
+        Ok(posted) => {
+            let answer = public.engine.push(posted.request(&posted.headers())).await;
+            posted.gives_place(false);
+            match answer {
+                Ok(pushed) => (StatusCode::CREATED, JSON, pushed.to_json()).into_response(),
+                Err(error) => refused(&public, &error),
+            }
+        }
+        Err(unreadable) => unreadable,
+    })
+}
+
 /// `POST /register` (RFC 7591 §3.1).
 pub(super) async fn register(
     State(public): State<Arc<Public>>,

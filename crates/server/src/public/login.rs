@@ -1,7 +1,7 @@
 //! `GET /authorize` shows the login page; `POST /authorize` is its form (RFC 6749 §3.1).
 //!
-//! The authorization request is in the query both times and is validated both times: the server remembers
-//! nothing about a person who has not logged in.
+//! The authorization request, or the name of one that was pushed, is in the query both times and is validated
+//! both times: the server remembers nothing about a person who has not logged in.
 
 use std::sync::Arc;
 
@@ -142,7 +142,7 @@ pub(super) async fn submit(
         }
     };
     let query = query.unwrap_or_default();
-    let request = match public.engine.authorize(query.as_bytes(), source(&extensions)).await {
+    let request = match public.engine.authorize_again(query.as_bytes(), source(&extensions)).await {
         Ok(request) => request,
         Err(refusal) => return refused(&refusal),
     };
@@ -155,6 +155,10 @@ pub(super) async fn submit(
         );
     };
     if !is_genuine(&asked, fields.get("csrf").unwrap_or_default()) {
+        // The login begins with the form that is shown now.
+        if let Err(refusal) = public.engine.authorize(query.as_bytes(), source(&extensions)).await {
+            return refused(&refusal);
+        }
         let minutes = LOGIN_FORM_LIFETIME.as_secs() / 60;
         let text = format!("The form was not sent from this page, or it is older than {minutes} minutes.");
         return form(&asked, StatusCode::FORBIDDEN, "", Some(&text));

@@ -59,6 +59,7 @@ fn router(public: Arc<Public>) -> Router {
     let feeds = Arc::new(feed::Feeds::new(Arc::clone(&public.live), public.shutdown.clone()));
     let mut router = Router::new()
         .route(&at(metadata::TOKEN_PATH), for_scripts(post(form_endpoints::token)))
+        .route(&at(metadata::PAR_PATH), for_scripts(post(form_endpoints::push)))
         .route(&at(metadata::INTROSPECT_PATH), post(form_endpoints::introspect))
         .route(&at(metadata::REVOKE_PATH), for_scripts(post(form_endpoints::revoke)))
         .route(

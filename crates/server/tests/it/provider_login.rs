@@ -171,12 +171,40 @@ async fn a_person_presses_the_button_logs_in_elsewhere_and_the_app_gets_its_code
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_request_is_kept_while_its_person_is_at_a_provider() {
+    let login = Login::new().await;
+    let pushed = async |state: &str| {
+        let mut query = authorization(Some(CRM), Some("read:cases"));
+        query.iter_mut().filter(|(name, _)| name == "state").for_each(|pair| state.clone_into(&mut pair.1));
+        let request = login.app().http.post(login.server.url("/par")).form(&query);
+        let answer = Answer::of(request.send().await.unwrap()).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        form(&[("client_id", "support-app"), ("request_uri", &answer.member("request_uri"))])
+    };
+    let page = login.app().open(&pushed("another state").await).await;
+    let left = login.choose(&page).await;
+    assert_eq!(left.status, 200, "{left:?}");
+    let cookie = left.header("set-cookie").split(';').next().unwrap().to_owned();
+    let away = Away { location: link(&left.text), cookie };
+    login.give(&away, "user-7");
+    let answer = login.come_back(&away, &away.cookie).await;
+    assert_eq!((answer.status, parameter(&answer, "state").as_deref()), (303, Some("another state")));
+    assert!(parameter(&answer, "code").is_some());
+
+    // The browser could not keep it.
+    let page = login.app().open(&pushed(&"s".repeat(3000)).await).await;
+    assert_eq!((page.answer.status, login.choose(&page).await.status), (200, 400));
+    login.server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_answer_of_a_provider_counts_in_no_other_browser() {
     let login = Login::new().await;
     let (ours, theirs) = (login.leave().await, login.leave().await);
     login.give(&ours, "user-7");
     let (name, value) = ours.cookie.split_once('=').unwrap();
-    let changed = format!("{name}={}A", &value[..value.len() - 1]);
+    let (first, rest) = value.split_at(1);
+    let changed = format!("{name}={}{rest}", if first == "A" { "B" } else { "A" });
     for (what, cookie) in [
         ("no cookie", String::new()),
         ("another browser's", theirs.cookie.clone()),

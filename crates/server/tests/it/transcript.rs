@@ -18,6 +18,7 @@ mod names;
 mod own_behalf;
 mod platform;
 mod provider;
+mod pushed;
 mod recorder;
 mod refresh;
 mod registry;

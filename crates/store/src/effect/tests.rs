@@ -14,8 +14,9 @@ use crate::login_sessions::session_hash;
 use crate::nodes::Node;
 use crate::refresh::{Family, RefreshState};
 use crate::search_rows::tests::open;
+use crate::tx::Tx;
 use crate::{
-    Store, cuts, login_sessions, nodes, refresh, registry, secrets, self_registered, sweep_blocking,
+    Store, cuts, login_sessions, nodes, refresh, registry, replay, secrets, self_registered, sweep_blocking,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1000);
@@ -122,6 +123,24 @@ fn a_code_is_redeemed_once_and_in_time() {
     world.refuses(&redeem([1; 32], LATER), Refusal::CodeExpired);
     world.makes(&redeem([1; 32], NOW));
     world.refuses(&redeem([1; 32], NOW), Refusal::CodeUsed);
+}
+
+#[test]
+fn a_pushed_request_is_used_once_and_each_client_has_its_own() {
+    let world = World::new();
+    let by = |client: &str, id: &str| Effect::UsePushedRequest {
+        client: client.parse().unwrap(),
+        id: id.to_owned(),
+        forget: LATER,
+        at: NOW,
+    };
+    world.makes(&by("app", "one"));
+    world.refuses(&by("app", "one"), Refusal::PushedRequestUsed);
+    world.makes(&by("app", "two"));
+    world.makes(&by("other", "one"));
+    // An assertion of the client with the same id is another thing.
+    let assertion = |tx: &Tx<'_>| replay::remember(tx, "app", "one", LATER, NOW);
+    assert!(world.store.transact_blocking("assertion", assertion).unwrap());
 }
 
 #[test]

@@ -53,6 +53,7 @@ fn client(id: &str) -> Entry {
         agents: vec![],
         scopes,
         refresh: false,
+        require_pushed_authorization_requests: false,
     })
 }
 

@@ -5,10 +5,10 @@ use mandate_testkit::app::{CALLBACK, CRM, FormPairs, LoginPage, PASSWORD, author
 use super::registry::uri;
 use super::stage::{Stage, with, without};
 
-const AUTHORIZE: &str = "/authorize";
+pub(super) const AUTHORIZE: &str = "/authorize";
 
 impl Stage {
-    async fn authorize(&mut self, what: &str, query: &FormPairs) -> LoginPage {
+    pub(super) async fn authorize(&mut self, what: &str, query: &FormPairs) -> LoginPage {
         let url = url::Url::parse_with_params(&self.server.url(AUTHORIZE), query).unwrap().to_string();
         let request = self.server.app.http.get(&url);
         let answer = self.log.send(what, request).await;
@@ -19,7 +19,7 @@ impl Stage {
         LoginPage { answer, url, csrf, cookie }
     }
 
-    async fn submit(&mut self, what: &str, page: &LoginPage, cookie: &str, fields: &FormPairs) {
+    pub(super) async fn submit(&mut self, what: &str, page: &LoginPage, cookie: &str, fields: &FormPairs) {
         let mut request = self.server.app.http.post(&page.url).form(fields);
         if !cookie.is_empty() {
             request = request.header("cookie", cookie);

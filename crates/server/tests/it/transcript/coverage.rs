@@ -30,7 +30,7 @@ const TOKEN: [&str; 15] = [
     "exchange_platform",
     "exchange_federation",
 ];
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 10] = [
     "introspection",
     "introspection_own_behalf",
     "revocation",
@@ -38,6 +38,7 @@ const OTHERS: [&str; 9] = [
     "authorize_refused",
     "authorize_login",
     "authorize_provider",
+    "authorize_pushed",
     "provider_logout",
     "self_description",
 ];

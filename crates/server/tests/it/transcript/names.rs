@@ -134,6 +134,10 @@ impl Names {
             ("record", Value::String(id)) => drop(self.name("record", id)),
             ("origin", Value::String(origin)) if origin.contains("/audit/") => return "<log>".into(),
             ("key", Value::String(key)) if key.contains('+') => return "<checkpoint key>".into(),
+            // In addresses, the part before it is encoded.
+            ("request_uri", Value::String(uri)) => {
+                drop(self.name("request", uri.rsplit(':').next().unwrap_or(uri)));
+            }
             ("refresh_token", Value::String(token)) => drop(self.name("refresh token", token)),
             ("token", Value::String(token)) if token.len() > 16 && jwt(token).is_none() => {
                 drop(self.name("join token", token));
