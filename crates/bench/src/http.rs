@@ -11,9 +11,10 @@ pub(crate) struct Connection {
     buffer: Vec<u8>,
 }
 
-/// An answer's status and body.
+/// An answer's status, head and body.
 pub(crate) struct Answer<'a> {
     pub(crate) status: u16,
+    pub(crate) head: &'a [u8],
     pub(crate) body: &'a [u8],
 }
 
@@ -74,7 +75,8 @@ impl Connection {
                 return Err(BenchError("the server closed a connection".to_owned()));
             }
         }
-        Ok(Answer { status, body: self.buffer.get(head..head + length).unwrap_or_default() })
+        let (head, body) = self.buffer.split_at_checked(head).unwrap_or_default();
+        Ok(Answer { status, head, body: body.get(..length).unwrap_or_default() })
     }
 }
 

@@ -13,6 +13,10 @@
 mod crypto;
 mod error;
 mod figures;
+mod foreign;
+mod foreign_hosts;
+mod foreign_keys;
+mod foreign_login;
 mod http;
 mod identity_provider;
 mod kernel;
@@ -38,13 +42,14 @@ use error::BenchError;
 use run::Extent;
 use store::StoreKind;
 
-const USAGE: &str = "usage: mandate-bench PROGRAM [--store sqlite|postgres] [--quick]\n       mandate-bench PROGRAM --search|--strangers [--quick]   (SQLite)";
+const USAGE: &str = "usage: mandate-bench PROGRAM [--store sqlite|postgres] [--quick]\n       mandate-bench PROGRAM --search|--strangers|--foreign [--quick]   (SQLite)";
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum What {
     Exchange,
     Search,
     Strangers,
+    Foreign,
 }
 
 /// What to measure, with which program.
@@ -66,6 +71,8 @@ fn arguments(given: impl IntoIterator<Item = OsString>) -> Option<Arguments> {
             what = What::Search;
         } else if argument == "--strangers" {
             what = What::Strangers;
+        } else if argument == "--foreign" {
+            what = What::Foreign;
         } else if argument == "--store" {
             store = Some(StoreKind::named(given.next()?.to_str()?)?);
         } else if program.is_none() {
@@ -101,6 +108,15 @@ async fn measured(arguments: &Arguments) -> Result<(String, String), BenchError>
                 if *quick { strangers::StrangersExtent::quick() } else { strangers::StrangersExtent::full() };
             let root = run::directory("strangers")?;
             let figures = strangers::measure(program, &extent, &root).await?;
+            // What was measured is kept if it went wrong: the logs say why.
+            let _ = std::fs::remove_dir_all(&root);
+            Ok((figures.table(), figures.json().to_string()))
+        }
+        What::Foreign => {
+            let extent =
+                if *quick { foreign::ForeignExtent::quick() } else { foreign::ForeignExtent::full() };
+            let root = run::directory("foreign")?;
+            let figures = foreign::measure(program, &extent, &root).await?;
             // What was measured is kept if it went wrong: the logs say why.
             let _ = std::fs::remove_dir_all(&root);
             Ok((figures.table(), figures.json().to_string()))

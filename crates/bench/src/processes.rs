@@ -102,6 +102,16 @@ impl Server {
         root: &Path,
         database: Option<&Database>,
     ) -> Result<Self, BenchError> {
+        Self::start_with(program, root, database, &[]).await
+    }
+
+    /// The same with these options.
+    pub(crate) async fn start_with(
+        program: &Path,
+        root: &Path,
+        database: Option<&Database>,
+        options: &[&str],
+    ) -> Result<Self, BenchError> {
         let loopback = "127.0.0.1:0";
         let dir = text_of(&root.join("serve"));
         let mut arguments = vec![
@@ -117,6 +127,7 @@ impl Server {
             "--trust-domain",
             TRUST_DOMAIN,
         ];
+        arguments.extend(options);
         if let Some(database) = database {
             arguments.extend(["--store", &database.url]);
         }

@@ -42,7 +42,8 @@ pub(crate) fn selector() -> Result<String, BenchError> {
     Ok(format!("unix:uid:{}", own.uid()))
 }
 
-fn scopes() -> Vec<&'static str> {
+/// The same, as a list.
+pub(crate) fn scopes() -> Vec<&'static str> {
     SCOPES.split(' ').collect()
 }
 
@@ -57,7 +58,8 @@ fn grant_item(at: usize) -> Value {
     json!({"person": person(at), "agent": agent(at), "resource": "crm", "scopes": scopes()})
 }
 
-async fn apply(admin: &AdminClient, entries: Value) -> Result<(), BenchError> {
+/// Applies these entries.
+pub(crate) async fn apply(admin: &AdminClient, entries: Value) -> Result<(), BenchError> {
     let entries: RegistryFile =
         serde_json::from_value(entries).map_err(BenchError::during("making the registry"))?;
     let request = ApplyRequest { entries, ..ApplyRequest::default() };

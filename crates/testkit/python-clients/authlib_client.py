@@ -1,7 +1,7 @@
 """Authlib with its defaults: a code with PKCE, introspection and revocation, by one authentication method.
 
 Reads {"issuer", "method", "client", "secret" or "key", "resource", "scope", "redirect_uri", "person"} as JSON from
-standard input; prints the introspected token before and after it was revoked.
+standard input; prints the introspected token before and after it was revoked. With "refresh", the token is that of a refresh.
 """
 
 import json
@@ -27,7 +27,7 @@ session = OAuth2Session(
     ECKey.import_key(key) if key else world.get("secret"),
     token_endpoint_auth_method=method,
     revocation_endpoint_auth_method=method,
-    scope=world["scope"],
+    scope=world["scope"] + (" offline_access" if world.get("refresh") else ""),
     redirect_uri=world["redirect_uri"],
     code_challenge_method="S256",
 )
@@ -42,6 +42,9 @@ back = log_in(where, world["person"]["name"], world["person"]["password"])
 token = session.fetch_token(
     metadata["token_endpoint"], authorization_response=back, state=state, code_verifier=verifier, resource=resource
 )
+if world.get("refresh"):
+    first, token = token, session.refresh_token(metadata["token_endpoint"], resource=resource)
+    assert token["refresh_token"] != first["refresh_token"] and token["access_token"] != first["access_token"], "rotation"
 answers = {"scope": token["scope"], "before": None, "after": None}
 if method != "none":
     answers["before"] = session.introspect_token(metadata["introspection_endpoint"], token["access_token"]).json()

@@ -31,6 +31,13 @@ enum Bench {
         #[arg(long)]
         quick: bool,
     },
+    /// People and agents of other organizations: exchanges with each kind of foreign token, logins at a
+    /// provider, 100,000 clients, 1,000 issuers, documents in caches. The last line is one JSON object
+    Foreign {
+        /// Measure less of everything
+        #[arg(long)]
+        quick: bool,
+    },
     /// What strangers cost: memory of feed readers that read nothing, CPU time of refusals, `agent suspend`
     /// under a flood
     Strangers {
@@ -75,6 +82,7 @@ pub(crate) fn run(root: &Path, arguments: &Arguments) -> Result<ExitCode, BenchE
     let (quick, options) = match arguments.what {
         Bench::Exchange { quick, store } => (quick, vec!["--store", store.name()]),
         Bench::Search { quick } => (quick, vec!["--search"]),
+        Bench::Foreign { quick } => (quick, vec!["--foreign"]),
         Bench::Strangers { quick } => (quick, vec!["--strangers"]),
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

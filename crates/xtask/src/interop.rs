@@ -5,9 +5,11 @@
 //! each of them is counted.
 
 use std::path::Path;
+use std::process::Command;
 
+use crate::on_demand::{self, Product};
 use crate::setup;
-use crate::steps::{StepOutcome, Steps, run};
+use crate::steps::{StepOutcome, Steps, answers, run};
 
 /// The programs in JavaScript that are tried against the server.
 const JAVASCRIPT: &[&str] = &["crates/testkit/node-clients", "examples/javascript"];
@@ -18,6 +20,12 @@ const PYTHON_CLIENTS: &str = "crates/testkit/python-clients";
 /// Where the packages of the clients in Python are installed. Tests look for them here.
 const PYTHON_ENVIRONMENT: &str = "target/python-clients";
 
+/// The clients in Go.
+const GO_CLIENTS: &str = "crates/testkit/go-clients";
+
+/// Where their program is built. Tests look for it here.
+const GO_PROGRAM: &str = "target/go-clients/go-clients";
+
 /// The variable that names the database of tests. `mandate-testkit` reads it.
 const TEST_STORE: &str = "MANDATE_TEST_STORE";
 
@@ -27,19 +35,27 @@ pub(crate) struct InteropArguments {
     /// Install nothing; use what is there
     #[arg(long)]
     no_setup: bool,
+    /// Install this product and run only its tests, which no other run does
+    #[arg(long, value_enum, value_name = "PRODUCT", conflicts_with = "filter")]
+    on_demand: Option<Product>,
     /// Run only the tests whose name contains this
     #[arg(value_name = "FILTER")]
     filter: Option<String>,
 }
 
 pub(crate) fn take(root: &Path, arguments: &InteropArguments, steps: &mut Steps) {
-    steps.announce(if arguments.no_setup { 4 } else { 6 });
+    if let Some(product) = arguments.on_demand {
+        on_demand::take(root, product, arguments.no_setup, steps);
+        return;
+    }
+    steps.announce(if arguments.no_setup { 4 } else { 7 });
     if arguments.no_setup {
         steps.take("programs of others", || StepOutcome::Skipped("--no-setup".to_owned()));
     } else {
         steps.take("programs of others", || setup::install(root, setup::INTEROP));
         steps.take("clients in JavaScript", || node_clients(root));
         steps.take("clients in Python", || python_clients(root));
+        steps.take("clients in Go", || go_clients(root));
     }
     let mut cargo = vec!["--workspace", "--test", "interop"];
     if let Some(filter) = &arguments.filter {
@@ -100,6 +116,16 @@ fn python_clients(root: &Path) -> StepOutcome {
     }
 }
 
+/// Go gets the modules that `go.sum` pins.
+fn go_clients(root: &Path) -> StepOutcome {
+    if !answers(Command::new("go").arg("version")) {
+        return StepOutcome::Skipped("there is no Go".to_owned());
+    }
+    let program = root.join(GO_PROGRAM);
+    let program = program.to_string_lossy();
+    run(&root.join(GO_CLIENTS), "go", &["build", "-mod=readonly", "-buildvcs=false", "-o", &program])
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -111,26 +137,42 @@ mod tests {
             &[
                 "strict_clients.rs::metadata_is_accepted_and_names_this_issuer_alone",
                 "strict_clients.rs::a_public_client_redeems_a_code_once_with_its_own_verifier",
+                "strict_clients.rs::clients_push_their_requests_and_one_of_them_must",
                 "strict_clients.rs::a_public_client_refreshes_until_a_token_is_used_twice_or_revoked",
                 "strict_clients.rs::denial_wrong_password_and_unknown_resource_are_errors_to_a_client",
                 "strict_clients.rs::access_tokens_are_valid_to_resource_servers_and_forgeries_are_not",
                 "strict_clients.rs::a_client_with_a_secret_introspects_and_revokes_what_concerns_it",
                 "strict_clients.rs::a_client_with_a_key_introspects_and_revokes_and_never_by_a_used_assertion",
                 "strict_clients.rs::an_agents_mandate_is_a_valid_access_token",
+                "strict_clients.rs::an_agents_own_token_is_a_valid_access_token_and_nobody_elses",
             ],
         ),
         (
             "openid-client",
             &[
-                "default_clients.rs::openid_client_sends_its_secret_in_the_body_and_gets_refreshes_and_revokes_a_token",
+                "default_clients.rs::openid_client_sends_its_secret_in_the_body_pushes_its_request_and_gets_refreshes_and_revokes_a_token",
+                "default_clients.rs::openid_client_as_an_agent_gets_a_token_of_its_own_and_exchanges_a_persons",
             ],
         ),
         (
             "Authlib",
             &[
-                "default_clients.rs::authlib_authenticates_by_a_secret_in_the_header_or_in_the_body",
+                "default_clients.rs::authlib_authenticates_by_a_secret_in_the_header_or_in_the_body_and_refreshes_a_token",
                 "default_clients.rs::authlib_signs_assertions_for_the_token_endpoint_which_a_client_must_be_registered_for",
                 "default_clients.rs::authlib_as_a_public_client_revokes_its_own_token",
+                "default_clients.rs::authlib_as_an_agent_gets_a_token_of_its_own_and_exchanges_a_persons",
+            ],
+        ),
+        (
+            "github.com/coreos/go-oidc/v3",
+            &[
+                "go_clients.rs::go_oidc_finds_the_issuer_and_verifies_the_tokens_of_every_grant_that_oauth2_drives",
+            ],
+        ),
+        (
+            "golang.org/x/oauth2",
+            &[
+                "go_clients.rs::go_oidc_finds_the_issuer_and_verifies_the_tokens_of_every_grant_that_oauth2_drives",
             ],
         ),
         (
@@ -209,14 +251,19 @@ mod tests {
     fn every_program_that_the_book_names_is_pinned_and_has_a_test() {
         let read = |path: &str| fs::read_to_string(crate::root().join(path)).unwrap();
         let page = read("docs/src/tried-with.md");
-        let pinned =
-            ["crates/testkit/node-clients/package.json", "crates/testkit/python-clients/requirements.txt"]
-                .map(read)
-                .concat();
+        let pinned = [
+            "crates/testkit/node-clients/package.json",
+            "crates/testkit/python-clients/requirements.txt",
+            "crates/testkit/go-clients/go.mod",
+        ]
+        .map(read)
+        .concat();
         let examples = read("examples/javascript/package.json");
+        // The first table: `on_demand.rs` knows the other.
         let rows: Vec<Vec<&str>> = page
             .lines()
-            .filter(|line| line.starts_with('|'))
+            .skip_while(|line| !line.starts_with('|'))
+            .take_while(|line| line.starts_with('|'))
             .skip(2)
             .map(|row| row.split('|').collect())
             .collect();
@@ -232,6 +279,7 @@ mod tests {
                 format!("\"{program}\": \"{version}\""),
                 format!("{program}=={version}"),
                 format!("{program}[crypto]=={version}"),
+                format!("{program} v{version}"),
             ];
             assert!(
                 version == "Debian's" || forms.iter().any(|form| pinned.contains(form)),

@@ -18,6 +18,7 @@ mod fuzz_seeds;
 mod interop;
 mod licenses;
 mod modules;
+mod on_demand;
 mod protocol_names;
 mod purity;
 mod setup;

@@ -169,7 +169,13 @@ pub(crate) fn run(dir: &Path, program: &str, arguments: &[&str]) -> StepOutcome 
     run_with(dir, program, arguments, &[])
 }
 
-fn run_with(dir: &Path, program: &str, arguments: &[&str], environment: &[(&str, &Path)]) -> StepOutcome {
+/// The same, with these variables in its environment.
+pub(crate) fn run_with(
+    dir: &Path,
+    program: &str,
+    arguments: &[&str],
+    environment: &[(&str, &Path)],
+) -> StepOutcome {
     println!("$ {program} {}", arguments.join(" "));
     match Command::new(program)
         .args(arguments)

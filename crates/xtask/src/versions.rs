@@ -45,6 +45,7 @@ pub(crate) fn pinned(root: &Path) -> io::Result<Vec<Pinned>> {
     let rust: CargoLock = toml::from_str(&read("Cargo.lock")?).map_err(io::Error::other)?;
     let node: NodeLock = serde_json::from_str(&read("crates/testkit/node-clients/package-lock.json")?)?;
     let python = read("crates/testkit/python-clients/requirements.txt")?;
+    let go = read("crates/testkit/go-clients/go.mod")?;
 
     let mut pinned: Vec<Pinned> = rust
         .package
@@ -65,7 +66,18 @@ pub(crate) fn pinned(root: &Path) -> io::Result<Vec<Pinned>> {
         let name = name.split('[').next().unwrap_or(name);
         Some(Pinned { language: "Python", name: name.to_owned(), version: version.to_owned() })
     }));
+    pinned.extend(go_modules(&go).map(|(name, version)| Pinned {
+        language: "Go",
+        name: name.to_owned(),
+        version: version.to_owned(),
+    }));
     Ok(pinned)
+}
+
+/// The modules that a `go.mod` asks for itself, with their versions.
+fn go_modules(file: &str) -> impl Iterator<Item = (&str, &str)> {
+    let direct = file.lines().filter(|line| !line.contains("// indirect"));
+    direct.filter_map(|line| line.trim().split_once(" v"))
 }
 
 /// Applies the rule to one file.
@@ -132,7 +144,7 @@ mod tests {
 
     use serde::Deserialize;
 
-    use super::{Pinned, check, claims, pinned};
+    use super::{Pinned, check, claims, go_modules, pinned};
     use crate::tree::File;
 
     fn found(table: &str) -> Vec<String> {
@@ -176,6 +188,7 @@ mod tests {
     #[derive(Deserialize)]
     struct Newest {
         looked_up: String,
+        go: BTreeMap<String, String>,
         npm: BTreeMap<String, String>,
         pypi: BTreeMap<String, String>,
     }
@@ -195,6 +208,10 @@ mod tests {
             .map(|(name, version)| (name.split('[').next().unwrap_or(name).to_owned(), version.to_owned()))
             .collect();
         assert_eq!(pypi, newest.pypi);
+        let go = read("crates/testkit/go-clients/go.mod");
+        let go: BTreeMap<String, String> =
+            go_modules(&go).map(|(name, version)| (name.to_owned(), version.to_owned())).collect();
+        assert_eq!(go, newest.go);
         let said = format!("On {} the versions in this table were the newest", newest.looked_up);
         assert!(read("docs/src/tried-with.md").contains(&said), "{said}");
     }
@@ -209,7 +226,7 @@ mod tests {
             );
         }
         let pinned = pinned(crate::root()).unwrap();
-        for language in ["Rust", "JavaScript", "Python"] {
+        for language in ["Rust", "JavaScript", "Python", "Go"] {
             assert!(pinned.iter().any(|one| one.language == language), "{language}");
         }
     }

@@ -57,6 +57,7 @@ fn acted_out(blocks: &[Block]) -> String {
     for (block, line) in lines {
         // It has a terminal of its own; what it says before it is ready is shown where it was started.
         let stays = |name: &str, until: &str| {
+            let name = format!("{name}-{}", block.step.split('.').next().unwrap());
             format!("{line} > {name}.out 2>&1 &\nwait_for grep -q '{until}' {name}.out\ncat {name}.out")
         };
         let line = match line.split(' ').take(2).collect::<Vec<_>>()[..] {
@@ -84,6 +85,8 @@ fn acted_out(blocks: &[Block]) -> String {
 /// What a browser does for a person: the login page, and the form on it with the token against forged forms
 /// and its cookie.
 fn logged_in(login: &str) -> String {
+    // The file of the token has the person's name.
+    let person = login.split_once("--out tour/").unwrap().1.strip_suffix(".token").unwrap();
     format!(
         r#"{login} --no-browser > login.out 2>&1 &
 login=$!
@@ -91,7 +94,7 @@ wait_for grep -q '^Waiting' login.out
 url=$(sed -n 's/^ *\(http.*\)$/\1/p' login.out)
 curl -s -c cookies -o page "$url"
 csrf=$(sed -n 's/.*name="csrf" value="\([^"]*\)".*/\1/p' page)
-curl -s -L -b cookies -o page "$url" --data-urlencode "csrf=$csrf" --data-urlencode name=sam --data-urlencode 'password={PASSWORD}' -d decision=allow
+curl -s -L -b cookies -o page "$url" --data-urlencode "csrf=$csrf" --data-urlencode name={person} --data-urlencode 'password={PASSWORD}' -d decision=allow
 wait $login
 cat login.out"#
     )
@@ -158,8 +161,8 @@ fn every_command_of_the_tour_does_what_the_page_says() {
     symlink(env!("CARGO_BIN_EXE_mandate"), here.path().join("target/release/mandate")).unwrap();
     symlink(api_program(), here.path().join("target/release/notes-api")).unwrap();
 
-    let listeners: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    for (port, listener) in [":8420", ":8421", ":9300"].iter().zip(&listeners) {
+    let listeners: Vec<TcpListener> = (0..5).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    for (port, listener) in [":8420", ":8421", ":9300", ":8430", ":8431"].iter().zip(&listeners) {
         assert!(page.contains(port), "{port}");
         page = page.replace(port, &format!(":{}", listener.local_addr().unwrap().port()));
     }

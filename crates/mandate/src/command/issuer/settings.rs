@@ -36,9 +36,11 @@ pub(super) fn steps(profile: TokenProfile, audience: &str) -> Vec<String> {
         TokenProfile::Rfc9068 => &[
             "its access tokens must say `typ` `at+jwt` in the header, and have `client_id`, `jti` and `scope` (RFC 9068)",
         ],
-        TokenProfile::Keycloak => {
-            &["keep the client scope `basic`, which gives `sub`, and use no lightweight access tokens"]
-        }
+        TokenProfile::Keycloak => &[
+            "switch off `Full scope allowed` for these clients: else `aud` has `account` too, which is refused unless `other_audiences` lists it",
+            "give them client scopes with the names of the scopes that agents may get, or use `subject_scope = \"identity_only\"`: by default a token has only `openid profile email`",
+            "keep the client scope `basic`, which gives `sub`, and use no lightweight access tokens",
+        ],
         TokenProfile::EntraV2 => &[
             "set `accessTokenAcceptedVersion` to 2 in the manifest of that application",
             "add the optional claim `idtyp` with `include_user_token`, and `xms_sub_fct` and `xms_act_fct`, which show agents",
