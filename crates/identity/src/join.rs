@@ -340,6 +340,7 @@ fn not_joined(error: AppendError) -> IdentityError {
             | E::RegistryChanged
             | E::ClientsFull
             | E::ClientGone
+            | E::DeviceGone
             | E::StopRecorded
             | E::Internal,
         )
@@ -373,6 +374,7 @@ fn not_renewed(error: &AppendError) -> IdentityError {
             | E::RegistryChanged
             | E::ClientsFull
             | E::ClientGone
+            | E::DeviceGone
             | E::StopRecorded
             | E::Internal,
         )

@@ -16,7 +16,7 @@ use mandate_core::{ClientId, Issuer, RequestSource, ResourceUri, Scope, ScopeSet
 use mandate_delegation::{LoggedInPerson, RefusalReason};
 
 use crate::asking_client::AskingClient;
-use crate::codes::CodePayload;
+use crate::codes::{CodePayload, Granted};
 use crate::engine::Engine;
 use crate::form::Form;
 use crate::parameter::{NEVER_IGNORED, Required};
@@ -75,20 +75,40 @@ impl AuthorizationRequest {
         self.offline.then_some(REFRESH_LIFETIME)
     }
 
+    pub(crate) fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            source: self.source,
+            client: &self.back.client,
+            resource: self.resource.as_ref(),
+            scopes: self.scopes.as_ref(),
+        }
+    }
+
     /// The content of a code for this request once `person` has logged in. `password`: SHA-256 of the stored
     /// hash of the password, if it was by one.
     pub(crate) fn code_for(&self, person: &LoggedInPerson, password: Option<[u8; 32]>) -> CodePayload {
         CodePayload {
-            client: self.back.client.id().clone(),
             redirect_uri: self.back.redirect_uri.clone(),
             challenge: self.challenge.clone(),
-            login: StoredLogin::of(person),
-            resource: self.resource.clone(),
-            scopes: self.scopes.clone(),
-            offline: self.offline,
-            password,
+            granted: Granted {
+                client: self.back.client.id().clone(),
+                login: StoredLogin::of(person),
+                resource: self.resource.clone(),
+                scopes: self.scopes.clone(),
+                offline: self.offline,
+                password,
+            },
         }
     }
+}
+
+/// What a client wants from the login of a person, however its answer comes back.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) source: RequestSource,
+    pub(crate) client: &'a AskingClient,
+    pub(crate) resource: Option<&'a ResourceUri>,
+    pub(crate) scopes: Option<&'a ScopeSet>,
 }
 
 /// A client and its checked redirect URI: errors may be sent there.
@@ -160,14 +180,18 @@ impl Engine {
     /// login page, which strangers see: it says no more than the metadata, so not which resource has which
     /// scope.
     pub fn at_most(&self, request: &AuthorizationRequest) -> ScopeSet {
+        self.most_of(&request.wanted())
+    }
+
+    pub(crate) fn most_of(&self, wanted: &Wanted<'_>) -> ScopeSet {
         let snapshot = self.basis.snapshot();
-        let is_meant = |one: &Resource| match &request.resource {
+        let is_meant = |one: &Resource| match wanted.resource {
             Some(uri) => one.uri == *uri,
             // A token that is to be exchanged never carries our own administration.
             None => !is_administration(one, self.issuer()),
         };
         let resources = snapshot.registry.resources().filter(|one| is_meant(one));
-        let of = |one: &Arc<Resource>| match &request.scopes {
+        let of = |one: &Arc<Resource>| match wanted.scopes {
             Some(asked) => one.scopes.intersection(asked),
             None => one.scopes.clone(),
         };
@@ -254,18 +278,36 @@ fn validate(
         form.get(Parameter::CodeChallenge),
         form.get(Parameter::CodeChallengeMethod),
     )?;
-    let (asked, offline) = scope::asked_of_a_login(form)?;
-    let resource = known_resource(form, asked.as_ref(), issuer, registry)?;
-    let scopes = narrowed(asked.as_ref(), &back.client, resource.as_ref(), issuer, registry)?;
-    // OpenID Connect Core 1.0 §11: where it cannot be given, it is ignored. Operators administrate while they are
-    // there.
-    let administration = resource.as_ref().is_some_and(|uri| same(uri.as_str(), issuer.as_str()));
-    let offline = offline && back.client.may_refresh() && !administration;
+    let Asking { resource, scopes, offline } = asking(form, &back.client, issuer, registry)?;
     Ok(AuthorizationRequest { source, back, challenge, resource, scopes, offline })
 }
 
+/// What a client asks a person to allow.
+pub(crate) struct Asking {
+    pub(crate) resource: Option<ResourceUri>,
+    pub(crate) scopes: Option<ScopeSet>,
+    pub(crate) offline: bool,
+}
+
+/// What the parameters of `client` ask a person to allow.
+pub(crate) fn asking(
+    form: &Form<'_>,
+    client: &AskingClient,
+    issuer: &Issuer,
+    registry: &Registry,
+) -> Result<Asking, RequestRefusal> {
+    let (asked, offline) = scope::asked_of_a_login(form)?;
+    let resource = known_resource(form, asked.as_ref(), issuer, registry)?;
+    let scopes = narrowed(asked.as_ref(), client, resource.as_ref(), issuer, registry)?;
+    // OpenID Connect Core 1.0 §11: where it cannot be given, it is ignored. Operators administrate while they are
+    // there.
+    let administration = resource.as_ref().is_some_and(|uri| same(uri.as_str(), issuer.as_str()));
+    let offline = offline && client.may_refresh() && !administration;
+    Ok(Asking { resource, scopes, offline })
+}
+
 /// RFC 9101 §7: request objects are not supported, so they are refused, never ignored.
-fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
+pub(crate) fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
     if form.has(Parameter::Request) {
         return Err(RequestRefusal::RequestObject);
     }
@@ -274,7 +316,7 @@ fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
 
 /// No actor is chosen or proven here, and no details are granted. A client that asks for them must not get a
 /// token without them.
-fn nothing_of_an_actor(form: &Form<'_>) -> Result<(), RequestRefusal> {
+pub(crate) fn nothing_of_an_actor(form: &Form<'_>) -> Result<(), RequestRefusal> {
     let of_exchanges = [
         Parameter::ActorToken,
         Parameter::ActorTokenType,

@@ -404,6 +404,7 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
         agents: item.agents.clone(),
         scopes: item.scopes.as_deref().map(|list| scopes(list, "/scopes")).transpose()?,
         refresh: item.refresh,
+        device: item.device,
     }))
 }
 

@@ -81,6 +81,7 @@ impl RegistryItem {
                     scopes,
                     agents,
                     refresh: x.refresh,
+                    device: x.device,
                 })
             }
             Entry::Issuer(x) => Self::Issuer(IssuerItem {

@@ -230,6 +230,9 @@ pub struct ClientItem {
     /// refresh tokens.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refresh: bool,
+    /// Whether people may log in for it on another device, by a code that the device shows (RFC 8628).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub device: bool,
 }
 
 /// `[[issuer]]`: an identity provider of another organization.

@@ -113,6 +113,7 @@ fn app() -> Client {
         agents: vec!["support-agent".parse().unwrap()],
         scopes: None,
         refresh: false,
+        device: false,
     }
 }
 

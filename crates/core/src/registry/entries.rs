@@ -200,6 +200,9 @@ pub struct Client {
     /// Whether it may act for a person who has left: a login that asks for it gives it refresh tokens.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refresh: bool,
+    /// Whether people may log in for it on another device (RFC 8628).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub device: bool,
 }
 
 impl Client {

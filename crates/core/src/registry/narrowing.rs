@@ -84,6 +84,7 @@ fn grant(now: Grant, from: &Grant, to: &Grant) -> Grant {
 
 fn client(mut now: Client, from: &Client, to: &Client) -> Client {
     now.refresh &= to.refresh || !from.refresh;
+    now.device &= to.device || !from.device;
     if now.agents == from.agents {
         now.agents.clone_from(&to.agents);
     } else {

@@ -128,6 +128,7 @@ fn support_app(agents: &[&str]) -> Client {
         agents: agents.iter().map(|name| name.parse().unwrap()).collect(),
         scopes: None,
         refresh: false,
+        device: false,
     }
 }
 

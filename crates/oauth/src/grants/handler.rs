@@ -11,6 +11,7 @@ use crate::client::Clients;
 use crate::codes::Codes;
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::cuts::Cuts;
+use crate::device_codes::DeviceCodes;
 use crate::foreign::ForeignKeys;
 use crate::foreign_svids::ForeignSvids;
 use crate::form::Form;
@@ -71,6 +72,7 @@ pub(crate) struct GrantParts {
     pub(crate) platforms: Arc<PlatformTokens>,
     pub(crate) svids: Arc<ForeignSvids>,
     pub(crate) codes: Arc<Codes>,
+    pub(crate) devices: Arc<DeviceCodes>,
     pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) conclusion: Arc<Conclusion>,

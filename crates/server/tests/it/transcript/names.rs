@@ -134,6 +134,8 @@ impl Names {
             ("record", Value::String(id)) => drop(self.name("record", id)),
             ("origin", Value::String(origin)) if origin.contains("/audit/") => return "<log>".into(),
             ("key", Value::String(key)) if key.contains('+') => return "<checkpoint key>".into(),
+            ("device_code", Value::String(code)) => drop(self.name("device code", code)),
+            ("user_code", Value::String(code)) => drop(self.name("user code", code)),
             ("refresh_token", Value::String(token)) => drop(self.name("refresh token", token)),
             ("token", Value::String(token)) if token.len() > 16 && jwt(token).is_none() => {
                 drop(self.name("join token", token));
