@@ -145,6 +145,7 @@ impl From<AppendError> for AdministrationError {
                 | E::NodeCertificateExpired
                 | E::ClientsFull
                 | E::ClientGone
+                | E::DeviceGone
                 | E::StopRecorded
                 | E::Internal,
             ) => Self::internal(error),

@@ -69,6 +69,10 @@ pub const BROWSER_LIFETIME: Duration = Duration::from_hours(180 * 24);
 /// How long a pushed authorization request waits for its browser: RFC 9126 §2.2 expects 5 to 600 seconds.
 pub const PUSHED_REQUEST_LIFETIME: Duration = Duration::from_secs(90);
 
+/// How long a device waits for a person: RFC 8628 §3.2 leaves it to the server. A person has to find the page,
+/// enter the code and log in.
+pub const DEVICE_CODE_LIFETIME: Duration = Duration::from_mins(10);
+
 /// How long an authorization code is valid: RFC 6749 §4.1.2 recommends at most 10 minutes.
 pub const CODE_LIFETIME: Duration = Duration::from_mins(1);
 

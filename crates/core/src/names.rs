@@ -53,6 +53,8 @@ names! {
         ClientCredentials = "client_credentials",
         /// RFC 8693 §2.1.
         TokenExchange = "urn:ietf:params:oauth:grant-type:token-exchange",
+        /// RFC 8628 §3.4.
+        DeviceCode = "urn:ietf:params:oauth:grant-type:device_code",
     }
 }
 
@@ -138,6 +140,12 @@ names! {
         InvalidToken = "invalid_token",
         /// RFC 6750 §3.1.
         InsufficientScope = "insufficient_scope",
+        /// RFC 8628 §3.5.
+        AuthorizationPending = "authorization_pending",
+        /// RFC 8628 §3.5.
+        SlowDown = "slow_down",
+        /// RFC 8628 §3.5.
+        ExpiredToken = "expired_token",
     }
 }
 
@@ -274,6 +282,8 @@ names! {
         Username = "username",
         /// `OpenID` Connect Core §3.1.2.1.
         Nonce = "nonce",
+        /// RFC 8628 §3.3.1, in the address that a device shows.
+        UserCode = "user_code",
     }
 }
 

@@ -109,8 +109,8 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
                 && (new.revoked || !old.revoked)
         }
         (Entry::Client(old), Some(Entry::Client(new))) => {
-            let Client { agents, scopes, refresh, .. } = old.clone();
-            let same_otherwise = Client { agents, scopes, refresh, ..new.clone() } == *old;
+            let Client { agents, scopes, refresh, device, .. } = old.clone();
+            let same_otherwise = Client { agents, scopes, refresh, device, ..new.clone() } == *old;
             let fewer_scopes = match (&old.scopes, &new.scopes) {
                 (None, None) => true,
                 (Some(_), None) => false,
@@ -121,6 +121,7 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
             same_otherwise
                 && fewer_scopes
                 && (old.refresh || !new.refresh)
+                && (old.device || !new.device)
                 && new.agents.iter().all(|agent| old.agents.contains(agent))
         }
         (
@@ -213,8 +214,8 @@ fn names_a_role(scopes: &ScopeSet) -> bool {
     scopes.iter().any(|scope| Role::of_scope(scope.as_str()).is_some())
 }
 
-/// Whether a client lost an agent, a scope or its refresh tokens, or authenticates by another method or key than before: tokens
-/// that were obtained with the old one are revoked with it.
+/// Whether a client lost an agent, a scope, its refresh tokens or the logins on other devices, or authenticates
+/// by another method or key than before: tokens that were obtained with the old one are revoked with it.
 fn less_trusted(old: &Client, new: &Client) -> bool {
     let lost_scopes = match (&old.scopes, &new.scopes) {
         (_, None) => old.scopes.as_ref().is_some_and(names_a_role),
@@ -223,6 +224,7 @@ fn less_trusted(old: &Client, new: &Client) -> bool {
     };
     lost_scopes
         || (old.refresh && !new.refresh)
+        || (old.device && !new.device)
         || old.agents.iter().any(|agent| !new.agents.contains(agent))
         || old.authentication != new.authentication
 }

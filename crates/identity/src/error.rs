@@ -105,6 +105,7 @@ pub(crate) fn unrecorded(error: &AppendError) -> IdentityError {
             | E::RegistryChanged
             | E::ClientsFull
             | E::ClientGone
+            | E::DeviceGone
             | E::StopRecorded
             | E::Internal,
         )

@@ -341,6 +341,7 @@ fn not_joined(error: AppendError) -> IdentityError {
             | E::RegistryChanged
             | E::ClientsFull
             | E::ClientGone
+            | E::DeviceGone
             | E::StopRecorded
             | E::Internal,
         )
@@ -375,6 +376,7 @@ fn not_renewed(error: &AppendError) -> IdentityError {
             | E::RegistryChanged
             | E::ClientsFull
             | E::ClientGone
+            | E::DeviceGone
             | E::StopRecorded
             | E::Internal,
         )

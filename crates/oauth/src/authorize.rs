@@ -19,7 +19,7 @@ use mandate_core::{
 use mandate_delegation::{LoggedInPerson, NotRequestable, RefusalReason, requestable};
 
 use crate::asking_client::AskingClient;
-use crate::codes::CodePayload;
+use crate::codes::{CodePayload, Granted};
 use crate::engine::Engine;
 use crate::form::Form;
 use crate::parameter::{Required, without_details};
@@ -89,21 +89,44 @@ impl AuthorizationRequest {
         self.offline.then_some(REFRESH_LIFETIME)
     }
 
+    pub(crate) fn wanted(&self) -> Wanted<'_> {
+        Wanted {
+            source: self.source,
+            client: &self.back.client,
+            resource: self.resource.as_ref(),
+            scopes: self.scopes.as_ref(),
+            actor: self.actor.as_ref().map(|(id, _)| id),
+        }
+    }
+
     /// The content of a code for this request once `person` has logged in. `password`: SHA-256 of the stored
     /// hash of the password, if it was by one.
     pub(crate) fn code_for(&self, person: &LoggedInPerson, password: Option<[u8; 32]>) -> CodePayload {
         CodePayload {
-            client: self.back.client.id().clone(),
             redirect_uri: self.back.redirect_uri.clone(),
             challenge: self.challenge.clone(),
-            login: StoredLogin::of(person),
-            resource: self.resource.clone(),
-            scopes: self.scopes.clone(),
             actor: self.actor.as_ref().map(|(id, _)| id.clone()),
-            offline: self.offline,
-            password,
+            granted: Granted {
+                client: self.back.client.id().clone(),
+                login: StoredLogin::of(person),
+                resource: self.resource.clone(),
+                scopes: self.scopes.clone(),
+                offline: self.offline,
+                password,
+            },
         }
     }
+}
+
+/// What a client wants from the login of a person, however its answer comes back.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) source: RequestSource,
+    pub(crate) client: &'a AskingClient,
+    pub(crate) resource: Option<&'a ResourceUri>,
+    pub(crate) scopes: Option<&'a ScopeSet>,
+    /// The agent that is to act.
+    pub(crate) actor: Option<&'a SpiffeId>,
 }
 
 /// A client and its checked redirect URI: errors may be sent there.
@@ -175,14 +198,18 @@ impl Engine {
     /// login page, which strangers see: it says no more than the metadata, so not which resource has which
     /// scope.
     pub fn at_most(&self, request: &AuthorizationRequest) -> ScopeSet {
+        self.most_of(&request.wanted())
+    }
+
+    pub(crate) fn most_of(&self, wanted: &Wanted<'_>) -> ScopeSet {
         let snapshot = self.basis.snapshot();
-        let is_meant = |one: &Resource| match &request.resource {
+        let is_meant = |one: &Resource| match wanted.resource {
             Some(uri) => one.uri == *uri,
             // A token that is to be exchanged never carries our own administration.
             None => !is_administration(one, self.issuer()),
         };
         let resources = snapshot.registry.resources().filter(|one| is_meant(one));
-        let of = |one: &Arc<Resource>| match &request.scopes {
+        let of = |one: &Arc<Resource>| match wanted.scopes {
             Some(asked) => one.scopes.intersection(asked),
             None => one.scopes.clone(),
         };
@@ -312,14 +339,10 @@ pub(crate) fn validate(
         form.get(Parameter::CodeChallenge),
         form.get(Parameter::CodeChallengeMethod),
     )?;
-    let (asked, offline) = scope::asked_of_a_login(form)?;
-    let resource = known_resource(form, asked.as_ref(), issuer, registry)?;
-    let scopes = narrowed(asked.as_ref(), &back.client, resource.as_ref(), issuer, registry)?;
+    let Asking { resource, scopes, offline } = asking(form, &back.client, issuer, registry)?;
     let actor = requested_actor(form, &back.client, resource.as_ref(), registry)?;
-    // OpenID Connect Core 1.0 §11: where it cannot be given, it is ignored. Operators administrate while they
-    // are there, and an agent acts with a token of its own each time.
-    let administration = resource.as_ref().is_some_and(|uri| same(uri.as_str(), issuer.as_str()));
-    let offline = offline && back.client.may_refresh() && !administration && actor.is_none();
+    // An agent acts with a token of its own each time.
+    let offline = offline && actor.is_none();
     Ok(AuthorizationRequest { source, back, challenge, resource, scopes, actor, offline, pushed: None })
 }
 
@@ -347,9 +370,33 @@ fn requested_actor(
     Ok(Some((id, name.clone())))
 }
 
+/// What a client asks a person to allow.
+pub(crate) struct Asking {
+    pub(crate) resource: Option<ResourceUri>,
+    pub(crate) scopes: Option<ScopeSet>,
+    pub(crate) offline: bool,
+}
+
+/// What the parameters of `client` ask a person to allow.
+pub(crate) fn asking(
+    form: &Form<'_>,
+    client: &AskingClient,
+    issuer: &Issuer,
+    registry: &Registry,
+) -> Result<Asking, RequestRefusal> {
+    let (asked, offline) = scope::asked_of_a_login(form)?;
+    let resource = known_resource(form, asked.as_ref(), issuer, registry)?;
+    let scopes = narrowed(asked.as_ref(), client, resource.as_ref(), issuer, registry)?;
+    // OpenID Connect Core 1.0 §11: where it cannot be given, it is ignored. Operators administrate while they are
+    // there.
+    let administration = resource.as_ref().is_some_and(|uri| same(uri.as_str(), issuer.as_str()));
+    let offline = offline && client.may_refresh() && !administration;
+    Ok(Asking { resource, scopes, offline })
+}
+
 /// RFC 9101 §7: request objects are not supported, so they are refused, never ignored. A `request_uri` of
 /// ours names no request object; it was resolved before.
-fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
+pub(crate) fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
     if form.has(Parameter::Request) {
         return Err(RequestRefusal::RequestObject);
     }
@@ -357,7 +404,7 @@ fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
 }
 
 /// Nobody is proven here but, later, the person. A client that sends tokens must not get one without them.
-fn nothing_of_an_exchange(form: &Form<'_>) -> Result<(), RequestRefusal> {
+pub(crate) fn nothing_of_an_exchange(form: &Form<'_>) -> Result<(), RequestRefusal> {
     let of_exchanges = [
         Parameter::ActorToken,
         Parameter::ActorTokenType,

@@ -11,6 +11,7 @@ use mandate_core::{ClientId, ResourceUri, ScopeSet, Secret, SpiffeId, Timestamp,
 use mandate_store::codes::{self, CodeHash, Redemption};
 use mandate_store::login_sessions::SessionHash;
 use mandate_store::{Effect, Store};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::basis::Basis;
@@ -21,19 +22,14 @@ use crate::stored_login::StoredLogin;
 /// For how long a second use is noticed: as long as the tokens from the first use may be valid.
 const NOTICED: Duration = mandate_delegation::revocation::CUT_MEMORY;
 
-/// The content of a code. It is sealed in the store; the code itself is stored only as a hash.
+/// What a person's login gave a client.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CodePayload {
+pub(crate) struct Granted {
     pub(crate) client: ClientId,
-    pub(crate) redirect_uri: String,
-    pub(crate) challenge: Challenge,
     #[serde(flatten)]
     pub(crate) login: StoredLogin,
     pub(crate) resource: Option<ResourceUri>,
     pub(crate) scopes: Option<ScopeSet>,
-    /// The agent for which the person gave the code, if it is for one: its proof must come with the code.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) actor: Option<SpiffeId>,
     /// Whether the person let the client act while they are away.
     #[serde(default)]
     pub(crate) offline: bool,
@@ -42,11 +38,23 @@ pub(crate) struct CodePayload {
     pub(crate) password: Option<[u8; 32]>,
 }
 
+/// The content of a code. It is sealed in the store; the code itself is stored only as a hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CodePayload {
+    pub(crate) redirect_uri: String,
+    pub(crate) challenge: Challenge,
+    /// The agent for which the person gave the code, if it is for one: its proof must come with the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) actor: Option<SpiffeId>,
+    #[serde(flatten)]
+    pub(crate) granted: Granted,
+}
+
 /// What is stored of a code that was presented.
-pub(crate) enum StoredCode {
-    Unused(CodePayload),
+pub(crate) enum StoredCode<P> {
+    Unused(P),
     /// It was used before, for this token.
-    Used(CodePayload, Option<TokenId>),
+    Used(P, Option<TokenId>),
     /// It is unknown, or has expired.
     Gone,
 }
@@ -71,17 +79,16 @@ impl Codes {
         now: Timestamp,
     ) -> Result<(Secret, Vec<Effect>), RequestRefusal> {
         let code = URL_SAFE_NO_PAD.encode(self.basis.random());
-        let payload =
-            serde_json::to_vec(payload).map_err(|error| RequestRefusal::Internal(error.to_string()))?;
-        let (expires, forget) = (now.plus(CODE_LIFETIME), now.plus(NOTICED));
-        let hash = hash(&code);
-        let keep = Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget };
-        let of_session = session.map(|session| Effect::KeepLoginSession { session, code: hash, forget });
-        Ok((Secret::new(code), std::iter::once(keep).chain(of_session).collect()))
+        let effects = keep((hash(&code), now.plus(CODE_LIFETIME)), payload, session, now)?;
+        Ok((Secret::new(code), effects))
     }
 
     /// What is stored of a code.
-    pub(crate) async fn look(&self, hash: CodeHash, now: Timestamp) -> Result<StoredCode, RequestRefusal> {
+    pub(crate) async fn look<P: DeserializeOwned>(
+        &self,
+        hash: CodeHash,
+        now: Timestamp,
+    ) -> Result<StoredCode<P>, RequestRefusal> {
         let found = self.store.read("code", move |tx| codes::peek(tx, &hash, now)).await;
         Ok(match found.map_err(|error| RequestRefusal::Internal(error.to_string()))? {
             Redemption::First { payload } => StoredCode::Unused(opened(&payload)?),
@@ -91,7 +98,26 @@ impl Codes {
     }
 }
 
-fn opened(payload: &Secret) -> Result<CodePayload, RequestRefusal> {
+/// Until when a code that is issued or allowed `now` is remembered, used or not.
+pub(crate) fn noticed_until(now: Timestamp) -> Timestamp {
+    now.plus(NOTICED)
+}
+
+/// What stores a code with this hash, which can be used before it expires.
+pub(crate) fn keep(
+    (hash, expires): (CodeHash, Timestamp),
+    payload: &impl Serialize,
+    session: Option<SessionHash>,
+    now: Timestamp,
+) -> Result<Vec<Effect>, RequestRefusal> {
+    let payload = serde_json::to_vec(payload).map_err(|error| RequestRefusal::Internal(error.to_string()))?;
+    let forget = noticed_until(now);
+    let keep = Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget };
+    let of_session = session.map(|session| Effect::KeepLoginSession { session, code: hash, forget });
+    Ok(std::iter::once(keep).chain(of_session).collect())
+}
+
+pub(crate) fn opened<P: DeserializeOwned>(payload: &Secret) -> Result<P, RequestRefusal> {
     serde_json::from_slice(payload.expose_secret())
         .map_err(|error| RequestRefusal::Internal(error.to_string()))
 }

@@ -20,6 +20,7 @@ use crate::client::Clients;
 use crate::codes::Codes;
 use crate::conclusion::Conclusion;
 use crate::cuts::Cuts;
+use crate::device_codes::DeviceCodes;
 use crate::foreign::ForeignKeys;
 use crate::foreign_svids::ForeignSvids;
 use crate::grants::{self, Grants};
@@ -67,6 +68,7 @@ pub struct Engine {
     pub(crate) clients: Arc<Clients>,
     pub(crate) self_described: Arc<SelfDescribedClients>,
     pub(crate) codes: Arc<Codes>,
+    pub(crate) devices: Arc<DeviceCodes>,
     pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) passwords: Passwords,
@@ -141,6 +143,7 @@ impl Engine {
             places: Semaphore::new(MOST_POSTS),
         };
         let codes = Arc::new(Codes { basis: basis.clone(), store: store.clone() });
+        let devices = Arc::new(DeviceCodes::new(basis.clone(), store.clone()));
         let refresh = Arc::new(RefreshTokens { basis: basis.clone(), store });
         let grants = Grants::new(&grants::GrantParts {
             basis: basis.clone(),
@@ -155,6 +158,7 @@ impl Engine {
                 svids,
             }),
             codes: Arc::clone(&codes),
+            devices: Arc::clone(&devices),
             refresh: Arc::clone(&refresh),
             cuts: Arc::clone(&cuts),
             conclusion,
@@ -166,6 +170,7 @@ impl Engine {
             clients,
             self_described,
             codes,
+            devices,
             refresh,
             cuts,
             passwords,
@@ -183,7 +188,8 @@ impl Engine {
     /// The authorization server metadata (RFC 8414), with the scopes of every registered resource except our
     /// own administration: clients ask for all scopes in the metadata, and administration is only for clients
     /// whose entry lists it. Without scopes, if all of them are too many for one request; without `none` as a
-    /// method of authentication, if no client is a public one.
+    /// method of authentication, if no client is a public one; without logins on other devices, if no client may
+    /// have them.
     pub fn metadata(&self) -> serde_json::Value {
         let snapshot = self.basis.snapshot();
         let open = snapshot
@@ -203,6 +209,7 @@ impl Engine {
             public_clients: registration || metadata_documents || snapshot.registry.clients().any(is_public),
             registration,
             metadata_documents,
+            devices: snapshot.registry.clients().any(|client| client.device),
         };
         metadata::document(self.issuer(), grants::names(), &offered)
     }

@@ -13,14 +13,14 @@
 //! file in `grants` and a row of the table there; nothing below `grants` knows any grant.
 //!
 //! ```text
-//! endpoints   login · push ─► authorize · logout · token · introspect · revoke
+//! endpoints   login ─► device · push ─► authorize · logout · token · introspect · revoke
 //! engine      engine: the parts, put together
-//! grants      grants: the table ─► code · refresh · client_credentials · exchange ─► handler: what a grant type is
-//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · refresh_tokens · cuts ─► stored_login · password_login · providers · pushed_requests · conclusion: record, mint, answer
+//! grants      grants: the table ─► code · device · refresh · client_credentials · exchange ─► redemption ─► handler: what a grant type is
+//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · device_codes · refresh_tokens · cuts ─► stored_login · password_login · providers · pushed_requests · conclusion: record, mint, answer
 //! record      trail: what is known, and the record of each outcome ─► basis: snapshot, time, randomness, the decision
 //! readers     request · resource · scope ─► parameter: required, optional, or with another
-//! answers     wire: what the caller gets ─► refusal: why, and at which stage ─► provider_refusal
-//! means       form · metadata · password ─► queue · foreign · pkce · redirect · revokers · attempts · browser · claimed · scope_bounds · shown_name
+//! answers     wire: what the caller gets ─► refusal: why, and at which stage ─► provider_refusal · device_refusal
+//! means       form · metadata · password ─► queue · foreign · pkce · redirect · revokers · attempts · browser · claimed · scope_bounds · shown_name · site_counts · user_code
 //! ```
 
 mod actor_token;
@@ -34,6 +34,9 @@ mod client;
 mod codes;
 mod conclusion;
 mod cuts;
+mod device;
+mod device_codes;
+mod device_refusal;
 mod engine;
 pub mod foreign;
 mod foreign_svids;
@@ -69,14 +72,18 @@ mod scope_bounds;
 mod self_described;
 mod self_registered;
 mod shown_name;
+mod site_counts;
 mod stored_login;
 mod subject_token;
 mod token;
 mod trail;
+mod user_code;
 pub mod wire;
 
 pub use authorize::{AuthorizationRequest, AuthorizeRefusal};
 pub use conclusion::TokenResponse;
+pub use device::{DeviceAuthorization, DeviceRequest};
+pub use device_refusal::DeviceRefusal;
 pub use engine::{Engine, EngineParts};
 pub use introspect::Introspection;
 pub use login::{Arrival, Callback, CallbackRefusal, Departure, LoginProvider, LoginRefusal, Redirect};
@@ -85,7 +92,7 @@ pub use provider_refusal::ProviderRefusal;
 pub use providers::{PendingLogin, ReadSecret};
 pub use push::PushedResponse;
 pub use refusal::{
-    CredentialKind, NotAllowed, Quota, RefusalClass, RegistrationFault, RequestRefusal, Unsupported,
+    CredentialKind, NotAllowed, Quota, RefusalClass, RegistrationFault, RequestRefusal, Unsupported, Waiting,
 };
 pub use request::{FormRequest, Headers, Repeated};
 pub use self_described::SelfDescription;

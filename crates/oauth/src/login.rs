@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use mandate_audit::RecordKind;
 use mandate_core::names::{Parameter, ResponseParameter};
-use mandate_core::{Secret, Timestamp};
+use mandate_core::{RequestSource, Secret, Timestamp};
 use mandate_delegation::{Authorization, DecisionRequest, LoggedInPerson, MandateView};
 use mandate_store::login_sessions::SessionHash;
 
 use crate::asking_client::AskingClient;
-use crate::authorize::AuthorizationRequest;
+use crate::authorize::{AuthorizationRequest, Wanted};
+use crate::device::{DeviceLogin, DeviceRequest};
 use crate::engine::Engine;
 use crate::form::Form;
 use crate::password_login::{KnownPerson, Visitor};
@@ -91,17 +92,14 @@ impl Engine {
         password: Secret,
     ) -> Result<Redirect, LoginRefusal> {
         let now = self.basis.now();
-        let mut trail = self.login_trail(request, now);
-        let KnownPerson { person, browser, password } =
-            match self.passwords.check(visitor, request.source, name, password, &mut trail).await {
-                Ok(known) => known,
-                Err(refusal) => return Err(unauthenticated(&self.recorder.refused(trail, refusal).await)),
-            };
+        let trail = self.login_trail(request, now);
+        let known = self.by_password(visitor, request.source, (name, password), trail).await?;
+        let (KnownPerson { person, browser, password }, mut trail) = known;
         if !self.may_go_back(request) {
             let error = self.recorder.refuse(trail, RequestRefusal::Redirect).await;
             return Err(LoginRefusal::Unavailable(error));
         }
-        let view = match self.preview(request, &person, now, &mut trail) {
+        let view = match self.preview(&request.wanted(), &person, now, &mut trail) {
             Ok(view) => view,
             Err(refusal) => {
                 let error = self.recorder.refuse(trail, refusal).await;
@@ -116,6 +114,41 @@ impl Engine {
             .await
             .map_err(LoginRefusal::Unavailable)?;
         Ok(Redirect { location, browser })
+    }
+
+    /// Logs a person of the embedded directory in for a device that waits, and allows it. Returns the value of the
+    /// cookie by which [`Engine::log_in_from`] recognizes this browser.
+    ///
+    /// # Errors
+    /// As [`Engine::log_in_from`], but nothing sends the browser anywhere.
+    pub async fn log_in_for_device(
+        &self,
+        visitor: Visitor<'_>,
+        request: &DeviceRequest,
+        name: &str,
+        password: Secret,
+    ) -> Result<String, LoginRefusal> {
+        let wanted = request.wanted();
+        let trail = self.trail_of(&wanted, self.basis.now());
+        let known = self.by_password(visitor, wanted.source, (name, password), trail).await?;
+        let (KnownPerson { person, browser, password }, trail) = known;
+        let login = DeviceLogin { person: &person, password: Some(password), session: None };
+        self.allow_device(request, login, trail).await.map_err(LoginRefusal::Unavailable)?;
+        Ok(browser)
+    }
+
+    /// The person with this name and password. A refusal is recorded.
+    pub(crate) async fn by_password(
+        &self,
+        visitor: Visitor<'_>,
+        source: RequestSource,
+        (name, password): (&str, Secret),
+        mut trail: Trail,
+    ) -> Result<(KnownPerson, Trail), LoginRefusal> {
+        match self.passwords.check(visitor, source, name, password, &mut trail).await {
+            Ok(known) => Ok((known, trail)),
+            Err(refusal) => Err(unauthenticated(&self.recorder.refused(trail, refusal).await)),
+        }
     }
 
     /// Refuses a login form with an OAuth parameter in it. The authorization request is in the query: a
@@ -139,20 +172,16 @@ impl Engine {
     }
 
     fn login_trail(&self, request: &AuthorizationRequest, now: Timestamp) -> Trail {
-        let mut trail = Trail::new(RecordKind::Authorize, now, request.source);
-        let scope = request.scopes().map(ToString::to_string);
-        trail.asked = mandate_audit::Asked::new(
-            request.resource().map(mandate_core::ResourceUri::as_str),
-            scope.as_deref(),
-            None,
-        );
-        trail.client = Some(request.client_id().shared());
-        trail.aud = Some(
-            request
-                .resource()
-                .map_or_else(|| self.issuer().as_str(), mandate_core::ResourceUri::as_str)
-                .to_owned(),
-        );
+        self.trail_of(&request.wanted(), now)
+    }
+
+    pub(crate) fn trail_of(&self, wanted: &Wanted<'_>, now: Timestamp) -> Trail {
+        let mut trail = Trail::new(RecordKind::Authorize, now, wanted.source);
+        let scope = wanted.scopes.map(ToString::to_string);
+        let resource = wanted.resource.map(mandate_core::ResourceUri::as_str);
+        trail.asked = mandate_audit::Asked::new(resource, scope.as_deref(), None);
+        trail.client = Some(wanted.client.id().shared());
+        trail.aud = Some(resource.unwrap_or_else(|| self.issuer().as_str()).to_owned());
         trail
     }
 
@@ -168,9 +197,9 @@ impl Engine {
 
     /// What the decision will be when the code is redeemed, so that a useless code is not issued. The mandate
     /// is thrown away: no token can be minted from it.
-    fn preview(
+    pub(crate) fn preview(
         &self,
-        request: &AuthorizationRequest,
+        wanted: &Wanted<'_>,
         person: &LoggedInPerson,
         now: Timestamp,
         trail: &mut Trail,
@@ -178,19 +207,16 @@ impl Engine {
         let snapshot = self.basis.snapshot();
         trail.sub = snapshot.registry.person(person.name()).map(|person| person.id.clone());
         let mut own = Authorization {
-            client: request.back.client.at_login(now),
+            client: wanted.client.at_login(now),
             person: person.clone(),
-            resource: request.resource.clone(),
-            scopes: request.scopes.clone(),
+            resource: wanted.resource.cloned(),
+            scopes: wanted.scopes.cloned(),
             jti: self.basis.token_id(now),
             continued: None,
         };
         // For an agent, the decision is on the login alone: the agent proves itself when the code is redeemed.
-        if let Some((agent, resource)) =
-            request.actor.as_ref().map(|(id, _)| id).zip(request.resource.as_ref())
-        {
-            let wanted = (resource, request.scopes.as_ref());
-            let granted = self.basis.has_grant_for(person, agent, wanted, &snapshot, now);
+        if let Some((agent, resource)) = wanted.actor.zip(wanted.resource) {
+            let granted = self.basis.has_grant_for(person, agent, (resource, wanted.scopes), &snapshot, now);
             granted.map_err(|reason| RequestRefusal::DelegatedLogin(reason, None))?;
             let of_resource =
                 || snapshot.registry.resource_by_uri(resource).map(|found| found.scopes.clone());
@@ -254,7 +280,9 @@ fn unauthenticated(refusal: &RequestRefusal) -> LoginRefusal {
     match refusal.class() {
         C::Person => LoginRefusal::Wrong(error),
         C::Quota(Quota::Logins { pause }) => LoginRefusal::Paused(pause, error),
-        C::Quota(Quota::Checks | Quota::Revocations | Quota::Registrations | Quota::Documents)
+        C::Quota(
+            Quota::Checks | Quota::Revocations | Quota::Registrations | Quota::Documents | Quota::Devices,
+        )
         | C::Registration(_)
         | C::Ours { .. }
         // No refusal of a password.
@@ -265,6 +293,7 @@ fn unauthenticated(refusal: &RequestRefusal) -> LoginRefusal {
         | C::Client
         | C::ClientDocument
         | C::ClientNotAllowed
+        | C::Device(_)
         | C::Credential(_)
         | C::Target
         | C::Scope

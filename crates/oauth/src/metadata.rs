@@ -14,6 +14,10 @@ pub const PAR_PATH: &str = "/par";
 pub const TOKEN_PATH: &str = "/token";
 /// Path of the endpoint where clients register themselves (RFC 7591 §3), if that is on.
 pub const REGISTER_PATH: &str = "/register";
+/// Path of the endpoint where devices begin (RFC 8628 §3.1).
+pub const DEVICE_AUTHORIZATION_PATH: &str = "/device_authorization";
+/// Path of the page where people enter the code of a device (RFC 8628 §3.3).
+pub const DEVICE_PATH: &str = "/device";
 /// Path of the introspection endpoint (RFC 7662).
 pub const INTROSPECT_PATH: &str = "/introspect";
 /// Path of the revocation endpoint (RFC 7009).
@@ -53,6 +57,8 @@ pub struct Offered<'a> {
     /// Whether the id of a client may be the URL of its metadata
     /// (draft-ietf-oauth-client-id-metadata-document-02 §6).
     pub metadata_documents: bool,
+    /// Whether people may log in for any client on another device (RFC 8628).
+    pub devices: bool,
 }
 
 /// The metadata document. It contains `issuer` byte for byte, no matter which host name the request has.
@@ -67,6 +73,7 @@ pub fn document(
     let algorithms = assertion_algorithms();
     let is_offered = |method: &&ClientMethod| offered.public_clients || **method != ClientMethod::None;
     let methods = texts(ClientMethod::ALL.iter().filter(is_offered));
+    let grant_types = grant_types.filter(|grant| offered.devices || *grant != GrantType::DeviceCode);
     let mut document = json!({
         "issuer": issuer,
         "authorization_endpoint": at(AUTHORIZE_PATH),
@@ -96,6 +103,11 @@ pub fn document(
     if let Some(members) = document.as_object_mut() {
         if can_be_asked_for_at_once(offered.scopes) {
             members.insert("scopes_supported".to_owned(), json!(offered.scopes));
+        }
+        if offered.devices {
+            // RFC 8628 §4.
+            let at = at(DEVICE_AUTHORIZATION_PATH);
+            members.insert("device_authorization_endpoint".to_owned(), at.into());
         }
         if offered.registration {
             members.insert("registration_endpoint".to_owned(), at(REGISTER_PATH).into());
@@ -127,8 +139,13 @@ mod tests {
     use serde_json::Value;
 
     fn document(issuer: &Issuer, scopes: &ScopeSet) -> Value {
-        let offered =
-            super::Offered { scopes, public_clients: true, registration: false, metadata_documents: false };
+        let offered = super::Offered {
+            scopes,
+            public_clients: true,
+            registration: false,
+            metadata_documents: false,
+            devices: true,
+        };
         super::document(issuer, GrantType::ALL.iter().copied(), &offered)
     }
 
@@ -187,6 +204,7 @@ mod tests {
             public_clients: false,
             registration: false,
             metadata_documents: false,
+            devices: false,
         };
         let issuer = "https://m.example".parse().unwrap();
         let document = super::document(&issuer, GrantType::ALL.iter().copied(), &offered);
@@ -195,6 +213,28 @@ mod tests {
             let methods = methods.as_array().unwrap();
             assert!(!methods.contains(&"none".into()) && methods.contains(&"client_secret_post".into()));
         }
+    }
+
+    #[test]
+    fn logins_on_another_device_are_offered_where_a_client_may_have_them() {
+        let scopes = "a".parse().unwrap();
+        let offered = |devices| super::Offered {
+            scopes: &scopes,
+            public_clients: true,
+            registration: false,
+            metadata_documents: false,
+            devices,
+        };
+        let issuer = "https://m.example/tenant".parse().unwrap();
+        let document = |devices| super::document(&issuer, GrantType::ALL.iter().copied(), &offered(devices));
+        let has = |document: &Value| {
+            let grants = document["grant_types_supported"].as_array().unwrap();
+            grants.contains(&GrantType::DeviceCode.as_str().into())
+        };
+        let (with, without) = (document(true), document(false));
+        assert_eq!((has(&with), has(&without)), (true, false));
+        assert_eq!(with["device_authorization_endpoint"], "https://m.example/tenant/device_authorization");
+        assert!(without.get("device_authorization_endpoint").is_none());
     }
 
     #[test]

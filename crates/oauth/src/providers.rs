@@ -37,6 +37,7 @@ use crate::form::Form;
 use crate::provider_refusal::ProviderRefusal;
 
 pub use pending::PendingLogin;
+pub(crate) use pending::Purpose;
 pub(crate) use used_states::UsedStates;
 
 use used_states::Use;
@@ -102,12 +103,12 @@ impl Providers {
     pub(crate) async fn leave(
         &self,
         provider: &TrustedIssuer,
-        asked: (&str, bool),
+        purpose: Purpose<'_>,
         now: Timestamp,
     ) -> Result<(Url, PendingLogin), ProviderRefusal> {
         let client = provider.login.as_ref().ok_or(ProviderRefusal::Unknown)?;
         let metadata = self.metadata(provider, now).await?;
-        let pending = PendingLogin::begin(asked, &provider.url, now, || self.basis.random());
+        let pending = PendingLogin::begin(purpose, &provider.url, now, || self.basis.random());
         let mut url = metadata.authorization_endpoint.clone();
         url.query_pairs_mut().extend_pairs([
             (Parameter::ResponseType.as_str(), ResponseType::Code.as_str()),

@@ -10,6 +10,7 @@ use mandate_core::{InvalidScope, InvalidUri, ResourceUri};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
+use crate::device_refusal::DeviceRefusal;
 use crate::foreign::{FetchError, NotVerified, Unavailable};
 use crate::form::FormError;
 use crate::metadata_document::{DocumentFault, NotFetched};
@@ -221,6 +222,9 @@ pub enum RequestRefusal {
     /// A login at an identity provider leads to no code.
     #[error(transparent)]
     Provider(#[from] ProviderRefusal),
+    /// A device gets no token, or nobody can log in for it.
+    #[error(transparent)]
+    Device(#[from] DeviceRefusal),
     // Revocation.
     /// The token was issued to another client.
     #[error("another client's token")]
@@ -326,6 +330,12 @@ pub enum NotAllowed {
     /// A public client exchanges no tokens: it proves nothing about itself.
     #[error("a public client exchanges no tokens")]
     ExchangeByPublicClient,
+    /// The client's entry does not let people log in for it on another device.
+    #[error("people may not log in for the client on another device")]
+    Device,
+    /// An agent is no device: it exchanges a person's token.
+    #[error("nobody logs in for an agent on another device")]
+    DeviceByAgent,
 }
 
 /// The stage at which a request is refused. A wire maps classes: a new refusal of a known class needs a
@@ -358,6 +368,8 @@ pub enum RefusalClass {
     Person,
     /// The decision is a refusal, for another reason than target or scope.
     Decision(CredentialKind),
+    /// A device waits for a person, or has waited too long.
+    Device(Waiting),
     /// A limit is reached at the moment.
     Quota(Quota),
     /// The server, or something that it needs, failed.
@@ -393,6 +405,17 @@ pub enum Unsupported {
     Details,
 }
 
+/// How a device waits for a person (RFC 8628 §3.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// It may ask again.
+    Pending,
+    /// It may ask again, less often than before.
+    TooOften,
+    /// It has waited too long.
+    Over,
+}
+
 /// The limit that is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quota {
@@ -407,6 +430,8 @@ pub enum Quota {
     Revocations,
     /// Clients that register themselves.
     Registrations,
+    /// Devices that wait.
+    Devices,
     /// Documents of clients that can be fetched now. Anybody can name one that cannot.
     Documents,
 }
@@ -494,6 +519,7 @@ impl RequestRefusal {
             Self::OwnBehalf(reason, _) => decision(*reason, CredentialKind::Client),
             Self::ApprovalRequired(presented, _) => C::Decision(*presented),
             Self::Provider(refusal) => refusal.class(),
+            Self::Device(refusal) => device(refusal),
             Self::LoginPaused(pause) => C::Quota(Quota::Logins { pause: *pause }),
             Self::Registration(fault) => C::Registration(*fault),
             Self::TooManyRegistrations => C::Quota(Quota::Registrations),
@@ -515,6 +541,20 @@ fn pkce(error: PkceError) -> RefusalClass {
         | PkceError::ChallengeForm
         | PkceError::VerifierMissing => RefusalClass::Request,
         PkceError::VerifierForm | PkceError::Mismatch => RefusalClass::Credential(CredentialKind::Grant),
+    }
+}
+
+fn device(refusal: &DeviceRefusal) -> RefusalClass {
+    use DeviceRefusal as D;
+    use RefusalClass as C;
+    match refusal {
+        D::Pending => C::Device(Waiting::Pending),
+        D::SlowDown => C::Device(Waiting::TooOften),
+        D::Expired => C::Device(Waiting::Over),
+        D::CodeUnknown | D::CodeReused | D::CodeOtherClient => C::Credential(CredentialKind::Grant),
+        D::Refused | D::UserCodeUnknown => C::Person,
+        D::TooManyGuesses(pause) => C::Quota(Quota::Logins { pause: *pause }),
+        D::TooManyDevices => C::Quota(Quota::Devices),
     }
 }
 

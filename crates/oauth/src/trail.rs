@@ -15,6 +15,7 @@ use mandate_sequencer::{Guard, Receipt};
 use mandate_store::{AppendError, Effect, EffectRefusal, Log};
 
 use crate::basis::Basis;
+use crate::device_refusal::DeviceRefusal;
 use crate::form::Form;
 use crate::provider_refusal::ProviderRefusal;
 use crate::refusal::{CredentialKind, RefusalClass, RequestRefusal};
@@ -226,6 +227,7 @@ pub(crate) fn unrecorded(error: &AppendError) -> RequestRefusal {
         }
         // The only guard of a request is that the login still counts.
         AppendError::GuardFailed => RequestRefusal::Authorization(RefusalReason::SubjectRevoked),
+        AppendError::EffectRefused(E::DeviceGone) => DeviceRefusal::UserCodeUnknown.into(),
         AppendError::EffectRefused(E::ClientsFull) => RequestRefusal::TooManyRegistrations,
         AppendError::EffectRefused(E::ClientGone) => RequestRefusal::ClientFailed("the client is gone"),
         // A change that is about to be in force: the next try is decided by it.

@@ -7,7 +7,9 @@ mod sentences;
 use mandate_core::names::ErrorCode;
 use serde::Serialize;
 
-use crate::refusal::{CredentialKind, Quota, RefusalClass, RegistrationFault, RequestRefusal, Unsupported};
+use crate::refusal::{
+    CredentialKind, Quota, RefusalClass, RegistrationFault, RequestRefusal, Unsupported, Waiting,
+};
 
 /// The answer to a caller that was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,9 +113,12 @@ impl Answer {
             C::Target => Self::refused(400, E::InvalidTarget),
             C::Scope => Self::refused(400, E::InvalidScope),
             C::Person | C::Quota(Quota::Logins { .. }) => Self::refused(400, E::AccessDenied),
+            C::Device(Waiting::Pending) => Self::refused(400, E::AuthorizationPending),
+            C::Device(Waiting::TooOften) => Self::refused(400, E::SlowDown),
+            C::Device(Waiting::Over) => Self::refused(400, E::ExpiredToken),
             C::Quota(Quota::Checks) => Self::unavailable(Fault::Crowd, 1),
             // Some revocations will have ended by then.
-            C::Quota(Quota::Revocations) => Self::unavailable(Fault::Caller, 60),
+            C::Quota(Quota::Revocations | Quota::Devices) => Self::unavailable(Fault::Caller, 60),
             C::Quota(Quota::Documents) => Self::unavailable(Fault::Caller, 10),
             C::Quota(Quota::Registrations) => Self::unavailable(Fault::Caller, 3600),
             C::Ours { retry_after } => Self::unavailable(Fault::Server, retry_after),

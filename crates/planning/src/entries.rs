@@ -405,6 +405,7 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
         scopes: item.scopes.as_deref().map(|list| scopes(list, "/scopes")).transpose()?,
         refresh: item.refresh,
         require_pushed_authorization_requests: item.require_pushed_authorization_requests,
+        device: item.device,
     }))
 }
 

@@ -14,7 +14,7 @@ use crate::nodes::{self, JoinTokenHash, Node, TokenUse};
 use crate::refresh::{Family, RefreshHash};
 use crate::refusal::EffectRefusal;
 use crate::tx::Tx;
-use crate::{cuts, meters, refresh, registry, replay, secrets, self_registered, stops};
+use crate::{cuts, device_requests, meters, refresh, registry, replay, secrets, self_registered, stops};
 
 /// A change that a record carries. It refuses with an [`EffectRefusal`], and then nothing of its entry is
 /// written.
@@ -212,6 +212,16 @@ pub enum Effect {
         /// When it is forgotten if nobody logs in by it again.
         forget: Timestamp,
     },
+    /// A person has logged in elsewhere and allows a device that waits (RFC 8628). What that gives is kept beside
+    /// it, by [`Effect::KeepCode`] with the same hash. It is refused if the device does not wait any longer.
+    AllowDevice {
+        /// The hash of its device code.
+        hash: CodeHash,
+        /// When the person allowed it: a device that has expired by then is refused.
+        at: Timestamp,
+        /// Until this time the device code is known.
+        forget: Timestamp,
+    },
     /// The record is that of a stop. A second record of the same stop is refused.
     RecordStop(
         /// The id of the record.
@@ -246,6 +256,7 @@ impl mandate_sequencer::Effect for Effect {
             Self::SetClientSecret { .. } => "set_client_secret",
             Self::KeepClient { .. } => "keep_client",
             Self::UseClient { .. } => "use_client",
+            Self::AllowDevice { .. } => "allow_device",
             Self::RecordStop(_) => "record_stop",
         }
     }
@@ -339,6 +350,7 @@ impl Effect {
             }
             Self::KeepClient { client, forget, most } => self_registered::insert(tx, client, *forget, *most),
             Self::UseClient { client, forget } => self_registered::keep(tx, client, *forget),
+            Self::AllowDevice { hash, at, forget } => device_requests::allow(tx, hash, *at, *forget),
             Self::RecordStop(id) => stops::insert(tx, id),
         }
     }

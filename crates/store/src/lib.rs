@@ -9,6 +9,7 @@
 mod audit_backend;
 pub mod codes;
 pub mod cuts;
+pub mod device_requests;
 mod directory;
 mod driver;
 mod effect;

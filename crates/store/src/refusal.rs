@@ -48,6 +48,8 @@ pub enum EffectRefusal {
     ClientsFull,
     /// The client that registered itself was removed, or was forgotten.
     ClientGone,
+    /// The device does not wait any longer: it has its answer, or has expired.
+    DeviceGone,
     /// The stop is in the log already.
     StopRecorded,
     /// The effect failed for a reason that is neither a refusal nor the environment. The server's own log has
@@ -78,6 +80,7 @@ impl EffectRefusal {
             Self::RegistryChanged => "registry_changed",
             Self::ClientsFull => "clients_full",
             Self::ClientGone => "client_gone",
+            Self::DeviceGone => "device_gone",
             Self::StopRecorded => "stop_recorded",
             Self::Internal => "internal",
         }

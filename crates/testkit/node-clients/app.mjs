@@ -47,3 +47,13 @@ export async function codeFlow({ server, client, authentication = oauth.None(), 
   };
   return { back, redeem };
 }
+
+/** Does what a person does for a device that waits: opens its address, enters the code, and answers. */
+export async function answerDevice(waiting, person, decision) {
+  const browser = new Browser();
+  const page = await browser.open(waiting.verification_uri);
+  const login = await browser.submit(page, { user_code: waiting.user_code });
+  if (!login.text.includes(waiting.user_code)) throw new Error(`the code is not shown: ${login.status} ${login.text}`);
+  const end = await browser.submit(login, { name: person.name, password: person.password, decision });
+  if (end.status !== 200) throw new Error(`not answered: ${end.status} ${end.text}`);
+}

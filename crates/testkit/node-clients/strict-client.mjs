@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { text } from 'node:stream/consumers';
 import * as jose from 'jose';
 import * as oauth from 'oauth4webapi';
-import { codeFlow, discover, plain } from './app.mjs';
+import { answerDevice, codeFlow, discover, plain } from './app.mjs';
 
 const world = JSON.parse(await text(process.stdin));
 const { issuer, person, resource, scope, redirect_uri: redirectUri } = world;
@@ -143,6 +143,38 @@ const checks = {
     const other = await login();
     await revoke(awayApp, oauth.None(), other.refresh_token);
     await refused(refresh(other.refresh_token), 400, 'invalid_grant', 'revoked');
+  },
+
+  async 'device-code'() {
+    assert.ok(server.grant_types_supported.includes('urn:ietf:params:oauth:grant-type:device_code'));
+    const tvApp = { client_id: 'tv-app' };
+    const begin = async (client, authentication, parameters) => {
+      const response = await oauth.deviceAuthorizationRequest(server, client, authentication, parameters, plain);
+      return oauth.processDeviceAuthorizationResponse(server, client, response);
+    };
+    const ask = async (client, authentication, code) => {
+      const response = await oauth.deviceCodeGrantRequest(server, client, authentication, code, plain);
+      return oauth.processDeviceCodeResponse(server, client, response);
+    };
+    for (const [client, authentication] of [[tvApp, oauth.None()], [deskApp, basic]]) {
+      const waiting = await begin(client, authentication, { resource, scope });
+      await refused(ask(client, authentication, waiting.device_code), 400, 'authorization_pending');
+      await refused(ask(client, authentication, waiting.device_code), 400, 'slow_down');
+      await answerDevice(waiting, person, 'allow');
+      const tokens = await ask(client, authentication, waiting.device_code);
+      assert.deepEqual([tokens.token_type, tokens.scope], ['bearer', scope]);
+      const claims = await validate(tokens.access_token, resource);
+      assert.deepEqual([claims.sub, claims.client_id], [person.name, client.client_id]);
+      await refused(ask(client, authentication, waiting.device_code), 400, 'invalid_grant', 'once');
+      if (client === deskApp) assert.deepEqual(await introspect(deskApp, basic, tokens.access_token), { active: false });
+    }
+    const denied = await begin(tvApp, oauth.None(), { resource, scope });
+    await answerDevice(denied, person, 'deny');
+    await refused(ask(tvApp, oauth.None(), denied.device_code), 400, 'access_denied');
+    await refused(ask(deskApp, basic, denied.device_code), 400, 'invalid_grant', 'of another client');
+    await refused(begin(supportApp, oauth.None(), { resource, scope }), 400, 'unauthorized_client');
+    await refused(begin(deskApp, oauth.ClientSecretBasic('guessed'), { resource, scope }), 401, 'invalid_client');
+    await refused(begin(tvApp, oauth.None(), { resource: 'https://elsewhere.example', scope }), 400, 'invalid_target');
   },
 
   async 'refused-login'() {

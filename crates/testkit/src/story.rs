@@ -137,6 +137,7 @@ pub fn client(id: &str, authentication: ClientAuthentication, agents: &[&str]) -
         scopes: None,
         refresh: false,
         require_pushed_authorization_requests: false,
+        device: false,
     }
 }
 
@@ -148,6 +149,18 @@ pub fn away_apps() -> Vec<Entry> {
     };
     vec![
         app("away-app", ClientAuthentication::None, &[]),
+        app("desk-app", ClientAuthentication::ClientSecretBasic, &["support-agent"]),
+    ]
+}
+
+/// Clients that are not in [`entries`]: people log in for them on another device, and they may act while the people
+/// are away. `tv-app` is a public one; `desk-app` is the story's, with more rights.
+pub fn device_apps() -> Vec<Entry> {
+    let app = |id, authentication, agents: &[&str]| {
+        Entry::Client(Client { device: true, refresh: true, ..client(id, authentication, agents) })
+    };
+    vec![
+        app("tv-app", ClientAuthentication::None, &[]),
         app("desk-app", ClientAuthentication::ClientSecretBasic, &["support-agent"]),
     ]
 }

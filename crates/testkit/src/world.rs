@@ -31,7 +31,10 @@ use mandate_delegation::{liveness, revocation::cut};
 use mandate_files::{Dir, own_user};
 use mandate_identity::Identity;
 use mandate_live::{Edition, Live, Snapshot};
-use mandate_oauth::{Engine, EngineParts, OAuthError, SelfDescription, TokenResponse, metadata, password};
+use mandate_oauth::{
+    Engine, EngineParts, LoginRefusal, OAuthError, SelfDescription, TokenResponse, Visitor, metadata,
+    password,
+};
 use mandate_policy::Policies;
 use mandate_stops::Stops;
 use mandate_store::{Log, Store, records, registry, secrets};
@@ -343,6 +346,40 @@ impl World {
             ("code", code),
             ("redirect_uri", CALLBACK),
             ("code_verifier", CODE_VERIFIER),
+        ])
+    }
+
+    /// A device begins to wait for a person. Returns its answer (RFC 8628 §3.2).
+    pub async fn device_authorization(
+        &self,
+        form: &Pairs,
+        authorization: Option<&str>,
+    ) -> Result<Value, OAuthError> {
+        let body = encode(form);
+        let post = Post::form(metadata::DEVICE_AUTHORIZATION_PATH, authorization, &body);
+        let answer = self.engine.device_authorization(post.request()).await?;
+        Ok(serde_json::from_str(&answer.to_json()).expect("JSON"))
+    }
+
+    /// A person enters the code of a device, logs in and allows it.
+    pub async fn allow_device(&self, user_code: &str, name: &str) -> Result<(), OAuthError> {
+        let request = self.engine.device_request(user_code, false, RequestSource::Other).await?;
+        let password = Secret::new(PASSWORD);
+        let answer = self.engine.log_in_for_device(Visitor::default(), &request, name, password).await;
+        answer.map(drop).map_err(|refusal| match refusal {
+            LoginRefusal::Wrong(error)
+            | LoginRefusal::Paused(_, error)
+            | LoginRefusal::Redirect { error, .. }
+            | LoginRefusal::Unavailable(error) => error,
+        })
+    }
+
+    /// The form by which a device of a public client asks for its token.
+    pub fn polling(&self, client: &str, device_code: &str) -> Pairs {
+        pairs(&[
+            ("grant_type", GrantType::DeviceCode.as_str()),
+            ("client_id", client),
+            ("device_code", device_code),
         ])
     }
 

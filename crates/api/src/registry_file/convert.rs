@@ -82,6 +82,7 @@ impl RegistryItem {
                     agents,
                     refresh: x.refresh,
                     require_pushed_authorization_requests: x.require_pushed_authorization_requests,
+                    device: x.device,
                 })
             }
             Entry::Issuer(x) => Self::Issuer(IssuerItem {

@@ -233,6 +233,9 @@ pub struct ClientItem {
     /// Whether its authorization requests count only if it has pushed them to `/par` (RFC 9126 §6).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub require_pushed_authorization_requests: bool,
+    /// Whether people may log in for it on another device, by a code that the device shows (RFC 8628).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub device: bool,
 }
 
 /// `[[issuer]]`: an identity provider of another organization.

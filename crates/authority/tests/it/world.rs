@@ -114,6 +114,7 @@ fn app() -> Client {
         scopes: None,
         refresh: false,
         require_pushed_authorization_requests: false,
+        device: false,
     }
 }
 

@@ -203,6 +203,9 @@ pub struct Client {
     /// Whether its authorization requests count only if it has pushed them (RFC 9126 §6).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub require_pushed_authorization_requests: bool,
+    /// Whether people may log in for it on another device (RFC 8628).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub device: bool,
 }
 
 impl Client {

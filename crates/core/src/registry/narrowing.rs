@@ -86,6 +86,7 @@ fn client(mut now: Client, from: &Client, to: &Client) -> Client {
     now.refresh &= to.refresh || !from.refresh;
     now.require_pushed_authorization_requests |=
         to.require_pushed_authorization_requests && !from.require_pushed_authorization_requests;
+    now.device &= to.device || !from.device;
     if now.agents == from.agents {
         now.agents.clone_from(&to.agents);
     } else {

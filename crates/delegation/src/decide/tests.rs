@@ -130,6 +130,7 @@ fn support_app(agents: &[&str]) -> Client {
         scopes: None,
         refresh: false,
         require_pushed_authorization_requests: false,
+        device: false,
     }
 }
 

@@ -80,6 +80,7 @@ fn client() -> Client {
         scopes: Some("read:cases mandate:admin".parse().unwrap()),
         refresh: true,
         require_pushed_authorization_requests: false,
+        device: true,
     }
 }
 
@@ -257,6 +258,7 @@ fn a_client_that_loses_an_agent_or_a_scope_or_changes_its_credential_is_cut() {
             |c| c.scopes = Some("read:cases other".parse().unwrap()),
             |c| c.scopes = None, // Without a list there is no administration.
             |c| c.refresh = false,
+            |c| c.device = false,
         ],
         &[
             |c| c.agents.push("third".parse().unwrap()),
@@ -273,14 +275,10 @@ fn a_client_that_loses_an_agent_or_a_scope_or_changes_its_credential_is_cut() {
         &[|c| c.scopes = Some("read:cases".parse().unwrap())],
         &[|c| c.agents.reverse()],
     );
-    let without = Client { refresh: false, ..client() };
-    changes(
-        &without,
-        Entry::Client,
-        &target,
-        &[|c| c.agents.clear()],
-        &[|c| c.refresh = true, |c| c.require_pushed_authorization_requests = true],
-    );
+    let without = Client { refresh: false, device: false, ..client() };
+    let more: [fn(&mut Client); 3] =
+        [|c| c.refresh = true, |c| c.device = true, |c| c.require_pushed_authorization_requests = true];
+    changes(&without, Entry::Client, &target, &[|c| c.agents.clear()], &more);
     let limited = Client { scopes: Some("read:cases".parse().unwrap()), ..client() };
     changes(
         &limited,
@@ -549,8 +547,10 @@ fn a_narrowing_of_what_was_changed_meanwhile_gives_nothing_and_is_itself_where_n
     narrowings(&grants.collect::<Vec<_>>());
     let asks = [None, Some(""), Some("read:cases"), Some("write:cases"), Some("read:cases mandate:admin")];
     let agents = [&[][..], &["helper"], &["other"], &["helper", "other"]];
-    let asks = asks.into_iter().flat_map(|scopes| [(scopes, false), (scopes, true)]);
-    let clients = asks.flat_map(|(scopes, refresh)| {
+    let asks = asks.into_iter().flat_map(|scopes| {
+        [(scopes, false, false), (scopes, true, false), (scopes, false, true), (scopes, true, true)]
+    });
+    let clients = asks.flat_map(|(scopes, refresh, device)| {
         let scopes = scopes
             .map(|text| text.split_whitespace().map(|scope| scope.parse().unwrap()).collect::<ScopeSet>());
         agents.map(|agents| {
@@ -558,6 +558,7 @@ fn a_narrowing_of_what_was_changed_meanwhile_gives_nothing_and_is_itself_where_n
                 scopes: scopes.clone(),
                 agents: agents.iter().map(|name| name.parse().unwrap()).collect(),
                 refresh,
+                device,
                 ..client()
             })
         })

@@ -140,6 +140,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
             ),
             ("Presents", x.agents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
             ("Refresh tokens", if x.refresh { "yes, for logins that ask for them" } else { "" }.to_owned()),
+            ("On other devices", if x.device { "people may log in by a code" } else { "" }.to_owned()),
         ],
         RegistryItem::Issuer(x) => issuer(x),
         RegistryItem::TrustDomain(x) => vec![

@@ -46,6 +46,16 @@ fn openid_client_sends_its_secret_in_the_body_pushes_its_request_and_gets_refres
     assert!(refused.contains("401"), "{refused}");
 }
 
+#[test]
+fn openid_client_waits_as_a_device_until_a_person_has_logged_in() {
+    let Some(node) = NodeProgram::find() else { return };
+    let server = Server::start();
+    apply(&server, &registry(NO_KEYS, ""));
+    let mut input = world(&server);
+    input["client"] = json!({ "id": "post-app", "secret": CLIENT_SECRET });
+    is_revoked(&node.json("openid-device.mjs", &input));
+}
+
 /// Runs Authlib as one client. What it says on standard error is the refusal.
 fn authlib(client: &str, method: &str, credential: &Value) -> Option<Result<Value, String>> {
     let (python, node) = (PythonProgram::find()?, NodeProgram::find()?);

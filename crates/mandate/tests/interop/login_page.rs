@@ -1,6 +1,6 @@
 //! How the login page is laid out in Chromium, on phones and on large screens, with names of every length.
 
-use mandate_testkit::app::{App, CALLBACK, CRM, PASSWORD, authorization, form};
+use mandate_testkit::app::{Answer, App, CALLBACK, CRM, PASSWORD, authorization, form};
 use serde_json::Value;
 use url::Url;
 
@@ -114,6 +114,43 @@ async fn the_login_page_fits_phones_and_large_screens() {
     is_laid_out_well(&browser, "a refusal", &["This request is refused", "client_id"]).await;
     browser.open(server.issuer()).await;
     is_laid_out_well(&browser, "the issuer's own address", &[server.issuer(), "mandate status"]).await;
+}
+
+#[tokio::test]
+async fn a_person_walks_through_the_pages_for_a_device() {
+    let Some(browser) = Browser::start().await else { return };
+    let server = Server::start();
+    apply(&server, &registry(NO_KEYS, ""));
+    let app = App::new(server.issuer());
+    let asked = form(&[("client_id", "tv-app"), ("resource", CRM), ("scope", SCOPE)]);
+    let request = app.http.post(format!("{}/device_authorization", server.issuer())).form(&asked);
+    let waiting = Answer::of(request.send().await.unwrap()).await;
+    let user_code = waiting.member("user_code");
+
+    browser.open(&waiting.member("verification_uri")).await;
+    browser.fill("#code", "BBBB-BBBB").await;
+    browser.click("button").await;
+    browser.text("[role=alert]").await;
+    is_laid_out_well(&browser, "a wrong code", &["No device waits with this code", "Continue"]).await;
+    browser.open(&waiting.member("verification_uri_complete")).await;
+    is_laid_out_well(&browser, "the code", &["Log in on another device", "Continue", server.issuer()]).await;
+    browser.click("button").await;
+    browser.text("p.code").await;
+    let parts = ["tv-app", SCOPE, CRM, &user_code, "another device", "Log in and allow", "Deny"];
+    is_laid_out_well(&browser, "the login for a device", &parts).await;
+    browser.fill("#name", "riley").await;
+    browser.fill("#password", PASSWORD).await;
+    browser.click("button[value=allow]").await;
+    while browser.text("h1").await != "Your device may go on" {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    is_laid_out_well(&browser, "the end", &["Go back to it"]).await;
+    let device_code = waiting.member("device_code");
+    let grant = "urn:ietf:params:oauth:grant-type:device_code";
+    let polling =
+        form(&[("grant_type", grant), ("client_id", "tv-app"), ("device_code", device_code.as_str())]);
+    let answer = app.token(&polling).await;
+    assert_eq!((answer.status, answer.member("scope")), (200, SCOPE.to_owned()), "{answer:?}");
 }
 
 #[tokio::test]

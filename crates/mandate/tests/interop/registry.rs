@@ -17,9 +17,10 @@ client = [
   {{ id = "support-app", redirect_uris = ["{CALLBACK}"] }},
   {{ id = "away-app", redirect_uris = ["{CALLBACK}"], refresh = true }},
   {{ id = "strict-app", redirect_uris = ["{CALLBACK}"], require_pushed_authorization_requests = true }},
-  {{ id = "desk-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_basic" }},
+  {{ id = "tv-app", redirect_uris = ["{CALLBACK}"], device = true }},
+  {{ id = "desk-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_basic", device = true }},
   {{ id = "crm-api", authentication = "client_secret_basic" }},
-  {{ id = "post-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_post", refresh = true }},
+  {{ id = "post-app", redirect_uris = ["{CALLBACK}"], authentication = "client_secret_post", refresh = true, device = true }},
   {{ id = "portal", redirect_uris = ["{CALLBACK}"], authentication = "private_key_jwt", jwks = '{portal_jwks}' }},
   {{ id = "old-portal", redirect_uris = ["{CALLBACK}"], authentication = "private_key_jwt", assertion_audience = "token_endpoint", jwks = '{portal_jwks}' }},
 ]

@@ -53,6 +53,11 @@ fn a_public_client_refreshes_until_a_token_is_used_twice_or_revoked() {
 }
 
 #[test]
+fn a_device_gets_its_token_when_a_person_has_logged_in_elsewhere() {
+    holds("device-code");
+}
+
+#[test]
 fn denial_wrong_password_and_unknown_resource_are_errors_to_a_client() {
     holds("refused-login");
 }

@@ -3,31 +3,25 @@
 use std::sync::Arc;
 
 use mandate_audit::RecordKind;
-use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::names::{GrantType, Parameter};
-use mandate_core::registry::RegistryVersion;
-use mandate_core::{ClientId, Issuer, ScopeSet, Timestamp};
-use mandate_delegation::{
-    Authorization, DecisionRequest, DelegatedLogin, LoginClient, Mandate, ProvenClient,
-};
-use mandate_store::Effect;
+use mandate_core::{ClientId, Issuer, Timestamp};
+use mandate_delegation::{LoginClient, ProvenClient};
 use mandate_store::codes::CodeHash;
 
 use super::handler::{Call, GrantAnswer, GrantHandler, Run};
+use super::redemption::{ForAgent, Once, Redeemable, Redemption};
 use crate::actor_token::{self, ActorTokens};
 use crate::basis::Basis;
 use crate::client::{Caller, Clients};
 use crate::codes::{self, CodePayload, Codes, StoredCode};
-use crate::conclusion::{Conclusion, TokenResponse};
-use crate::cuts::{Cuts, UsedTwice};
+use crate::conclusion::TokenResponse;
 use crate::form::Form;
 use crate::parameter::{Optional, Required};
 use crate::redirect::is_registered;
-use crate::refresh_tokens::{Decision, RefreshPayload, RefreshTokens};
 use crate::refusal::{NotAllowed, RequestRefusal};
 use crate::request::FormRequest;
 use crate::resource;
-use crate::trail::{Recorder, Trail};
+use crate::trail::Trail;
 use crate::wire::OAuthError;
 
 const CODE: Required = Required(Parameter::Code);
@@ -48,36 +42,23 @@ pub(super) static GRANT: GrantHandler = GrantHandler {
         actor_token::PARAMETERS,
     ],
     with: |parts| {
+        let once = Once { what: "an authorization code", reused: || RequestRefusal::CodeReused };
         Box::new(CodeGrant {
             basis: parts.basis.clone(),
-            recorder: parts.recorder.clone(),
             clients: Arc::clone(&parts.clients),
             actors: Arc::clone(&parts.actors),
             codes: Arc::clone(&parts.codes),
-            refresh: Arc::clone(&parts.refresh),
-            cuts: Arc::clone(&parts.cuts),
-            conclusion: Arc::clone(&parts.conclusion),
+            redemption: Redemption::new(parts, once),
         })
     },
 };
 
-/// A code that can be redeemed.
-struct Decided {
-    mandate: Mandate,
-    hash: CodeHash,
-    /// What the login gives, if the client may go on while the person is away.
-    refreshes: Option<(RefreshPayload, Option<[u8; 32]>, RegistryVersion)>,
-}
-
 struct CodeGrant {
     basis: Basis,
-    recorder: Recorder,
     clients: Arc<Clients>,
     actors: Arc<ActorTokens>,
     codes: Arc<Codes>,
-    refresh: Arc<RefreshTokens>,
-    cuts: Arc<Cuts>,
-    conclusion: Arc<Conclusion>,
+    redemption: Redemption,
 }
 
 impl Run for CodeGrant {
@@ -90,40 +71,12 @@ impl CodeGrant {
     async fn redeem(&self, Call { request, form, now }: Call<'_>) -> Result<TokenResponse, OAuthError> {
         let mut trail = Trail::new(RecordKind::Token, now, request.source);
         trail.asks(form, None);
-        let Decided { mandate, hash, refreshes } = match self.decide(request, form, &mut trail).await {
-            Ok(decided) => decided,
-            Err(refusal) => {
-                // What the actor token claims is of interest only now: a refusal names whom it was about.
-                trail.asks(form, actor_token::claimed(form).as_deref());
-                return Err(self.recorder.refuse(trail, refusal).await);
-            }
-        };
-        let now = trail.now;
-        // The code is used up in the transaction of the record: of two requests at once, one is refused
-        // there.
-        let jti = mandate.view().terms.jti.clone();
-        let mut effects = vec![Effect::RedeemCode { hash, token: jti.clone(), at: now }];
-        let (mut refresh, mut guard) = (None, None);
-        if let (Some((payload, password, planned_from)), Some(person)) =
-            (refreshes, mandate.view().terms.subject.clone())
-        {
-            let decided = Decision { code: hash, password, planned_from };
-            let (token, keep) = match self.refresh.first(&jti, person.clone(), &payload, decided, now) {
-                Ok(first) => first,
-                Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
-            };
-            effects.push(keep);
-            refresh = Some(token);
-            guard = Some(self.refresh.still_counts(jti, person, &payload));
+        let decided = self.decide(request, form, &mut trail).await;
+        if decided.is_err() {
+            // What the actor token claims is of interest only now: a refusal names whom it was about.
+            trail.asks(form, actor_token::claimed(form).as_deref());
         }
-        match self.conclusion.conclude_while(trail, mandate, effects, None, guard).await {
-            Ok(response) => Ok(response.with_refresh_token(refresh)),
-            Err((trail, RequestRefusal::CodeReused)) => {
-                let refusal = self.cut_first_use(&hash, now).await;
-                Err(self.recorder.refuse(trail, refusal).await)
-            }
-            Err((trail, refusal)) => Err(self.recorder.refuse(trail, refusal).await),
-        }
+        self.redemption.conclude(trail, decided).await
     }
 
     async fn decide(
@@ -131,7 +84,7 @@ impl CodeGrant {
         request: &FormRequest<'_>,
         form: &Form<'_>,
         trail: &mut Trail,
-    ) -> Result<Decided, RequestRefusal> {
+    ) -> Result<Redeemable, RequestRefusal> {
         let now = trail.now;
         let snapshot = self.basis.snapshot();
         let sent = actor_token::sent(form)?;
@@ -148,7 +101,7 @@ impl CodeGrant {
         let payload = self.presented(&hash, client.id(), now).await?;
         bound(&payload, form, self.basis.issuer())?;
         trail.known();
-        let actor = match (&payload.actor, sent) {
+        let for_agent = match (&payload.actor, sent) {
             (None, None) => None,
             (None, Some(_)) => return Err(RequestRefusal::Misplaced(Parameter::ActorToken)),
             (Some(_), None) => return Err(RequestRefusal::CodeActorMissing),
@@ -160,10 +113,9 @@ impl CodeGrant {
                 // Keys may have been fetched. The time is read first, because a cut is later than every
                 // decision on a snapshot without it.
                 trail.now = self.basis.now();
-                Some((requested.clone(), verified))
+                Some(ForAgent { client: proven(caller)?, actor: verified, requested: requested.clone() })
             }
         };
-        let now = trail.now;
         // A client secret may have waited for its turn to be checked.
         let snapshot = self.basis.snapshot();
         // A redirect URI that was removed from the list since may now belong to someone else.
@@ -176,46 +128,7 @@ impl CodeGrant {
         if registered.is_some_and(|uris| !is_registered(&payload.redirect_uri, uris)) {
             return Err(RequestRefusal::CodeRedirect);
         }
-        // What the client's entry says now, and not at the login.
-        let continues = match &client {
-            LoginClient::App(client) => client
-                .confirmed(&snapshot.registry, &snapshot.revocations)
-                .is_some_and(|client| client.refresh),
-            LoginClient::Unattested(_) => false,
-        };
-        let given = || RefreshPayload {
-            client: payload.client.clone(),
-            login: payload.login.clone(),
-            resource: payload.resource.clone(),
-            // Those of the decision.
-            scopes: ScopeSet::new(),
-        };
-        let refreshing = (payload.offline && continues).then(|| (given(), payload.password));
-        let registered = snapshot.registry.person(&payload.login.person);
-        trail.sub = registered.map(|person| person.id.clone());
-        trail.aud = payload.resource.as_ref().map(|resource| resource.as_str().to_owned());
-
-        let (person, jti) = (payload.login.asserted(), self.basis.token_id(now));
-        let (resource, scopes) = (payload.resource.clone(), payload.scopes.clone());
-        let mandate = match actor {
-            None => {
-                let own = Authorization { client, resource, scopes, person, jti, continued: None };
-                let decided = self.basis.decide(DecisionRequest::Authorization(own), &snapshot, now);
-                decided.map_err(|withheld| trail.of_authorization(withheld))?
-            }
-            Some((requested, actor)) => {
-                let resource = resource.ok_or(RequestRefusal::ResourceMissing)?;
-                let client = proven(caller)?;
-                let login = DelegatedLogin { client, person, actor, requested, resource, scopes, jti };
-                let decided = self.basis.decide(DecisionRequest::DelegatedLogin(login), &snapshot, now);
-                decided.map_err(|withheld| trail.of_delegated_login(withheld))?
-            }
-        };
-        let granted = mandate.view().terms.scopes.clone();
-        let refreshes = refreshing.map(|(payload, password)| {
-            (RefreshPayload { scopes: granted, ..payload }, password, snapshot.edition.version)
-        });
-        Ok(Decided { mandate, hash, refreshes })
+        self.redemption.decide(client, (hash, &payload.granted), for_agent, &snapshot, trail)
     }
 
     /// The content of the code, if the code belongs to this client and is unused.
@@ -225,36 +138,18 @@ impl CodeGrant {
         client: &ClientId,
         now: Timestamp,
     ) -> Result<CodePayload, RequestRefusal> {
-        match self.codes.look(*hash, now).await? {
+        match self.codes.look::<CodePayload>(*hash, now).await? {
             // A stranger's attempt does not use the code up: it proves nothing, and would lock the right
             // client out.
-            StoredCode::Unused(payload) if payload.client != *client => Err(RequestRefusal::CodeOtherClient),
+            StoredCode::Unused(payload) if payload.granted.client != *client => {
+                Err(RequestRefusal::CodeOtherClient)
+            }
             StoredCode::Unused(payload) => Ok(payload),
             // A used code that is presented again counts as stolen, no matter which client presents it (RFC
             // 6749 §4.1.2).
-            StoredCode::Used(..) => Err(self.cut_first_use(hash, now).await),
+            StoredCode::Used(..) => Err(self.redemption.cut_first_use(hash, now).await),
             StoredCode::Gone => Err(RequestRefusal::CodeUnknown),
         }
-    }
-
-    /// Cuts the tokens from the first use of a code. Returns the refusal to give, whether or not there was
-    /// anything to cut.
-    async fn cut_first_use(&self, hash: &CodeHash, now: Timestamp) -> RequestRefusal {
-        let (payload, first) = match self.codes.look(*hash, now).await {
-            Ok(StoredCode::Used(payload, Some(first))) => (payload, first),
-            Ok(StoredCode::Used(_, None) | StoredCode::Unused(_) | StoredCode::Gone) => {
-                return RequestRefusal::CodeReused;
-            }
-            Err(refusal) => return refusal,
-        };
-        let CodePayload { login, client, offline, .. } = payload;
-        let since = first.made_at().unwrap_or(now);
-        // What is stored of the code does not say when its token ends: at the latest so long after it was
-        // issued. One that was refreshed may have been issued just now.
-        let until = (if offline { now } else { since }).plus(PERSON_TOKEN_LIFETIME);
-        let used =
-            UsedTwice { what: "an authorization code", login, client, first, since, until, goes_on: offline };
-        self.cuts.used_twice(used, now).await.err().unwrap_or(RequestRefusal::CodeReused)
     }
 }
 
@@ -275,5 +170,5 @@ fn bound(payload: &CodePayload, form: &Form<'_>, issuer: &Issuer) -> Result<(), 
         return Err(RequestRefusal::CodeRedirect);
     }
     payload.challenge.check(form.get(CODE_VERIFIER.0))?;
-    resource::as_authorized(form, payload.resource.as_ref(), issuer)
+    resource::as_authorized(form, payload.granted.resource.as_ref(), issuer)
 }

@@ -12,6 +12,7 @@ use crate::client::Clients;
 use crate::codes::Codes;
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::cuts::Cuts;
+use crate::device_codes::DeviceCodes;
 use crate::foreign::ForeignKeys;
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
@@ -69,6 +70,7 @@ pub(crate) struct GrantParts {
     pub(crate) foreign: Arc<ForeignKeys>,
     pub(crate) actors: Arc<ActorTokens>,
     pub(crate) codes: Arc<Codes>,
+    pub(crate) devices: Arc<DeviceCodes>,
     pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) conclusion: Arc<Conclusion>,

@@ -3,8 +3,10 @@
 
 mod client_credentials;
 mod code;
+mod device;
 mod exchange;
 mod handler;
+mod redemption;
 mod refresh;
 
 use mandate_core::names::{GrantType, Parameter};
@@ -17,8 +19,8 @@ pub use handler::GrantHandler;
 pub(crate) use handler::{Call, GrantParts, Run};
 
 /// The grant types that are offered.
-pub static TABLE: [&GrantHandler; 4] =
-    [&code::GRANT, &refresh::GRANT, &client_credentials::GRANT, &exchange::GRANT];
+pub static TABLE: [&GrantHandler; 5] =
+    [&code::GRANT, &refresh::GRANT, &client_credentials::GRANT, &exchange::GRANT, &device::GRANT];
 
 /// The `grant_type` of each, in the order of the table.
 pub fn names() -> impl Iterator<Item = GrantType> {
@@ -117,6 +119,10 @@ mod tests {
             assert_eq!(told(*grant, "refresh_token=x"), Some(Parameter::RefreshToken), "{grant:?}");
         }
         assert_eq!(told(GrantType::RefreshToken, "code=x"), Some(Parameter::Code));
+        for grant in GrantType::ALL.iter().filter(|grant| **grant != GrantType::DeviceCode) {
+            assert_eq!(told(*grant, "device_code=x"), Some(Parameter::DeviceCode), "{grant:?}");
+        }
+        assert_eq!(told(GrantType::DeviceCode, "code=x"), Some(Parameter::Code));
         let alone = |text: &str| told(GrantType::ClientCredentials, text);
         for name in ["actor_token", "actor_token_type", "code", "subject_token", "subject_token_type"] {
             assert_eq!(alone(&format!("{name}=x")), Parameter::named(name), "an agent asks for itself");

@@ -2,15 +2,17 @@
 
 use mandate_audit::RecordKind;
 use mandate_core::registry::login_key;
-use mandate_core::{PersonName, RequestSource, Subject};
+use mandate_core::{PersonName, RequestSource, Subject, Timestamp};
 use mandate_delegation::LoggedInPerson;
+use mandate_store::login_sessions::SessionHash;
 
-use crate::authorize::{AuthorizationRequest, AuthorizeRefusal};
+use crate::authorize::{AuthorizationRequest, AuthorizeRefusal, Wanted};
+use crate::device::{DeviceLogin, DeviceRequest};
 use crate::engine::Engine;
 use crate::form::Form;
 use crate::login::Proof;
 use crate::provider_refusal::ProviderRefusal;
-use crate::providers::{self, Answer, PendingLogin, Proven};
+use crate::providers::{self, Answer, PendingLogin, Proven, Purpose};
 use crate::refusal::RequestRefusal;
 use crate::trail::Trail;
 use crate::wire::OAuthError;
@@ -49,8 +51,9 @@ pub struct Callback<'a> {
 /// A person who has logged in at an identity provider.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Arrival {
-    /// Where the browser goes now, with a 303. Holds a code: not to be logged.
-    pub location: String,
+    /// Where the browser goes now, with a 303. Holds a code: not to be logged. `None` after a login for a device:
+    /// show a page that says so.
+    pub location: Option<String>,
     /// The person's name in the registry.
     pub person: PersonName,
 }
@@ -61,7 +64,7 @@ impl std::fmt::Debug for Arrival {
     }
 }
 
-/// A login at an identity provider that did not lead to a code.
+/// A login at an identity provider that did not lead to a code, and to no answer for a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallbackRefusal {
     /// Show a page; send the browser nowhere.
@@ -108,15 +111,39 @@ impl Engine {
         query: &str,
         key: &str,
     ) -> Result<Departure, OAuthError> {
+        let purpose = Purpose { query, device: None, offline: request.offline };
+        self.leave(&request.wanted(), purpose, key).await
+    }
+
+    /// Sends the browser to the provider with this key, for a device that waits. A refusal is recorded.
+    ///
+    /// # Errors
+    /// As [`Engine::leave_for_provider`].
+    pub async fn leave_for_device(
+        &self,
+        request: &DeviceRequest,
+        key: &str,
+    ) -> Result<Departure, OAuthError> {
+        let device = Some(request.user_code());
+        let purpose = Purpose { query: "", device, offline: request.offline };
+        self.leave(&request.wanted(), purpose, key).await
+    }
+
+    async fn leave(
+        &self,
+        wanted: &Wanted<'_>,
+        purpose: Purpose<'_>,
+        key: &str,
+    ) -> Result<Departure, OAuthError> {
         let now = self.basis.now();
         let snapshot = self.basis.snapshot();
         let left = match providers::with_key(&snapshot, key) {
-            Some(provider) => self.providers.leave(provider, (query, request.offline), now).await,
+            Some(provider) => self.providers.leave(provider, purpose, now).await,
             None => Err(ProviderRefusal::Unknown),
         };
         match left {
             Ok((location, pending)) => Ok(Departure { location: location.into(), pending }),
-            Err(refusal) => Err(self.recorder.refuse(self.login_trail(request, now), refusal.into()).await),
+            Err(refusal) => Err(self.recorder.refuse(self.trail_of(wanted, now), refusal.into()).await),
         }
     }
 
@@ -140,35 +167,25 @@ impl Engine {
             Ok(pending) => pending,
             Err(refusal) => return Err(self.page(trail, refusal.into()).await),
         };
+        if let Some(code) = &pending.device {
+            return self.return_for_device(code, callback, &form, pending).await;
+        }
         let mut request = self.authorize_again(pending.query.as_bytes(), callback.source).await?;
         // Only what the person was told.
         request.offline &= pending.offline;
         let mut trail = self.login_trail(&request, now);
-        let snapshot = self.basis.snapshot();
-        let Some(provider) = providers::with_key(&snapshot, callback.provider) else {
-            return Err(self.page(trail, ProviderRefusal::Unknown.into()).await);
-        };
-        let answer = Answer { form: &form, pending, provider, now };
-        let Proven { login, session } = match self.providers.person(&answer).await {
+        let (person, session) = match self.person_from(callback, &form, pending, now).await {
             Ok(proven) => proven,
             Err(refusal @ ProviderRefusal::Declined(_)) => {
                 return Err(self.back(&request, trail, refusal.into()).await);
             }
-            Err(refusal) => return Err(self.page(trail, refusal.into()).await),
-        };
-        // The provider may have taken its time.
-        let person = self.basis.snapshot().registry.person_by_id(&login.id).cloned();
-        let Some(person) = person else {
-            let stranger = login.id;
-            let error = self.recorder.refuse(trail, ProviderRefusal::Stranger(stranger.clone()).into()).await;
-            return Err(CallbackRefusal::Stranger(stranger, error));
+            Err(refusal) => return Err(self.unproven(trail, refusal).await),
         };
         trail.known();
         if !self.may_go_back(&request) {
             return Err(self.page(trail, RequestRefusal::Redirect).await);
         }
-        let person = LoggedInPerson::assertion_at_provider(person.name.clone(), now, login);
-        let view = match self.preview(&request, &person, now, &mut trail) {
+        let view = match self.preview(&request.wanted(), &person, now, &mut trail) {
             Ok(view) => view,
             Err(refusal) => return Err(self.back(&request, trail, refusal).await),
         };
@@ -176,7 +193,59 @@ impl Engine {
             .issue_code(&request, &person, Proof::Provider(session), trail, view)
             .await
             .map_err(CallbackRefusal::Page)?;
-        Ok(Arrival { location, person: person.name().clone() })
+        Ok(Arrival { location: Some(location), person: person.name().clone() })
+    }
+
+    /// As [`Engine::return_from_provider`], for the device with this code.
+    async fn return_for_device(
+        &self,
+        code: &str,
+        callback: &Callback<'_>,
+        form: &Form<'_>,
+        pending: &PendingLogin,
+    ) -> Result<Arrival, CallbackRefusal> {
+        let now = self.basis.now();
+        let found = self.device_request(code, true, callback.source).await;
+        let mut request = found.map_err(CallbackRefusal::Page)?;
+        request.offline &= pending.offline;
+        let mut trail = self.trail_of(&request.wanted(), now);
+        let (person, session) = match self.person_from(callback, form, pending, now).await {
+            Ok(proven) => proven,
+            Err(refusal) => return Err(self.unproven(trail, refusal).await),
+        };
+        trail.known();
+        let login = DeviceLogin { person: &person, password: None, session };
+        self.allow_device(&request, login, trail).await.map_err(CallbackRefusal::Page)?;
+        Ok(Arrival { location: None, person: person.name().clone() })
+    }
+
+    /// The person whom the provider's answer proves, and their session there.
+    async fn person_from(
+        &self,
+        callback: &Callback<'_>,
+        form: &Form<'_>,
+        pending: &PendingLogin,
+        now: Timestamp,
+    ) -> Result<(LoggedInPerson, Option<SessionHash>), ProviderRefusal> {
+        let snapshot = self.basis.snapshot();
+        let provider = providers::with_key(&snapshot, callback.provider).ok_or(ProviderRefusal::Unknown)?;
+        let Proven { login, session } =
+            self.providers.person(&Answer { form, pending, provider, now }).await?;
+        // The provider may have taken its time.
+        let Some(person) = self.basis.snapshot().registry.person_by_id(&login.id).cloned() else {
+            return Err(ProviderRefusal::Stranger(login.id));
+        };
+        Ok((LoggedInPerson::assertion_at_provider(person.name.clone(), now, login), session))
+    }
+
+    async fn unproven(&self, trail: Trail, refusal: ProviderRefusal) -> CallbackRefusal {
+        match refusal {
+            ProviderRefusal::Stranger(stranger) => {
+                let refusal = ProviderRefusal::Stranger(stranger.clone());
+                CallbackRefusal::Stranger(stranger, self.recorder.refuse(trail, refusal.into()).await)
+            }
+            refusal => self.page(trail, refusal.into()).await,
+        }
     }
 
     async fn page(&self, trail: Trail, refusal: RequestRefusal) -> CallbackRefusal {

@@ -16,6 +16,9 @@ pub struct PendingLogin {
     /// The authorization request of the client: the query of `/authorize`.
     pub(crate) query: String,
     pub(crate) provider: Issuer,
+    /// The code of the device that waits, if the login is for one. Then there is no query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
     /// Whether the person was told that the client can go on while they are away.
     pub(crate) offline: bool,
     /// Binds the answer to this browser (RFC 6749 §10.12).
@@ -27,6 +30,16 @@ pub struct PendingLogin {
     pub(crate) began: Timestamp,
 }
 
+/// What a login at a provider is for.
+pub(crate) struct Purpose<'q> {
+    /// The authorization request of the client: the query of `/authorize`.
+    pub(crate) query: &'q str,
+    /// The code of the device that waits.
+    pub(crate) device: Option<String>,
+    /// The client can go on while the person is away, and the person was told.
+    pub(crate) offline: bool,
+}
+
 impl fmt::Debug for PendingLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PendingLogin").field("provider", &self.provider).finish_non_exhaustive()
@@ -34,10 +47,9 @@ impl fmt::Debug for PendingLogin {
 }
 
 impl PendingLogin {
-    /// A login at `provider` that begins now. `offline`: the client can go on while the person is away, and the
-    /// person was told. `random`: each call gives other bytes.
+    /// A login at `provider` that begins now. `random`: each call gives other bytes.
     pub(crate) fn begin(
-        (query, offline): (&str, bool),
+        Purpose { query, device, offline }: Purpose<'_>,
         provider: &Issuer,
         began: Timestamp,
         random: impl Fn() -> [u8; 32],
@@ -46,6 +58,7 @@ impl PendingLogin {
         Self {
             query: query.to_owned(),
             provider: provider.clone(),
+            device,
             offline,
             state: text(),
             nonce: text(),

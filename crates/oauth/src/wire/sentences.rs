@@ -106,6 +106,12 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
                     "This client may not ask for this agent. An operator lists the client's agents in agents of its entry, and the client must authenticate."
                 }
                 NotAllowed::ExchangeByPublicClient => "A public client may not exchange tokens.",
+                NotAllowed::Device => {
+                    "People may not log in for this client on another device. An operator allows it with device in its entry."
+                }
+                NotAllowed::DeviceByAgent => {
+                    "An agent exchanges tokens; logins on another device are for people's clients."
+                }
             },
         ),
         R::Subject(error) => said("subject_token_refused", refused(What::SubjectToken, error)),
@@ -249,6 +255,7 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         R::LoginFailed(_) => said("login_failed", "The name or the password is wrong."),
         R::LoginPaused(_) => said("login_paused", "There were too many attempts. Wait, then try again."),
         R::Provider(refusal) => refusal.sentence(),
+        R::Device(refusal) => refusal.sentence(),
         R::NotYourToken => said("token_other_client", "The token was issued to another client."),
         R::Exchange(reason) => exchange(*reason, None),
         R::ExchangeScopes(reason, bounds) => exchange(*reason, Some(bounds)),

@@ -5,6 +5,7 @@ use mandate_core::{InvalidActorChain, InvalidScope, Subject};
 use mandate_delegation::{RefusalReason, ScopeBounds};
 use mandate_token::TokenError;
 
+use crate::device_refusal::DeviceRefusal;
 use crate::foreign::FetchError;
 use crate::form::FormError;
 use crate::metadata_document::{DocumentFault, NotFetched};
@@ -79,6 +80,7 @@ fn listed(refusal: &RequestRefusal) {
         | R::LoginFailed(_)
         | R::LoginPaused(_)
         | R::Provider(_)
+        | R::Device(_)
         | R::NotYourToken
         | R::Exchange(_)
         | R::ExchangeScopes(..)
@@ -240,6 +242,7 @@ fn every() -> Vec<RequestRefusal> {
     let scopes = [InvalidScope::Empty, InvalidScope::Character, InvalidScope::TooLong, InvalidScope::TooMany];
     all.extend(scopes.map(R::ScopeMalformed));
     all.extend(of_clients_that_describe_themselves());
+    all.extend(of_devices());
     all.extend(decisions());
     for error in token_errors() {
         all.extend([
@@ -251,6 +254,38 @@ fn every() -> Vec<RequestRefusal> {
     }
     all.iter().for_each(listed);
     all
+}
+
+/// One of each refusal of a device.
+fn of_devices() -> Vec<RequestRefusal> {
+    use DeviceRefusal as D;
+    let listed = |refusal: &D| match refusal {
+        D::Pending
+        | D::SlowDown
+        | D::Refused
+        | D::Expired
+        | D::CodeUnknown
+        | D::CodeReused
+        | D::CodeOtherClient
+        | D::UserCodeUnknown
+        | D::TooManyGuesses(_)
+        | D::TooManyDevices => {}
+    };
+    let all = [
+        D::Pending,
+        D::SlowDown,
+        D::Refused,
+        D::Expired,
+        D::CodeUnknown,
+        D::CodeReused,
+        D::CodeOtherClient,
+        D::UserCodeUnknown,
+        D::TooManyGuesses(Duration::from_secs(1)),
+        D::TooManyDevices,
+    ];
+    all.iter().for_each(listed);
+    let not_allowed = [NotAllowed::Device, NotAllowed::DeviceByAgent].map(RequestRefusal::ClientNotAllowed);
+    all.map(RequestRefusal::Device).into_iter().chain(not_allowed).collect()
 }
 
 fn of_clients_that_describe_themselves() -> Vec<RequestRefusal> {
@@ -373,6 +408,7 @@ fn what_a_crowd_or_a_caller_can_cause_at_will_is_no_fault_of_the_server() {
             RequestRefusal::Busy => Fault::Crowd,
             RequestRefusal::TooManyRevocations
             | RequestRefusal::TooManyRegistrations
+            | RequestRefusal::Device(DeviceRefusal::TooManyDevices)
             | RequestRefusal::MetadataNotFetched(_) => Fault::Caller,
             _ if error.status < 500 => Fault::Caller,
             _ => Fault::Server,

@@ -7,7 +7,8 @@ use mandate_testkit::story::{self, CRM};
 use mandate_testkit::world::{ACCESS_TOKEN, JWT, Pairs, World, pairs, refresh_token, with, without};
 
 fn world() -> World {
-    World::with_entries(story::away_apps().into_iter().chain([story::watch_agent()]).collect())
+    let apps = story::away_apps().into_iter().chain(story::device_apps());
+    World::with_entries(apps.chain([story::watch_agent()]).collect())
 }
 
 /// A code of `desk-app` for `support-agent`.
@@ -34,6 +35,13 @@ async fn complete(world: &World, grant: &GrantHandler) -> (Pairs, Option<String>
             let first = world.token(&world.redemption("away-app", &code), None).await.unwrap();
             let form = with(world.refreshing("away-app", &refresh_token(&first)), "resource", CRM);
             (with(form, "scope", "read:cases"), None)
+        }
+        GrantType::DeviceCode => {
+            let asked = pairs(&[("client_id", "tv-app"), ("resource", CRM)]);
+            let begun = world.device_authorization(&asked, None).await.unwrap();
+            world.allow_device(begun["user_code"].as_str().unwrap(), "riley").await.unwrap();
+            let form = world.polling("tv-app", begun["device_code"].as_str().unwrap());
+            (with(form, "resource", CRM), None)
         }
         GrantType::ClientCredentials => {
             let form = world.own_behalf(&world.svid("watch-agent").await, CRM, "read:cases");

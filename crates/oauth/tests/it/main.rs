@@ -12,6 +12,7 @@ mod chain;
 mod clients;
 mod clock;
 mod codes;
+mod device;
 mod discovery;
 mod exchange;
 mod foreign;

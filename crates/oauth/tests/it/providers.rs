@@ -1,6 +1,7 @@
 //! Logins at identity providers, over real HTTP: the browser's way is played, the provider is a double.
 
 mod away;
+mod device;
 mod hostile;
 mod logout;
 
@@ -131,7 +132,7 @@ impl Login {
         self.give(away, changes);
         let arrival = self.come_back(away).await.unwrap();
         assert_eq!(arrival.person.as_str(), "dana");
-        parameter(&arrival.location, "code").unwrap()
+        parameter(&arrival.location.unwrap(), "code").unwrap()
     }
 
     async fn token(&self, code: &str) -> String {
@@ -193,9 +194,9 @@ async fn a_person_logs_in_at_their_provider_and_the_token_says_how() {
     let now = login.world.clock.now().secs();
     let said = json!({"auth_time": now - 90, "acr": "urn:mfa", "amr": ["pwd", "otp"]});
     login.give(&away, &said);
-    let arrival = login.come_back(&away).await.unwrap();
-    assert_eq!(parameter(&arrival.location, "state").as_deref(), Some("the state"));
-    assert_eq!(parameter(&arrival.location, "iss").as_deref(), Some(ISSUER));
+    let location = login.come_back(&away).await.unwrap().location.unwrap();
+    assert_eq!(parameter(&location, "state").as_deref(), Some("the state"));
+    assert_eq!(parameter(&location, "iss").as_deref(), Some(ISSUER));
     let record = login.world.last_record();
     assert_eq!((record.kind, record.outcome), (RecordKind::Authorize, Outcome::Permitted));
     assert_eq!(record.said().sub.unwrap().sub, "user-7");
@@ -211,7 +212,7 @@ async fn a_person_logs_in_at_their_provider_and_the_token_says_how() {
     assert_eq!(URL_SAFE_NO_PAD.encode(digest), asked(&away.location, "code_challenge"));
     assert_eq!(sent.len(), 4);
 
-    let token = login.token(&parameter(&arrival.location, "code").unwrap()).await;
+    let token = login.token(&parameter(&location, "code").unwrap()).await;
     let claims = payload(&token);
     assert_eq!(claims["sub"], format!("{issuer}#user-7"));
     assert_eq!(claims["auth_time"], now - 90);
@@ -487,7 +488,7 @@ async fn a_login_never_gives_more_than_the_person_may_do() {
             assert_eq!(parameter(&location, "state").as_deref(), Some("the state"));
             continue;
         };
-        let code = parameter(&came.unwrap().location, "code").unwrap();
+        let code = parameter(&came.unwrap().location.unwrap(), "code").unwrap();
         let redemption = with(login.world.redemption("support-app", &code), "resource", CRM);
         let token = exposed(&login.world.token(&redemption, None).await.unwrap());
         assert_eq!(payload(&token)["scope"], expected);

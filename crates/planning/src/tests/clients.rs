@@ -130,6 +130,12 @@ fn a_client_may_have_to_push_its_requests() {
 }
 
 #[test]
+fn people_log_in_for_a_client_on_another_device_only_if_its_entry_says_so() {
+    let of = |lines: &str| registry(&client_of(lines)).client(&"app".parse().unwrap()).unwrap().device;
+    assert_eq!((of(""), of("device = true\n"), of("device = false\n")), (false, true, false));
+}
+
+#[test]
 fn a_client_may_be_given_refresh_tokens_and_no_resource_has_their_scope() {
     let of = |lines: &str| registry(&client_of(lines)).client(&"app".parse().unwrap()).unwrap().refresh;
     assert_eq!((of(""), of("refresh = true\n"), of("refresh = false\n")), (false, true, false));

@@ -159,6 +159,16 @@ pub(super) async fn register(
     })
 }
 
+/// `POST /device_authorization` (RFC 8628 §3.1). Devices have no browser: scripts of other origins may not call it.
+pub(super) async fn device_authorization(State(public): State<Arc<Public>>, posted: Posted) -> Response {
+    let answer = public.engine.device_authorization(posted.request(&posted.headers())).await;
+    posted.gives_place(false);
+    match answer {
+        Ok(answer) => (JSON, answer.to_json()).into_response(),
+        Err(error) => refused(&public, &error),
+    }
+}
+
 /// `POST /introspect`. Only for servers: scripts of other origins may not call it.
 pub(super) async fn introspect(State(public): State<Arc<Public>>, posted: Posted) -> Response {
     let answer = public.engine.introspect(posted.request(&posted.headers())).await;

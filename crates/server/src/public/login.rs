@@ -12,8 +12,6 @@ use axum::extract::{RawQuery, State};
 use axum::http::header::RETRY_AFTER;
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::Secret;
 use mandate_core::lifetimes::{BROWSER_LIFETIME, LOGIN_FORM_LIFETIME};
 use mandate_oauth::form::Form;
@@ -21,39 +19,17 @@ use mandate_oauth::metadata::{AUTHORIZE_PATH, endpoint};
 use mandate_oauth::{AuthorizeRefusal, LoginRefusal, Visitor};
 
 use super::browser::{Asked, SameSite, cookie, error_page, see_other, set_cookie};
+use super::forms::{browser_cookie_name, form_browser, genuine, keep_browser, too_many, unreadable};
 use super::parts::Public;
 use super::{csrf, page, provider_login};
 use crate::peer::source;
 use crate::places::Guest;
-
-fn cookie_name(public: &Public) -> &'static str {
-    // The prefix makes browsers refuse a cookie that another host or plain HTTP has set (RFC 6265bis §4.1.3).
-    if public.secure_cookies { "__Host-mandate-login" } else { "mandate-login" }
-}
-
-/// The cookie of a browser that has logged a person in. It does not say which person.
-fn browser_cookie_name(public: &Public) -> &'static str {
-    if public.secure_cookies { "__Host-mandate-browser" } else { "mandate-browser" }
-}
 
 fn refused(refusal: &AuthorizeRefusal) -> Response {
     match refusal {
         AuthorizeRefusal::Page(error) => error_page(error),
         AuthorizeRefusal::Redirect { location, .. } => see_other(location),
     }
-}
-
-/// The number that binds a form to a browser: the number in its cookie, so that forms in several tabs work,
-/// or a new one.
-fn form_browser(public: &Public, headers: &HeaderMap) -> String {
-    let mut random = [0u8; 32];
-    let known = cookie(headers, cookie_name(public))
-        .filter(|id| URL_SAFE_NO_PAD.decode(id).is_ok_and(|bytes| bytes.len() == random.len()));
-    if let Some(known) = known {
-        return known.to_owned();
-    }
-    public.entropy.fill(&mut random);
-    URL_SAFE_NO_PAD.encode(random)
 }
 
 /// What the person was shown: the request, and whether the client may go on while they are away, which the registry
@@ -74,7 +50,7 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
         client: request.client_id().as_str(),
         unattested: request.unattested(),
         actor: request.actor().map(|(id, name)| (name.as_str(), id.as_str())),
-        redirect_uri: request.redirect_uri(),
+        answer: page::Answer::SentBack(request.redirect_uri()),
         resource: request.resource().map(mandate_core::ResourceUri::as_str),
         // Without a resource, only those that exist are shown: the token has no others.
         scopes: request
@@ -89,21 +65,12 @@ fn form(asked: &Asked<'_>, status: StatusCode, name: &str, error: Option<&str>) 
         name,
         error,
     };
-    let mut response = page::login(status, &login);
-    let form_cookie = (cookie_name(public), browser.as_str());
-    set_cookie(public, &mut response, form_cookie, SameSite::Strict, LOGIN_FORM_LIFETIME);
-    response
+    keep_browser(public, page::login(status, &login), &browser)
 }
 
 /// Whether the form is one that this browser was shown for this request.
-///
-/// The token is the proof. Browsers also say whether one of our own pages sent the form (Fetch Metadata).
 fn is_genuine(asked: &Asked<'_>, token: &str) -> bool {
-    let Asked { public, headers, .. } = *asked;
-    let from_elsewhere =
-        headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none");
-    let browser = cookie(headers, cookie_name(public)).unwrap_or_default();
-    !from_elsewhere && csrf::is_genuine(&public.csrf_key, browser, &shown(asked), token, public.clock.now())
+    genuine(asked.public, asked.headers, &shown(asked), token)
 }
 
 /// `GET /authorize`
@@ -135,11 +102,7 @@ pub(super) async fn submit(
     let body = match body {
         Ok(body) => body,
         Err(rejection) => {
-            return page::error(
-                rejection.status(),
-                "This form cannot be read",
-                "It is too large, or it was not sent completely.",
-            );
+            return unreadable(rejection.status(), "It is too large, or it was not sent completely.");
         }
     };
     let query = query.unwrap_or_default();
@@ -148,12 +111,9 @@ pub(super) async fn submit(
         Err(refusal) => return refused(&refusal),
     };
     let asked = Asked { public: &public, headers: &headers, query: &query, request: &request };
+    let bad = |text| unreadable(StatusCode::BAD_REQUEST, text);
     let Ok(fields) = Form::parse(&body) else {
-        return page::error(
-            StatusCode::BAD_REQUEST,
-            "This form cannot be read",
-            "The form was sent in a way that no browser sends it.",
-        );
+        return bad("The form was sent in a way that no browser sends it.");
     };
     if !is_genuine(&asked, fields.get("csrf").unwrap_or_default()) {
         // The login begins with the form that is shown now.
@@ -170,24 +130,14 @@ pub(super) async fn submit(
     }
     if let Some(provider) = fields.get("provider") {
         if ["decision", "name", "password"].into_iter().any(|field| fields.has(field)) {
-            return page::error(
-                StatusCode::BAD_REQUEST,
-                "This form cannot be read",
-                "It both names an identity provider and answers the form of the password.",
-            );
+            return bad("It both names an identity provider and answers the form of the password.");
         }
         return provider_login::leave(&asked, provider).await;
     }
     match fields.get("decision") {
         Some("deny") => return see_other(&public.engine.decline(&request).await),
         Some("allow") | None => {}
-        Some(_) => {
-            return page::error(
-                StatusCode::BAD_REQUEST,
-                "This form cannot be read",
-                "It neither allows nor denies.",
-            );
-        }
+        Some(_) => return bad("It neither allows nor denies."),
     }
     let name = fields.get("name").unwrap_or_default();
     let password = Secret::new(fields.get("password").unwrap_or_default().as_bytes());
@@ -204,8 +154,7 @@ pub(super) async fn submit(
             form(&asked, StatusCode::UNAUTHORIZED, name, Some("The name or the password is wrong."))
         }
         Err(LoginRefusal::Paused(pause, _)) => {
-            let seconds = pause.as_secs() + 1;
-            let text = format!("Too many attempts. Try again in {seconds} seconds.");
+            let (seconds, text) = too_many(pause);
             let mut response = form(&asked, StatusCode::TOO_MANY_REQUESTS, name, Some(&text));
             response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
             response

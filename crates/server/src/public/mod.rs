@@ -3,8 +3,10 @@
 mod browser;
 mod cross_origin;
 mod csrf;
+mod device;
 mod feed;
 mod form_endpoints;
+mod forms;
 mod login;
 mod login_seal;
 mod page;
@@ -65,6 +67,11 @@ fn router(public: Arc<Public>) -> Router {
         .route(
             &at(metadata::AUTHORIZE_PATH),
             get(login::show).merge(post(login::submit).layer(map_response(ends_connection))),
+        )
+        .route(&at(metadata::DEVICE_AUTHORIZATION_PATH), post(form_endpoints::device_authorization))
+        .route(
+            &at(metadata::DEVICE_PATH),
+            get(device::show).merge(post(device::submit).layer(map_response(ends_connection))),
         )
         .route(&at(&format!("{LOGIN_CALLBACK_PATH}/{{provider}}")), get(provider_login::come_back))
         .route(&at(LOGOUT_PATH), post(form_endpoints::end_provider_session))

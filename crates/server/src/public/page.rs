@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_FRAME_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{Html, IntoResponse, Response};
+use mandate_core::names::Parameter;
 use mandate_core::{Issuer, ScopeSet, SelfDescribed, Subject};
 use mandate_oauth::LoginProvider;
 use mandate_oauth::metadata::endpoint;
@@ -22,6 +23,7 @@ input:focus-visible,button:focus-visible{outline:2px solid var(--accent);outline
 .row{display:flex;flex-wrap:wrap;gap:.7rem;margin-top:1.4rem}button{flex:1 1 auto;padding:.65rem 1rem;white-space:nowrap;font:inherit;font-weight:600;border-radius:7px;border:1px solid var(--line);background:transparent;color:inherit;cursor:pointer}
 button.main{background:var(--accent);border-color:var(--accent);color:var(--paper)}
 dl{margin:1rem 0;padding:.8rem 1rem;background:var(--ground);border-radius:8px}dt{color:var(--soft);font-size:.8rem}dd{margin:0 0 .5rem}dd:last-child{margin:0}code{font-size:.9em}a{color:var(--accent)}
+.code{margin:.8rem 0 0;font:600 1.6rem/1.2 ui-monospace,monospace;letter-spacing:.08em}
 ul{margin:.2rem 0;padding-left:1.1rem}dd li{margin:.3rem 0}
 .scope{display:inline-block;max-width:100%;margin:.15rem .15rem .15rem 0;padding:0 .4rem;background:var(--paper);border:1px solid var(--line);border-radius:5px}
 @media(max-width:30rem){main{margin-top:1rem;padding:1.25rem}}
@@ -78,6 +80,15 @@ fn respond(status: StatusCode, form_target: Option<&str>, page: Markup) -> Respo
     response
 }
 
+/// How the answer to a login reaches the client.
+#[derive(Clone, Copy)]
+pub(super) enum Answer<'a> {
+    /// The browser goes to this address afterwards.
+    SentBack(&'a str),
+    /// The device that shows this code asks for it.
+    Device(&'a str),
+}
+
 /// What the login page shows of the request.
 pub(super) struct Login<'a> {
     /// The issuer of this server.
@@ -88,8 +99,8 @@ pub(super) struct Login<'a> {
     pub(super) unattested: Option<&'a SelfDescribed>,
     /// The agent that will act, by name and SPIFFE ID, if the request is for one.
     pub(super) actor: Option<(&'a str, &'a str)>,
-    /// Where the browser goes afterwards.
-    pub(super) redirect_uri: &'a str,
+    /// How the answer reaches the client.
+    pub(super) answer: Answer<'a>,
     /// The resource, or none for a token to be exchanged here.
     pub(super) resource: Option<&'a str>,
     /// The scopes asked for; none: all.
@@ -160,6 +171,15 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
         } @else {
             p { strong { (page.client) } " asks for access on your behalf." }
         }
+        @if let Answer::Device(code) = page.answer {
+            p.bad {
+                "This login is for another device: the one that shows the code below. "
+                "Allow it only if you have just started that yourself and have the device in front of you. "
+                "If somebody sent you this code or this address, deny it."
+            }
+            p.code { (code) }
+            p.soft { "Check that your device shows this code." }
+        }
         @if let Some(error) = page.error { p.bad role="alert" { (error) } }
         dl {
             @if let Some((agent, id)) = page.actor {
@@ -177,11 +197,19 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
                     ", for up to " (span.as_secs() / (24 * 60 * 60)) " days. An operator can end this at any time."
                 }
             }
-            dt { "You will be sent back to" }
-            dd { code { (destination(page.redirect_uri)) } }
+            @match page.answer {
+                Answer::SentBack(uri) => {
+                    dt { "You will be sent back to" }
+                    dd { code { (destination(uri)) } }
+                }
+                Answer::Device(_) => {
+                    dt { "The access goes to" }
+                    dd { "the device that shows the code, not to this browser" }
+                }
+            }
         }
         form method="post" action=(page.action) {
-            input type="hidden" name="csrf" value=(page.csrf);
+            (hidden(page))
             label for="name" { "Name" }
             input id="name" name="name" value=(page.name) autocomplete="username" autocapitalize="none" spellcheck="false" maxlength="64" autofocus[page.name.is_empty()];
             label for="password" { "Password" }
@@ -194,7 +222,7 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
         @if !page.providers.is_empty() {
             // A form of its own, so that no password that was typed is sent with it.
             form method="post" action=(page.action) {
-                input type="hidden" name="csrf" value=(page.csrf);
+                (hidden(page))
                 div.row {
                     @for provider in &page.providers {
                         button type="submit" name="provider" value=(provider.key) { "Log in at " (provider.name) " and allow" }
@@ -203,7 +231,75 @@ pub(super) fn login(status: StatusCode, page: &Login<'_>) -> Response {
             }
         }
     };
-    respond(status, Some(page.redirect_uri), layout("Log in", &body))
+    let target = match page.answer {
+        Answer::SentBack(uri) => Some(uri),
+        Answer::Device(_) => None,
+    };
+    respond(status, target, layout("Log in", &body))
+}
+
+/// What both forms of the login page send with them.
+fn hidden(page: &Login<'_>) -> Markup {
+    html! {
+        input type="hidden" name="csrf" value=(page.csrf);
+        @if let Answer::Device(code) = page.answer {
+            input type="hidden" name=(Parameter::UserCode) value=(code);
+        }
+    }
+}
+
+/// What the page that asks for the code of a device shows.
+pub(super) struct DeviceEntry<'a> {
+    /// The issuer of this server.
+    pub(super) issuer: &'a Issuer,
+    /// Where the form goes.
+    pub(super) action: &'a str,
+    /// The token against forged forms.
+    pub(super) csrf: &'a str,
+    /// The code that was typed before, or is in the address.
+    pub(super) typed: &'a str,
+    /// Why the form is shown again.
+    pub(super) error: Option<&'a str>,
+}
+
+/// The page that asks for the code of a device. It is a step of its own also if the code is in the address: a link
+/// alone must lead to no login.
+pub(super) fn device_entry(status: StatusCode, page: &DeviceEntry<'_>) -> Response {
+    let body = html! {
+        h1 { "Log in on another device" }
+        p.soft { "at " code { (page.issuer.as_str()) } }
+        p { "A device or a program without a browser shows you a code. Enter it here, and go on only if you started that yourself." }
+        @if let Some(error) = page.error { p.bad role="alert" { (error) } }
+        form method="post" action=(page.action) {
+            input type="hidden" name="csrf" value=(page.csrf);
+            label for="code" { "Code" }
+            input id="code" name=(Parameter::UserCode) value=(page.typed) autocomplete="off" autocapitalize="characters" spellcheck="false" maxlength="32" autofocus required;
+            div.row { button.main type="submit" { "Continue" } }
+        }
+    };
+    respond(status, None, layout("Another device", &body))
+}
+
+/// What became of a device.
+#[derive(Clone, Copy)]
+pub(super) enum DeviceAnswered {
+    Allowed,
+    Refused,
+}
+
+/// The last page of a login for a device.
+pub(super) fn device_answered(answer: DeviceAnswered) -> Response {
+    let body = match answer {
+        DeviceAnswered::Allowed => html! {
+            h1 { "Your device may go on" }
+            p { "Go back to it: it gets its access within seconds. You can close this page." }
+        },
+        DeviceAnswered::Refused => html! {
+            h1 { "Refused" }
+            p { "The device gets no access. You can close this page." }
+        },
+    };
+    respond(StatusCode::OK, None, layout("Another device", &body))
 }
 
 /// The page from which the browser goes to an identity provider at once, or by its link.

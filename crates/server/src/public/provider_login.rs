@@ -9,7 +9,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{Extensions, HeaderMap, StatusCode};
 use axum::response::Response;
 use mandate_core::lifetimes::LOGIN_FORM_LIFETIME;
-use mandate_oauth::{Callback, CallbackRefusal, Departure, PendingLogin};
+use mandate_oauth::{Arrival, Callback, CallbackRefusal, Departure, OAuthError, PendingLogin};
 
 use super::browser::{Asked, SameSite, cookie, error_page, see_other, set_cookie};
 use super::page;
@@ -28,7 +28,12 @@ fn cookie_name(public: &Public) -> &'static str {
 /// of the login page, before it is known where the provider's endpoint is.
 pub(super) async fn leave(asked: &Asked<'_>, provider: &str) -> Response {
     let Asked { public, query, request, .. } = *asked;
-    match public.engine.leave_for_provider(request, query, provider).await {
+    leave_by(public, public.engine.leave_for_provider(request, query, provider).await)
+}
+
+/// Sends the browser to the provider for which it leaves.
+pub(super) fn leave_by(public: &Public, left: Result<Departure, OAuthError>) -> Response {
+    match left {
         Ok(Departure { location, pending }) => {
             let Some(sealed) = public.login_seal.seal(&pending.to_bytes()) else {
                 return page::error(
@@ -70,9 +75,12 @@ pub(super) async fn come_back(
         source: source(&extensions),
     };
     let mut response = match public.engine.return_from_provider(&callback).await {
-        Ok(arrival) => {
-            guest.is_known(&format!("person {}", arrival.person).into());
-            see_other(&arrival.location)
+        Ok(Arrival { location, person }) => {
+            guest.is_known(&format!("person {person}").into());
+            match location {
+                Some(location) => see_other(&location),
+                None => page::device_answered(page::DeviceAnswered::Allowed),
+            }
         }
         Err(CallbackRefusal::Redirect { location, .. }) => see_other(&location),
         Err(CallbackRefusal::Stranger(person, _)) => page::unknown_person(&person),

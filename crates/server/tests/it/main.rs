@@ -13,6 +13,7 @@ mod administration;
 mod away;
 mod claims;
 mod cuts;
+mod device;
 mod families;
 mod faults;
 mod feed;

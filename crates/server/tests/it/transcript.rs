@@ -9,6 +9,7 @@ mod administration;
 mod authorize;
 mod code;
 mod coverage;
+mod device;
 mod exchange;
 mod federation;
 mod for_agent;

@@ -10,13 +10,15 @@ use mandate_core::{
 use tempfile::TempDir;
 
 use super::{Effect, EffectRefusal as Refusal};
+use crate::device_requests::{DeviceAnswer, DeviceKept, MostDevices, WaitingDevice};
 use crate::login_sessions::session_hash;
 use crate::nodes::Node;
 use crate::refresh::{Family, RefreshState};
 use crate::search_rows::tests::open;
 use crate::tx::Tx;
 use crate::{
-    Store, cuts, login_sessions, nodes, refresh, registry, replay, secrets, self_registered, sweep_blocking,
+    Store, cuts, device_requests, login_sessions, nodes, refresh, registry, replay, secrets, self_registered,
+    sweep_blocking,
 };
 
 const NOW: Timestamp = Timestamp::from_secs(1000);
@@ -569,4 +571,63 @@ fn no_login_gives_refresh_tokens_after_a_change_that_is_not_in_force_yet() {
     let world = World::of_riley();
     world.makes(&Effect::AdvanceRegistry { planned_from: None });
     world.refuses(&keep(), Refusal::RegistryChanged);
+}
+
+#[test]
+fn a_device_is_allowed_once_and_in_time_and_not_after_it_was_refused() {
+    let most = MostDevices { of_a_client: 3, of_all: 4 };
+    let world = World::new();
+    let device = |n: u8, client: &str| WaitingDevice {
+        hash: [n; 32],
+        client: client.parse().unwrap(),
+        expires: LATER,
+        payload: Secret::new("what it asks for"),
+    };
+    let begin = |n: u8, code: u8, client: &str, now| {
+        let device = device(n, client);
+        let insert =
+            |tx: &crate::Tx<'_>| device_requests::insert(tx, &device, &[code; 32], (now, LATER), most);
+        world.store.transact_blocking("begin", insert).unwrap()
+    };
+    let allow = |n: u8, at| Effect::AllowDevice { hash: [n; 32], at, forget: ENDS };
+    let by_user_code = |code: u8, now| {
+        let find = move |tx: &crate::Tx<'_>| device_requests::with_user_code(tx, &[code; 32], now);
+        world.store.read_blocking("find", find).unwrap()
+    };
+    let answer = |n: u8| {
+        let find = move |tx: &crate::Tx<'_>| device_requests::with_device_code(tx, &[n; 32]);
+        world.store.read_blocking("find", find).unwrap().map(|(_, answer)| answer)
+    };
+    let refuse = |n: u8| {
+        let refuse = move |tx: &crate::Tx<'_>| device_requests::refuse(tx, &[n; 32], NOW);
+        world.store.transact_blocking("refuse", refuse).unwrap()
+    };
+
+    world.refuses(&allow(1, NOW), Refusal::DeviceGone);
+    assert_eq!(begin(1, 101, "app", NOW), DeviceKept::Kept);
+    assert_eq!(begin(2, 101, "app", NOW), DeviceKept::CodeTaken);
+    assert_eq!((begin(2, 102, "app", NOW), begin(3, 103, "app", NOW)), (DeviceKept::Kept, DeviceKept::Kept));
+    assert_eq!(begin(4, 104, "app", NOW), DeviceKept::Full, "of one client");
+    assert_eq!(begin(4, 104, "other", NOW), DeviceKept::Kept);
+    assert_eq!(begin(5, 105, "other", NOW), DeviceKept::Full, "of all");
+
+    assert_eq!(by_user_code(101, NOW), Some(device(1, "app")));
+    assert_eq!((by_user_code(101, LATER), by_user_code(1, NOW)), (None, None));
+    world.refuses(&allow(1, LATER), Refusal::DeviceGone);
+    world.makes(&allow(1, NOW));
+    world.refuses(&allow(1, NOW), Refusal::DeviceGone);
+    assert!(!refuse(1), "it was allowed");
+    assert!(refuse(2) && !refuse(2) && !refuse(9));
+    world.refuses(&allow(2, NOW), Refusal::DeviceGone);
+    assert_eq!((by_user_code(101, NOW), by_user_code(102, NOW)), (None, None), "each has its answer");
+    assert_eq!(
+        [1, 2, 3, 9].map(answer),
+        [Some(DeviceAnswer::Allowed), Some(DeviceAnswer::Refused), Some(DeviceAnswer::None), None]
+    );
+    assert_eq!(begin(5, 105, "app", NOW), DeviceKept::Kept, "those with an answer do not wait");
+
+    // An allowed one is known for longer, so that a second use of its code is noticed.
+    let swept = |at| sweep_blocking(&world.store, at, &|| false).unwrap().rows;
+    assert_eq!((swept(LATER), answer(1), answer(3)), (4, Some(DeviceAnswer::Allowed), None));
+    assert_eq!(swept(ENDS), 1);
 }

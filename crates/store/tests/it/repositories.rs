@@ -54,6 +54,7 @@ fn client(id: &str) -> Entry {
         scopes,
         refresh: false,
         require_pushed_authorization_requests: false,
+        device: false,
     })
 }
 
@@ -349,9 +350,9 @@ fn what_has_expired_is_swept_by_few_rows_at_a_time_and_what_has_not_stays() {
     assert_eq!((begun.transactions, begun.rows), (4, 590 + 256), "the server ends");
     let swept = sweep_blocking(&store, at(2000), &|| false).unwrap();
     assert_eq!(swept.rows + begun.rows, 5 * 590);
-    assert_eq!(swept.transactions, 1 + 2 + 3 + 3 + 1 + 1 + 1 + 3 + 1);
+    assert_eq!(swept.transactions, 1 + 2 + 3 + 3 + 1 + 1 + 1 + 3 + 1 + 1);
     let empty = sweep_blocking(&store, at(2000), &|| false).unwrap();
-    assert_eq!(empty, Swept { rows: 0, transactions: 9 });
+    assert_eq!(empty, Swept { rows: 0, transactions: 10 });
     assert_eq!(store.read_blocking("cuts", cuts::load).unwrap().len(), 100);
     assert_eq!(sweep_blocking(&store, at(9000), &|| false).unwrap().rows, 5 * 100);
 }

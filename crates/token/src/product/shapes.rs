@@ -153,7 +153,7 @@ pub(super) const PINGAM: Shape = Shape {
             &[
                 GrantType::AuthorizationCode.as_str(),
                 GrantType::RefreshToken.as_str(),
-                "urn:ietf:params:oauth:grant-type:device_code",
+                GrantType::DeviceCode.as_str(),
                 "urn:openid:params:grant-type:ciba",
             ],
         ),

@@ -13,13 +13,14 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 16] = [
+const TOKEN: [&str; 17] = [
     "token_form",
     "token_client",
     "token_assertion",
     "token_code",
     "token_code_for_agent",
     "token_refresh",
+    "token_device",
     "token_own_behalf",
     "token_self_described",
     "exchange_parameters",
@@ -31,7 +32,7 @@ const TOKEN: [&str; 16] = [
     "exchange_platform",
     "exchange_federation",
 ];
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 12] = [
     "introspection",
     "introspection_own_behalf",
     "revocation",
@@ -43,12 +44,13 @@ const OTHERS: [&str; 11] = [
     "authorize_for_agent",
     "provider_logout",
     "self_description",
+    "device_begins",
 ];
 const ADMINISTRATION: [&str; 5] =
     ["admin_refused", "admin_reads", "admin_registry", "admin_acts", "admin_document"];
 
 /// Codes that no transcript has, and why.
-const OUT_OF_REACH: [(&str, &str); 8] = [
+const OUT_OF_REACH: [(&str, &str); 11] = [
     ("audit_unavailable", "the disk must fail; `oauth/tests/it/audit_trail.rs` makes it fail"),
     ("busy", "more secrets must be checked at once than a machine can; it depends on its speed"),
     ("internal", "a fault of the program or of the database's content"),
@@ -56,6 +58,9 @@ const OUT_OF_REACH: [(&str, &str); 8] = [
     ("login_failed", "only a reason of records: the person sees the form again, with a sentence"),
     ("login_paused", "the same"),
     ("person_not_registered", "the same: the person sees a page with what is missing"),
+    ("user_code_unknown", "the same: the person sees the form of the code again"),
+    ("too_many_user_codes", "the same"),
+    ("too_many_devices", "a hundred devices must begin; `oauth/tests/it/device/guessing.rs` tests the bound"),
     ("chain_actor_not_active", "whatever stops an agent also cuts its tokens, and the cut is found first"),
 ];
 
@@ -224,6 +229,7 @@ fn every_way_to_a_token_occurs() {
         "refresh_token",
         "client_credentials",
         "urn:ietf:params:oauth:grant-type:token-exchange",
+        "urn:ietf:params:oauth:grant-type:device_code",
     ] {
         let given = token
             .iter()

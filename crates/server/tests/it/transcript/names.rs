@@ -138,6 +138,8 @@ impl Names {
             ("request_uri", Value::String(uri)) => {
                 drop(self.name("request", uri.rsplit(':').next().unwrap_or(uri)));
             }
+            ("device_code", Value::String(code)) => drop(self.name("device code", code)),
+            ("user_code", Value::String(code)) => drop(self.name("user code", code)),
             ("refresh_token", Value::String(token)) => drop(self.name("refresh token", token)),
             ("token", Value::String(token)) if token.len() > 16 && jwt(token).is_none() => {
                 drop(self.name("join token", token));
