@@ -63,6 +63,10 @@ pub const LOGIN_FORM_LIFETIME: Duration = Duration::from_mins(15);
 /// Back-Channel Logout §4 recommends at most two minutes.
 pub const LOGOUT_TOKEN_AGE: Duration = Duration::from_mins(10);
 
+/// For how long after its issue a provider's security event counts: a transmitter that does not reach this
+/// server sends it again later, and none that takes authority away should be lost over a long weekend.
+pub const SECURITY_EVENT_AGE: Duration = Duration::from_hours(7 * 24);
+
 /// How long a browser is known after a login. A new password ends it earlier.
 pub const BROWSER_LIFETIME: Duration = Duration::from_hours(180 * 24);
 

@@ -13,7 +13,7 @@
 //! file in `grants` and a row of the table there; nothing below `grants` knows any grant.
 //!
 //! ```text
-//! endpoints   login ─► authorize · logout · token · introspect · revoke
+//! endpoints   login ─► authorize · security_events ─► logout · token · introspect · revoke
 //! engine      engine: the parts, put together
 //! grants      grants: the table ─► code · refresh · client_credentials · exchange ─► handler: what a grant type is
 //! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · refresh_tokens · cuts ─► stored_login · password_login · providers · conclusion: record, mint, answer
@@ -64,6 +64,7 @@ mod revoke;
 mod revokers;
 mod scope;
 mod scope_bounds;
+mod security_events;
 mod self_described;
 mod self_registered;
 mod shown_name;
@@ -85,5 +86,6 @@ pub use refusal::{
     CredentialKind, NotAllowed, Quota, RefusalClass, RegistrationFault, RequestRefusal, Unsupported,
 };
 pub use request::{FormRequest, Headers, Repeated};
+pub use security_events::PushedEvent;
 pub use self_described::SelfDescription;
-pub use wire::{Fault, OAuthError};
+pub use wire::{EventError, Fault, OAuthError};

@@ -5,6 +5,7 @@
 //! asked, and with an ID token that has the nonce of this login. The access token that comes with it is
 //! forgotten.
 
+mod once;
 mod pending;
 mod used_states;
 
@@ -21,11 +22,12 @@ use mandate_core::registry::{TrustedIssuer, UpstreamClient, login_callback, logi
 use mandate_core::{Issuer, Secret, Subject, Timestamp};
 use mandate_delegation::ProviderLogin;
 use mandate_live::Snapshot;
+use mandate_store::Store;
 use mandate_store::login_sessions::{SessionHash, session_hash};
-use mandate_store::{Store, replay};
 use mandate_token::discovery::ProviderMetadata;
 use mandate_token::id_token::{self, Expect, IdToken, TokenAnswer};
 use mandate_token::logout_token::{self, LogoutToken};
+use mandate_token::security_event::{self, SecurityEvent};
 use mandate_token::{KeySet, TokenError};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
@@ -36,6 +38,7 @@ use crate::foreign::{ForeignKeys, KeySource, NotVerified, ToPost, Unavailable};
 use crate::form::Form;
 use crate::provider_refusal::ProviderRefusal;
 
+pub(crate) use once::Once;
 pub use pending::PendingLogin;
 pub(crate) use used_states::UsedStates;
 
@@ -67,18 +70,13 @@ pub(crate) fn with_key<'s>(snapshot: &'s Snapshot, key: &str) -> Option<&'s Arc<
 pub(crate) struct Providers {
     pub(crate) basis: Basis,
     pub(crate) foreign: Arc<ForeignKeys>,
-    /// The memory of logout tokens that were used.
+    /// The memory of logout tokens and security events that were used.
     pub(crate) store: Store,
     /// The answers that were used.
     pub(crate) used: UsedStates,
     /// The places of requests to the token endpoints of providers.
     pub(crate) places: Semaphore,
     pub(crate) secret: ReadSecret,
-}
-
-/// Under which name the logout tokens of a provider are remembered. No client has an id with a tab in it.
-fn logout_user(provider: &Issuer) -> String {
-    format!("logout\t{provider}")
 }
 
 /// The answer of a provider, for the login that the browser began.
@@ -179,32 +177,20 @@ impl Providers {
         verified.map_err(|error| unverified(error, ProviderRefusal::Logout))
     }
 
-    /// Whether a logout token was not used up yet.
-    pub(crate) async fn is_unused(
+    /// The security event that a provider pushes.
+    pub(crate) async fn security_event(
         &self,
-        token: &LogoutToken,
-        provider: &Issuer,
+        token: &str,
+        provider: &TrustedIssuer,
+        audience: &str,
         now: Timestamp,
-    ) -> Result<(), ProviderRefusal> {
-        let (user, id) = (logout_user(provider), token.id.clone());
-        let seen = self.store.read("logout", move |tx| replay::is_remembered(tx, &user, &id, now)).await;
-        let seen = seen.map_err(|error| {
-            tracing::error!(%error, "it cannot be seen whether a logout token was used");
-            ProviderRefusal::Unavailable {
-                error: "what was used cannot be seen".to_owned(),
-                retry_after: AGAIN,
-            }
-        })?;
-        if seen { Err(ProviderRefusal::LogoutReplayed) } else { Ok(()) }
-    }
-
-    /// Uses up a logout token, durably. What it demands is done: a failure is only logged.
-    pub(crate) async fn use_up(&self, token: &LogoutToken, provider: &Issuer, now: Timestamp) {
-        let (user, id, ends) = (logout_user(provider), token.id.clone(), token.ends);
-        let kept = self.store.transact("logout", move |tx| replay::remember(tx, &user, &id, ends, now)).await;
-        if let Err(error) = kept {
-            tracing::error!(%error, "a logout token could not be remembered, and counts again");
-        }
+    ) -> Result<SecurityEvent, ProviderRefusal> {
+        let issuer = &provider.url;
+        let verify = |keys: &KeySet| {
+            security_event::verify(token, &security_event::Expect { issuer, keys, audience, now })
+        };
+        let verified = self.foreign.verified(&KeySource::of_issuer(provider), now, verify).await;
+        verified.map_err(|error| unverified(error, ProviderRefusal::Event))
     }
 
     /// Who the person is, by the ID token that the provider gives for its answer.

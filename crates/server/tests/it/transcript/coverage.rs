@@ -30,7 +30,7 @@ const TOKEN: [&str; 15] = [
     "exchange_platform",
     "exchange_federation",
 ];
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 10] = [
     "introspection",
     "introspection_own_behalf",
     "revocation",
@@ -39,6 +39,7 @@ const OTHERS: [&str; 9] = [
     "authorize_login",
     "authorize_provider",
     "provider_logout",
+    "provider_events",
     "self_description",
 ];
 const ADMINISTRATION: [&str; 5] =
