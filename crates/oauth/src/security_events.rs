@@ -4,7 +4,7 @@
 use mandate_audit::RecordKind;
 use mandate_core::registry::{TrustedIssuer, login_key};
 use mandate_core::{RequestSource, Subject, Timestamp};
-use mandate_token::security_event::{Demand, Named, SecurityEvent};
+use mandate_token::security_event::{EventDemand, EventSubject, SecurityEvent};
 
 use crate::engine::Engine;
 use crate::logout::Ended;
@@ -88,7 +88,7 @@ impl Engine {
     ) -> Result<(), RequestRefusal> {
         let now = trail.now;
         let once = Once::event(&provider.url, &event.id, event.ends);
-        if event.demand != Demand::Nothing {
+        if event.demand != EventDemand::Nothing {
             match self.providers.was_used(&once, now).await {
                 // The answer was lost.
                 Ok(true) => return Ok(()),
@@ -100,7 +100,7 @@ impl Engine {
         match self.effect(provider, event).await? {
             Effect::Nothing(why) => {
                 self.recorder.without_effect(trail, format!("{said}: {why}")).await?;
-                if event.demand == Demand::Nothing {
+                if event.demand == EventDemand::Nothing {
                     return Ok(());
                 }
             }
@@ -127,26 +127,28 @@ impl Engine {
             self.basis.snapshot().registry.person_by_id(&id).map(|person| (person.disabled, id))
         };
         Ok(match &event.demand {
-            Demand::Nothing => Effect::Nothing("events of this type change nothing here"),
-            Demand::Disable(Named::Person(sub) | Named::Opaque(sub)) => match person(sub) {
-                None => Effect::Nothing(nobody),
-                // A change that is being written may enable the person: then they are disabled again, after it.
-                Some((true, _)) if !self.basis.live.is_being_changed() => {
-                    Effect::Nothing("the person is disabled already")
+            EventDemand::Nothing => Effect::Nothing("events of this type change nothing here"),
+            EventDemand::Disable(EventSubject::Person(sub) | EventSubject::Opaque(sub)) => {
+                match person(sub) {
+                    None => Effect::Nothing(nobody),
+                    // A change that is being written may enable the person: then they are disabled again, after it.
+                    Some((true, _)) if !self.basis.live.is_being_changed() => {
+                        Effect::Nothing("the person is disabled already")
+                    }
+                    Some((_, id)) => Effect::Disable(id),
                 }
-                Some((_, id)) => Effect::Disable(id),
-            },
+            }
             // An account has no session as its name; no such event is read.
-            Demand::Disable(Named::Session(_)) => Effect::Nothing(nobody),
-            Demand::EndLogins(Named::Person(sub)) => match person(sub) {
+            EventDemand::Disable(EventSubject::Session(_)) => Effect::Nothing(nobody),
+            EventDemand::EndLogins(EventSubject::Person(sub)) => match person(sub) {
                 None => Effect::Nothing(nobody),
                 Some((_, id)) => Effect::End(Ended::Person(id)),
             },
-            Demand::EndLogins(Named::Opaque(id)) => match person(id) {
+            EventDemand::EndLogins(EventSubject::Opaque(id)) => match person(id) {
                 None => self.session(provider, id).await?,
                 Some((_, id)) => Effect::End(Ended::Person(id)),
             },
-            Demand::EndLogins(Named::Session(sid)) => self.session(provider, sid).await?,
+            EventDemand::EndLogins(EventSubject::Session(sid)) => self.session(provider, sid).await?,
         })
     }
 

@@ -39,7 +39,7 @@ pub struct SecurityEvent {
     /// The type, such as `risc/event-type/account-disabled`: for records. Empty if it is no type that is known.
     pub kind: &'static str,
     /// What it demands.
-    pub demand: Demand,
+    pub demand: EventDemand,
     /// Its id: `jti`, unique for the provider.
     pub id: String,
     /// From then on it is too old. Until then its id must be remembered.
@@ -48,18 +48,18 @@ pub struct SecurityEvent {
 
 /// What an event demands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Demand {
+pub enum EventDemand {
     /// The account must not be used: it is disabled or gone.
-    Disable(Named),
+    Disable(EventSubject),
     /// What came from the logins so far ends. The account can be used.
-    EndLogins(Named),
+    EndLogins(EventSubject),
     /// Nothing. Whom it is about is not read.
     Nothing,
 }
 
 /// Whom an event is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Named {
+pub enum EventSubject {
     /// The person with this `sub` at the provider.
     Person(String),
     /// The session with this `sid` there.
@@ -182,7 +182,7 @@ fn demanded(
     event: &Object<'_>,
     claims: &Object<'_>,
     issuer: &Issuer,
-) -> Result<Demand, TokenError> {
+) -> Result<EventDemand, TokenError> {
     let ends = match does {
         Does::Nothing => false,
         Does::EndsLogins => true,
@@ -193,12 +193,14 @@ fn demanded(
         },
         Does::Disables => {
             return match named(event, claims, issuer)? {
-                Named::Session(_) => Err(unnamed("it names a session, and the event is about an account")),
-                person => Ok(Demand::Disable(person)),
+                EventSubject::Session(_) => {
+                    Err(unnamed("it names a session, and the event is about an account"))
+                }
+                person => Ok(EventDemand::Disable(person)),
             };
         }
     };
-    if ends { named(event, claims, issuer).map(Demand::EndLogins) } else { Ok(Demand::Nothing) }
+    if ends { named(event, claims, issuer).map(EventDemand::EndLogins) } else { Ok(EventDemand::Nothing) }
 }
 
 const fn unnamed(why: &'static str) -> TokenError {
@@ -207,7 +209,7 @@ const fn unnamed(why: &'static str) -> TokenError {
 
 /// Whom the event is about: by `sub_id`, or by `subject` of the event, where transmitters put it before
 /// `sub_id` was there (§3.1.1).
-fn named(event: &Object<'_>, claims: &Object<'_>, issuer: &Issuer) -> Result<Named, TokenError> {
+fn named(event: &Object<'_>, claims: &Object<'_>, issuer: &Issuer) -> Result<EventSubject, TokenError> {
     let subject = match (claims.get(SUBJECT), event.get("subject")) {
         (Some(one), Some(other)) if one.to_value() != other.to_value() => {
             return Err(unnamed("the event names another subject"));
@@ -218,31 +220,31 @@ fn named(event: &Object<'_>, claims: &Object<'_>, issuer: &Issuer) -> Result<Nam
     let Json::Object(subject) = subject else { return Err(unnamed("not an object")) };
     match claim::required_text(subject, "format")? {
         "iss_sub" => person(subject, issuer),
-        "opaque" => Ok(Named::Opaque(claim::required_text(subject, "id")?.to_owned())),
+        "opaque" => Ok(EventSubject::Opaque(claim::required_text(subject, "id")?.to_owned())),
         "complex" => complex(subject, issuer),
         _ => Err(unnamed("a format that names no person here")),
     }
 }
 
 /// RFC 9493 §3.2.3. A provider speaks of its own people alone.
-fn person(subject: &Object<'_>, issuer: &Issuer) -> Result<Named, TokenError> {
+fn person(subject: &Object<'_>, issuer: &Issuer) -> Result<EventSubject, TokenError> {
     if claim::required_text(subject, "iss")? != issuer.as_str() {
         return Err(unnamed("a subject of another issuer"));
     }
-    Ok(Named::Person(claim::required_text(subject, "sub")?.to_owned()))
+    Ok(EventSubject::Person(claim::required_text(subject, "sub")?.to_owned()))
 }
 
 /// Several members that are one subject together (§3.3). Of a user in a session or on a device everything ends:
 /// more than was asked for, never less.
-fn complex(subject: &Object<'_>, issuer: &Issuer) -> Result<Named, TokenError> {
+fn complex(subject: &Object<'_>, issuer: &Issuer) -> Result<EventSubject, TokenError> {
     match (subject.get("user"), subject.get("session")) {
         (Some(Json::Object(user)), _) => match claim::required_text(user, "format")? {
             "iss_sub" => person(user, issuer),
-            "opaque" => Ok(Named::Person(claim::required_text(user, "id")?.to_owned())),
+            "opaque" => Ok(EventSubject::Person(claim::required_text(user, "id")?.to_owned())),
             _ => Err(unnamed("a format that names no person here")),
         },
         (None, Some(Json::Object(session))) => match claim::required_text(session, "format")? {
-            "opaque" => Ok(Named::Session(claim::required_text(session, "id")?.to_owned())),
+            "opaque" => Ok(EventSubject::Session(claim::required_text(session, "id")?.to_owned())),
             _ => Err(unnamed("a format that names no session here")),
         },
         _ => Err(unnamed("neither a user nor a session")),

@@ -4,7 +4,7 @@ use mandate_core::lifetimes::SECURITY_EVENT_AGE;
 use mandate_core::{Issuer, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Demand, Expect, KINDS, Named, OPENID, SecurityEvent, verify};
+use super::{EventDemand, EventSubject, Expect, KINDS, OPENID, SecurityEvent, verify};
 use crate::KeyUse;
 use crate::error::TokenError;
 use crate::test_keys::Es256;
@@ -58,19 +58,19 @@ fn code(changes: &Value) -> &'static str {
     changed(changes).map_or_else(|error| error.public_code(), |_| "ok")
 }
 
-fn demand(changes: &Value) -> Demand {
+fn demand(changes: &Value) -> EventDemand {
     changed(changes).unwrap().demand
 }
 
-fn dana() -> Named {
-    Named::Person("user-7".to_owned())
+fn dana() -> EventSubject {
+    EventSubject::Person("user-7".to_owned())
 }
 
 #[test]
 fn an_account_that_is_disabled_at_the_provider_is_named_by_issuer_and_subject() {
     let expected = SecurityEvent {
         kind: "risc/event-type/account-disabled",
-        demand: Demand::Disable(dana()),
+        demand: EventDemand::Disable(dana()),
         id: "e1".into(),
         ends: Timestamp::from_secs(NOW + AGE),
     };
@@ -82,7 +82,7 @@ fn an_account_that_is_disabled_at_the_provider_is_named_by_issuer_and_subject() 
         json!({"x": 1}),
         json!({"events": events("risc/event-type/account-purged", &json!({"x": {"y": []}}))}),
     ] {
-        assert_eq!(demand(&fine), Demand::Disable(dana()), "{fine}");
+        assert_eq!(demand(&fine), EventDemand::Disable(dana()), "{fine}");
     }
     assert!(checked(&KEY.sign_claims("SecEvent+JWT", &with(&json!({})))).is_ok(), "RFC 7515 §4.1.9");
 }
@@ -90,9 +90,9 @@ fn an_account_that_is_disabled_at_the_provider_is_named_by_issuer_and_subject() 
 #[test]
 fn each_type_of_event_demands_what_the_documentation_says() {
     let of = |kind: &str, event: Value| match demand(&json!({"events": events(kind, &event)})) {
-        Demand::Disable(named) => ("disables", Some(named)),
-        Demand::EndLogins(named) => ("ends logins", Some(named)),
-        Demand::Nothing => ("nothing", None),
+        EventDemand::Disable(named) => ("disables", Some(named)),
+        EventDemand::EndLogins(named) => ("ends logins", Some(named)),
+        EventDemand::Nothing => ("nothing", None),
     };
     for (kind, what) in [
         ("risc/event-type/account-disabled", "disables"),
@@ -116,7 +116,7 @@ fn each_type_of_event_demands_what_the_documentation_says() {
     }
     assert_eq!(of(change, json!({"change_type": "create"})), ("nothing", None));
     let elsewhere = json!({"events": {"https://other.example/risc/event-type/account-disabled": {}}});
-    assert_eq!(demand(&elsewhere), Demand::Nothing);
+    assert_eq!(demand(&elsewhere), EventDemand::Nothing);
     for event in [json!({}), json!({"change_type": "x"}), json!({"change_type": 7})] {
         assert!(changed(&json!({"events": events(change, &event)})).is_err(), "{event}");
     }
@@ -124,7 +124,7 @@ fn each_type_of_event_demands_what_the_documentation_says() {
         "sub_id": {"format": "opaque", "id": "stream"},
         "events": events("ssf/event-type/verification", &json!({"state": "x"})),
     });
-    assert_eq!(demand(&verification), Demand::Nothing);
+    assert_eq!(demand(&verification), EventDemand::Nothing);
 }
 
 #[test]
@@ -132,19 +132,19 @@ fn a_subject_is_named_by_what_only_its_provider_can_say() {
     let revoked = events("caep/event-type/session-revoked", &json!({}));
     let about = |subject: Value| demand(&json!({"sub_id": subject, "events": revoked}));
     let opaque = json!({"format": "opaque", "id": "s1"});
-    assert_eq!(about(opaque.clone()), Demand::EndLogins(Named::Opaque("s1".into())));
+    assert_eq!(about(opaque.clone()), EventDemand::EndLogins(EventSubject::Opaque("s1".into())));
     let whole = json!({"format": "complex", "user": user(), "session": opaque, "device": {"format": "x"}});
-    assert_eq!(about(whole), Demand::EndLogins(dana()), "more than asked, never less");
+    assert_eq!(about(whole), EventDemand::EndLogins(dana()), "more than asked, never less");
     let by_id = json!({"format": "complex", "user": {"format": "opaque", "id": "user-7"}});
-    assert_eq!(about(by_id), Demand::EndLogins(dana()));
+    assert_eq!(about(by_id), EventDemand::EndLogins(dana()));
     let session = json!({"format": "complex", "session": opaque});
-    assert_eq!(about(session), Demand::EndLogins(Named::Session("s1".into())));
+    assert_eq!(about(session), EventDemand::EndLogins(EventSubject::Session("s1".into())));
 
     let account = json!({"sub_id": {"format": "opaque", "id": "user-7"}});
-    assert_eq!(demand(&account), Demand::Disable(Named::Opaque("user-7".into())));
+    assert_eq!(demand(&account), EventDemand::Disable(EventSubject::Opaque("user-7".into())));
     let inside = events("risc/event-type/account-disabled", &json!({"subject": user()}));
     for sub_id in [Value::Null, user()] {
-        assert_eq!(demand(&json!({"sub_id": sub_id, "events": inside})), Demand::Disable(dana()));
+        assert_eq!(demand(&json!({"sub_id": sub_id, "events": inside})), EventDemand::Disable(dana()));
     }
 }
 
