@@ -87,6 +87,7 @@ impl AuthorizationRequest {
             scopes: self.scopes.clone(),
             offline: self.offline,
             password,
+            upstream: None,
         }
     }
 }

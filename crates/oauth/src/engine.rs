@@ -32,6 +32,7 @@ use crate::providers::{MOST_POSTS, Providers, ReadSecret, UsedStates};
 use crate::refresh_tokens::RefreshTokens;
 use crate::self_described::{SelfDescribedClients, SelfDescription};
 use crate::trail::Recorder;
+use crate::upstream_logins::UpstreamLogins;
 
 /// The parts of an engine.
 pub struct EngineParts {
@@ -68,7 +69,7 @@ pub struct Engine {
     pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) passwords: Passwords,
-    pub(crate) providers: Providers,
+    pub(crate) providers: Arc<Providers>,
     pub(crate) grants: Grants,
 }
 
@@ -136,6 +137,8 @@ impl Engine {
             used: UsedStates::default(),
             places: Semaphore::new(MOST_POSTS),
         };
+        let providers = Arc::new(providers);
+        let upstream = UpstreamLogins::new(basis.clone(), Arc::clone(&providers), store.clone());
         let codes = Arc::new(Codes { basis: basis.clone(), store: store.clone() });
         let refresh = Arc::new(RefreshTokens { basis: basis.clone(), store });
         let grants = Grants::new(&grants::GrantParts {
@@ -149,6 +152,7 @@ impl Engine {
             codes: Arc::clone(&codes),
             refresh: Arc::clone(&refresh),
             cuts: Arc::clone(&cuts),
+            upstream: Arc::new(upstream),
             conclusion,
         });
         Ok(Self {

@@ -7,6 +7,7 @@
 
 mod once;
 mod pending;
+mod renewal;
 mod used_states;
 
 use std::sync::Arc;
@@ -18,7 +19,8 @@ use form_urlencoded::{Serializer, byte_serialize};
 use mandate_core::names::{
     ChallengeMethod, ClientMethod, GrantType, Parameter, ResponseParameter, ResponseType,
 };
-use mandate_core::registry::{TrustedIssuer, UpstreamClient, login_callback, login_key};
+use mandate_core::registry::{TokenProfile, TrustedIssuer, UpstreamClient, login_callback, login_key};
+use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::{Issuer, Secret, Subject, Timestamp};
 use mandate_delegation::ProviderLogin;
 use mandate_live::Snapshot;
@@ -34,12 +36,13 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::basis::Basis;
-use crate::foreign::{ForeignKeys, KeySource, NotVerified, ToPost, Unavailable};
+use crate::foreign::{ForeignKeys, KeySource, NotVerified, Posted, ToPost, Unavailable};
 use crate::form::Form;
 use crate::provider_refusal::ProviderRefusal;
 
 pub(crate) use once::Once;
 pub use pending::PendingLogin;
+pub(crate) use renewal::Renewed;
 pub(crate) use used_states::UsedStates;
 
 use used_states::Use;
@@ -92,6 +95,8 @@ pub(crate) struct Proven {
     pub(crate) login: ProviderLogin,
     /// The digest of the session at the provider, if it has named one.
     pub(crate) session: Option<SessionHash>,
+    /// The refresh token of the provider, if it gave one.
+    pub(crate) refresh: Option<Secret>,
 }
 
 impl Providers {
@@ -106,17 +111,25 @@ impl Providers {
         let client = provider.login.as_ref().ok_or(ProviderRefusal::Unknown)?;
         let metadata = self.metadata(provider, now).await?;
         let pending = PendingLogin::begin(asked, &provider.url, now, || self.basis.random());
+        let (_, offline) = asked;
+        let goes_on = offline && metadata.gives_refresh_tokens;
+        let scope = id_token::login_scope(provider.profile);
+        let scope = if goes_on { format!("{scope} {OFFLINE_ACCESS}") } else { scope.to_owned() };
         let mut url = metadata.authorization_endpoint.clone();
         url.query_pairs_mut().extend_pairs([
             (Parameter::ResponseType.as_str(), ResponseType::Code.as_str()),
             (Parameter::ClientId.as_str(), &client.client_id),
             (Parameter::RedirectUri.as_str(), &login_callback(self.basis.issuer(), &provider.url)),
-            (Parameter::Scope.as_str(), id_token::login_scope(provider.profile)),
+            (Parameter::Scope.as_str(), &scope),
             (Parameter::State.as_str(), &pending.state),
             (Parameter::Nonce.as_str(), &pending.nonce),
             (Parameter::CodeChallenge.as_str(), &pending.challenge()),
             (Parameter::CodeChallengeMethod.as_str(), ChallengeMethod::S256.as_str()),
         ]);
+        // OpenID Connect Core §11: without it a provider ignores the scope. Entra does not need it.
+        if goes_on && !matches!(provider.profile, TokenProfile::EntraV1 | TokenProfile::EntraV2) {
+            url.query_pairs_mut().append_pair("prompt", "consent");
+        }
         Ok((url, pending))
     }
 
@@ -216,7 +229,8 @@ impl Providers {
         let IdToken { subject, auth_time, acr, amr, session } = said;
         let session = session.map(|sid| session_hash(&provider.url, &sid));
         let id = Subject { iss: provider.url.clone(), sub: subject };
-        Ok(Proven { login: ProviderLogin { id, auth_time, acr, amr }, session })
+        let login = ProviderLogin { id, auth_time, acr, amr };
+        Ok(Proven { login, session, refresh: tokens.refresh_token })
     }
 
     async fn metadata(
@@ -238,15 +252,16 @@ impl Providers {
     ) -> Result<TokenAnswer, ProviderRefusal> {
         let provider = answer.provider;
         let credential = self.credential(&provider.url, client, metadata).await?;
-        let to_post = self.redemption(answer, client, metadata, code, &credential);
-        let place = self.places.try_acquire().map_err(|_| ProviderRefusal::Unavailable {
-            error: "too many people are logging in at providers".to_owned(),
-            retry_after: AGAIN,
-        })?;
-        let posted = self.foreign.post(provider, &to_post).await;
-        drop(place);
-        let posted = posted
-            .map_err(|error| ProviderRefusal::Unavailable { error: error.to_string(), retry_after: AGAIN })?;
+        let redirect_uri = login_callback(self.basis.issuer(), &provider.url);
+        let to_post = {
+            let mut form = Serializer::new(String::new());
+            form.append_pair(Parameter::GrantType.as_str(), GrantType::AuthorizationCode.as_str())
+                .append_pair(Parameter::Code.as_str(), code)
+                .append_pair(Parameter::RedirectUri.as_str(), &redirect_uri)
+                .append_pair(Parameter::CodeVerifier.as_str(), &answer.pending.verifier);
+            Self::to_post(metadata, client, &credential, form)
+        };
+        let posted = self.post(provider, to_post).await?;
         let body = posted.body.expose_secret();
         match posted.status {
             200 => id_token::tokens(body).map_err(|error| ProviderRefusal::Answer(error.to_string())),
@@ -257,21 +272,13 @@ impl Providers {
         }
     }
 
-    /// The request that redeems a code, with this server's authentication.
-    fn redemption<'m>(
-        &self,
-        answer: &Answer<'_>,
-        client: &UpstreamClient,
+    /// The request with a form to the provider's token endpoint, with this server's authentication.
+    fn to_post<'m>(
         metadata: &'m ProviderMetadata,
-        code: &str,
+        client: &UpstreamClient,
         credential: &Credential,
+        mut form: Serializer<'_, String>,
     ) -> ToPost<'m> {
-        let redirect_uri = login_callback(self.basis.issuer(), &answer.provider.url);
-        let mut form = Serializer::new(String::new());
-        form.append_pair(Parameter::GrantType.as_str(), GrantType::AuthorizationCode.as_str())
-            .append_pair(Parameter::Code.as_str(), code)
-            .append_pair(Parameter::RedirectUri.as_str(), &redirect_uri)
-            .append_pair(Parameter::CodeVerifier.as_str(), &answer.pending.verifier);
         let mut authorization = None;
         match credential {
             Credential::Basic(secret) => authorization = Some(basic(&client.client_id, secret)),
@@ -283,7 +290,18 @@ impl Providers {
                 form.append_pair(Parameter::ClientId.as_str(), &client.client_id);
             }
         }
-        ToPost { url: &metadata.token_endpoint, authorization, body: Secret::new(form.finish()) }
+        let body = Secret::new(form.finish());
+        ToPost { url: &metadata.token_endpoint, authorization, body }
+    }
+
+    async fn post(&self, provider: &TrustedIssuer, to_post: ToPost<'_>) -> Result<Posted, ProviderRefusal> {
+        let place = self.places.try_acquire().map_err(|_| ProviderRefusal::Unavailable {
+            error: "too many people are logging in at providers".to_owned(),
+            retry_after: AGAIN,
+        })?;
+        let posted = self.foreign.post(provider, &to_post).await;
+        drop(place);
+        posted.map_err(|error| ProviderRefusal::Unavailable { error: error.to_string(), retry_after: AGAIN })
     }
 
     /// How this server authenticates at the provider: with its secret in the way that the provider offers.
@@ -326,7 +344,7 @@ impl Providers {
                     issuer: &provider.url,
                     keys,
                     client_id: &client.client_id,
-                    nonce: &pending.nonce,
+                    nonce: Some(&pending.nonce),
                     since: pending.began,
                     access_token: text_of(&tokens.access_token),
                     subject: id_token::person_claim(provider.profile),

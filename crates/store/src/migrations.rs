@@ -13,6 +13,7 @@ macro_rules! migrations {
             include_str!(concat!("../migrations/", $database, "/0005_self_registered.sql")),
             include_str!(concat!("../migrations/", $database, "/0006_refresh_tokens.sql")),
             include_str!(concat!("../migrations/", $database, "/0007_login_sessions.sql")),
+            include_str!(concat!("../migrations/", $database, "/0009_upstream_logins.sql")),
         ]
     };
 }
@@ -47,6 +48,7 @@ mod tests {
                 "d5fa9a009da725b2eab2b7f3632b3e3436e16e9754a07335f2d9798b65ad1c95",
                 "088cd497bd1db9958026faa10560b4b6f918fc0e54f041ec17a3e78f58da9f47",
                 "f35eabe84524acdcb3694774a6dd4437cc8f50332d1322eab5e6a5b49ffe94f2",
+                "e15c521f0e40aab1fd30db6afafbe2c9efb89c042d65c0ab6f501d60fcadb8e5",
             ],
         ),
         (
@@ -60,6 +62,7 @@ mod tests {
                 "9b74f24fb749ed6b9ef19691587bc24d7f3b83892bb1bcbe4bda7dc90230a04d",
                 "c8dc6e7b7818665f6bedf680e411406fc305dff406a854a9f376d16c6fd6c5b3",
                 "08d3cf5fb9572bfb64cc4b2b1dac6803116edca14fd4c2af694c80df50dc0ee6",
+                "5f2814ccd02039890a485e7f60a4d2f5073ca6515489e2fc0306f2ca5b1904bb",
             ],
         ),
     ];

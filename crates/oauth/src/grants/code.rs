@@ -5,11 +5,12 @@ use std::sync::Arc;
 use mandate_audit::RecordKind;
 use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::names::{GrantType, Parameter};
-use mandate_core::registry::RegistryVersion;
+use mandate_core::registry::{RegistryVersion, login_key};
 use mandate_core::{ClientId, Issuer, ScopeSet, Timestamp};
 use mandate_delegation::{Authorization, LoginClient, Mandate};
 use mandate_store::Effect;
 use mandate_store::codes::CodeHash;
+use mandate_store::refresh::Upstream;
 
 use super::handler::{Call, GrantAnswer, GrantHandler, Run};
 use crate::basis::Basis;
@@ -59,7 +60,15 @@ struct Decided {
     mandate: Mandate,
     hash: CodeHash,
     /// What the login gives, if the client may go on while the person is away.
-    refreshes: Option<(RefreshPayload, Option<[u8; 32]>, RegistryVersion)>,
+    refreshes: Option<GoesOn>,
+}
+
+/// What a login gives whose client may go on while the person is away.
+struct GoesOn {
+    payload: RefreshPayload,
+    password: Option<[u8; 32]>,
+    upstream: Option<Upstream>,
+    planned_from: RegistryVersion,
 }
 
 struct CodeGrant {
@@ -91,10 +100,9 @@ impl CodeGrant {
         let jti = mandate.view().terms.jti.clone();
         let mut effects = vec![Effect::RedeemCode { hash, token: jti.clone(), at: now }];
         let (mut refresh, mut guard) = (None, None);
-        if let (Some((payload, password, planned_from)), Some(person)) =
-            (refreshes, mandate.view().terms.subject.clone())
-        {
-            let decided = Decision { code: hash, password, planned_from };
+        if let (Some(goes_on), Some(person)) = (refreshes, mandate.view().terms.subject.clone()) {
+            let GoesOn { payload, password, upstream, planned_from } = goes_on;
+            let decided = Decision { code: hash, password, planned_from, upstream };
             let (token, keep) = match self.refresh.first(&jti, person.clone(), &payload, decided, now) {
                 Ok(first) => first,
                 Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
@@ -159,7 +167,8 @@ impl CodeGrant {
             // Those of the decision.
             scopes: ScopeSet::new(),
         };
-        let refreshing = (payload.offline && continues).then(|| (given(), payload.password));
+        let refreshing =
+            (payload.offline && continues).then(|| (given(), payload.password, upstream(&payload)));
         let registered = snapshot.registry.person(&payload.login.person);
         trail.sub = registered.map(|person| person.id.clone());
         trail.aud = payload.resource.as_ref().map(|resource| resource.as_str().to_owned());
@@ -177,8 +186,10 @@ impl CodeGrant {
             .decide(authorization, &snapshot, now)
             .map_err(|withheld| trail.of_authorization(withheld))?;
         let granted = mandate.view().terms.scopes.clone();
-        let refreshes = refreshing.map(|(payload, password)| {
-            (RefreshPayload { scopes: granted, ..payload }, password, snapshot.edition.version)
+        let planned_from = snapshot.edition.version;
+        let refreshes = refreshing.map(|(payload, password, upstream)| {
+            let payload = RefreshPayload { scopes: granted, ..payload };
+            GoesOn { payload, password, upstream, planned_from }
         });
         Ok(Decided { mandate, hash, refreshes })
     }
@@ -221,6 +232,13 @@ impl CodeGrant {
             UsedTwice { what: "an authorization code", login, client, first, since, until, goes_on: offline };
         self.cuts.used_twice(used, now).await.err().unwrap_or(RequestRefusal::CodeReused)
     }
+}
+
+/// The login at the identity provider that gave a refresh token.
+fn upstream(payload: &CodePayload) -> Option<Upstream> {
+    let (login, token) = (payload.login.provider.as_ref()?, payload.upstream.as_ref()?);
+    let (provider, good) = (login_key(&login.id.iss), payload.login.logged_in);
+    Some(Upstream { provider, token: token.0.clone(), good })
 }
 
 /// The code is bound to its redirect URI, challenge and resource (RFC 6749 §4.1.3, RFC 7636 §4.6, RFC 8707

@@ -149,7 +149,7 @@ impl Engine {
             return Err(self.page(trail, ProviderRefusal::Unknown.into()).await);
         };
         let answer = Answer { form: &form, pending, provider, now };
-        let Proven { login, session } = match self.providers.person(&answer).await {
+        let Proven { login, session, refresh } = match self.providers.person(&answer).await {
             Ok(proven) => proven,
             Err(refusal @ ProviderRefusal::Declined(_)) => {
                 return Err(self.back(&request, trail, refusal.into()).await);
@@ -173,7 +173,7 @@ impl Engine {
             Err(refusal) => return Err(self.back(&request, trail, refusal).await),
         };
         let location = self
-            .issue_code(&request, &person, Proof::Provider(session), trail, view)
+            .issue_code(&request, &person, Proof::Provider(session, refresh), trail, view)
             .await
             .map_err(CallbackRefusal::Page)?;
         Ok(Arrival { location, person: person.name().clone() })

@@ -4,6 +4,7 @@ mod away;
 mod events;
 mod hostile;
 mod logout;
+mod upstream;
 
 use std::time::Duration;
 

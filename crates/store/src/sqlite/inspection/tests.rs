@@ -111,7 +111,7 @@ fn a_copy_that_sqlite_made_of_a_database_in_use_is_whole() {
     fs::copy(dir.path().join("seal.key"), other.path().join("seal.key")).unwrap();
     let inspection = Inspection::of_file(&copy).unwrap();
     assert_eq!(x(&inspection).as_deref(), Some("newest"));
-    assert_eq!((inspection.schema().unwrap(), inspection.faults().unwrap()), (7, vec![]));
+    assert_eq!((inspection.schema().unwrap(), inspection.faults().unwrap()), (8, vec![]));
     open(other.path()).unwrap();
 }
 
@@ -177,7 +177,7 @@ fn damage_and_other_databases_are_told() {
     fs::write(&database, &newer).unwrap();
     assert!(matches!(
         Inspection::of_directory(dir.path()).unwrap().schema(),
-        Err(StoreError::Newer { found: 99, known: 7 })
+        Err(StoreError::Newer { found: 99, known: 8 })
     ));
     fs::write(&database, vec![b'x'; 8192]).unwrap();
     let found = Inspection::of_directory(dir.path()).and_then(|inspection| inspection.schema());
