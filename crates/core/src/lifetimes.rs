@@ -63,6 +63,10 @@ pub const LOGIN_FORM_LIFETIME: Duration = Duration::from_mins(15);
 /// Back-Channel Logout §4 recommends at most two minutes.
 pub const LOGOUT_TOKEN_AGE: Duration = Duration::from_mins(10);
 
+/// For how long after its issue a provider's security event counts: a transmitter that does not reach this
+/// server sends it again later, and none that takes authority away should be lost over a long weekend.
+pub const SECURITY_EVENT_AGE: Duration = Duration::from_hours(7 * 24);
+
 /// How long a browser is known after a login. A new password ends it earlier.
 pub const BROWSER_LIFETIME: Duration = Duration::from_hours(180 * 24);
 
@@ -81,6 +85,12 @@ pub const REFRESH_LIFETIME: Duration = Duration::from_hours(30 * 24);
 
 /// How long a refresh token may stay unused: RFC 9700 §4.14.2 recommends that an unused one expires.
 pub const REFRESH_IDLE_LIFETIME: Duration = Duration::from_hours(7 * 24);
+
+/// How often a provider is asked at most whether a login that goes on here goes on there.
+pub const UPSTREAM_ASKED: Duration = Duration::from_mins(15);
+
+/// For how long after the provider last said so a login goes on here while the provider says nothing.
+pub const UPSTREAM_GRACE: Duration = Duration::from_hours(1);
 
 /// How long a JWT-SVID is valid: as short as possible (SPIFFE JWT-SVID §3.3).
 pub const JWT_SVID_LIFETIME: Duration = Duration::from_mins(5);

@@ -150,6 +150,22 @@ names! {
 }
 
 names! {
+    /// The error codes of a receiver of security events.
+    EventErrorCode {
+        /// RFC 8935 §2.4.
+        InvalidRequest = "invalid_request",
+        /// RFC 8935 §2.4.
+        InvalidKey = "invalid_key",
+        /// RFC 8935 §2.4.
+        InvalidIssuer = "invalid_issuer",
+        /// RFC 8935 §2.4.
+        InvalidAudience = "invalid_audience",
+        /// RFC 8935 §2.4.
+        AuthenticationFailed = "authentication_failed",
+    }
+}
+
+names! {
     /// The response types that are offered.
     ResponseType {
         /// RFC 6749 §3.1.1.
@@ -297,13 +313,15 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::{
-        AssertionType, ClientMethod, ErrorCode, GrantType, IntrospectionMember, Parameter, TokenType,
+        AssertionType, ClientMethod, ErrorCode, EventErrorCode, GrantType, IntrospectionMember, Parameter,
+        TokenType,
     };
 
     const URIS: &str = include_str!("../registries/oauth-uri.tsv");
     const ERRORS: &str = include_str!("../registries/oauth-errors.tsv");
     const METHODS: &str = include_str!("../registries/oauth-client-methods.tsv");
     const INTROSPECTION: &str = include_str!("../registries/oauth-introspection.tsv");
+    const EVENT_ERRORS: &str = include_str!("../registries/secevent-errors.tsv");
     const OF_RFC_6749: &str = include_str!("../registries/oauth-of-rfc-6749.tsv");
     const OF_DRAFTS: &str = include_str!("../registries/oauth-of-drafts.tsv");
 
@@ -334,6 +352,7 @@ mod tests {
             (spoken(ClientMethod::ALL, ClientMethod::as_str), &[METHODS, OF_DRAFTS]),
             (spoken(ErrorCode::ALL, ErrorCode::as_str), &[ERRORS, OF_RFC_6749]),
             (spoken(IntrospectionMember::ALL, IntrospectionMember::as_str), &[INTROSPECTION]),
+            (spoken(EventErrorCode::ALL, EventErrorCode::as_str), &[EVENT_ERRORS]),
         ] {
             let listed: BTreeSet<_> = files.iter().flat_map(|file| listed(file)).collect();
             assert_eq!(names.difference(&listed).collect::<Vec<_>>(), [] as [&&str; 0]);

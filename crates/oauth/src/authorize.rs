@@ -113,6 +113,7 @@ impl AuthorizationRequest {
                 scopes: self.scopes.clone(),
                 offline: self.offline,
                 password,
+                upstream: None,
             },
         }
     }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::basis::Basis;
 use crate::pkce::Challenge;
 use crate::refusal::RequestRefusal;
-use crate::stored_login::StoredLogin;
+use crate::stored_login::{StoredLogin, UpstreamToken};
 
 /// For how long a second use is noticed: as long as the tokens from the first use may be valid.
 const NOTICED: Duration = mandate_delegation::revocation::CUT_MEMORY;
@@ -36,6 +36,9 @@ pub(crate) struct Granted {
     /// SHA-256 of the stored hash of the password by which the person logged in, if it was by one.
     #[serde(default)]
     pub(crate) password: Option<[u8; 32]>,
+    /// The refresh token of the provider at which the person logged in, if the login may go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) upstream: Option<UpstreamToken>,
 }
 
 /// The content of a code. It is sealed in the store; the code itself is stored only as a hash.

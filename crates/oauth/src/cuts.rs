@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use mandate_audit::RecordKind;
-use mandate_core::{ClientId, Cut, CutTarget, RequestSource, Timestamp, TokenId};
-use mandate_delegation::revocation::{cut, cut_token};
+use mandate_audit::{RecordKind, Touch, Touched};
+use mandate_core::registry::{Entry, Halt, Person};
+use mandate_core::{ClientId, Cut, CutTarget, RequestSource, Subject, Timestamp, TokenId};
+use mandate_delegation::revocation::{cut, cut_token, cuts_for_change};
 use mandate_stops::{By, Recorded, Stop, StopError, Stops, Taken};
 
 use crate::refusal::RequestRefusal;
@@ -94,6 +95,7 @@ impl Cuts {
         self.make(trail, cut, Some(first), counted).await
     }
 
+    /// Makes a cut, in force first and then recorded. A `counted` one that could not be made
     /// is not in force; then it no longer counts.
     pub(crate) async fn make(
         &self,
@@ -107,7 +109,31 @@ impl Cuts {
             known.jti = jti;
             record.detail = note;
         });
-        match self.stops.take(Stop::of_cuts(record, vec![cut]), By::Client).await {
+        let stop = Stop::of_cuts(record, vec![cut]);
+        self.take(stop, By::Client, counted).await
+    }
+
+    /// Disables a person of an identity provider that says so, as an operator would: in force first, and then
+    /// recorded. Everything of the person is cut.
+    pub(crate) async fn disable(&self, trail: Trail, id: &Subject, said: &str) -> Result<(), RequestRefusal> {
+        let (now, snapshot) = (trail.now, self.recorder.basis.snapshot());
+        // Removed meanwhile: then everything of the person has ended.
+        let Some(person) = snapshot.registry.person_by_id(id) else { return Ok(()) };
+        let detail = format!("changed person {} (disabled): {said}", person.name);
+        let before = Entry::Person(Person::clone(person));
+        let after = before.clone().stopped(Some(Halt::Person(true)));
+        let cuts = cuts_for_change(&before, Some(&after), now);
+        let record = self.recorder.permitted(trail, |record, _| {
+            record.detail = Some(detail);
+            record.touched = Some(Box::new(Touched::of([Touch::Person(id)])));
+        });
+        let stop = Stop::of_changes(record, [(Some(&before), Some(&after))], cuts, &snapshot);
+        let stop = stop.ok_or_else(|| RequestRefusal::Internal("a person cannot be disabled".to_owned()))?;
+        self.take(stop, By::Operator, None).await
+    }
+
+    async fn take(&self, stop: Stop, by: By, counted: Option<Counted>) -> Result<(), RequestRefusal> {
+        match self.stops.take(stop, by).await {
             Ok(Taken { recorded: Recorded::Log | Recorded::Reserve, .. }) => Ok(()),
             // It is recorded as soon as possible. The caller is told to try again.
             Ok(Taken { recorded: Recorded::NotYet, .. }) => Err(RequestRefusal::AuditUnavailable),

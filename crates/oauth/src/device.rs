@@ -26,7 +26,7 @@ use crate::metadata::{DEVICE_PATH, endpoint};
 use crate::parameter::without_details;
 use crate::refusal::{NotAllowed, RequestRefusal};
 use crate::request::FormRequest;
-use crate::stored_login::StoredLogin;
+use crate::stored_login::{StoredLogin, UpstreamToken};
 use crate::trail::{Trail, unrecorded};
 use crate::user_code::UserCode;
 use crate::wire::OAuthError;
@@ -134,6 +134,8 @@ pub(crate) struct DeviceLogin<'a> {
     pub(crate) password: Option<[u8; 32]>,
     /// The session at an identity provider, which can end it.
     pub(crate) session: Option<SessionHash>,
+    /// The refresh token of the identity provider, if it gave one.
+    pub(crate) refresh: Option<Secret>,
 }
 
 impl Engine {
@@ -278,7 +280,7 @@ impl Engine {
         login: DeviceLogin<'_>,
         mut trail: Trail,
     ) -> Result<(), OAuthError> {
-        let DeviceLogin { person, password, session } = login;
+        let DeviceLogin { person, password, session, refresh } = login;
         // Nothing useless is kept: what the decision will be when the device asks.
         let view = match self.preview(&request.wanted(), person, trail.now, &mut trail) {
             Ok(view) => view,
@@ -291,6 +293,7 @@ impl Engine {
             scopes: request.scopes.clone(),
             offline: request.offline,
             password,
+            upstream: refresh.filter(|_| request.offline).map(UpstreamToken),
         };
         // A password may have waited for its turn to be checked.
         let at = self.basis.now();

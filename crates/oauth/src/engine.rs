@@ -35,6 +35,7 @@ use crate::pushed_requests::PushedRequests;
 use crate::refresh_tokens::RefreshTokens;
 use crate::self_described::{SelfDescribedClients, SelfDescription};
 use crate::trail::Recorder;
+use crate::upstream_logins::UpstreamLogins;
 
 /// The parts of an engine.
 pub struct EngineParts {
@@ -72,7 +73,7 @@ pub struct Engine {
     pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) passwords: Passwords,
-    pub(crate) providers: Providers,
+    pub(crate) providers: Arc<Providers>,
     pub(crate) pushed: PushedRequests,
     pub(crate) grants: Grants,
 }
@@ -142,6 +143,8 @@ impl Engine {
             used: UsedStates::default(),
             places: Semaphore::new(MOST_POSTS),
         };
+        let providers = Arc::new(providers);
+        let upstream = UpstreamLogins::new(basis.clone(), Arc::clone(&providers), store.clone());
         let codes = Arc::new(Codes { basis: basis.clone(), store: store.clone() });
         let devices = Arc::new(DeviceCodes::new(basis.clone(), store.clone()));
         let refresh = Arc::new(RefreshTokens { basis: basis.clone(), store });
@@ -161,6 +164,7 @@ impl Engine {
             devices: Arc::clone(&devices),
             refresh: Arc::clone(&refresh),
             cuts: Arc::clone(&cuts),
+            upstream: Arc::new(upstream),
             conclusion,
         });
         Ok(Self {

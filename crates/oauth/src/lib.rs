@@ -13,10 +13,10 @@
 //! file in `grants` and a row of the table there; nothing below `grants` knows any grant.
 //!
 //! ```text
-//! endpoints   login ─► device · push ─► authorize · logout · token · introspect · revoke
+//! endpoints   login ─► device · push ─► authorize · security_events ─► logout · token · introspect · revoke
 //! engine      engine: the parts, put together
 //! grants      grants: the table ─► code · device · refresh · client_credentials · exchange ─► redemption ─► handler: what a grant type is
-//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · device_codes · refresh_tokens · cuts ─► stored_login · password_login · providers · pushed_requests · conclusion: record, mint, answer
+//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · device_codes · upstream_logins ─► refresh_tokens · cuts ─► stored_login · password_login · providers · pushed_requests · conclusion: record, mint, answer
 //! record      trail: what is known, and the record of each outcome ─► basis: snapshot, time, randomness, the decision
 //! readers     request · resource · scope ─► parameter: required, optional, or with another
 //! answers     wire: what the caller gets ─► refusal: why, and at which stage ─► provider_refusal · device_refusal
@@ -69,6 +69,7 @@ mod revoke;
 mod revokers;
 mod scope;
 mod scope_bounds;
+mod security_events;
 mod self_described;
 mod self_registered;
 mod shown_name;
@@ -77,6 +78,7 @@ mod stored_login;
 mod subject_token;
 mod token;
 mod trail;
+mod upstream_logins;
 mod user_code;
 pub mod wire;
 
@@ -95,5 +97,6 @@ pub use refusal::{
     CredentialKind, NotAllowed, Quota, RefusalClass, RegistrationFault, RequestRefusal, Unsupported, Waiting,
 };
 pub use request::{FormRequest, Headers, Repeated};
+pub use security_events::PushedEvent;
 pub use self_described::SelfDescription;
-pub use wire::{Fault, OAuthError};
+pub use wire::{EventError, Fault, OAuthError};

@@ -12,6 +12,7 @@ use mandate_store::login_sessions::SessionHash;
 
 use crate::asking_client::AskingClient;
 use crate::authorize::{AuthorizationRequest, Wanted};
+use crate::codes::{CodePayload, Granted};
 use crate::device::{DeviceLogin, DeviceRequest};
 use crate::engine::Engine;
 use crate::form::Form;
@@ -19,6 +20,7 @@ use crate::password_login::{KnownPerson, Visitor};
 use crate::redirect::is_registered;
 use crate::refusal::{Quota, RefusalClass, RequestRefusal};
 use crate::self_registered;
+use crate::stored_login::UpstreamToken;
 use crate::trail::{Trail, unrecorded};
 use crate::wire::OAuthError;
 
@@ -132,7 +134,7 @@ impl Engine {
         let trail = self.trail_of(&wanted, self.basis.now());
         let known = self.by_password(visitor, wanted.source, (name, password), trail).await?;
         let (KnownPerson { person, browser, password }, trail) = known;
-        let login = DeviceLogin { person: &person, password: Some(password), session: None };
+        let login = DeviceLogin { person: &person, password: Some(password), session: None, refresh: None };
         self.allow_device(request, login, trail).await.map_err(LoginRefusal::Unavailable)?;
         Ok(browser)
     }
@@ -235,11 +237,14 @@ impl Engine {
         view: MandateView,
     ) -> Result<String, OAuthError> {
         let now = trail.now;
-        let (password, session) = match by {
-            Proof::Password(hash) => (Some(hash), None),
-            Proof::Provider(session) => (None, session),
+        let (password, session, upstream) = match by {
+            Proof::Password(hash) => (Some(hash), None, None),
+            Proof::Provider(session, upstream) => (None, session, upstream),
         };
-        let (code, mut effects) = match self.codes.issue(&request.code_for(person, password), session, now) {
+        let upstream = upstream.filter(|_| request.offline).map(UpstreamToken);
+        let payload = request.code_for(person, password);
+        let payload = CodePayload { granted: Granted { upstream, ..payload.granted }, ..payload };
+        let (code, mut effects) = match self.codes.issue(&payload, session, now) {
             Ok(issued) => issued,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
@@ -269,8 +274,8 @@ impl Engine {
 pub(crate) enum Proof {
     /// A password; SHA-256 of its stored hash.
     Password([u8; 32]),
-    /// An identity provider, which may end the session that it names.
-    Provider(Option<SessionHash>),
+    /// An identity provider, which may end the session that it names, and may have given a refresh token.
+    Provider(Option<SessionHash>, Option<Secret>),
 }
 
 /// What is shown to a person whose password was refused, or could not be checked or recorded.

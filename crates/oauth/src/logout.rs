@@ -4,7 +4,7 @@
 use mandate_audit::RecordKind;
 use mandate_core::lifetimes::LOGIN_FORM_LIFETIME;
 use mandate_core::names::Parameter;
-use mandate_core::{Cut, CutTarget, Issuer, Subject, Timestamp, TokenId};
+use mandate_core::{Cut, CutTarget, Issuer, RequestSource, Subject, Timestamp, TokenId};
 use mandate_delegation::revocation::cut;
 use mandate_store::login_sessions;
 use mandate_token::logout_token::LogoutToken;
@@ -13,6 +13,7 @@ use crate::claimed;
 use crate::engine::Engine;
 use crate::parameter::Required;
 use crate::provider_refusal::ProviderRefusal;
+use crate::providers::Once;
 use crate::refusal::RequestRefusal;
 use crate::request::FormRequest;
 use crate::trail::Trail;
@@ -21,7 +22,7 @@ use crate::wire::OAuthError;
 const TOKEN: Required = Required(Parameter::LogoutToken);
 
 /// What a logout ends.
-enum Ended {
+pub(crate) enum Ended {
     /// Everything of the person.
     Person(Subject),
     /// These tokens of people, and what descends from them.
@@ -42,29 +43,53 @@ impl Engine {
             Ok(ended) => ended,
             Err(refusal) => return Err(self.recorder.refuse(trail(), refusal).await),
         };
+        let note = format!("the identity provider {provider} ended the session");
+        if let Err(refusal) = self.end_logins(ended, &note, trail()).await {
+            return Err(refusal.to_error());
+        }
+        self.providers.use_up(Once::logout(&provider, &token.id, token.ends), now).await;
+        Ok(())
+    }
+
+    /// Cuts what ended. One cut that fails keeps no other from being made. What demanded it is used up after
+    /// that: a provider that gets no answer sends it again, and a cut that is made twice does no harm.
+    pub(crate) async fn end_logins(
+        &self,
+        ended: Ended,
+        note: &str,
+        trail: Trail,
+    ) -> Result<(), RequestRefusal> {
+        let now = trail.now;
         let cuts: Vec<(Cut, Option<TokenId>)> = match ended {
             Ended::Person(person) => vec![(cut(CutTarget::Person(person), now), None)],
             Ended::Tokens(tokens) => tokens.into_iter().map(|token| of_token(token, now)).collect(),
         };
-        // One that fails keeps no other from being made. The token is used up after that: a provider that gets no
-        // answer sends it again, and a cut that is made twice does no harm.
         let mut failed = None;
         for (cut, jti) in cuts {
-            let mut trail = trail();
+            let mut trail = Trail::new(RecordKind::Revoke, now, RequestSource::Other);
             trail.known();
             if let CutTarget::Person(person) = &cut.target {
                 trail.sub = Some(person.clone());
             }
-            trail.note = Some(format!("the identity provider {provider} ended the session"));
+            trail.note = Some(note.to_owned());
             if let Err(refusal) = self.cuts.make(trail, cut, jti, None).await {
                 failed.get_or_insert(refusal);
             }
         }
-        if let Some(refusal) = failed {
-            return Err(refusal.to_error());
-        }
-        self.providers.use_up(&token, &provider, now).await;
-        Ok(())
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Ends the session `sid` at a provider. The tokens that came from it have to be cut.
+    pub(crate) async fn tokens_of_session(
+        &self,
+        provider: &Issuer,
+        sid: &str,
+    ) -> Result<Vec<TokenId>, RequestRefusal> {
+        let session = login_sessions::session_hash(provider, sid);
+        let forget = self.basis.now().plus(LOGIN_FORM_LIFETIME);
+        let end = move |tx: &mandate_store::Tx<'_>| login_sessions::end(tx, &session, forget);
+        let tokens = self.codes.store.transact("logout", end).await;
+        tokens.map_err(|error| RequestRefusal::Internal(error.to_string()))
     }
 
     async fn ended(
@@ -79,10 +104,12 @@ impl Engine {
         let provider = claimed::issuer(token).and_then(|issuer| snapshot.registry.issuer(issuer.as_str()));
         let provider = provider.ok_or(ProviderRefusal::Unknown)?;
         let token = self.providers.logged_out(token, provider, now).await?;
-        match self.providers.is_unused(&token, &provider.url, now).await {
+        match self.providers.was_used(&Once::logout(&provider.url, &token.id, token.ends), now).await {
+            Ok(false) => {}
+            Ok(true) => return Err(ProviderRefusal::LogoutReplayed.into()),
             // Taking authority away does not wait for the database: at worst a token counts twice.
             Err(ProviderRefusal::Unavailable { .. }) if token.subject.is_some() => {}
-            unused => unused?,
+            Err(refusal) => return Err(refusal.into()),
         }
         let ended = match (token.subject.clone(), token.session.clone()) {
             (Some(sub), _) => {
@@ -93,13 +120,7 @@ impl Engine {
                     None => Ended::Tokens(Vec::new()),
                 }
             }
-            (None, Some(sid)) => {
-                let session = login_sessions::session_hash(&provider.url, &sid);
-                let forget = now.plus(LOGIN_FORM_LIFETIME);
-                let end = move |tx: &mandate_store::Tx<'_>| login_sessions::end(tx, &session, forget);
-                let tokens = self.codes.store.transact("logout", end);
-                Ended::Tokens(tokens.await.map_err(|error| RequestRefusal::Internal(error.to_string()))?)
-            }
+            (None, Some(sid)) => Ended::Tokens(self.tokens_of_session(&provider.url, &sid).await?),
             (None, None) => Ended::Tokens(Vec::new()),
         };
         Ok((provider.url.clone(), token, ended))

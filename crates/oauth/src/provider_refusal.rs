@@ -38,6 +38,15 @@ pub enum ProviderRefusal {
     /// The logout token was used before.
     #[error("the logout token was used before")]
     LogoutReplayed,
+    /// Nobody switched the security events of this provider on.
+    #[error("no security events are taken at this address")]
+    EventsOff,
+    /// What was pushed is no security event.
+    #[error("the request has no security event: {0}")]
+    EventBody(&'static str),
+    /// The security event is refused.
+    #[error("the security event is refused: {0}")]
+    Event(TokenError),
     /// The provider cannot be asked now.
     #[error("the provider cannot be asked: {error}")]
     Unavailable {
@@ -53,9 +62,13 @@ impl ProviderRefusal {
     pub(crate) fn class(&self) -> RefusalClass {
         match self {
             // OpenID Connect Back-Channel Logout §2.8.
-            Self::Unknown | Self::NotBegun(_) | Self::Logout(_) | Self::LogoutReplayed => {
-                RefusalClass::Request
-            }
+            Self::Unknown
+            | Self::NotBegun(_)
+            | Self::Logout(_)
+            | Self::LogoutReplayed
+            | Self::EventsOff
+            | Self::EventBody(_)
+            | Self::Event(_) => RefusalClass::Request,
             Self::Replayed | Self::Answer(_) | Self::IdToken(_) => {
                 RefusalClass::Credential(CredentialKind::Grant)
             }
@@ -98,6 +111,18 @@ impl ProviderRefusal {
             Self::LogoutReplayed => {
                 ("logout_token_replayed", "This logout token was used before. Sign a new one.".into())
             }
+            Self::EventsOff => (
+                "security_events_off",
+                "This server takes no security events at this address.".into(),
+            ),
+            Self::EventBody(why) => (
+                "security_event_malformed",
+                format!("The request has no security event: {why}.").into(),
+            ),
+            Self::Event(error) => (
+                "security_event_refused",
+                format!("The security event is refused: {}.", error.public_text()).into(),
+            ),
             Self::Unavailable { .. } => (
                 "provider_unavailable",
                 "The identity provider cannot be asked now. Try again.".into(),

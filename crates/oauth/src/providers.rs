@@ -5,7 +5,9 @@
 //! asked, and with an ID token that has the nonce of this login. The access token that comes with it is
 //! forgotten.
 
+mod once;
 mod pending;
+mod renewal;
 mod used_states;
 
 use std::sync::Arc;
@@ -17,27 +19,31 @@ use form_urlencoded::{Serializer, byte_serialize};
 use mandate_core::names::{
     ChallengeMethod, ClientMethod, GrantType, Parameter, ResponseParameter, ResponseType,
 };
-use mandate_core::registry::{TrustedIssuer, UpstreamClient, login_callback, login_key};
+use mandate_core::registry::{TokenProfile, TrustedIssuer, UpstreamClient, login_callback, login_key};
+use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::{Issuer, Secret, Subject, Timestamp};
 use mandate_delegation::ProviderLogin;
 use mandate_live::Snapshot;
+use mandate_store::Store;
 use mandate_store::login_sessions::{SessionHash, session_hash};
-use mandate_store::{Store, replay};
 use mandate_token::discovery::ProviderMetadata;
 use mandate_token::id_token::{self, Expect, IdToken, TokenAnswer};
 use mandate_token::logout_token::{self, LogoutToken};
+use mandate_token::security_event::{self, SecurityEvent};
 use mandate_token::{KeySet, TokenError};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::basis::Basis;
-use crate::foreign::{ForeignKeys, KeySource, NotVerified, ToPost, Unavailable};
+use crate::foreign::{ForeignKeys, KeySource, NotVerified, Posted, ToPost, Unavailable};
 use crate::form::Form;
 use crate::provider_refusal::ProviderRefusal;
 
+pub(crate) use once::Once;
 pub use pending::PendingLogin;
 pub(crate) use pending::Purpose;
+pub(crate) use renewal::Renewed;
 pub(crate) use used_states::UsedStates;
 
 use used_states::Use;
@@ -68,18 +74,13 @@ pub(crate) fn with_key<'s>(snapshot: &'s Snapshot, key: &str) -> Option<&'s Arc<
 pub(crate) struct Providers {
     pub(crate) basis: Basis,
     pub(crate) foreign: Arc<ForeignKeys>,
-    /// The memory of logout tokens that were used.
+    /// The memory of logout tokens and security events that were used.
     pub(crate) store: Store,
     /// The answers that were used.
     pub(crate) used: UsedStates,
     /// The places of requests to the token endpoints of providers.
     pub(crate) places: Semaphore,
     pub(crate) secret: ReadSecret,
-}
-
-/// Under which name the logout tokens of a provider are remembered. No client has an id with a tab in it.
-fn logout_user(provider: &Issuer) -> String {
-    format!("logout\t{provider}")
 }
 
 /// The answer of a provider, for the login that the browser began.
@@ -95,6 +96,8 @@ pub(crate) struct Proven {
     pub(crate) login: ProviderLogin,
     /// The digest of the session at the provider, if it has named one.
     pub(crate) session: Option<SessionHash>,
+    /// The refresh token of the provider, if it gave one.
+    pub(crate) refresh: Option<Secret>,
 }
 
 impl Providers {
@@ -108,18 +111,25 @@ impl Providers {
     ) -> Result<(Url, PendingLogin), ProviderRefusal> {
         let client = provider.login.as_ref().ok_or(ProviderRefusal::Unknown)?;
         let metadata = self.metadata(provider, now).await?;
+        let goes_on = purpose.offline && metadata.gives_refresh_tokens;
         let pending = PendingLogin::begin(purpose, &provider.url, now, || self.basis.random());
+        let scope = id_token::login_scope(provider.profile);
+        let scope = if goes_on { format!("{scope} {OFFLINE_ACCESS}") } else { scope.to_owned() };
         let mut url = metadata.authorization_endpoint.clone();
         url.query_pairs_mut().extend_pairs([
             (Parameter::ResponseType.as_str(), ResponseType::Code.as_str()),
             (Parameter::ClientId.as_str(), &client.client_id),
             (Parameter::RedirectUri.as_str(), &login_callback(self.basis.issuer(), &provider.url)),
-            (Parameter::Scope.as_str(), id_token::login_scope(provider.profile)),
+            (Parameter::Scope.as_str(), &scope),
             (Parameter::State.as_str(), &pending.state),
             (Parameter::Nonce.as_str(), &pending.nonce),
             (Parameter::CodeChallenge.as_str(), &pending.challenge()),
             (Parameter::CodeChallengeMethod.as_str(), ChallengeMethod::S256.as_str()),
         ]);
+        // OpenID Connect Core §11: without it a provider ignores the scope. Entra does not need it.
+        if goes_on && !matches!(provider.profile, TokenProfile::EntraV1 | TokenProfile::EntraV2) {
+            url.query_pairs_mut().append_pair("prompt", "consent");
+        }
         Ok((url, pending))
     }
 
@@ -180,32 +190,20 @@ impl Providers {
         verified.map_err(|error| unverified(error, ProviderRefusal::Logout))
     }
 
-    /// Whether a logout token was not used up yet.
-    pub(crate) async fn is_unused(
+    /// The security event that a provider pushes.
+    pub(crate) async fn security_event(
         &self,
-        token: &LogoutToken,
-        provider: &Issuer,
+        token: &str,
+        provider: &TrustedIssuer,
+        audience: &str,
         now: Timestamp,
-    ) -> Result<(), ProviderRefusal> {
-        let (user, id) = (logout_user(provider), token.id.clone());
-        let seen = self.store.read("logout", move |tx| replay::is_remembered(tx, &user, &id, now)).await;
-        let seen = seen.map_err(|error| {
-            tracing::error!(%error, "it cannot be seen whether a logout token was used");
-            ProviderRefusal::Unavailable {
-                error: "what was used cannot be seen".to_owned(),
-                retry_after: AGAIN,
-            }
-        })?;
-        if seen { Err(ProviderRefusal::LogoutReplayed) } else { Ok(()) }
-    }
-
-    /// Uses up a logout token, durably. What it demands is done: a failure is only logged.
-    pub(crate) async fn use_up(&self, token: &LogoutToken, provider: &Issuer, now: Timestamp) {
-        let (user, id, ends) = (logout_user(provider), token.id.clone(), token.ends);
-        let kept = self.store.transact("logout", move |tx| replay::remember(tx, &user, &id, ends, now)).await;
-        if let Err(error) = kept {
-            tracing::error!(%error, "a logout token could not be remembered, and counts again");
-        }
+    ) -> Result<SecurityEvent, ProviderRefusal> {
+        let issuer = &provider.url;
+        let verify = |keys: &KeySet| {
+            security_event::verify(token, &security_event::Expect { issuer, keys, audience, now })
+        };
+        let verified = self.foreign.verified(&KeySource::of_issuer(provider), now, verify).await;
+        verified.map_err(|error| unverified(error, ProviderRefusal::Event))
     }
 
     /// Who the person is, by the ID token that the provider gives for its answer.
@@ -231,7 +229,8 @@ impl Providers {
         let IdToken { subject, auth_time, acr, amr, session } = said;
         let session = session.map(|sid| session_hash(&provider.url, &sid));
         let id = Subject { iss: provider.url.clone(), sub: subject };
-        Ok(Proven { login: ProviderLogin { id, auth_time, acr, amr }, session })
+        let login = ProviderLogin { id, auth_time, acr, amr };
+        Ok(Proven { login, session, refresh: tokens.refresh_token })
     }
 
     async fn metadata(
@@ -253,15 +252,16 @@ impl Providers {
     ) -> Result<TokenAnswer, ProviderRefusal> {
         let provider = answer.provider;
         let credential = self.credential(&provider.url, client, metadata).await?;
-        let to_post = self.redemption(answer, client, metadata, code, &credential);
-        let place = self.places.try_acquire().map_err(|_| ProviderRefusal::Unavailable {
-            error: "too many people are logging in at providers".to_owned(),
-            retry_after: AGAIN,
-        })?;
-        let posted = self.foreign.post(provider, &to_post).await;
-        drop(place);
-        let posted = posted
-            .map_err(|error| ProviderRefusal::Unavailable { error: error.to_string(), retry_after: AGAIN })?;
+        let redirect_uri = login_callback(self.basis.issuer(), &provider.url);
+        let to_post = {
+            let mut form = Serializer::new(String::new());
+            form.append_pair(Parameter::GrantType.as_str(), GrantType::AuthorizationCode.as_str())
+                .append_pair(Parameter::Code.as_str(), code)
+                .append_pair(Parameter::RedirectUri.as_str(), &redirect_uri)
+                .append_pair(Parameter::CodeVerifier.as_str(), &answer.pending.verifier);
+            Self::to_post(metadata, client, &credential, form)
+        };
+        let posted = self.post(provider, to_post).await?;
         let body = posted.body.expose_secret();
         match posted.status {
             200 => id_token::tokens(body).map_err(|error| ProviderRefusal::Answer(error.to_string())),
@@ -272,21 +272,13 @@ impl Providers {
         }
     }
 
-    /// The request that redeems a code, with this server's authentication.
-    fn redemption<'m>(
-        &self,
-        answer: &Answer<'_>,
-        client: &UpstreamClient,
+    /// The request with a form to the provider's token endpoint, with this server's authentication.
+    fn to_post<'m>(
         metadata: &'m ProviderMetadata,
-        code: &str,
+        client: &UpstreamClient,
         credential: &Credential,
+        mut form: Serializer<'_, String>,
     ) -> ToPost<'m> {
-        let redirect_uri = login_callback(self.basis.issuer(), &answer.provider.url);
-        let mut form = Serializer::new(String::new());
-        form.append_pair(Parameter::GrantType.as_str(), GrantType::AuthorizationCode.as_str())
-            .append_pair(Parameter::Code.as_str(), code)
-            .append_pair(Parameter::RedirectUri.as_str(), &redirect_uri)
-            .append_pair(Parameter::CodeVerifier.as_str(), &answer.pending.verifier);
         let mut authorization = None;
         match credential {
             Credential::Basic(secret) => authorization = Some(basic(&client.client_id, secret)),
@@ -298,7 +290,18 @@ impl Providers {
                 form.append_pair(Parameter::ClientId.as_str(), &client.client_id);
             }
         }
-        ToPost { url: &metadata.token_endpoint, authorization, body: Secret::new(form.finish()) }
+        let body = Secret::new(form.finish());
+        ToPost { url: &metadata.token_endpoint, authorization, body }
+    }
+
+    async fn post(&self, provider: &TrustedIssuer, to_post: ToPost<'_>) -> Result<Posted, ProviderRefusal> {
+        let place = self.places.try_acquire().map_err(|_| ProviderRefusal::Unavailable {
+            error: "too many people are logging in at providers".to_owned(),
+            retry_after: AGAIN,
+        })?;
+        let posted = self.foreign.post(provider, &to_post).await;
+        drop(place);
+        posted.map_err(|error| ProviderRefusal::Unavailable { error: error.to_string(), retry_after: AGAIN })
     }
 
     /// How this server authenticates at the provider: with its secret in the way that the provider offers.
@@ -341,7 +344,7 @@ impl Providers {
                     issuer: &provider.url,
                     keys,
                     client_id: &client.client_id,
-                    nonce: &pending.nonce,
+                    nonce: Some(&pending.nonce),
                     since: pending.began,
                     access_token: text_of(&tokens.access_token),
                     subject: id_token::person_claim(provider.profile),

@@ -10,7 +10,7 @@ use mandate_core::{ClientId, CutTarget, ResourceUri, ScopeSet, Secret, Subject, 
 use mandate_delegation::{Authorization, ContinuedLogin, ProvenClient};
 use mandate_sequencer::Guard;
 use mandate_store::codes::CodeHash;
-use mandate_store::refresh::{self, Family, RefreshHash, RefreshState};
+use mandate_store::refresh::{self, Family, RefreshHash, RefreshState, Upstream};
 use mandate_store::{Effect, Store};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,8 @@ pub(crate) struct Decision {
     pub(crate) password: Option<[u8; 32]>,
     /// The version of the registry by which it was decided.
     pub(crate) planned_from: RegistryVersion,
+    /// The login at the identity provider, if it gave a refresh token.
+    pub(crate) upstream: Option<Upstream>,
 }
 
 /// What is stored of a refresh token that was presented.
@@ -91,7 +93,7 @@ impl RefreshTokens {
         root: &TokenId,
         person: Subject,
         payload: &RefreshPayload,
-        Decision { code, password, planned_from }: Decision,
+        Decision { code, password, planned_from, upstream }: Decision,
         now: Timestamp,
     ) -> Result<(Secret, Effect), RequestRefusal> {
         let name = payload.login.person.clone();
@@ -99,7 +101,8 @@ impl RefreshTokens {
         let ends = payload.login.logged_in.plus(REFRESH_LIFETIME);
         let payload =
             serde_json::to_vec(payload).map_err(|error| RequestRefusal::Internal(error.to_string()))?;
-        let family = Family { root: root.clone(), client, person, ends, payload: Secret::new(payload) };
+        let payload = Secret::new(payload);
+        let family = Family { root: root.clone(), client, person, ends, payload, upstream };
         let token = self.fresh();
         let (hash, expires) = (hash(&token), now.plus(REFRESH_IDLE_LIFETIME));
         let family = Box::new(family);

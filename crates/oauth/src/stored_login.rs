@@ -1,8 +1,8 @@
 //! A login, as codes and refresh tokens keep it.
 
-use mandate_core::{Issuer, PersonName, Subject, Timestamp};
+use mandate_core::{Issuer, PersonName, Secret, Subject, Timestamp};
 use mandate_delegation::{LoggedInPerson, ProviderLogin};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Who logged in, when, and what an identity provider said of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,5 +33,21 @@ impl StoredLogin {
     pub(crate) fn subject(&self, issuer: &Issuer) -> Subject {
         let local = || Subject { iss: issuer.clone(), sub: self.person.as_str().to_owned() };
         self.provider.as_ref().map_or_else(local, |provider| provider.id.clone())
+    }
+}
+
+/// The refresh token that a provider gave at a login. What keeps it is sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UpstreamToken(pub(crate) Secret);
+
+impl Serialize for UpstreamToken {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.0.expose_secret_str().unwrap_or_default())
+    }
+}
+
+impl<'de> Deserialize<'de> for UpstreamToken {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(|token| Self(Secret::new(token)))
     }
 }

@@ -154,6 +154,16 @@ impl Recorder {
         }
     }
 
+    /// Records what was taken and changes nothing, within the quota of strangers: who may send it may send it
+    /// often.
+    pub(crate) async fn without_effect(&self, trail: Trail, detail: String) -> Result<(), RequestRefusal> {
+        let stranger = trail.stranger;
+        let record =
+            self.record(trail, Outcome::Refused, "no_effect", |record, _| record.detail = Some(detail));
+        let appended = self.log.append_refusal(record, stranger).await;
+        appended.map_err(|error| unrecorded(&error))
+    }
+
     /// Records a mandate with its effects, if the guard still agrees by then. The authority needs the receipt
     /// before it signs.
     pub(crate) async fn mandate(

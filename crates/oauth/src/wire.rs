@@ -2,8 +2,10 @@
 //! 8693 §2.2.2, RFC 8707 §2. The class of a refusal decides status and error code, the refusal itself the
 //! sentence. Both are exhaustive: the code does not compile until a new class or refusal has an entry here.
 
+mod events;
 mod sentences;
 
+pub use events::EventError;
 use mandate_core::names::ErrorCode;
 use serde::Serialize;
 

@@ -166,6 +166,9 @@ pub(crate) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
                 AUDIENCE.clone_into(&mut item.audience);
             }
         }
+        ("security_events" | "events_audience", ..) => {
+            (item.security_events, item.events_audience) = (false, None);
+        }
         ("claims", ..) => {
             item.claims.require = [("-".to_owned(), "-".to_owned())].into();
         }

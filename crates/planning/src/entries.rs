@@ -429,8 +429,8 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
         .enumerate()
         .map(|(at, audience)| (format!("/other_audiences/{at}"), audience));
     for (pointer, audience) in audiences.chain(others) {
-        if audience.is_empty() || audience.len() > 2048 || audience.chars().any(char::is_control) {
-            return Err(Finding::new(pointer, "an audience has 1 to 2048 bytes and no control characters"));
+        if !is_audience(audience) {
+            return Err(Finding::new(pointer, AUDIENCE_FORM));
         }
     }
     if item.other_audiences.len() > MAX_OTHER_AUDIENCES {
@@ -451,8 +451,35 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
         proxy,
         profile: item.profile,
         required_claims: item.claims.require.clone(),
+        events_audience: events_audience(item, login.as_ref())?,
         login,
     }))
+}
+
+/// What its security events must be addressed to, if they are taken.
+fn events_audience(item: &IssuerItem, login: Option<&UpstreamClient>) -> Result<Option<String>, Finding> {
+    let place = "/events_audience";
+    match (item.security_events, &item.events_audience) {
+        (false, None) => Ok(None),
+        (false, Some(_)) => {
+            Err(Finding::new(place, "it is for an issuer with `security_events = true` alone"))
+        }
+        (true, Some(audience)) if is_audience(audience) => Ok(Some(audience.clone())),
+        (true, Some(_)) => Err(Finding::new(place, AUDIENCE_FORM)),
+        (true, None) => match login {
+            Some(login) => Ok(Some(login.client_id.clone())),
+            None => {
+                let detail = "`security_events = true` needs `events_audience`: what the provider writes into `aud`. Only an issuer with `login = true` can do without it";
+                Err(Finding::new("/security_events", detail))
+            }
+        },
+    }
+}
+
+const AUDIENCE_FORM: &str = "an audience has 1 to 2048 bytes and no control characters";
+
+fn is_audience(audience: &str) -> bool {
+    (1..=2048).contains(&audience.len()) && !audience.chars().any(char::is_control)
 }
 
 /// This server as a client of the issuer, if people log in there.

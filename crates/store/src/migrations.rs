@@ -14,6 +14,7 @@ macro_rules! migrations {
             include_str!(concat!("../migrations/", $database, "/0006_refresh_tokens.sql")),
             include_str!(concat!("../migrations/", $database, "/0007_login_sessions.sql")),
             include_str!(concat!("../migrations/", $database, "/0008_device_requests.sql")),
+            include_str!(concat!("../migrations/", $database, "/0009_upstream_logins.sql")),
         ]
     };
 }
@@ -49,6 +50,7 @@ mod tests {
                 "088cd497bd1db9958026faa10560b4b6f918fc0e54f041ec17a3e78f58da9f47",
                 "f35eabe84524acdcb3694774a6dd4437cc8f50332d1322eab5e6a5b49ffe94f2",
                 "f8c2e6d8af59a3af5fdb44a5eb52485a50f2be522bcd2eb2ae3e4ce8c6f5d31a",
+                "e15c521f0e40aab1fd30db6afafbe2c9efb89c042d65c0ab6f501d60fcadb8e5",
             ],
         ),
         (
@@ -63,6 +65,7 @@ mod tests {
                 "c8dc6e7b7818665f6bedf680e411406fc305dff406a854a9f376d16c6fd6c5b3",
                 "08d3cf5fb9572bfb64cc4b2b1dac6803116edca14fd4c2af694c80df50dc0ee6",
                 "c3e56107ae7af2678ad65f98d9dca90a985a943f077c22b25a4ff9cfcd1470e9",
+                "5f2814ccd02039890a485e7f60a4d2f5073ca6515489e2fc0306f2ca5b1904bb",
             ],
         ),
     ];

@@ -29,6 +29,19 @@ pub struct Family {
     pub ends: Timestamp,
     /// What was granted. The store seals it and does not read it.
     pub payload: Secret,
+    /// The login at the identity provider, if the provider gave a refresh token.
+    pub upstream: Option<Upstream>,
+}
+
+/// The login of a family at an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// The key of the provider. The token is sealed for it, and opened for no other.
+    pub provider: String,
+    /// The refresh token that the provider gave.
+    pub token: Secret,
+    /// When the provider last said that the login goes on.
+    pub good: Timestamp,
 }
 
 /// What would become of a refresh token that is presented.
@@ -64,6 +77,15 @@ fn place<'a>(row: &'a [&'a [u8]]) -> SealedPlace<'a> {
     SealedPlace { table: "refresh_families", row, column: "sealed" }
 }
 
+fn place_of_upstream<'a>(row: &'a [&'a [u8]]) -> SealedPlace<'a> {
+    SealedPlace { table: "refresh_families", row, column: "upstream" }
+}
+
+fn seal_upstream(tx: &Tx<'_>, root: &TokenId, upstream: &Upstream) -> Result<Vec<u8>, StoreError> {
+    let row = [root.as_str().as_bytes(), upstream.provider.as_bytes()];
+    tx.seal(place_of_upstream(&row), upstream.token.expose_secret())
+}
+
 /// Issuer and subject as one text. JSON, because another issuer's subject may have characters that no text in
 /// a database has, and a cut on it must not fail.
 fn named(person: &Subject) -> Result<String, StoreError> {
@@ -78,12 +100,15 @@ pub(crate) fn insert(
     (hash, expires): (&RefreshHash, Timestamp),
     code: &CodeHash,
 ) -> Result<(), StoreError> {
-    let Family { root, client, person, ends, payload } = family;
+    let Family { root, client, person, ends, payload, upstream } = family;
     let sealed = tx.seal(place(&[root.as_str().as_bytes()]), payload.expose_secret())?;
+    let good = upstream.as_ref().map(|upstream| upstream.good);
+    let upstream = upstream.as_ref().map(|upstream| seal_upstream(tx, root, upstream)).transpose()?;
+    let (person, upstream) = (named(person)?, upstream.as_deref());
     tx.execute(
-        "INSERT INTO refresh_families (root, client, person, ends, sealed, session) \
-         VALUES ($1, $2, $3, $4, $5, (SELECT session FROM login_sessions WHERE code = $6))",
-        values![root.as_str(), client.as_str(), &named(person)?, *ends, &sealed, code],
+        "INSERT INTO refresh_families (root, client, person, ends, sealed, upstream, upstream_good, session) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, (SELECT session FROM login_sessions WHERE code = $8))",
+        values![root.as_str(), client.as_str(), &person, *ends, &sealed, upstream, good, code],
     )?;
     add(tx, root, hash, expires.min(*ends), *ends)
 }
@@ -124,6 +149,27 @@ pub fn peek(tx: &Tx<'_>, hash: &RefreshHash, now: Timestamp) -> Result<Option<Fo
     })
 }
 
+/// The login of a family at the provider with this key; `None` if it gave no refresh token, or the family ended.
+pub fn upstream(tx: &Tx<'_>, root: &TokenId, provider: &str) -> Result<Option<Upstream>, StoreError> {
+    let sql = "SELECT upstream, upstream_good FROM refresh_families \
+               WHERE root = $1 AND ended IS NULL AND upstream IS NOT NULL";
+    tx.first(sql, values![root.as_str()], |row| {
+        let place = [root.as_str().as_bytes(), provider.as_bytes()];
+        let token = tx.open(place_of_upstream(&place), row.get(0)?)?;
+        Ok(Upstream { provider: provider.to_owned(), token, good: row.get(1)? })
+    })
+}
+
+/// Keeps what a provider gave for the refresh token of a family, in place of that. One that ended keeps nothing.
+pub fn keep_upstream(tx: &Tx<'_>, root: &TokenId, upstream: &Upstream) -> Result<(), StoreError> {
+    let sealed = seal_upstream(tx, root, upstream)?;
+    tx.execute(
+        "UPDATE refresh_families SET upstream = $1, upstream_good = $2 WHERE root = $3 AND ended IS NULL",
+        values![&sealed, upstream.good, root.as_str()],
+    )?;
+    Ok(())
+}
+
 /// Uses a refresh token up; `next` takes its place and must be used before `expires`.
 pub(crate) fn rotate(
     tx: &Tx<'_>,
@@ -149,15 +195,15 @@ pub(crate) fn rotate(
 pub(crate) fn end(tx: &Tx<'_>, cut: &Cut) -> Result<(), StoreError> {
     match &cut.target {
         CutTarget::Token(root) => tx.execute(
-            "UPDATE refresh_families SET ended = $1 WHERE root = $2 AND ended IS NULL",
+            "UPDATE refresh_families SET ended = $1, upstream = NULL WHERE root = $2 AND ended IS NULL",
             values![cut.at, root.as_str()],
         )?,
         CutTarget::Person(person) => tx.execute(
-            "UPDATE refresh_families SET ended = $1 WHERE person = $2 AND ended IS NULL",
+            "UPDATE refresh_families SET ended = $1, upstream = NULL WHERE person = $2 AND ended IS NULL",
             values![cut.at, &named(person)?],
         )?,
         CutTarget::Client(client) => tx.execute(
-            "UPDATE refresh_families SET ended = $1 WHERE client = $2 AND ended IS NULL",
+            "UPDATE refresh_families SET ended = $1, upstream = NULL WHERE client = $2 AND ended IS NULL",
             values![cut.at, client.as_str()],
         )?,
         // A login depends on neither.

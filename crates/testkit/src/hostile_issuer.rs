@@ -127,6 +127,7 @@ struct Desk {
     pages_served: usize,
     pages: HashMap<String, (String, String)>,
     troubles: HashMap<String, Trouble>,
+    refusals: HashMap<String, (u16, String)>,
     posted: Vec<PostedForm>,
     redirects: HashMap<String, String>,
     held: watch::Sender<bool>,
@@ -173,6 +174,7 @@ impl HostileIssuer {
             pages_served: 0,
             pages: HashMap::new(),
             troubles: HashMap::new(),
+            refusals: HashMap::new(),
             posted: Vec::new(),
             redirects: HashMap::new(),
             held: watch::Sender::new(false),
@@ -257,12 +259,24 @@ impl HostileIssuer {
 
     /// Answers 200 with this content at a path, also if it usually has other content there.
     pub fn serve_at(&self, path: &str, content_type: &str, body: &str) {
-        self.desk.lock().pages.insert(path.to_owned(), (content_type.to_owned(), body.to_owned()));
+        let mut desk = self.desk.lock();
+        desk.refusals.remove(path);
+        desk.pages.insert(path.to_owned(), (content_type.to_owned(), body.to_owned()));
     }
 
     /// Answers a request for metadata at a path in this way only, also if it usually has content there.
     pub fn fail_at(&self, path: &str, trouble: Trouble) {
         self.desk.lock().troubles.insert(path.to_owned(), trouble);
+    }
+
+    /// Answers at a path as it should again.
+    pub fn recover_at(&self, path: &str) {
+        self.desk.lock().troubles.remove(path);
+    }
+
+    /// Answers with this status and JSON at a path.
+    pub fn refuse_at(&self, path: &str, status: u16, body: &str) {
+        self.desk.lock().refusals.insert(path.to_owned(), (status, body.to_owned()));
     }
 
     /// What was posted to it, in order.
@@ -435,6 +449,10 @@ async fn page(
     desk.pages_served += 1;
     if let Some(location) = desk.redirects.get(uri.path()) {
         return (StatusCode::FOUND, [(header::LOCATION, location.clone())]).into_response();
+    }
+    if let Some((status, body)) = desk.refusals.get(uri.path()) {
+        let status = StatusCode::from_u16(*status).expect("a status");
+        return (status, json(body.clone())).into_response();
     }
     match desk.pages.get(uri.path()) {
         Some((content_type, body)) => {

@@ -177,6 +177,7 @@ pub fn trusted_issuer(url: Issuer, subject_scope: SubjectScope) -> TrustedIssuer
         profile: TokenProfile::Rfc9068,
         required_claims: BTreeMap::new(),
         login: None,
+        events_audience: None,
     }
 }
 

@@ -21,7 +21,7 @@ use crate::strict_json::{self, Json, Object};
 
 mod answer;
 
-pub use answer::{AnswerError, TokenAnswer, error_code, harmless_code, tokens};
+pub use answer::{AnswerError, RenewedTokens, TokenAnswer, error_code, harmless_code, renewed, tokens};
 
 /// The claim of a product's ID tokens that names the person for as long as the person has an account. It has
 /// the value that the claim of the product's access tokens has, so that a person has one entry.
@@ -67,8 +67,9 @@ pub struct Expect<'a> {
     pub keys: &'a KeySet,
     /// This server's client id at the provider: the only `aud`.
     pub client_id: &'a str,
-    /// The `nonce` that was sent with this login and no other.
-    pub nonce: &'a str,
+    /// The `nonce` that was sent with this login and no other. `None` for a token that came for a refresh token:
+    /// it needs none (§12.2), because it was asked for by what the login gave.
+    pub nonce: Option<&'a str>,
     /// When the login began: no token that was issued before is the answer to it.
     pub since: Timestamp,
     /// The access token that came with the ID token, for `at_hash`.
@@ -126,7 +127,9 @@ pub fn verify(token: &str, expect: &Expect<'_>) -> Result<IdToken, TokenError> {
     claim::refuse(&claims, &["events", "act", "may_act"])?;
     addressed(&claims, expect.issuer, expect.client_id)?;
     let auth_time = times(&claims, expect)?;
-    if claim::required_text(&claims, "nonce")? != expect.nonce {
+    if let Some(nonce) = expect.nonce
+        && claim::required_text(&claims, "nonce")? != nonce
+    {
         return Err(TokenError::Claim { claim: "nonce", why: "not that of this login" });
     }
     access_token_hash(&claims, compact.algorithm, expect.access_token)?;

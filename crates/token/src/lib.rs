@@ -30,6 +30,7 @@ mod memo;
 pub mod platform_token;
 mod product;
 mod public_jwk;
+pub mod security_event;
 mod sign;
 mod spiffe_bundle;
 mod strict_json;

@@ -97,6 +97,11 @@ impl RegistryItem {
                 login: x.login.is_some(),
                 client_id: x.login.as_ref().map(|login| login.client_id.clone()),
                 client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
+                security_events: x.events_audience.is_some(),
+                events_audience: x
+                    .events_audience
+                    .clone()
+                    .filter(|audience| x.login.as_ref().is_none_or(|login| login.client_id != *audience)),
             }),
             Entry::TrustDomain(x) => Self::TrustDomain(TrustDomainItem::of(x)),
             Entry::Grant(x) => Self::Grant(GrantItem {

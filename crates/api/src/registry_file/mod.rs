@@ -285,6 +285,12 @@ pub struct IssuerItem {
     /// directory. Absent: a public client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret_file: Option<String>,
+    /// Whether security events that it pushes are taken: an account that is disabled there is disabled here.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub security_events: bool,
+    /// The `aud` that its security events must have. Absent: `client_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events_audience: Option<String>,
 }
 
 /// What the claims of an issuer's tokens must be.

@@ -108,6 +108,10 @@ pub const LOGIN_CALLBACK_PATH: &str = "/login/callback";
 /// The path of the address to which identity providers report logouts, below our issuer.
 pub const LOGOUT_PATH: &str = "/login/backchannel-logout";
 
+/// The path of the addresses to which identity providers push security events, below our issuer; then
+/// [`login_key`].
+pub const EVENTS_PATH: &str = "/login/security-events";
+
 /// The key of a provider in the address to which it answers: each provider has an address of its own, so that
 /// no provider can pass off its answer as another's (RFC 9700 §4.4.2.2).
 pub fn login_key(provider: &Issuer) -> String {
@@ -119,6 +123,12 @@ pub fn login_key(provider: &Issuer) -> String {
 /// the issuer `ours`.
 pub fn login_callback(ours: &Issuer, provider: &Issuer) -> String {
     format!("{}{LOGIN_CALLBACK_PATH}/{}", ours.as_str().trim_end_matches('/'), login_key(provider))
+}
+
+/// The address to which `provider` pushes security events for the server with the issuer `ours` (RFC 8935 §2.1):
+/// each provider has its own (`OpenID` Shared Signals Framework §6.1.1).
+pub fn events_address(ours: &Issuer, provider: &Issuer) -> String {
+    format!("{}{EVENTS_PATH}/{}", ours.as_str().trim_end_matches('/'), login_key(provider))
 }
 
 /// An identity provider of another organization: its access tokens are accepted as subject tokens, or people
@@ -153,6 +163,9 @@ pub struct TrustedIssuer {
     /// Absent: nobody logs in there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<UpstreamClient>,
+    /// The `aud` that its security events must have. Absent: none of its events are taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub events_audience: Option<String>,
 }
 
 impl TrustedIssuer {
@@ -179,7 +192,7 @@ impl TrustedIssuer {
 
 #[cfg(test)]
 mod tests {
-    use super::{login_callback, login_key};
+    use super::{events_address, login_callback, login_key};
 
     #[test]
     fn each_provider_answers_at_an_address_of_its_own() {
@@ -189,6 +202,8 @@ mod tests {
         for ours in ["https://mandate.example.com", "https://mandate.example.com/"] {
             let expected = format!("https://mandate.example.com/login/callback/{}", login_key(&provider));
             assert_eq!(login_callback(&ours.parse().unwrap(), &provider), expected);
+            let expected = "https://mandate.example.com/login/security-events/a71b268ea08077e8";
+            assert_eq!(events_address(&ours.parse().unwrap(), &provider), expected);
         }
         assert_ne!(
             login_key(&provider),

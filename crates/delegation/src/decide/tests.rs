@@ -146,6 +146,7 @@ fn trusted_issuer(audience: &str, subject_scope: SubjectScope) -> TrustedIssuer 
         profile: TokenProfile::Rfc9068,
         required_claims: BTreeMap::new(),
         login: None,
+        events_audience: None,
     }
 }
 

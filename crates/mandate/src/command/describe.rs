@@ -165,6 +165,14 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
     }
 }
 
+/// Whether its security events are taken, and what they are addressed to.
+fn security_events(x: &mandate_api::registry_file::IssuerItem) -> String {
+    match x.events_audience.as_ref().or(x.client_id.as_ref()) {
+        Some(audience) if x.security_events => format!("taken, for {audience}"),
+        _ => "no".to_owned(),
+    }
+}
+
 fn issuer(x: &mandate_api::registry_file::IssuerItem) -> Vec<(&'static str, String)> {
     let audience = if x.audience.is_empty() {
         "none: its access tokens are no subject tokens".to_owned()
@@ -178,6 +186,7 @@ fn issuer(x: &mandate_api::registry_file::IssuerItem) -> Vec<(&'static str, Stri
         ("Login", if x.login { "people log in there" } else { "no" }.to_owned()),
         ("Client id there", x.client_id.clone().unwrap_or_default()),
         ("Secret file", x.client_secret_file.clone().unwrap_or_default()),
+        ("Security events", security_events(x)),
         ("Profile", x.profile.as_str().to_owned()),
         ("Required claims", required_claims(&x.claims).join("\n")),
         ("Subject scope", subject_scope(x.subject_scope).to_owned()),

@@ -133,6 +133,7 @@ impl Declared {
             profile,
             required_claims: self.required_claims.clone(),
             login: None,
+            events_audience: None,
         }
     }
 

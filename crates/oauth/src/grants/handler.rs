@@ -20,6 +20,7 @@ use crate::parameter::{Elsewhere, ParameterRow};
 use crate::refresh_tokens::RefreshTokens;
 use crate::request::FormRequest;
 use crate::trail::Recorder;
+use crate::upstream_logins::UpstreamLogins;
 use crate::wire::OAuthError;
 
 /// A grant type: what it is called, what it takes, and how it is run.
@@ -73,6 +74,7 @@ pub(crate) struct GrantParts {
     pub(crate) devices: Arc<DeviceCodes>,
     pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,
+    pub(crate) upstream: Arc<UpstreamLogins>,
     pub(crate) conclusion: Arc<Conclusion>,
 }
 

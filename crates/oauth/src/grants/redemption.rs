@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
-use mandate_core::registry::RegistryVersion;
+use mandate_core::registry::{RegistryVersion, login_key};
 use mandate_core::{ScopeSet, SpiffeId, Timestamp};
 use mandate_delegation::{
     Authorization, DecisionRequest, DelegatedLogin, LoginClient, Mandate, ProvenClient, VerifiedActor,
@@ -11,6 +11,7 @@ use mandate_delegation::{
 use mandate_live::Snapshot;
 use mandate_store::Effect;
 use mandate_store::codes::CodeHash;
+use mandate_store::refresh::Upstream;
 
 use super::handler::GrantParts;
 use crate::basis::Basis;
@@ -27,7 +28,15 @@ pub(super) struct Redeemable {
     mandate: Mandate,
     hash: CodeHash,
     /// What the login gives, if the client may go on while the person is away.
-    refreshes: Option<(RefreshPayload, Option<[u8; 32]>, RegistryVersion)>,
+    refreshes: Option<GoesOn>,
+}
+
+/// What a login gives whose client may go on while the person is away.
+struct GoesOn {
+    payload: RefreshPayload,
+    password: Option<[u8; 32]>,
+    upstream: Option<Upstream>,
+    planned_from: RegistryVersion,
 }
 
 /// The agent for which a person gave a code, and its proof.
@@ -95,7 +104,8 @@ impl Redemption {
             // Those of the decision.
             scopes: ScopeSet::new(),
         };
-        let refreshing = (granted.offline && continues).then(|| (given(), granted.password));
+        let refreshing =
+            (granted.offline && continues).then(|| (given(), granted.password, upstream(granted)));
         let registered = snapshot.registry.person(&granted.login.person);
         trail.sub = registered.map(|person| person.id.clone());
         trail.aud = granted.resource.as_ref().map(|resource| resource.as_str().to_owned());
@@ -117,8 +127,10 @@ impl Redemption {
             }
         };
         let scopes = mandate.view().terms.scopes.clone();
-        let refreshes = refreshing.map(|(payload, password)| {
-            (RefreshPayload { scopes, ..payload }, password, snapshot.edition.version)
+        let planned_from = snapshot.edition.version;
+        let refreshes = refreshing.map(|(payload, password, upstream)| {
+            let payload = RefreshPayload { scopes, ..payload };
+            GoesOn { payload, password, upstream, planned_from }
         });
         Ok(Redeemable { mandate, hash, refreshes })
     }
@@ -138,10 +150,9 @@ impl Redemption {
         let jti = mandate.view().terms.jti.clone();
         let mut effects = vec![Effect::RedeemCode { hash, token: jti.clone(), at: now }];
         let (mut refresh, mut guard) = (None, None);
-        if let (Some((payload, password, planned_from)), Some(person)) =
-            (refreshes, mandate.view().terms.subject.clone())
-        {
-            let decided = Decision { code: hash, password, planned_from };
+        if let (Some(goes_on), Some(person)) = (refreshes, mandate.view().terms.subject.clone()) {
+            let GoesOn { payload, password, upstream, planned_from } = goes_on;
+            let decided = Decision { code: hash, password, planned_from, upstream };
             let (token, keep) = match self.refresh.first(&jti, person.clone(), &payload, decided, now) {
                 Ok(first) => first,
                 Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
@@ -179,4 +190,11 @@ impl Redemption {
         let used = UsedTwice { what, login, client, first, since, until, goes_on: offline };
         self.cuts.used_twice(used, now).await.err().unwrap_or_else(self.once.reused)
     }
+}
+
+/// The login at the identity provider that gave a refresh token.
+fn upstream(granted: &Granted) -> Option<Upstream> {
+    let (login, token) = (granted.login.provider.as_ref()?, granted.upstream.as_ref()?);
+    let (provider, good) = (login_key(&login.id.iss), granted.login.logged_in);
+    Some(Upstream { provider, token: token.0.clone(), good })
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use mandate_audit::RecordKind;
 use mandate_core::lifetimes::PERSON_TOKEN_LIFETIME;
 use mandate_core::names::{GrantType, Parameter};
-use mandate_core::{ClientId, ScopeSet, Subject, Timestamp};
+use mandate_core::{ClientId, CutTarget, RequestSource, ScopeSet, Subject, Timestamp};
+use mandate_delegation::revocation::cut;
 use mandate_delegation::{DecisionRequest, Mandate, ProvenClient};
 use mandate_store::refresh::{RefreshHash, RefreshState};
 
@@ -23,6 +24,7 @@ use crate::refresh_tokens::{self, RefreshTokens, StoredRefresh};
 use crate::refusal::{NotAllowed, RequestRefusal};
 use crate::request::FormRequest;
 use crate::trail::{Recorder, Trail};
+use crate::upstream_logins::{Stopped, UpstreamLogins};
 use crate::wire::OAuthError;
 use crate::{resource, scope};
 
@@ -40,6 +42,7 @@ pub(super) static GRANT: GrantHandler = GrantHandler {
             clients: Arc::clone(&parts.clients),
             tokens: Arc::clone(&parts.refresh),
             cuts: Arc::clone(&parts.cuts),
+            upstream: Arc::clone(&parts.upstream),
             conclusion: Arc::clone(&parts.conclusion),
         })
     },
@@ -51,6 +54,7 @@ struct RefreshGrant {
     clients: Arc<Clients>,
     tokens: Arc<RefreshTokens>,
     cuts: Arc<Cuts>,
+    upstream: Arc<UpstreamLogins>,
     conclusion: Arc<Conclusion>,
 }
 
@@ -96,7 +100,12 @@ impl RefreshGrant {
         resource::as_authorized(form, stored.payload.resource.as_ref(), self.basis.issuer())?;
         let scopes = narrowed(form, &stored.payload.scopes)?;
         trail.known();
-        // A client secret may have waited for its turn to be checked.
+        match self.upstream.goes_on(&stored).await {
+            Ok(()) => {}
+            Err(Stopped::Ended(why)) => return Err(self.over(&stored, why, now).await),
+            Err(Stopped::Refused(refusal)) => return Err(refusal),
+        }
+        // A client secret may have waited for its turn to be checked, and a provider may have taken its time.
         let snapshot = self.basis.snapshot();
         let request = stored.authorization(client, scopes, self.basis.token_id(now));
         let mandate = self
@@ -162,6 +171,17 @@ impl RefreshGrant {
             goes_on: true,
         };
         self.cuts.used_twice(used, now).await.err().unwrap_or(RequestRefusal::RefreshReused)
+    }
+
+    /// Ends a login that has ended at the provider. Returns the refusal to give.
+    async fn over(&self, stored: &StoredRefresh, why: String, now: Timestamp) -> RequestRefusal {
+        let root = stored.login.root.clone();
+        let mut trail = Trail::new(RecordKind::Revoke, now, RequestSource::Other);
+        trail.known();
+        trail.sub = Some(self.person(stored));
+        trail.note = Some(why);
+        let cut = cut(CutTarget::Token(root.clone()), now);
+        self.cuts.make(trail, cut, Some(root), None).await.err().unwrap_or(RequestRefusal::RefreshEnded)
     }
 
     fn person(&self, stored: &StoredRefresh) -> Subject {

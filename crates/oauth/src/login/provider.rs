@@ -2,7 +2,7 @@
 
 use mandate_audit::RecordKind;
 use mandate_core::registry::login_key;
-use mandate_core::{PersonName, RequestSource, Subject, Timestamp};
+use mandate_core::{PersonName, RequestSource, Secret, Subject, Timestamp};
 use mandate_delegation::LoggedInPerson;
 use mandate_store::login_sessions::SessionHash;
 
@@ -174,7 +174,7 @@ impl Engine {
         // Only what the person was told.
         request.offline &= pending.offline;
         let mut trail = self.login_trail(&request, now);
-        let (person, session) = match self.person_from(callback, &form, pending, now).await {
+        let (person, session, refresh) = match self.person_from(callback, &form, pending, now).await {
             Ok(proven) => proven,
             Err(refusal @ ProviderRefusal::Declined(_)) => {
                 return Err(self.back(&request, trail, refusal.into()).await);
@@ -190,7 +190,7 @@ impl Engine {
             Err(refusal) => return Err(self.back(&request, trail, refusal).await),
         };
         let location = self
-            .issue_code(&request, &person, Proof::Provider(session), trail, view)
+            .issue_code(&request, &person, Proof::Provider(session, refresh), trail, view)
             .await
             .map_err(CallbackRefusal::Page)?;
         Ok(Arrival { location: Some(location), person: person.name().clone() })
@@ -209,33 +209,33 @@ impl Engine {
         let mut request = found.map_err(CallbackRefusal::Page)?;
         request.offline &= pending.offline;
         let mut trail = self.trail_of(&request.wanted(), now);
-        let (person, session) = match self.person_from(callback, form, pending, now).await {
+        let (person, session, refresh) = match self.person_from(callback, form, pending, now).await {
             Ok(proven) => proven,
             Err(refusal) => return Err(self.unproven(trail, refusal).await),
         };
         trail.known();
-        let login = DeviceLogin { person: &person, password: None, session };
+        let login = DeviceLogin { person: &person, password: None, session, refresh };
         self.allow_device(&request, login, trail).await.map_err(CallbackRefusal::Page)?;
         Ok(Arrival { location: None, person: person.name().clone() })
     }
 
-    /// The person whom the provider's answer proves, and their session there.
+    /// The person whom the provider's answer proves, their session there, and a refresh token if it gave one.
     async fn person_from(
         &self,
         callback: &Callback<'_>,
         form: &Form<'_>,
         pending: &PendingLogin,
         now: Timestamp,
-    ) -> Result<(LoggedInPerson, Option<SessionHash>), ProviderRefusal> {
+    ) -> Result<(LoggedInPerson, Option<SessionHash>, Option<Secret>), ProviderRefusal> {
         let snapshot = self.basis.snapshot();
         let provider = providers::with_key(&snapshot, callback.provider).ok_or(ProviderRefusal::Unknown)?;
-        let Proven { login, session } =
+        let Proven { login, session, refresh } =
             self.providers.person(&Answer { form, pending, provider, now }).await?;
         // The provider may have taken its time.
         let Some(person) = self.basis.snapshot().registry.person_by_id(&login.id).cloned() else {
             return Err(ProviderRefusal::Stranger(login.id));
         };
-        Ok((LoggedInPerson::assertion_at_provider(person.name.clone(), now, login), session))
+        Ok((LoggedInPerson::assertion_at_provider(person.name.clone(), now, login), session, refresh))
     }
 
     async fn unproven(&self, trail: Trail, refusal: ProviderRefusal) -> CallbackRefusal {

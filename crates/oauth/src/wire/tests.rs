@@ -102,7 +102,7 @@ fn listed(refusal: &RequestRefusal) {
 }
 
 /// One of each refusal of a login at a provider.
-fn of_providers() -> [ProviderRefusal; 10] {
+fn of_providers() -> [ProviderRefusal; 13] {
     use ProviderRefusal as P;
     let listed = |refusal: &P| match refusal {
         P::Unknown
@@ -114,6 +114,9 @@ fn of_providers() -> [ProviderRefusal; 10] {
         | P::Stranger(_)
         | P::Logout(_)
         | P::LogoutReplayed
+        | P::EventsOff
+        | P::EventBody(_)
+        | P::Event(_)
         | P::Unavailable { .. } => {}
     };
     let stranger = Subject { iss: "https://login.example".parse().unwrap(), sub: "secret".into() };
@@ -127,6 +130,9 @@ fn of_providers() -> [ProviderRefusal; 10] {
         P::Stranger(stranger),
         P::Logout(TokenError::Audience),
         P::LogoutReplayed,
+        P::EventsOff,
+        P::EventBody("it is empty"),
+        P::Event(TokenError::Audience),
         P::Unavailable { error: "secret".into(), retry_after: 10 },
     ];
     all.iter().for_each(listed);

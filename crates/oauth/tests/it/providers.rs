@@ -2,8 +2,10 @@
 
 mod away;
 mod device;
+mod events;
 mod hostile;
 mod logout;
+mod upstream;
 
 use std::time::Duration;
 

@@ -118,3 +118,30 @@ fn a_secret_file_is_a_name_and_never_a_path_or_the_secret() {
         assert_eq!(place.0, 6, "{bad}");
     }
 }
+
+#[test]
+fn security_events_are_addressed_as_the_entry_says() {
+    let none = kept("");
+    assert_eq!(none.events_audience, None);
+    let own = kept("security_events = true\nevents_audience = \"mandate at acme\"\n");
+    assert_eq!(own.events_audience.as_deref(), Some("mandate at acme"));
+    let login = kept("login = true\nclient_id = \"mandate\"\nsecurity_events = true\n");
+    assert_eq!(login.events_audience.as_deref(), Some("mandate"));
+    for (entry, audience) in [(own, Some("mandate at acme")), (login, None), (none, None)] {
+        let on = entry.events_audience.is_some();
+        let RegistryItem::Issuer(item) = RegistryItem::of(&Entry::Issuer(entry), &defaults().issuer) else {
+            panic!()
+        };
+        assert_eq!((item.security_events, item.events_audience.as_deref()), (on, audience));
+    }
+    for (lines, part, line) in [
+        ("security_events = true\n", "needs `events_audience`", 4),
+        ("events_audience = \"x\"\n", "`security_events = true` alone", 4),
+        ("security_events = true\nevents_audience = \"\"\n", "1 to 2048 bytes", 5),
+        ("security_events = true\nevents_audience = \"a\\nb\"\n", "1 to 2048 bytes", 5),
+    ] {
+        let (detail, place) = refused(&Registry::default(), &issuer_of(lines), false);
+        assert!(detail.contains(part), "{lines}: {detail}");
+        assert_eq!(place.0, line, "{lines}");
+    }
+}

@@ -4,14 +4,14 @@ use std::sync::{Arc, OnceLock};
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, State};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::extract::{FromRequest, Path, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LANGUAGE, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use mandate_core::RequestSource;
 use mandate_core::names::{ErrorCode, ResponseParameter};
-use mandate_oauth::{FormRequest, Headers, OAuthError};
+use mandate_oauth::{EventError, FormRequest, Headers, OAuthError, PushedEvent};
 
 use super::cross_origin;
 use super::parts::Public;
@@ -185,6 +185,30 @@ pub(super) async fn end_provider_session(State(public): State<Arc<Public>>, post
     match public.engine.end_provider_session(posted.request(&posted.headers())).await {
         Ok(()) => (StatusCode::OK, no_store).into_response(),
         Err(error) => refused(&public, &error),
+    }
+}
+
+/// `POST /login/security-events/PROVIDER`: an identity provider pushes a security event (RFC 8935 §2.1).
+pub(super) async fn take_security_event(
+    State(public): State<Arc<Public>>,
+    Path(provider): Path<String>,
+    posted: Posted,
+) -> Response {
+    let pushed = PushedEvent {
+        provider: &provider,
+        content_type: posted.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()),
+        body: &posted.body,
+        source: posted.source,
+    };
+    match public.engine.take_security_event(&pushed).await {
+        Ok(()) => (StatusCode::ACCEPTED, [(CACHE_CONTROL, "no-store")]).into_response(),
+        Err(EventError { err: None, error }) => refused(&public, &error),
+        Err(refusal) => {
+            public.note(&refusal.error);
+            let status = StatusCode::from_u16(refusal.error.status).unwrap_or(StatusCode::BAD_REQUEST);
+            // §2.3: the language of the description.
+            (status, JSON, [(CONTENT_LANGUAGE, "en")], refusal.to_json()).into_response()
+        }
     }
 }
 

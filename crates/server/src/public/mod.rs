@@ -24,7 +24,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, any, get, post};
-use mandate_core::registry::{LOGIN_CALLBACK_PATH, LOGOUT_PATH};
+use mandate_core::registry::{EVENTS_PATH, LOGIN_CALLBACK_PATH, LOGOUT_PATH};
 use mandate_core::{Entropy, Secret};
 use mandate_oauth::{form, metadata};
 
@@ -75,6 +75,7 @@ fn router(public: Arc<Public>) -> Router {
         )
         .route(&at(&format!("{LOGIN_CALLBACK_PATH}/{{provider}}")), get(provider_login::come_back))
         .route(&at(LOGOUT_PATH), post(form_endpoints::end_provider_session))
+        .route(&at(&format!("{EVENTS_PATH}/{{provider}}")), post(form_endpoints::take_security_event))
         .route(&at(metadata::JWKS_PATH), for_scripts(get(jwks)))
         .route(&at("/revocations"), get(feed::revocations).with_state(feeds))
         .route(&at("/spiffe-bundle.json"), for_scripts(get(spiffe_bundle)))

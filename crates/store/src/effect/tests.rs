@@ -429,7 +429,7 @@ fn riley() -> Subject {
 
 fn family(root: &str, client: &str, person: Subject) -> Family {
     let (root, client) = (root.parse().unwrap(), client.parse().unwrap());
-    Family { root, client, person, ends: ENDS, payload: Secret::new("what was granted") }
+    Family { root, client, person, ends: ENDS, payload: Secret::new("what was granted"), upstream: None }
 }
 
 fn keep_refresh(family: Family, hash: [u8; 32]) -> Effect {
@@ -630,4 +630,31 @@ fn a_device_is_allowed_once_and_in_time_and_not_after_it_was_refused() {
     let swept = |at| sweep_blocking(&world.store, at, &|| false).unwrap().rows;
     assert_eq!((swept(LATER), answer(1), answer(3)), (4, Some(DeviceAnswer::Allowed), None));
     assert_eq!(swept(ENDS), 1);
+}
+
+#[test]
+fn the_login_at_a_provider_is_kept_sealed_for_it_as_long_as_the_family_goes_on() {
+    let world = World::of_riley();
+    let of =
+        |token: &str, good| refresh::Upstream { provider: "key".into(), token: Secret::new(token), good };
+    let root: mandate_core::TokenId = "t1".parse().unwrap();
+    let read = |provider: &'static str| {
+        let root = root.clone();
+        world.store.read_blocking("upstream", move |tx| refresh::upstream(tx, &root, provider))
+    };
+    let family = Family { upstream: Some(of("first", NOW)), ..family("t1", "app", riley()) };
+    world.makes(&keep_refresh(family, [1; 32]));
+    assert_eq!(read("key").unwrap(), Some(of("first", NOW)));
+    assert!(read("another").is_err(), "it is opened for no other provider");
+    let keep = |upstream: refresh::Upstream| {
+        let root = root.clone();
+        let keep = move |tx: &crate::Tx<'_>| refresh::keep_upstream(tx, &root, &upstream);
+        world.store.transact_blocking("upstream", keep).unwrap();
+    };
+    keep(of("second", LATER));
+    assert_eq!(read("key").unwrap(), Some(of("second", LATER)));
+    world.cuts(CutTarget::Token(root.clone()));
+    assert_eq!(read("key").unwrap(), None);
+    keep(of("third", LATER));
+    assert_eq!(read("key").unwrap(), None, "what ended stays ended");
 }

@@ -2,6 +2,7 @@
 
 use mandate_core::Issuer;
 use mandate_core::names::ClientMethod;
+use mandate_core::scope::OFFLINE_ACCESS;
 use url::Url;
 
 use super::{MetadataError, acceptable, own_members, text};
@@ -18,6 +19,8 @@ pub struct ProviderMetadata {
     pub client_methods: Vec<ClientMethod>,
     /// Whether each answer through the browser has `iss` (RFC 9207 §3).
     pub answers_with_issuer: bool,
+    /// Whether it says that it gives refresh tokens: `offline_access` in `scopes_supported`.
+    pub gives_refresh_tokens: bool,
 }
 
 /// The endpoints in a document that is the metadata of `issuer`.
@@ -40,6 +43,7 @@ pub fn provider(
         token_endpoint: endpoint("token_endpoint")?,
         client_methods: client_methods(&members)?,
         answers_with_issuer: answers_with_issuer(&members)?,
+        gives_refresh_tokens: gives_refresh_tokens(&members),
     })
 }
 
@@ -62,6 +66,14 @@ fn answers_with_issuer(members: &Object<'_>) -> Result<bool, MetadataError> {
         None => Ok(false),
         Some(Json::Bool(says)) => Ok(*says),
         Some(_) => Err(MetadataError::NotBoolean(NAME)),
+    }
+}
+
+/// `OpenID` Connect Core §11. A list that cannot be read offers nothing: a login needs none of it.
+fn gives_refresh_tokens(members: &Object<'_>) -> bool {
+    match members.get("scopes_supported") {
+        Some(Json::List(items)) => items.iter().any(|item| item.as_text() == Some(OFFLINE_ACCESS)),
+        _ => false,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The answer of a provider's token endpoint (`OpenID` Connect Core §3.1.3.3, §3.1.3.4).
 
 use mandate_core::Secret;
-use mandate_core::names::{AccessTokenType, IntrospectionMember, ResponseParameter};
+use mandate_core::names::{AccessTokenType, IntrospectionMember, Parameter, ResponseParameter};
 
 use crate::strict_json::{self, Json, Object};
 
@@ -15,7 +15,23 @@ pub struct TokenAnswer {
     pub access_token: Secret,
     /// Not verified yet.
     pub id_token: Secret,
+    /// By which the provider can be asked later, if it gave one.
+    pub refresh_token: Option<Secret>,
 }
+
+/// The tokens that came for a refresh token (`OpenID` Connect Core §12.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenewedTokens {
+    /// As that of [`TokenAnswer`].
+    pub access_token: Secret,
+    /// Not verified yet. The provider need not give one.
+    pub id_token: Option<Secret>,
+    /// It takes the place of the one that was used (RFC 6749 §6).
+    pub refresh_token: Option<Secret>,
+}
+
+/// The longest refresh token that is kept, in bytes.
+const MAX_REFRESH_TOKEN: usize = 8 * 1024;
 
 /// Why an answer is not one with tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,18 +52,35 @@ pub enum AnswerError {
 /// # Errors
 /// It is not what the standard says. No error repeats a value of the answer.
 pub fn tokens(body: &[u8]) -> Result<TokenAnswer, AnswerError> {
+    let RenewedTokens { access_token, id_token, refresh_token } = renewed(body)?;
+    let id_token = id_token.ok_or(AnswerError::Member(ResponseParameter::IdToken.as_str()))?;
+    Ok(TokenAnswer { access_token, id_token, refresh_token })
+}
+
+/// Reads an answer with status 200 to a refresh token.
+///
+/// # Errors
+/// As for [`tokens`].
+pub fn renewed(body: &[u8]) -> Result<RenewedTokens, AnswerError> {
     let members = strict_json::object(body).map_err(|error| AnswerError::Json(error.to_string()))?;
     let text = |name: &'static str| {
         let found = members.get(name).and_then(Json::as_text).filter(|text| !text.is_empty());
         found.ok_or(AnswerError::Member(name))
     };
+    let optional = |name: &'static str| members.contains(name).then(|| text(name)).transpose();
     let kind = text(IntrospectionMember::TokenType.as_str())?;
     if !kind.eq_ignore_ascii_case(AccessTokenType::Bearer.as_str()) {
         return Err(AnswerError::TokenType);
     }
-    Ok(TokenAnswer {
+    let refresh = Parameter::RefreshToken.as_str();
+    let refresh_token = optional(refresh)?;
+    if refresh_token.is_some_and(|token| token.len() > MAX_REFRESH_TOKEN) {
+        return Err(AnswerError::Member(refresh));
+    }
+    Ok(RenewedTokens {
         access_token: Secret::new(text(ResponseParameter::AccessToken.as_str())?),
-        id_token: Secret::new(text(ResponseParameter::IdToken.as_str())?),
+        id_token: optional(ResponseParameter::IdToken.as_str())?.map(Secret::new),
+        refresh_token: refresh_token.map(Secret::new),
     })
 }
 
@@ -73,7 +106,7 @@ mod tests {
     use mandate_core::Secret;
     use serde_json::{Value, json};
 
-    use super::{AnswerError as E, TokenAnswer, error_code, harmless_code, tokens};
+    use super::{AnswerError as E, RenewedTokens, TokenAnswer, error_code, harmless_code, renewed, tokens};
 
     fn read(body: &Value) -> Result<TokenAnswer, E> {
         tokens(body.to_string().as_bytes())
@@ -84,9 +117,32 @@ mod tests {
         let body = json!({
             "access_token": "a", "id_token": "i", "token_type": "bearer", "expires_in": "soon", "x": [1],
         });
-        let expected = TokenAnswer { access_token: Secret::new("a"), id_token: Secret::new("i") };
+        let mut expected =
+            TokenAnswer { access_token: Secret::new("a"), id_token: Secret::new("i"), refresh_token: None };
         assert_eq!(read(&body), Ok(expected.clone()));
         assert!(!format!("{expected:?}").contains("\"a\""));
+        let mut body = body;
+        body["refresh_token"] = json!("r");
+        expected.refresh_token = Some(Secret::new("r"));
+        assert_eq!(read(&body), Ok(expected));
+    }
+
+    #[test]
+    fn the_answer_to_a_refresh_token_needs_no_id_token_and_no_next_one() {
+        let of = |body: &Value| renewed(body.to_string().as_bytes());
+        let only = json!({"access_token": "a", "token_type": "Bearer"});
+        let expected = RenewedTokens { access_token: Secret::new("a"), id_token: None, refresh_token: None };
+        assert_eq!(of(&only), Ok(expected));
+        for name in ["id_token", "refresh_token"] {
+            for bad in [Value::Null, json!(7), json!([]), json!({}), json!("")] {
+                let mut body = only.clone();
+                body[name] = bad.clone();
+                assert!(matches!(of(&body), Err(E::Member(member)) if member == name), "{name}: {bad}");
+            }
+        }
+        let mut long = only.clone();
+        long["refresh_token"] = json!("r".repeat(8 * 1024 + 1));
+        assert_eq!(of(&long), Err(E::Member("refresh_token")));
     }
 
     #[test]

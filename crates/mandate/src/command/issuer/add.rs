@@ -149,6 +149,8 @@ fn item(arguments: &IssuerAdd, declared: &Declared, profile: TokenProfile) -> Re
         login: arguments.login,
         client_id: arguments.client_id.clone(),
         client_secret_file: arguments.client_secret_file.clone(),
+        security_events: false,
+        events_audience: None,
     })
 }
 

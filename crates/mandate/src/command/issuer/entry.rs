@@ -39,6 +39,12 @@ pub(super) fn toml(item: &IssuerItem) -> Result<String, Failure> {
     }
     let client = [("client_id", &item.client_id), ("client_secret_file", &item.client_secret_file)];
     members.extend(client.into_iter().filter_map(|(name, value)| Some((name, quoted(value.as_deref()?)))));
+    if item.security_events {
+        members.push(("security_events", "true".to_owned()));
+    }
+    if let Some(audience) = &item.events_audience {
+        members.push(("events_audience", quoted(audience)));
+    }
     let mut text = "[[issuer]]\n".to_owned();
     for (name, value) in members {
         // Writing to a String cannot fail.
@@ -196,6 +202,8 @@ mod tests {
             login: false,
             client_id: None,
             client_secret_file: None,
+            security_events: false,
+            events_audience: None,
         }
     }
 
@@ -211,6 +219,8 @@ mod tests {
             ca: Some("sso.pem".to_owned()),
             profile: TokenProfile::Zitadel,
             claims: ClaimsItem { require: [("urn:x y".to_owned(), "human".to_owned())].into() },
+            security_events: true,
+            events_audience: Some("mandate".to_owned()),
             ..item()
         };
         let text = toml(&full).unwrap();
@@ -219,6 +229,7 @@ mod tests {
             "subject_scope = \"identity_only\"\n",
             "claims = { require = { \"urn:x y\" = \"human\" } }\n",
             "ca = \"sso.pem\"\n",
+            "security_events = true\nevents_audience = \"mandate\"\n",
         ] {
             assert!(text.contains(part), "{text}");
         }

@@ -32,7 +32,7 @@ const TOKEN: [&str; 17] = [
     "exchange_platform",
     "exchange_federation",
 ];
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 13] = [
     "introspection",
     "introspection_own_behalf",
     "revocation",
@@ -43,6 +43,7 @@ const OTHERS: [&str; 12] = [
     "authorize_pushed",
     "authorize_for_agent",
     "provider_logout",
+    "provider_events",
     "self_description",
     "device_begins",
 ];

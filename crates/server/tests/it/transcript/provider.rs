@@ -1,10 +1,11 @@
 //! The authorization endpoint where people log in at an identity provider, and the address to which it answers.
 
 use mandate_core::Clock as _;
-use mandate_core::registry::{LOGOUT_PATH, login_key};
+use mandate_core::registry::{EVENTS_PATH, LOGOUT_PATH, login_key};
 use mandate_testkit::app::{Answer, CRM, FormPairs, authorization, form};
 use mandate_testkit::hostile_issuer::Trouble;
 use mandate_testkit::provider_double::{CLIENT_ID, ProviderDouble, TOKEN, asked, change};
+use mandate_token::Signer as _;
 use serde_json::{Value, json};
 
 use super::stage::{Stage, with, without};
@@ -145,4 +146,60 @@ async fn the_logout_by_a_provider() {
     let request = login.stage.server.app.http.get(login.stage.server.url(LOGOUT_PATH));
     login.stage.log.send("Another method", request).await;
     login.stage.end("provider_logout").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_security_events_of_a_provider() {
+    let mut login = Login::new("The address to which an identity provider pushes security events").await;
+    let issuer = login.provider.issuer.issuer();
+    let (now, off) = (login.stage.server.clock.now().secs(), login.key.clone());
+    let account = "https://schemas.openid.net/secevent/risc/event-type/account-disabled";
+    let key = login.provider.issuer.key();
+    let sign = |id: &str, changes: &Value| {
+        let mut claims = json!({
+            "iss": issuer, "aud": CLIENT_ID, "iat": now, "jti": id, "events": {account: {"reason": "hijacking"}},
+            "sub_id": {"format": "iss_sub", "iss": issuer, "sub": "user-7"},
+        });
+        change(&mut claims, changes);
+        let header = json!({"alg": "ES256", "typ": "secevent+jwt", "kid": key.key_id()});
+        key.sign_raw(&header.to_string(), &claims.to_string())
+    };
+    let media = "application/secevent+jwt";
+    let push = |login: &Login, path: &str, media: &str, body: &str| {
+        let url = login.stage.server.url(&format!("{EVENTS_PATH}/{path}"));
+        login.stage.server.app.http.post(url).header("content-type", media).body(body.to_owned())
+    };
+    let good = sign("event-1", &json!({}));
+    let request = push(&login, &off, media, &good);
+    login.stage.log.send("An issuer whose entry does not say that its events are taken", request).await;
+    let registry = format!(
+        "issuer = [{{ url = \"{issuer}\", login = true, client_id = \"{CLIENT_ID}\", security_events = true }}]"
+    );
+    login.stage.apply("the entry of <provider> has security_events = true", &registry).await;
+    let verification = json!({
+        "sub_id": {"format": "opaque", "id": "the stream"},
+        "events": {"https://schemas.openid.net/secevent/ssf/event-type/verification": {"state": "x"}},
+    });
+    let mail = json!({"sub_id": {"format": "email", "email": "dana@example.com"}});
+    for (what, token) in [
+        ("A verification of the stream", sign("event-2", &verification)),
+        ("Another receiver", sign("event-3", &json!({"aud": "another"}))),
+        ("Another issuer", sign("event-4", &json!({"iss": "https://other.example"}))),
+        ("An address names nobody", sign("event-5", &mail)),
+        ("Not signed by the provider", {
+            let (signed, _) = good.rsplit_once('.').unwrap();
+            format!("{signed}.{}", "A".repeat(86))
+        }),
+        ("An account is disabled", good.clone()),
+        ("The same event again", good.clone()),
+    ] {
+        let request = push(&login, &login.key.clone(), media, &token);
+        login.stage.log.send(what, request).await;
+    }
+    let request = push(&login, &login.key.clone(), "application/json", &good);
+    login.stage.log.send("Another media type", request).await;
+    let request =
+        login.stage.server.app.http.get(login.stage.server.url(&format!("{EVENTS_PATH}/{}", login.key)));
+    login.stage.log.send("Another method", request).await;
+    login.stage.end("provider_events").await;
 }

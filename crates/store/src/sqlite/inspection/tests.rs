@@ -111,7 +111,7 @@ fn a_copy_that_sqlite_made_of_a_database_in_use_is_whole() {
     fs::copy(dir.path().join("seal.key"), other.path().join("seal.key")).unwrap();
     let inspection = Inspection::of_file(&copy).unwrap();
     assert_eq!(x(&inspection).as_deref(), Some("newest"));
-    assert_eq!((inspection.schema().unwrap(), inspection.faults().unwrap()), (8, vec![]));
+    assert_eq!((inspection.schema().unwrap(), inspection.faults().unwrap()), (9, vec![]));
     open(other.path()).unwrap();
 }
 
