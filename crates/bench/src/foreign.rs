@@ -442,9 +442,6 @@ pub(crate) async fn measure(
     let (small_us, large_ratio, small_mib, large_mib) =
         sizes(&mut small, &mut large, extent.rounds, extent.per_round).await?;
     let issuers_mib = used_issuers(&mut large).await? - large_mib;
-    let before = resident_mib(large.server.pid())?;
-    let documents = described_clients(&large).await?;
-    let documents_mib = resident_mib(large.server.pid())? - before;
     large.server.process.stop().await?;
 
     say("exchanges with foreign subjects and actors");
@@ -452,6 +449,11 @@ pub(crate) async fn measure(
 
     say("logins at a provider");
     let (login_ms, login_provider_ms, login_cpu_us) = logins(&small, extent.logins).await?;
+
+    say("clients with documents");
+    let before = resident_mib(small.server.pid())?;
+    let documents = described_clients(&small).await?;
+    let documents_mib = resident_mib(small.server.pid())? - before;
     small.server.process.stop().await?;
     Ok(ForeignFigures {
         rs256_verify_us: rs256_verify_us()?,

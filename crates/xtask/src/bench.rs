@@ -119,4 +119,20 @@ mod tests {
             assert!(run.contains(&format!("`{member}`")), "{member} is not among the figures of the run");
         }
     }
+
+    #[test]
+    fn every_member_of_the_last_line_about_others_is_documented() {
+        let source = fs::read_to_string(crate::root().join("crates/bench/src/foreign.rs")).unwrap();
+        let page = fs::read_to_string(crate::root().join("docs/src/benchmarks.md")).unwrap();
+        let (_, section) = page.split_once("## People and agents from elsewhere").unwrap();
+        let (explained, run) = section.split_once("One run").unwrap();
+        let object = source.split_once("\n        json!({").unwrap().1.split_once("})").unwrap().0;
+        let members = object.lines().filter_map(|line| line.trim().strip_prefix('"')?.split_once("\": "));
+        let members: Vec<&str> = members.map(|(name, _)| name).collect();
+        assert!(members.len() > 10, "{members:?}");
+        for member in members {
+            assert!(explained.contains(&format!("`{member}`")), "{member} is not explained");
+            assert!(member == "kinds" || run.contains(&format!("`{member}`")), "{member} has no figure");
+        }
+    }
 }

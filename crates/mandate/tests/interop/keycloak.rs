@@ -142,7 +142,7 @@ impl Company {
         let [person, batch_secret] = &printed[..] else { panic!("{printed:?}") };
 
         let file = server.dir().join("company.toml");
-        let said = server.run(
+        let added = server.run(
             &[
                 "issuer",
                 "add",
@@ -161,8 +161,8 @@ impl Company {
             ],
             "",
         );
-        assert!(said.contains(&redirect_uri), "{said}");
-        println!("{said}");
+        assert!(added.contains(&redirect_uri), "{added}");
+        println!("{added}");
 
         let folder = server.dir().join("login-secrets").join(key);
         fs::create_dir_all(&folder).unwrap();

@@ -128,9 +128,19 @@ impl Spire {
 
     /// How it finds the bundle in a file, which `spire-server bundle show` prints.
     fn by_file(&self, folder: &Path) -> String {
-        let file = folder.join("example.org.json");
-        fs::write(&file, self.until("spire-server", &["bundle", "show", "-format", "spiffe"])).unwrap();
+        let (new, file) = (folder.join("bundle.new"), folder.join("example.org.json"));
+        fs::write(&new, self.until("spire-server", &["bundle", "show", "-format", "spiffe"])).unwrap();
+        fs::rename(new, &file).unwrap();
         format!("bundle = \"{}\"", file.display())
+    }
+
+    /// From now on JWT-SVIDs have another key, which was in no bundle before.
+    fn rotate(&self) {
+        let json = ["-output", "json"];
+        let prepare = [&["localauthority", "jwt", "prepare"][..], &json].concat();
+        let prepared: Value = serde_json::from_str(&self.until("spire-server", &prepare)).unwrap();
+        let id = prepared["prepared_authority"]["authority_id"].as_str().unwrap();
+        self.until("spire-server", &["localauthority", "jwt", "activate", "-authorityID", id]);
     }
 }
 
@@ -169,6 +179,17 @@ resource = "crm"
 scopes = ["read:cases"]
 "#
     )
+}
+
+/// The request of the agent itself for a token of its own.
+async fn by_itself(server: &Server, svid: &str) -> Answer {
+    let own = form(&[
+        ("grant_type", "client_credentials"),
+        ("client_assertion_type", JWT_SPIFFE),
+        ("client_assertion", svid),
+        ("resource", CRM),
+    ]);
+    server.app().token(&own).await
 }
 
 /// A request of `desk-app`.
@@ -217,13 +238,7 @@ async fn proves_the_agent_and_nobody_else(spire: &Spire, server: &Server) {
     // As client assertion of the workload itself.
     let person = server.app().person_token("riley", None, None).await;
     is_the_builders(server, &server.app().token(&exchange(&svid, &person, CRM, SCOPE)).await);
-    let own = form(&[
-        ("grant_type", "client_credentials"),
-        ("client_assertion_type", JWT_SPIFFE),
-        ("client_assertion", &svid),
-        ("resource", CRM),
-    ]);
-    let answer = server.app().token(&own).await;
+    let answer = by_itself(server, &svid).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert_eq!(claims(&answer.member("access_token"))["sub"], "spiffe://mandate.internal/agent/builder");
 
@@ -278,5 +293,17 @@ async fn the_jwt_svids_of_spire_prove_an_agent_by_the_bundle_at_its_endpoint_and
     // A folder that only this user can write to, as the server demands it.
     let bundle = spire.by_file(server.dir());
     server.run(&["apply", "-f", "-"], &registry(&bundle));
+    // SPIRE's next key counts once it is in the file.
+    spire.rotate();
+    let svid = spire.svid(BUILDER, server.issuer());
+    let answer = by_itself(&server, &svid).await;
+    assert_eq!(answer.error(), "401 invalid_client", "{answer:?}");
+    println!("a key that is not in the file: {}", answer.member("error_description"));
+    spire.by_file(server.dir());
+    let deadline = Instant::now() + PATIENCE;
+    while by_itself(&server, &svid).await.status != 200 {
+        assert!(Instant::now() < deadline, "the new bundle is not read");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     proves_the_agent_and_nobody_else(&spire, &server).await;
 }
