@@ -27,6 +27,7 @@ mod proof;
 mod provider_login;
 mod reserve;
 mod rotation;
+mod self_keys;
 mod set_back;
 mod strangers;
 mod token_endpoint;
