@@ -141,7 +141,8 @@ impl Clients {
                 if let Some(sent) = platform_tokens::sent(token, snapshot) {
                     self.by_platform(&sent, snapshot, at).await.map(Caller::Agent)
                 } else {
-                    let client = self.by_private_key(token, snapshot, at).await;
+                    let named = form.get(Parameter::ClientId);
+                    let client = self.by_private_key(token, named, snapshot, at).await;
                     client.map(|client| Caller::App(proven(client)))
                 }
             }
@@ -271,6 +272,7 @@ impl Clients {
     async fn by_private_key(
         &self,
         token: &str,
+        named: Option<&str>,
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<Arc<Client>, RequestRefusal> {
@@ -289,6 +291,10 @@ impl Clients {
             .map_err(|error| assertion_refused(error, &audience))?;
         if assertion.client_id != client.id {
             return Err(RequestRefusal::ClientFailed("the assertion names another client"));
+        }
+        // In a request of another client it is refused, and not used up.
+        if named.is_some_and(|named| named != client.id.as_str()) {
+            return Err(RequestRefusal::ClientIdMismatch);
         }
         self.first_use(client.id.clone(), assertion.jti, assertion.exp, now).await?;
         Ok(Arc::clone(client))

@@ -29,6 +29,7 @@ mod reserve;
 mod rotation;
 mod self_keys;
 mod set_back;
+mod single_use;
 mod strangers;
 mod token_endpoint;
 mod touched;
