@@ -46,7 +46,7 @@ pub use role::Role;
 pub use scope::{InvalidScope, Scope, ScopeSet, ScopeText};
 pub use secret::Secret;
 pub use selector::{Selector, UnixSelector};
-pub use self_described::{SecretDigest, SelfAuthentication, SelfDescribed};
+pub use self_described::{SecretDigest, SelfAuthentication, SelfDescribed, SelfKeys};
 pub use socket_path::{SocketPathTooLong, check_socket_path};
 pub use spiffe::{InvalidSpiffeId, SpiffeId, TrustDomain};
 pub use subject::{Act, ActRef, Actor, ActorChain, InvalidActorChain, Subject, SubjectProfile};

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 pub type SecretDigest = [u8; 32];
 
 /// How a client that describes itself authenticates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "method", content = "secret")]
 pub enum SelfAuthentication {
     /// A public client.
@@ -21,6 +21,18 @@ pub enum SelfAuthentication {
     ClientSecretBasic(SecretDigest),
     /// By its secret in the body (RFC 6749 §2.3.1).
     ClientSecretPost(SecretDigest),
+    /// By an assertion signed by its own key (RFC 7523 §2.2).
+    PrivateKeyJwt(SelfKeys),
+}
+
+/// Where the keys of a client that describes itself are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SelfKeys {
+    /// In its own metadata: a JWK Set (RFC 7517 §5).
+    Listed(String),
+    /// At this URL, on the host of its metadata.
+    At(String),
 }
 
 impl SelfAuthentication {
@@ -30,13 +42,14 @@ impl SelfAuthentication {
             Self::None => ClientMethod::None,
             Self::ClientSecretBasic(_) => ClientMethod::ClientSecretBasic,
             Self::ClientSecretPost(_) => ClientMethod::ClientSecretPost,
+            Self::PrivateKeyJwt(_) => ClientMethod::PrivateKeyJwt,
         }
     }
 
     /// The digest of its secret, if it has one.
     pub fn secret(&self) -> Option<&SecretDigest> {
         match self {
-            Self::None => None,
+            Self::None | Self::PrivateKeyJwt(_) => None,
             Self::ClientSecretBasic(digest) | Self::ClientSecretPost(digest) => Some(digest),
         }
     }

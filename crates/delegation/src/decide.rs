@@ -6,6 +6,7 @@
 
 mod delegated_login;
 mod facts;
+mod grants;
 pub(crate) mod limits;
 mod own;
 mod person;
@@ -26,8 +27,8 @@ use crate::liveness::{Asker, living_person};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{RefusalReason, ScopeBounds};
 
-use delegated_login::decide_delegated_login;
 use facts::{active_agent, actor_of, agent_client_id, delegable_resource, resource_of};
+use grants::{one_use, usable_grant};
 use limits::{asked_is_askable, bounds, expiry, intersect, limits_on};
 use own::decide_own_behalf;
 use person::decide_authorization;
@@ -219,6 +220,42 @@ fn decide_delegation(
     }
 }
 
+/// Decides the person's own token first, as if it were addressed to us, then its exchange: so nothing is
+/// given that the two requests would not give one after the other. There is no token of the login, so the
+/// mandate has no ancestor.
+fn decide_delegated_login(
+    login: DelegatedLogin,
+    facts: &Facts<'_>,
+    now: Timestamp,
+) -> Result<Mandate, Withheld> {
+    let DelegatedLogin { client, person, actor, requested, resource, scopes, jti } = login;
+    if *actor.spiffe_id() != requested {
+        return Err(RefusalReason::ActorNotRequested.into());
+    }
+    let of_resource = &delegable_resource(&resource, facts)?.scopes;
+    let asked = scopes.as_ref().unwrap_or(of_resource).clone();
+    let own = Authorization {
+        client: LoginClient::App(client.clone()),
+        person,
+        resource: None,
+        scopes: Some(asked),
+        jti: jti.clone(),
+        continued: None,
+    };
+    let own = decide_authorization(own, facts, now)?;
+    let own = &own.view().terms;
+    let exchange = Exchange {
+        client: AuthenticatedClient::App(client),
+        subject: VerifiedSubject::of_login(Terms::clone(own)),
+        actor: Some(actor),
+        resource,
+        // What the login cannot give is left out, as at every login (RFC 6749 §3.3).
+        scopes: Some(own.scopes.intersection(of_resource)),
+        jti,
+    };
+    decide_delegation(exchange, None, facts, now)
+}
+
 /// Checks what the client and the actor proved against the present state: they proved it before keys were
 /// fetched.
 fn proofs_still_stand(
@@ -354,40 +391,6 @@ fn history_is_their_own(subject: &VerifiedSubject, agent: &Agent) -> Result<(), 
     let theirs =
         chain.is_of(&subject.terms.issuer) && chain.iter().all(|actor| !ours.is_named_in(&actor.sub));
     if theirs { Ok(()) } else { Err(RefusalReason::ChainNotTheirs) }
-}
-
-/// The grant to use: of the grants in force, the one that covers most of the request.
-fn usable_grant<'a>(
-    facts: &Facts<'a>,
-    person: &Person,
-    agent: &Agent,
-    target: &Resource,
-    wanted: &ScopeSet,
-    now: Timestamp,
-) -> Result<&'a Grant, RefusalReason> {
-    let mut best: Option<(usize, &Grant)> = None;
-    let mut why = RefusalReason::NoGrant;
-    for grant in facts.registry.grants_between(&person.name, &agent.name, &target.name) {
-        if let Some(ended) = grant.ended(now) {
-            why = match ended {
-                GrantEnd::Revoked => RefusalReason::GrantRevoked,
-                GrantEnd::Expired => RefusalReason::GrantExpired,
-            };
-        } else if one_use(grant).is_some_and(|one| !one.fits((facts.used)(&one.meter))) {
-            why = RefusalReason::GrantExhausted;
-        } else {
-            let covers = grant.scopes.intersection(wanted).len();
-            if best.is_none_or(|(most, _)| covers > most) {
-                best = Some((covers, grant));
-            }
-        }
-    }
-    best.map(|(_, grant)| grant).ok_or(why)
-}
-
-/// What one mandate takes from the grant's meter, if its uses are limited.
-fn one_use(grant: &Grant) -> Option<Reservation> {
-    grant.max_uses.map(|limit| Reservation { meter: MeterId::GrantUses(grant.id.clone()), amount: 1, limit })
 }
 
 /// The client's present entry, if the client is not an agent.

@@ -14,7 +14,7 @@ use mandate_core::{
 use mandate_delegation::{AuthenticatedClient, ProvenClient, UnattestedClient, VerifiedActor};
 use mandate_live::Snapshot;
 use mandate_store::{Store, replay, secrets};
-use mandate_token::{TokenError, client_assertion};
+use mandate_token::{KeySet, TokenError, client_assertion};
 
 use crate::basis::Basis;
 use crate::foreign_svids::{self, ForeignSvids};
@@ -120,12 +120,16 @@ impl Clients {
         // the time of that change is later than the request's time.
         let at = trail.now;
         let proven = |client| ProvenClient::assertion(client, at);
-        let unattested = match credential.named().map(str::parse::<ClientId>) {
-            Some(Ok(id)) => self.self_described.find(&id, &snapshot.registry, at).await?,
-            Some(Err(_)) | None => None,
+        let unattested = match claimed_id(&credential, snapshot) {
+            Some(id) => self.self_described.find(&id, &snapshot.registry, at).await?,
+            None => None,
         };
         let caller = match (&credential, unattested) {
-            (credential, Some(client)) => shown(credential, client, at).map(Caller::Unattested),
+            (credential, Some(client)) => {
+                let named = form.get(Parameter::ClientId);
+                let shown = self.by_itself(credential, client, named, request.source, at).await;
+                shown.map(Caller::Unattested)
+            }
             (Credential::SpiffeJwt(token), None) => match foreign_svids::sent(token, snapshot) {
                 Some(sent) => {
                     let proven = self.svids.verify(&sent, snapshot, at).await;
@@ -133,12 +137,15 @@ impl Clients {
                 }
                 None => self.by_svid(token, at).map(Caller::Agent),
             },
-            (Credential::JwtBearer(token), None) => match platform_tokens::sent(token, snapshot) {
-                Some(sent) => self.by_platform(&sent, snapshot, at).await.map(Caller::Agent),
-                None => {
-                    self.by_private_key(token, snapshot, at).await.map(|client| Caller::App(proven(client)))
+            (Credential::JwtBearer(token), None) => {
+                if let Some(sent) = platform_tokens::sent(token, snapshot) {
+                    self.by_platform(&sent, snapshot, at).await.map(Caller::Agent)
+                } else {
+                    let named = form.get(Parameter::ClientId);
+                    let client = self.by_private_key(token, named, snapshot, at).await;
+                    client.map(|client| Caller::App(proven(client)))
                 }
-            },
+            }
             (Credential::Basic { id, secret }, None) => {
                 let client = self
                     .by_secret(
@@ -265,6 +272,7 @@ impl Clients {
     async fn by_private_key(
         &self,
         token: &str,
+        named: Option<&str>,
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<Arc<Client>, RequestRefusal> {
@@ -284,8 +292,50 @@ impl Clients {
         if assertion.client_id != client.id {
             return Err(RequestRefusal::ClientFailed("the assertion names another client"));
         }
+        // In a request of another client it is refused, and not used up.
+        if named.is_some_and(|named| named != client.id.as_str()) {
+            return Err(RequestRefusal::ClientIdMismatch);
+        }
         self.first_use(client.id.clone(), assertion.jti, assertion.exp, now).await?;
         Ok(Arc::clone(client))
+    }
+
+    /// A client that describes itself, if it authenticates by the method that it describes. There is no other one,
+    /// and not none (draft-ietf-oauth-client-id-metadata-document-02 §8.2). Nothing proves who runs it, also if it
+    /// has a key.
+    async fn by_itself(
+        &self,
+        credential: &Credential<'_>,
+        client: Arc<SelfDescribed>,
+        named: Option<&str>,
+        source: RequestSource,
+        now: Timestamp,
+    ) -> Result<UnattestedClient, RequestRefusal> {
+        let (Credential::JwtBearer(token), SelfAuthentication::PrivateKeyJwt(keys)) =
+            (credential, &client.authentication)
+        else {
+            return shown(credential, client, now);
+        };
+        let (documents, issuer) = (&self.self_described.documents, self.basis.issuer().as_str());
+        let verify = |keys: &KeySet| client_assertion::verify(token, keys, issuer, now);
+        let mut verified = verify(documents.keys(keys, false, now).await?.as_ref());
+        if matches!(verified, Err(TokenError::UnknownKey(_) | TokenError::SignatureOfUnnamedKey)) {
+            // The client may have changed its keys.
+            verified = verify(documents.keys(keys, true, now).await?.as_ref());
+        }
+        let assertion = verified.map_err(|error| assertion_refused(error, issuer))?;
+        if assertion.client_id != client.id {
+            return Err(RequestRefusal::ClientFailed("the assertion names another client"));
+        }
+        // In a request of another client it is refused, and not used up.
+        if named.is_some_and(|named| named != client.id.as_str()) {
+            return Err(RequestRefusal::ClientIdMismatch);
+        }
+        if !self.self_described.one_more_assertion(source, now) {
+            return Err(RequestRefusal::Busy);
+        }
+        self.first_use(client.id.clone(), assertion.jti, assertion.exp, now).await?;
+        Ok(UnattestedClient::assertion(client, now))
     }
 
     /// Remembers an assertion durably, before it counts: a crash must not make it usable again.
@@ -346,6 +396,16 @@ impl Clients {
         } else {
             Err(RequestRefusal::ClientMethodOther(client.authentication.method()))
         }
+    }
+}
+
+/// The client that a credential claims to be of. That of an assertion is only believed to find its keys.
+fn claimed_id(credential: &Credential<'_>, snapshot: &Snapshot) -> Option<ClientId> {
+    match credential {
+        Credential::JwtBearer(token) if platform_tokens::sent(token, snapshot).is_none() => {
+            client_assertion::peek_client_id(token).ok()
+        }
+        credential => credential.named()?.parse().ok(),
     }
 }
 

@@ -88,7 +88,7 @@ pub(crate) fn hash(device_code: &str) -> CodeHash {
     sha256_of_list([b"mandate device code".as_slice(), device_code.as_bytes()])
 }
 
-fn internal(error: impl ToString) -> RequestRefusal {
+fn internal(error: &impl ToString) -> RequestRefusal {
     RequestRefusal::Internal(error.to_string())
 }
 
@@ -112,7 +112,7 @@ impl DeviceCodes {
             hash: hash(&device_code),
             client: payload.client.clone(),
             expires,
-            payload: Secret::new(serde_json::to_vec(payload).map_err(internal)?),
+            payload: Secret::new(serde_json::to_vec(payload).map_err(|error| internal(&error))?),
         });
         loop {
             let user_code = UserCode::generate(|| self.basis.random());
@@ -131,7 +131,7 @@ impl DeviceCodes {
                     tracing::error!(%error, "a device cannot begin to wait");
                     return Err(RequestRefusal::AuditUnavailable);
                 }
-                Err(error) => return Err(internal(error)),
+                Err(error) => return Err(internal(&error)),
             }
         }
     }
@@ -155,7 +155,8 @@ impl DeviceCodes {
         let user_code = UserCode::typed(typed).ok_or_else(wrong)?;
         let digest: UserCodeHash = user_code.hash();
         let find = move |tx: &mandate_store::Tx<'_>| device_requests::with_user_code(tx, &digest, now);
-        let found = self.store.read("device", find).await.map_err(internal)?.ok_or_else(wrong)?;
+        let found =
+            self.store.read("device", find).await.map_err(|error| internal(&error))?.ok_or_else(wrong)?;
         let WaitingDevice { hash, expires, payload, .. } = found;
         Ok(FoundDevice { user_code, hash, expires, payload: opened(&payload)? })
     }
@@ -164,7 +165,7 @@ impl DeviceCodes {
     pub(crate) async fn refuse(&self, hash: CodeHash, now: Timestamp) -> Result<bool, RequestRefusal> {
         let refuse = move |tx: &mandate_store::Tx<'_>| device_requests::refuse(tx, &hash, now);
         self.store.transact("device", refuse).await.map_err(|error| {
-            if error.is_environment() { RequestRefusal::AuditUnavailable } else { internal(error) }
+            if error.is_environment() { RequestRefusal::AuditUnavailable } else { internal(&error) }
         })
     }
 
@@ -180,7 +181,7 @@ impl DeviceCodes {
     ) -> Result<(), RequestRefusal> {
         use DeviceRefusal as D;
         let find = move |tx: &mandate_store::Tx<'_>| device_requests::with_device_code(tx, &hash);
-        let found = self.store.read("device", find).await.map_err(internal)?;
+        let found = self.store.read("device", find).await.map_err(|error| internal(&error))?;
         let (device, answer) = found.ok_or(D::CodeUnknown)?;
         match answer {
             // Whose it is, is looked at where a second use has been looked for.

@@ -47,6 +47,7 @@ fn texts<N: AsRef<str>>(names: impl IntoIterator<Item = N>) -> Vec<String> {
 }
 
 /// What a server offers, of what not every one does.
+#[expect(clippy::struct_excessive_bools, reason = "each is offered by itself")]
 pub struct Offered<'a> {
     /// The scopes that can be asked for.
     pub scopes: &'a ScopeSet,

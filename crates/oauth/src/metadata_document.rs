@@ -1,19 +1,20 @@
 //! Clients whose id is the URL of their metadata (draft-ietf-oauth-client-id-metadata-document-02), from hosts
 //! that the operator listed. Nothing is stored: a document is read when its client asks for a login, and again
-//! when its time is over.
+//! when its time is over. So are the keys by which a client authenticates (§8.2), when it does.
 
 mod addresses;
 mod document;
 mod fetch;
+mod held;
 mod hosts;
 mod places;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mandate_core::uri::is_loopback;
-use mandate_core::{ClientId, Issuer, SelfDescribed, Timestamp};
-use mandate_single_flight::SingleFlight;
-use quick_cache::sync::Cache;
+use mandate_core::{ClientId, Issuer, SelfDescribed, SelfKeys, Timestamp};
+use mandate_token::KeySet;
 use reqwest::dns::Resolve;
 use url::Url;
 
@@ -23,48 +24,40 @@ pub use hosts::{InvalidMetadataHost, MetadataHost};
 
 use crate::refusal::RequestRefusal;
 use fetch::Fetcher;
+use held::{Asked, Held, Means, NotRead};
 use places::Places;
 
-/// How many documents are kept. Each has at most 5 KiB.
-const MOST_KEPT: usize = 1000;
+/// How old keys are at least that are fetched again because they lack the key of an assertion: a client may have
+/// changed its keys, and anybody can sign with a key of their own.
+const KEYS_AGAIN: Duration = Duration::from_mins(1);
 
-/// Why a client's document does not describe a client.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-enum NotRead {
-    #[error(transparent)]
-    Fetch(NotFetched),
-    #[error(transparent)]
-    Document(DocumentFault),
-}
-
-type Outcome = Result<Arc<SelfDescribed>, NotRead>;
-
-/// A client and until when its document may be used.
-#[derive(Clone)]
-struct Kept {
-    client: Arc<SelfDescribed>,
-    until: Timestamp,
-}
-
-/// The documents of clients, each fetched when it is needed and kept for a while. Failures are not kept (§5.2).
+/// The documents of clients, and their keys.
 pub(crate) struct MetadataDocuments {
     hosts: Vec<MetadataHost>,
-    fetcher: Arc<Fetcher>,
-    kept: Arc<Cache<ClientId, Kept>>,
-    fetches: SingleFlight<ClientId, Outcome>,
-    places: Places,
+    means: Means,
+    clients: Held<Arc<SelfDescribed>>,
+    keys: Held<Arc<KeySet>>,
+}
+
+impl From<NotRead> for RequestRefusal {
+    fn from(error: NotRead) -> Self {
+        match error {
+            NotRead::Fetch(error) => Self::MetadataNotFetched(error),
+            NotRead::Document(fault) => Self::MetadataDocument(fault),
+        }
+    }
 }
 
 impl MetadataDocuments {
     pub(crate) fn new(hosts: Vec<MetadataHost>, names: Arc<dyn Resolve>, issuer: &Issuer) -> Self {
         // §8.6: on a loopback host, for development.
         let loopback = Url::parse(issuer.as_str()).is_ok_and(|url| is_loopback(&url));
+        let fetcher = Arc::new(Fetcher::new(names, loopback));
         Self {
             hosts,
-            fetcher: Arc::new(Fetcher::new(names, loopback)),
-            kept: Arc::new(Cache::new(MOST_KEPT)),
-            fetches: SingleFlight::default(),
-            places: Places::default(),
+            means: Means { fetcher, places: Places::default() },
+            clients: Held::new(),
+            keys: Held::new(),
         }
     }
 
@@ -86,41 +79,37 @@ impl MetadataDocuments {
         now: Timestamp,
     ) -> Result<Option<Arc<SelfDescribed>>, RequestRefusal> {
         let Some(url) = id.metadata_url().filter(|url| self.is_listed(url)) else { return Ok(None) };
-        let kept = || self.kept.get(id).filter(|kept| now < kept.until).map(|kept| kept.client);
-        if let Some(client) = kept() {
-            return Ok(Some(client));
-        }
-        let flight = self.fetches.join(id, || {
-            if let Some(client) = kept() {
-                return Err(Ok(client));
-            }
-            let place = self.places.take(url.host_str().unwrap_or_default());
-            let place = place.ok_or(Err(NotRead::Fetch(NotFetched::Crowded)))?;
-            let (id, fetcher, kept) = (id.clone(), Arc::clone(&self.fetcher), Arc::clone(&self.kept));
-            Ok(async move {
-                let outcome = read(&fetcher, &url, &id, now).await;
-                drop(place);
-                outcome.map(|found| {
-                    let client = Arc::clone(&found.client);
-                    kept.insert(id, found);
-                    client
-                })
-            })
-        });
-        let outcome = match flight {
-            Ok(flight) => flight.landed().await.unwrap_or(Err(NotRead::Fetch(NotFetched::Timeout))),
-            Err(settled) => settled,
+        let of = id.clone();
+        let read = move |answer: &fetch::Fetched| {
+            document::read(&of, answer.content_type.as_deref(), &answer.body, now).map(Arc::new)
         };
-        outcome.map(Some).map_err(|error| match error {
-            NotRead::Fetch(error) => RequestRefusal::MetadataNotFetched(error),
-            NotRead::Document(fault) => RequestRefusal::MetadataDocument(fault),
-        })
+        let asked = Asked { now, fetched_since: Timestamp::from_millis(0) };
+        Ok(Some(self.clients.get(&self.means, &url, asked, read).await?))
     }
-}
 
-async fn read(fetcher: &Fetcher, url: &Url, id: &ClientId, now: Timestamp) -> Result<Kept, NotRead> {
-    let answer = fetcher.fetch(url).await.map_err(NotRead::Fetch)?;
-    let client = document::read(id, answer.content_type.as_deref(), &answer.body, now);
-    let client = Arc::new(client.map_err(NotRead::Document)?);
-    Ok(Kept { client, until: now.plus(answer.lifetime) })
+    /// The keys of a client. `lacking`: the newest ones that are kept lack the key of an assertion.
+    pub(crate) async fn keys(
+        &self,
+        keys: &SelfKeys,
+        lacking: bool,
+        now: Timestamp,
+    ) -> Result<Arc<KeySet>, RequestRefusal> {
+        let url = match keys {
+            SelfKeys::Listed(jwks) => {
+                let keys = document::keys(jwks.as_bytes()).map_err(RequestRefusal::MetadataDocument)?;
+                return Ok(Arc::new(keys));
+            }
+            SelfKeys::At(url) => url,
+        };
+        // The document was read with it, so it is on the document's host.
+        let url = Url::parse(url).map_err(|_| RequestRefusal::MetadataDocument(DocumentFault::Keys))?;
+        let fetched_since = if lacking { now.minus(KEYS_AGAIN) } else { Timestamp::from_millis(0) };
+        let read = |answer: &fetch::Fetched| {
+            if !document::is_json(answer.content_type.as_deref()) {
+                return Err(DocumentFault::KeySet);
+            }
+            document::keys(&answer.body).map(Arc::new)
+        };
+        Ok(self.keys.get(&self.means, &url, Asked { now, fetched_since }, read).await?)
+    }
 }

@@ -511,11 +511,15 @@ impl RequestRefusal {
             Self::Authorization(reason) | Self::DelegatedLogin(reason, _) => {
                 decision(*reason, CredentialKind::Grant)
             }
-            Self::CodeActor(why) => match why.class() {
+            Self::CodeActor(why) => {
+                let class = why.class();
                 // What is wrong with the actor token is wrong with what is presented with the code.
-                C::Credential(_) => C::Credential(CredentialKind::Grant),
-                other => other,
-            },
+                if class == C::Credential(CredentialKind::Tokens) {
+                    C::Credential(CredentialKind::Grant)
+                } else {
+                    class
+                }
+            }
             Self::OwnBehalf(reason, _) => decision(*reason, CredentialKind::Client),
             Self::ApprovalRequired(presented, _) => C::Decision(*presented),
             Self::Provider(refusal) => refusal.class(),

@@ -2,15 +2,17 @@
 //! metadata.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use mandate_core::registry::Registry;
-use mandate_core::{ClientId, Issuer, SelfDescribed, Timestamp};
+use mandate_core::{ClientId, Issuer, RequestSource, SelfDescribed, Timestamp};
 use mandate_store::Store;
 use reqwest::dns::Resolve;
 
 use crate::metadata_document::{MetadataDocuments, MetadataHost, SystemNames};
 use crate::refusal::RequestRefusal;
 use crate::self_registered::Registrations;
+use crate::site_counts::{SiteCounts, SiteLimits};
 
 /// Which clients may describe themselves. By default none.
 pub struct SelfDescription {
@@ -37,8 +39,12 @@ impl std::fmt::Debug for SelfDescription {
     }
 }
 
+/// How many assertions of clients that describe themselves are accepted: each is remembered until it expires.
+const ASSERTIONS: SiteLimits = SiteLimits { window: Duration::from_mins(1), of_a_site: 300, of_all: 3_000 };
+
 /// The clients that describe themselves.
 pub(crate) struct SelfDescribedClients {
+    assertions: SiteCounts,
     pub(crate) registrations: Registrations,
     pub(crate) documents: MetadataDocuments,
 }
@@ -47,9 +53,15 @@ impl SelfDescribedClients {
     pub(crate) fn new(which: SelfDescription, store: Store, issuer: &Issuer) -> Self {
         let SelfDescription { dynamic_registration, metadata_hosts, names } = which;
         Self {
+            assertions: SiteCounts::new(ASSERTIONS),
             registrations: Registrations::new(store, dynamic_registration),
             documents: MetadataDocuments::new(metadata_hosts, names, issuer),
         }
+    }
+
+    /// Counts an assertion from `source`, if there may be one more.
+    pub(crate) fn one_more_assertion(&self, source: RequestSource, now: Timestamp) -> bool {
+        self.assertions.one_more(source, now)
     }
 
     /// The client with that id, if it describes itself. An entry of the registry comes before it.

@@ -49,13 +49,11 @@ impl SiteCounts {
     fn room(&self, source: RequestSource, now: Timestamp, take: bool) -> Result<(), Duration> {
         let SiteLimits { window, of_a_site, of_all } = self.limits;
         let mut counts = self.counts.lock();
-        let since = match counts.since.filter(|since| *since <= now && now.since(*since) < window) {
-            Some(since) => since,
-            None => {
-                *counts = Counts { since: Some(now), ..Counts::default() };
-                now
-            }
-        };
+        let begun = counts.since.filter(|since| *since <= now && now.since(*since) < window);
+        let since = begun.unwrap_or(now);
+        if begun.is_none() {
+            *counts = Counts { since: Some(now), ..Counts::default() };
+        }
         let of_site = counts.sites.get(&source.site()).copied().unwrap_or_default();
         if counts.all >= of_all || of_site >= of_a_site {
             return Err(since.plus(window).since(now));

@@ -101,7 +101,7 @@ impl Trail {
                 self.decided(&mut refused);
                 RequestRefusal::DelegatedLogin(refused.reason, refused.bounds)
             }
-            other => self.of_authorization(other),
+            withheld @ (Withheld::NeedsApproval(_) | Withheld::Failed(_)) => self.of_authorization(withheld),
         }
     }
 

@@ -1,18 +1,15 @@
-//! The decision on a code that a person gave for an agent by name: the login and the delegation, as one.
+//! A code that a person gives for one agent: what is asked, and what is known before the agent is proven.
 
 use mandate_core::registry::{AgentState, Client, Registry};
-use mandate_core::{AgentName, ResourceUri, ScopeSet, SpiffeId, Terms, Timestamp, TokenId};
+use mandate_core::{AgentName, ResourceUri, ScopeSet, SpiffeId, Timestamp, TokenId};
 
 use crate::VerifiedActor;
-use crate::approval::Withheld;
-use crate::credential::{AuthenticatedClient, LoggedInPerson, LoginClient, ProvenClient, VerifiedSubject};
+use crate::credential::{LoggedInPerson, ProvenClient};
 use crate::liveness::enabled;
-use crate::mandate::Mandate;
 use crate::refusal::RefusalReason;
 
 use super::facts::{Facts, active_agent, delegable_resource};
-use super::person::decide_authorization;
-use super::{Authorization, Exchange, decide_delegation, usable_grant};
+use super::grants::usable_grant;
 
 /// A person who has logged in so that one agent acts for them, and the agent.
 #[derive(Clone, Debug)]
@@ -31,42 +28,6 @@ pub struct DelegatedLogin {
     pub scopes: Option<ScopeSet>,
     /// The `jti` of the new token.
     pub jti: TokenId,
-}
-
-/// Decides the person's own token first, as if it were addressed to us, then its exchange: so nothing is
-/// given that the two requests would not give one after the other. There is no token of the login, so the
-/// mandate has no ancestor.
-pub(super) fn decide_delegated_login(
-    login: DelegatedLogin,
-    facts: &Facts<'_>,
-    now: Timestamp,
-) -> Result<Mandate, Withheld> {
-    let DelegatedLogin { client, person, actor, requested, resource, scopes, jti } = login;
-    if *actor.spiffe_id() != requested {
-        return Err(RefusalReason::ActorNotRequested.into());
-    }
-    let of_resource = &delegable_resource(&resource, facts)?.scopes;
-    let asked = scopes.as_ref().unwrap_or(of_resource).clone();
-    let own = Authorization {
-        client: LoginClient::App(client.clone()),
-        person,
-        resource: None,
-        scopes: Some(asked),
-        jti: jti.clone(),
-        continued: None,
-    };
-    let own = decide_authorization(own, facts, now)?;
-    let own = &own.view().terms;
-    let exchange = Exchange {
-        client: AuthenticatedClient::App(client),
-        subject: VerifiedSubject::of_login(Terms::clone(own)),
-        actor: Some(actor),
-        resource,
-        // What the login cannot give is left out, as at every login (RFC 6749 §3.3).
-        scopes: Some(own.scopes.intersection(of_resource)),
-        jti,
-    };
-    decide_delegation(exchange, None, facts, now)
 }
 
 /// Why a client may not ask people to log in for an agent. Nothing is proven yet.

@@ -160,7 +160,11 @@ async fn what_cannot_be_given_is_refused_before_anybody_sees_a_code() {
         ("request", "x.y.z", "400 request_not_supported request_object_unsupported"),
         ("request_uri", "urn:x", "400 request_uri_not_supported request_object_unsupported"),
         ("requested_actor", "support-agent", "400 invalid_request parameter_misplaced"),
-        ("authorization_details", "[]", "400 invalid_request parameter_misplaced"),
+        (
+            "authorization_details",
+            "[]",
+            "400 invalid_authorization_details authorization_details_unsupported",
+        ),
         ("actor_token", "x.y.z", "400 invalid_request parameter_misplaced"),
         ("subject_token", "x.y.z", "400 invalid_request parameter_misplaced"),
     ] {

@@ -13,15 +13,15 @@ use crate::world::Server;
 const SECRET: &str = "the secret at the provider";
 
 /// A server whose people log in at a provider; `dana` is there `user-7`.
-struct Login {
-    server: Server,
+pub(crate) struct Login {
+    pub(crate) server: Server,
     provider: ProviderDouble,
 }
 
 /// A browser that is at the provider.
-struct Away {
-    location: String,
-    cookie: String,
+pub(crate) struct Away {
+    pub(crate) location: String,
+    pub(crate) cookie: String,
 }
 
 fn entries(provider: &ProviderDouble) -> String {
@@ -58,7 +58,7 @@ fn keep_secret(server: &Server, provider: &ProviderDouble) {
 }
 
 impl Login {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let provider = ProviderDouble::start();
         let server = Server::story().await;
         keep_secret(&server, &provider);
@@ -80,20 +80,20 @@ impl Login {
         self.app().submit(page, &page.cookie, &chosen(page)).await
     }
 
-    async fn leave(&self) -> Away {
+    pub(crate) async fn leave(&self) -> Away {
         let answer = self.choose(&self.open().await).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         let cookie = answer.header("set-cookie").split(';').next().unwrap().to_owned();
         Away { location: link(&answer.text), cookie }
     }
 
-    fn give(&self, away: &Away, sub: &str) {
+    pub(crate) fn give(&self, away: &Away, sub: &str) {
         let now = mandate_core::Clock::now(self.server.clock.as_ref());
         self.provider.give(&self.provider.sign(&self.provider.claims(&away.location, sub, now)));
     }
 
     /// What the browser is answered that comes back from the provider.
-    async fn come_back(&self, away: &Away, cookie: &str) -> Answer {
+    pub(crate) async fn come_back(&self, away: &Away, cookie: &str) -> Answer {
         let back = asked(&away.location, "redirect_uri");
         let query = [("code", "c"), ("state", &asked(&away.location, "state"))];
         let url = url::Url::parse_with_params(&back, &query).unwrap();
