@@ -14,10 +14,8 @@ mod proven;
 
 use std::sync::Arc;
 
-use mandate_core::registry::{Agent, Client, Grant, GrantEnd, Person, ProofEvidence, Registry, Resource};
-use mandate_core::{
-    Actor, ClientId, Issuer, Lineage, MeterId, Reservation, ResourceUri, ScopeSet, Terms, Timestamp, TokenId,
-};
+use mandate_core::registry::{Agent, Client, Grant, ProofEvidence, Registry};
+use mandate_core::{Actor, ClientId, Issuer, Lineage, ResourceUri, ScopeSet, Terms, Timestamp, TokenId};
 use mandate_policy::{NoRuling, Question, Ruling};
 
 use crate::VerifiedActor;
