@@ -35,7 +35,7 @@ struct Device {
 }
 
 fn device(answer: &Value) -> Device {
-    let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+    let text = |name: &str| answer.get(name).unwrap().as_str().unwrap().to_owned();
     Device { code: text("device_code"), user_code: text("user_code") }
 }
 
@@ -84,7 +84,7 @@ async fn a_person_logs_in_elsewhere_and_the_device_gets_the_token() {
     assert_eq!((allowed.kind, allowed.outcome), (RecordKind::Authorize, Outcome::Permitted));
     assert_eq!(allowed.detail.as_deref(), Some("for another device"));
     assert_eq!(allowed.said().sub.unwrap().sub, "riley");
-    assert_eq!(allowed.said().client.as_deref(), Some("tv-app"));
+    assert_eq!(allowed.said().client, Some("tv-app"));
 
     let response = poll(&world, &waiting).await.unwrap();
     let claims = payload(&exposed(&response));

@@ -39,8 +39,9 @@ async fn complete(world: &World, grant: &GrantHandler) -> (Pairs, Option<String>
         GrantType::DeviceCode => {
             let asked = pairs(&[("client_id", "tv-app"), ("resource", CRM)]);
             let begun = world.device_authorization(&asked, None).await.unwrap();
-            world.allow_device(begun["user_code"].as_str().unwrap(), "riley").await.unwrap();
-            let form = world.polling("tv-app", begun["device_code"].as_str().unwrap());
+            let text = |name: &str| begun.get(name).unwrap().as_str().unwrap();
+            world.allow_device(text("user_code"), "riley").await.unwrap();
+            let form = world.polling("tv-app", text("device_code"));
             (with(form, "resource", CRM), None)
         }
         GrantType::ClientCredentials => {

@@ -37,7 +37,7 @@ async fn what_takes_authority_between_the_answer_and_the_token_keeps_the_token_o
                 world.apply(casey(false, true)).await;
             }
             "less" => {
-                world.change_without_cuts(EntryKind::Person, "casey", |entry| *entry = casey(false, false))
+                world.change_without_cuts(EntryKind::Person, "casey", |entry| *entry = casey(false, false));
             }
             "password" => world.operator_sets_password("casey", "another good password").await,
             "person" => world.operator_revokes(CutTarget::Person(story::person("casey", vec![]).id)).await,

@@ -24,7 +24,7 @@ impl ForDevice {
         let login = Login::with_more(story::device_apps());
         let asked = pairs(&[("client_id", "tv-app"), ("resource", CRM), ("scope", "read:cases")]);
         let begun = login.world.device_authorization(&asked, None).await.unwrap();
-        let text = |name: &str| begun[name].as_str().unwrap().to_owned();
+        let text = |name: &str| begun.get(name).unwrap().as_str().unwrap().to_owned();
         let (code, user_code) = (text("device_code"), text("user_code"));
         let request = login.world.engine.device_request(&user_code, false, RequestSource::Other).await;
         let left = login.world.engine.leave_for_device(&request.unwrap(), &login.key()).await.unwrap();
