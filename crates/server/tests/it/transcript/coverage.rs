@@ -156,11 +156,12 @@ fn errors(all: &[Said]) -> BTreeSet<(String, String)> {
     all.iter().filter_map(pair).collect()
 }
 
-/// The codes in redirects and pages.
+/// The codes in redirects and pages, and in answers to transmitters of security events.
 fn shown(all: &[Said], code: &str) -> bool {
     all.iter().any(|said| {
         said.answer.contains(&format!("error_description={code}: "))
             || said.answer.contains(&format!(": {code}: "))
+            || said.answer.contains(&format!("\"description\": \"{code}: "))
     })
 }
 
