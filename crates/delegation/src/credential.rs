@@ -16,6 +16,7 @@ use mandate_core::{
     Terms, Timestamp, TokenId,
 };
 use mandate_token::access_token::{AccessToken, MayAct};
+use mandate_token::id_token::IdentifiedPerson;
 use mandate_token::jwt_svid::JwtSvid;
 use mandate_token::platform_token::PlatformToken;
 use serde::{Deserialize, Serialize};
@@ -25,8 +26,17 @@ use serde::{Deserialize, Serialize};
 pub enum SubjectOrigin {
     /// This server issued it.
     Own,
-    /// A trusted issuer issued it.
-    Foreign(Arc<TrustedIssuer>),
+    /// A trusted issuer issued it, as a token of this kind.
+    Foreign(Arc<TrustedIssuer>, ForeignToken),
+}
+
+/// What a token of another issuer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignToken {
+    /// An access token: `audience` of the issuer's entry says who may present it.
+    AccessToken,
+    /// An ID token: `id_tokens` of the entry says who may present it. It proves who the person is, and no scope.
+    IdToken,
 }
 
 /// A subject token whose signature, type, issuer and times have been verified.
@@ -52,10 +62,16 @@ impl VerifiedSubject {
         let expires = token.usable_until();
         let AccessToken { terms, may_act, .. } = token;
         Self {
-            origin: SubjectOrigin::Foreign(issuer),
+            origin: SubjectOrigin::Foreign(issuer, ForeignToken::AccessToken),
             terms: Terms { lineage: Lineage::default(), expires, ..terms },
             may_act,
         }
+    }
+
+    /// From an ID token of a trusted issuer.
+    pub fn identified(token: IdentifiedPerson, issuer: Arc<TrustedIssuer>) -> Self {
+        let origin = SubjectOrigin::Foreign(issuer, ForeignToken::IdToken);
+        Self { origin, terms: token.terms, may_act: None }
     }
 
     /// The person for whom the exchange is made; `None` if it is an agent's own token, which is refused.
@@ -72,8 +88,13 @@ impl VerifiedSubject {
     pub fn trusted_issuer(&self) -> Option<&TrustedIssuer> {
         match &self.origin {
             SubjectOrigin::Own => None,
-            SubjectOrigin::Foreign(issuer) => Some(issuer),
+            SubjectOrigin::Foreign(issuer, _) => Some(issuer),
         }
+    }
+
+    /// Whether it is an ID token.
+    pub fn is_id_token(&self) -> bool {
+        matches!(&self.origin, SubjectOrigin::Foreign(_, ForeignToken::IdToken))
     }
 
     /// Its id; for a token of another issuer, a digest of issuer and `jti`.
@@ -85,7 +106,10 @@ impl VerifiedSubject {
     pub(crate) fn scopes_bound_the_result(&self) -> bool {
         match &self.origin {
             SubjectOrigin::Own => true,
-            SubjectOrigin::Foreign(issuer) => issuer.subject_scope == SubjectScope::Token,
+            SubjectOrigin::Foreign(issuer, ForeignToken::AccessToken) => {
+                issuer.subject_scope == SubjectScope::Token
+            }
+            SubjectOrigin::Foreign(_, ForeignToken::IdToken) => false,
         }
     }
 }

@@ -20,7 +20,9 @@ use mandate_policy::{NoRuling, Question, Ruling};
 
 use crate::VerifiedActor;
 use crate::approval::{NeedsApproval, Withheld};
-use crate::credential::{AuthenticatedClient, LoggedInPerson, LoginClient, SubjectOrigin, VerifiedSubject};
+use crate::credential::{
+    AuthenticatedClient, ForeignToken, LoggedInPerson, LoginClient, SubjectOrigin, VerifiedSubject,
+};
 use crate::liveness::{Asker, living_person};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{RefusalReason, ScopeBounds};
@@ -239,7 +241,7 @@ fn as_trusted_now(
     mut subject: VerifiedSubject,
     registry: &Registry,
 ) -> Result<VerifiedSubject, RefusalReason> {
-    if let SubjectOrigin::Foreign(issuer) = &mut subject.origin {
+    if let SubjectOrigin::Foreign(issuer, _) = &mut subject.origin {
         let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
         // Its keys were fetched from servers with certificates of other authorities, or through another
         // proxy.
@@ -298,7 +300,10 @@ fn presenter_is_entitled(
     let audience = &subject.terms.audience;
     let addressed_to_us = match &subject.origin {
         SubjectOrigin::Own => audience.iter().all(|aud| aud == facts.issuer.as_str()),
-        SubjectOrigin::Foreign(issuer) => issuer.takes(audience),
+        SubjectOrigin::Foreign(issuer, ForeignToken::AccessToken) => issuer.takes(audience),
+        SubjectOrigin::Foreign(issuer, ForeignToken::IdToken) => {
+            issuer.takes_id_token(audience, subject.terms.client.as_str(), client.name())
+        }
     };
     let issued_to_presenter =
         subject.origin == SubjectOrigin::Own && subject.terms.client.as_str() == client.name();

@@ -88,6 +88,9 @@ pub enum RequestRefusal {
     /// The subject token is of an issuer that we do not trust.
     #[error("the subject token's iss is neither this server nor a trusted issuer")]
     SubjectProvenance,
+    /// An ID token that its issuer's entry does not let this client present, if there is such an entry.
+    #[error("no entry lets this client present ID tokens of the token's issuer")]
+    IdTokenNotTaken,
     /// The token of a trusted issuer is not addressed as the issuer's entry says: its `audience`.
     #[error("refused: the aud of the subject token is not {0}, or has other values too")]
     SubjectAudience(String),
@@ -401,6 +404,7 @@ impl RequestRefusal {
             Self::Subject(_)
             | Self::SubjectElsewhere(_)
             | Self::SubjectProvenance
+            | Self::IdTokenNotTaken
             | Self::Actor(_)
             | Self::ActorAudience(_)
             | Self::ActorReplayed

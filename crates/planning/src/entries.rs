@@ -9,13 +9,14 @@ use mandate_api::registry_file::{
 use mandate_core::constraint::Constraints;
 use mandate_core::digest::sha256_of_list;
 use mandate_core::registry::{
-    Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person,
-    Policy, Registry, Resource, Tool, TrustedIssuer, UpstreamClient,
+    Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, IdTokenUse,
+    Permission, Person, Policy, Registry, Resource, Tool, TrustedIssuer, UpstreamClient,
 };
 use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Subject};
 use mandate_core::{
-    AgentName, GrantId, Issuer, Lifetime, PersonName, ResourceName, Scope, ScopeSet, Timestamp, TrustDomain,
+    AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, ResourceName, Scope, ScopeSet, Timestamp,
+    TrustDomain,
 };
 
 use crate::corrections::{self, Made, every_finding};
@@ -415,8 +416,16 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
         ));
     }
     let login = upstream_client(item)?;
-    if login.is_none() && item.audience.is_empty() {
-        let detail = "`audience` is missing: what its access tokens are addressed to. Only an issuer with `login = true` can do without it";
+    let id_tokens = id_tokens(item)?;
+    if login.is_none() && id_tokens.is_empty() && item.audience.is_empty() {
+        let detail = "`audience` is missing: what its access tokens are addressed to. Only an issuer with `login = true` or `id_tokens` can do without it";
+        return Err(Finding::new("/audience", detail));
+    }
+    if !item.audience.is_empty() && !item.profile.has_jwt_access_tokens() {
+        let detail = format!(
+            "access tokens of {} are opaque, and for itself alone: leave `audience` out, and name its ID tokens in `id_tokens`",
+            item.profile.as_str()
+        );
         return Err(Finding::new("/audience", detail));
     }
     let audience = Some(&item.audience).filter(|audience| !audience.is_empty());
@@ -450,7 +459,36 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
         profile: item.profile,
         required_claims: item.claims.require.clone(),
         login,
+        id_tokens,
     }))
+}
+
+/// The most entries of `id_tokens`.
+const MAX_ID_TOKEN_USES: usize = 64;
+
+/// Which ID tokens may be subject tokens. This server's own login is none of those uses: an ID token that it
+/// received is the answer to a login, and nobody presents it.
+fn id_tokens(item: &IssuerItem) -> Result<Vec<IdTokenUse>, Finding> {
+    if item.id_tokens.len() > MAX_ID_TOKEN_USES {
+        return Err(Finding::new("/id_tokens", format!("more than {MAX_ID_TOKEN_USES} entries")));
+    }
+    let mut uses = Vec::with_capacity(item.id_tokens.len());
+    for (at, known) in item.id_tokens.iter().enumerate() {
+        let place = format!("/id_tokens/{at}/audience");
+        if known.audience.parse::<ClientId>().is_err() {
+            let detail =
+                "expected the client id at the issuer: 1 to 2048 printable ASCII characters, without spaces";
+            return Err(Finding::new(place, detail));
+        }
+        if item.client_id.as_ref() == Some(&known.audience) {
+            let detail = "this is `client_id`, this server's own client there: its ID tokens answer logins here, and are no subject tokens";
+            return Err(Finding::new(place, detail));
+        }
+        uses.push(IdTokenUse { audience: known.audience.clone(), client: known.client.clone() });
+    }
+    uses.sort();
+    uses.dedup();
+    Ok(uses)
 }
 
 /// This server as a client of the issuer, if people log in there.

@@ -32,8 +32,10 @@ use crate::strict_json::{self, Json, Object};
 
 pub use act::MayAct;
 pub use build::{build, encode, sign};
-pub use explain::{Against, Explanation, Part, PartVerdict, Verdict, explain};
+pub use explain::{Against, Explanation, Part, PartVerdict, Verdict, explain, explain_id_token};
+pub(crate) use foreign::digest_id;
 pub use foreign::foreign_token_id;
+pub(crate) use own_behalf::is_of_no_person;
 pub use subject::subject_claim;
 
 /// The `typ` that we write (RFC 9068 §2.1).
@@ -117,7 +119,7 @@ impl AccessToken {
     }
 }
 
-fn usable_until(issued: Timestamp, expires: Timestamp) -> Timestamp {
+pub(crate) fn usable_until(issued: Timestamp, expires: Timestamp) -> Timestamp {
     expires.min(issued.plus(PERSON_TOKEN_LIFETIME))
 }
 
@@ -155,8 +157,8 @@ impl<'t> Decoded<'t> {
 /// and to choose the error if there are no keys.
 pub struct Unverified<'d> {
     text: &'d str,
-    compact: &'d Compact<'d>,
-    claims: Object<'d>,
+    pub(crate) compact: &'d Compact<'d>,
+    pub(crate) claims: Object<'d>,
 }
 
 impl Unverified<'_> {
@@ -266,13 +268,13 @@ fn check_header(compact: &Compact<'_>, profile: Profile) -> Result<(), TokenErro
 }
 
 /// Media types compare without regard to case (RFC 7515 §4.1.9).
-fn check_type(compact: &Compact<'_>, shape: &Shape) -> Result<(), TokenError> {
+pub(crate) fn check_type(compact: &Compact<'_>, shape: &Shape) -> Result<(), TokenError> {
     let typ = compact.typ.as_deref().unwrap_or_default();
     let known = shape.types.iter().any(|accepted| typ.eq_ignore_ascii_case(accepted));
     if known { Ok(()) } else { Err(TokenError::Type(shortened(typ))) }
 }
 
-fn check_other_members(compact: &Compact<'_>, shape: &Shape) -> Result<(), TokenError> {
+pub(crate) fn check_other_members(compact: &Compact<'_>, shape: &Shape) -> Result<(), TokenError> {
     let refused = |name: &&String| {
         shape.not_in_header.contains(&name.as_str()) || (name.as_str() == ZIP && !shape.zip_none)
     };
@@ -387,7 +389,7 @@ fn scope(claims: &Object<'_>, name: &'static str) -> Result<ScopeSet, TokenError
 }
 
 /// RFC 7800 §3.1. A `cnf` that is not understood still binds the token.
-fn confirmation(claims: &Object<'_>) -> Result<Option<Confirmation>, TokenError> {
+pub(crate) fn confirmation(claims: &Object<'_>) -> Result<Option<Confirmation>, TokenError> {
     match claims.get("cnf") {
         None => Ok(None),
         Some(Json::Object(members)) => {

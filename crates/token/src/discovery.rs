@@ -112,7 +112,8 @@ pub fn keys(document: &[u8], issuer: &Issuer, profile: TokenProfile) -> Result<K
         | TokenProfile::Curity
         | TokenProfile::Pingam
         | TokenProfile::Zitadel
-        | TokenProfile::Cognito => KeySet::from_json(document),
+        | TokenProfile::Cognito
+        | TokenProfile::Google => KeySet::from_json(document),
     }
 }
 

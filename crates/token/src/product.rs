@@ -5,11 +5,14 @@
 //! neither: most products write `JWT` into access tokens and ID tokens alike. A token that does not show both
 //! is refused.
 
+mod id_tokens;
 mod shapes;
 
 use mandate_core::registry::TokenProfile;
 
 use crate::strict_json::{Json, Object};
+
+pub(crate) use id_tokens::IdTokenShape;
 
 /// The shape of a product's access tokens.
 #[derive(Debug)]
@@ -85,6 +88,7 @@ pub(crate) enum ActorClaims {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shows {
     AccessToken,
+    IdToken,
     Person,
 }
 
@@ -113,6 +117,8 @@ pub(crate) enum Rule {
     NoneOf(&'static str, &'static [&'static str]),
     /// The claim is one of the path segments of the issuer.
     InIssuer(&'static str),
+    /// No token is so.
+    Never(&'static str),
 }
 
 impl Rule {
@@ -143,6 +149,7 @@ impl Rule {
                     None => false,
                 }
             }
+            Self::Never(_) => false,
             Self::NoneOf(claim, values) => {
                 absent(claim)
                     || text(claim).is_some_and(|text| !text.split(' ').any(|part| values.contains(&part)))
@@ -168,6 +175,7 @@ impl Rule {
             Self::NoneOf(_, values) => {
                 format!("must be numbers with spaces between them, without {}", one_of(values))
             }
+            Self::Never(_) => "cannot be in a JWT: these access tokens are opaque".to_owned(),
             Self::InIssuer(_) => "must be one of the segments of the issuer's path".to_owned(),
         }
     }
@@ -186,7 +194,8 @@ impl Rule {
             | Self::Contains(claim, _)
             | Self::Differ(claim, _)
             | Self::NoneOf(claim, _)
-            | Self::InIssuer(claim) => claim,
+            | Self::InIssuer(claim)
+            | Self::Never(claim) => claim,
         }
     }
 }
@@ -204,6 +213,7 @@ impl Shape {
             TokenProfile::Pingam => &shapes::PINGAM,
             TokenProfile::Zitadel => &shapes::ZITADEL,
             TokenProfile::Cognito => &shapes::COGNITO,
+            TokenProfile::Google => &shapes::GOOGLE,
         }
     }
 

@@ -6,8 +6,8 @@ use mandate_core::{Selector, UnixSelector};
 
 use super::permission::{list, permissions};
 use super::{
-    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IssuerItem, PersonItem,
-    PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
+    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IdTokenItem, IssuerItem,
+    PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
 };
 use crate::admin::RegistryItem;
 
@@ -95,6 +95,14 @@ impl RegistryItem {
                 login: x.login.is_some(),
                 client_id: x.login.as_ref().map(|login| login.client_id.clone()),
                 client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
+                id_tokens: x
+                    .id_tokens
+                    .iter()
+                    .map(|known| IdTokenItem {
+                        audience: known.audience.clone(),
+                        client: known.client.clone(),
+                    })
+                    .collect(),
             }),
             Entry::TrustDomain(x) => Self::TrustDomain(TrustDomainItem::of(x)),
             Entry::Grant(x) => Self::Grant(GrantItem {

@@ -240,7 +240,7 @@ pub struct IssuerItem {
     #[schema(value_type = String, example = "https://login.acme.example")]
     pub url: Issuer,
     /// The `aud` that its access tokens must have. Absent: they are no subject tokens, and the issuer is for
-    /// logins alone.
+    /// logins or ID tokens alone.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub audience: String,
     /// Whether its tokens' scopes limit what is delegated from them (`token`, the default), or the tokens
@@ -262,7 +262,7 @@ pub struct IssuerItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
     /// The product whose access tokens it issues: `rfc9068` (the default), `keycloak`, `entra-v1`, `entra-v2`,
-    /// `okta`, `auth0`, `curity`, `pingam`, `zitadel` or `cognito`.
+    /// `okta`, `auth0`, `curity`, `pingam`, `zitadel`, `cognito` or `google`.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schema(value_type = String, example = "keycloak")]
     pub profile: TokenProfile,
@@ -279,6 +279,20 @@ pub struct IssuerItem {
     /// directory. Absent: a public client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret_file: Option<String>,
+    /// Which of its ID tokens may be subject tokens, and from which client of ours. Absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub id_tokens: Vec<IdTokenItem>,
+}
+
+/// ID tokens that one client of ours may present as subject tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdTokenItem {
+    /// The client id at the issuer to which they are addressed: their `aud`.
+    pub audience: String,
+    /// The client of ours: its id, or the SPIFFE ID of an agent that is its own client.
+    #[schema(value_type = String, example = "desk")]
+    pub client: ClientId,
 }
 
 /// What the claims of an issuer's tokens must be.

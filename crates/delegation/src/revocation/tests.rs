@@ -307,6 +307,7 @@ fn resources_issuers_and_policies_cut_nothing() {
         profile: TokenProfile::Rfc9068,
         required_claims: BTreeMap::new(),
         login: None,
+        id_tokens: Vec::new(),
     };
     let policy = Policy { name: "p".parse().unwrap(), source: String::new() };
     for entry in [Entry::Resource(resource), Entry::Issuer(issuer), Entry::Policy(policy)] {

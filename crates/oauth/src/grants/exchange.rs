@@ -133,10 +133,12 @@ impl ExchangeGrant {
             .confidential()
             .ok_or(RequestRefusal::ClientNotAllowed(NotAllowed::ExchangeByPublicClient))?;
         let Parameters { subject, actor, resource, scopes } = Parameters::read(form, &snapshot.registry)?;
-        let subject = self.subjects.verify(subject, &snapshot, now).await?;
+        let subject = self.subjects.verify(subject, &client, &snapshot, now).await?;
         trail.sub = subject.person().cloned();
         trail.act = subject.chain().clone();
-        let issuer = subject.trusted_issuer().map(|issuer| issuer.url.clone());
+        // The `audience` of the entry is for access tokens.
+        let issuer = subject.trusted_issuer().filter(|_| !subject.is_id_token());
+        let issuer = issuer.map(|issuer| issuer.url.clone());
         let actor = match actor {
             Some(token) => Some(self.actors.verify(token, form, &caller, &snapshot, now).await?),
             None => None,

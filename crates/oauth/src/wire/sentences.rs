@@ -111,6 +111,10 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
             "subject_token_provenance",
             "The iss of the subject token is neither this server nor a trusted issuer.",
         ),
+        R::IdTokenNotTaken => said(
+            "id_token_not_taken",
+            "This client may not present ID tokens of this issuer. An operator lists it, and their aud, in id_tokens of the issuer's entry.",
+        ),
         R::SubjectAudience(expected) => said(
             RefusalReason::SubjectNotForPresenter.code(),
             format!(
@@ -323,6 +327,7 @@ fn refused(what: What, error: &TokenError) -> String {
         E::NotAccessToken(_) => {
             " This claim is another one in the access tokens that its issuer gives to clients.".into()
         }
+        E::NotIdToken(_) => " This claim is another one in the ID tokens of its issuer.".into(),
         E::NotAPerson(_) => " Only a person's token is a subject token; a machine is an actor.".into(),
         E::RequiredClaim(_) => " The issuer's entry requires another value of this claim.".into(),
         E::TooLarge

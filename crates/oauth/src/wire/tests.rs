@@ -38,6 +38,7 @@ fn listed(refusal: &RequestRefusal) {
         | R::Subject(_)
         | R::SubjectElsewhere(_)
         | R::SubjectProvenance
+        | R::IdTokenNotTaken
         | R::SubjectAudience(_)
         | R::Actor(_)
         | R::ActorAudience(_)
@@ -149,6 +150,7 @@ fn every() -> Vec<RequestRefusal> {
         R::Subject(TokenError::Signature),
         R::SubjectElsewhere(TokenError::Issuer),
         R::SubjectProvenance,
+        R::IdTokenNotTaken,
         R::SubjectAudience("say \"caf\u{e9}\" \\".into()),
         R::Actor(TokenError::Claim { claim: "act", why: "an actor token carries no act" }),
         R::ActorReplayed,

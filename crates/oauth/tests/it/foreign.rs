@@ -1,5 +1,6 @@
 //! Tokens of a trusted foreign issuer, over real HTTP.
 
+mod id_tokens;
 mod keys;
 mod products;
 

@@ -12,6 +12,7 @@ mod coverage;
 mod exchange;
 mod federation;
 mod foreign;
+mod id_tokens;
 mod introspection;
 mod metadata;
 mod names;

@@ -32,7 +32,7 @@ pub fn foreign_token_id(issuer: &Issuer, jti: &str) -> Result<TokenId, TokenErro
 
 /// As [`foreign_token_id`], of a token without an id. No `jti` has a control character, so that no issuer can
 /// write one that gives the id of another token.
-fn digest_id(issuer: &Issuer, signed: &str) -> Result<TokenId, TokenError> {
+pub(crate) fn digest_id(issuer: &Issuer, signed: &str) -> Result<TokenId, TokenError> {
     foreign_token_id(issuer, &["\0", signed].concat())
 }
 

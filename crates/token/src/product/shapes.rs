@@ -85,7 +85,7 @@ pub(super) const ENTRA_V1: Shape = Shape {
     ..ENTRA_V2
 };
 
-const ENTRA_PERSON: &[Rule] = &[
+pub(super) const ENTRA_PERSON: &[Rule] = &[
     Rule::IsOrAbsent("idtyp", &["user"]),
     Rule::Differ("sub", "oid"),
     Rule::NoneOf("xms_sub_fct", &["11", "13"]),
@@ -184,5 +184,14 @@ pub(super) const COGNITO: Shape = Shape {
     audience: AudienceClaim::OrClient,
     access_token: &[Rule::Is("token_use", &["access"]), Rule::Lacks("nonce"), Rule::Lacks("at_hash")],
     person: &[Rule::Has("username"), Rule::Differ("sub", "client_id")],
+    ..RFC9068
+};
+
+/// Its access tokens are opaque: every JWT of this issuer is an ID token, of a person or of a service account.
+pub(super) const GOOGLE: Shape = Shape {
+    types: &["jwt"],
+    client: &["azp"],
+    access_token: &[Rule::Never("aud")],
+    person: &[Rule::Differ("sub", "azp"), Rule::DoesNotEnd("email", ".gserviceaccount.com")],
     ..RFC9068
 };

@@ -73,6 +73,9 @@ pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure>
     if gives_tokens(arguments) {
         steps.extend(settings::steps(profile, &item.audience));
     }
+    if !item.id_tokens.is_empty() {
+        steps.extend(settings::id_token_steps(&item));
+    }
     if let Some(file) = file {
         file.append(&toml)?;
     }
@@ -110,14 +113,14 @@ fn can_log_in(documents: &IssuerDocuments, with_secret: bool) -> Result<(), Fail
 
 /// Whether its access tokens are to be subject tokens.
 fn gives_tokens(arguments: &IssuerAdd) -> bool {
-    !arguments.login || arguments.entry.audience.is_some()
+    (!arguments.login && arguments.id_token.is_empty()) || arguments.entry.audience.is_some()
 }
 
 /// Issuers of which it is known that no token of theirs can be a subject.
 fn suitable(url: &str) -> Result<(), Failure> {
     if url.trim_end_matches('/') == "https://accounts.google.com" {
         return Err(Failure::usage(
-            "Google's access tokens are for Google's own services alone, and its ID tokens are not accepted as subject tokens",
+            "Google's access tokens are opaque, and for Google's own services alone: give --login, or --id-token AUDIENCE=CLIENT for its ID tokens",
         ));
     }
     let host = url.strip_prefix("https://").unwrap_or_default().trim_end_matches('/');
@@ -149,6 +152,7 @@ fn item(arguments: &IssuerAdd, declared: &Declared, profile: TokenProfile) -> Re
         login: arguments.login,
         client_id: arguments.client_id.clone(),
         client_secret_file: arguments.client_secret_file.clone(),
+        id_tokens: arguments.id_token.clone(),
     })
 }
 
@@ -179,7 +183,14 @@ fn next(arguments: &IssuerAdd) -> Vec<String> {
     };
     let test =
         format!("mandate issuer test {} < FILE   (a file with an access token of a person)", arguments.url);
-    std::iter::once(apply).chain(gives_tokens(arguments).then_some(test)).collect()
+    let id_token = format!(
+        "mandate issuer test {} --id-token < FILE   (a file with an ID token of a person)",
+        arguments.url
+    );
+    std::iter::once(apply)
+        .chain(gives_tokens(arguments).then_some(test))
+        .chain((!arguments.id_token.is_empty()).then_some(id_token))
+        .collect()
 }
 
 fn text(added: &Added) -> String {

@@ -39,6 +39,13 @@ pub(super) fn toml(item: &IssuerItem) -> Result<String, Failure> {
     }
     let client = [("client_id", &item.client_id), ("client_secret_file", &item.client_secret_file)];
     members.extend(client.into_iter().filter_map(|(name, value)| Some((name, quoted(value.as_deref()?)))));
+    if !item.id_tokens.is_empty() {
+        let uses = item.id_tokens.iter().map(|known| {
+            let (audience, client) = (quoted(&known.audience), quoted(known.client.as_str()));
+            format!("{{ audience = {audience}, client = {client} }}")
+        });
+        members.push(("id_tokens", format!("[{}]", uses.collect::<Vec<_>>().join(", "))));
+    }
     let mut text = "[[issuer]]\n".to_owned();
     for (name, value) in members {
         // Writing to a String cannot fail.
@@ -177,7 +184,7 @@ pub(super) fn authority(ca: &Path, registry: Option<&Path>) -> Result<String, Fa
 mod tests {
     use std::path::Path;
 
-    use mandate_api::registry_file::{ClaimsItem, IssuerItem};
+    use mandate_api::registry_file::{ClaimsItem, IdTokenItem, IssuerItem};
     use mandate_core::registry::{SubjectScope, TokenProfile};
 
     use super::{RegistryText, authority, toml};
@@ -196,6 +203,7 @@ mod tests {
             login: false,
             client_id: None,
             client_secret_file: None,
+            id_tokens: Vec::new(),
         }
     }
 
@@ -211,6 +219,7 @@ mod tests {
             ca: Some("sso.pem".to_owned()),
             profile: TokenProfile::Zitadel,
             claims: ClaimsItem { require: [("urn:x y".to_owned(), "human".to_owned())].into() },
+            id_tokens: vec![IdTokenItem { audience: "portal".to_owned(), client: "desk".parse().unwrap() }],
             ..item()
         };
         let text = toml(&full).unwrap();
@@ -219,6 +228,7 @@ mod tests {
             "subject_scope = \"identity_only\"\n",
             "claims = { require = { \"urn:x y\" = \"human\" } }\n",
             "ca = \"sso.pem\"\n",
+            "id_tokens = [{ audience = \"portal\", client = \"desk\" }]\n",
         ] {
             assert!(text.contains(part), "{text}");
         }

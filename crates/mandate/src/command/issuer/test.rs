@@ -6,7 +6,7 @@ use std::path::Path;
 use mandate_core::registry::{SubjectScope, TokenProfile};
 use mandate_core::{Clock as _, SystemClock, Timestamp};
 use mandate_token::TokenError;
-use mandate_token::access_token::{Against, Decoded, Explanation, Verdict, explain};
+use mandate_token::access_token::{Against, Decoded, Explanation, Verdict, explain, explain_id_token};
 use mandate_token::discovery::likely_product;
 use serde::Serialize;
 
@@ -75,7 +75,15 @@ struct Tried {
 struct Attempt {
     profile: TokenProfile,
     subject_scope: SubjectScope,
+    kind: Kind,
     explanation: Explanation,
+}
+
+/// As what the token is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    AccessToken,
+    IdToken,
 }
 
 impl Attempt {
@@ -84,14 +92,18 @@ impl Attempt {
         declared: &Declared,
         documents: &IssuerDocuments,
         (profile, subject_scope): (TokenProfile, SubjectScope),
-        now: Timestamp,
+        (kind, now): (Kind, Timestamp),
     ) -> Result<Self, Failure> {
         let (issuer, keys) = (declared.trusted(profile, subject_scope), documents.keys(profile)?);
         let against =
             Against { issuer: &issuer, checks_audience: declared.audience.is_some(), keys: &keys, now };
-        let explanation = explain(token, &against)
+        let explained = match kind {
+            Kind::AccessToken => explain(token, &against),
+            Kind::IdToken => explain_id_token(token, &against),
+        };
+        let explanation = explained
             .map_err(|error| Failure::usage(format!("this is no token that can be read: {error}")))?;
-        Ok(Self { profile, subject_scope, explanation })
+        Ok(Self { profile, subject_scope, kind, explanation })
     }
 
     /// As an exchange says it.
@@ -114,7 +126,8 @@ impl Attempt {
             profile: self.profile.as_str(),
             taken: self.explanation.is_taken(),
             identity_only: self.subject_scope == SubjectScope::IdentityOnly,
-            needs_required_claim: self.profile.needs_a_claim_of_people()
+            needs_required_claim: self.kind == Kind::AccessToken
+                && self.profile.needs_a_claim_of_people()
                 && declared.required_claims.is_empty(),
             refusal: self.refusal(),
         }
@@ -151,10 +164,14 @@ pub(crate) fn run(arguments: &IssuerTest, screen: &Screen) -> Result<(), Failure
             "note: no server was asked for the entry of this issuer; --profile and --audience take its place."
         });
     }
-    let declared = Declared::new(&arguments.url, found, &arguments.entry);
+    let mut declared = Declared::new(&arguments.url, found, &arguments.entry);
+    let kind = if arguments.id_token { Kind::IdToken } else { Kind::AccessToken };
+    if kind == Kind::IdToken {
+        declared = declared.for_id_token(arguments.entry.audience.as_deref())?;
+    }
     let client = declared.client(&arguments.entry)?;
     let documents = runtime()?.block_on(IssuerDocuments::fetch(&client, &arguments.url, declared.profile))?;
-    let report = report(token, entry, &declared, &documents, SystemClock.now())?;
+    let report = report(token, entry, &declared, &documents, (kind, SystemClock.now()))?;
     // Whether it is taken counts, also if nobody reads why.
     let printed = screen.show(&report, || text(screen, &report));
     match (&report.refusal, report.taken) {
@@ -182,13 +199,13 @@ fn report(
     entry: &'static str,
     declared: &Declared,
     documents: &IssuerDocuments,
-    now: Timestamp,
+    how: (Kind, Timestamp),
 ) -> Result<Report, Failure> {
-    let attempt = |profile, scope| Attempt::of(token, declared, documents, (profile, scope), now);
+    let attempt = |profile, scope| Attempt::of(token, declared, documents, (profile, scope), how);
     // If the scopes are all that is wrong, it is said what would help.
     let best = |profile| -> Result<Attempt, Failure> {
         let usual = attempt(profile, declared.subject_scope)?;
-        if usual.explanation.is_taken() {
+        if usual.explanation.is_taken() || how.0 == Kind::IdToken {
             return Ok(usual);
         }
         let narrow = attempt(profile, SubjectScope::IdentityOnly)?;
@@ -205,7 +222,12 @@ fn report(
     };
     let is_taken = shown.explanation.is_taken();
     let keys = documents.keys(shown.profile)?;
-    let mut changes = settings::changes(&shown.explanation, shown.profile, declared.audience.as_deref());
+    let mut changes = match how.0 {
+        Kind::AccessToken => {
+            settings::changes(&shown.explanation, shown.profile, declared.audience.as_deref())
+        }
+        Kind::IdToken => settings::id_token_changes(&shown.explanation, shown.profile),
+    };
     if !is_taken && declared.profile.is_some() {
         changes.extend(profiles.iter().map(instead));
     }
@@ -229,7 +251,7 @@ fn report(
             .as_ref()
             .ok()
             .filter(|_| is_taken)
-            .and_then(|token| token.terms.subject.as_ref().map(|person| person.sub.clone())),
+            .and_then(|terms| terms.subject.as_ref().map(|person| person.sub.clone())),
         claims: verdicts::rows(&shown.explanation),
         profiles,
         changes,

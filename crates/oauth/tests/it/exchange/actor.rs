@@ -72,7 +72,9 @@ async fn no_other_kind_of_token_passes_for_a_subject_or_an_actor() {
         let form = with(with(form.clone(), "subject_token_type", JWT), "subject_token", token);
         assert_eq!(refuse(form).await, "400 invalid_request subject_token_refused", "{token}");
     }
-    for kind in ["id_token", "refresh_token", "saml2", "bogus"] {
+    let as_id_token = with(form.clone(), "subject_token_type", "urn:ietf:params:oauth:token-type:id_token");
+    assert_eq!(refuse(as_id_token).await, "400 invalid_request id_token_not_taken");
+    for kind in ["refresh_token", "saml2", "bogus"] {
         let form =
             with(form.clone(), "subject_token_type", &format!("urn:ietf:params:oauth:token-type:{kind}"));
         assert_eq!(refuse(form).await, "400 invalid_request parameter_unacceptable");

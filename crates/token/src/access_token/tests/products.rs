@@ -38,6 +38,7 @@ pub(super) fn issuer(product: &Value) -> TrustedIssuer {
         required_claims: serde_json::from_value(product.get("required").cloned().unwrap_or_default())
             .unwrap_or_default(),
         login: None,
+        id_tokens: Vec::new(),
     }
 }
 
@@ -128,7 +129,8 @@ fn every_product_has_vectors() {
     let vectors = vectors();
     let products = vectors["products"].as_array().unwrap();
     let named: Vec<&str> = products.iter().map(|product| product["profile"].as_str().unwrap()).collect();
-    let all: Vec<&str> = TokenProfile::ALL.iter().map(|profile| profile.as_str()).collect();
+    let with_tokens = TokenProfile::ALL.iter().filter(|profile| profile.has_jwt_access_tokens());
+    let all: Vec<&str> = with_tokens.map(|profile| profile.as_str()).collect();
     assert_eq!(named, all.split_first().unwrap().1, "all but the profile of RFC 9068 itself");
     for product in products {
         assert!(product["refused"].as_array().unwrap().len() >= 4, "{}", product["profile"]);
