@@ -174,6 +174,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let expires = expiry(&subject, person, &limits, target, grant, (now, facts.behind))?;
     let lineage = descend(&subject, grant, facts.issuer)?;
     let audience = resource_of(target);
+    let said_actors = subject.said_actors.clone();
     let Terms { subject, auth_time, acr, amr, .. } = subject.terms;
     // Every term that is not named here is absent: none is taken over from the subject token by itself.
     let terms = Terms {
@@ -195,7 +196,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let reservations = one_use(grant).into_iter().collect();
     let policies = Arc::clone(ruling.policies());
     let evidence = proven.on_record(evidence);
-    let view = MandateView { terms: Arc::new(terms), reservations, policies, evidence };
+    let view = MandateView { terms: Arc::new(terms), reservations, policies, evidence, said_actors };
     match &*ruling {
         Ruling::Permitted(_) => Ok(Mandate::decided(view)?),
         Ruling::NeedsApproval(demand) => {
@@ -301,6 +302,9 @@ fn presenter_is_entitled(
     let addressed_to_us = match &subject.origin {
         SubjectOrigin::Own => audience.iter().all(|aud| aud == facts.issuer.as_str()),
         SubjectOrigin::Foreign(issuer, ForeignToken::AccessToken) => issuer.takes(audience),
+        SubjectOrigin::Foreign(issuer, ForeignToken::OpaqueAccessToken) => {
+            issuer.takes(audience) && issuer.introspection_for(client.name()).is_some()
+        }
         SubjectOrigin::Foreign(issuer, ForeignToken::IdToken) => {
             issuer.takes_id_token(audience, subject.terms.client.as_str(), client.name())
         }

@@ -244,6 +244,14 @@ pub enum RequestRefusal {
         /// In how many seconds the answer may be different.
         retry_after: u64,
     },
+    /// A trusted issuer could not be asked about an opaque token.
+    #[error("a trusted issuer could not be asked about a token: {error}")]
+    IntrospectionUnavailable {
+        /// What went wrong.
+        error: String,
+        /// In how many seconds the answer may be different.
+        retry_after: u64,
+    },
     /// A trusted issuer's key set, fetched moments ago, lacks the key of the token. It may have been added
     /// since.
     #[error("the key of the token is not in the key set that was fetched moments ago")]
@@ -441,9 +449,9 @@ impl RequestRefusal {
             Self::Busy => C::Quota(Quota::Checks),
             Self::TooManyRevocations => C::Quota(Quota::Revocations),
             Self::AuditUnavailable | Self::Internal(_) => C::Ours { retry_after: SOON },
-            Self::IssuerUnavailable { retry_after, .. } | Self::IssuerKeyUnknown { retry_after } => {
-                C::Ours { retry_after: *retry_after }
-            }
+            Self::IssuerUnavailable { retry_after, .. }
+            | Self::IntrospectionUnavailable { retry_after, .. }
+            | Self::IssuerKeyUnknown { retry_after } => C::Ours { retry_after: *retry_after },
         }
     }
 }

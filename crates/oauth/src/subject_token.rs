@@ -1,5 +1,5 @@
-//! The subject token of a request (RFC 8693 §2.1): an access token of ours, or an access token or ID token of an
-//! issuer that we trust.
+//! The subject token of a request (RFC 8693 §2.1): an access token of ours, or an access token, a JWT or opaque,
+//! or ID token of an issuer that we trust.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use crate::basis::Basis;
 use crate::claimed;
 use crate::foreign::{ForeignKeys, KeySource};
 use crate::form::Form;
+use crate::opaque_tokens::{self, OpaqueTokens};
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{ParameterRow, Required};
 use crate::refusal::RequestRefusal;
@@ -27,7 +28,7 @@ pub(crate) const PARAMETERS: &[ParameterRow] = &[TOKEN.row().here_only(), TYPE.r
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SubjectToken<'f> {
     token: &'f str,
-    /// RFC 8693 §3: `access_token` is a token that we issued, `jwt` is any JWT. Our tokens are JWTs too, and
+    /// RFC 8693 §3: `access_token` is a token that we issued, or an opaque one, `jwt` is any JWT. Our tokens are JWTs too, and
     /// clients such as Spring's call them `jwt`. `id_token` is an ID token of another issuer. No other type
     /// identifies a person. The token itself must agree.
     kind: TokenType,
@@ -46,11 +47,17 @@ pub(crate) struct SubjectTokens {
     basis: Basis,
     own: Arc<OwnTokens>,
     foreign: Arc<ForeignKeys>,
+    opaque: OpaqueTokens,
 }
 
 impl SubjectTokens {
-    pub(crate) fn new(basis: Basis, own: Arc<OwnTokens>, foreign: Arc<ForeignKeys>) -> Self {
-        Self { basis, own, foreign }
+    pub(crate) fn new(
+        basis: Basis,
+        own: Arc<OwnTokens>,
+        foreign: Arc<ForeignKeys>,
+        opaque: OpaqueTokens,
+    ) -> Self {
+        Self { basis, own, foreign, opaque }
     }
 
     /// Verifies the token with the keys of its issuer. The token itself decides, not the type that the caller
@@ -64,14 +71,21 @@ impl SubjectTokens {
     ) -> Result<VerifiedSubject, RequestRefusal> {
         let (token, issuer) = (sent.token, self.basis.issuer());
         match sent.kind {
-            TokenType::AccessToken => self.own(token, now).map_err(|error| {
-                let elsewhere = claimed::issuer(token).is_some_and(|claimed| claimed != issuer.as_str());
-                if elsewhere {
-                    RequestRefusal::SubjectElsewhere(error)
-                } else {
-                    RequestRefusal::Subject(error)
+            TokenType::AccessToken => {
+                let opaque = opaque_tokens::is_opaque(token);
+                if let Some(asked) = opaque.then(|| opaque_tokens::issuer_of(client, snapshot)).flatten() {
+                    let verified = self.opaque.verify(token, asked, now).await?;
+                    return Ok(VerifiedSubject::introspected(verified, Arc::clone(asked.0)));
                 }
-            }),
+                self.own(token, now).map_err(|error| {
+                    let elsewhere = claimed::issuer(token).is_some_and(|claimed| claimed != issuer.as_str());
+                    if elsewhere {
+                        RequestRefusal::SubjectElsewhere(error)
+                    } else {
+                        RequestRefusal::Subject(error)
+                    }
+                })
+            }
             TokenType::Jwt => {
                 let decoded = Decoded::of(token).map_err(RequestRefusal::Subject)?;
                 // Without an issuer that is known, what is no access token by its type is refused as such.

@@ -171,6 +171,7 @@ pub(crate) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
                 AUDIENCE.clone_into(&mut item.audience);
             }
         }
+        ("introspection", ..) => item.introspection = None,
         ("id_tokens", ..) => {
             item.id_tokens.clear();
             if item.audience.is_empty() && !item.login {
@@ -179,6 +180,7 @@ pub(crate) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
             }
         }
         ("claims", ..) => {
+            item.claims.oldest_actor_first = false;
             item.claims.require = [("-".to_owned(), "-".to_owned())].into();
         }
         _ => return false,

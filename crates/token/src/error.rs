@@ -42,6 +42,9 @@ pub enum TokenError {
         "the signature does not verify with the only key that fits, and the header does not name that key"
     )]
     SignatureOfUnnamedKey,
+    /// The issuer says that it does not count (RFC 7662 §2.2): unknown, expired or revoked.
+    #[error("the issuer says that the token is not active")]
+    Inactive,
     /// A required claim is missing.
     #[error("the claim {0:?} is missing")]
     MissingClaim(&'static str),
@@ -106,7 +109,8 @@ impl TokenError {
             | Self::AmbiguousKey(_)
             | Self::Signature
             | Self::SignatureOfUnnamedKey => true,
-            Self::MissingClaim(_)
+            Self::Inactive
+            | Self::MissingClaim(_)
             | Self::Claim { .. }
             | Self::NotAccessToken(_)
             | Self::NotIdToken(_)
@@ -136,6 +140,7 @@ impl TokenError {
             Self::UnknownKey(_) => "unknown_key",
             Self::AmbiguousKey(_) => "ambiguous_key",
             Self::Signature | Self::SignatureOfUnnamedKey => "signature",
+            Self::Inactive => "inactive",
             Self::MissingClaim(_) => "claim_missing",
             Self::Claim { .. } => "claim_invalid",
             Self::NotAccessToken(_) => "not_access_token",
@@ -181,6 +186,7 @@ impl TokenError {
             | Self::TooDeep
             | Self::Signature
             | Self::SignatureOfUnnamedKey
+            | Self::Inactive
             | Self::Issuer
             | Self::Audience
             | Self::Expired

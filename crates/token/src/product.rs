@@ -32,6 +32,8 @@ pub(crate) struct Shape {
     pub(crate) subject: &'static str,
     pub(crate) audience: AudienceClaim,
     pub(crate) actors: ActorClaims,
+    /// Claims that say of the parties what kind they are. They are recorded, and decide nothing.
+    pub(crate) of_parties: &'static [&'static str],
     /// What shows that it is an access token.
     pub(crate) access_token: &'static [Rule],
     /// What shows that its subject is a person.
@@ -80,6 +82,8 @@ pub(crate) enum AudienceClaim {
 pub(crate) enum ActorClaims {
     /// `act` (RFC 8693 §4.1).
     Act,
+    /// The same, where an actor without `iss` is one of the issuer's own.
+    ActOfIssuer,
     /// The client is an agent if one of the numbers in `xms_act_fct` is 11.
     EntraFacets,
 }

@@ -6,8 +6,8 @@ use mandate_core::{Selector, UnixSelector};
 
 use super::permission::{list, permissions};
 use super::{
-    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IdTokenItem, IssuerItem,
-    PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
+    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IdTokenItem, IntrospectionItem,
+    IssuerItem, PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
 };
 use crate::admin::RegistryItem;
 
@@ -91,10 +91,18 @@ impl RegistryItem {
                 ca: x.ca.clone(),
                 proxy: x.proxy.clone(),
                 profile: x.profile,
-                claims: ClaimsItem { require: x.required_claims.clone() },
+                claims: ClaimsItem {
+                    require: x.required_claims.clone(),
+                    oldest_actor_first: x.oldest_actor_first,
+                },
                 login: x.login.is_some(),
                 client_id: x.login.as_ref().map(|login| login.client_id.clone()),
                 client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
+                introspection: x.introspection.as_ref().map(|asks| IntrospectionItem {
+                    client_id: asks.client_id.clone(),
+                    client_secret_file: asks.client_secret_file.clone(),
+                    clients: asks.clients.clone(),
+                }),
                 id_tokens: x
                     .id_tokens
                     .iter()

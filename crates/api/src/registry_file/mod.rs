@@ -282,6 +282,23 @@ pub struct IssuerItem {
     /// Which of its ID tokens may be subject tokens, and from which client of ours. Absent: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub id_tokens: Vec<IdTokenItem>,
+    /// How this server asks about its opaque access tokens (RFC 7662), and whose they are. Absent: they are no
+    /// subject tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<IntrospectionItem>,
+}
+
+/// How this server asks about opaque access tokens, and which clients of ours present them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IntrospectionItem {
+    /// This server's client id there.
+    pub client_id: String,
+    /// The name of the file with its secret, in `login-secrets/KEY` of the server's directory.
+    pub client_secret_file: String,
+    /// The clients of ours whose opaque tokens are of this issuer.
+    #[schema(value_type = Vec<String>)]
+    pub clients: Vec<ClientId>,
 }
 
 /// ID tokens that one client of ours may present as subject tokens.
@@ -302,6 +319,9 @@ pub struct ClaimsItem {
     /// Claims that each of its tokens must have, with these texts as values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub require: BTreeMap<String, String>,
+    /// Whether `act` in its tokens nests the other way round than RFC 8693 says: the oldest actor is outermost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oldest_actor_first: bool,
 }
 
 /// `[[grant]]`: a person's standing permission for an agent on a resource.

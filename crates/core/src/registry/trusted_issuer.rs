@@ -141,6 +141,19 @@ pub struct IdTokenUse {
     pub client: ClientId,
 }
 
+/// This server as a client of an issuer that it asks about opaque access tokens (RFC 7662 §2.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntrospectionClient {
+    /// Its client id there.
+    pub client_id: String,
+    /// The name of the file with its secret, in the folder of login secrets of the server's directory: an
+    /// issuer answers no stranger.
+    pub client_secret_file: String,
+    /// The clients of ours whose opaque tokens are of this issuer: a registered client by its id, an agent by
+    /// its SPIFFE ID. A token of any other client is never sent there.
+    pub clients: Vec<ClientId>,
+}
+
 /// An identity provider of another organization: its tokens are accepted as subject tokens, or people log in
 /// there, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -170,12 +183,18 @@ pub struct TrustedIssuer {
     /// Claims that its tokens must have, with these texts as values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub required_claims: BTreeMap<String, String>,
+    /// Whether `act` in its tokens nests the other way round: the oldest actor is outermost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oldest_actor_first: bool,
     /// Absent: nobody logs in there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<UpstreamClient>,
     /// Which of its ID tokens may be subject tokens. Empty: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub id_tokens: Vec<IdTokenUse>,
+    /// Absent: its opaque access tokens are no subject tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<IntrospectionClient>,
 }
 
 impl TrustedIssuer {
@@ -191,6 +210,12 @@ impl TrustedIssuer {
         self.has_subject_tokens()
             && audience.iter().any(|aud| aud == self.audience)
             && self.unnamed(audience).next().is_none()
+    }
+
+    /// As what this server asks about the opaque tokens that `client` presents, if they are of this issuer.
+    pub fn introspection_for(&self, client: &str) -> Option<&IntrospectionClient> {
+        let names = |known: &&IntrospectionClient| known.clients.iter().any(|id| id.as_str() == client);
+        self.introspection.as_ref().filter(names)
     }
 
     /// Whether `client` may present ID tokens of this issuer at all.
@@ -235,6 +260,8 @@ mod tests {
             profile: TokenProfile::Rfc9068,
             required_claims: std::collections::BTreeMap::new(),
             login: None,
+            introspection: None,
+            oldest_actor_first: false,
             id_tokens: vec![used("portal", "desk"), used("mobile", "phone")],
         };
         let takes = |audiences: &[&str], party: &str, client: &str| {

@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
-    Agent, AgentState, Client, ClientAuthentication, Entry, Grant, IdTokenUse, Permission, Person, Registry,
-    Resource, SubjectScope, TokenProfile, TrustedIssuer,
+    Agent, AgentState, Client, ClientAuthentication, Entry, Grant, IdTokenUse, IntrospectionClient,
+    Permission, Person, Registry, Resource, SubjectScope, TokenProfile, TrustedIssuer,
 };
 use mandate_core::{
     Actor, ActorChain, Audience, Confirmation, Cut, CutTarget, Issuer, Lifetime, Lineage, RevocationSet,
@@ -149,6 +149,8 @@ fn trusted_issuer(audience: &str, subject_scope: SubjectScope) -> TrustedIssuer 
         required_claims: BTreeMap::new(),
         login: None,
         id_tokens: Vec::new(),
+        introspection: None,
+        oldest_actor_first: false,
     }
 }
 
@@ -205,7 +207,7 @@ impl Case {
             amr: vec!["pwd".into()],
             ..Terms::new(issuer, riley.id, client, audience, rights, jti, times)
         };
-        let subject = VerifiedSubject { origin: SubjectOrigin::Own, terms, may_act: None };
+        let subject = VerifiedSubject { origin: SubjectOrigin::Own, terms, may_act: None, said_actors: None };
         Self {
             registry,
             extra_policy: None,
@@ -270,6 +272,19 @@ impl Case {
         self.subject.terms.client = PORTAL.parse().unwrap();
         self.subject.terms.audience = audience(&[PORTAL]);
         self.subject.terms.scopes = ScopeSet::new();
+    }
+
+    /// The subject token is an opaque access token of that issuer, and the client of the request presents such.
+    fn opaque(&mut self, subject_scope: SubjectScope) {
+        self.foreign(subject_scope);
+        let introspection = Some(IntrospectionClient {
+            client_id: "mandate".to_owned(),
+            client_secret_file: "x".to_owned(),
+            clients: vec![self.client.name().parse().unwrap()],
+        });
+        let issuer = TrustedIssuer { introspection, ..trusted_issuer(AUDIENCE, subject_scope) };
+        self.registry.put(Entry::Issuer(issuer.clone()));
+        self.subject.origin = SubjectOrigin::Foreign(Arc::new(issuer), ForeignToken::OpaqueAccessToken);
     }
 
     fn cut(&mut self, target: CutTarget) {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use mandate_api::registry_file::IdTokenItem;
-use mandate_core::Issuer;
 use mandate_core::registry::TokenProfile;
+use mandate_core::{ClientId, Issuer};
 
 use crate::connection::Reach;
 use crate::name_completion;
@@ -94,6 +94,15 @@ pub(crate) struct IssuerAdd {
     /// ID tokens for this client there are subject tokens, if this client of ours presents them. Repeatable
     #[arg(long, value_name = "AUDIENCE=CLIENT", value_parser = id_token_use)]
     pub(crate) id_token: Vec<IdTokenItem>,
+    /// Opaque access tokens that this client of ours presents are of this issuer, which is asked. Repeatable
+    #[arg(long, value_name = "CLIENT", requires = "introspection_client_id")]
+    pub(crate) opaque_from: Vec<ClientId>,
+    /// This server's client id for questions about opaque tokens
+    #[arg(long, value_name = "ID", requires = "introspection_secret_file")]
+    pub(crate) introspection_client_id: Option<String>,
+    /// The name of the file with that client's secret, in the issuer's folder of `login-secrets`
+    #[arg(long, value_name = "NAME", requires = "opaque_from")]
+    pub(crate) introspection_secret_file: Option<String>,
     /// Append the entry to this registry file, which is made if it is missing
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,

@@ -91,6 +91,7 @@ struct Declared {
     subject_scope: SubjectScope,
     required_claims: std::collections::BTreeMap<String, String>,
     id_tokens: Vec<IdTokenUse>,
+    oldest_actor_first: bool,
     ca: Option<String>,
     proxy: Option<String>,
 }
@@ -105,6 +106,7 @@ impl Declared {
             subject_scope: SubjectScope::Token,
             required_claims: std::collections::BTreeMap::new(),
             id_tokens: Vec::new(),
+            oldest_actor_first: false,
             ca: None,
             proxy: None,
         };
@@ -114,6 +116,7 @@ impl Declared {
             declared.other_audiences = entry.other_audiences;
             declared.subject_scope = entry.subject_scope;
             declared.required_claims = entry.claims.require;
+            declared.oldest_actor_first = entry.claims.oldest_actor_first;
             declared.id_tokens = entry.id_tokens.into_iter().map(id_token_use).collect();
             declared.ca = entry.ca;
             declared.proxy = entry.proxy;
@@ -141,6 +144,8 @@ impl Declared {
             required_claims: self.required_claims.clone(),
             login: None,
             id_tokens: self.id_tokens.clone(),
+            introspection: None,
+            oldest_actor_first: self.oldest_actor_first,
         }
     }
 

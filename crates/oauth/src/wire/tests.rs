@@ -84,6 +84,7 @@ fn listed(refusal: &RequestRefusal) {
         | R::MetadataDocument(_)
         | R::MetadataNotFetched(_)
         | R::IssuerUnavailable { .. }
+        | R::IntrospectionUnavailable { .. }
         | R::IssuerKeyUnknown { .. }
         | R::Internal(_) => {}
     }
@@ -189,6 +190,7 @@ fn every() -> Vec<RequestRefusal> {
         R::Busy,
         R::TooManyRevocations,
         R::IssuerUnavailable { error: FetchError::Timeout("https://login.example".into()), retry_after: 10 },
+        R::IntrospectionUnavailable { error: "secret".into(), retry_after: 1 },
         R::IssuerKeyUnknown { retry_after: 30 },
         R::Internal("secret detail".into()),
     ];

@@ -2,6 +2,7 @@
 
 mod id_tokens;
 mod keys;
+mod opaque;
 mod products;
 
 use std::time::Duration;

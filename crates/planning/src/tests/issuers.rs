@@ -132,6 +132,52 @@ fn id_tokens_name_an_audience_there_and_a_client_here() {
 }
 
 #[test]
+fn opaque_tokens_of_a_client_are_of_one_issuer() {
+    let asks = |client: &str| {
+        format!(
+            "introspection = {{ client_id = \"mandate\", client_secret_file = \"a\", clients = [\"{client}\"] }}\n"
+        )
+    };
+    let issuer = kept(&asks("desk"));
+    let asked = issuer.introspection.unwrap();
+    assert_eq!((asked.client_id.as_str(), asked.client_secret_file.as_str()), ("mandate", "a"));
+    assert_eq!(asked.clients, ["desk".parse().unwrap()]);
+    let other = |client: &str| {
+        let text = issuer_of(&asks(client));
+        text.replace("https://login.acme.example", "https://login.other.example")
+    };
+    let two = format!("{}{}", issuer_of(&asks("desk")), other("desk"));
+    let (detail, _) = refused(&Registry::default(), &two, false);
+    assert!(detail.contains("are of the issuer `https://login.acme.example` already"), "{detail}");
+    let (detail, _) = refused(&registry(&issuer_of(&asks("desk"))), &other("desk"), false);
+    assert!(detail.contains("already"), "{detail}");
+    assert!(plan(&registry(&issuer_of(&asks("desk"))), &other("phone"), false).is_ok());
+    for (lines, part) in [
+        (asks("desk").replace("\"a\"", "\"../a\""), "expected the name of a file"),
+        (asks("desk").replace("\"mandate\"", "\"\""), "1 to 256 printable"),
+        (asks("desk").replace("[\"desk\"]", "[]"), "expected the 1 to 64 clients"),
+    ] {
+        let (detail, _) = refused(&Registry::default(), &issuer_of(&lines), false);
+        assert!(detail.contains(part), "{lines}: {detail}");
+    }
+    let text = format!(
+        "[[issuer]]\nurl = \"https://login.acme.example\"\nlogin = true\nclient_id = \"m\"\n{}",
+        asks("desk")
+    );
+    let (detail, _) = refused(&Registry::default(), &text, false);
+    assert!(detail.contains("need `audience` too"), "{detail}");
+}
+
+#[test]
+fn the_order_of_actors_is_kept_where_a_product_can_have_one() {
+    assert!(!kept("").oldest_actor_first);
+    assert!(kept("claims = { oldest_actor_first = true }\n").oldest_actor_first);
+    let text = issuer_of("profile = \"entra-v2\"\nclaims = { oldest_actor_first = true }\n");
+    let (detail, _) = refused(&Registry::default(), &text, false);
+    assert!(detail.contains("no such order"), "{detail}");
+}
+
+#[test]
 fn what_a_login_cannot_use_is_refused_at_its_place() {
     for (lines, part, line) in [
         ("login = true\n", "`login = true` needs `client_id`", 4),

@@ -16,6 +16,7 @@ mod id_tokens;
 mod introspection;
 mod metadata;
 mod names;
+mod opaque;
 mod own_behalf;
 mod platform;
 mod provider;

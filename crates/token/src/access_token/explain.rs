@@ -10,7 +10,7 @@ pub use id_tokens::explain_id_token;
 use mandate_core::ClientId;
 use mandate_core::lifetimes::CLOCK_SKEW;
 use mandate_core::registry::{SubjectScope, TrustedIssuer};
-use mandate_core::{Audience, Terms, Timestamp};
+use mandate_core::{Audience, SaidActors, Terms, Timestamp};
 use serde_json::Value;
 
 use crate::claim;
@@ -113,6 +113,8 @@ pub struct Explanation {
     pub findings: Vec<PartVerdict>,
     /// What verification answers. It says nothing about the audience.
     pub verified: Result<Terms, TokenError>,
+    /// What it says of its actors, as it would be recorded, if it is taken.
+    pub said_actors: Option<SaidActors>,
 }
 
 impl Explanation {
@@ -155,7 +157,8 @@ pub fn explain(token: &str, against: &Against<'_>) -> Result<Explanation, TokenE
         claims(&mut findings, &decoded.compact, &unverified.claims, shape, against);
     }
     let list = listed(findings, &unverified.claims);
-    Ok(Explanation { findings: list, verified: verified.map(|token| token.terms) })
+    let said_actors = verified.as_ref().ok().and_then(|token| token.said_actors.clone());
+    Ok(Explanation { findings: list, verified: verified.map(|token| token.terms), said_actors })
 }
 
 /// Of a token whose header ends its verification: nothing else in it is looked at.
@@ -165,7 +168,7 @@ fn unread(error: TokenError) -> Result<Explanation, TokenError> {
     }
     let mut findings = Findings::default();
     findings.refuse(&error);
-    Ok(Explanation { findings: findings.list, verified: Err(error) })
+    Ok(Explanation { findings: findings.list, verified: Err(error), said_actors: None })
 }
 
 /// The findings with the values that they are about, in the order of the token, where it has them.
@@ -263,6 +266,7 @@ fn at_fault(error: &TokenError) -> Option<(Part, &str)> {
         | TokenError::AmbiguousKey(_)
         | TokenError::Signature
         | TokenError::SignatureOfUnnamedKey
+        | TokenError::Inactive
         | TokenError::NotYetValid
         | TokenError::Lifetime
         | TokenError::TrustDomain => None,
@@ -317,13 +321,19 @@ fn claims(
     against: &Against<'_>,
 ) {
     let issuer = against.issuer;
+    // First: a rule of the product may be about one of them.
+    for name in
+        shape.of_parties.iter().filter(|name| claims.get(name).is_some_and(|it| it.as_text().is_some()))
+    {
+        findings.accept(name, "recorded, and decides nothing else");
+    }
     findings.judge(Part::Claim, "iss", "the issuer", &check_issuer(claims, &issuer.url));
     times(findings, claims, against.now);
     rules(findings, claims, shape, issuer.url.as_str());
     findings.judge(Part::Claim, shape.subject, "the person", &claim::required_text(claims, shape.subject));
     let (id, lacking) = shape.id;
     if claims.contains(id) || lacking == Lacking::Refused {
-        let known = foreign::id(compact, claims, shape, &issuer.url);
+        let known = foreign::id(compact.signed(), claims, shape, &issuer.url);
         findings.judge(Part::Claim, id, "the id of the token", &known);
     }
     let client = foreign::one_client(claims, shape);
@@ -503,7 +513,7 @@ fn actors(
 ) {
     let issuer = &against.issuer.url;
     let chain = match client {
-        Some(client) => foreign::chain(claims, shape, client, issuer),
+        Some(client) => foreign::chain(claims, shape, client, issuer).map(|(chain, _)| chain),
         None => act::chain(claims.get("act"), issuer),
     };
     let is_there = claims.contains("act");

@@ -88,6 +88,36 @@ fn an_id_token_is_presented_by_the_client_that_its_entry_names_for_its_audience_
 }
 
 #[test]
+fn an_opaque_token_is_presented_by_a_client_whose_opaque_tokens_are_of_its_issuer() {
+    let opaque = |c: &mut Case, client: &str| {
+        c.foreign(SubjectScope::Token);
+        c.subject.terms.scopes = scopes("openid read:cases");
+        c.scopes = None;
+        let introspection = Some(IntrospectionClient {
+            client_id: "mandate".to_owned(),
+            client_secret_file: "x".to_owned(),
+            clients: vec![client.parse().unwrap()],
+        });
+        let issuer = TrustedIssuer { introspection, ..trusted_issuer(AUDIENCE, SubjectScope::Token) };
+        c.registry.put(Entry::Issuer(issuer));
+        let SubjectOrigin::Foreign(_, kind) = &mut c.subject.origin else { panic!() };
+        *kind = ForeignToken::OpaqueAccessToken;
+    };
+    let agent = act("support-agent").sub;
+    let view = permits(|c| opaque(c, &agent));
+    assert_eq!(view.terms.scopes, scopes("read:cases"), "its scopes bound the result");
+    refuses(R::SubjectNotForPresenter, |c| opaque(c, "another"));
+    refuses(R::SubjectNotForPresenter, |c| {
+        opaque(c, &agent);
+        c.subject.terms.audience = audience(&["another"]);
+    });
+    refuses(R::SubjectNotForPresenter, |c| {
+        opaque(c, &agent);
+        c.registry.put(Entry::Issuer(trusted_issuer(AUDIENCE, SubjectScope::Token)));
+    });
+}
+
+#[test]
 fn what_the_registry_says_of_an_issuer_now_is_what_counts() {
     // The keys were fetched for an issuer that has been removed, narrowed or given another audience since.
     refuses(R::SubjectRevoked, |c| {

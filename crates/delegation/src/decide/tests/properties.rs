@@ -35,6 +35,8 @@ struct Bounds {
     origin: Option<SubjectScope>,
     /// It is an ID token of that issuer.
     id_token: bool,
+    /// It is an opaque access token of that issuer.
+    opaque: bool,
     at_helpdesk: bool,
     policy: Option<(&'static str, &'static str)>,
     actors: Vec<&'static str>,
@@ -73,7 +75,7 @@ fn bounds() -> impl Strategy<Value = Bounds> {
     });
     let origin = (
         prop_oneof![Just(None), Just(Some(SubjectScope::Token)), Just(Some(SubjectScope::IdentityOnly))],
-        any::<bool>(),
+        0u8..3,
     );
     let policy = proptest::option::of(proptest::sample::select(&POLICIES[..]));
     let actors = proptest::sample::subsequence(vec!["triage", "third", "fourth", "support-agent"], 0..=3)
@@ -83,7 +85,7 @@ fn bounds() -> impl Strategy<Value = Bounds> {
     (scopes, origin, any::<bool>(), policy, actors, depth, limits).prop_map(
         |(
             (subject, may, ceiling, granted, asked),
-            (origin, id_token),
+            (origin, kind),
             at_helpdesk,
             policy,
             actors,
@@ -98,7 +100,8 @@ fn bounds() -> impl Strategy<Value = Bounds> {
                 granted,
                 asked,
                 origin,
-                id_token: id_token && origin.is_some(),
+                id_token: kind == 1 && origin.is_some(),
+                opaque: kind == 2 && origin.is_some(),
                 at_helpdesk,
                 policy,
                 actors,
@@ -148,6 +151,9 @@ impl Bounds {
         }
         if self.id_token {
             case.identified();
+        }
+        if let Some(subject_scope) = self.origin.filter(|_| self.opaque) {
+            case.opaque(subject_scope);
         }
         case.subject.terms.scopes = set(&self.subject);
         case.subject.terms.chain = self.chain();

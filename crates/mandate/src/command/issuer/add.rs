@@ -1,6 +1,6 @@
 //! `mandate issuer add`: the entry of an issuer, from what it publishes.
 
-use mandate_api::registry_file::{ClaimsItem, IssuerItem};
+use mandate_api::registry_file::{ClaimsItem, IntrospectionItem, IssuerItem};
 use mandate_core::names::ClientMethod;
 use mandate_core::registry::TokenProfile;
 use mandate_token::discovery::likely_product;
@@ -50,6 +50,9 @@ pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure>
     if arguments.login {
         can_log_in(&documents, arguments.client_secret_file.is_some())?;
     }
+    if !arguments.opaque_from.is_empty() {
+        can_be_asked(&documents)?;
+    }
     let likely = likely_product(url, Some(&documents.jwks_uri));
     let (profile, profile_from) = match (declared.profile, likely) {
         (Some(profile), _) => (profile, "argument"),
@@ -75,6 +78,9 @@ pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure>
     }
     if !item.id_tokens.is_empty() {
         steps.extend(settings::id_token_steps(&item));
+    }
+    if let Some(asks) = &item.introspection {
+        steps.extend(settings::introspection_steps(&item, asks));
     }
     if let Some(file) = file {
         file.append(&toml)?;
@@ -109,6 +115,32 @@ fn can_log_in(documents: &IssuerDocuments, with_secret: bool) -> Result<(), Fail
         )));
     }
     Ok(())
+}
+
+/// Whether the server can ask the issuer about opaque tokens: by what the issuer publishes.
+fn can_be_asked(documents: &IssuerDocuments) -> Result<(), Failure> {
+    let (provider, place) = (documents.provider()?, &documents.metadata_url);
+    if provider.introspection_endpoint.is_none() {
+        return Err(Failure::failed(format!(
+            "by {place}, the issuer has no introspection_endpoint with https: it cannot be asked about opaque tokens"
+        )));
+    }
+    let known = [ClientMethod::ClientSecretBasic, ClientMethod::ClientSecretPost];
+    if !provider.introspection_methods.iter().any(|method| known.contains(method)) {
+        let [basic, post] = known;
+        return Err(Failure::failed(format!(
+            "by {place}, the issuer takes no client secret at its introspection_endpoint: this server can send one by {basic} or {post}"
+        )));
+    }
+    Ok(())
+}
+
+fn introspection(arguments: &IssuerAdd) -> Option<IntrospectionItem> {
+    Some(IntrospectionItem {
+        client_id: arguments.introspection_client_id.clone()?,
+        client_secret_file: arguments.introspection_secret_file.clone()?,
+        clients: arguments.opaque_from.clone(),
+    })
 }
 
 /// Whether its access tokens are to be subject tokens.
@@ -148,11 +180,12 @@ fn item(arguments: &IssuerAdd, declared: &Declared, profile: TokenProfile) -> Re
         ca: ca.transpose()?,
         proxy: None,
         profile,
-        claims: ClaimsItem { require: declared.required_claims.clone() },
+        claims: ClaimsItem { require: declared.required_claims.clone(), oldest_actor_first: false },
         login: arguments.login,
         client_id: arguments.client_id.clone(),
         client_secret_file: arguments.client_secret_file.clone(),
         id_tokens: arguments.id_token.clone(),
+        introspection: introspection(arguments),
     })
 }
 

@@ -46,6 +46,16 @@ pub(super) fn toml(item: &IssuerItem) -> Result<String, Failure> {
         });
         members.push(("id_tokens", format!("[{}]", uses.collect::<Vec<_>>().join(", "))));
     }
+    if let Some(asks) = &item.introspection {
+        let clients: Vec<String> = asks.clients.iter().map(|client| quoted(client.as_str())).collect();
+        let value = format!(
+            "{{ client_id = {}, client_secret_file = {}, clients = [{}] }}",
+            quoted(&asks.client_id),
+            quoted(&asks.client_secret_file),
+            clients.join(", ")
+        );
+        members.push(("introspection", value));
+    }
     let mut text = "[[issuer]]\n".to_owned();
     for (name, value) in members {
         // Writing to a String cannot fail.
@@ -204,6 +214,7 @@ mod tests {
             client_id: None,
             client_secret_file: None,
             id_tokens: Vec::new(),
+            introspection: None,
         }
     }
 
@@ -218,7 +229,10 @@ mod tests {
             subject_scope: SubjectScope::IdentityOnly,
             ca: Some("sso.pem".to_owned()),
             profile: TokenProfile::Zitadel,
-            claims: ClaimsItem { require: [("urn:x y".to_owned(), "human".to_owned())].into() },
+            claims: ClaimsItem {
+                require: [("urn:x y".to_owned(), "human".to_owned())].into(),
+                oldest_actor_first: false,
+            },
             id_tokens: vec![IdTokenItem { audience: "portal".to_owned(), client: "desk".parse().unwrap() }],
             ..item()
         };

@@ -1,7 +1,7 @@
 //! What an operator sets on the side of each product, and what to change after a refusal. The page
 //! `identity-providers.md` says the same at length.
 
-use mandate_api::registry_file::IssuerItem;
+use mandate_api::registry_file::{IntrospectionItem, IssuerItem};
 use mandate_core::names::{Parameter, TokenType};
 use mandate_core::registry::{LOGIN_CALLBACK_PATH, LOGOUT_PATH, TokenProfile, login_callback, login_key};
 use mandate_token::access_token::{Explanation, Part, PartVerdict, Verdict};
@@ -43,6 +43,21 @@ pub(super) fn id_token_steps(item: &IssuerItem) -> Vec<String> {
     });
     let refresh = "an ID token counts for an hour at most: have the application ask for a new one with its refresh token, or log in again";
     named.chain([refresh.to_owned()]).collect()
+}
+
+/// What questions about opaque tokens need.
+pub(super) fn introspection_steps(item: &IssuerItem, asks: &IntrospectionItem) -> Vec<String> {
+    vec![
+        format!(
+            "register this server as the client `{}`, which may introspect the tokens of the application",
+            asks.client_id
+        ),
+        format!(
+            "write its client secret into `login-secrets/{}/{}` of this server's directory, mode 0600",
+            login_key(&item.url),
+            asks.client_secret_file
+        ),
+    ]
 }
 
 /// What the product needs before its tokens are taken. `audience` is that of the entry.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mandate_core::registry::{SubjectScope, TokenProfile};
-use mandate_core::{Clock as _, SystemClock, Timestamp};
+use mandate_core::{Clock as _, SaidActors, SystemClock, Timestamp};
 use mandate_token::TokenError;
 use mandate_token::access_token::{Against, Decoded, Explanation, Verdict, explain, explain_id_token};
 use mandate_token::discovery::likely_product;
@@ -42,6 +42,9 @@ struct Report {
     /// How the issuer names the person, if the token is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     person: Option<String>,
+    /// What it says of who acts for whom, as the record of an exchange has it, if the token is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    said_actors: Option<SaidActors>,
     claims: Vec<Row>,
     /// The profiles that were tried, if none was given, and otherwise those that would take the token
     /// instead.
@@ -252,6 +255,7 @@ fn report(
             .ok()
             .filter(|_| is_taken)
             .and_then(|terms| terms.subject.as_ref().map(|person| person.sub.clone())),
+        said_actors: shown.explanation.said_actors.clone().filter(|_| is_taken),
         claims: verdicts::rows(&shown.explanation),
         profiles,
         changes,
@@ -310,6 +314,16 @@ fn text(screen: &Screen, report: &Report) -> String {
         let _ = write!(
             verdict,
             "\nThe person is `{person}`: a [[person]] with this `sub` and the issuer gives them rights."
+        );
+    }
+    if let Some(said) = &report.said_actors {
+        let actors: Vec<&str> = said.chain.iter().map(|actor| actor.sub.as_str()).collect();
+        let actors = if actors.is_empty() { "nobody".to_owned() } else { actors.join(", then ") };
+        let form = said.form.as_str();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            verdict,
+            "\nWho acted, the newest first: {actors} (in the form {form}). It is recorded, and permits nothing."
         );
     }
     parts.push(verdict);

@@ -90,8 +90,7 @@ async fn no_other_kind_of_token_passes_for_a_subject_or_an_actor() {
 async fn who_sends_another_kind_of_token_is_told_what_it_is_and_what_is_expected() {
     let world = World::story();
     let svid = world.svid("support-agent").await;
-    let opaque =
-        "malformed: not three parts. A subject token is a signed JWT; an opaque token cannot be exchanged.";
+    let opaque = "malformed: not three parts. A subject token is a signed JWT, or an opaque token of a client that introspection of an issuer's entry names.";
     let svid_type = "typ: the header says JWT. An access token says typ at+jwt (RFC 9068).";
     for (token, says) in [("opaque", opaque), (svid.as_str(), svid_type)] {
         let form = world.agent_exchange(&svid, token, CRM, "read:cases");

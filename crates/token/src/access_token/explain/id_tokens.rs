@@ -53,7 +53,7 @@ pub fn explain_id_token(token: &str, against: &Against<'_>) -> Result<Explanatio
         old(&mut findings, iat, exp, against.now);
     }
     let list = listed(findings, &unverified.claims);
-    Ok(Explanation { findings: list, verified: verified.map(|person| person.terms) })
+    Ok(Explanation { findings: list, verified: verified.map(|person| person.terms), said_actors: None })
 }
 
 fn is_of_signature(error: &TokenError) -> bool {

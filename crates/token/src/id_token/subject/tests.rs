@@ -63,6 +63,8 @@ fn issuer(product: &Value) -> TrustedIssuer {
         profile: serde_json::from_value(product["profile"].clone()).unwrap(),
         required_claims: BTreeMap::new(),
         login: None,
+        introspection: None,
+        oldest_actor_first: false,
         id_tokens: vec![IdTokenUse {
             audience: text("client").to_owned(),
             client: "desk-of-ours".parse().unwrap(),
