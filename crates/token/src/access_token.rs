@@ -342,7 +342,7 @@ fn read(
         issuer: iss,
     };
     let may_act = act::may_act(claims.get("may_act"), &terms.issuer)?;
-    Ok(AccessToken { terms, nbf, may_act, said_actors: said.said_actors })
+    Ok(AccessToken { terms, nbf, may_act, said_actors: said.actors })
 }
 
 /// Whether it has the claims that the issuer's entry requires.
@@ -372,7 +372,7 @@ struct Said {
     jti: TokenId,
     client: ClientId,
     lineage: Lineage,
-    said_actors: Option<SaidActors>,
+    actors: Option<SaidActors>,
 }
 
 fn own(claims: &Object<'_>, iss: &Issuer) -> Result<Said, TokenError> {
@@ -387,7 +387,7 @@ fn own(claims: &Object<'_>, iss: &Issuer) -> Result<Said, TokenError> {
         jti: jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?,
         subject,
         chain,
-        said_actors: None,
+        actors: None,
         lineage: lineage(claims)?,
         details: details(claims)?,
         scopes: scope(claims, "scope")?,

@@ -65,7 +65,7 @@ pub(super) fn read(
     let (chain, form) = chain(claims, shape, &client, iss)?;
     Ok(Said {
         subject: Some(Subject { iss: iss.clone(), sub }),
-        said_actors: said_actors(claims, shape, (&chain, form)),
+        actors: said_actors(claims, shape, (&chain, form)),
         chain,
         audience,
         scopes,
