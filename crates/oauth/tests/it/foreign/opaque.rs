@@ -195,7 +195,7 @@ async fn an_issuer_that_does_not_answer_properly_lets_nobody_through() {
 
 fn with_padding(answer: &Value, bytes: usize) -> String {
     let mut answer = answer.clone();
-    answer["padding"] = "x".repeat(bytes).into();
+    merge(&mut answer, &json!({ "padding": "x".repeat(bytes) }));
     answer.to_string()
 }
 
