@@ -33,8 +33,8 @@ pub use platform::{MAX_MEMBER_LEN, MemberForm, Need, Platform, ProofMember, role
 pub use proof::{AgentProof, PlatformClaims, PlatformProof, ProofEvidence, ProofKind};
 pub use standing::GrantEnd;
 pub use trusted_issuer::{
-    EVENTS_PATH, LOGIN_CALLBACK_PATH, LOGOUT_PATH, SubjectScope, TokenProfile, TrustedIssuer, UpstreamClient,
-    events_address, login_callback, login_key,
+    EVENTS_PATH, IdTokenUse, IntrospectionClient, LOGIN_CALLBACK_PATH, LOGOUT_PATH, SubjectScope,
+    TokenProfile, TrustedIssuer, UpstreamClient, events_address, login_callback, login_key,
 };
 pub use version::RegistryVersion;
 

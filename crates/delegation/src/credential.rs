@@ -12,10 +12,11 @@ use mandate_core::registry::{
     TrustedIssuer,
 };
 use mandate_core::{
-    ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SelfDescribed, SpiffeId, Subject,
-    Terms, Timestamp, TokenId,
+    ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SaidActors, SelfDescribed, SpiffeId,
+    Subject, Terms, Timestamp, TokenId,
 };
 use mandate_token::access_token::{AccessToken, MayAct};
+use mandate_token::id_token::IdentifiedPerson;
 use mandate_token::jwt_svid::JwtSvid;
 use mandate_token::platform_token::PlatformToken;
 use serde::{Deserialize, Serialize};
@@ -25,8 +26,20 @@ use serde::{Deserialize, Serialize};
 pub enum SubjectOrigin {
     /// This server issued it.
     Own,
-    /// A trusted issuer issued it.
-    Foreign(Arc<TrustedIssuer>),
+    /// A trusted issuer issued it, as a token of this kind.
+    Foreign(Arc<TrustedIssuer>, ForeignToken),
+}
+
+/// What a token of another issuer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignToken {
+    /// An access token: `audience` of the issuer's entry says who may present it.
+    AccessToken,
+    /// An ID token: `id_tokens` of the entry says who may present it. It proves who the person is, and no scope.
+    IdToken,
+    /// An opaque access token: its issuer was asked. As an access token, and only from a client whose opaque tokens
+    /// are of this issuer.
+    OpaqueAccessToken,
 }
 
 /// A subject token whose signature, type, issuer and times have been verified.
@@ -35,12 +48,13 @@ pub struct VerifiedSubject {
     pub(crate) origin: SubjectOrigin,
     pub(crate) terms: Terms,
     pub(crate) may_act: Option<MayAct>,
+    pub(crate) said_actors: Option<Arc<SaidActors>>,
 }
 
 impl VerifiedSubject {
     /// From an access token of our own.
     pub fn own(token: AccessToken) -> Self {
-        Self { origin: SubjectOrigin::Own, terms: token.terms, may_act: token.may_act }
+        Self { origin: SubjectOrigin::Own, terms: token.terms, may_act: token.may_act, said_actors: None }
     }
 
     /// A login that has just been decided. There is no token of it.
@@ -54,13 +68,29 @@ impl VerifiedSubject {
     ///
     /// Here it is valid only until [`AccessToken::usable_until`].
     pub fn foreign(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
+        Self::of_another(token, issuer, ForeignToken::AccessToken)
+    }
+
+    /// The same, of a token about which its issuer was asked.
+    pub fn introspected(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
+        Self::of_another(token, issuer, ForeignToken::OpaqueAccessToken)
+    }
+
+    fn of_another(token: AccessToken, issuer: Arc<TrustedIssuer>, kind: ForeignToken) -> Self {
         let expires = token.usable_until();
-        let AccessToken { terms, may_act, .. } = token;
+        let AccessToken { terms, may_act, said_actors, .. } = token;
         Self {
-            origin: SubjectOrigin::Foreign(issuer),
+            origin: SubjectOrigin::Foreign(issuer, kind),
             terms: Terms { lineage: Lineage::default(), expires, ..terms },
             may_act,
+            said_actors: said_actors.map(Arc::new),
         }
+    }
+
+    /// From an ID token of a trusted issuer.
+    pub fn identified(token: IdentifiedPerson, issuer: Arc<TrustedIssuer>) -> Self {
+        let origin = SubjectOrigin::Foreign(issuer, ForeignToken::IdToken);
+        Self { origin, terms: token.terms, may_act: None, said_actors: None }
     }
 
     /// The person for whom the exchange is made; `None` if it is an agent's own token, which is refused.
@@ -73,12 +103,22 @@ impl VerifiedSubject {
         &self.terms.chain
     }
 
+    /// What a token of another issuer said of its actors, for the record.
+    pub fn said_actors(&self) -> Option<&Arc<SaidActors>> {
+        self.said_actors.as_ref()
+    }
+
     /// The trusted issuer that issued it; `None` for a token of our own.
     pub fn trusted_issuer(&self) -> Option<&TrustedIssuer> {
         match &self.origin {
             SubjectOrigin::Own => None,
-            SubjectOrigin::Foreign(issuer) => Some(issuer),
+            SubjectOrigin::Foreign(issuer, _) => Some(issuer),
         }
+    }
+
+    /// Whether it is an ID token.
+    pub fn is_id_token(&self) -> bool {
+        matches!(&self.origin, SubjectOrigin::Foreign(_, ForeignToken::IdToken))
     }
 
     /// Its id; for a token of another issuer, a digest of issuer and `jti`.
@@ -90,7 +130,10 @@ impl VerifiedSubject {
     pub(crate) fn scopes_bound_the_result(&self) -> bool {
         match &self.origin {
             SubjectOrigin::Own => true,
-            SubjectOrigin::Foreign(issuer) => issuer.subject_scope == SubjectScope::Token,
+            SubjectOrigin::Foreign(issuer, ForeignToken::AccessToken | ForeignToken::OpaqueAccessToken) => {
+                issuer.subject_scope == SubjectScope::Token
+            }
+            SubjectOrigin::Foreign(_, ForeignToken::IdToken) => false,
         }
     }
 }

@@ -20,7 +20,9 @@ use mandate_policy::{NoRuling, Question, Ruling};
 
 use crate::VerifiedActor;
 use crate::approval::{NeedsApproval, Withheld};
-use crate::credential::{AuthenticatedClient, LoggedInPerson, LoginClient, SubjectOrigin, VerifiedSubject};
+use crate::credential::{
+    AuthenticatedClient, ForeignToken, LoggedInPerson, LoginClient, SubjectOrigin, VerifiedSubject,
+};
 use crate::liveness::{Asker, living_person};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{RefusalReason, ScopeBounds};
@@ -188,6 +190,7 @@ fn decide_delegation(
     let expires = expiry(&subject, person, &limits, target, grant, (now, facts.behind))?;
     let lineage = descend(&subject, parent, grant, facts.issuer)?;
     let audience = resource_of(target);
+    let said_actors = subject.said_actors.clone();
     let Terms { subject, auth_time, acr, amr, .. } = subject.terms;
     // Every term that is not named here is absent: none is taken over from the subject token by itself.
     let terms = Terms {
@@ -209,7 +212,7 @@ fn decide_delegation(
     let reservations = one_use(grant).into_iter().collect();
     let policies = Arc::clone(ruling.policies());
     let evidence = proven.on_record(evidence);
-    let view = MandateView { terms: Arc::new(terms), reservations, policies, evidence };
+    let view = MandateView { terms: Arc::new(terms), reservations, policies, evidence, said_actors };
     match &*ruling {
         Ruling::Permitted(_) => Ok(Mandate::decided(view)?),
         Ruling::NeedsApproval(demand) => {
@@ -291,7 +294,7 @@ fn as_trusted_now(
     mut subject: VerifiedSubject,
     registry: &Registry,
 ) -> Result<VerifiedSubject, RefusalReason> {
-    if let SubjectOrigin::Foreign(issuer) = &mut subject.origin {
+    if let SubjectOrigin::Foreign(issuer, _) = &mut subject.origin {
         let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
         // Its keys were fetched from servers with certificates of other authorities, or through another
         // proxy.
@@ -350,7 +353,13 @@ fn presenter_is_entitled(
     let audience = &subject.terms.audience;
     let addressed_to_us = match &subject.origin {
         SubjectOrigin::Own => audience.iter().all(|aud| aud == facts.issuer.as_str()),
-        SubjectOrigin::Foreign(issuer) => issuer.takes(audience),
+        SubjectOrigin::Foreign(issuer, ForeignToken::AccessToken) => issuer.takes(audience),
+        SubjectOrigin::Foreign(issuer, ForeignToken::OpaqueAccessToken) => {
+            issuer.takes(audience) && issuer.introspection_for(client.name()).is_some()
+        }
+        SubjectOrigin::Foreign(issuer, ForeignToken::IdToken) => {
+            issuer.takes_id_token(audience, subject.terms.client.as_str(), client.name())
+        }
     };
     let issued_to_presenter =
         subject.origin == SubjectOrigin::Own && subject.terms.client.as_str() == client.name();

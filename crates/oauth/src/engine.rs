@@ -139,7 +139,7 @@ impl Engine {
             basis: basis.clone(),
             foreign: Arc::clone(&foreign),
             store: store.clone(),
-            secret: login_secrets,
+            secret: Arc::clone(&login_secrets),
             used: UsedStates::default(),
             places: Semaphore::new(MOST_POSTS),
         };
@@ -166,6 +166,7 @@ impl Engine {
             cuts: Arc::clone(&cuts),
             upstream: Arc::new(upstream),
             conclusion,
+            login_secrets,
         });
         Ok(Self {
             basis,

@@ -8,7 +8,8 @@ use mandate_core::names::Parameter;
 use mandate_core::registry::ProofEvidence;
 use mandate_core::subject::MAX_PARSED_DEPTH;
 use mandate_core::{
-    Actor, ActorChain, Issuer, KnownTerms, MeterId, RequestSource, Subject, SubjectProfile, Timestamp,
+    Actor, ActorChain, Issuer, KnownTerms, MeterId, RequestSource, SaidActors, Subject, SubjectProfile,
+    Timestamp,
 };
 use mandate_delegation::{DecisionRefusal, MandateView, RefusalReason, VerifiedActor, Withheld};
 use mandate_sequencer::{Guard, Receipt};
@@ -39,6 +40,8 @@ pub(crate) struct Trail {
     pub(crate) asked: Asked,
     /// What the token of a platform said that proved the agent.
     pub(crate) proof: Option<Arc<ProofEvidence>>,
+    /// What the subject token of another issuer said of its actors.
+    pub(crate) said_actors: Option<Arc<SaidActors>>,
     pub(crate) policies: Arc<[String]>,
     /// A private note that goes before the refusal's own text.
     pub(crate) note: Option<String>,
@@ -57,6 +60,7 @@ impl Trail {
             aud: None,
             asked: Asked::default(),
             proof: None,
+            said_actors: None,
             policies: Arc::default(),
             note: None,
         }
@@ -207,6 +211,7 @@ impl Recorder {
         record.asked = trail.asked;
         record.policies = trail.policies;
         record.proof = trail.proof;
+        record.said_actors = trail.said_actors;
         let mut known = KnownTerms {
             sub: trail.sub,
             act: trail.act,

@@ -178,6 +178,9 @@ pub fn trusted_issuer(url: Issuer, subject_scope: SubjectScope) -> TrustedIssuer
         required_claims: BTreeMap::new(),
         login: None,
         events_audience: None,
+        id_tokens: Vec::new(),
+        introspection: None,
+        oldest_actor_first: false,
     }
 }
 

@@ -1,13 +1,13 @@
 //! Entries back to items of the file, for `get` and `describe`.
 
 use mandate_core::Issuer;
-use mandate_core::registry::{ClientAuthentication, Entry};
+use mandate_core::registry::{ClientAuthentication, Entry, TrustedIssuer};
 use mandate_core::{Selector, UnixSelector};
 
 use super::permission::{list, permissions};
 use super::{
-    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IssuerItem, PersonItem,
-    PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
+    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IdTokenItem, IntrospectionItem,
+    IssuerItem, PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
 };
 use crate::admin::RegistryItem;
 
@@ -85,24 +85,7 @@ impl RegistryItem {
                     device: x.device,
                 })
             }
-            Entry::Issuer(x) => Self::Issuer(IssuerItem {
-                url: x.url.clone(),
-                audience: x.audience.clone(),
-                subject_scope: x.subject_scope,
-                other_audiences: x.other_audiences.clone(),
-                ca: x.ca.clone(),
-                proxy: x.proxy.clone(),
-                profile: x.profile,
-                claims: ClaimsItem { require: x.required_claims.clone() },
-                login: x.login.is_some(),
-                client_id: x.login.as_ref().map(|login| login.client_id.clone()),
-                client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
-                security_events: x.events_audience.is_some(),
-                events_audience: x
-                    .events_audience
-                    .clone()
-                    .filter(|audience| x.login.as_ref().is_none_or(|login| login.client_id != *audience)),
-            }),
+            Entry::Issuer(x) => Self::Issuer(issuer(x)),
             Entry::TrustDomain(x) => Self::TrustDomain(TrustDomainItem::of(x)),
             Entry::Grant(x) => Self::Grant(GrantItem {
                 name: None,
@@ -118,6 +101,37 @@ impl RegistryItem {
             }),
             Entry::Policy(x) => Self::Policy(PolicyItem { name: x.name.clone(), source: x.source.clone() }),
         }
+    }
+}
+
+fn issuer(x: &TrustedIssuer) -> IssuerItem {
+    IssuerItem {
+        url: x.url.clone(),
+        audience: x.audience.clone(),
+        subject_scope: x.subject_scope,
+        other_audiences: x.other_audiences.clone(),
+        ca: x.ca.clone(),
+        proxy: x.proxy.clone(),
+        profile: x.profile,
+        claims: ClaimsItem { require: x.required_claims.clone(), oldest_actor_first: x.oldest_actor_first },
+        login: x.login.is_some(),
+        client_id: x.login.as_ref().map(|login| login.client_id.clone()),
+        client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
+        security_events: x.events_audience.is_some(),
+        events_audience: x
+            .events_audience
+            .clone()
+            .filter(|audience| x.login.as_ref().is_none_or(|login| login.client_id != *audience)),
+        introspection: x.introspection.as_ref().map(|asks| IntrospectionItem {
+            client_id: asks.client_id.clone(),
+            client_secret_file: asks.client_secret_file.clone(),
+            clients: asks.clients.clone(),
+        }),
+        id_tokens: x
+            .id_tokens
+            .iter()
+            .map(|known| IdTokenItem { audience: known.audience.clone(), client: known.client.clone() })
+            .collect(),
     }
 }
 

@@ -313,6 +313,9 @@ fn resources_issuers_and_policies_cut_nothing() {
         required_claims: BTreeMap::new(),
         login: None,
         events_audience: None,
+        id_tokens: Vec::new(),
+        introspection: None,
+        oldest_actor_first: false,
     };
     let policy = Policy { name: "p".parse().unwrap(), source: String::new() };
     for entry in [Entry::Resource(resource), Entry::Issuer(issuer), Entry::Policy(policy)] {

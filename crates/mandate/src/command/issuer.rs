@@ -10,7 +10,7 @@ use mandate_api::ClientError;
 use mandate_api::admin::RegistryItem;
 use mandate_api::registry_file::IssuerItem;
 use mandate_core::Issuer;
-use mandate_core::registry::{EntryKind, SubjectScope, TokenProfile, TrustedIssuer};
+use mandate_core::registry::{EntryKind, IdTokenUse, SubjectScope, TokenProfile, TrustedIssuer};
 
 use crate::arguments::{EntryArguments, OptionalServer};
 use crate::connection::Admin;
@@ -78,6 +78,10 @@ impl OptionalServer {
     }
 }
 
+fn id_token_use(item: mandate_api::registry_file::IdTokenItem) -> IdTokenUse {
+    IdTokenUse { audience: item.audience, client: item.client }
+}
+
 /// The issuer as an entry declares it, or as the arguments do, which take the place of what the entry says.
 struct Declared {
     url: Issuer,
@@ -86,6 +90,8 @@ struct Declared {
     other_audiences: Vec<String>,
     subject_scope: SubjectScope,
     required_claims: std::collections::BTreeMap<String, String>,
+    id_tokens: Vec<IdTokenUse>,
+    oldest_actor_first: bool,
     ca: Option<String>,
     proxy: Option<String>,
 }
@@ -99,6 +105,8 @@ impl Declared {
             other_audiences: Vec::new(),
             subject_scope: SubjectScope::Token,
             required_claims: std::collections::BTreeMap::new(),
+            id_tokens: Vec::new(),
+            oldest_actor_first: false,
             ca: None,
             proxy: None,
         };
@@ -108,6 +116,8 @@ impl Declared {
             declared.other_audiences = entry.other_audiences;
             declared.subject_scope = entry.subject_scope;
             declared.required_claims = entry.claims.require;
+            declared.oldest_actor_first = entry.claims.oldest_actor_first;
+            declared.id_tokens = entry.id_tokens.into_iter().map(id_token_use).collect();
             declared.ca = entry.ca;
             declared.proxy = entry.proxy;
         }
@@ -134,7 +144,22 @@ impl Declared {
             required_claims: self.required_claims.clone(),
             login: None,
             events_audience: None,
+            id_tokens: self.id_tokens.clone(),
+            introspection: None,
+            oldest_actor_first: self.oldest_actor_first,
         }
+    }
+
+    /// The same for a test of an ID token. An audience by hand takes the place of the entry's list; which client
+    /// presents it is not known then.
+    fn for_id_token(mut self, audience: Option<&str>) -> Result<Self, Failure> {
+        if let Some(audience) = audience {
+            let any = "any-client".parse().map_err(|_| Failure::failed("no client id"))?;
+            self.id_tokens = vec![IdTokenUse { audience: audience.to_owned(), client: any }];
+        }
+        let named: Vec<&str> = self.id_tokens.iter().map(|known| known.audience.as_str()).collect();
+        self.audience = Some(named.join(" ")).filter(|named| !named.is_empty());
+        Ok(self)
     }
 
     fn client(&self, arguments: &EntryArguments) -> Result<IssuerClient, Failure> {

@@ -16,6 +16,7 @@ mod default_clients;
 mod demo_on_postgres;
 mod examples;
 mod foreign_issuer;
+mod foreign_subjects;
 mod go_clients;
 mod keycloak;
 mod login_page;

@@ -17,6 +17,7 @@ use crate::foreign::ForeignKeys;
 use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Elsewhere, ParameterRow};
+use crate::providers::ReadSecret;
 use crate::refresh_tokens::RefreshTokens;
 use crate::request::FormRequest;
 use crate::trail::Recorder;
@@ -76,6 +77,7 @@ pub(crate) struct GrantParts {
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) upstream: Arc<UpstreamLogins>,
     pub(crate) conclusion: Arc<Conclusion>,
+    pub(crate) login_secrets: ReadSecret,
 }
 
 /// A request to the token endpoint whose grant type is known.

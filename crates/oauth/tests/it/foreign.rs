@@ -1,6 +1,8 @@
 //! Tokens of a trusted foreign issuer, over real HTTP.
 
+mod id_tokens;
 mod keys;
+mod opaque;
 mod products;
 
 use std::time::Duration;

@@ -33,6 +33,10 @@ struct Bounds {
     granted: BTreeSet<&'static str>,
     asked: Option<BTreeSet<&'static str>>,
     origin: Option<SubjectScope>,
+    /// It is an ID token of that issuer.
+    id_token: bool,
+    /// It is an opaque access token of that issuer.
+    opaque: bool,
     at_helpdesk: bool,
     policy: Option<(&'static str, &'static str)>,
     actors: Vec<&'static str>,
@@ -69,15 +73,25 @@ fn bounds() -> impl Strategy<Value = Bounds> {
             proptest::option::of(prop_oneof![4 => Just(core), 1 => some_words(0)]),
         )
     });
-    let origin =
-        prop_oneof![Just(None), Just(Some(SubjectScope::Token)), Just(Some(SubjectScope::IdentityOnly))];
+    let origin = (
+        prop_oneof![Just(None), Just(Some(SubjectScope::Token)), Just(Some(SubjectScope::IdentityOnly))],
+        0u8..3,
+    );
     let policy = proptest::option::of(proptest::sample::select(&POLICIES[..]));
     let actors = proptest::sample::subsequence(vec!["triage", "third", "fourth", "support-agent"], 0..=3)
         .prop_shuffle();
     let depth = prop_oneof![3 => Just(4u8), 1 => 1u8..5];
     let limits = (1u64..5000, seconds(), seconds(), seconds(), seconds());
     (scopes, origin, any::<bool>(), policy, actors, depth, limits).prop_map(
-        |((subject, may, ceiling, granted, asked), origin, at_helpdesk, policy, actors, depth, limits)| {
+        |(
+            (subject, may, ceiling, granted, asked),
+            (origin, kind),
+            at_helpdesk,
+            policy,
+            actors,
+            depth,
+            limits,
+        )| {
             let (subject_left, grant_left, may_limit, ceiling_limit, grant_limit) = limits;
             Bounds {
                 subject,
@@ -86,6 +100,8 @@ fn bounds() -> impl Strategy<Value = Bounds> {
                 granted,
                 asked,
                 origin,
+                id_token: kind == 1 && origin.is_some(),
+                opaque: kind == 2 && origin.is_some(),
                 at_helpdesk,
                 policy,
                 actors,
@@ -133,6 +149,12 @@ impl Bounds {
         if let Some(subject_scope) = self.origin {
             case.foreign(subject_scope);
         }
+        if self.id_token {
+            case.identified();
+        }
+        if let Some(subject_scope) = self.origin.filter(|_| self.opaque) {
+            case.opaque(subject_scope);
+        }
         case.subject.terms.scopes = set(&self.subject);
         case.subject.terms.chain = self.chain();
         case.subject.terms.expires = NOW.plus(Duration::from_secs(self.subject_left));
@@ -161,7 +183,7 @@ impl Bounds {
     /// The intersection of everything that bounds scopes.
     fn scopes(&self) -> BTreeSet<&'static str> {
         let mut all = &(&self.may & &self.ceiling) & &self.granted;
-        if self.origin != Some(SubjectScope::IdentityOnly) {
+        if self.origin != Some(SubjectScope::IdentityOnly) && !self.id_token {
             all = &all & &self.subject;
         }
         if let Some(asked) = &self.asked {

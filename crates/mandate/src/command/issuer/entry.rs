@@ -45,6 +45,23 @@ pub(super) fn toml(item: &IssuerItem) -> Result<String, Failure> {
     if let Some(audience) = &item.events_audience {
         members.push(("events_audience", quoted(audience)));
     }
+    if !item.id_tokens.is_empty() {
+        let uses = item.id_tokens.iter().map(|known| {
+            let (audience, client) = (quoted(&known.audience), quoted(known.client.as_str()));
+            format!("{{ audience = {audience}, client = {client} }}")
+        });
+        members.push(("id_tokens", format!("[{}]", uses.collect::<Vec<_>>().join(", "))));
+    }
+    if let Some(asks) = &item.introspection {
+        let clients: Vec<String> = asks.clients.iter().map(|client| quoted(client.as_str())).collect();
+        let value = format!(
+            "{{ client_id = {}, client_secret_file = {}, clients = [{}] }}",
+            quoted(&asks.client_id),
+            quoted(&asks.client_secret_file),
+            clients.join(", ")
+        );
+        members.push(("introspection", value));
+    }
     let mut text = "[[issuer]]\n".to_owned();
     for (name, value) in members {
         // Writing to a String cannot fail.
@@ -183,7 +200,7 @@ pub(super) fn authority(ca: &Path, registry: Option<&Path>) -> Result<String, Fa
 mod tests {
     use std::path::Path;
 
-    use mandate_api::registry_file::{ClaimsItem, IssuerItem};
+    use mandate_api::registry_file::{ClaimsItem, IdTokenItem, IssuerItem};
     use mandate_core::registry::{SubjectScope, TokenProfile};
 
     use super::{RegistryText, authority, toml};
@@ -204,6 +221,8 @@ mod tests {
             client_secret_file: None,
             security_events: false,
             events_audience: None,
+            id_tokens: Vec::new(),
+            introspection: None,
         }
     }
 
@@ -218,9 +237,13 @@ mod tests {
             subject_scope: SubjectScope::IdentityOnly,
             ca: Some("sso.pem".to_owned()),
             profile: TokenProfile::Zitadel,
-            claims: ClaimsItem { require: [("urn:x y".to_owned(), "human".to_owned())].into() },
+            claims: ClaimsItem {
+                require: [("urn:x y".to_owned(), "human".to_owned())].into(),
+                oldest_actor_first: false,
+            },
             security_events: true,
             events_audience: Some("mandate".to_owned()),
+            id_tokens: vec![IdTokenItem { audience: "portal".to_owned(), client: "desk".parse().unwrap() }],
             ..item()
         };
         let text = toml(&full).unwrap();
@@ -230,6 +253,7 @@ mod tests {
             "claims = { require = { \"urn:x y\" = \"human\" } }\n",
             "ca = \"sso.pem\"\n",
             "security_events = true\nevents_audience = \"mandate\"\n",
+            "id_tokens = [{ audience = \"portal\", client = \"desk\" }]\n",
         ] {
             assert!(text.contains(part), "{text}");
         }

@@ -31,6 +31,8 @@ const TOKEN: [&str; 17] = [
     "exchange_foreign_keys",
     "exchange_platform",
     "exchange_federation",
+    "exchange_id_token",
+    "exchange_opaque",
 ];
 const OTHERS: [&str; 13] = [
     "introspection",

@@ -14,7 +14,7 @@ use super::{CRM, KEY, NOW, at, check, full_terms, ours, plain_terms};
 fn what_is_built_verifies_and_says_the_same() {
     let token = build(&full_terms(), &*KEY).unwrap();
     let read = check(&token, &KEY.key_set(), Profile::Own).unwrap();
-    assert_eq!(read, AccessToken { terms: full_terms(), nbf: None, may_act: None });
+    assert_eq!(read, AccessToken { terms: full_terms(), nbf: None, may_act: None, said_actors: None });
     assert_eq!(read.require_audience(CRM), Ok(()));
     assert_eq!(Decoded::of(&token).unwrap().read().unwrap().issuer(), Ok(ours().as_str()));
     let token = build(&plain_terms(), &*KEY).unwrap();

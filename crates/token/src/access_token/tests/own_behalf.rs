@@ -38,7 +38,7 @@ fn claims(changes: &Value) -> Value {
 fn it_names_the_agent_as_its_subject_and_no_actor_and_is_read_as_nobodys() {
     let token = build(&own_terms(), &*KEY).unwrap();
     let read = check(&token, &KEY.key_set(), Profile::Own).unwrap();
-    assert_eq!(read, AccessToken { terms: own_terms(), nbf: None, may_act: None });
+    assert_eq!(read, AccessToken { terms: own_terms(), nbf: None, may_act: None, said_actors: None });
     assert_eq!(own(&claims(&json!({}))).unwrap().terms.subject, None);
     let payload = own(&claims(&json!({}))).unwrap().terms;
     assert_eq!(payload.chain.iter().collect::<Vec<_>>(), [&agent()]);

@@ -156,7 +156,7 @@ proptest! {
     fn built_signed_and_verified_terms_are_the_same(terms in any_terms()) {
         let token = build(&terms, &*KEY).unwrap();
         let read = check(&token, &GOOD.0, Profile::Own).unwrap();
-        prop_assert_eq!(read, AccessToken { terms, nbf: None, may_act: None });
+        prop_assert_eq!(read, AccessToken { terms, nbf: None, may_act: None, said_actors: None });
     }
 
     #[test]
