@@ -1,7 +1,7 @@
 //! Entries back to items of the file, for `get` and `describe`.
 
 use mandate_core::Issuer;
-use mandate_core::registry::{ClientAuthentication, Entry};
+use mandate_core::registry::{ClientAuthentication, Entry, TrustedIssuer};
 use mandate_core::{Selector, UnixSelector};
 
 use super::permission::{list, permissions};
@@ -96,10 +96,7 @@ impl RegistryItem {
                 client_id: x.login.as_ref().map(|login| login.client_id.clone()),
                 client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
                 security_events: x.events_audience.is_some(),
-                events_audience: x
-                    .events_audience
-                    .clone()
-                    .filter(|audience| x.login.as_ref().is_none_or(|login| login.client_id != *audience)),
+                events_audience: events_audience(x),
             }),
             Entry::TrustDomain(x) => Self::TrustDomain(TrustDomainItem::of(x)),
             Entry::Grant(x) => Self::Grant(GrantItem {
@@ -117,6 +114,12 @@ impl RegistryItem {
             Entry::Policy(x) => Self::Policy(PolicyItem { name: x.name.clone(), source: x.source.clone() }),
         }
     }
+}
+
+/// What its security events are addressed to, if that is not the client id.
+fn events_audience(x: &TrustedIssuer) -> Option<String> {
+    let client_id = x.login.as_ref().map(|login| &login.client_id);
+    x.events_audience.clone().filter(|audience| client_id != Some(audience))
 }
 
 impl RegistryFile {
