@@ -59,7 +59,7 @@ impl VerifiedSubject {
 
     /// A login that has just been decided. There is no token of it.
     pub(crate) fn of_login(terms: Terms) -> Self {
-        Self { origin: SubjectOrigin::Own, terms, may_act: None }
+        Self { origin: SubjectOrigin::Own, terms, may_act: None, said_actors: None }
     }
 
     /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is

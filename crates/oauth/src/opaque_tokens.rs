@@ -20,10 +20,12 @@ use mandate_token::TokenError;
 use mandate_token::access_token::{AccessToken, IntrospectionFault, introspected};
 use mandate_token::discovery::ProviderMetadata;
 use parking_lot::Mutex;
+use serde::de::IgnoredAny;
 use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::codes::{self, Codes, StoredCode};
+use crate::device_codes;
 use crate::foreign::{ForeignKeys, ToPost, Unavailable};
 use crate::providers::{ReadSecret, basic, text_of};
 use crate::refresh_tokens::{self, RefreshTokens};
@@ -116,8 +118,12 @@ impl OpaqueTokens {
     /// Codes and refresh tokens of ours are opaque too. One that a client sends by mistake is shown to nobody.
     async fn is_not_ours(&self, token: &str, now: Timestamp) -> Result<(), RequestRefusal> {
         let refresh = self.refresh.look(refresh_tokens::hash(token), now).await?.is_some();
-        let code = !matches!(self.codes.look(codes::hash(token), now).await?, StoredCode::Gone);
-        if refresh || code {
+        let mut ours = refresh;
+        for hash in [codes::hash(token), device_codes::hash(token)] {
+            let found = self.codes.look::<IgnoredAny>(hash, now).await?;
+            ours |= !matches!(found, StoredCode::Gone);
+        }
+        if ours {
             return Err(RequestRefusal::Subject(TokenError::Malformed("not an access token")));
         }
         Ok(())

@@ -74,8 +74,8 @@ impl Engine {
         if !media.eq_ignore_ascii_case(MEDIA_TYPE) {
             return malformed("its Content-Type is not application/secevent+jwt");
         }
-        let Ok(token) = std::str::from_utf8(pushed.body) else { return malformed("it is not a text") };
-        let event = self.providers.security_event(token, provider, audience, now).await?;
+        let Ok(jwt) = std::str::from_utf8(pushed.body) else { return malformed("it is not a text") };
+        let event = self.providers.security_event(jwt, provider, audience, now).await?;
         Ok((TrustedIssuer::clone(provider), event))
     }
 
@@ -88,13 +88,12 @@ impl Engine {
     ) -> Result<(), RequestRefusal> {
         let now = trail.now;
         let once = Once::event(&provider.url, &event.id, event.ends);
-        if event.demand != EventDemand::Nothing {
-            match self.providers.was_used(&once, now).await {
-                // The answer was lost.
-                Ok(true) => return Ok(()),
-                // Taking authority away does not wait for the database: at worst an event counts twice.
-                Ok(false) | Err(_) => {}
-            }
+        // The answer was lost. Taking authority away does not wait for the database: at worst an event counts
+        // twice.
+        if event.demand != EventDemand::Nothing
+            && let Ok(true) = self.providers.was_used(&once, now).await
+        {
+            return Ok(());
         }
         let said = format!("the identity provider {} says {}", provider.url, shown(event.kind));
         match self.effect(provider, event).await? {

@@ -129,13 +129,11 @@ fn events_audience(item: &IssuerItem, login: Option<&UpstreamClient>) -> Result<
         }
         (true, Some(audience)) if is_audience(audience) => Ok(Some(audience.clone())),
         (true, Some(_)) => Err(Finding::new(place, AUDIENCE_FORM)),
-        (true, None) => match login {
-            Some(login) => Ok(Some(login.client_id.clone())),
-            None => {
-                let detail = "`security_events = true` needs `events_audience`: what the provider writes into `aud`. Only an issuer with `login = true` can do without it";
-                Err(Finding::new("/security_events", detail))
-            }
-        },
+        (true, None) => {
+            let detail = "`security_events = true` needs `events_audience`: what the provider writes into `aud`. Only an issuer with `login = true` can do without it";
+            let audience = login.map(|login| Some(login.client_id.clone()));
+            audience.ok_or_else(|| Finding::new("/security_events", detail))
+        }
     }
 }
 

@@ -118,10 +118,7 @@ fn issuer(x: &TrustedIssuer) -> IssuerItem {
         client_id: x.login.as_ref().map(|login| login.client_id.clone()),
         client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
         security_events: x.events_audience.is_some(),
-        events_audience: x
-            .events_audience
-            .clone()
-            .filter(|audience| x.login.as_ref().is_none_or(|login| login.client_id != *audience)),
+        events_audience: events_audience(x),
         introspection: x.introspection.as_ref().map(|asks| IntrospectionItem {
             client_id: asks.client_id.clone(),
             client_secret_file: asks.client_secret_file.clone(),
@@ -133,6 +130,12 @@ fn issuer(x: &TrustedIssuer) -> IssuerItem {
             .map(|known| IdTokenItem { audience: known.audience.clone(), client: known.client.clone() })
             .collect(),
     }
+}
+
+/// What its security events are addressed to, if that is not the client id.
+fn events_audience(x: &TrustedIssuer) -> Option<String> {
+    let client_id = x.login.as_ref().map(|login| &login.client_id);
+    x.events_audience.clone().filter(|audience| client_id != Some(audience))
 }
 
 impl RegistryFile {

@@ -63,6 +63,8 @@ const fn of_token(error: &TokenError) -> EventErrorCode {
         | T::MissingClaim(_)
         | T::Claim { .. }
         | T::NotAccessToken(_)
+        | T::NotIdToken(_)
+        | T::Inactive
         | T::NotAPerson(_)
         | T::RequiredClaim(_)
         | T::Expired

@@ -24,6 +24,7 @@ fn issuer() -> TrustedIssuer {
         profile: TokenProfile::Rfc9068,
         required_claims: BTreeMap::new(),
         login: None,
+        events_audience: None,
         id_tokens: Vec::new(),
         introspection: None,
         oldest_actor_first: false,

@@ -63,6 +63,7 @@ fn issuer(product: &Value) -> TrustedIssuer {
         profile: serde_json::from_value(product["profile"].clone()).unwrap(),
         required_claims: BTreeMap::new(),
         login: None,
+        events_audience: None,
         introspection: None,
         oldest_actor_first: false,
         id_tokens: vec![IdTokenUse {
