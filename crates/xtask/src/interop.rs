@@ -205,6 +205,7 @@ mod tests {
                 "foreign_issuer.rs::an_agent_acts_for_a_person_whom_the_companys_provider_names",
                 "foreign_issuer.rs::a_trusted_providers_other_tokens_and_other_people_are_refused",
                 "foreign_issuer.rs::a_provider_that_is_not_registered_is_refused",
+                "foreign_subjects.rs::an_opaque_token_and_an_id_token_of_the_companys_provider_are_subjects_each_as_what_it_is",
                 "provider_login.rs::a_person_logs_in_at_the_companys_provider_and_lands_at_the_app",
                 "provider_login.rs::a_logout_at_the_provider_ends_the_tokens_of_the_person",
             ],

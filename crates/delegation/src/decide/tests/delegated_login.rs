@@ -112,11 +112,11 @@ fn each_party_is_checked_as_it_is_now() {
     refused(R::GrantRevoked, &|c| c.grant(|g| g.revoked = true));
     refused(R::ScopeBeyondGrant, &|c| c.grant(|g| g.scopes = scopes("send:mail")));
     refused(R::ScopeBeyondCeiling, &|c| {
-        c.agent("support-agent", |a| a.ceiling[0].scopes = scopes("send:mail"))
+        c.agent("support-agent", |a| a.ceiling[0].scopes = scopes("send:mail"));
     });
     refused(R::ScopeBeyondPerson, &|c| c.person(|p| p.may.clear()));
     refused(R::PolicyDeniesAgent, &|c| {
-        c.extra_policy = Some("forbid (principal is Agent, action, resource);")
+        c.extra_policy = Some("forbid (principal is Agent, action, resource);");
     });
     refused(R::PolicyDeniesPerson, &|c| {
         c.extra_policy = Some("forbid (principal is Person, action, resource);");

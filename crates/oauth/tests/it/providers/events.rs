@@ -387,10 +387,13 @@ async fn an_event_is_in_force_while_the_database_cannot_be_written() {
     login.push(&nothing).await.unwrap();
 }
 
+/// What spoils a provider.
+type Spoils<'a> = &'a dyn Fn(&HostileIssuer);
+
 #[tokio::test]
 async fn a_hostile_provider_gets_an_answer_and_no_person_is_disabled() {
     let page = "<html>".to_owned() + &" ".repeat(300_000);
-    let spoil: [(&str, &dyn Fn(&HostileIssuer)); 6] = [
+    let spoil: [(&str, Spoils<'_>); 6] = [
         ("silent", &|issuer| issuer.fail_at("/keys", Trouble::Silence)),
         ("breaks off", &|issuer| issuer.fail_at("/keys", Trouble::Break)),
         ("fails", &|issuer| issuer.fail_at("/keys", Trouble::Status(500))),

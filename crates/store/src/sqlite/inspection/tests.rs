@@ -177,7 +177,7 @@ fn damage_and_other_databases_are_told() {
     fs::write(&database, &newer).unwrap();
     assert!(matches!(
         Inspection::of_directory(dir.path()).unwrap().schema(),
-        Err(StoreError::Newer { found: 99, known: 8 })
+        Err(StoreError::Newer { found: 99, known: 9 })
     ));
     fs::write(&database, vec![b'x'; 8192]).unwrap();
     let found = Inspection::of_directory(dir.path()).and_then(|inspection| inspection.schema());
