@@ -129,6 +129,10 @@ text_type!(
     PersonName, "person name", check_name
 );
 text_type!(
+    /// The name of a group, unique in the registry; our tokens name groups so.
+    GroupName, "group name", check_name
+);
+text_type!(
     /// The name of a policy, unique in the registry; records name the policies that decided.
     PolicyName, "policy name", check_name
 );

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::registry::{
-    Agent, AgentProof, Client, ForeignDomain, Permission, ProofEvidence, ProofKind, Registry, SubjectScope,
-    TrustedIssuer,
+    Agent, AgentProof, ClaimPath, Client, ForeignDomain, Group, Permission, ProofEvidence, ProofKind,
+    Registry, SubjectScope, TrustedIssuer,
 };
 use mandate_core::{
     ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SelfDescribed, SpiffeId, Subject,
     Terms, Timestamp, TokenId,
 };
+use mandate_token::MappedClaims;
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::jwt_svid::JwtSvid;
 use mandate_token::platform_token::PlatformToken;
@@ -35,12 +36,15 @@ pub struct VerifiedSubject {
     pub(crate) origin: SubjectOrigin,
     pub(crate) terms: Terms,
     pub(crate) may_act: Option<MayAct>,
+    /// What the entry of its issuer reads besides; of a token of our own nothing.
+    pub(crate) mapped: MappedClaims,
 }
 
 impl VerifiedSubject {
     /// From an access token of our own.
     pub fn own(token: AccessToken) -> Self {
-        Self { origin: SubjectOrigin::Own, terms: token.terms, may_act: token.may_act }
+        let AccessToken { terms, may_act, mapped, .. } = token;
+        Self { origin: SubjectOrigin::Own, terms, may_act, mapped }
     }
 
     /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is
@@ -50,11 +54,24 @@ impl VerifiedSubject {
     /// Here it is valid only until [`AccessToken::usable_until`].
     pub fn foreign(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
         let expires = token.usable_until();
-        let AccessToken { terms, may_act, .. } = token;
+        let AccessToken { terms, may_act, mapped, .. } = token;
         Self {
             origin: SubjectOrigin::Foreign(issuer),
             terms: Terms { lineage: Lineage::default(), expires, ..terms },
             may_act,
+            mapped,
+        }
+    }
+
+    /// The groups that it proves, which count now. A token of another issuer names them as that issuer does, a
+    /// token of our own by their names in the registry.
+    pub(crate) fn groups(&self, registry: &Registry) -> Vec<Arc<Group>> {
+        match &self.origin {
+            SubjectOrigin::Foreign(issuer) => registry.groups_of_ids(&issuer.url, &self.mapped.groups),
+            SubjectOrigin::Own => match &self.terms.subject {
+                Some(person) => registry.groups_of_names(&person.iss, &self.terms.groups),
+                None => Vec::new(),
+            },
         }
     }
 
@@ -355,6 +372,35 @@ pub struct ProviderLogin {
     pub acr: Option<String>,
     /// By which methods; empty if the provider does not say it.
     pub amr: Vec<String>,
+    /// The groups in which the person was then; absent if the provider's entry did not say where it names them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<ProvenGroups>,
+}
+
+impl ProviderLogin {
+    /// Forgets the groups that the registry does not have. A login is kept for as long as it goes on, and these
+    /// give nothing.
+    pub fn keep_registered_groups(&mut self, registry: &Registry) {
+        if let Some(groups) = &mut self.groups {
+            groups.ids.retain(|id| registry.group_by_id(&self.id.iss, id).is_some());
+        }
+    }
+
+    /// The groups that it proves, which count now.
+    pub(crate) fn groups_now(&self, registry: &Registry) -> Vec<Arc<Group>> {
+        let Some(ProvenGroups { claim, ids }) = &self.groups else { return Vec::new() };
+        let now = registry.issuer(&self.id.iss).and_then(|provider| provider.groups_claim.as_ref());
+        if now == Some(claim) { registry.groups_of_ids(&self.id.iss, ids) } else { Vec::new() }
+    }
+}
+
+/// The groups that an identity provider named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvenGroups {
+    /// In which claim. They count while the provider's entry names this one.
+    pub claim: ClaimPath,
+    /// As the provider calls them.
+    pub ids: Vec<String>,
 }
 
 /// A person who has just proven who they are: by a password of the embedded directory, or at an identity

@@ -26,7 +26,7 @@ use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{RefusalReason, ScopeBounds};
 
 use facts::{active_agent, actor_of, agent_client_id, delegable_resource, resource_of};
-use limits::{asked_is_askable, bounds, expiry, intersect, limits_on};
+use limits::{asked_is_askable, bounds, expiry, groups_giving, intersect, limits_on};
 use own::decide_own_behalf;
 use person::decide_authorization;
 use proven::ProofBound;
@@ -123,6 +123,9 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         now,
     )?;
 
+    let groups = subject.groups(facts.registry);
+    let person = &*person.with_groups(&groups);
+
     // Such a client gets no more than its ceiling at one resource. No agent takes it further.
     if subject.terms.issuer == *facts.issuer && subject.terms.actor_is_unattested() {
         return Err(RefusalReason::ChainActorUnattested.into());
@@ -153,6 +156,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let depth = u8::try_from(chain.depth()).unwrap_or(u8::MAX);
     let question = Question {
         person,
+        groups: &groups,
         agent: Some(agent),
         resource: target,
         scopes: &narrowed,
@@ -172,6 +176,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let expires = expiry(&subject, person, &limits, target, grant, (now, facts.behind))?;
     let lineage = descend(&subject, grant, facts.issuer)?;
     let audience = resource_of(target);
+    let groups = groups_giving(&groups, &target.name, &scopes);
     let Terms { subject, auth_time, acr, amr, .. } = subject.terms;
     // Every term that is not named here is absent: none is taken over from the subject token by itself.
     let terms = Terms {
@@ -180,6 +185,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         auth_time,
         acr,
         amr,
+        groups,
         ..Terms::new(
             facts.issuer.clone(),
             subject,
@@ -242,8 +248,9 @@ fn as_trusted_now(
     if let SubjectOrigin::Foreign(issuer) = &mut subject.origin {
         let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
         // Its keys were fetched from servers with certificates of other authorities, or through another
-        // proxy.
-        if now.ca != issuer.ca || now.proxy != issuer.proxy {
+        // proxy; or its claims were read as the entry no longer says.
+        let same_claims = now.groups_claim == issuer.groups_claim;
+        if now.ca != issuer.ca || now.proxy != issuer.proxy || !same_claims {
             return Err(RefusalReason::ProofOutdated);
         }
         *issuer = Arc::clone(now);

@@ -258,6 +258,8 @@ pub(crate) enum KindArgument {
     Client,
     #[value(aliases = ["issuers", "idp", "idps"])]
     Issuer,
+    #[value(alias = "groups")]
+    Group,
     #[value(aliases = ["trust-domains", "trust_domain", "trust_domains"])]
     TrustDomain,
     #[value(aliases = ["grants", "delegation", "delegations"])]

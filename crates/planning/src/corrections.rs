@@ -5,8 +5,8 @@
 //! so that one mistake is not reported again for everything that refers to it.
 
 use mandate_api::registry_file::{
-    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem,
-    ResourceItem, TrustDomainItem,
+    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, GroupItem, IssuerItem, PermissionItem,
+    PersonItem, ResourceItem, TrustDomainItem,
 };
 use mandate_core::Scope;
 use mandate_core::registry::Entry;
@@ -169,6 +169,15 @@ pub(crate) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
         ("claims", ..) => {
             item.claims.require = [("-".to_owned(), "-".to_owned())].into();
         }
+        _ => return false,
+    }
+    true
+}
+
+pub(crate) fn group(item: &mut GroupItem, pointer: &str) -> bool {
+    match parts(pointer) {
+        ("id", ..) => item.id = None,
+        ("may", at, member) => return permission(&mut item.may, at, member),
         _ => return false,
     }
     true

@@ -3,8 +3,8 @@
 
 use mandate_api::RegistryFile;
 use mandate_api::registry_file::{
-    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem,
-    ResourceItem, TrustDomainItem, is_for_any_user,
+    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, GroupItem, IssuerItem, PermissionItem,
+    PersonItem, ResourceItem, TrustDomainItem, is_for_any_user,
 };
 use mandate_core::constraint::Constraints;
 use mandate_core::digest::sha256_of_list;
@@ -21,7 +21,7 @@ use mandate_core::{
 use crate::corrections::{self, Made, every_finding};
 use crate::key_material::{certificates, check_jwks};
 use crate::states::{AgentAct, GrantAct, GrantState, StateMachine as _};
-use crate::{proofs, redirect_uri, selectors, trust_domains};
+use crate::{groups, proofs, redirect_uri, selectors, trust_domains};
 
 /// The most scopes in one list of the file.
 const MAX_SCOPES: usize = 64;
@@ -117,6 +117,10 @@ pub(crate) fn declare(
     }
     for (at, item) in file.issuer.iter().enumerate() {
         keep("issuer", at, every_finding(item, |item| issuer(item, defaults), corrections::issuer));
+    }
+    for (at, item) in file.group.iter().enumerate() {
+        let make = |item: &GroupItem| groups::group(item, &defaults.issuer);
+        keep("group", at, every_finding(item, make, corrections::group));
     }
     for (at, item) in file.trust_domain.iter().enumerate() {
         let make = |item: &TrustDomainItem| trust_domains::trust_domain(item, &defaults.trust_domain);
@@ -449,6 +453,7 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
         proxy,
         profile: item.profile,
         required_claims: item.claims.require.clone(),
+        groups_claim: item.claims.groups.clone(),
         login,
     }))
 }

@@ -169,6 +169,9 @@ pub fn mentions(entry: &Entry) -> Vec<Mention<'_>> {
             Mention::Entry(EntryKind::Agent, x.agent.as_str()),
             Mention::Entry(EntryKind::Resource, x.resource.as_str()),
         ],
+        Entry::Group(x) => {
+            std::iter::once(Mention::Entry(EntryKind::Issuer, x.issuer.as_str())).chain(on(&x.may)).collect()
+        }
         Entry::Issuer(_) | Entry::TrustDomain(_) | Entry::Policy(_) => Vec::new(),
     }
 }
@@ -256,6 +259,15 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
             }
             found.extend(on_resource(&x.resource, &x.scopes, "", after));
         }
+        Entry::Group(x) => {
+            if after.issuer(&x.issuer).is_none() {
+                found.push((
+                    "/issuer".to_owned(),
+                    after.unknown(EntryKind::Issuer, "issuer", x.issuer.as_str()),
+                ));
+            }
+            found.extend(permissions(&x.may, "/may", after));
+        }
         Entry::Issuer(_) | Entry::TrustDomain(_) | Entry::Policy(_) => {}
     }
     found
@@ -318,6 +330,11 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
                 x.spiffe_id.as_str().to_owned(),
                 after.current.agent_by_id(&x.spiffe_id).map(|a| a.name.as_str()),
             ),
+            Entry::Group(x) => (
+                "/id",
+                format!("{} of {}", x.id, x.issuer),
+                after.current.group_by_id(&x.issuer, &x.id).map(|group| group.name.as_str()),
+            ),
             Entry::Client(_)
             | Entry::Issuer(_)
             | Entry::TrustDomain(_)
@@ -349,6 +366,20 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
         return Vec::new();
     }
     let mut notes = Vec::new();
+    for group in declared.iter().filter_map(|d| match &d.entry {
+        Entry::Group(group) => Some(group),
+        _ => None,
+    }) {
+        if let Some(Entry::Issuer(issuer)) =
+            of(EntryKind::Issuer, group.issuer.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry)
+            && issuer.groups_claim.is_none()
+        {
+            notes.push(format!(
+                "group `{}` has no members: `claims.groups` of issuer `{}` does not say where its tokens name groups",
+                group.name, issuer.url
+            ));
+        }
+    }
     for grant in declared.iter().filter_map(|d| match &d.entry {
         Entry::Grant(grant) if !grant.revoked => Some(grant),
         _ => None,

@@ -2,6 +2,7 @@
 
 mod clients;
 mod grants;
+mod groups;
 mod issuers;
 mod proofs;
 mod selectors;

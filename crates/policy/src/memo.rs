@@ -95,6 +95,7 @@ mod tests {
             let now = Timestamp::from_secs(1);
             let question = Question {
                 person: &person,
+                groups: &[],
                 agent: None,
                 resource: &resource,
                 scopes: &scopes,

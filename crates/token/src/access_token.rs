@@ -13,10 +13,10 @@ mod own_behalf;
 mod subject;
 
 use mandate_core::lifetimes::{CLOCK_SKEW, PERSON_TOKEN_LIFETIME};
-use mandate_core::registry::{SubjectScope, TokenProfile, TrustedIssuer};
+use mandate_core::registry::{MAX_GROUPS, SubjectScope, TokenProfile, TrustedIssuer};
 use mandate_core::{
-    ActorChain, Audience, ClientId, Confirmation, Details, Issuer, Lineage, ScopeSet, Subject, Terms,
-    Timestamp, TokenId,
+    ActorChain, Audience, ClientId, Confirmation, Details, GroupName, Issuer, Lineage, ScopeSet, Subject,
+    Terms, Timestamp, TokenId,
 };
 use serde_json::{Map, Value};
 
@@ -25,6 +25,7 @@ use crate::claim;
 use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck, VerifiedSignature, ZIP};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
+use crate::mapped::{MappedClaims, Mapping};
 use crate::memo::SignatureMemo;
 use crate::product::Shape;
 pub use crate::sign::Payload;
@@ -101,6 +102,8 @@ pub struct AccessToken {
     /// The only party that may become its next actor (RFC 8693 §4.4). Our own tokens do not say it: who may
     /// act next is decided from the registry at the next exchange.
     pub may_act: Option<MayAct>,
+    /// What the entry of another issuer reads besides. In our own tokens it is empty.
+    pub mapped: MappedClaims,
 }
 
 impl AccessToken {
@@ -187,12 +190,13 @@ impl Unverified<'_> {
         check_header(self.compact, expect.profile)?;
         let verified = signature(self.compact, &expect)?;
         let token = read(self.compact, &self.claims, &expect)?;
+        let mapped = MappedClaims::read(&self.claims, Mapping::of(issuer))?;
         let lacks = |(name, value): &(&String, &String)| !has_text(&self.claims, name, value);
         if let Some((name, _)) = issuer.required_claims.iter().find(lacks) {
             return Err(TokenError::RequiredClaim(name.clone()));
         }
         verified.remember(expect.memo, token.terms.expires);
-        Ok(token)
+        Ok(AccessToken { mapped, ..token })
     }
 }
 
@@ -308,10 +312,11 @@ fn read(compact: &Compact<'_>, claims: &Object<'_>, expect: &Expect<'_>) -> Resu
         auth_time: claim::time(claims, "auth_time")?,
         acr: claim::text(claims, "acr")?.map(str::to_owned),
         amr: methods(claims)?,
+        groups: said.groups,
         issuer: iss,
     };
     let may_act = act::may_act(claims.get("may_act"), &terms.issuer)?;
-    Ok(AccessToken { terms, nbf, may_act })
+    Ok(AccessToken { terms, nbf, may_act, mapped: MappedClaims::default() })
 }
 
 fn has_text(claims: &Object<'_>, name: &str, text: &str) -> bool {
@@ -332,6 +337,7 @@ struct Said {
     jti: TokenId,
     client: ClientId,
     lineage: Lineage,
+    groups: Vec<GroupName>,
 }
 
 fn own(claims: &Object<'_>, iss: &Issuer) -> Result<Said, TokenError> {
@@ -347,6 +353,7 @@ fn own(claims: &Object<'_>, iss: &Issuer) -> Result<Said, TokenError> {
         subject,
         chain,
         lineage: lineage(claims)?,
+        groups: groups(claims)?,
         details: details(claims)?,
         scopes: scope(claims, "scope")?,
         audience: audience(claims)?,
@@ -417,6 +424,19 @@ fn lineage(claims: &Object<'_>) -> Result<Lineage, TokenError> {
     let Some(value) = claims.get("lineage") else { return Ok(Lineage::default()) };
     let lineage: Lineage = serde::Deserialize::deserialize(value.to_value()).map_err(|_| fault.clone())?;
     if lineage.longest() > MAX_LINEAGE { Err(fault) } else { Ok(lineage) }
+}
+
+/// The groups of our registry (RFC 9068 §2.2.3.1). Our own tokens leave the claim out if it says nothing.
+fn groups(claims: &Object<'_>) -> Result<Vec<GroupName>, TokenError> {
+    let fault = TokenError::Claim { claim: "groups", why: "not a list of our groups" };
+    match claims.get("groups") {
+        None => Ok(Vec::new()),
+        Some(Json::List(items)) if (1..=MAX_GROUPS).contains(&items.len()) => {
+            let group = |item: &Json<'_>| item.as_text().and_then(|text| text.parse().ok());
+            items.iter().map(group).collect::<Option<_>>().ok_or(fault)
+        }
+        Some(_) => Err(fault),
+    }
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use mandate_core::{Selector, UnixSelector};
 
 use super::permission::{list, permissions};
 use super::{
-    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IssuerItem, PersonItem,
-    PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
+    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, GroupItem, IssuerItem,
+    PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
 };
 use crate::admin::RegistryItem;
 
@@ -91,11 +91,12 @@ impl RegistryItem {
                 ca: x.ca.clone(),
                 proxy: x.proxy.clone(),
                 profile: x.profile,
-                claims: ClaimsItem { require: x.required_claims.clone() },
+                claims: ClaimsItem { require: x.required_claims.clone(), groups: x.groups_claim.clone() },
                 login: x.login.is_some(),
                 client_id: x.login.as_ref().map(|login| login.client_id.clone()),
                 client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
             }),
+            Entry::Group(x) => Self::Group(GroupItem::of(x)),
             Entry::TrustDomain(x) => Self::TrustDomain(TrustDomainItem::of(x)),
             Entry::Grant(x) => Self::Grant(GrantItem {
                 name: None,
@@ -125,6 +126,7 @@ impl RegistryFile {
                 RegistryItem::Agent(x) => file.agent.push(x),
                 RegistryItem::Client(x) => file.client.push(x),
                 RegistryItem::Issuer(x) => file.issuer.push(x),
+                RegistryItem::Group(x) => file.group.push(x),
                 RegistryItem::TrustDomain(x) => file.trust_domain.push(x),
                 RegistryItem::Grant(x) => file.grant.push(x),
                 RegistryItem::Policy(x) => file.policy.push(x),

@@ -6,6 +6,7 @@
 mod convert;
 mod expiry;
 mod finding;
+mod group;
 mod parse;
 mod permission;
 mod proof;
@@ -14,7 +15,7 @@ mod trust_domain;
 
 use std::collections::BTreeMap;
 
-use mandate_core::registry::{AgentState, AssertionAudience, SubjectScope, TokenProfile};
+use mandate_core::registry::{AgentState, AssertionAudience, ClaimPath, SubjectScope, TokenProfile};
 use mandate_core::{
     AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, PolicyName, ResourceName, ResourceUri, Scope,
     SpiffeId,
@@ -25,6 +26,7 @@ use utoipa::ToSchema;
 pub use convert::is_for_any_user;
 pub use expiry::Expiry;
 pub use finding::Finding;
+pub use group::GroupItem;
 pub use parse::{MAX_FILE_BYTES, RegistryFileError, locate, parse};
 pub use permission::PermissionItem;
 pub use proof::ProofItem;
@@ -50,6 +52,9 @@ pub struct RegistryFile {
     /// Identity providers that are trusted to name people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuer: Vec<IssuerItem>,
+    /// Groups of identity providers, each with what its members may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group: Vec<GroupItem>,
     /// SPIFFE trust domains of other organizations, whose JWT-SVIDs can prove agents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust_domain: Vec<TrustDomainItem>,
@@ -266,7 +271,7 @@ pub struct IssuerItem {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schema(value_type = String, example = "keycloak")]
     pub profile: TokenProfile,
-    /// What its tokens' claims must be.
+    /// What its tokens' claims must be, and which of them are read.
     #[serde(default, skip_serializing_if = "is_default")]
     pub claims: ClaimsItem,
     /// Whether people log in there (`OpenID` Connect). Then `client_id` is required.
@@ -281,13 +286,18 @@ pub struct IssuerItem {
     pub client_secret_file: Option<String>,
 }
 
-/// What the claims of an issuer's tokens must be.
+/// What the claims of an issuer's tokens must be, and which of them are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimsItem {
     /// Claims that each of its tokens must have, with these texts as values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub require: BTreeMap<String, String>,
+    /// Where its tokens list the person's groups: the name of a claim, or a JSON pointer such as
+    /// `/realm_access/roles`. Absent: they prove no group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "groups")]
+    pub groups: Option<ClaimPath>,
 }
 
 /// `[[grant]]`: a person's standing permission for an agent on a resource.

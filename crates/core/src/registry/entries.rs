@@ -6,6 +6,7 @@ use crate::constraint::Constraints;
 use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName};
 use crate::names::ClientMethod;
 use crate::registry::foreign_domain::ForeignDomain;
+use crate::registry::group::Group;
 use crate::registry::proof::AgentProof;
 use crate::registry::trusted_issuer::TrustedIssuer;
 use crate::scope::{Scope, ScopeSet};
@@ -264,6 +265,8 @@ pub enum EntryKind {
     Client,
     /// [`TrustedIssuer`]
     Issuer,
+    /// [`Group`]
+    Group,
     /// [`ForeignDomain`]
     TrustDomain,
     /// [`Grant`]
@@ -282,6 +285,7 @@ pub enum Entry {
     Agent(Agent),
     Client(Client),
     Issuer(TrustedIssuer),
+    Group(Group),
     TrustDomain(ForeignDomain),
     Grant(Grant),
     Policy(Policy),
@@ -296,6 +300,7 @@ impl Entry {
             Self::Agent(_) => EntryKind::Agent,
             Self::Client(_) => EntryKind::Client,
             Self::Issuer(_) => EntryKind::Issuer,
+            Self::Group(_) => EntryKind::Group,
             Self::TrustDomain(_) => EntryKind::TrustDomain,
             Self::Grant(_) => EntryKind::Grant,
             Self::Policy(_) => EntryKind::Policy,
@@ -310,6 +315,7 @@ impl Entry {
             Self::Agent(x) => x.name.as_str(),
             Self::Client(x) => x.id.as_str(),
             Self::Issuer(x) => x.url.as_str(),
+            Self::Group(x) => x.name.as_str(),
             Self::TrustDomain(x) => x.name.as_str(),
             Self::Grant(x) => x.id.as_str(),
             Self::Policy(x) => x.name.as_str(),

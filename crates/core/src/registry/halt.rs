@@ -30,6 +30,7 @@ impl Entry {
             Self::Resource(_)
             | Self::Client(_)
             | Self::Issuer(_)
+            | Self::Group(_)
             | Self::TrustDomain(_)
             | Self::Policy(_) => None,
         }
@@ -48,6 +49,7 @@ impl Entry {
                 Self::Resource(_)
                 | Self::Client(_)
                 | Self::Issuer(_)
+                | Self::Group(_)
                 | Self::TrustDomain(_)
                 | Self::Policy(_),
                 Halt::Agent(_) | Halt::Person(_) | Halt::Grant(_),

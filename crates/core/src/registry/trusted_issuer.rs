@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::claim_path::ClaimPath;
 use crate::digest::sha256;
 use crate::terms::Audience;
 use crate::uri::Issuer;
@@ -150,6 +151,10 @@ pub struct TrustedIssuer {
     /// Claims that its tokens must have, with these texts as values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub required_claims: BTreeMap<String, String>,
+    /// Where its tokens name the groups of the person, each by the text that is `id` of an entry. Absent: they
+    /// prove no group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_claim: Option<ClaimPath>,
     /// Absent: nobody logs in there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<UpstreamClient>,

@@ -17,7 +17,7 @@ use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{DecisionRefusal, RefusalReason};
 
 use super::facts::{Facts, resource_of};
-use super::limits::{own_expiry, scopes_on, unattested_expiry};
+use super::limits::{groups_giving, own_expiry, scopes_on, unattested_expiry};
 use super::{Authorization, ContinuedLogin};
 
 pub(super) fn decide_authorization(
@@ -29,6 +29,8 @@ pub(super) fn decide_authorization(
     let login = person;
     let person = enabled(facts.registry.person(&login.name))?;
     login_is_alive(person, &login, &client, facts)?;
+    let groups = login.provider.as_ref().map(|at| at.groups_now(facts.registry)).unwrap_or_default();
+    let person = &*person.with_groups(&groups);
     let asking = Asking::now(&client, facts)?;
     if let Some(login) = &continued {
         may_continue(login, &asking, resource.as_ref(), facts, now)?;
@@ -54,7 +56,11 @@ pub(super) fn decide_authorization(
     let targets: Vec<&Arc<Resource>> = match target {
         Some(target) => vec![target],
         None => {
-            person.may.iter().filter_map(|permission| facts.registry.resource(&permission.resource)).collect()
+            let mut names: Vec<_> = person.may.iter().map(|permission| &permission.resource).collect();
+            // A group may give something where the person or another group has a right too.
+            names.sort_unstable();
+            names.dedup();
+            names.into_iter().filter_map(|name| facts.registry.resource(name)).collect()
         }
     };
 
@@ -74,6 +80,7 @@ pub(super) fn decide_authorization(
         }
         let question = Question {
             person,
+            groups: &groups,
             agent: None,
             resource: target,
             scopes: &wanted,
@@ -114,10 +121,14 @@ pub(super) fn decide_authorization(
 
     let audience =
         target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
+    let groups = match target {
+        Some(target) => groups_giving(&groups, &target.name, &permitted),
+        None => groups.iter().map(|group| group.name.clone()).collect(),
+    };
     let (subject, client) = (person.id.clone(), client.id().clone());
     let terms = Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires));
     let lineage = Lineage { parents, ..Lineage::default() };
-    let terms = with_proof(Terms { chain, lineage, ..terms }, login);
+    let terms = with_proof(Terms { chain, lineage, groups, ..terms }, login);
     let (terms, policies) = (Arc::new(terms), policies.into());
     let view = MandateView { terms, reservations: Vec::new(), policies, evidence: None };
     match last.as_deref() {

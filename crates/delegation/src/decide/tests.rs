@@ -5,6 +5,7 @@ mod approval;
 mod authorization;
 mod bounds;
 mod continued;
+mod groups;
 mod lineage;
 mod liveness;
 mod own;
@@ -27,6 +28,7 @@ use mandate_core::{
     ScopeSet, Terms, Timestamp,
 };
 use mandate_policy::Policies;
+use mandate_token::MappedClaims;
 use mandate_token::access_token::MayAct;
 
 use super::{DecisionRequest, Exchange, Facts, MAX_LINEAGE, decide};
@@ -143,6 +145,7 @@ fn trusted_issuer(audience: &str, subject_scope: SubjectScope) -> TrustedIssuer 
         profile: TokenProfile::Rfc9068,
         required_claims: BTreeMap::new(),
         login: None,
+        groups_claim: None,
     }
 }
 
@@ -199,7 +202,12 @@ impl Case {
             amr: vec!["pwd".into()],
             ..Terms::new(issuer, riley.id, client, audience, rights, jti, times)
         };
-        let subject = VerifiedSubject { origin: SubjectOrigin::Own, terms, may_act: None };
+        let subject = VerifiedSubject {
+            origin: SubjectOrigin::Own,
+            terms,
+            may_act: None,
+            mapped: MappedClaims::default(),
+        };
         Self {
             registry,
             extra_policy: None,

@@ -1,5 +1,6 @@
 //! Which changes of the registry need which cut.
 
+mod groups;
 mod proofs;
 
 use std::collections::BTreeMap;
@@ -307,6 +308,7 @@ fn resources_issuers_and_policies_cut_nothing() {
         profile: TokenProfile::Rfc9068,
         required_claims: BTreeMap::new(),
         login: None,
+        groups_claim: None,
     };
     let policy = Policy { name: "p".parse().unwrap(), source: String::new() };
     for entry in [Entry::Resource(resource), Entry::Issuer(issuer), Entry::Policy(policy)] {

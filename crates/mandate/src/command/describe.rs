@@ -33,6 +33,7 @@ pub(crate) fn run(arguments: &Describe, screen: &Screen) -> Result<(), Failure> 
             }
             EntryKind::Client
             | EntryKind::Issuer
+            | EntryKind::Group
             | EntryKind::TrustDomain
             | EntryKind::Grant
             | EntryKind::Policy => None,
@@ -142,6 +143,12 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
             ("Refresh tokens", if x.refresh { "yes, for logins that ask for them" } else { "" }.to_owned()),
         ],
         RegistryItem::Issuer(x) => issuer(x),
+        RegistryItem::Group(x) => vec![
+            ("Group", x.name.to_string()),
+            ("Issuer", x.issuer.to_string()),
+            ("Id there", x.id.clone().unwrap_or_default()),
+            ("May", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
+        ],
         RegistryItem::TrustDomain(x) => vec![
             ("Trust domain", x.name.to_string()),
             ("Bundle", x.bundle.clone().unwrap_or_default()),
@@ -179,6 +186,7 @@ fn issuer(x: &mandate_api::registry_file::IssuerItem) -> Vec<(&'static str, Stri
         ("Secret file", x.client_secret_file.clone().unwrap_or_default()),
         ("Profile", x.profile.as_str().to_owned()),
         ("Required claims", required_claims(&x.claims).join("\n")),
+        ("Claim of groups", shown(x.claims.groups.as_ref())),
         ("Subject scope", subject_scope(x.subject_scope).to_owned()),
     ]
 }

@@ -10,7 +10,7 @@ use mandate_api::ClientError;
 use mandate_api::admin::RegistryItem;
 use mandate_api::registry_file::IssuerItem;
 use mandate_core::Issuer;
-use mandate_core::registry::{EntryKind, SubjectScope, TokenProfile, TrustedIssuer};
+use mandate_core::registry::{ClaimPath, EntryKind, SubjectScope, TokenProfile, TrustedIssuer};
 
 use crate::arguments::{EntryArguments, OptionalServer};
 use crate::connection::Admin;
@@ -86,6 +86,7 @@ struct Declared {
     other_audiences: Vec<String>,
     subject_scope: SubjectScope,
     required_claims: std::collections::BTreeMap<String, String>,
+    groups_claim: Option<ClaimPath>,
     ca: Option<String>,
     proxy: Option<String>,
 }
@@ -99,6 +100,7 @@ impl Declared {
             other_audiences: Vec::new(),
             subject_scope: SubjectScope::Token,
             required_claims: std::collections::BTreeMap::new(),
+            groups_claim: None,
             ca: None,
             proxy: None,
         };
@@ -108,11 +110,13 @@ impl Declared {
             declared.other_audiences = entry.other_audiences;
             declared.subject_scope = entry.subject_scope;
             declared.required_claims = entry.claims.require;
+            declared.groups_claim = entry.claims.groups;
             declared.ca = entry.ca;
             declared.proxy = entry.proxy;
         }
         declared.profile = arguments.profile.or(declared.profile);
         declared.audience = arguments.audience.clone().or(declared.audience);
+        declared.groups_claim = arguments.groups.clone().or(declared.groups_claim);
         declared.required_claims.extend(arguments.require.iter().cloned());
         if arguments.identity_only {
             declared.subject_scope = SubjectScope::IdentityOnly;
@@ -133,6 +137,7 @@ impl Declared {
             profile,
             required_claims: self.required_claims.clone(),
             login: None,
+            groups_claim: self.groups_claim.clone(),
         }
     }
 

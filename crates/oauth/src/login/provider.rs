@@ -149,7 +149,7 @@ impl Engine {
             return Err(self.page(trail, ProviderRefusal::Unknown.into()).await);
         };
         let answer = Answer { form: &form, pending, provider, now };
-        let Proven { login, session } = match self.providers.person(&answer).await {
+        let Proven { mut login, session } = match self.providers.person(&answer).await {
             Ok(proven) => proven,
             Err(refusal @ ProviderRefusal::Declined(_)) => {
                 return Err(self.back(&request, trail, refusal.into()).await);
@@ -157,7 +157,9 @@ impl Engine {
             Err(refusal) => return Err(self.page(trail, refusal.into()).await),
         };
         // The provider may have taken its time.
-        let person = self.basis.snapshot().registry.person_by_id(&login.id).cloned();
+        let snapshot = self.basis.snapshot();
+        login.keep_registered_groups(&snapshot.registry);
+        let person = snapshot.registry.person_by_id(&login.id).cloned();
         let Some(person) = person else {
             let stranger = login.id;
             let error = self.recorder.refuse(trail, ProviderRefusal::Stranger(stranger.clone()).into()).await;

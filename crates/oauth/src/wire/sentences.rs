@@ -324,6 +324,9 @@ fn refused(what: What, error: &TokenError) -> String {
             " This claim is another one in the access tokens that its issuer gives to clients.".into()
         }
         E::NotAPerson(_) => " Only a person's token is a subject token; a machine is an actor.".into(),
+        E::MappedClaim { .. } => {
+            " The issuer's entry reads this claim as a list of at most 256 texts of 1 to 128 bytes.".into()
+        }
         E::RequiredClaim(_) => " The issuer's entry requires another value of this claim.".into(),
         E::TooLarge
         | E::DuplicateMember

@@ -1,5 +1,6 @@
 //! Tokens of a trusted foreign issuer, over real HTTP.
 
+mod groups;
 mod keys;
 mod products;
 

@@ -1,6 +1,7 @@
 //! Logins at identity providers, over real HTTP: the browser's way is played, the provider is a double.
 
 mod away;
+mod groups;
 mod hostile;
 mod logout;
 

@@ -110,6 +110,7 @@ impl World {
     pub(crate) fn question(&self) -> Question<'_> {
         Question {
             person: &self.person,
+            groups: &[],
             agent: Some(&self.agent),
             resource: &self.resource,
             scopes: &self.nothing,

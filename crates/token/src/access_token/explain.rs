@@ -13,6 +13,7 @@ use crate::claim;
 use crate::compact::Compact;
 use crate::error::TokenError;
 use crate::key_set::KeySet;
+use crate::mapped::{MappedClaims, Mapping, leaves_groups_out};
 use crate::product::{Lacking, Shape, Shows};
 use crate::strict_json::{Json, Object};
 
@@ -237,7 +238,9 @@ fn at_fault(error: &TokenError) -> Option<(Part, &str)> {
         | TokenError::Claim { claim, .. }
         | TokenError::NotAccessToken(claim)
         | TokenError::NotAPerson(claim) => Some((Part::Claim, claim)),
-        TokenError::RequiredClaim(claim) => Some((Part::Claim, claim)),
+        TokenError::RequiredClaim(claim) | TokenError::MappedClaim { claim, .. } => {
+            Some((Part::Claim, claim))
+        }
         TokenError::Issuer => Some((Part::Claim, "iss")),
         TokenError::Audience => Some((Part::Claim, "aud")),
         TokenError::Expired => Some((Part::Claim, "exp")),
@@ -355,8 +358,28 @@ fn claims(
             );
         }
     }
+    groups(findings, claims, issuer);
     for (name, _) in claims.iter() {
         findings.add(Part::Claim, name, None, Verdict::Ignored);
+    }
+}
+
+/// What the entry reads of the person's groups. Which of them are registered is for the registry to say.
+fn groups(findings: &mut Findings, claims: &Object<'_>, issuer: &TrustedIssuer) {
+    let Some(path) = &issuer.groups_claim else { return };
+    let name = path.steps().next().unwrap_or_default();
+    match MappedClaims::read(claims, Mapping::of(issuer)) {
+        Err(error) => findings.refuse_claim(&name, error.public_code(), error.to_string()),
+        Ok(_) if claims.contains(&name) => findings.accept(&name, "the person's groups"),
+        Ok(_) => {
+            let why = "the token does not have it, so it proves no group";
+            findings.add(Part::Claim, &name, None, Verdict::NotChecked(why));
+        }
+    }
+    if let Some(instead) = leaves_groups_out(claims) {
+        let why = "the person is in more groups than the token lists, so it lists none, and it proves no group: \
+                   let the provider list only the groups that are assigned to the application";
+        findings.add(Part::Claim, instead, None, Verdict::NotChecked(why));
     }
 }
 

@@ -69,6 +69,7 @@ pub(super) fn read(
         jti,
         client,
         lineage: Lineage::default(),
+        groups: Vec::new(),
     })
 }
 

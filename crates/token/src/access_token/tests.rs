@@ -89,6 +89,7 @@ fn full_terms() -> Terms {
         auth_time: Some(at(NOW - 60)),
         acr: Some("urn:x:2".into()),
         amr: vec!["pwd".into(), "otp".into()],
+        groups: vec!["sales".parse().unwrap(), "staff".parse().unwrap()],
         ..Terms::new(
             ours(),
             subject,

@@ -145,7 +145,10 @@ fn item(arguments: &IssuerAdd, declared: &Declared, profile: TokenProfile) -> Re
         ca: ca.transpose()?,
         proxy: None,
         profile,
-        claims: ClaimsItem { require: declared.required_claims.clone() },
+        claims: ClaimsItem {
+            require: declared.required_claims.clone(),
+            groups: declared.groups_claim.clone(),
+        },
         login: arguments.login,
         client_id: arguments.client_id.clone(),
         client_secret_file: arguments.client_secret_file.clone(),

@@ -5,13 +5,24 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use mandate_api::registry_file::{self, IssuerItem, MAX_FILE_BYTES};
+use mandate_api::registry_file::{self, ClaimsItem, IssuerItem, MAX_FILE_BYTES};
 use mandate_core::SystemEntropy;
 use mandate_core::registry::{SubjectScope, TokenProfile};
 use mandate_files::{FileError, NewFile, Replace, text};
 
 use crate::failure::{Failure, Fault};
 use crate::input_file;
+
+/// The member `claims`, if it says anything.
+fn claims(claims: &ClaimsItem) -> Option<String> {
+    let ClaimsItem { require, groups } = claims;
+    let required: Vec<String> =
+        require.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
+    let required = (!required.is_empty()).then(|| format!("require = {{ {} }}", required.join(", ")));
+    let groups = groups.as_ref().map(|path| format!("groups = {}", quoted(path.as_str())));
+    let all: Vec<String> = required.into_iter().chain(groups).collect();
+    (!all.is_empty()).then(|| format!("{{ {} }}", all.join(", ")))
+}
 
 /// The entry as it is written in a registry file. What it leaves out has its default.
 pub(super) fn toml(item: &IssuerItem) -> Result<String, Failure> {
@@ -25,11 +36,8 @@ pub(super) fn toml(item: &IssuerItem) -> Result<String, Failure> {
     if item.subject_scope != SubjectScope::Token {
         members.push(("subject_scope", quoted(super::super::get::subject_scope(item.subject_scope))));
     }
-    if !item.claims.require.is_empty() {
-        let claims = item.claims.require.iter();
-        let claims: Vec<String> =
-            claims.map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
-        members.push(("claims", format!("{{ require = {{ {} }} }}", claims.join(", "))));
+    if let Some(claims) = claims(&item.claims) {
+        members.push(("claims", claims));
     }
     if let Some(ca) = &item.ca {
         members.push(("ca", quoted(ca)));
@@ -210,14 +218,17 @@ mod tests {
             subject_scope: SubjectScope::IdentityOnly,
             ca: Some("sso.pem".to_owned()),
             profile: TokenProfile::Zitadel,
-            claims: ClaimsItem { require: [("urn:x y".to_owned(), "human".to_owned())].into() },
+            claims: ClaimsItem {
+                require: [("urn:x y".to_owned(), "human".to_owned())].into(),
+                groups: Some("/realm_access/roles".parse().unwrap()),
+            },
             ..item()
         };
         let text = toml(&full).unwrap();
         for part in [
             "profile = \"zitadel\"\n",
             "subject_scope = \"identity_only\"\n",
-            "claims = { require = { \"urn:x y\" = \"human\" } }\n",
+            "claims = { require = { \"urn:x y\" = \"human\" }, groups = \"/realm_access/roles\" }\n",
             "ca = \"sso.pem\"\n",
         ] {
             assert!(text.contains(part), "{text}");

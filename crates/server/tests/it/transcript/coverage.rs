@@ -13,7 +13,7 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 15] = [
+const TOKEN: [&str; 16] = [
     "token_form",
     "token_client",
     "token_assertion",
@@ -27,6 +27,7 @@ const TOKEN: [&str; 15] = [
     "exchange_size",
     "exchange_foreign",
     "exchange_foreign_keys",
+    "exchange_foreign_groups",
     "exchange_platform",
     "exchange_federation",
 ];

@@ -6,7 +6,7 @@ use mandate_core::scope::MAX_SCOPES;
 use mandate_core::{Actor, ActorChain, Audience, Confirmation, Details, ScopeSet, Subject, Terms, Timestamp};
 
 use crate::access_token::{AccessToken, Decoded, Expect, Profile, build, encode, verify_with_claims};
-use crate::{Algorithm, MAX_TOKEN_LEN, SignError, Signer};
+use crate::{Algorithm, MAX_TOKEN_LEN, MappedClaims, SignError, Signer};
 
 use super::{CRM, KEY, NOW, at, check, full_terms, ours, plain_terms};
 
@@ -14,7 +14,10 @@ use super::{CRM, KEY, NOW, at, check, full_terms, ours, plain_terms};
 fn what_is_built_verifies_and_says_the_same() {
     let token = build(&full_terms(), &*KEY).unwrap();
     let read = check(&token, &KEY.key_set(), Profile::Own).unwrap();
-    assert_eq!(read, AccessToken { terms: full_terms(), nbf: None, may_act: None });
+    assert_eq!(
+        read,
+        AccessToken { terms: full_terms(), nbf: None, may_act: None, mapped: MappedClaims::default() }
+    );
     assert_eq!(read.require_audience(CRM), Ok(()));
     assert_eq!(Decoded::of(&token).unwrap().read().unwrap().issuer(), Ok(ours().as_str()));
     let token = build(&plain_terms(), &*KEY).unwrap();
@@ -29,7 +32,7 @@ fn what_is_built_verifies_and_says_the_same() {
 
 #[test]
 fn the_payload_of_a_token_without_details_and_key_is_what_it_always_was() {
-    let terms = Terms { details: Details::default(), cnf: None, ..full_terms() };
+    let terms = Terms { details: Details::default(), cnf: None, groups: Vec::new(), ..full_terms() };
     let token = build(&terms, &*KEY).unwrap();
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     assert_eq!(

@@ -38,6 +38,7 @@ pub(super) fn issuer(product: &Value) -> TrustedIssuer {
         required_claims: serde_json::from_value(product.get("required").cloned().unwrap_or_default())
             .unwrap_or_default(),
         login: None,
+        groups_claim: None,
     }
 }
 
