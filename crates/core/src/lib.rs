@@ -35,7 +35,7 @@ pub use backoff::Backoff;
 pub use hybrid_clock::{ClockStep, HybridClock};
 pub use id::{
     AgentName, ClientId, GrantId, GroupName, InvalidName, PersonName, PolicyName, RecordId, ResourceName,
-    TokenId,
+    TenantName, TokenId,
 };
 pub use lineage::Lineage;
 pub use meter::{MeterId, Reservation};

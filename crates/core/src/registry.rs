@@ -10,6 +10,7 @@ mod narrowing;
 mod platform;
 mod proof;
 mod standing;
+mod tenancy;
 mod trusted_issuer;
 mod version;
 
@@ -37,6 +38,7 @@ pub use halt::Halt;
 pub use platform::{MAX_MEMBER_LEN, MemberForm, Need, Platform, ProofMember, role_account};
 pub use proof::{AgentProof, PlatformClaims, PlatformProof, ProofEvidence, ProofKind};
 pub use standing::GrantEnd;
+pub use tenancy::{OneTenant, TenantCrossing};
 pub use trusted_issuer::{
     LOGIN_CALLBACK_PATH, LOGOUT_PATH, SubjectScope, TokenProfile, TrustedIssuer, UpstreamClient,
     login_callback, login_key,
@@ -407,7 +409,7 @@ mod tests {
 
     fn person(name: &str, sub: &str) -> Person {
         let id = Subject { iss: "https://m.example".parse().unwrap(), sub: sub.into() };
-        Person { name: name.parse().unwrap(), id, may: Vec::new(), disabled: false }
+        Person { name: name.parse().unwrap(), id, may: Vec::new(), disabled: false, tenant: None }
     }
 
     fn resource(name: &str, uri: &str) -> Resource {
@@ -420,6 +422,7 @@ mod tests {
             agent: None,
             client: None,
             unattested: ScopeSet::new(),
+            tenant: None,
         }
     }
 

@@ -21,7 +21,7 @@ mod said;
 
 use std::fmt;
 
-use crate::id::{ClientId, GroupName, TokenId};
+use crate::id::{ClientId, GroupName, TenantName, TokenId};
 use crate::lineage::Lineage;
 use crate::revocation::TokenFacts;
 use crate::scope::ScopeSet;
@@ -75,6 +75,8 @@ pub struct Terms {
     /// The groups of the registry whose rights the token rests on, ordered by name: `groups` (RFC 9068
     /// §2.2.3.1). A token that is addressed to us names all that the login or token of the person proved.
     pub groups: Vec<GroupName>,
+    /// The tenant of its person, its agents, its client and its resource, as far as they have one: `tenant`.
+    pub tenant: Option<TenantName>,
 }
 
 /// The name of one term.
@@ -112,6 +114,8 @@ pub enum Term {
     Amr,
     /// [`Terms::groups`].
     Groups,
+    /// [`Terms::tenant`].
+    Tenant,
 }
 
 impl fmt::Display for Term {
@@ -134,6 +138,7 @@ impl fmt::Display for Term {
             Self::Acr => "acr",
             Self::Amr => "amr",
             Self::Groups => "groups",
+            Self::Tenant => "tenant",
         })
     }
 }
@@ -167,6 +172,7 @@ impl Terms {
             acr: None,
             amr: Vec::new(),
             groups: Vec::new(),
+            tenant: None,
         }
     }
 
@@ -214,6 +220,7 @@ impl Terms {
             acr,
             amr,
             groups,
+            tenant,
         } = self;
         Said {
             sub: subject.as_ref(),
@@ -230,6 +237,7 @@ impl Terms {
             acr: acr.as_deref(),
             amr,
             groups,
+            tenant: tenant.as_ref(),
         }
     }
 
@@ -253,6 +261,7 @@ impl Terms {
             acr: _,
             amr: _,
             groups: _,
+            tenant: _,
         } = self;
         let rest = [
             (*issuer == other.issuer, Term::Issuer),

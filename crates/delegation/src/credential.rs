@@ -63,8 +63,8 @@ impl VerifiedSubject {
         }
     }
 
-    /// The groups that it proves, which count now. A token of another issuer names them as that issuer does, a
-    /// token of our own by their names in the registry.
+    /// The groups that it proves, which count now. A token of another issuer names them as that issuer does,
+    /// a token of our own by their names in the registry.
     pub(crate) fn groups(&self, registry: &Registry) -> Vec<Arc<Group>> {
         match &self.origin {
             SubjectOrigin::Foreign(issuer) => registry.groups_of_ids(&issuer.url, &self.mapped.groups),
@@ -372,14 +372,18 @@ pub struct ProviderLogin {
     pub acr: Option<String>,
     /// By which methods; empty if the provider does not say it.
     pub amr: Vec<String>,
-    /// The groups in which the person was then; absent if the provider's entry did not say where it names them.
+    /// The groups in which the person was then; absent if the provider's entry did not say where it names
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<ProvenGroups>,
+    /// The tenant of the person, as it called it; absent if its entry did not read it, or it did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
 }
 
 impl ProviderLogin {
-    /// Forgets the groups that the registry does not have. A login is kept for as long as it goes on, and these
-    /// give nothing.
+    /// Forgets the groups that the registry does not have. A login is kept for as long as it goes on, and
+    /// these give nothing.
     pub fn keep_registered_groups(&mut self, registry: &Registry) {
         if let Some(groups) = &mut self.groups {
             groups.ids.retain(|id| registry.group_by_id(&self.id.iss, id).is_some());

@@ -9,6 +9,7 @@ pub(crate) mod limits;
 mod own;
 mod person;
 mod proven;
+mod tenants;
 
 use std::sync::Arc;
 
@@ -114,14 +115,13 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
 
     let subject = as_trusted_now(subject, facts.registry)?;
     // Invariant 5: nothing descends from a token that no longer counts.
-    let person = living_person(
-        &subject.terms,
-        facts.issuer,
-        Asker::Ourselves,
-        facts.registry,
-        facts.revocations,
-        now,
-    )?;
+    let person =
+        living_person(&subject.terms, facts.issuer, Asker::Ourselves, facts.registry, facts.revocations, now)
+            .map_err(|dead| tenants::named(dead, &subject.terms, facts))?;
+    if let Some(issuer) = subject.trusted_issuer() {
+        tenants::as_the_issuer_says(person, issuer, subject.mapped.tenant.as_deref())?;
+    }
+    let tenants = facts.registry.tenant_of_token(&subject.terms, facts.issuer, Some(person))?;
 
     let groups = subject.groups(facts.registry);
     let person = &*person.with_groups(&groups);
@@ -143,12 +143,19 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     history_is_their_own(&subject, agent)?;
 
     let target = delegable_resource(&resource, facts)?;
+    let app = registered_app(&client, facts.registry);
+    let tenant = tenants
+        .with("client", app.and_then(|app| app.tenant.as_ref()))?
+        .with("agent", agent.tenant.as_ref())?
+        .with("resource", target.tenant.as_ref())?
+        .name()
+        .cloned();
     if let Some(asked) = &scopes {
         asked_is_askable(asked, &subject, target)?;
     }
     let wanted = scopes.as_ref().unwrap_or(&target.scopes);
     let grant = usable_grant(facts, person, agent, target, wanted, now)?;
-    let of_app = registered_app(&client, facts.registry).map(|app| app.may_ask_of(target, facts.issuer));
+    let of_app = app.map(|app| app.may_ask_of(target, facts.issuer));
     let proven = ProofBound::of(actors_of(&client, actor_token.as_ref()), agent, target);
     let bounds = bounds(wanted, &subject, of_app, person, agent, target, grant);
     let narrowed = intersect(ScopeBounds { proof: proven.scopes.clone(), ..bounds })?;
@@ -186,6 +193,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
         acr,
         amr,
         groups,
+        tenant,
         ..Terms::new(
             facts.issuer.clone(),
             subject,
@@ -249,7 +257,7 @@ fn as_trusted_now(
         let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
         // Its keys were fetched from servers with certificates of other authorities, or through another
         // proxy; or its claims were read as the entry no longer says.
-        let same_claims = now.groups_claim == issuer.groups_claim;
+        let same_claims = now.groups_claim == issuer.groups_claim && now.tenant_claim == issuer.tenant_claim;
         if now.ca != issuer.ca || now.proxy != issuer.proxy || !same_claims {
             return Err(RefusalReason::ProofOutdated);
         }

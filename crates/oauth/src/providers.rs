@@ -230,9 +230,9 @@ impl Providers {
         let IdToken { subject, auth_time, acr, amr, session, mapped } = said;
         let session = session.map(|sid| session_hash(&provider.url, &sid));
         let id = Subject { iss: provider.url.clone(), sub: subject };
-        let ids = mapped.groups;
+        let (ids, tenant) = (mapped.groups, mapped.tenant);
         let groups = provider.groups_claim.clone().map(|claim| ProvenGroups { claim, ids });
-        Ok(Proven { login: ProviderLogin { id, auth_time, acr, amr, groups }, session })
+        Ok(Proven { login: ProviderLogin { id, auth_time, acr, amr, groups, tenant }, session })
     }
 
     async fn metadata(

@@ -108,6 +108,7 @@ pub(crate) fn agent(item: &mut AgentItem, pointer: &str) -> bool {
 pub(crate) fn person(item: &mut PersonItem, pointer: &str) -> bool {
     match parts(pointer) {
         ("sub", ..) => item.sub = None,
+        ("tenant", ..) => item.tenant = None,
         ("may", at, member) => return permission(&mut item.may, at, member),
         _ => return false,
     }

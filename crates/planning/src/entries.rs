@@ -242,6 +242,7 @@ fn resource(item: &ResourceItem) -> Result<Entry, Finding> {
         agent: item.agent.clone(),
         client: item.client.clone(),
         unattested,
+        tenant: item.tenant.clone(),
     }))
 }
 
@@ -265,7 +266,8 @@ fn person(item: &PersonItem, current: &Registry, defaults: &Defaults) -> Result<
     let disabled =
         item.disabled.unwrap_or_else(|| current.person(&item.name).is_some_and(|before| before.disabled));
     let may = permissions(&item.may, "/may")?;
-    Ok(Entry::Person(Person { name: item.name.clone(), id: Subject { iss, sub }, may, disabled }))
+    let (name, tenant) = (item.name.clone(), item.tenant.clone());
+    Ok(Entry::Person(Person { name, id: Subject { iss, sub }, may, disabled, tenant }))
 }
 
 fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<Entry, Finding> {
@@ -343,6 +345,7 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
         may: permissions(&item.may, "/may")?,
         chain_depth,
         state,
+        tenant: item.tenant.clone(),
     }))
 }
 
@@ -408,6 +411,7 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
         agents: item.agents.clone(),
         scopes: item.scopes.as_deref().map(|list| scopes(list, "/scopes")).transpose()?,
         refresh: item.refresh,
+        tenant: item.tenant.clone(),
     }))
 }
 
@@ -454,6 +458,8 @@ fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
         profile: item.profile,
         required_claims: item.claims.require.clone(),
         groups_claim: item.claims.groups.clone(),
+        tenant_claim: item.claims.tenant.clone(),
+        tenant: item.tenant.clone(),
         login,
     }))
 }

@@ -208,6 +208,13 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
                 ));
             }
             found.extend(permissions(&x.may, "/may", after));
+            let of_issuer = after.issuer(&x.id.iss).and_then(|issuer| issuer.tenant.as_ref());
+            if let (Some(of_issuer), Some(own)) = (of_issuer, &x.tenant)
+                && of_issuer != own
+            {
+                let detail = format!("all people of issuer `{}` are of tenant `{of_issuer}`", x.id.iss);
+                found.push(("/tenant".to_owned(), detail));
+            }
         }
         Entry::Agent(x) => {
             if after.person(&x.owner).is_none() {
@@ -387,6 +394,9 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
         if let Some(end) = grant.expires.filter(|end| *end <= defaults.now) {
             notes.push(format!("{} ended at {end}: nothing will be given by it", parties(grant)));
         }
+        notes.extend(crosses_tenants(grant, &|kind, key| {
+            of(kind, key).and_then(|at| declared.get(at)).map(|declared| &declared.entry)
+        }));
         if let Some(Entry::Agent(agent)) =
             of(EntryKind::Agent, grant.agent.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry)
         {
@@ -416,6 +426,32 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
         }
     }
     notes
+}
+
+/// A note if what a grant names belongs to different tenants.
+fn crosses_tenants<'d>(grant: &Grant, find: &dyn Fn(EntryKind, &str) -> Option<&'d Entry>) -> Option<String> {
+    let tenant = |kind, key: &str| match find(kind, key)? {
+        Entry::Person(x) => x.tenant.as_ref(),
+        Entry::Agent(x) => x.tenant.as_ref(),
+        Entry::Resource(x) => x.tenant.as_ref(),
+        _ => None,
+    };
+    let parties = [
+        (EntryKind::Person, grant.person.as_str()),
+        (EntryKind::Agent, grant.agent.as_str()),
+        (EntryKind::Resource, grant.resource.as_str()),
+    ];
+    let mut tenants: Vec<&str> =
+        parties.into_iter().filter_map(|(kind, key)| Some(tenant(kind, key)?.as_str())).collect();
+    tenants.sort_unstable();
+    tenants.dedup();
+    (tenants.len() > 1).then(|| {
+        format!(
+            "{} crosses the tenants `{}`: nothing will be given by it",
+            self::parties(grant),
+            tenants.join("` and `")
+        )
+    })
 }
 
 fn unused(grant: &Grant, bound: &[Permission], whose: &str) -> Option<String> {

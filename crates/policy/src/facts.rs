@@ -441,6 +441,7 @@ mod tests {
             id: subject::Subject { iss, sub: "riley".to_owned() },
             may: vec![],
             disabled: false,
+            tenant: None,
         };
         let agent = Agent {
             name: "support-agent".parse().unwrap(),
@@ -453,6 +454,7 @@ mod tests {
             may: vec![],
             chain_depth: 3,
             state: AgentState::Active,
+            tenant: None,
         };
         let resource = Resource {
             name: "crm".parse().unwrap(),
@@ -462,6 +464,7 @@ mod tests {
             agent: None,
             client: None,
             unattested: mandate_core::ScopeSet::new(),
+            tenant: None,
         };
         for agent in [Some(&agent), None] {
             let scopes = "read".parse().unwrap();

@@ -65,6 +65,7 @@ pub fn resource(name: &str, uri: &str, scope: &str) -> Resource {
         agent: None,
         client: None,
         unattested: ScopeSet::new(),
+        tenant: None,
     }
 }
 
@@ -85,6 +86,7 @@ pub fn person(name: &str, may: Vec<Permission>) -> Person {
         id: mandate_core::Subject { iss, sub: name.to_owned() },
         may,
         disabled: false,
+        tenant: None,
     }
 }
 
@@ -101,6 +103,7 @@ pub fn agent(name: &str, ceiling: Vec<Permission>) -> Agent {
         may: Vec::new(),
         chain_depth: DEFAULT_CHAIN_DEPTH,
         state: AgentState::Active,
+        tenant: None,
     }
 }
 
@@ -136,6 +139,7 @@ pub fn client(id: &str, authentication: ClientAuthentication, agents: &[&str]) -
         agents: agents.iter().map(|name| name.parse().expect("a name")).collect(),
         scopes: None,
         refresh: false,
+        tenant: None,
     }
 }
 
@@ -164,6 +168,8 @@ pub fn trusted_issuer(url: Issuer, subject_scope: SubjectScope) -> TrustedIssuer
         required_claims: BTreeMap::new(),
         login: None,
         groups_claim: None,
+        tenant_claim: None,
+        tenant: None,
     }
 }
 

@@ -16,7 +16,7 @@ use mandate_core::lifetimes::{CLOCK_SKEW, PERSON_TOKEN_LIFETIME};
 use mandate_core::registry::{MAX_GROUPS, SubjectScope, TokenProfile, TrustedIssuer};
 use mandate_core::{
     ActorChain, Audience, ClientId, Confirmation, Details, GroupName, Issuer, Lineage, ScopeSet, Subject,
-    Terms, Timestamp, TokenId,
+    TenantName, Terms, Timestamp, TokenId,
 };
 use serde_json::{Map, Value};
 
@@ -313,6 +313,7 @@ fn read(compact: &Compact<'_>, claims: &Object<'_>, expect: &Expect<'_>) -> Resu
         acr: claim::text(claims, "acr")?.map(str::to_owned),
         amr: methods(claims)?,
         groups: said.groups,
+        tenant: said.tenant,
         issuer: iss,
     };
     let may_act = act::may_act(claims.get("may_act"), &terms.issuer)?;
@@ -338,6 +339,7 @@ struct Said {
     client: ClientId,
     lineage: Lineage,
     groups: Vec<GroupName>,
+    tenant: Option<TenantName>,
 }
 
 fn own(claims: &Object<'_>, iss: &Issuer) -> Result<Said, TokenError> {
@@ -354,6 +356,7 @@ fn own(claims: &Object<'_>, iss: &Issuer) -> Result<Said, TokenError> {
         chain,
         lineage: lineage(claims)?,
         groups: groups(claims)?,
+        tenant: tenant(claims)?,
         details: details(claims)?,
         scopes: scope(claims, "scope")?,
         audience: audience(claims)?,
@@ -437,6 +440,12 @@ fn groups(claims: &Object<'_>) -> Result<Vec<GroupName>, TokenError> {
         }
         Some(_) => Err(fault),
     }
+}
+
+/// The tenant of the parties, as our registry calls it.
+fn tenant(claims: &Object<'_>) -> Result<Option<TenantName>, TokenError> {
+    let fault = |_| TokenError::Claim { claim: "tenant", why: "not the name of a tenant" };
+    claim::text(claims, "tenant")?.map(|text| text.parse().map_err(fault)).transpose()
 }
 
 #[cfg(test)]

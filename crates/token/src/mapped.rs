@@ -1,4 +1,4 @@
-//! What an issuer's entry reads from its tokens besides who the person is: the groups that they are in.
+//! What an issuer's entry reads from its tokens besides who the person is: their groups and their tenant.
 
 use mandate_core::registry::{ClaimPath, MAX_GROUPS, TrustedIssuer, is_group_id};
 
@@ -10,12 +10,14 @@ use crate::strict_json::{Json, Object};
 pub struct Mapping<'a> {
     /// Where they list the person's groups. `None`: it is not read.
     pub groups: Option<&'a ClaimPath>,
+    /// Where they name the person's tenant. `None`: it is not read.
+    pub tenant: Option<&'a ClaimPath>,
 }
 
 impl<'a> Mapping<'a> {
     /// As the issuer's entry says.
     pub const fn of(issuer: &'a TrustedIssuer) -> Self {
-        Self { groups: issuer.groups_claim.as_ref() }
+        Self { groups: issuer.groups_claim.as_ref(), tenant: issuer.tenant_claim.as_ref() }
     }
 }
 
@@ -24,12 +26,24 @@ impl<'a> Mapping<'a> {
 pub struct MappedClaims {
     /// The person's groups, as the issuer calls them. Empty if the token does not say it.
     pub groups: Vec<String>,
+    /// The person's tenant, as the issuer calls it. `None` if the token does not say it.
+    pub tenant: Option<String>,
 }
 
 impl MappedClaims {
     /// Reads what `mapping` names. What is absent is absent; what has another form is refused.
     pub(crate) fn read(claims: &Object<'_>, mapping: Mapping<'_>) -> Result<Self, TokenError> {
-        Ok(Self { groups: groups(claims, mapping.groups)? })
+        Ok(Self { groups: groups(claims, mapping.groups)?, tenant: tenant(claims, mapping.tenant)? })
+    }
+}
+
+/// A text of 1 to 128 bytes.
+fn tenant(claims: &Object<'_>, path: Option<&ClaimPath>) -> Result<Option<String>, TokenError> {
+    let Some(path) = path else { return Ok(None) };
+    let Some(value) = at(claims, path)? else { return Ok(None) };
+    match value.as_text().filter(|text| is_group_id(text)) {
+        Some(text) => Ok(Some(text.to_owned())),
+        None => Err(fault(path, "not a text of 1 to 128 bytes")),
     }
 }
 
@@ -95,7 +109,8 @@ mod tests {
     fn groups(path: &str, claims: &Value) -> Result<Vec<String>, TokenError> {
         let (path, text) = (path.parse().unwrap(), claims.to_string());
         let claims = strict_json::object(text.as_bytes()).unwrap();
-        MappedClaims::read(&claims, Mapping { groups: Some(&path) }).map(|mapped| mapped.groups)
+        MappedClaims::read(&claims, Mapping { groups: Some(&path), ..Mapping::default() })
+            .map(|mapped| mapped.groups)
     }
 
     #[test]
@@ -141,6 +156,22 @@ mod tests {
         }
         let all: Vec<String> = (0..256).map(|n| format!("{n:0>128}")).collect();
         assert_eq!(groups("groups", &json!({"groups": all})).unwrap(), all, "so many are read");
+    }
+
+    #[test]
+    fn a_tenant_is_one_text_or_the_token_is_refused() {
+        let of = |claims: Value| {
+            let (path, text) = ("tid".parse().unwrap(), claims.to_string());
+            let claims = strict_json::object(text.as_bytes()).unwrap();
+            MappedClaims::read(&claims, Mapping { tenant: Some(&path), ..Mapping::default() })
+                .map(|mapped| mapped.tenant)
+        };
+        assert_eq!(of(json!({"tid": "acme"})), Ok(Some("acme".to_owned())));
+        assert_eq!(of(json!({})), Ok(None));
+        for bad in [json!(null), json!(7), json!(["acme"]), json!(""), json!("a\nb"), json!("a".repeat(129))]
+        {
+            assert!(matches!(of(json!({ "tid": bad })), Err(TokenError::MappedClaim { .. })), "{bad}");
+        }
     }
 
     #[test]

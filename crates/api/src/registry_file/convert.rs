@@ -25,6 +25,7 @@ impl RegistryItem {
                     untrusted_input: t.untrusted_input,
                 };
                 Self::Resource(ResourceItem {
+                    tenant: x.tenant.clone(),
                     name: x.name.clone(),
                     uri: x.uri.clone(),
                     scopes: list(&x.scopes),
@@ -37,6 +38,7 @@ impl RegistryItem {
             Entry::Person(x) => {
                 let foreign = x.id.iss != *own;
                 Self::Person(PersonItem {
+                    tenant: x.tenant.clone(),
                     name: x.name.clone(),
                     may: permissions(&x.may),
                     issuer: foreign.then(|| x.id.iss.clone()),
@@ -45,6 +47,7 @@ impl RegistryItem {
                 })
             }
             Entry::Agent(x) => Self::Agent(AgentItem {
+                tenant: x.tenant.clone(),
                 name: x.name.clone(),
                 owner: x.owner.clone(),
                 purpose: x.purpose.clone(),
@@ -73,6 +76,7 @@ impl RegistryItem {
                 let (id, redirect_uris, agents) = (x.id.clone(), x.redirect_uris.clone(), x.agents.clone());
                 let scopes = x.scopes.as_ref().map(list);
                 Self::Client(ClientItem {
+                    tenant: x.tenant.clone(),
                     id,
                     redirect_uris,
                     authentication,
@@ -84,6 +88,7 @@ impl RegistryItem {
                 })
             }
             Entry::Issuer(x) => Self::Issuer(IssuerItem {
+                tenant: x.tenant.clone(),
                 url: x.url.clone(),
                 audience: x.audience.clone(),
                 subject_scope: x.subject_scope,
@@ -91,7 +96,11 @@ impl RegistryItem {
                 ca: x.ca.clone(),
                 proxy: x.proxy.clone(),
                 profile: x.profile,
-                claims: ClaimsItem { require: x.required_claims.clone(), groups: x.groups_claim.clone() },
+                claims: ClaimsItem {
+                    require: x.required_claims.clone(),
+                    groups: x.groups_claim.clone(),
+                    tenant: x.tenant_claim.clone(),
+                },
                 login: x.login.is_some(),
                 client_id: x.login.as_ref().map(|login| login.client_id.clone()),
                 client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),

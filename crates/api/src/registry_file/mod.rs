@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use mandate_core::registry::{AgentState, AssertionAudience, ClaimPath, SubjectScope, TokenProfile};
 use mandate_core::{
     AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, PolicyName, ResourceName, ResourceUri, Scope,
-    SpiffeId,
+    SpiffeId, TenantName,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -95,6 +95,10 @@ pub struct ResourceItem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub unattested: Vec<Scope>,
+    /// The tenant that it belongs to. Absent: none, so that it is shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "acme")]
+    pub tenant: Option<TenantName>,
 }
 
 /// One operation of a resource.
@@ -139,6 +143,10 @@ pub struct PersonItem {
     /// `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
+    /// The tenant that the person belongs to. Absent: that of the issuer, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "acme")]
+    pub tenant: Option<TenantName>,
 }
 
 /// `[[agent]]`: a piece of software that acts for people, or on its own behalf.
@@ -182,6 +190,10 @@ pub struct AgentItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "active")]
     pub state: Option<AgentState>,
+    /// The tenant that it belongs to. Absent: none, so that it is shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "acme")]
+    pub tenant: Option<TenantName>,
 }
 
 /// How a client proves who it is, in files and on the wire (the names of OAuth's
@@ -235,6 +247,10 @@ pub struct ClientItem {
     /// refresh tokens.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refresh: bool,
+    /// The tenant that it belongs to. Absent: none, so that it is shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "acme")]
+    pub tenant: Option<TenantName>,
 }
 
 /// `[[issuer]]`: an identity provider of another organization.
@@ -284,6 +300,10 @@ pub struct IssuerItem {
     /// directory. Absent: a public client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret_file: Option<String>,
+    /// The tenant to which all its people belong. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "acme")]
+    pub tenant: Option<TenantName>,
 }
 
 /// What the claims of an issuer's tokens must be, and which of them are read.
@@ -298,6 +318,11 @@ pub struct ClaimsItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "groups")]
     pub groups: Option<ClaimPath>,
+    /// Where its tokens name the person's tenant, which must be that of the person's entry. Absent: it is not
+    /// read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "tid")]
+    pub tenant: Option<ClaimPath>,
 }
 
 /// `[[grant]]`: a person's standing permission for an agent on a resource.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::lifetimes::{JWT_SVID_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME};
 use mandate_core::{
     ActorChain, ClientId, Confirmation, Details, GrantId, GroupName, Issuer, Lineage, Subject,
-    SubjectProfile, Terms, Timestamp, TokenId,
+    SubjectProfile, TenantName, Terms, Timestamp, TokenId,
 };
 use mandate_token::access_token::subject_claim;
 use serde::Deserialize;
@@ -69,6 +69,9 @@ pub enum ClaimsLint {
     /// `groups` is not what was decided, or an empty list.
     #[error("groups is not what was decided")]
     Groups,
+    /// `tenant` is not what was decided.
+    #[error("tenant is not what was decided")]
+    Tenant,
     /// `iat` or `exp` is not what was decided, or the token would be valid for too long.
     #[error("the lifetime is not as decided, or too long")]
     Lifetime,
@@ -125,6 +128,8 @@ struct AccessTokenClaims<'a> {
     cnf: Option<ConfirmationClaim<'a>>,
     #[serde(borrow, default)]
     groups: Option<Vec<Text<'a>>>,
+    #[serde(borrow, default)]
+    tenant: Option<Cow<'a, str>>,
 }
 
 /// RFC 9449 §6.1, RFC 8705 §3.1.
@@ -315,6 +320,7 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> 
         acr,
         amr,
         groups,
+        tenant,
     } = decided;
 
     require(claims.iss == iss.as_str(), L::Issuer)?;
@@ -350,6 +356,7 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> 
         && same_texts(&claims.amr, amr.iter().map(String::as_str));
     require(authenticated, L::Authentication)?;
     require(same_groups(claims.groups.as_deref(), groups), L::Groups)?;
+    require(claims.tenant.as_deref() == tenant.as_ref().map(TenantName::as_str), L::Tenant)?;
 
     let longest = if chain.is_empty() { PERSON_TOKEN_LIFETIME } else { MAX_MANDATE_LIFETIME.0 };
     let lifetime = claims.exp.checked_sub(claims.iat).filter(|secs| *secs > 0 && *secs <= longest.as_secs());

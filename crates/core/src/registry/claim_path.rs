@@ -12,8 +12,8 @@ use crate::id::InvalidName;
 const MAX_LEN: usize = 256;
 /// The most members that a pointer goes through.
 const MAX_STEPS: usize = 8;
-const RULE: &str = "use the name of a claim, or a JSON pointer such as /realm_access/roles: 1 to 256 bytes, no \
-                    control characters, at most 8 members, none of them empty";
+const RULE: &str = "use the name of a claim, or a JSON pointer such as /realm_access/roles: 1 to 256 bytes, \
+                    no control characters, at most 8 members, none of them empty";
 
 /// The name of a claim, or a JSON pointer (RFC 6901 §3) to a value in one: what begins with `/` is a pointer.
 /// A pointer goes through objects only.

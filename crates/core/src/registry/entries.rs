@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::constraint::Constraints;
-use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName};
+use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName, TenantName};
 use crate::names::ClientMethod;
 use crate::registry::foreign_domain::ForeignDomain;
 use crate::registry::group::Group;
@@ -53,6 +53,9 @@ pub struct Resource {
     /// The most that a client that describes itself can get here, from any person. Empty: nothing.
     #[serde(default, skip_serializing_if = "ScopeSet::is_empty")]
     pub unattested: ScopeSet,
+    /// The tenant that it belongs to; absent: none, so that it is shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
 }
 
 /// Scopes (and limits) on one resource: the unit of a ceiling and of a person's rights.
@@ -119,6 +122,9 @@ pub struct Agent {
     pub chain_depth: u8,
     /// Whether it may act.
     pub state: AgentState,
+    /// The tenant that it belongs to; absent: none, so that it is shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
 }
 
 /// A person the registry knows: of the embedded directory, or of a trusted issuer.
@@ -132,6 +138,9 @@ pub struct Person {
     pub may: Vec<Permission>,
     /// A disabled person cannot log in, and no agent can act for them.
     pub disabled: bool,
+    /// The tenant that the person belongs to; absent: that of their issuer, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
 }
 
 /// How a client proves who it is.
@@ -201,6 +210,9 @@ pub struct Client {
     /// Whether it may act for a person who has left: a login that asks for it gives it refresh tokens.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub refresh: bool,
+    /// The tenant that it belongs to; absent: none, so that it is shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
 }
 
 impl Client {

@@ -53,7 +53,8 @@ impl Registry {
     }
 
     /// The groups of an issuer that a token of ours named: those that are still registered and still of this
-    /// issuer, ordered by name. None if the issuer's entry no longer says in which claim its tokens name groups.
+    /// issuer, ordered by name. None if the issuer's entry no longer says in which claim its tokens name
+    /// groups.
     pub fn groups_of_names(&self, issuer: &Issuer, names: &[GroupName]) -> Vec<Arc<Group>> {
         if names.is_empty() || !self.tells_groups(issuer) {
             return Vec::new();

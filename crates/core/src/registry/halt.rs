@@ -96,12 +96,13 @@ mod tests {
             chain_depth: 1,
             state,
             purpose: String::new(),
+            tenant: None,
         })
     }
 
     fn person(disabled: bool) -> Entry {
         let id = Subject { iss: "https://m.example".parse().unwrap(), sub: "olga".into() };
-        Entry::Person(Person { name: "olga".parse().unwrap(), id, may: Vec::new(), disabled })
+        Entry::Person(Person { name: "olga".parse().unwrap(), id, may: Vec::new(), disabled, tenant: None })
     }
 
     #[test]
@@ -147,6 +148,7 @@ mod tests {
             agent: None,
             client: None,
             unattested: ScopeSet::new(),
+            tenant: None,
         });
         let before = crm.clone();
         crm.stop(Halt::Person(true));

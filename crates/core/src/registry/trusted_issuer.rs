@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claim_path::ClaimPath;
 use crate::digest::sha256;
+use crate::id::TenantName;
 use crate::terms::Audience;
 use crate::uri::Issuer;
 
@@ -151,10 +152,17 @@ pub struct TrustedIssuer {
     /// Claims that its tokens must have, with these texts as values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub required_claims: BTreeMap<String, String>,
-    /// Where its tokens name the groups of the person, each by the text that is `id` of an entry. Absent: they
-    /// prove no group.
+    /// Where its tokens name the groups of the person, each by the text that is `id` of an entry. Absent:
+    /// they prove no group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups_claim: Option<ClaimPath>,
+    /// Where its tokens name the tenant of the person, which must be that of the person's entry. Absent: it
+    /// is not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_claim: Option<ClaimPath>,
+    /// The tenant to which all its people belong; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
     /// Absent: nobody logs in there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<UpstreamClient>,

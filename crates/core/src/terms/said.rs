@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::id::{GroupName, TokenId};
+use crate::id::{GroupName, TenantName, TokenId};
 use crate::lineage::Lineage;
 use crate::scope::{ScopeSet, ScopeText};
 use crate::subject::{Act, ActRef, ActorChain, Subject};
@@ -46,6 +46,8 @@ pub struct KnownTerms {
     pub amr: Vec<String>,
     /// The groups whose rights the token rests on.
     pub groups: Vec<GroupName>,
+    /// The tenant of the parties.
+    pub tenant: Option<TenantName>,
 }
 
 impl KnownTerms {
@@ -66,6 +68,7 @@ impl KnownTerms {
             acr,
             amr,
             groups,
+            tenant,
         } = self;
         Said {
             sub: sub.as_ref(),
@@ -82,6 +85,7 @@ impl KnownTerms {
             acr: acr.as_deref(),
             amr,
             groups,
+            tenant: tenant.as_ref(),
         }
     }
 }
@@ -121,6 +125,8 @@ pub struct Said<'a> {
     pub amr: &'a [String],
     /// [`KnownTerms::groups`].
     pub groups: &'a [GroupName],
+    /// [`KnownTerms::tenant`].
+    pub tenant: Option<&'a TenantName>,
 }
 
 impl Said<'_> {
@@ -141,6 +147,7 @@ impl Said<'_> {
             acr,
             amr,
             groups,
+            tenant,
         } = *self;
         let same = [
             (jti == other.jti, Term::Jti),
@@ -157,6 +164,7 @@ impl Said<'_> {
             (acr == other.acr, Term::Acr),
             (amr == other.amr, Term::Amr),
             (groups == other.groups, Term::Groups),
+            (tenant == other.tenant, Term::Tenant),
         ];
         same.into_iter().find(|(same, _)| !same).map(|(_, term)| term)
     }
@@ -192,6 +200,8 @@ impl Serialize for Said<'_> {
             amr: &'a [String],
             #[serde(skip_serializing_if = "<[GroupName]>::is_empty")]
             groups: &'a [GroupName],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            tenant: Option<&'a TenantName>,
         }
         let Self {
             sub,
@@ -208,6 +218,7 @@ impl Serialize for Said<'_> {
             acr,
             amr,
             groups,
+            tenant,
         } = *self;
         Wire {
             sub: sub.map(|person| person.sub.as_str()),
@@ -225,6 +236,7 @@ impl Serialize for Said<'_> {
             acr,
             amr,
             groups,
+            tenant,
         }
         .serialize(serializer)
     }
@@ -263,6 +275,8 @@ struct Wire {
     amr: Vec<String>,
     #[serde(default)]
     groups: Vec<GroupName>,
+    #[serde(default)]
+    tenant: Option<TenantName>,
 }
 
 impl TryFrom<Wire> for KnownTerms {
@@ -285,6 +299,7 @@ impl TryFrom<Wire> for KnownTerms {
             acr,
             amr,
             groups,
+            tenant,
         } = wire;
         let sub = match (sub, sub_iss) {
             (Some(sub), Some(iss)) => Some(Subject { iss, sub }),
@@ -315,6 +330,7 @@ impl TryFrom<Wire> for KnownTerms {
             acr,
             amr,
             groups,
+            tenant,
         })
     }
 }

@@ -21,7 +21,7 @@ fn terms() -> Terms {
 type Change = (Term, fn(&mut Terms));
 
 /// One change of each term.
-const CHANGES: [Change; 16] = [
+const CHANGES: [Change; 17] = [
     (Term::Issuer, |Terms { issuer, .. }| *issuer = "https://other.example".parse().unwrap()),
     (Term::Subject, |Terms { subject, .. }| *subject = None),
     (Term::Chain, |Terms { chain, .. }| *chain = ActorChain::empty()),
@@ -42,6 +42,7 @@ const CHANGES: [Change; 16] = [
     (Term::Acr, |Terms { acr, .. }| *acr = Some("1".into())),
     (Term::Amr, |Terms { amr, .. }| amr.push("pwd".into())),
     (Term::Groups, |Terms { groups, .. }| groups.push("staff".parse().unwrap())),
+    (Term::Tenant, |Terms { tenant, .. }| *tenant = Some("acme".parse().unwrap())),
 ];
 
 #[test]
@@ -57,7 +58,7 @@ fn the_term_that_differs_is_named() {
 
 proptest! {
     #[test]
-    fn there_is_no_difference_exactly_between_equal_terms(one in prop::collection::vec(any::<bool>(), 16), two in prop::collection::vec(any::<bool>(), 16)) {
+    fn there_is_no_difference_exactly_between_equal_terms(one in prop::collection::vec(any::<bool>(), 17), two in prop::collection::vec(any::<bool>(), 17)) {
         let changed = |which: &[bool]| {
             let mut changed = terms();
             CHANGES.iter().zip(which).filter(|(_, chosen)| **chosen).for_each(|((_, change), _)| change(&mut changed));

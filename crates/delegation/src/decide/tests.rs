@@ -12,6 +12,7 @@ mod own;
 mod parties;
 mod proofs;
 mod properties;
+mod tenants;
 mod unattested;
 
 use std::collections::BTreeMap;
@@ -72,6 +73,7 @@ fn agent(name: &str) -> Agent {
         may: Vec::new(),
         chain_depth: 3,
         state: AgentState::Active,
+        tenant: None,
     }
 }
 
@@ -99,6 +101,7 @@ fn resource(name: &str, uri: &str, text: &str, server: Option<&str>) -> Resource
         agent: server.map(|name| name.parse().unwrap()),
         client: None,
         unattested: ScopeSet::new(),
+        tenant: None,
     }
 }
 
@@ -130,6 +133,7 @@ fn support_app(agents: &[&str]) -> Client {
         agents: agents.iter().map(|name| name.parse().unwrap()).collect(),
         scopes: None,
         refresh: false,
+        tenant: None,
     }
 }
 
@@ -146,6 +150,8 @@ fn trusted_issuer(audience: &str, subject_scope: SubjectScope) -> TrustedIssuer 
         required_claims: BTreeMap::new(),
         login: None,
         groups_claim: None,
+        tenant_claim: None,
+        tenant: None,
     }
 }
 
@@ -174,6 +180,7 @@ impl Case {
                 allow("mandate", "mandate:admin"),
             ],
             disabled: false,
+            tenant: None,
         };
         let registry = Registry::from_entries([
             Entry::Resource(resource(

@@ -2,6 +2,7 @@
 
 mod groups;
 mod proofs;
+mod tenants;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,6 +42,7 @@ fn agent() -> Agent {
         may: Vec::new(),
         chain_depth: 3,
         state: AgentState::Active,
+        tenant: None,
     }
 }
 
@@ -51,6 +53,7 @@ fn person() -> Person {
         id,
         may: vec![permission("crm", "read write"), permission("mail", "send")],
         disabled: false,
+        tenant: None,
     }
 }
 
@@ -80,6 +83,7 @@ fn client() -> Client {
         agents: vec!["helper".parse().unwrap(), "other".parse().unwrap()],
         scopes: Some("read:cases mandate:admin".parse().unwrap()),
         refresh: true,
+        tenant: None,
     }
 }
 
@@ -296,6 +300,7 @@ fn resources_issuers_and_policies_cut_nothing() {
         agent: None,
         client: None,
         unattested: ScopeSet::new(),
+        tenant: None,
     };
     let url: Issuer = "https://login.example".parse().unwrap();
     let issuer = TrustedIssuer {
@@ -309,6 +314,8 @@ fn resources_issuers_and_policies_cut_nothing() {
         required_claims: BTreeMap::new(),
         login: None,
         groups_claim: None,
+        tenant_claim: None,
+        tenant: None,
     };
     let policy = Policy { name: "p".parse().unwrap(), source: String::new() };
     for entry in [Entry::Resource(resource), Entry::Issuer(issuer), Entry::Policy(policy)] {

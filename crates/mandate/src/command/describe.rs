@@ -90,6 +90,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
             ("Ceiling", if x.ceiling.is_empty() { "nothing".to_owned() } else { permissions(&x.ceiling) }),
             ("On its own", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
             ("Chain depth", shown(x.chain_depth.as_ref())),
+            ("Tenant", shown(x.tenant.as_ref())),
         ],
         RegistryItem::Resource(x) => {
             let tool = |tool: &mandate_api::registry_file::ToolItem| {
@@ -110,6 +111,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
                 ("Tools", x.tools.iter().map(tool).collect::<Vec<_>>().join("\n")),
                 ("Served by", shown(x.agent.as_ref())),
                 ("Client", shown(x.client.as_ref())),
+                ("Tenant", shown(x.tenant.as_ref())),
             ]
         }
         RegistryItem::Person(x) => vec![
@@ -120,6 +122,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
                 x.issuer.as_ref().map_or_else(|| "the embedded directory".to_owned(), ToString::to_string),
             ),
             ("Sub", x.sub.clone().unwrap_or_default()),
+            ("Tenant", shown(x.tenant.as_ref())),
             ("May", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
         ],
         RegistryItem::Client(x) => vec![
@@ -140,6 +143,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
                 ),
             ),
             ("Presents", x.agents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+            ("Tenant", shown(x.tenant.as_ref())),
             ("Refresh tokens", if x.refresh { "yes, for logins that ask for them" } else { "" }.to_owned()),
         ],
         RegistryItem::Issuer(x) => issuer(x),
@@ -187,6 +191,8 @@ fn issuer(x: &mandate_api::registry_file::IssuerItem) -> Vec<(&'static str, Stri
         ("Profile", x.profile.as_str().to_owned()),
         ("Required claims", required_claims(&x.claims).join("\n")),
         ("Claim of groups", shown(x.claims.groups.as_ref())),
+        ("Claim of the tenant", shown(x.claims.tenant.as_ref())),
+        ("Tenant", shown(x.tenant.as_ref())),
         ("Subject scope", subject_scope(x.subject_scope).to_owned()),
     ]
 }

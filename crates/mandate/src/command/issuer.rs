@@ -87,6 +87,7 @@ struct Declared {
     subject_scope: SubjectScope,
     required_claims: std::collections::BTreeMap<String, String>,
     groups_claim: Option<ClaimPath>,
+    tenant_claim: Option<ClaimPath>,
     ca: Option<String>,
     proxy: Option<String>,
 }
@@ -101,6 +102,7 @@ impl Declared {
             subject_scope: SubjectScope::Token,
             required_claims: std::collections::BTreeMap::new(),
             groups_claim: None,
+            tenant_claim: None,
             ca: None,
             proxy: None,
         };
@@ -111,6 +113,7 @@ impl Declared {
             declared.subject_scope = entry.subject_scope;
             declared.required_claims = entry.claims.require;
             declared.groups_claim = entry.claims.groups;
+            declared.tenant_claim = entry.claims.tenant;
             declared.ca = entry.ca;
             declared.proxy = entry.proxy;
         }
@@ -138,6 +141,8 @@ impl Declared {
             required_claims: self.required_claims.clone(),
             login: None,
             groups_claim: self.groups_claim.clone(),
+            tenant_claim: self.tenant_claim.clone(),
+            tenant: None,
         }
     }
 

@@ -3,6 +3,7 @@
 mod groups;
 mod keys;
 mod products;
+mod tenants;
 
 use std::time::Duration;
 

@@ -29,6 +29,7 @@ mod refresh;
 mod registration;
 mod revocation;
 mod strangers;
+mod tenants;
 mod while_waiting;
 
 use mandate_oauth::{OAuthError, TokenResponse};

@@ -24,6 +24,7 @@ mod registry;
 mod revocation;
 mod self_description;
 mod stage;
+mod tenants;
 mod token_form;
 
 use std::path::{Path, PathBuf};

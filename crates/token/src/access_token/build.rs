@@ -6,8 +6,8 @@ use mandate_core::registry::MAX_GROUPS;
 use mandate_core::scope::MAX_SCOPES;
 use mandate_core::subject::MAX_SUBJECT_LEN;
 use mandate_core::{
-    ActRef, ClientId, Confirmation, Details, GroupName, Issuer, Lineage, ScopeText, SubjectProfile, Terms,
-    Timestamp, TokenId,
+    ActRef, ClientId, Confirmation, Details, GroupName, Issuer, Lineage, ScopeText, SubjectProfile,
+    TenantName, Terms, Timestamp, TokenId,
 };
 use serde::Serialize;
 
@@ -48,6 +48,8 @@ struct Wire<'a> {
     cnf: Option<&'a Confirmation>,
     #[serde(skip_serializing_if = "<[GroupName]>::is_empty")]
     groups: &'a [GroupName],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a TenantName>,
 }
 
 impl<'a> Wire<'a> {
@@ -71,6 +73,7 @@ impl<'a> Wire<'a> {
             acr,
             amr,
             groups,
+            tenant,
         } = terms;
         if exp.secs() <= iat.secs() {
             return refused("exp is not after iat");
@@ -137,6 +140,7 @@ impl<'a> Wire<'a> {
             authorization_details: details,
             cnf: cnf.as_ref(),
             groups,
+            tenant: tenant.as_ref(),
         })
     }
 }

@@ -359,6 +359,7 @@ fn claims(
         }
     }
     groups(findings, claims, issuer);
+    tenant(findings, claims, issuer);
     for (name, _) in claims.iter() {
         findings.add(Part::Claim, name, None, Verdict::Ignored);
     }
@@ -368,7 +369,7 @@ fn claims(
 fn groups(findings: &mut Findings, claims: &Object<'_>, issuer: &TrustedIssuer) {
     let Some(path) = &issuer.groups_claim else { return };
     let name = path.steps().next().unwrap_or_default();
-    match MappedClaims::read(claims, Mapping::of(issuer)) {
+    match MappedClaims::read(claims, Mapping { groups: Some(path), ..Mapping::default() }) {
         Err(error) => findings.refuse_claim(&name, error.public_code(), error.to_string()),
         Ok(_) if claims.contains(&name) => findings.accept(&name, "the person's groups"),
         Ok(_) => {
@@ -377,9 +378,24 @@ fn groups(findings: &mut Findings, claims: &Object<'_>, issuer: &TrustedIssuer) 
         }
     }
     if let Some(instead) = leaves_groups_out(claims) {
-        let why = "the person is in more groups than the token lists, so it lists none, and it proves no group: \
+        let why = "the person is in more groups than the token lists, so it lists none and proves no group: \
                    let the provider list only the groups that are assigned to the application";
         findings.add(Part::Claim, instead, None, Verdict::NotChecked(why));
+    }
+}
+
+/// The person's tenant, if the entry reads it. Whose it must be is for the person's entry to say.
+fn tenant(findings: &mut Findings, claims: &Object<'_>, issuer: &TrustedIssuer) {
+    let Some(path) = &issuer.tenant_claim else { return };
+    let name = path.steps().next().unwrap_or_default();
+    let only = Mapping { tenant: Some(path), ..Mapping::default() };
+    match MappedClaims::read(claims, only).map(|mapped| mapped.tenant) {
+        Err(error) => findings.refuse_claim(&name, error.public_code(), error.to_string()),
+        Ok(Some(_)) => findings.accept(&name, "the person's tenant, which must be that of their entry"),
+        Ok(None) => {
+            let why = "the entry reads the person's tenant there, and a token without it is refused";
+            findings.refuse_claim(&name, "parties_apart", why.to_owned());
+        }
     }
 }
 

@@ -70,6 +70,7 @@ pub(super) fn read(
         client,
         lineage: Lineage::default(),
         groups: Vec::new(),
+        tenant: None,
     })
 }
 

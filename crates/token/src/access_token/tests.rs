@@ -90,6 +90,7 @@ fn full_terms() -> Terms {
         acr: Some("urn:x:2".into()),
         amr: vec!["pwd".into(), "otp".into()],
         groups: vec!["sales".parse().unwrap(), "staff".parse().unwrap()],
+        tenant: Some("acme".parse().unwrap()),
         ..Terms::new(
             ours(),
             subject,

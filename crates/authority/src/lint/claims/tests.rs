@@ -31,6 +31,7 @@ fn terms() -> Terms {
         auth_time: Some(Timestamp::from_secs(900)),
         amr: vec!["pwd".to_owned()],
         groups: vec!["staff".parse().unwrap()],
+        tenant: Some("acme".parse().unwrap()),
         ..Terms::new(iss, subject, "app".parse().unwrap(), audience, scopes, "t1".parse().unwrap(), times)
     }
 }
@@ -40,7 +41,7 @@ fn claims() -> Value {
         "iss": "https://mandate.example", "sub": "riley", "aud": "https://crm.example", "client_id": "app", "jti": "t1",
         "iat": 1000, "exp": 1300, "scope": "read:cases write:cases",
         "act": {"sub": "spiffe://acme.example/agent/a", "iss": "https://mandate.example"},
-        "lineage": {"parents": ["p1"], "grants": ["g1"], "clients": ["support-app"]}, "auth_time": 900, "amr": ["pwd"], "groups": ["staff"],
+        "lineage": {"parents": ["p1"], "grants": ["g1"], "clients": ["support-app"]}, "auth_time": 900, "amr": ["pwd"], "groups": ["staff"], "tenant": "acme",
     })
 }
 
@@ -122,6 +123,8 @@ fn refuses_every_claim_that_was_not_decided_so() {
         ("amr", json!(["otp"]), L::Authentication),
         ("amr", json!(["pwd", "otp"]), L::Authentication),
         ("amr", json!("pwd"), L::Claims),
+        ("tenant", json!("umbrella"), L::Tenant),
+        ("tenant", json!(["acme"]), L::Claims),
         ("groups", json!(["sales"]), L::Groups),
         ("groups", json!(["staff", "sales"]), L::Groups),
         ("groups", json!([]), L::Groups),
@@ -158,6 +161,7 @@ fn refuses_every_missing_claim() {
         ("auth_time", L::Authentication),
         ("amr", L::Authentication),
         ("groups", L::Groups),
+        ("tenant", L::Tenant),
     ] {
         assert_eq!(access_token(&without(claims(), name)), Err(why), "{name}");
     }

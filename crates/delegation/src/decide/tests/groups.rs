@@ -150,7 +150,7 @@ fn login(claim: &str, all: &[&str], resource: Option<&str>, asked: Option<&str>)
     let DecisionRequest::Authorization(mut request) = login_for(NOW, resource, asked) else { panic!() };
     let id = mandate_core::Subject { iss: LOGIN.parse().unwrap(), sub: "riley".into() };
     let groups = Some(ProvenGroups { claim: claim.parse().unwrap(), ids: ids(all) });
-    let provider = ProviderLogin { id, auth_time: None, acr: None, amr: Vec::new(), groups };
+    let provider = ProviderLogin { id, auth_time: None, acr: None, amr: Vec::new(), groups, tenant: None };
     request.person = LoggedInPerson::assertion_at_provider("riley".parse().unwrap(), NOW, provider);
     DecisionRequest::Authorization(request)
 }

@@ -148,10 +148,12 @@ fn item(arguments: &IssuerAdd, declared: &Declared, profile: TokenProfile) -> Re
         claims: ClaimsItem {
             require: declared.required_claims.clone(),
             groups: declared.groups_claim.clone(),
+            tenant: declared.tenant_claim.clone(),
         },
         login: arguments.login,
         client_id: arguments.client_id.clone(),
         client_secret_file: arguments.client_secret_file.clone(),
+        tenant: None,
     })
 }
 

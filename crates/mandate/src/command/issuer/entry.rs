@@ -15,12 +15,13 @@ use crate::input_file;
 
 /// The member `claims`, if it says anything.
 fn claims(claims: &ClaimsItem) -> Option<String> {
-    let ClaimsItem { require, groups } = claims;
+    let ClaimsItem { require, groups, tenant } = claims;
     let required: Vec<String> =
         require.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
     let required = (!required.is_empty()).then(|| format!("require = {{ {} }}", required.join(", ")));
     let groups = groups.as_ref().map(|path| format!("groups = {}", quoted(path.as_str())));
-    let all: Vec<String> = required.into_iter().chain(groups).collect();
+    let tenant = tenant.as_ref().map(|path| format!("tenant = {}", quoted(path.as_str())));
+    let all: Vec<String> = required.into_iter().chain(groups).chain(tenant).collect();
     (!all.is_empty()).then(|| format!("{{ {} }}", all.join(", ")))
 }
 
@@ -41,6 +42,9 @@ pub(super) fn toml(item: &IssuerItem) -> Result<String, Failure> {
     }
     if let Some(ca) = &item.ca {
         members.push(("ca", quoted(ca)));
+    }
+    if let Some(tenant) = &item.tenant {
+        members.push(("tenant", quoted(tenant.as_str())));
     }
     if item.login {
         members.push(("login", "true".to_owned()));
@@ -204,6 +208,7 @@ mod tests {
             login: false,
             client_id: None,
             client_secret_file: None,
+            tenant: None,
         }
     }
 
@@ -221,6 +226,7 @@ mod tests {
             claims: ClaimsItem {
                 require: [("urn:x y".to_owned(), "human".to_owned())].into(),
                 groups: Some("/realm_access/roles".parse().unwrap()),
+                tenant: Some("tid".parse().unwrap()),
             },
             ..item()
         };
@@ -228,7 +234,7 @@ mod tests {
         for part in [
             "profile = \"zitadel\"\n",
             "subject_scope = \"identity_only\"\n",
-            "claims = { require = { \"urn:x y\" = \"human\" }, groups = \"/realm_access/roles\" }\n",
+            "claims = { require = { \"urn:x y\" = \"human\" }, groups = \"/realm_access/roles\", tenant = \"tid\" }\n",
             "ca = \"sso.pem\"\n",
         ] {
             assert!(text.contains(part), "{text}");

@@ -13,7 +13,7 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 16] = [
+const TOKEN: [&str; 17] = [
     "token_form",
     "token_client",
     "token_assertion",
@@ -30,6 +30,7 @@ const TOKEN: [&str; 16] = [
     "exchange_foreign_groups",
     "exchange_platform",
     "exchange_federation",
+    "token_tenants",
 ];
 const OTHERS: [&str; 9] = [
     "introspection",
@@ -92,7 +93,8 @@ const OF_AGENTS: [R; 29] = [
 ];
 
 /// Reasons for which an agent is not given a token of its own.
-const OF_OWN_BEHALF: [R; 11] = [
+const OF_OWN_BEHALF: [R; 12] = [
+    R::PartiesApart,
     R::ActorUnknown,
     R::AgentNotActive,
     R::NotOnOwnBehalf,

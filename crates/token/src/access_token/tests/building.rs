@@ -32,7 +32,8 @@ fn what_is_built_verifies_and_says_the_same() {
 
 #[test]
 fn the_payload_of_a_token_without_details_and_key_is_what_it_always_was() {
-    let terms = Terms { details: Details::default(), cnf: None, groups: Vec::new(), ..full_terms() };
+    let terms =
+        Terms { details: Details::default(), cnf: None, groups: Vec::new(), tenant: None, ..full_terms() };
     let token = build(&terms, &*KEY).unwrap();
     let payload = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     assert_eq!(

@@ -39,6 +39,8 @@ pub(super) fn issuer(product: &Value) -> TrustedIssuer {
             .unwrap_or_default(),
         login: None,
         groups_claim: None,
+        tenant_claim: None,
+        tenant: None,
     }
 }
 

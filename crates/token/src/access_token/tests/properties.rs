@@ -122,6 +122,7 @@ prop_compose! {
         acr in prop::option::of(any_text()),
         amr in prop::collection::vec(any_text(), 0..5),
         groups in prop::collection::vec("[a-z][a-z0-9_-]{0,10}", 0..5),
+        tenant in prop::option::of("[A-Za-z0-9._-]{1,20}"),
     ) -> Terms {
         let (audience, scopes) = (Audience::one(resource), scopes.iter().map(|scope| scope.parse().unwrap()).collect());
         Terms {
@@ -133,6 +134,7 @@ prop_compose! {
             acr,
             amr,
             groups: groups.iter().map(|group| group.parse().unwrap()).collect(),
+            tenant: tenant.map(|tenant| tenant.parse().unwrap()),
             ..Terms::new(ours(), subject, client, audience, scopes, jti, (at(issued), at(issued + lives)))
         }
     }
@@ -163,7 +165,7 @@ proptest! {
 
     #[test]
     fn any_signed_claim_of_any_shape_is_read_or_refused_without_panic(
-        claim in prop::sample::select(vec!["iss", "sub", "aud", "client_id", "jti", "iat", "exp", "nbf", "scope", "act", "may_act", "lineage", "cnf", "amr", "sub_id", "authorization_details", "groups"]),
+        claim in prop::sample::select(vec!["iss", "sub", "aud", "client_id", "jti", "iat", "exp", "nbf", "scope", "act", "may_act", "lineage", "cnf", "amr", "sub_id", "authorization_details", "groups", "tenant"]),
         text in "\\PC{0,20}", number in any::<f64>(), shape in 0..6,
     ) {
         let value = match shape {
