@@ -24,16 +24,15 @@ use crate::spiffe::{SpiffeId, TrustDomain};
 use crate::subject::Subject;
 use crate::uri::{Issuer, ResourceUri, other_spelling};
 
-use group::GroupIndex;
 use proof::ProofIndex;
 
 pub use claim_path::ClaimPath;
 pub use entries::{
     Agent, AgentState, AssertionAudience, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry,
-    EntryKind, Grant, Permission, Person, Policy, Resource, Tool,
+    EntryKind, Grant, Group, Permission, Person, Policy, Resource, Tool,
 };
 pub use foreign_domain::{BundleSource, ForeignDomain};
-pub use group::{Group, MAX_GROUP_ID_LEN, MAX_GROUPS, is_group_id};
+pub use group::{MAX_GROUP_ID_LEN, MAX_GROUPS, is_group_id};
 pub use halt::Halt;
 pub use platform::{MAX_MEMBER_LEN, MemberForm, Need, Platform, ProofMember, role_account};
 pub use proof::{AgentProof, PlatformClaims, PlatformProof, ProofEvidence, ProofKind};
@@ -58,7 +57,7 @@ pub struct Registry {
     clients: HashMap<ClientId, Arc<Client>>,
     issuers: HashMap<Issuer, Arc<TrustedIssuer>>,
     groups: HashMap<GroupName, Arc<Group>>,
-    groups_by_id: GroupIndex,
+    groups_by_id: HashMap<Issuer, HashMap<String, Arc<Group>>>,
     trust_domains: HashMap<TrustDomain, Arc<ForeignDomain>>,
     grants: HashMap<GrantId, Arc<Grant>>,
     grants_by_parties: HashMap<(PersonName, AgentName, ResourceName), Vec<Arc<Grant>>>,

@@ -9,8 +9,9 @@ use mandate_api::registry_file::{
 use mandate_core::constraint::Constraints;
 use mandate_core::digest::sha256_of_list;
 use mandate_core::registry::{
-    Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person,
-    Policy, Registry, Resource, Tool, TrustedIssuer, UpstreamClient,
+    Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Group,
+    MAX_GROUP_ID_LEN, Permission, Person, Policy, Registry, Resource, Tool, TrustedIssuer, UpstreamClient,
+    is_group_id,
 };
 use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Subject};
@@ -21,7 +22,7 @@ use mandate_core::{
 use crate::corrections::{self, Made, every_finding};
 use crate::key_material::{certificates, check_jwks};
 use crate::states::{AgentAct, GrantAct, GrantState, StateMachine as _};
-use crate::{groups, proofs, redirect_uri, selectors, trust_domains};
+use crate::{proofs, redirect_uri, selectors, trust_domains};
 
 /// The most scopes in one list of the file.
 const MAX_SCOPES: usize = 64;
@@ -119,7 +120,7 @@ pub(crate) fn declare(
         keep("issuer", at, every_finding(item, |item| issuer(item, defaults), corrections::issuer));
     }
     for (at, item) in file.group.iter().enumerate() {
-        let make = |item: &GroupItem| groups::group(item, &defaults.issuer);
+        let make = |item: &GroupItem| group(item, &defaults.issuer);
         keep("group", at, every_finding(item, make, corrections::group));
     }
     for (at, item) in file.trust_domain.iter().enumerate() {
@@ -268,6 +269,24 @@ fn person(item: &PersonItem, current: &Registry, defaults: &Defaults) -> Result<
     let may = permissions(&item.may, "/may")?;
     let (name, tenant) = (item.name.clone(), item.tenant.clone());
     Ok(Entry::Person(Person { name, id: Subject { iss, sub }, may, disabled, tenant }))
+}
+
+/// `own`: the issuer of the embedded directory, which has no groups.
+fn group(item: &GroupItem, own: &Issuer) -> Result<Entry, Finding> {
+    if item.issuer == *own {
+        let detail = format!(
+            "the embedded directory has no groups; group `{}` needs the issuer whose tokens name its members",
+            item.name
+        );
+        return Err(Finding::new("/issuer", detail));
+    }
+    let id = item.id.clone().unwrap_or_else(|| item.name.as_str().to_owned());
+    if !is_group_id(&id) {
+        let detail = format!("the id of a group has 1 to {MAX_GROUP_ID_LEN} bytes and no control characters");
+        return Err(Finding::new("/id", detail));
+    }
+    let (name, issuer, may) = (item.name.clone(), item.issuer.clone(), permissions(&item.may, "/may")?);
+    Ok(Entry::Group(Group { name, issuer, id, may }))
 }
 
 fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<Entry, Finding> {

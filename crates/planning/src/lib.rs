@@ -6,7 +6,6 @@
 mod built_in;
 mod corrections;
 mod entries;
-mod groups;
 mod key_material;
 mod plan;
 mod proofs;

@@ -1,7 +1,7 @@
 //! Entries back to items of the file, for `get` and `describe`.
 
 use mandate_core::Issuer;
-use mandate_core::registry::{ClientAuthentication, Entry};
+use mandate_core::registry::{ClientAuthentication, Entry, TrustedIssuer};
 use mandate_core::{Selector, UnixSelector};
 
 use super::permission::{list, permissions};
@@ -87,24 +87,7 @@ impl RegistryItem {
                     refresh: x.refresh,
                 })
             }
-            Entry::Issuer(x) => Self::Issuer(IssuerItem {
-                tenant: x.tenant.clone(),
-                url: x.url.clone(),
-                audience: x.audience.clone(),
-                subject_scope: x.subject_scope,
-                other_audiences: x.other_audiences.clone(),
-                ca: x.ca.clone(),
-                proxy: x.proxy.clone(),
-                profile: x.profile,
-                claims: ClaimsItem {
-                    require: x.required_claims.clone(),
-                    groups: x.groups_claim.clone(),
-                    tenant: x.tenant_claim.clone(),
-                },
-                login: x.login.is_some(),
-                client_id: x.login.as_ref().map(|login| login.client_id.clone()),
-                client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
-            }),
+            Entry::Issuer(x) => Self::Issuer(issuer(x)),
             Entry::Group(x) => Self::Group(GroupItem::of(x)),
             Entry::TrustDomain(x) => Self::TrustDomain(TrustDomainItem::of(x)),
             Entry::Grant(x) => Self::Grant(GrantItem {
@@ -121,6 +104,27 @@ impl RegistryItem {
             }),
             Entry::Policy(x) => Self::Policy(PolicyItem { name: x.name.clone(), source: x.source.clone() }),
         }
+    }
+}
+
+fn issuer(x: &TrustedIssuer) -> IssuerItem {
+    IssuerItem {
+        tenant: x.tenant.clone(),
+        url: x.url.clone(),
+        audience: x.audience.clone(),
+        subject_scope: x.subject_scope,
+        other_audiences: x.other_audiences.clone(),
+        ca: x.ca.clone(),
+        proxy: x.proxy.clone(),
+        profile: x.profile,
+        claims: ClaimsItem {
+            require: x.required_claims.clone(),
+            groups: x.groups_claim.clone(),
+            tenant: x.tenant_claim.clone(),
+        },
+        login: x.login.is_some(),
+        client_id: x.login.as_ref().map(|login| login.client_id.clone()),
+        client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
     }
 }
 

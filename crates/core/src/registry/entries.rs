@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::constraint::Constraints;
-use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName, TenantName};
+use crate::id::{AgentName, ClientId, GrantId, GroupName, PersonName, PolicyName, ResourceName, TenantName};
 use crate::names::ClientMethod;
 use crate::registry::foreign_domain::ForeignDomain;
-use crate::registry::group::Group;
 use crate::registry::proof::AgentProof;
 use crate::registry::trusted_issuer::TrustedIssuer;
 use crate::scope::{Scope, ScopeSet};
@@ -141,6 +140,19 @@ pub struct Person {
     /// The tenant that the person belongs to; absent: that of their issuer, or none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantName>,
+}
+
+/// A group of an identity provider: what its members may do besides what their own entries allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its name in the registry, by which our tokens name it.
+    pub name: GroupName,
+    /// The issuer whose tokens say who is a member.
+    pub issuer: Issuer,
+    /// What they say: the exact text in the claim. 1 to 128 bytes.
+    pub id: String,
+    /// What its members may do.
+    pub may: Vec<Permission>,
 }
 
 /// How a client proves who it is.

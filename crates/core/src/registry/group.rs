@@ -1,12 +1,9 @@
 //! Groups of identity providers, and what they add to a person's rights.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Permission, Person, Registry};
+use super::{Group, Person, Registry};
 use crate::id::GroupName;
 use crate::uri::Issuer;
 
@@ -15,26 +12,10 @@ pub const MAX_GROUPS: usize = 256;
 /// The longest id of a group at its issuer, in bytes.
 pub const MAX_GROUP_ID_LEN: usize = 128;
 
-/// A group of an identity provider: what its members may do besides what their own entries allow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Group {
-    /// Its name in the registry, by which our tokens name it.
-    pub name: GroupName,
-    /// The issuer whose tokens say who is a member.
-    pub issuer: Issuer,
-    /// What they say: the exact text in the claim. 1 to 128 bytes.
-    pub id: String,
-    /// What its members may do.
-    pub may: Vec<Permission>,
-}
-
 /// Whether a text can be the id of a group: 1 to 128 bytes without control characters.
 pub fn is_group_id(text: &str) -> bool {
     (1..=MAX_GROUP_ID_LEN).contains(&text.len()) && !text.chars().any(char::is_control)
 }
-
-/// The groups by issuer and id.
-pub(super) type GroupIndex = HashMap<Issuer, HashMap<String, Arc<Group>>>;
 
 impl Registry {
     /// The group that this issuer calls so.

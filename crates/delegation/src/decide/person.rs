@@ -57,18 +57,7 @@ pub(super) fn decide_authorization(
     if let Some(asked) = &scopes {
         something_is_askable(asked, target, facts, &open, &askable)?;
     }
-    let targets: Vec<&Arc<Resource>> = match target {
-        Some(target) => vec![target],
-        None => {
-            let alike =
-                |resource: &&Arc<Resource>| tenants.with("resource", resource.tenant.as_ref()).is_ok();
-            let mut names: Vec<_> = person.may.iter().map(|permission| &permission.resource).collect();
-            // A group may give something where the person or another group has a right too.
-            names.sort_unstable();
-            names.dedup();
-            names.into_iter().filter_map(|name| facts.registry.resource(name)).filter(alike).collect()
-        }
-    };
+    let targets = target.map_or_else(|| everywhere(person, tenants, facts), |target| vec![target]);
 
     let mut permitted = ScopeSet::new();
     let mut policies: Vec<String> = Vec::new();
@@ -145,6 +134,16 @@ pub(super) fn decide_authorization(
         }
         Some(Ruling::NeedsApproval(_) | Ruling::Permitted(_)) | None => Ok(Mandate::decided(view)?),
     }
+}
+
+/// The resources of their tenant, or of none, at which the person has rights.
+fn everywhere<'f>(person: &Person, tenants: OneTenant<'_>, facts: &Facts<'f>) -> Vec<&'f Arc<Resource>> {
+    let alike = |resource: &&Arc<Resource>| tenants.with("resource", resource.tenant.as_ref()).is_ok();
+    let mut names: Vec<_> = person.may.iter().map(|permission| &permission.resource).collect();
+    // A group may give something where the person or another group has a right too.
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().filter_map(|name| facts.registry.resource(name)).filter(alike).collect()
 }
 
 /// The person, what their provider said, and the client.

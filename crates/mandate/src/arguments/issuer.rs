@@ -52,7 +52,7 @@ pub(crate) struct EntryArguments {
     /// A claim that each of its tokens must have, with its text. Repeatable
     #[arg(long, value_name = "CLAIM=TEXT", value_parser = required_claim)]
     pub(crate) require: Vec<(String, String)>,
-    /// Where its tokens list the person's groups: a claim, or a JSON pointer such as /realm_access/roles
+    /// Where its tokens list the person's groups: a claim, or a JSON pointer such as `/realm_access/roles`
     #[arg(long, value_name = "CLAIM")]
     pub(crate) groups: Option<ClaimPath>,
     /// Its tokens prove only who the person is; their scopes limit nothing

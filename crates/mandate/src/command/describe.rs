@@ -147,12 +147,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
             ("Refresh tokens", if x.refresh { "yes, for logins that ask for them" } else { "" }.to_owned()),
         ],
         RegistryItem::Issuer(x) => issuer(x),
-        RegistryItem::Group(x) => vec![
-            ("Group", x.name.to_string()),
-            ("Issuer", x.issuer.to_string()),
-            ("Id there", x.id.clone().unwrap_or_default()),
-            ("May", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
-        ],
+        RegistryItem::Group(x) => group(x),
         RegistryItem::TrustDomain(x) => vec![
             ("Trust domain", x.name.to_string()),
             ("Bundle", x.bundle.clone().unwrap_or_default()),
@@ -173,6 +168,15 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
         ],
         RegistryItem::Policy(x) => vec![("Policy", x.name.to_string()), ("Source", x.source.clone())],
     }
+}
+
+fn group(x: &mandate_api::registry_file::GroupItem) -> Vec<(&'static str, String)> {
+    vec![
+        ("Group", x.name.to_string()),
+        ("Issuer", x.issuer.to_string()),
+        ("Id there", x.id.clone().unwrap_or_default()),
+        ("May", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
+    ]
 }
 
 fn issuer(x: &mandate_api::registry_file::IssuerItem) -> Vec<(&'static str, String)> {

@@ -95,9 +95,9 @@ fn a_claim_that_is_neither_a_name_nor_a_pointer_is_not_read() {
 
 #[test]
 fn a_group_without_members_is_noted() {
-    let noted = |text: &str| plan(&Registry::default(), text, false).unwrap().notes;
-    assert!(noted(&group("")).is_empty());
-    let notes = noted(&group("").replace("claims = { groups = \"/realm_access/roles\" }\n", ""));
+    let of = |text: &str| plan(&Registry::default(), text, false).unwrap().notes;
+    assert!(of(&group("")).is_empty());
+    let notes = of(&group("").replace("claims = { groups = \"/realm_access/roles\" }\n", ""));
     assert!(notes.iter().any(|note| note.contains("`support` has no members")), "{notes:?}");
 }
 
