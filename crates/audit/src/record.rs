@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use mandate_core::registry::ProofEvidence;
-use mandate_core::{GrantId, KnownTerms, RecordId, RequestSource, Said, Terms, Timestamp};
+use mandate_core::{GrantId, KnownTerms, RecordId, RequestSource, Said, SaidActors, Terms, Timestamp};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::effect_names::EffectNames;
@@ -253,6 +253,8 @@ pub struct Record {
     /// What the token said that proved the agent, if another than this server issued it; `None` if a JWT-SVID of this server did, or
     /// if there is no agent.
     pub proof: Option<Arc<ProofEvidence>>,
+    /// What the subject token of another issuer said of who acts for whom. Nothing was decided by it but by the chain in it.
+    pub said_actors: Option<Arc<SaidActors>>,
     /// The names of the policies that decided.
     pub policies: Arc<[String]>,
     /// The effects that were written with the record. The sequencer fills them in.
@@ -311,6 +313,7 @@ impl Record {
             source: None,
             sum: None,
             proof: None,
+            said_actors: None,
             policies: Arc::default(),
             effects: EffectNames::default(),
         }
@@ -322,6 +325,7 @@ impl Record {
     pub fn shorten_for_stranger(&mut self, source: RequestSource) {
         self.source = Some(source.to_string());
         self.asked.shorten();
+        self.said_actors = None;
         self.proof = self.proof.take().and_then(|proof| shortened_proof(&proof)).map(Arc::new);
         if let Some(detail) = &mut self.detail {
             detail.truncate(cut_encoded(detail, MAX_STRANGERS_DETAIL_LEN).len());
@@ -453,6 +457,8 @@ impl Serialize for Record {
             sum: Option<Sum>,
             #[serde(skip_serializing_if = "Option::is_none")]
             proof: Option<&'a ProofEvidence>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            said_actors: Option<&'a SaidActors>,
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             policies: &'a [String],
             #[serde(skip_serializing_if = "EffectNames::is_empty")]
@@ -472,6 +478,7 @@ impl Serialize for Record {
             source: self.source.as_deref(),
             sum: self.sum,
             proof: self.proof.as_deref(),
+            said_actors: self.said_actors.as_deref(),
             policies: &self.policies,
             effects: &self.effects,
         }
@@ -503,6 +510,8 @@ struct OwnedWire {
     #[serde(default)]
     proof: Option<ProofEvidence>,
     #[serde(default)]
+    said_actors: Option<SaidActors>,
+    #[serde(default)]
     policies: Vec<String>,
     #[serde(default)]
     effects: EffectNames,
@@ -524,9 +533,11 @@ impl From<OwnedWire> for Record {
             source,
             sum,
             proof,
+            said_actors,
             policies,
             effects,
         } = wire;
+        let said_actors = said_actors.map(Arc::new);
         let (about, proof, policies) = (known.into(), proof.map(Arc::new), policies.into());
         Self {
             id,
@@ -542,6 +553,7 @@ impl From<OwnedWire> for Record {
             source,
             sum,
             proof,
+            said_actors,
             policies,
             effects,
         }

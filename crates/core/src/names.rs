@@ -63,6 +63,8 @@ names! {
         AccessToken = "urn:ietf:params:oauth:token-type:access_token",
         /// Any JWT: a token of another issuer, or an agent's JWT-SVID.
         Jwt = "urn:ietf:params:oauth:token-type:jwt",
+        /// An ID token of another issuer (RFC 8693 §3).
+        IdToken = "urn:ietf:params:oauth:token-type:id_token",
     }
 }
 
@@ -347,7 +349,7 @@ mod tests {
             assert_eq!(Parameter::named(parameter.as_str()), Some(*parameter));
         }
         assert_eq!(GrantType::named("Authorization_Code"), None);
-        assert_eq!(TokenType::named("urn:ietf:params:oauth:token-type:id_token"), None);
+        assert_eq!(TokenType::named("urn:ietf:params:oauth:token-type:refresh_token"), None);
         assert_eq!(AssertionType::named(""), None);
         assert!(
             ClientMethod::proofs().all(|method| method != ClientMethod::None)

@@ -39,8 +39,8 @@ pub use proof::{AgentProof, PlatformClaims, PlatformProof, ProofEvidence, ProofK
 pub use standing::GrantEnd;
 pub use tenancy::{OneTenant, TenantCrossing};
 pub use trusted_issuer::{
-    LOGIN_CALLBACK_PATH, LOGOUT_PATH, SubjectScope, TokenProfile, TrustedIssuer, UpstreamClient,
-    login_callback, login_key,
+    IdTokenUse, IntrospectionClient, LOGIN_CALLBACK_PATH, LOGOUT_PATH, SubjectScope, TokenProfile,
+    TrustedIssuer, UpstreamClient, login_callback, login_key,
 };
 pub use version::RegistryVersion;
 

@@ -117,6 +117,12 @@ impl ActorChain {
         Ok(Self(actors))
     }
 
+    /// The same actors, the innermost outermost.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        Self(self.0.iter().rev().cloned().collect())
+    }
+
     /// The current actor (RFC 8693 §4.1); none if nobody acts for the person.
     pub fn outermost(&self) -> Option<&Actor> {
         self.0.first()

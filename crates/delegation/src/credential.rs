@@ -12,11 +12,12 @@ use mandate_core::registry::{
     Registry, SubjectScope, TrustedIssuer,
 };
 use mandate_core::{
-    ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SelfDescribed, SpiffeId, Subject,
-    Terms, Timestamp, TokenId,
+    ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SaidActors, SelfDescribed, SpiffeId,
+    Subject, Terms, Timestamp, TokenId,
 };
 use mandate_token::MappedClaims;
 use mandate_token::access_token::{AccessToken, MayAct};
+use mandate_token::id_token::IdentifiedPerson;
 use mandate_token::jwt_svid::JwtSvid;
 use mandate_token::platform_token::PlatformToken;
 use serde::{Deserialize, Serialize};
@@ -26,8 +27,20 @@ use serde::{Deserialize, Serialize};
 pub enum SubjectOrigin {
     /// This server issued it.
     Own,
-    /// A trusted issuer issued it.
-    Foreign(Arc<TrustedIssuer>),
+    /// A trusted issuer issued it, as a token of this kind.
+    Foreign(Arc<TrustedIssuer>, ForeignToken),
+}
+
+/// What a token of another issuer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ForeignToken {
+    /// An access token: `audience` of the issuer's entry says who may present it.
+    AccessToken,
+    /// An ID token: `id_tokens` of the entry says who may present it. It proves who the person is, and no scope.
+    IdToken,
+    /// An opaque access token: its issuer was asked. As an access token, and only from a client whose opaque tokens
+    /// are of this issuer.
+    OpaqueAccessToken,
 }
 
 /// A subject token whose signature, type, issuer and times have been verified.
@@ -38,13 +51,14 @@ pub struct VerifiedSubject {
     pub(crate) may_act: Option<MayAct>,
     /// What the entry of its issuer reads besides; of a token of our own nothing.
     pub(crate) mapped: MappedClaims,
+    pub(crate) said_actors: Option<Arc<SaidActors>>,
 }
 
 impl VerifiedSubject {
     /// From an access token of our own.
     pub fn own(token: AccessToken) -> Self {
         let AccessToken { terms, may_act, mapped, .. } = token;
-        Self { origin: SubjectOrigin::Own, terms, may_act, mapped }
+        Self { origin: SubjectOrigin::Own, terms, may_act, mapped, said_actors: None }
     }
 
     /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is
@@ -53,13 +67,23 @@ impl VerifiedSubject {
     ///
     /// Here it is valid only until [`AccessToken::usable_until`].
     pub fn foreign(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
+        Self::of_another(token, issuer, ForeignToken::AccessToken)
+    }
+
+    /// The same, of a token about which its issuer was asked.
+    pub fn introspected(token: AccessToken, issuer: Arc<TrustedIssuer>) -> Self {
+        Self::of_another(token, issuer, ForeignToken::OpaqueAccessToken)
+    }
+
+    fn of_another(token: AccessToken, issuer: Arc<TrustedIssuer>, kind: ForeignToken) -> Self {
         let expires = token.usable_until();
-        let AccessToken { terms, may_act, mapped, .. } = token;
+        let AccessToken { terms, may_act, mapped, said_actors, .. } = token;
         Self {
-            origin: SubjectOrigin::Foreign(issuer),
+            origin: SubjectOrigin::Foreign(issuer, kind),
             terms: Terms { lineage: Lineage::default(), expires, ..terms },
             may_act,
             mapped,
+            said_actors: said_actors.map(Arc::new),
         }
     }
 
@@ -67,12 +91,19 @@ impl VerifiedSubject {
     /// a token of our own by their names in the registry.
     pub(crate) fn groups(&self, registry: &Registry) -> Vec<Arc<Group>> {
         match &self.origin {
-            SubjectOrigin::Foreign(issuer) => registry.groups_of_ids(&issuer.url, &self.mapped.groups),
+            SubjectOrigin::Foreign(issuer, _) => registry.groups_of_ids(&issuer.url, &self.mapped.groups),
             SubjectOrigin::Own => match &self.terms.subject {
                 Some(person) => registry.groups_of_names(&person.iss, &self.terms.groups),
                 None => Vec::new(),
             },
         }
+    }
+
+    /// From an ID token of a trusted issuer.
+    pub fn identified(token: IdentifiedPerson, issuer: Arc<TrustedIssuer>) -> Self {
+        let origin = SubjectOrigin::Foreign(issuer, ForeignToken::IdToken);
+        let IdentifiedPerson { terms, mapped } = token;
+        Self { origin, terms, may_act: None, mapped, said_actors: None }
     }
 
     /// The person for whom the exchange is made; `None` if it is an agent's own token, which is refused.
@@ -85,12 +116,22 @@ impl VerifiedSubject {
         &self.terms.chain
     }
 
+    /// What a token of another issuer said of its actors, for the record.
+    pub fn said_actors(&self) -> Option<&Arc<SaidActors>> {
+        self.said_actors.as_ref()
+    }
+
     /// The trusted issuer that issued it; `None` for a token of our own.
     pub fn trusted_issuer(&self) -> Option<&TrustedIssuer> {
         match &self.origin {
             SubjectOrigin::Own => None,
-            SubjectOrigin::Foreign(issuer) => Some(issuer),
+            SubjectOrigin::Foreign(issuer, _) => Some(issuer),
         }
+    }
+
+    /// Whether it is an ID token.
+    pub fn is_id_token(&self) -> bool {
+        matches!(&self.origin, SubjectOrigin::Foreign(_, ForeignToken::IdToken))
     }
 
     /// Its id; for a token of another issuer, a digest of issuer and `jti`.
@@ -102,7 +143,10 @@ impl VerifiedSubject {
     pub(crate) fn scopes_bound_the_result(&self) -> bool {
         match &self.origin {
             SubjectOrigin::Own => true,
-            SubjectOrigin::Foreign(issuer) => issuer.subject_scope == SubjectScope::Token,
+            SubjectOrigin::Foreign(issuer, ForeignToken::AccessToken | ForeignToken::OpaqueAccessToken) => {
+                issuer.subject_scope == SubjectScope::Token
+            }
+            SubjectOrigin::Foreign(_, ForeignToken::IdToken) => false,
         }
     }
 }

@@ -21,7 +21,9 @@ use mandate_policy::{NoRuling, Question, Ruling};
 
 use crate::VerifiedActor;
 use crate::approval::{NeedsApproval, Withheld};
-use crate::credential::{AuthenticatedClient, LoggedInPerson, LoginClient, SubjectOrigin, VerifiedSubject};
+use crate::credential::{
+    AuthenticatedClient, ForeignToken, LoggedInPerson, LoginClient, SubjectOrigin, VerifiedSubject,
+};
 use crate::liveness::{Asker, living_person};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{RefusalReason, ScopeBounds};
@@ -184,6 +186,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let lineage = descend(&subject, grant, facts.issuer)?;
     let audience = resource_of(target);
     let groups = groups_giving(&groups, &target.name, &scopes);
+    let said_actors = subject.said_actors.clone();
     let Terms { subject, auth_time, acr, amr, .. } = subject.terms;
     // Every term that is not named here is absent: none is taken over from the subject token by itself.
     let terms = Terms {
@@ -207,7 +210,7 @@ fn decide_exchange(exchange: Exchange, facts: &Facts<'_>, now: Timestamp) -> Res
     let reservations = one_use(grant).into_iter().collect();
     let policies = Arc::clone(ruling.policies());
     let evidence = proven.on_record(evidence);
-    let view = MandateView { terms: Arc::new(terms), reservations, policies, evidence };
+    let view = MandateView { terms: Arc::new(terms), reservations, policies, evidence, said_actors };
     match &*ruling {
         Ruling::Permitted(_) => Ok(Mandate::decided(view)?),
         Ruling::NeedsApproval(demand) => {
@@ -253,11 +256,13 @@ fn as_trusted_now(
     mut subject: VerifiedSubject,
     registry: &Registry,
 ) -> Result<VerifiedSubject, RefusalReason> {
-    if let SubjectOrigin::Foreign(issuer) = &mut subject.origin {
+    if let SubjectOrigin::Foreign(issuer, _) = &mut subject.origin {
         let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
         // Its keys were fetched from servers with certificates of other authorities, or through another
         // proxy; or its claims were read as the entry no longer says.
-        let same_claims = now.groups_claim == issuer.groups_claim && now.tenant_claim == issuer.tenant_claim;
+        let same_claims = now.groups_claim == issuer.groups_claim
+            && now.tenant_claim == issuer.tenant_claim
+            && now.oldest_actor_first == issuer.oldest_actor_first;
         if now.ca != issuer.ca || now.proxy != issuer.proxy || !same_claims {
             return Err(RefusalReason::ProofOutdated);
         }
@@ -313,7 +318,13 @@ fn presenter_is_entitled(
     let audience = &subject.terms.audience;
     let addressed_to_us = match &subject.origin {
         SubjectOrigin::Own => audience.iter().all(|aud| aud == facts.issuer.as_str()),
-        SubjectOrigin::Foreign(issuer) => issuer.takes(audience),
+        SubjectOrigin::Foreign(issuer, ForeignToken::AccessToken) => issuer.takes(audience),
+        SubjectOrigin::Foreign(issuer, ForeignToken::OpaqueAccessToken) => {
+            issuer.takes(audience) && issuer.introspection_for(client.name()).is_some()
+        }
+        SubjectOrigin::Foreign(issuer, ForeignToken::IdToken) => {
+            issuer.takes_id_token(audience, subject.terms.client.as_str(), client.name())
+        }
     };
     let issued_to_presenter =
         subject.origin == SubjectOrigin::Own && subject.terms.client.as_str() == client.name();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mandate_audit::{Asked, Record, RecordKind};
 use mandate_core::registry::ProofEvidence;
-use mandate_core::{RecordId, Reservation, Terms};
+use mandate_core::{RecordId, Reservation, SaidActors, Terms};
 use mandate_token::access_token::{self, Payload};
 
 use crate::refusal::RefusalReason;
@@ -45,6 +45,8 @@ pub struct MandateView {
     pub policies: Arc<[String]>,
     /// What the token of a platform said that proved the agent; `None` if a JWT-SVID did.
     pub evidence: Option<Arc<ProofEvidence>>,
+    /// What the subject token of another issuer said of its actors. It is recorded, and gives nobody authority.
+    pub said_actors: Option<Arc<SaidActors>>,
 }
 
 impl Mandate {
@@ -77,6 +79,7 @@ impl MandateView {
             asked,
             policies: Arc::clone(&self.policies),
             proof: self.evidence.clone(),
+            said_actors: self.said_actors.clone(),
             ..Record::of_mandate(id, kind, Arc::clone(&self.terms))
         }
     }

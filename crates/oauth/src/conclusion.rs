@@ -144,6 +144,7 @@ fn refused_after_all(trail: Trail, view: &MandateView) -> Trail {
         aud: view.terms.audience.sole().map(str::to_owned),
         policies: Arc::clone(&view.policies),
         proof: view.evidence.clone(),
+        said_actors: view.said_actors.clone(),
         ..trail
     }
 }

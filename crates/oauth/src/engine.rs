@@ -132,7 +132,7 @@ impl Engine {
             basis: basis.clone(),
             foreign: Arc::clone(&foreign),
             store: store.clone(),
-            secret: login_secrets,
+            secret: Arc::clone(&login_secrets),
             used: UsedStates::default(),
             places: Semaphore::new(MOST_POSTS),
         };
@@ -150,6 +150,7 @@ impl Engine {
             refresh: Arc::clone(&refresh),
             cuts: Arc::clone(&cuts),
             conclusion,
+            login_secrets,
         });
         Ok(Self {
             basis,

@@ -16,7 +16,7 @@
 //! endpoints   login ─► authorize · logout · token · introspect · revoke
 //! engine      engine: the parts, put together
 //! grants      grants: the table ─► code · refresh · client_credentials · exchange ─► handler: what a grant type is
-//! parts       subject_token · actor_token ─► client ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · refresh_tokens · cuts ─► stored_login · password_login · providers · conclusion: record, mint, answer
+//! parts       subject_token · actor_token ─► client · opaque_tokens ─► self_described ─► self_registered · metadata_document · platform_tokens ─► own_tokens · codes · refresh_tokens · cuts ─► stored_login · password_login · providers · conclusion: record, mint, answer
 //! record      trail: what is known, and the record of each outcome ─► basis: snapshot, time, randomness, the decision
 //! readers     request · resource · scope ─► parameter: required, optional, or with another
 //! answers     wire: what the caller gets ─► refusal: why, and at which stage ─► provider_refusal
@@ -44,6 +44,7 @@ mod login;
 mod logout;
 pub mod metadata;
 pub mod metadata_document;
+mod opaque_tokens;
 mod own_tokens;
 pub mod parameter;
 pub mod password;

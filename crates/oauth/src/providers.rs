@@ -358,7 +358,7 @@ impl Providers {
 }
 
 /// Secrets are read as UTF-8.
-fn text_of(secret: &Secret) -> &str {
+pub(crate) fn text_of(secret: &Secret) -> &str {
     secret.expose_secret_str().unwrap_or_default()
 }
 
@@ -371,7 +371,7 @@ enum Credential {
 }
 
 /// RFC 6749 §2.3.1: both halves are encoded like a form's values.
-fn basic(client_id: &str, secret: &Secret) -> Secret {
+pub(crate) fn basic(client_id: &str, secret: &Secret) -> Secret {
     let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
     let pair = format!("{}:{}", encoded(client_id), encoded(text_of(secret)));
     Secret::new(format!("Basic {}", STANDARD.encode(pair)))

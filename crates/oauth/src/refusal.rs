@@ -88,6 +88,9 @@ pub enum RequestRefusal {
     /// The subject token is of an issuer that we do not trust.
     #[error("the subject token's iss is neither this server nor a trusted issuer")]
     SubjectProvenance,
+    /// An ID token that its issuer's entry does not let this client present, if there is such an entry.
+    #[error("no entry lets this client present ID tokens of the token's issuer")]
+    IdTokenNotTaken,
     /// The token of a trusted issuer is not addressed as the issuer's entry says: its `audience`.
     #[error("refused: the aud of the subject token is not {0}, or has other values too")]
     SubjectAudience(String),
@@ -238,6 +241,14 @@ pub enum RequestRefusal {
     IssuerUnavailable {
         /// The error of the fetch.
         error: FetchError,
+        /// In how many seconds the answer may be different.
+        retry_after: u64,
+    },
+    /// A trusted issuer could not be asked about an opaque token.
+    #[error("a trusted issuer could not be asked about a token: {error}")]
+    IntrospectionUnavailable {
+        /// What went wrong.
+        error: String,
         /// In how many seconds the answer may be different.
         retry_after: u64,
     },
@@ -401,6 +412,7 @@ impl RequestRefusal {
             Self::Subject(_)
             | Self::SubjectElsewhere(_)
             | Self::SubjectProvenance
+            | Self::IdTokenNotTaken
             | Self::Actor(_)
             | Self::ActorAudience(_)
             | Self::ActorReplayed
@@ -437,9 +449,9 @@ impl RequestRefusal {
             Self::Busy => C::Quota(Quota::Checks),
             Self::TooManyRevocations => C::Quota(Quota::Revocations),
             Self::AuditUnavailable | Self::Internal(_) => C::Ours { retry_after: SOON },
-            Self::IssuerUnavailable { retry_after, .. } | Self::IssuerKeyUnknown { retry_after } => {
-                C::Ours { retry_after: *retry_after }
-            }
+            Self::IssuerUnavailable { retry_after, .. }
+            | Self::IntrospectionUnavailable { retry_after, .. }
+            | Self::IssuerKeyUnknown { retry_after } => C::Ours { retry_after: *retry_after },
         }
     }
 }

@@ -1,19 +1,21 @@
-//! The subject token of a request (RFC 8693 §2.1): an access token of ours, or of an issuer that we trust.
+//! The subject token of a request (RFC 8693 §2.1): an access token of ours, or an access token, a JWT or opaque,
+//! or ID token of an issuer that we trust.
 
 use std::sync::Arc;
 
 use mandate_core::Timestamp;
 use mandate_core::names::{Parameter, TokenType};
 use mandate_core::registry::{TokenProfile, TrustedIssuer};
-use mandate_delegation::VerifiedSubject;
+use mandate_delegation::{AuthenticatedClient, VerifiedSubject};
 use mandate_live::Snapshot;
 use mandate_token::access_token::{AccessToken, Decoded, Profile, Unverified};
-use mandate_token::{KeySet, TokenError};
+use mandate_token::{KeySet, TokenError, id_token};
 
 use crate::basis::Basis;
 use crate::claimed;
 use crate::foreign::{ForeignKeys, KeySource};
 use crate::form::Form;
+use crate::opaque_tokens::{self, OpaqueTokens};
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{ParameterRow, Required};
 use crate::refusal::RequestRefusal;
@@ -26,9 +28,9 @@ pub(crate) const PARAMETERS: &[ParameterRow] = &[TOKEN.row().here_only(), TYPE.r
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SubjectToken<'f> {
     token: &'f str,
-    /// RFC 8693 §3: `access_token` is a token that we issued, `jwt` is any JWT. Our tokens are JWTs too, and
-    /// clients such as Spring's call them `jwt`. No other type identifies a person. The token itself must
-    /// agree.
+    /// RFC 8693 §3: `access_token` is a token that we issued, or an opaque one, `jwt` is any JWT. Our tokens are JWTs too, and
+    /// clients such as Spring's call them `jwt`. `id_token` is an ID token of another issuer. No other type
+    /// identifies a person. The token itself must agree.
     kind: TokenType,
 }
 
@@ -45,31 +47,45 @@ pub(crate) struct SubjectTokens {
     basis: Basis,
     own: Arc<OwnTokens>,
     foreign: Arc<ForeignKeys>,
+    opaque: OpaqueTokens,
 }
 
 impl SubjectTokens {
-    pub(crate) fn new(basis: Basis, own: Arc<OwnTokens>, foreign: Arc<ForeignKeys>) -> Self {
-        Self { basis, own, foreign }
+    pub(crate) fn new(
+        basis: Basis,
+        own: Arc<OwnTokens>,
+        foreign: Arc<ForeignKeys>,
+        opaque: OpaqueTokens,
+    ) -> Self {
+        Self { basis, own, foreign, opaque }
     }
 
     /// Verifies the token with the keys of its issuer. The token itself decides, not the type that the caller
-    /// sends.
+    /// sends: a token of one type is never taken as one of another.
     pub(crate) async fn verify(
         &self,
         sent: SubjectToken<'_>,
+        client: &AuthenticatedClient,
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Result<VerifiedSubject, RequestRefusal> {
         let (token, issuer) = (sent.token, self.basis.issuer());
         match sent.kind {
-            TokenType::AccessToken => self.own(token, now).map_err(|error| {
-                let elsewhere = claimed::issuer(token).is_some_and(|claimed| claimed != issuer.as_str());
-                if elsewhere {
-                    RequestRefusal::SubjectElsewhere(error)
-                } else {
-                    RequestRefusal::Subject(error)
+            TokenType::AccessToken => {
+                let opaque = opaque_tokens::is_opaque(token);
+                if let Some(asked) = opaque.then(|| opaque_tokens::issuer_of(client, snapshot)).flatten() {
+                    let verified = self.opaque.verify(token, asked, now).await?;
+                    return Ok(VerifiedSubject::introspected(verified, Arc::clone(asked.0)));
                 }
-            }),
+                self.own(token, now).map_err(|error| {
+                    let elsewhere = claimed::issuer(token).is_some_and(|claimed| claimed != issuer.as_str());
+                    if elsewhere {
+                        RequestRefusal::SubjectElsewhere(error)
+                    } else {
+                        RequestRefusal::Subject(error)
+                    }
+                })
+            }
             TokenType::Jwt => {
                 let decoded = Decoded::of(token).map_err(RequestRefusal::Subject)?;
                 // Without an issuer that is known, what is no access token by its type is refused as such.
@@ -89,11 +105,34 @@ impl SubjectTokens {
                 let verified = self.of_another(&unverified, trusted, now).await?;
                 Ok(VerifiedSubject::foreign(verified, Arc::clone(trusted)))
             }
+            TokenType::IdToken => self.identified(token, client, snapshot, now).await,
         }
     }
 
     fn own(&self, token: &str, now: Timestamp) -> Result<VerifiedSubject, TokenError> {
         self.own.access_token(token, now).map(VerifiedSubject::own)
+    }
+
+    /// An ID token. We issue none, so that no entry is about one that names us. Nothing is fetched for a client
+    /// that may present none of its issuer.
+    async fn identified(
+        &self,
+        token: &str,
+        client: &AuthenticatedClient,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Result<VerifiedSubject, RequestRefusal> {
+        let decoded = Decoded::of(token).map_err(RequestRefusal::Subject)?;
+        let unverified = decoded.read().map_err(RequestRefusal::Subject)?;
+        let claimed = unverified.issuer().map_err(RequestRefusal::Subject)?;
+        let issuer = snapshot.registry.issuer(claimed).filter(|it| it.has_id_tokens_for(client.name()));
+        let issuer = issuer.ok_or(RequestRefusal::IdTokenNotTaken)?;
+        let verify =
+            |keys: &KeySet| id_token::identify(&unverified, issuer, keys, now, Some(self.own.memo()));
+        let verified = self.foreign.verified(&KeySource::of_issuer(issuer), now, verify).await;
+        let verified =
+            verified.map_err(|error| RequestRefusal::unverified(error, RequestRefusal::Subject))?;
+        Ok(VerifiedSubject::identified(verified, Arc::clone(issuer)))
     }
 
     async fn of_another(
@@ -121,15 +160,15 @@ mod tests {
     }
 
     #[test]
-    fn the_two_types_are_told_apart() {
-        for kind in [TokenType::AccessToken, TokenType::Jwt] {
+    fn the_types_are_told_apart() {
+        for kind in [TokenType::AccessToken, TokenType::Jwt, TokenType::IdToken] {
             assert_eq!(read(&format!("subject_token=s&subject_token_type={kind}")), Ok(kind));
         }
     }
 
     #[test]
     fn other_types_are_refused() {
-        for kind in ["id_token", "refresh_token", "saml2", "saml1", "id-jag", "txn_token"] {
+        for kind in ["refresh_token", "saml2", "saml1", "id-jag", "txn_token"] {
             let text = format!("subject_token=s&subject_token_type=urn:ietf:params:oauth:token-type:{kind}");
             assert_eq!(read(&text), Err(RequestRefusal::Unacceptable(Parameter::SubjectTokenType)));
         }

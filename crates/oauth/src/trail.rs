@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mandate_audit::{Asked, Outcome, Record, RecordKind};
 use mandate_core::names::Parameter;
 use mandate_core::registry::ProofEvidence;
-use mandate_core::{ActorChain, KnownTerms, MeterId, RequestSource, Subject, Timestamp};
+use mandate_core::{ActorChain, KnownTerms, MeterId, RequestSource, SaidActors, Subject, Timestamp};
 use mandate_delegation::{DecisionRefusal, MandateView, RefusalReason, Withheld};
 use mandate_sequencer::{Guard, Receipt};
 use mandate_store::{AppendError, Effect, EffectRefusal, Log};
@@ -35,6 +35,8 @@ pub(crate) struct Trail {
     pub(crate) asked: Asked,
     /// What the token of a platform said that proved the agent.
     pub(crate) proof: Option<Arc<ProofEvidence>>,
+    /// What the subject token of another issuer said of its actors.
+    pub(crate) said_actors: Option<Arc<SaidActors>>,
     pub(crate) policies: Arc<[String]>,
     /// A private note that goes before the refusal's own text.
     pub(crate) note: Option<String>,
@@ -53,6 +55,7 @@ impl Trail {
             aud: None,
             asked: Asked::default(),
             proof: None,
+            said_actors: None,
             policies: Arc::default(),
             note: None,
         }
@@ -166,6 +169,7 @@ impl Recorder {
         record.asked = trail.asked;
         record.policies = trail.policies;
         record.proof = trail.proof;
+        record.said_actors = trail.said_actors;
         let mut known = KnownTerms {
             sub: trail.sub,
             act: trail.act,

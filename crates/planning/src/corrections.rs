@@ -9,7 +9,7 @@ use mandate_api::registry_file::{
     PersonItem, ResourceItem, TrustDomainItem,
 };
 use mandate_core::Scope;
-use mandate_core::registry::Entry;
+use mandate_core::registry::{Entry, TokenProfile};
 use mandate_core::scope::OFFLINE_ACCESS;
 
 use crate::selectors;
@@ -154,7 +154,12 @@ pub(crate) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
     // An audience that is always accepted.
     const AUDIENCE: &str = "-";
     match parts(pointer) {
-        ("audience", ..) => AUDIENCE.clone_into(&mut item.audience),
+        ("audience", ..) => {
+            if !item.profile.has_jwt_access_tokens() {
+                item.profile = TokenProfile::default();
+            }
+            AUDIENCE.clone_into(&mut item.audience);
+        }
         ("other_audiences", Some(at), _) => match item.other_audiences.get_mut(at) {
             Some(audience) => AUDIENCE.clone_into(audience),
             None => return false,
@@ -167,7 +172,16 @@ pub(crate) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
                 AUDIENCE.clone_into(&mut item.audience);
             }
         }
+        ("introspection", ..) => item.introspection = None,
+        ("id_tokens", ..) => {
+            item.id_tokens.clear();
+            if item.audience.is_empty() && !item.login {
+                item.profile = TokenProfile::default();
+                AUDIENCE.clone_into(&mut item.audience);
+            }
+        }
         ("claims", ..) => {
+            item.claims.oldest_actor_first = false;
             item.claims.require = [("-".to_owned(), "-".to_owned())].into();
         }
         _ => return false,

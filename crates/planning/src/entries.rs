@@ -3,15 +3,14 @@
 
 use mandate_api::RegistryFile;
 use mandate_api::registry_file::{
-    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, GroupItem, IssuerItem, PermissionItem,
-    PersonItem, ResourceItem, TrustDomainItem, is_for_any_user,
+    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, GroupItem, PermissionItem, PersonItem,
+    ResourceItem, TrustDomainItem, is_for_any_user,
 };
 use mandate_core::constraint::Constraints;
 use mandate_core::digest::sha256_of_list;
 use mandate_core::registry::{
     Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Group,
-    MAX_GROUP_ID_LEN, Permission, Person, Policy, Registry, Resource, Tool, TrustedIssuer, UpstreamClient,
-    is_group_id,
+    MAX_GROUP_ID_LEN, Permission, Person, Policy, Registry, Resource, Tool, is_group_id,
 };
 use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Subject};
@@ -20,14 +19,12 @@ use mandate_core::{
 };
 
 use crate::corrections::{self, Made, every_finding};
-use crate::key_material::{certificates, check_jwks};
+use crate::key_material::check_jwks;
 use crate::states::{AgentAct, GrantAct, GrantState, StateMachine as _};
-use crate::{proofs, redirect_uri, selectors, trust_domains};
+use crate::{issuers, proofs, redirect_uri, selectors, trust_domains};
 
 /// The most scopes in one list of the file.
 const MAX_SCOPES: usize = 64;
-/// The most audiences of an issuer's tokens besides ours: a token may have 16 in all.
-const MAX_OTHER_AUDIENCES: usize = 15;
 
 /// The values that the file leaves to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +114,11 @@ pub(crate) fn declare(
         }));
     }
     for (at, item) in file.issuer.iter().enumerate() {
-        keep("issuer", at, every_finding(item, |item| issuer(item, defaults), corrections::issuer));
+        keep(
+            "issuer",
+            at,
+            every_finding(item, |item| issuers::issuer(item, &defaults.issuer), corrections::issuer),
+        );
     }
     for (at, item) in file.group.iter().enumerate() {
         let make = |item: &GroupItem| group(item, &defaults.issuer);
@@ -432,112 +433,6 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
         refresh: item.refresh,
         tenant: item.tenant.clone(),
     }))
-}
-
-fn issuer(item: &IssuerItem, defaults: &Defaults) -> Result<Entry, Finding> {
-    if item.url == defaults.issuer {
-        return Err(Finding::new(
-            "/url",
-            format!("`{}` is this server itself; its own tokens are trusted already", item.url),
-        ));
-    }
-    let login = upstream_client(item)?;
-    if login.is_none() && item.audience.is_empty() {
-        let detail = "`audience` is missing: what its access tokens are addressed to. Only an issuer with `login = true` can do without it";
-        return Err(Finding::new("/audience", detail));
-    }
-    let audience = Some(&item.audience).filter(|audience| !audience.is_empty());
-    let audiences = audience.map(|audience| ("/audience".to_owned(), audience)).into_iter();
-    let others = item
-        .other_audiences
-        .iter()
-        .enumerate()
-        .map(|(at, audience)| (format!("/other_audiences/{at}"), audience));
-    for (pointer, audience) in audiences.chain(others) {
-        if audience.is_empty() || audience.len() > 2048 || audience.chars().any(char::is_control) {
-            return Err(Finding::new(pointer, "an audience has 1 to 2048 bytes and no control characters"));
-        }
-    }
-    if item.other_audiences.len() > MAX_OTHER_AUDIENCES {
-        return Err(Finding::new("/other_audiences", format!("more than {MAX_OTHER_AUDIENCES} audiences")));
-    }
-    let ca = certificates(item.ca.as_deref())?;
-    required_claims(item)?;
-    let mut other_audiences = item.other_audiences.clone();
-    other_audiences.sort();
-    other_audiences.dedup();
-    let (url, audience, ca, proxy) = (item.url.clone(), item.audience.clone(), ca, item.proxy.clone());
-    Ok(Entry::Issuer(TrustedIssuer {
-        url,
-        audience,
-        subject_scope: item.subject_scope,
-        other_audiences,
-        ca,
-        proxy,
-        profile: item.profile,
-        required_claims: item.claims.require.clone(),
-        groups_claim: item.claims.groups.clone(),
-        tenant_claim: item.claims.tenant.clone(),
-        tenant: item.tenant.clone(),
-        login,
-    }))
-}
-
-/// This server as a client of the issuer, if people log in there.
-fn upstream_client(item: &IssuerItem) -> Result<Option<UpstreamClient>, Finding> {
-    let IssuerItem { login, client_id, client_secret_file, .. } = item;
-    if !login {
-        let needless = [("/client_id", client_id), ("/client_secret_file", client_secret_file)];
-        return match needless.into_iter().find(|(_, value)| value.is_some()) {
-            Some((place, _)) => Err(Finding::new(place, "it is for an issuer with `login = true` alone")),
-            None => Ok(None),
-        };
-    }
-    let Some(client_id) = client_id else {
-        let detail = "`login = true` needs `client_id`: the id that the provider gave to this server";
-        return Err(Finding::new("/login", detail));
-    };
-    if !(1..=256).contains(&client_id.len()) || !client_id.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-        return Err(Finding::new("/client_id", "a client id has 1 to 256 printable ASCII characters"));
-    }
-    // With a path, a person who may change the registry could send any file of the server to their own issuer.
-    let is_plain = |name: &String| {
-        (1..=64).contains(&name.len())
-            && !name.starts_with('.')
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-    };
-    if client_secret_file.as_ref().is_some_and(|name| !is_plain(name)) {
-        let detail = "expected the name of a file in the provider's folder of `login-secrets`: up to 64 of a-z, A-Z, 0-9, `-`, `_` and `.`, without a path, and not the secret itself";
-        return Err(Finding::new("/client_secret_file", detail));
-    }
-    Ok(Some(UpstreamClient { client_id: client_id.clone(), client_secret_file: client_secret_file.clone() }))
-}
-
-/// The most claims that an issuer's tokens may be required to have.
-const MAX_REQUIRED_CLAIMS: usize = 16;
-
-fn required_claims(item: &IssuerItem) -> Result<(), Finding> {
-    let required = &item.claims.require;
-    if required.len() > MAX_REQUIRED_CLAIMS {
-        return Err(Finding::new("/claims/require", format!("more than {MAX_REQUIRED_CLAIMS} claims")));
-    }
-    let usable = |text: &str| (1..=256).contains(&text.len()) && !text.chars().any(char::is_control);
-    if let Some((name, _)) = required.iter().find(|(name, value)| !usable(name) || !usable(value)) {
-        let detail = format!(
-            "the claim `{}` and its value have 1 to 256 bytes each and no control characters",
-            name.escape_debug()
-        );
-        return Err(Finding::new("/claims/require", detail));
-    }
-    // An ID token is a person's.
-    if required.is_empty() && !item.audience.is_empty() && item.profile.needs_a_claim_of_people() {
-        let detail = format!(
-            "tokens of {} do not show whether their subject is a person: name a claim that only people's tokens have, as in claims = {{ require = {{ sub_type = \"user\" }} }}",
-            item.profile.as_str()
-        );
-        return Err(Finding::new("/claims/require", detail));
-    }
-    Ok(())
 }
 
 fn grant(

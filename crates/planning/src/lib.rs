@@ -6,6 +6,7 @@
 mod built_in;
 mod corrections;
 mod entries;
+mod issuers;
 mod key_material;
 mod plan;
 mod proofs;

@@ -123,6 +123,7 @@ pub(crate) fn check(
         }
     }
     findings.extend(collisions(declared, &after));
+    findings.extend(opaque_tokens_of_two(declared, &after));
     findings
 }
 
@@ -357,6 +358,33 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
                 format!("{}{member}", item.pointer),
                 format!("{word} `{other}` is `{id}` already"),
             ));
+        }
+    }
+    findings
+}
+
+/// Two issuers that name one client as theirs: nothing in an opaque token says whose it is, and it is shown to
+/// one issuer alone.
+fn opaque_tokens_of_two(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
+    fn named(issuer: &TrustedIssuer) -> impl Iterator<Item = &ClientId> {
+        issuer.introspection.iter().flat_map(|asks| &asks.clients)
+    }
+    let mut holders: HashMap<&ClientId, &Issuer> = HashMap::new();
+    for issuer in after.current.issuers() {
+        if after.untouched(EntryKind::Issuer, issuer.url.as_str()) {
+            holders.extend(named(issuer).map(|client| (client, &issuer.url)));
+        }
+    }
+    let mut findings = Vec::new();
+    for item in declared {
+        let Entry::Issuer(issuer) = &item.entry else { continue };
+        for client in named(issuer) {
+            if let Some(other) = holders.insert(client, &issuer.url).filter(|other| **other != issuer.url) {
+                let detail = format!(
+                    "opaque tokens of the client `{client}` are of the issuer `{other}` already: a token is shown to one issuer alone"
+                );
+                findings.push(Finding::new(format!("{}/introspection/clients", item.pointer), detail));
+            }
         }
     }
     findings

@@ -1,5 +1,6 @@
 // A company's identity provider on a free loopback port. Reads one JSON object from the first line of standard input,
-// `{"resources": {"<audience>": "<scopes>"}}`; prints `{"issuer": …}` once it answers; ends when standard input does.
+// `{"resources": {"<audience>": "<scopes>"}}`, with `"opaque"` for resources whose tokens are opaque and
+// `"introspector": {"client_id": …, "client_secret": …}` for who may ask about them; prints `{"issuer": …}` once it answers; ends when standard input does.
 // With `"login": {"server": "<issuer>", "client_id": …, "client_secret": …, "method": …}` a server whose people log in
 // here is a client too, with the redirect URI that the server has for this provider; it hears of logouts.
 import { createHash } from 'node:crypto';
@@ -14,7 +15,7 @@ const APP = { id: 'intranet', redirectUri: 'http://127.0.0.1:9300/callback' };
 const lines = createInterface({ input: process.stdin });
 lines.on('close', () => process.exit(0));
 const [first] = await once(lines, 'line');
-const { resources, login } = JSON.parse(first);
+const { resources, opaque = {}, introspector, login } = JSON.parse(first);
 
 const keys = [];
 for (const alg of ['RS256', 'ES256']) {
@@ -40,6 +41,9 @@ const clients = login ? [{
   backchannel_logout_uri: `${login.server}/login/backchannel-logout`,
   backchannel_logout_session_required: true,
 }] : [];
+if (introspector) {
+  clients.push({ ...introspector, grant_types: [], redirect_uris: [], response_types: [] });
+}
 
 const provider = new Provider(issuer, {
   jwks: { keys },
@@ -59,10 +63,15 @@ const provider = new Provider(issuer, {
     // The provider's own login and consent pages, which take any password.
     devInteractions: { enabled: true },
     backchannelLogout: { enabled: true },
+    introspection: { enabled: Boolean(introspector) },
+    revocation: { enabled: Boolean(introspector) },
     resourceIndicators: {
       enabled: true,
       useGrantedResource: () => true,
       getResourceServerInfo: (_ctx, audience) => {
+        if (Object.hasOwn(opaque, audience)) {
+          return { audience, scope: opaque[audience], accessTokenFormat: 'opaque', accessTokenTTL: 600 };
+        }
         if (!Object.hasOwn(resources, audience)) throw new errors.InvalidTarget();
         return { audience, scope: resources[audience], accessTokenFormat: 'jwt', accessTokenTTL: 600, jwt: { sign: { alg: 'RS256' } } };
       },

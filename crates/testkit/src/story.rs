@@ -170,6 +170,9 @@ pub fn trusted_issuer(url: Issuer, subject_scope: SubjectScope) -> TrustedIssuer
         groups_claim: None,
         tenant_claim: None,
         tenant: None,
+        id_tokens: Vec::new(),
+        introspection: None,
+        oldest_actor_first: false,
     }
 }
 

@@ -9,14 +9,15 @@ mod act;
 mod build;
 mod explain;
 mod foreign;
+mod introspected;
 mod own_behalf;
 mod subject;
 
 use mandate_core::lifetimes::{CLOCK_SKEW, PERSON_TOKEN_LIFETIME};
 use mandate_core::registry::{MAX_GROUPS, SubjectScope, TokenProfile, TrustedIssuer};
 use mandate_core::{
-    ActorChain, Audience, ClientId, Confirmation, Details, GroupName, Issuer, Lineage, ScopeSet, Subject,
-    TenantName, Terms, Timestamp, TokenId,
+    ActorChain, Audience, ClientId, Confirmation, Details, GroupName, Issuer, Lineage, SaidActors, ScopeSet,
+    Subject, TenantName, Terms, Timestamp, TokenId,
 };
 use serde_json::{Map, Value};
 
@@ -33,8 +34,11 @@ use crate::strict_json::{self, Json, Object};
 
 pub use act::MayAct;
 pub use build::{build, encode, sign};
-pub use explain::{Against, Explanation, Part, PartVerdict, Verdict, explain};
+pub use explain::{Against, Explanation, Part, PartVerdict, Verdict, explain, explain_id_token};
+pub(crate) use foreign::digest_id;
 pub use foreign::foreign_token_id;
+pub use introspected::{IntrospectionFault, introspected};
+pub(crate) use own_behalf::is_of_no_person;
 pub use subject::subject_claim;
 
 /// The `typ` that we write (RFC 9068 §2.1).
@@ -104,12 +108,30 @@ pub struct AccessToken {
     pub may_act: Option<MayAct>,
     /// What the entry of another issuer reads besides. In our own tokens it is empty.
     pub mapped: MappedClaims,
+    /// What a token of another issuer says of its actors, for the record; `None` if it says nothing, and in tokens of
+    /// our own, whose chain is all that they say.
+    pub said_actors: Option<SaidActors>,
 }
 
 impl AccessToken {
     /// Requires that `aud` is `resource` and nothing else: see [`Audience::is_only`].
     pub fn require_audience(&self, resource: &str) -> Result<(), TokenError> {
         if self.terms.audience.is_only(resource) { Ok(()) } else { Err(TokenError::Audience) }
+    }
+
+    /// What the entry of its issuer requires of its claims and reads from them besides, whether the token has
+    /// them or its issuer says them of it. If its issuer nests actors the other way round, they are in the order
+    /// in which others read them.
+    fn as_the_entry_says(mut self, claims: &Object<'_>, issuer: &TrustedIssuer) -> Result<Self, TokenError> {
+        has_what_is_required(claims, issuer)?;
+        self.mapped = MappedClaims::read(claims, Mapping::of(issuer))?;
+        if issuer.oldest_actor_first {
+            self.terms.chain = self.terms.chain.reversed();
+            if let Some(said) = &mut self.said_actors {
+                (said.form, said.chain) = (said.form.oldest_first(), said.chain.reversed());
+            }
+        }
+        Ok(self)
     }
 
     /// Until when a token of another issuer is accepted: for at most [`PERSON_TOKEN_LIFETIME`] from its
@@ -120,7 +142,7 @@ impl AccessToken {
     }
 }
 
-fn usable_until(issued: Timestamp, expires: Timestamp) -> Timestamp {
+pub(crate) fn usable_until(issued: Timestamp, expires: Timestamp) -> Timestamp {
     expires.min(issued.plus(PERSON_TOKEN_LIFETIME))
 }
 
@@ -158,8 +180,8 @@ impl<'t> Decoded<'t> {
 /// and to choose the error if there are no keys.
 pub struct Unverified<'d> {
     text: &'d str,
-    compact: &'d Compact<'d>,
-    claims: Object<'d>,
+    pub(crate) compact: &'d Compact<'d>,
+    pub(crate) claims: Object<'d>,
 }
 
 impl Unverified<'_> {
@@ -189,14 +211,11 @@ impl Unverified<'_> {
         let expect = Expect { issuer: &issuer.url, keys, now, profile: Profile::of_issuer(issuer), memo };
         check_header(self.compact, expect.profile)?;
         let verified = signature(self.compact, &expect)?;
-        let token = read(self.compact, &self.claims, &expect)?;
-        let mapped = MappedClaims::read(&self.claims, Mapping::of(issuer))?;
-        let lacks = |(name, value): &(&String, &String)| !has_text(&self.claims, name, value);
-        if let Some((name, _)) = issuer.required_claims.iter().find(lacks) {
-            return Err(TokenError::RequiredClaim(name.clone()));
-        }
+        let about = (expect.issuer, expect.now, expect.profile);
+        let token = read(Source::Signed(self.compact.signed()), &self.claims, about)?;
+        let token = token.as_the_entry_says(&self.claims, issuer)?;
         verified.remember(expect.memo, token.terms.expires);
-        Ok(AccessToken { mapped, ..token })
+        Ok(token)
     }
 }
 
@@ -240,7 +259,8 @@ fn verify_payload(token: &str, expect: &Expect<'_>) -> Result<(AccessToken, Vec<
     }
     let verified = signature(&compact, expect)?;
     let payload = compact.payload()?;
-    let token = read(&compact, &strict_json::object(&payload)?, expect)?;
+    let about = (expect.issuer, expect.now, expect.profile);
+    let token = read(Source::Signed(compact.signed()), &strict_json::object(&payload)?, about)?;
     verified.remember(expect.memo, token.terms.expires);
     Ok((token, payload))
 }
@@ -270,13 +290,13 @@ fn check_header(compact: &Compact<'_>, profile: Profile) -> Result<(), TokenErro
 }
 
 /// Media types compare without regard to case (RFC 7515 §4.1.9).
-fn check_type(compact: &Compact<'_>, shape: &Shape) -> Result<(), TokenError> {
+pub(crate) fn check_type(compact: &Compact<'_>, shape: &Shape) -> Result<(), TokenError> {
     let typ = compact.typ.as_deref().unwrap_or_default();
     let known = shape.types.iter().any(|accepted| typ.eq_ignore_ascii_case(accepted));
     if known { Ok(()) } else { Err(TokenError::Type(shortened(typ))) }
 }
 
-fn check_other_members(compact: &Compact<'_>, shape: &Shape) -> Result<(), TokenError> {
+pub(crate) fn check_other_members(compact: &Compact<'_>, shape: &Shape) -> Result<(), TokenError> {
     let refused = |name: &&String| {
         shape.not_in_header.contains(&name.as_str()) || (name.as_str() == ZIP && !shape.zip_none)
     };
@@ -286,16 +306,29 @@ fn check_other_members(compact: &Compact<'_>, shape: &Shape) -> Result<(), Token
     }
 }
 
-fn read(compact: &Compact<'_>, claims: &Object<'_>, expect: &Expect<'_>) -> Result<AccessToken, TokenError> {
-    check_issuer(claims, expect.issuer)?;
-    let iss = expect.issuer.clone();
+/// Where the claims of a token are from.
+#[derive(Clone, Copy)]
+enum Source<'t> {
+    /// From the token, of which this is the signed part.
+    Signed(&'t str),
+    /// From its issuer, about this token.
+    Opaque(&'t str),
+}
+
+fn read(
+    source: Source<'_>,
+    claims: &Object<'_>,
+    (issuer, now, profile): (&Issuer, Timestamp, Profile),
+) -> Result<AccessToken, TokenError> {
+    check_issuer(claims, issuer)?;
+    let iss = issuer.clone();
     let (iat, exp) = (claim::required_time(claims, "iat")?, claim::required_time(claims, "exp")?);
     let nbf = claim::time(claims, "nbf")?;
-    let skew = if expect.profile == Profile::Own { std::time::Duration::ZERO } else { CLOCK_SKEW };
-    claim::check_times((Some(iat), nbf, exp), expect.now, skew)?;
-    let said = match expect.profile.shape() {
+    let skew = if profile == Profile::Own { std::time::Duration::ZERO } else { CLOCK_SKEW };
+    claim::check_times((Some(iat), nbf, exp), now, skew)?;
+    let said = match profile.shape() {
         None => own(claims, &iss)?,
-        Some(shape) => foreign::read(compact, claims, shape, expect)?,
+        Some(shape) => foreign::read(source, claims, shape, (issuer, profile))?,
     };
     let terms = Terms {
         subject: said.subject,
@@ -317,7 +350,17 @@ fn read(compact: &Compact<'_>, claims: &Object<'_>, expect: &Expect<'_>) -> Resu
         issuer: iss,
     };
     let may_act = act::may_act(claims.get("may_act"), &terms.issuer)?;
-    Ok(AccessToken { terms, nbf, may_act, mapped: MappedClaims::default() })
+    let (mapped, said_actors) = (MappedClaims::default(), said.actors);
+    Ok(AccessToken { terms, nbf, may_act, mapped, said_actors })
+}
+
+/// Whether it has the claims that the issuer's entry requires.
+fn has_what_is_required(claims: &Object<'_>, issuer: &TrustedIssuer) -> Result<(), TokenError> {
+    let lacks = |(name, value): &(&String, &String)| !has_text(claims, name, value);
+    match issuer.required_claims.iter().find(lacks) {
+        Some((name, _)) => Err(TokenError::RequiredClaim(name.clone())),
+        None => Ok(()),
+    }
 }
 
 fn has_text(claims: &Object<'_>, name: &str, text: &str) -> bool {
@@ -340,6 +383,7 @@ struct Said {
     lineage: Lineage,
     groups: Vec<GroupName>,
     tenant: Option<TenantName>,
+    actors: Option<SaidActors>,
 }
 
 fn own(claims: &Object<'_>, iss: &Issuer) -> Result<Said, TokenError> {
@@ -354,6 +398,7 @@ fn own(claims: &Object<'_>, iss: &Issuer) -> Result<Said, TokenError> {
         jti: jti.parse().map_err(|_| TokenError::Claim { claim: "jti", why: "not one of our ids" })?,
         subject,
         chain,
+        actors: None,
         lineage: lineage(claims)?,
         groups: groups(claims)?,
         tenant: tenant(claims)?,
@@ -397,7 +442,7 @@ fn scope(claims: &Object<'_>, name: &'static str) -> Result<ScopeSet, TokenError
 }
 
 /// RFC 7800 §3.1. A `cnf` that is not understood still binds the token.
-fn confirmation(claims: &Object<'_>) -> Result<Option<Confirmation>, TokenError> {
+pub(crate) fn confirmation(claims: &Object<'_>) -> Result<Option<Confirmation>, TokenError> {
     match claims.get("cnf") {
         None => Ok(None),
         Some(Json::Object(members)) => {

@@ -112,7 +112,8 @@ pub fn keys(document: &[u8], issuer: &Issuer, profile: TokenProfile) -> Result<K
         | TokenProfile::Curity
         | TokenProfile::Pingam
         | TokenProfile::Zitadel
-        | TokenProfile::Cognito => KeySet::from_json(document),
+        | TokenProfile::Cognito
+        | TokenProfile::Google => KeySet::from_json(document),
     }
 }
 
@@ -134,7 +135,7 @@ fn text<'m>(members: &'m Object<'_>, name: &'static str) -> Result<&'m str, Meta
     }
 }
 
-fn is_json(content_type: Option<&str>) -> bool {
+pub(crate) fn is_json(content_type: Option<&str>) -> bool {
     let essence =
         content_type.and_then(|text| text.split(';').next()).unwrap_or_default().trim().to_ascii_lowercase();
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))

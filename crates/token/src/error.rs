@@ -42,6 +42,9 @@ pub enum TokenError {
         "the signature does not verify with the only key that fits, and the header does not name that key"
     )]
     SignatureOfUnnamedKey,
+    /// The issuer says that it does not count (RFC 7662 §2.2): unknown, expired or revoked.
+    #[error("the issuer says that the token is not active")]
+    Inactive,
     /// A required claim is missing.
     #[error("the claim {0:?} is missing")]
     MissingClaim(&'static str),
@@ -56,6 +59,9 @@ pub enum TokenError {
     /// A claim shows that it is not an access token of the product that its issuer uses.
     #[error("the claim {0:?} is not that of an access token of the profile that the issuer's entry names")]
     NotAccessToken(&'static str),
+    /// A claim shows that it is not an ID token of the product that its issuer uses.
+    #[error("the claim {0:?} is not that of an ID token of the profile that the issuer's entry names")]
+    NotIdToken(&'static str),
     /// A claim does not show that the subject is a person.
     #[error("the claim {0:?} does not show that the subject is a person")]
     NotAPerson(&'static str),
@@ -111,9 +117,11 @@ impl TokenError {
             | Self::AmbiguousKey(_)
             | Self::Signature
             | Self::SignatureOfUnnamedKey => true,
-            Self::MissingClaim(_)
+            Self::Inactive
+            | Self::MissingClaim(_)
             | Self::Claim { .. }
             | Self::NotAccessToken(_)
+            | Self::NotIdToken(_)
             | Self::NotAPerson(_)
             | Self::RequiredClaim(_)
             | Self::MappedClaim { .. }
@@ -141,9 +149,11 @@ impl TokenError {
             Self::UnknownKey(_) => "unknown_key",
             Self::AmbiguousKey(_) => "ambiguous_key",
             Self::Signature | Self::SignatureOfUnnamedKey => "signature",
+            Self::Inactive => "inactive",
             Self::MissingClaim(_) => "claim_missing",
             Self::Claim { .. } | Self::MappedClaim { .. } => "claim_invalid",
             Self::NotAccessToken(_) => "not_access_token",
+            Self::NotIdToken(_) => "not_id_token",
             Self::NotAPerson(_) => "not_a_person",
             Self::RequiredClaim(_) => "required_claim",
             Self::Issuer => "issuer",
@@ -173,9 +183,10 @@ impl TokenError {
             Self::Type(name) => Some(format!("the header says {name}")),
             Self::UnknownKey(Some(kid)) | Self::AmbiguousKey(kid) => Some(format!("kid {kid}")),
             Self::UnknownKey(None) => Some("the header has no kid".to_owned()),
-            Self::MissingClaim(claim) | Self::NotAccessToken(claim) | Self::NotAPerson(claim) => {
-                Some((*claim).to_owned())
-            }
+            Self::MissingClaim(claim)
+            | Self::NotAccessToken(claim)
+            | Self::NotIdToken(claim)
+            | Self::NotAPerson(claim) => Some((*claim).to_owned()),
             Self::RequiredClaim(claim) => Some(shortened(claim)),
             Self::MappedClaim { claim, why } => Some(format!("{claim}, {why}")),
             Self::Claim { claim, why } => Some(format!("{claim}, {why}")),
@@ -185,6 +196,7 @@ impl TokenError {
             | Self::TooDeep
             | Self::Signature
             | Self::SignatureOfUnnamedKey
+            | Self::Inactive
             | Self::Issuer
             | Self::Audience
             | Self::Expired

@@ -1,7 +1,8 @@
 //! ID tokens of identity providers at which this server is a client (`OpenID` Connect Core §2, §3.1.3.7).
 //!
 //! An ID token says that a person has just authenticated, for one login that this server began. It is not an
-//! access token and gives no authority by itself.
+//! access token and gives no authority by itself. Where the entry of its issuer says so, an ID token for another
+//! client is a subject token ([`identify`]).
 
 use std::collections::BTreeMap;
 
@@ -21,8 +22,10 @@ use crate::mapped::{MappedClaims, Mapping};
 use crate::strict_json::{self, Json, Object};
 
 mod answer;
+mod subject;
 
 pub use answer::{AnswerError, TokenAnswer, error_code, harmless_code, tokens};
+pub use subject::{IdentifiedPerson, identify};
 
 /// The claim of a product's ID tokens that names the person for as long as the person has an account. It has
 /// the value that the claim of the product's access tokens has, so that a person has one entry.
@@ -38,7 +41,9 @@ pub const fn person_claim(profile: TokenProfile) -> &'static str {
         | TokenProfile::Curity
         | TokenProfile::Pingam
         | TokenProfile::Zitadel
-        | TokenProfile::Cognito => "sub",
+        | TokenProfile::Cognito
+        // An address (`email`) can become another person's; `sub` never does.
+        | TokenProfile::Google => "sub",
     }
 }
 
@@ -55,7 +60,8 @@ pub const fn login_scope(profile: TokenProfile) -> &'static str {
         | TokenProfile::Curity
         | TokenProfile::Pingam
         | TokenProfile::Zitadel
-        | TokenProfile::Cognito => "openid",
+        | TokenProfile::Cognito
+        | TokenProfile::Google => "openid",
     }
 }
 

@@ -5,11 +5,14 @@
 //! neither: most products write `JWT` into access tokens and ID tokens alike. A token that does not show both
 //! is refused.
 
+mod id_tokens;
 mod shapes;
 
 use mandate_core::registry::TokenProfile;
 
 use crate::strict_json::{Json, Object};
+
+pub(crate) use id_tokens::IdTokenShape;
 
 /// The shape of a product's access tokens.
 #[derive(Debug)]
@@ -29,6 +32,8 @@ pub(crate) struct Shape {
     pub(crate) subject: &'static str,
     pub(crate) audience: AudienceClaim,
     pub(crate) actors: ActorClaims,
+    /// Claims that say of the parties what kind they are. They are recorded, and decide nothing.
+    pub(crate) of_parties: &'static [&'static str],
     /// What shows that it is an access token.
     pub(crate) access_token: &'static [Rule],
     /// What shows that its subject is a person.
@@ -77,6 +82,8 @@ pub(crate) enum AudienceClaim {
 pub(crate) enum ActorClaims {
     /// `act` (RFC 8693 §4.1).
     Act,
+    /// The same, where an actor without `iss` is one of the issuer's own.
+    ActOfIssuer,
     /// The client is an agent if one of the numbers in `xms_act_fct` is 11.
     EntraFacets,
 }
@@ -85,6 +92,7 @@ pub(crate) enum ActorClaims {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shows {
     AccessToken,
+    IdToken,
     Person,
 }
 
@@ -113,6 +121,8 @@ pub(crate) enum Rule {
     NoneOf(&'static str, &'static [&'static str]),
     /// The claim is one of the path segments of the issuer.
     InIssuer(&'static str),
+    /// No token is so.
+    Never(&'static str),
 }
 
 impl Rule {
@@ -143,6 +153,7 @@ impl Rule {
                     None => false,
                 }
             }
+            Self::Never(_) => false,
             Self::NoneOf(claim, values) => {
                 absent(claim)
                     || text(claim).is_some_and(|text| !text.split(' ').any(|part| values.contains(&part)))
@@ -168,6 +179,7 @@ impl Rule {
             Self::NoneOf(_, values) => {
                 format!("must be numbers with spaces between them, without {}", one_of(values))
             }
+            Self::Never(_) => "cannot be in a JWT: these access tokens are opaque".to_owned(),
             Self::InIssuer(_) => "must be one of the segments of the issuer's path".to_owned(),
         }
     }
@@ -186,7 +198,8 @@ impl Rule {
             | Self::Contains(claim, _)
             | Self::Differ(claim, _)
             | Self::NoneOf(claim, _)
-            | Self::InIssuer(claim) => claim,
+            | Self::InIssuer(claim)
+            | Self::Never(claim) => claim,
         }
     }
 }
@@ -204,6 +217,7 @@ impl Shape {
             TokenProfile::Pingam => &shapes::PINGAM,
             TokenProfile::Zitadel => &shapes::ZITADEL,
             TokenProfile::Cognito => &shapes::COGNITO,
+            TokenProfile::Google => &shapes::GOOGLE,
         }
     }
 

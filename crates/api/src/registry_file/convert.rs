@@ -6,8 +6,9 @@ use mandate_core::{Selector, UnixSelector};
 
 use super::permission::{list, permissions};
 use super::{
-    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, GroupItem, IssuerItem,
-    PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
+    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, GroupItem, IdTokenItem,
+    IntrospectionItem, IssuerItem, PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem,
+    TrustDomainItem,
 };
 use crate::admin::RegistryItem;
 
@@ -121,10 +122,21 @@ fn issuer(x: &TrustedIssuer) -> IssuerItem {
             require: x.required_claims.clone(),
             groups: x.groups_claim.clone(),
             tenant: x.tenant_claim.clone(),
+            oldest_actor_first: x.oldest_actor_first,
         },
         login: x.login.is_some(),
         client_id: x.login.as_ref().map(|login| login.client_id.clone()),
         client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
+        introspection: x.introspection.as_ref().map(|asks| IntrospectionItem {
+            client_id: asks.client_id.clone(),
+            client_secret_file: asks.client_secret_file.clone(),
+            clients: asks.clients.clone(),
+        }),
+        id_tokens: x
+            .id_tokens
+            .iter()
+            .map(|known| IdTokenItem { audience: known.audience.clone(), client: known.client.clone() })
+            .collect(),
     }
 }
 

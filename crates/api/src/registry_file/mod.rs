@@ -261,7 +261,7 @@ pub struct IssuerItem {
     #[schema(value_type = String, example = "https://login.acme.example")]
     pub url: Issuer,
     /// The `aud` that its access tokens must have. Absent: they are no subject tokens, and the issuer is for
-    /// logins alone.
+    /// logins or ID tokens alone.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub audience: String,
     /// Whether its tokens' scopes limit what is delegated from them (`token`, the default), or the tokens
@@ -283,7 +283,7 @@ pub struct IssuerItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<String>,
     /// The product whose access tokens it issues: `rfc9068` (the default), `keycloak`, `entra-v1`, `entra-v2`,
-    /// `okta`, `auth0`, `curity`, `pingam`, `zitadel` or `cognito`.
+    /// `okta`, `auth0`, `curity`, `pingam`, `zitadel`, `cognito` or `google`.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schema(value_type = String, example = "keycloak")]
     pub profile: TokenProfile,
@@ -304,6 +304,37 @@ pub struct IssuerItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "acme")]
     pub tenant: Option<TenantName>,
+    /// Which of its ID tokens may be subject tokens, and from which client of ours. Absent: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub id_tokens: Vec<IdTokenItem>,
+    /// How this server asks about its opaque access tokens (RFC 7662), and whose they are. Absent: they are no
+    /// subject tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<IntrospectionItem>,
+}
+
+/// How this server asks about opaque access tokens, and which clients of ours present them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IntrospectionItem {
+    /// This server's client id there.
+    pub client_id: String,
+    /// The name of the file with its secret, in `login-secrets/KEY` of the server's directory.
+    pub client_secret_file: String,
+    /// The clients of ours whose opaque tokens are of this issuer.
+    #[schema(value_type = Vec<String>)]
+    pub clients: Vec<ClientId>,
+}
+
+/// ID tokens that one client of ours may present as subject tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IdTokenItem {
+    /// The client id at the issuer to which they are addressed: their `aud`.
+    pub audience: String,
+    /// The client of ours: its id, or the SPIFFE ID of an agent that is its own client.
+    #[schema(value_type = String, example = "desk")]
+    pub client: ClientId,
 }
 
 /// What the claims of an issuer's tokens must be, and which of them are read.
@@ -323,6 +354,9 @@ pub struct ClaimsItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "tid")]
     pub tenant: Option<ClaimPath>,
+    /// Whether `act` in its tokens nests the other way round than RFC 8693 says: the oldest actor is outermost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oldest_actor_first: bool,
 }
 
 /// `[[grant]]`: a person's standing permission for an agent on a resource.

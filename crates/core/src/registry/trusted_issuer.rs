@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claim_path::ClaimPath;
 use crate::digest::sha256;
-use crate::id::TenantName;
+use crate::id::{ClientId, TenantName};
 use crate::terms::Audience;
 use crate::uri::Issuer;
 
@@ -47,6 +47,8 @@ pub enum TokenProfile {
     Zitadel,
     /// Amazon Cognito user pools.
     Cognito,
+    /// Google: its access tokens are opaque, and no JWT is one.
+    Google,
 }
 
 impl TokenProfile {
@@ -62,6 +64,7 @@ impl TokenProfile {
         Self::Pingam,
         Self::Zitadel,
         Self::Cognito,
+        Self::Google,
     ];
 
     /// Its name in a registry file.
@@ -77,6 +80,7 @@ impl TokenProfile {
             Self::Pingam => "pingam",
             Self::Zitadel => "zitadel",
             Self::Cognito => "cognito",
+            Self::Google => "google",
         }
     }
 
@@ -84,6 +88,11 @@ impl TokenProfile {
     /// a claim that only people's tokens have.
     pub const fn needs_a_claim_of_people(self) -> bool {
         matches!(self, Self::Curity | Self::Zitadel)
+    }
+
+    /// Whether the product issues access tokens as JWT that others than itself can verify.
+    pub const fn has_jwt_access_tokens(self) -> bool {
+        !matches!(self, Self::Google)
     }
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -123,8 +132,31 @@ pub fn login_callback(ours: &Issuer, provider: &Issuer) -> String {
     format!("{}{LOGIN_CALLBACK_PATH}/{}", ours.as_str().trim_end_matches('/'), login_key(provider))
 }
 
-/// An identity provider of another organization: its access tokens are accepted as subject tokens, or people
-/// log in there, or both.
+/// ID tokens of an issuer that may be subject tokens (RFC 8693 §3): those for one client there, from one client
+/// of ours.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct IdTokenUse {
+    /// The client id at the issuer to which the ID tokens are addressed: their `aud`, compared bytewise.
+    pub audience: String,
+    /// The only client of ours that may present them: a registered client, or an agent by its SPIFFE ID.
+    pub client: ClientId,
+}
+
+/// This server as a client of an issuer that it asks about opaque access tokens (RFC 7662 §2.1).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IntrospectionClient {
+    /// Its client id there.
+    pub client_id: String,
+    /// The name of the file with its secret, in the folder of login secrets of the server's directory: an
+    /// issuer answers no stranger.
+    pub client_secret_file: String,
+    /// The clients of ours whose opaque tokens are of this issuer: a registered client by its id, an agent by
+    /// its SPIFFE ID. A token of any other client is never sent there.
+    pub clients: Vec<ClientId>,
+}
+
+/// An identity provider of another organization: its tokens are accepted as subject tokens, or people log in
+/// there, or both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrustedIssuer {
     /// Its issuer identifier, compared bytewise with `iss`.
@@ -163,9 +195,18 @@ pub struct TrustedIssuer {
     /// The tenant to which all its people belong; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantName>,
+    /// Whether `act` in its tokens nests the other way round: the oldest actor is outermost.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub oldest_actor_first: bool,
     /// Absent: nobody logs in there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub login: Option<UpstreamClient>,
+    /// Which of its ID tokens may be subject tokens. Empty: none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub id_tokens: Vec<IdTokenUse>,
+    /// Absent: its opaque access tokens are no subject tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<IntrospectionClient>,
 }
 
 impl TrustedIssuer {
@@ -183,6 +224,26 @@ impl TrustedIssuer {
             && self.unnamed(audience).next().is_none()
     }
 
+    /// As what this server asks about the opaque tokens that `client` presents, if they are of this issuer.
+    pub fn introspection_for(&self, client: &str) -> Option<&IntrospectionClient> {
+        let names = |known: &&IntrospectionClient| known.clients.iter().any(|id| id.as_str() == client);
+        self.introspection.as_ref().filter(names)
+    }
+
+    /// Whether `client` may present ID tokens of this issuer at all.
+    pub fn has_id_tokens_for(&self, client: &str) -> bool {
+        self.id_tokens.iter().any(|known| known.client.as_str() == client)
+    }
+
+    /// Whether `client` may present an ID token that was issued to `party` there and has this `aud`: the entry
+    /// names both, and every other audience is one that it trusts (`OpenID` Connect Core §3.1.3.7, item 3).
+    pub fn takes_id_token(&self, audience: &Audience, party: &str, client: &str) -> bool {
+        let trusted = |aud: &str| aud == party || self.other_audiences.iter().any(|other| other == aud);
+        self.id_tokens.iter().any(|known| known.audience == party && known.client.as_str() == client)
+            && audience.iter().any(|aud| aud == party)
+            && audience.iter().all(trusted)
+    }
+
     /// The audiences in `audience` that the entry does not name.
     pub fn unnamed<'a>(&self, audience: &'a Audience) -> impl Iterator<Item = &'a str> {
         let named = |aud: &str| aud == self.audience || self.other_audiences.iter().any(|other| other == aud);
@@ -192,7 +253,50 @@ impl TrustedIssuer {
 
 #[cfg(test)]
 mod tests {
-    use super::{login_callback, login_key};
+    use super::{IdTokenUse, SubjectScope, TokenProfile, TrustedIssuer, login_callback, login_key};
+    use crate::terms::Audience;
+
+    #[test]
+    fn an_id_token_is_for_one_client_there_and_from_one_client_of_ours() {
+        let used = |audience: &str, client: &str| IdTokenUse {
+            audience: audience.to_owned(),
+            client: client.parse().unwrap(),
+        };
+        let issuer = TrustedIssuer {
+            url: "https://sso.example.com".parse().unwrap(),
+            audience: "https://mandate.example.com".to_owned(),
+            subject_scope: SubjectScope::Token,
+            other_audiences: vec!["project".to_owned()],
+            ca: None,
+            proxy: None,
+            profile: TokenProfile::Rfc9068,
+            required_claims: std::collections::BTreeMap::new(),
+            login: None,
+            introspection: None,
+            oldest_actor_first: false,
+            groups_claim: None,
+            tenant_claim: None,
+            tenant: None,
+            id_tokens: vec![used("portal", "desk"), used("mobile", "phone")],
+        };
+        let takes = |audiences: &[&str], party: &str, client: &str| {
+            let mut all = audiences.iter().map(|aud| (*aud).to_owned());
+            issuer.takes_id_token(&Audience::several(all.next().unwrap(), all.collect()), party, client)
+        };
+        assert!(takes(&["portal"], "portal", "desk") && takes(&["project", "mobile"], "mobile", "phone"));
+        for (audiences, party, client, why) in [
+            (&["portal"][..], "portal", "phone", "another client of ours"),
+            (&["mobile"], "mobile", "desk", "another client there"),
+            (&["portal", "mobile"], "portal", "desk", "also for another client there"),
+            (&["portal", "unknown"], "portal", "desk", "also for somebody unknown"),
+            (&["project"], "portal", "desk", "not for the party that it was issued to"),
+            (&["project"], "project", "desk", "for what is trusted beside others alone"),
+            (&["https://mandate.example.com"], "https://mandate.example.com", "desk", "for us"),
+        ] {
+            assert!(!takes(audiences, party, client), "{why}");
+        }
+        assert!(issuer.has_id_tokens_for("desk") && !issuer.has_id_tokens_for("portal"));
+    }
 
     #[test]
     fn each_provider_answers_at_an_address_of_its_own() {

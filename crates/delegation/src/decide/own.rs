@@ -82,6 +82,7 @@ pub(super) fn decide_own_behalf(
         terms: Arc::new(terms),
         reservations: Vec::new(),
         policies: Arc::clone(ruling.policies()),
+        said_actors: None,
         evidence: within.on_record(proven.proof_evidence().map(Arc::clone)),
     };
     match &*ruling {

@@ -125,7 +125,7 @@ pub(super) fn decide_authorization(
     let lineage = Lineage { parents, ..Lineage::default() };
     let terms = with_proof(Terms { chain, lineage, groups, tenant, ..terms }, login);
     let (terms, policies) = (Arc::new(terms), policies.into());
-    let view = MandateView { terms, reservations: Vec::new(), policies, evidence: None };
+    let view = MandateView { terms, reservations: Vec::new(), policies, evidence: None, said_actors: None };
     match last.as_deref() {
         // A token that is addressed to us opens nothing but exchanges, and each of them asks the policies
         // again.

@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use mandate_core::constraint::Constraints;
 use mandate_core::registry::{
-    Agent, AgentState, Client, ClientAuthentication, Entry, Grant, Permission, Person, Registry, Resource,
-    SubjectScope, TokenProfile, TrustedIssuer,
+    Agent, AgentState, Client, ClientAuthentication, Entry, Grant, IdTokenUse, IntrospectionClient,
+    Permission, Person, Registry, Resource, SubjectScope, TokenProfile, TrustedIssuer,
 };
 use mandate_core::{
     Actor, ActorChain, Audience, Confirmation, Cut, CutTarget, Issuer, Lifetime, Lineage, RevocationSet,
@@ -34,7 +34,9 @@ use mandate_token::access_token::MayAct;
 
 use super::{DecisionRequest, Exchange, Facts, MAX_LINEAGE, decide};
 use crate::approval::Withheld;
-use crate::credential::{AuthenticatedClient, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject};
+use crate::credential::{
+    AuthenticatedClient, ForeignToken, ProvenClient, SubjectOrigin, VerifiedActor, VerifiedSubject,
+};
 use crate::mandate::MandateView;
 use crate::refusal::RefusalReason as R;
 
@@ -137,6 +139,9 @@ fn support_app(agents: &[&str]) -> Client {
     }
 }
 
+/// A client at that issuer.
+const PORTAL: &str = "portal";
+
 fn trusted_issuer(audience: &str, subject_scope: SubjectScope) -> TrustedIssuer {
     let (url, other_audiences) = (LOGIN.parse().unwrap(), Vec::new());
     TrustedIssuer {
@@ -152,6 +157,9 @@ fn trusted_issuer(audience: &str, subject_scope: SubjectScope) -> TrustedIssuer 
         groups_claim: None,
         tenant_claim: None,
         tenant: None,
+        id_tokens: Vec::new(),
+        introspection: None,
+        oldest_actor_first: false,
     }
 }
 
@@ -214,6 +222,7 @@ impl Case {
             terms,
             may_act: None,
             mapped: MappedClaims::default(),
+            said_actors: None,
         };
         Self {
             registry,
@@ -260,11 +269,38 @@ impl Case {
         let url: Issuer = LOGIN.parse().unwrap();
         let issuer = trusted_issuer(AUDIENCE, subject_scope);
         self.registry.put(Entry::Issuer(issuer.clone()));
-        self.subject.origin = SubjectOrigin::Foreign(Arc::new(issuer));
+        self.subject.origin = SubjectOrigin::Foreign(Arc::new(issuer), ForeignToken::AccessToken);
         self.subject.terms.issuer = url.clone();
         self.subject.terms.subject.as_mut().unwrap().iss = url.clone();
         self.subject.terms.audience = audience(&[AUDIENCE]);
         self.person(|p| p.id.iss = url);
+    }
+
+    /// The subject token is an ID token of that issuer for its client `portal`, which the client of the request
+    /// may present.
+    fn identified(&mut self) {
+        self.foreign(SubjectScope::Token);
+        let client = self.client.name().parse().unwrap();
+        let id_tokens = vec![IdTokenUse { audience: PORTAL.to_owned(), client }];
+        let issuer = TrustedIssuer { id_tokens, ..trusted_issuer("", SubjectScope::Token) };
+        self.registry.put(Entry::Issuer(issuer.clone()));
+        self.subject.origin = SubjectOrigin::Foreign(Arc::new(issuer), ForeignToken::IdToken);
+        self.subject.terms.client = PORTAL.parse().unwrap();
+        self.subject.terms.audience = audience(&[PORTAL]);
+        self.subject.terms.scopes = ScopeSet::new();
+    }
+
+    /// The subject token is an opaque access token of that issuer, and the client of the request presents such.
+    fn opaque(&mut self, subject_scope: SubjectScope) {
+        self.foreign(subject_scope);
+        let introspection = Some(IntrospectionClient {
+            client_id: "mandate".to_owned(),
+            client_secret_file: "x".to_owned(),
+            clients: vec![self.client.name().parse().unwrap()],
+        });
+        let issuer = TrustedIssuer { introspection, ..trusted_issuer(AUDIENCE, subject_scope) };
+        self.registry.put(Entry::Issuer(issuer.clone()));
+        self.subject.origin = SubjectOrigin::Foreign(Arc::new(issuer), ForeignToken::OpaqueAccessToken);
     }
 
     fn cut(&mut self, target: CutTarget) {

@@ -316,6 +316,9 @@ fn resources_issuers_and_policies_cut_nothing() {
         groups_claim: None,
         tenant_claim: None,
         tenant: None,
+        id_tokens: Vec::new(),
+        introspection: None,
+        oldest_actor_first: false,
     };
     let policy = Policy { name: "p".parse().unwrap(), source: String::new() };
     for entry in [Entry::Resource(resource), Entry::Issuer(issuer), Entry::Policy(policy)] {

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
-use mandate_core::Issuer;
+use mandate_api::registry_file::IdTokenItem;
 use mandate_core::registry::{ClaimPath, TokenProfile};
+use mandate_core::{ClientId, Issuer};
 
 use crate::connection::Reach;
 use crate::name_completion;
@@ -25,7 +26,7 @@ pub(crate) enum IssuerCommand {
     /// The profile is guessed where the issuer's address or metadata shows the product. What has to be set on
     /// the provider's side is printed with it.
     #[command(
-        after_help = "Examples:\n  mandate issuer add https://sso.acme.example/realms/staff --audience https://mandate.acme.example\n  mandate issuer add https://sso.acme.example/realms/staff --file registry.toml\n  mandate issuer add https://sso.acme.example/realms/staff --login --client-id mandate --client-secret-file staff.secret"
+        after_help = "Examples:\n  mandate issuer add https://sso.acme.example/realms/staff --audience https://mandate.acme.example\n  mandate issuer add https://sso.acme.example/realms/staff --file registry.toml\n  mandate issuer add https://sso.acme.example/realms/staff --login --client-id mandate --client-secret-file staff.secret\n  mandate issuer add https://accounts.google.com --id-token 8f1c2d.apps.googleusercontent.com=desk"
     )]
     Add(IssuerAdd),
 }
@@ -68,6 +69,9 @@ pub(crate) struct IssuerTest {
     /// The issuer: the `iss` of its tokens, byte for byte
     #[arg(value_name = "URL", add = name_completion::of_issuers())]
     pub(crate) url: Issuer,
+    /// The token is an ID token: whether it can be a subject token, for --audience or by `id_tokens` of the entry
+    #[arg(long)]
+    pub(crate) id_token: bool,
     #[command(flatten)]
     pub(crate) entry: EntryArguments,
     #[command(flatten)]
@@ -90,6 +94,18 @@ pub(crate) struct IssuerAdd {
     /// The name of the file with the client's secret, in the provider's folder of `login-secrets`
     #[arg(long, value_name = "NAME", requires = "login")]
     pub(crate) client_secret_file: Option<String>,
+    /// ID tokens for this client there are subject tokens, if this client of ours presents them. Repeatable
+    #[arg(long, value_name = "AUDIENCE=CLIENT", value_parser = id_token_use)]
+    pub(crate) id_token: Vec<IdTokenItem>,
+    /// Opaque access tokens that this client of ours presents are of this issuer, which is asked. Repeatable
+    #[arg(long, value_name = "CLIENT", requires = "introspection_client_id")]
+    pub(crate) opaque_from: Vec<ClientId>,
+    /// This server's client id for questions about opaque tokens
+    #[arg(long, value_name = "ID", requires = "introspection_secret_file")]
+    pub(crate) introspection_client_id: Option<String>,
+    /// The name of the file with that client's secret, in the issuer's folder of `login-secrets`
+    #[arg(long, value_name = "NAME", requires = "opaque_from")]
+    pub(crate) introspection_secret_file: Option<String>,
     /// Append the entry to this registry file, which is made if it is missing
     #[arg(long, value_name = "FILE")]
     pub(crate) file: Option<PathBuf>,
@@ -104,6 +120,14 @@ fn profile() -> impl TypedValueParser<Value = TokenProfile> {
     })
 }
 
+fn id_token_use(text: &str) -> Result<IdTokenItem, String> {
+    let wrong = || "write AUDIENCE=CLIENT, such as 8f1c2d=desk".to_owned();
+    // A client id there may have a `=`; one of ours ends it.
+    let (audience, client) =
+        text.rsplit_once('=').filter(|(audience, _)| !audience.is_empty()).ok_or_else(wrong)?;
+    Ok(IdTokenItem { audience: audience.to_owned(), client: client.parse().map_err(|_| wrong())? })
+}
+
 fn required_claim(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() && !value.is_empty() => {
@@ -115,7 +139,16 @@ fn required_claim(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use super::required_claim;
+    use super::{id_token_use, required_claim};
+
+    #[test]
+    fn the_audience_of_an_id_token_and_the_client_that_presents_it() {
+        let read = |text| id_token_use(text).map(|item| (item.audience, item.client.to_string()));
+        assert_eq!(read("a=b=desk"), Ok(("a=b".to_owned(), "desk".to_owned())));
+        for bad in ["", "portal", "portal=", "=desk", "portal=two words"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_required_claim_has_a_name_and_a_text() {

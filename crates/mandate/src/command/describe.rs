@@ -192,6 +192,8 @@ fn issuer(x: &mandate_api::registry_file::IssuerItem) -> Vec<(&'static str, Stri
         ("Login", if x.login { "people log in there" } else { "no" }.to_owned()),
         ("Client id there", x.client_id.clone().unwrap_or_default()),
         ("Secret file", x.client_secret_file.clone().unwrap_or_default()),
+        ("ID tokens", id_tokens(x)),
+        ("Opaque tokens", opaque_tokens(x)),
         ("Profile", x.profile.as_str().to_owned()),
         ("Required claims", required_claims(&x.claims).join("\n")),
         ("Claim of groups", shown(x.claims.groups.as_ref())),
@@ -199,6 +201,18 @@ fn issuer(x: &mandate_api::registry_file::IssuerItem) -> Vec<(&'static str, Stri
         ("Tenant", shown(x.tenant.as_ref())),
         ("Subject scope", subject_scope(x.subject_scope).to_owned()),
     ]
+}
+
+fn opaque_tokens(x: &mandate_api::registry_file::IssuerItem) -> String {
+    let Some(asks) = &x.introspection else { return String::new() };
+    let clients: Vec<&str> = asks.clients.iter().map(mandate_core::ClientId::as_str).collect();
+    format!("asked about as {}, from {}", asks.client_id, clients.join(", "))
+}
+
+/// To whom there, from which client here.
+fn id_tokens(x: &mandate_api::registry_file::IssuerItem) -> String {
+    let lines = x.id_tokens.iter().map(|known| format!("for {}, from {}", known.audience, known.client));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 /// The platform, the issuer, and what its token must say.

@@ -10,7 +10,7 @@ use mandate_api::ClientError;
 use mandate_api::admin::RegistryItem;
 use mandate_api::registry_file::IssuerItem;
 use mandate_core::Issuer;
-use mandate_core::registry::{ClaimPath, EntryKind, SubjectScope, TokenProfile, TrustedIssuer};
+use mandate_core::registry::{ClaimPath, EntryKind, IdTokenUse, SubjectScope, TokenProfile, TrustedIssuer};
 
 use crate::arguments::{EntryArguments, OptionalServer};
 use crate::connection::Admin;
@@ -78,6 +78,10 @@ impl OptionalServer {
     }
 }
 
+fn id_token_use(item: mandate_api::registry_file::IdTokenItem) -> IdTokenUse {
+    IdTokenUse { audience: item.audience, client: item.client }
+}
+
 /// The issuer as an entry declares it, or as the arguments do, which take the place of what the entry says.
 struct Declared {
     url: Issuer,
@@ -88,6 +92,8 @@ struct Declared {
     required_claims: std::collections::BTreeMap<String, String>,
     groups_claim: Option<ClaimPath>,
     tenant_claim: Option<ClaimPath>,
+    id_tokens: Vec<IdTokenUse>,
+    oldest_actor_first: bool,
     ca: Option<String>,
     proxy: Option<String>,
 }
@@ -103,6 +109,8 @@ impl Declared {
             required_claims: std::collections::BTreeMap::new(),
             groups_claim: None,
             tenant_claim: None,
+            id_tokens: Vec::new(),
+            oldest_actor_first: false,
             ca: None,
             proxy: None,
         };
@@ -114,6 +122,8 @@ impl Declared {
             declared.required_claims = entry.claims.require;
             declared.groups_claim = entry.claims.groups;
             declared.tenant_claim = entry.claims.tenant;
+            declared.oldest_actor_first = entry.claims.oldest_actor_first;
+            declared.id_tokens = entry.id_tokens.into_iter().map(id_token_use).collect();
             declared.ca = entry.ca;
             declared.proxy = entry.proxy;
         }
@@ -143,7 +153,22 @@ impl Declared {
             groups_claim: self.groups_claim.clone(),
             tenant_claim: self.tenant_claim.clone(),
             tenant: None,
+            id_tokens: self.id_tokens.clone(),
+            introspection: None,
+            oldest_actor_first: self.oldest_actor_first,
         }
+    }
+
+    /// The same for a test of an ID token. An audience by hand takes the place of the entry's list; which client
+    /// presents it is not known then.
+    fn for_id_token(mut self, audience: Option<&str>) -> Result<Self, Failure> {
+        if let Some(audience) = audience {
+            let any = "any-client".parse().map_err(|_| Failure::failed("no client id"))?;
+            self.id_tokens = vec![IdTokenUse { audience: audience.to_owned(), client: any }];
+        }
+        let named: Vec<&str> = self.id_tokens.iter().map(|known| known.audience.as_str()).collect();
+        self.audience = Some(named.join(" ")).filter(|named| !named.is_empty());
+        Ok(self)
     }
 
     fn client(&self, arguments: &EntryArguments) -> Result<IssuerClient, Failure> {

@@ -16,6 +16,7 @@ mod default_clients;
 mod demo_on_postgres;
 mod examples;
 mod foreign_issuer;
+mod foreign_subjects;
 mod login_page;
 mod mcp_clients;
 mod node_program;

@@ -1,5 +1,7 @@
 //! `mandate issuer`: real HTTP, issuers that do what no issuer should, and input that is no token.
 
+mod subjects;
+
 use std::fs;
 
 use mandate_core::{Clock as _, SystemClock};

@@ -266,10 +266,13 @@ async fn get(http: &reqwest::Client, url: &Url, until: Instant) -> Result<Docume
     if response.status() != reqwest::StatusCode::OK {
         return Err(FetchError::Status { url: url.to_string(), status: response.status().as_u16() });
     }
-    let content_type =
-        response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let content_type = content_type(&response);
     let body = whole_body(url, response).await?;
     Ok(Document { content_type, body })
+}
+
+fn content_type(response: &reqwest::Response) -> Option<String> {
+    response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// A form for an endpoint of an issuer.
@@ -286,6 +289,8 @@ pub(crate) struct ToPost<'a> {
 pub(crate) struct Posted {
     /// The status, such as 200 or 400. No redirect was followed.
     pub(crate) status: u16,
+    /// The header `Content-Type`, if there is one.
+    pub(crate) content_type: Option<String>,
     /// The body, of at most 128 KiB. It may have tokens in it.
     pub(crate) body: Secret,
 }
@@ -306,7 +311,8 @@ pub(super) async fn post(http: &reqwest::Client, form: &ToPost<'_>) -> Result<Po
     }
     let response = request.send().await.map_err(|error| classify(url, &error))?;
     let status = response.status().as_u16();
-    Ok(Posted { status, body: Secret::new(whole_body(url, response).await?) })
+    let content_type = content_type(&response);
+    Ok(Posted { status, content_type, body: Secret::new(whole_body(url, response).await?) })
 }
 
 async fn whole_body(url: &Url, mut response: reqwest::Response) -> Result<Vec<u8>, FetchError> {

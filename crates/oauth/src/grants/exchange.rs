@@ -14,6 +14,7 @@ use crate::basis::Basis;
 use crate::client::{Caller, Clients};
 use crate::conclusion::{Conclusion, TokenResponse};
 use crate::form::Form;
+use crate::opaque_tokens::OpaqueTokens;
 use crate::parameter::Optional;
 use crate::refusal::{CredentialKind, NotAllowed, RequestRefusal};
 use crate::request::FormRequest;
@@ -42,6 +43,12 @@ pub(super) static GRANT: GrantHandler = GrantHandler {
                 parts.basis.clone(),
                 Arc::clone(&parts.tokens),
                 Arc::clone(&parts.foreign),
+                OpaqueTokens::new(
+                    Arc::clone(&parts.foreign),
+                    Arc::clone(&parts.codes),
+                    Arc::clone(&parts.refresh),
+                    Arc::clone(&parts.login_secrets),
+                ),
             ),
             actors: ActorTokens {
                 basis: parts.basis.clone(),
@@ -133,10 +140,13 @@ impl ExchangeGrant {
             .confidential()
             .ok_or(RequestRefusal::ClientNotAllowed(NotAllowed::ExchangeByPublicClient))?;
         let Parameters { subject, actor, resource, scopes } = Parameters::read(form, &snapshot.registry)?;
-        let subject = self.subjects.verify(subject, &snapshot, now).await?;
+        let subject = self.subjects.verify(subject, &client, &snapshot, now).await?;
         trail.sub = subject.person().cloned();
         trail.act = subject.chain().clone();
-        let issuer = subject.trusted_issuer().map(|issuer| issuer.url.clone());
+        trail.said_actors = subject.said_actors().cloned();
+        // The `audience` of the entry is for access tokens.
+        let issuer = subject.trusted_issuer().filter(|_| !subject.is_id_token());
+        let issuer = issuer.map(|issuer| issuer.url.clone());
         let actor = match actor {
             Some(token) => Some(self.actors.verify(token, form, &caller, &snapshot, now).await?),
             None => None,

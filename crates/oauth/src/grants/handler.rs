@@ -17,6 +17,7 @@ use crate::form::Form;
 use crate::own_tokens::OwnTokens;
 use crate::parameter::{Elsewhere, ParameterRow};
 use crate::platform_tokens::PlatformTokens;
+use crate::providers::ReadSecret;
 use crate::refresh_tokens::RefreshTokens;
 use crate::request::FormRequest;
 use crate::trail::Recorder;
@@ -74,6 +75,7 @@ pub(crate) struct GrantParts {
     pub(crate) refresh: Arc<RefreshTokens>,
     pub(crate) cuts: Arc<Cuts>,
     pub(crate) conclusion: Arc<Conclusion>,
+    pub(crate) login_secrets: ReadSecret,
 }
 
 /// A request to the token endpoint whose grant type is known.

@@ -111,6 +111,10 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
             "subject_token_provenance",
             "The iss of the subject token is neither this server nor a trusted issuer.",
         ),
+        R::IdTokenNotTaken => said(
+            "id_token_not_taken",
+            "This client may not present ID tokens of this issuer. An operator lists it, and their aud, in id_tokens of the issuer's entry.",
+        ),
         R::SubjectAudience(expected) => said(
             RefusalReason::SubjectNotForPresenter.code(),
             format!(
@@ -241,6 +245,9 @@ pub(super) fn of(refusal: &RequestRefusal) -> Sentence {
         R::IssuerUnavailable { .. } => {
             said("issuer_unavailable", "The keys of the token's issuer cannot be fetched now. Try again.")
         }
+        R::IntrospectionUnavailable { .. } => {
+            said("introspection_unavailable", "The token's issuer cannot be asked about it now. Try again.")
+        }
         R::IssuerKeyUnknown { .. } => said(
             "issuer_key_unknown",
             "The issuer's keys were fetched moments ago and lack the key of the token. Try again.",
@@ -297,7 +304,9 @@ const ACTOR_TOKEN_HINT: &str = " An actor token is a JWT-SVID of this trust doma
 fn refused(what: What, error: &TokenError) -> String {
     use TokenError as E;
     let expected: Cow<'_, str> = match error {
-        E::Type(_) => match what {
+        E::Type(typ) => match what {
+            // An ID token says no such type.
+            What::SubjectToken if is_access_token(typ) => " That is an access token.".into(),
             What::SubjectToken => " An access token says typ at+jwt (RFC 9068).".into(),
             What::ActorToken => ACTOR_TOKEN_HINT.into(),
             What::ClientAssertion => "".into(),
@@ -316,13 +325,14 @@ fn refused(what: What, error: &TokenError) -> String {
         E::Age => " Its iat is too long ago, even before its exp: ask the platform for a new one.".into(),
         E::Malformed(_) => match what {
             What::SubjectToken => {
-                " A subject token is a signed JWT; an opaque token cannot be exchanged.".into()
+                " A subject token is a signed JWT, or an opaque token of a client that introspection of an issuer's entry names.".into()
             }
             What::ActorToken | What::ClientAssertion => "".into(),
         },
         E::NotAccessToken(_) => {
             " This claim is another one in the access tokens that its issuer gives to clients.".into()
         }
+        E::NotIdToken(_) => " This claim is another one in the ID tokens of its issuer.".into(),
         E::NotAPerson(_) => " Only a person's token is a subject token; a machine is an actor.".into(),
         E::MappedClaim { .. } => {
             " The issuer's entry reads this claim: groups are a list of at most 256 texts of 1 to 128 bytes, a tenant is one such text.".into()
@@ -337,6 +347,7 @@ fn refused(what: What, error: &TokenError) -> String {
         | E::AmbiguousKey(_)
         | E::Signature
         | E::SignatureOfUnnamedKey
+        | E::Inactive
         | E::MissingClaim(_)
         | E::Claim { .. }
         | E::Issuer
@@ -346,6 +357,11 @@ fn refused(what: What, error: &TokenError) -> String {
         | E::ActorChain(_) => "".into(),
     };
     format!("The {} is refused: {}.{expected}", what.text(), error.public_text())
+}
+
+/// RFC 9068 §2.1.
+fn is_access_token(typ: &str) -> bool {
+    ["at+jwt", "application/at+jwt"].iter().any(|known| typ.eq_ignore_ascii_case(known))
 }
 
 /// RFC 7636 §4.4.1 and §4.6.

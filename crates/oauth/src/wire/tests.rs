@@ -38,6 +38,7 @@ fn listed(refusal: &RequestRefusal) {
         | R::Subject(_)
         | R::SubjectElsewhere(_)
         | R::SubjectProvenance
+        | R::IdTokenNotTaken
         | R::SubjectAudience(_)
         | R::Actor(_)
         | R::ActorAudience(_)
@@ -83,6 +84,7 @@ fn listed(refusal: &RequestRefusal) {
         | R::MetadataDocument(_)
         | R::MetadataNotFetched(_)
         | R::IssuerUnavailable { .. }
+        | R::IntrospectionUnavailable { .. }
         | R::IssuerKeyUnknown { .. }
         | R::Internal(_) => {}
     }
@@ -149,6 +151,7 @@ fn every() -> Vec<RequestRefusal> {
         R::Subject(TokenError::Signature),
         R::SubjectElsewhere(TokenError::Issuer),
         R::SubjectProvenance,
+        R::IdTokenNotTaken,
         R::SubjectAudience("say \"caf\u{e9}\" \\".into()),
         R::Actor(TokenError::Claim { claim: "act", why: "an actor token carries no act" }),
         R::ActorReplayed,
@@ -187,6 +190,7 @@ fn every() -> Vec<RequestRefusal> {
         R::Busy,
         R::TooManyRevocations,
         R::IssuerUnavailable { error: FetchError::Timeout("https://login.example".into()), retry_after: 10 },
+        R::IntrospectionUnavailable { error: "secret".into(), retry_after: 1 },
         R::IssuerKeyUnknown { retry_after: 30 },
         R::Internal("secret detail".into()),
     ];

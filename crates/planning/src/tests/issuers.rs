@@ -2,7 +2,7 @@
 
 use mandate_api::admin::RegistryItem;
 use mandate_core::Audience;
-use mandate_core::registry::{Entry, Registry, TokenProfile, UpstreamClient};
+use mandate_core::registry::{Entry, IdTokenUse, Registry, TokenProfile, UpstreamClient};
 
 use super::{defaults, plan, refused, registry};
 
@@ -25,6 +25,9 @@ fn the_profile_and_the_required_claims_are_kept() {
     assert_eq!(issuer.profile, TokenProfile::EntraV2);
     assert_eq!(issuer.required_claims, [("idtyp".to_owned(), "user".to_owned())].into());
     for profile in TokenProfile::ALL {
+        if !profile.has_jwt_access_tokens() {
+            continue;
+        }
         let text = format!("profile = \"{}\"\nclaims = {{ require = {{ a = \"b\" }} }}\n", profile.as_str());
         assert_eq!(kept(&text).profile, *profile);
     }
@@ -37,8 +40,11 @@ fn a_product_whose_tokens_do_not_show_a_person_needs_a_claim_that_does() {
         if profile.needs_a_claim_of_people() {
             let (detail, _) = refused(&Registry::default(), &text, false);
             assert!(detail.contains("only people's tokens have"), "{detail}");
-        } else {
+        } else if profile.has_jwt_access_tokens() {
             assert!(plan(&Registry::default(), &text, false).is_ok(), "{profile:?}");
+        } else {
+            let (detail, place) = refused(&Registry::default(), &text, false);
+            assert!(detail.contains("are opaque") && place.0 == 3, "{profile:?}: {detail}");
         }
     }
 }
@@ -83,6 +89,92 @@ fn an_issuer_for_logins_alone_needs_a_client_id_and_no_audience() {
         panic!()
     };
     assert!(item.login && item.client_id.as_deref() == Some("mandate"));
+}
+
+#[test]
+fn id_tokens_name_an_audience_there_and_a_client_here() {
+    let only = |lines: &str| {
+        let text =
+            format!("[[issuer]]\nurl = \"https://accounts.google.com\"\nprofile = \"google\"\n{lines}");
+        registry(&text).entries().into_iter().find_map(|entry| match entry {
+            Entry::Issuer(issuer) => Some(issuer),
+            _ => None,
+        })
+    };
+    let named =
+        |audience: &str, client: &str| format!("{{ audience = \"{audience}\", client = \"{client}\" }}");
+    let list =
+        [named("b", "desk"), named("a", "spiffe://acme.example/agent/x"), named("b", "desk")].join(", ");
+    let issuer = only(&format!("id_tokens = [{list}]\n")).unwrap();
+    assert!(!issuer.has_subject_tokens(), "its access tokens are none");
+    let known = |audience: &str, client: &str| IdTokenUse {
+        audience: audience.to_owned(),
+        client: client.parse().unwrap(),
+    };
+    assert_eq!(issuer.id_tokens, [known("a", "spiffe://acme.example/agent/x"), known("b", "desk")]);
+    let RegistryItem::Issuer(item) = RegistryItem::of(&Entry::Issuer(issuer), &defaults().issuer) else {
+        panic!()
+    };
+    assert_eq!(item.id_tokens.len(), 2);
+    let many = vec![named("a", "desk"); 65].join(", ");
+    for (lines, part) in [
+        (format!("id_tokens = [{many}]\n"), "more than 64"),
+        (format!("id_tokens = [{}]\n", named("", "desk")), "expected the client id at the issuer"),
+        (format!("id_tokens = [{}]\n", named("two words", "desk")), "expected the client id at the issuer"),
+        (
+            format!("login = true\nclient_id = \"mandate\"\nid_tokens = [{}]\n", named("mandate", "desk")),
+            "this server's own client there",
+        ),
+    ] {
+        let (detail, _) = refused(&Registry::default(), &issuer_of(&lines), false);
+        assert!(detail.contains(part), "{lines}: {detail}");
+    }
+}
+
+#[test]
+fn opaque_tokens_of_a_client_are_of_one_issuer() {
+    let asks = |client: &str| {
+        format!(
+            "introspection = {{ client_id = \"mandate\", client_secret_file = \"a\", clients = [\"{client}\"] }}\n"
+        )
+    };
+    let issuer = kept(&asks("desk"));
+    let asked = issuer.introspection.unwrap();
+    assert_eq!((asked.client_id.as_str(), asked.client_secret_file.as_str()), ("mandate", "a"));
+    assert_eq!(asked.clients, ["desk".parse().unwrap()]);
+    let other = |client: &str| {
+        let text = issuer_of(&asks(client));
+        text.replace("https://login.acme.example", "https://login.other.example")
+    };
+    let two = format!("{}{}", issuer_of(&asks("desk")), other("desk"));
+    let (detail, _) = refused(&Registry::default(), &two, false);
+    assert!(detail.contains("are of the issuer `https://login.acme.example` already"), "{detail}");
+    let (detail, _) = refused(&registry(&issuer_of(&asks("desk"))), &other("desk"), false);
+    assert!(detail.contains("already"), "{detail}");
+    assert!(plan(&registry(&issuer_of(&asks("desk"))), &other("phone"), false).is_ok());
+    for (lines, part) in [
+        (asks("desk").replace("\"a\"", "\"../a\""), "expected the name of a file"),
+        (asks("desk").replace("\"mandate\"", "\"\""), "1 to 256 printable"),
+        (asks("desk").replace("[\"desk\"]", "[]"), "expected the 1 to 64 clients"),
+    ] {
+        let (detail, _) = refused(&Registry::default(), &issuer_of(&lines), false);
+        assert!(detail.contains(part), "{lines}: {detail}");
+    }
+    let text = format!(
+        "[[issuer]]\nurl = \"https://login.acme.example\"\nlogin = true\nclient_id = \"m\"\n{}",
+        asks("desk")
+    );
+    let (detail, _) = refused(&Registry::default(), &text, false);
+    assert!(detail.contains("need `audience` too"), "{detail}");
+}
+
+#[test]
+fn the_order_of_actors_is_kept_where_a_product_can_have_one() {
+    assert!(!kept("").oldest_actor_first);
+    assert!(kept("claims = { oldest_actor_first = true }\n").oldest_actor_first);
+    let text = issuer_of("profile = \"entra-v2\"\nclaims = { oldest_actor_first = true }\n");
+    let (detail, _) = refused(&Registry::default(), &text, false);
+    assert!(detail.contains("no such order"), "{detail}");
 }
 
 #[test]

@@ -20,6 +20,19 @@ pub struct MayAct {
 
 const UNKNOWN: &str = "it has an unknown member";
 
+/// As [`chain`], where an actor without `iss` is one of `usual`. And whether there is one.
+pub(super) fn chain_of(act: Option<&Json<'_>>, usual: &Issuer) -> Result<(ActorChain, bool), TokenError> {
+    let (mut actors, mut without) = (Vec::new(), false);
+    let mut next = act;
+    while let Some(current) = next {
+        let (sub, iss, sub_profile, inner) = members(current, usual)?;
+        without |= iss.is_none();
+        actors.push(Actor { sub, iss: iss.unwrap_or_else(|| usual.clone()), sub_profile });
+        next = inner;
+    }
+    Ok((ActorChain::new(actors)?, without))
+}
+
 /// Reads nested `act` objects. `usual` is the most likely issuer: comparing with it is much cheaper than
 /// parsing.
 pub(super) fn chain(act: Option<&Json<'_>>, usual: &Issuer) -> Result<ActorChain, TokenError> {
@@ -35,6 +48,17 @@ pub(super) fn chain(act: Option<&Json<'_>>, usual: &Issuer) -> Result<ActorChain
 }
 
 fn one<'v>(value: &'v Json<'v>, usual: &Issuer) -> Result<(Actor, Option<&'v Json<'v>>), TokenError> {
+    let (sub, iss, sub_profile, inner) = members(value, usual)?;
+    let iss = iss.ok_or(TokenError::Claim { claim: "act", why: NOBODY })?;
+    Ok((Actor { sub, iss, sub_profile }, inner))
+}
+
+const NOBODY: &str = "without sub or iss";
+
+/// The `sub`, `iss`, `sub_profile` and `act` of an actor.
+type Members<'v> = (String, Option<Issuer>, Option<SubjectProfile>, Option<&'v Json<'v>>);
+
+fn members<'v>(value: &'v Json<'v>, usual: &Issuer) -> Result<Members<'v>, TokenError> {
     let fault = |why| TokenError::Claim { claim: "act", why };
     let Json::Object(members) = value else { return Err(fault("not an object")) };
     let (mut sub, mut iss, mut sub_profile, mut inner) = (None, None, None, None);
@@ -54,8 +78,7 @@ fn one<'v>(value: &'v Json<'v>, usual: &Issuer) -> Result<(Actor, Option<&'v Jso
             _ => return Err(fault(UNKNOWN)),
         }
     }
-    let (Some(sub), Some(iss)) = (sub, iss) else { return Err(fault("without sub or iss")) };
-    Ok((Actor { sub, iss, sub_profile }, inner))
+    Ok((sub.ok_or_else(|| fault(NOBODY))?, iss, sub_profile, inner))
 }
 
 pub(super) fn may_act(value: Option<&Json<'_>>, usual: &Issuer) -> Result<Option<MayAct>, TokenError> {

@@ -3,10 +3,14 @@
 //! Each row asks the function that verification asks. Verification ends at the first refusal; an explanation
 //! shows all of them.
 
+mod id_tokens;
+
+pub use id_tokens::explain_id_token;
+
 use mandate_core::ClientId;
 use mandate_core::lifetimes::CLOCK_SKEW;
 use mandate_core::registry::{SubjectScope, TrustedIssuer};
-use mandate_core::{Audience, Timestamp};
+use mandate_core::{Audience, SaidActors, Terms, Timestamp};
 use serde_json::Value;
 
 use crate::claim;
@@ -17,7 +21,7 @@ use crate::mapped::{MappedClaims, Mapping, leaves_groups_out};
 use crate::product::{Lacking, Shape, Shows};
 use crate::strict_json::{Json, Object};
 
-use super::{AccessToken, Decoded, Expect, Profile, act, foreign, own_behalf};
+use super::{Decoded, Expect, Profile, act, foreign, own_behalf};
 use super::{check_issuer, check_other_members, check_type, confirmation, has_text, methods, signature};
 
 /// What a token is explained against.
@@ -109,7 +113,9 @@ pub struct Explanation {
     /// Everything that the token has, and what it lacks.
     pub findings: Vec<PartVerdict>,
     /// What verification answers. It says nothing about the audience.
-    pub verified: Result<AccessToken, TokenError>,
+    pub verified: Result<Terms, TokenError>,
+    /// What it says of its actors, as it would be recorded, if it is taken.
+    pub said_actors: Option<SaidActors>,
 }
 
 impl Explanation {
@@ -133,13 +139,7 @@ impl Explanation {
 pub fn explain(token: &str, against: &Against<'_>) -> Result<Explanation, TokenError> {
     let decoded = match Decoded::of(token) {
         Ok(decoded) => decoded,
-        // Nothing else in such a token is looked at.
-        Err(error @ (TokenError::Header(_) | TokenError::Algorithm(_))) => {
-            let mut findings = Findings::default();
-            findings.refuse(&error);
-            return Ok(Explanation { findings: findings.list, verified: Err(error) });
-        }
-        Err(error) => return Err(error),
+        Err(error) => return unread(error),
     };
     let unverified = decoded.read()?;
     let verified = unverified.verify(against.issuer, against.keys, against.now, None);
@@ -157,22 +157,36 @@ pub fn explain(token: &str, against: &Against<'_>) -> Result<Explanation, TokenE
         );
         claims(&mut findings, &decoded.compact, &unverified.claims, shape, against);
     }
+    let list = listed(findings, &unverified.claims);
+    let said_actors = verified.as_ref().ok().and_then(|token| token.said_actors.clone());
+    Ok(Explanation { findings: list, verified: verified.map(|token| token.terms), said_actors })
+}
+
+/// Of a token whose header ends its verification: nothing else in it is looked at.
+fn unread(error: TokenError) -> Result<Explanation, TokenError> {
+    if !matches!(error, TokenError::Header(_) | TokenError::Algorithm(_)) {
+        return Err(error);
+    }
+    let mut findings = Findings::default();
+    findings.refuse(&error);
+    Ok(Explanation { findings: findings.list, verified: Err(error), said_actors: None })
+}
+
+/// The findings with the values that they are about, in the order of the token, where it has them.
+fn listed(findings: Findings, claims: &Object<'_>) -> Vec<PartVerdict> {
     let mut list = findings.list;
-    // The order of the token, where it has them.
     let place = |finding: &PartVerdict| match finding.part {
         Part::Header => (0, 0),
         Part::Signature => (1, 0),
-        Part::Claim => {
-            (2, unverified.claims.iter().position(|(name, _)| name == finding.name).unwrap_or(usize::MAX))
-        }
+        Part::Claim => (2, claims.iter().position(|(name, _)| name == finding.name).unwrap_or(usize::MAX)),
     };
     list.sort_by_key(place);
     for finding in &mut list {
         if finding.part == Part::Claim {
-            finding.value = unverified.claims.get(&finding.name).map(Json::to_value);
+            finding.value = claims.get(&finding.name).map(Json::to_value);
         }
     }
-    Ok(Explanation { findings: list, verified })
+    list
 }
 
 #[derive(Default)]
@@ -237,6 +251,7 @@ fn at_fault(error: &TokenError) -> Option<(Part, &str)> {
         TokenError::MissingClaim(claim)
         | TokenError::Claim { claim, .. }
         | TokenError::NotAccessToken(claim)
+        | TokenError::NotIdToken(claim)
         | TokenError::NotAPerson(claim) => Some((Part::Claim, claim)),
         TokenError::RequiredClaim(claim) | TokenError::MappedClaim { claim, .. } => {
             Some((Part::Claim, claim))
@@ -254,6 +269,7 @@ fn at_fault(error: &TokenError) -> Option<(Part, &str)> {
         | TokenError::AmbiguousKey(_)
         | TokenError::Signature
         | TokenError::SignatureOfUnnamedKey
+        | TokenError::Inactive
         | TokenError::NotYetValid
         | TokenError::Lifetime
         | TokenError::TrustDomain => None,
@@ -308,13 +324,19 @@ fn claims(
     against: &Against<'_>,
 ) {
     let issuer = against.issuer;
+    // First: a rule of the product may be about one of them.
+    for name in
+        shape.of_parties.iter().filter(|name| claims.get(name).is_some_and(|it| it.as_text().is_some()))
+    {
+        findings.accept(name, "recorded, and decides nothing else");
+    }
     findings.judge(Part::Claim, "iss", "the issuer", &check_issuer(claims, &issuer.url));
     times(findings, claims, against.now);
     rules(findings, claims, shape, issuer.url.as_str());
     findings.judge(Part::Claim, shape.subject, "the person", &claim::required_text(claims, shape.subject));
     let (id, lacking) = shape.id;
     if claims.contains(id) || lacking == Lacking::Refused {
-        let known = foreign::id(compact, claims, shape, &issuer.url);
+        let known = foreign::id(compact.signed(), claims, shape, &issuer.url);
         findings.judge(Part::Claim, id, "the id of the token", &known);
     }
     let client = foreign::one_client(claims, shape);
@@ -438,12 +460,14 @@ fn rules(findings: &mut Findings, claims: &Object<'_>, shape: &Shape, issuer: &s
     for (shows, rule, holds) in shape.outcomes(claims, issuer) {
         let claim = rule.claim();
         let (used_as, error) = match shows {
-            Shows::AccessToken => ("shows an access token", TokenError::NotAccessToken(claim)),
+            Shows::AccessToken | Shows::IdToken => {
+                ("shows an access token", TokenError::NotAccessToken(claim))
+            }
             Shows::Person => ("shows a person", TokenError::NotAPerson(claim)),
         };
         if !holds {
             let what = match shows {
-                Shows::AccessToken => "for an access token of this product",
+                Shows::AccessToken | Shows::IdToken => "for an access token of this product",
                 Shows::Person => "if a person is the subject",
             };
             let why = format!("{what}, `{claim}` {}", rule.expected());
@@ -528,7 +552,7 @@ fn actors(
 ) {
     let issuer = &against.issuer.url;
     let chain = match client {
-        Some(client) => foreign::chain(claims, shape, client, issuer),
+        Some(client) => foreign::chain(claims, shape, client, issuer).map(|(chain, _)| chain),
         None => act::chain(claims.get("act"), issuer),
     };
     let is_there = claims.contains("act");

@@ -4,17 +4,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::digest::sha256;
 use mandate_core::{
-    Actor, ActorChain, Audience, ClientId, Details, Issuer, Lineage, Scope, ScopeSet, Subject,
-    SubjectProfile, TokenId,
+    Actor, ActorChain, ActorForm, Audience, ClientId, Details, Issuer, Lineage, SaidActors, Scope, ScopeSet,
+    Subject, SubjectProfile, TokenId,
 };
 
 use crate::claim;
-use crate::compact::Compact;
 use crate::error::TokenError;
 use crate::product::{ActorClaims, AudienceClaim, Lacking, ScopeClaim, Shape};
 use crate::strict_json::{Json, Object};
 
-use super::{Expect, Profile, Said, act, audience, client, own_behalf, scope};
+use super::{Profile, Said, Source, act, audience, client, own_behalf, scope};
 
 /// The most scopes of a token that lists them.
 const MAX_SCOPES: usize = 256;
@@ -32,17 +31,16 @@ pub fn foreign_token_id(issuer: &Issuer, jti: &str) -> Result<TokenId, TokenErro
 
 /// As [`foreign_token_id`], of a token without an id. No `jti` has a control character, so that no issuer can
 /// write one that gives the id of another token.
-fn digest_id(issuer: &Issuer, signed: &str) -> Result<TokenId, TokenError> {
+pub(crate) fn digest_id(issuer: &Issuer, signed: &str) -> Result<TokenId, TokenError> {
     foreign_token_id(issuer, &["\0", signed].concat())
 }
 
 pub(super) fn read(
-    compact: &Compact<'_>,
+    source: Source<'_>,
     claims: &Object<'_>,
     shape: &Shape,
-    expect: &Expect<'_>,
+    (iss, profile): (&Issuer, Profile),
 ) -> Result<Said, TokenError> {
-    let iss = expect.issuer;
     if let Some(claim) = shape.not_access_token(claims, iss.as_str()) {
         return Err(TokenError::NotAccessToken(claim));
     }
@@ -53,16 +51,22 @@ pub(super) fn read(
         return Err(TokenError::NotAPerson("sub_profile"));
     }
     let sub = claim::required_text(claims, shape.subject)?.to_owned();
-    let jti = id(compact, claims, shape, iss)?;
+    let jti = match source {
+        Source::Signed(signed) => id(signed, claims, shape, iss)?,
+        // Whatever id the issuer gives it, what was sent is what it is known by.
+        Source::Opaque(token) => digest_id(iss, token)?,
+    };
     let client = one_client(claims, shape)?;
     let audience = addressed(claims, shape, &client)?;
-    let scopes = match expect.profile {
+    let scopes = match profile {
         Profile::ForeignIdentity(_) => ScopeSet::new(),
         Profile::Own | Profile::Foreign(_) => scopes(claims, shape.scope)?,
     };
+    let (chain, form) = chain(claims, shape, &client, iss)?;
     Ok(Said {
         subject: Some(Subject { iss: iss.clone(), sub }),
-        chain: chain(claims, shape, &client, iss)?,
+        actors: said_actors(claims, shape, (&chain, form)),
+        chain,
         audience,
         scopes,
         details: Details::default(),
@@ -76,7 +80,7 @@ pub(super) fn read(
 
 /// The id under which the token is known here.
 pub(super) fn id(
-    compact: &Compact<'_>,
+    signed: &str,
     claims: &Object<'_>,
     shape: &Shape,
     iss: &Issuer,
@@ -84,7 +88,7 @@ pub(super) fn id(
     let (name, lacking) = shape.id;
     match (claim::text(claims, name)?, lacking) {
         (Some(id), _) => foreign_token_id(iss, id),
-        (None, Lacking::Digest) => digest_id(iss, compact.signed()),
+        (None, Lacking::Digest) => digest_id(iss, signed),
         (None, Lacking::Refused) => Err(TokenError::MissingClaim(name)),
     }
 }
@@ -139,22 +143,45 @@ pub(super) fn chain(
     shape: &Shape,
     client: &ClientId,
     iss: &Issuer,
-) -> Result<ActorChain, TokenError> {
+) -> Result<(ActorChain, ActorForm), TokenError> {
     let agent = match shape.actors {
-        ActorClaims::Act => false,
+        ActorClaims::Act | ActorClaims::ActOfIssuer => false,
         ActorClaims::EntraFacets => claim::text(claims, ENTRA_ACTOR)?
             .is_some_and(|facets| facets.split(' ').any(|facet| facet == ENTRA_AGENT)),
     };
-    let act = act::chain(claims.get("act"), iss)?;
+    let (act, form) = acted(claims, shape, iss)?;
     if !agent {
-        return Ok(act);
+        return Ok((act, form));
     }
     let actor = Actor {
         sub: client.as_str().to_owned(),
         iss: iss.clone(),
         sub_profile: Some(SubjectProfile::AiAgent),
     };
-    Ok(ActorChain::new(std::iter::once(actor).chain(act.iter().cloned()).collect())?)
+    Ok((ActorChain::new(std::iter::once(actor).chain(act.iter().cloned()).collect())?, form))
+}
+
+/// What is in `act`, and in which form it is.
+fn acted(claims: &Object<'_>, shape: &Shape, iss: &Issuer) -> Result<(ActorChain, ActorForm), TokenError> {
+    let act = claims.get("act");
+    Ok(match shape.actors {
+        ActorClaims::Act => (act::chain(act, iss)?, ActorForm::Rfc8693),
+        ActorClaims::EntraFacets => (act::chain(act, iss)?, ActorForm::EntraFacets),
+        ActorClaims::ActOfIssuer => {
+            let (chain, without) = act::chain_of(act, iss)?;
+            (chain, if without { ActorForm::WithoutIssuer } else { ActorForm::Rfc8693 })
+        }
+    })
+}
+
+/// What the token says of its actors, for the record.
+pub(super) fn said_actors(
+    claims: &Object<'_>,
+    shape: &Shape,
+    (chain, form): (&ActorChain, ActorForm),
+) -> Option<SaidActors> {
+    let text = |name: &&'static str| Some((*name, claims.get(name)?.as_text()?.to_owned()));
+    SaidActors::new(form, chain.clone(), shape.of_parties.iter().filter_map(text))
 }
 
 /// What the client of an Entra token is, as numbers with spaces between them.

@@ -56,7 +56,7 @@ pub(super) fn agent_of(terms: &Terms) -> Option<&Actor> {
 
 /// Whether another issuer says with `sub_profile` that the subject of its token is something else than a
 /// person. The claim may have several values, separated by spaces or in a list; all of them must be `user`.
-pub(super) fn is_of_no_person(claims: &Object<'_>) -> bool {
+pub(crate) fn is_of_no_person(claims: &Object<'_>) -> bool {
     let names_users = |value: &Json<'_>| {
         value.as_text().is_some_and(|text| {
             !text.is_empty() && text.split(' ').all(|profile| profile == SubjectProfile::User.as_str())

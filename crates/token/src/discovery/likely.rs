@@ -29,6 +29,9 @@ pub fn likely_product(issuer: &Issuer, jwks_uri: Option<&Url>) -> Option<TokenPr
         if below("auth0.com") {
             return Some(TokenProfile::Auth0);
         }
+        if host == "accounts.google.com" && path == "/" {
+            return Some(TokenProfile::Google);
+        }
         let is_pool = host.starts_with("cognito-idp.") || host.starts_with("issuer-cognito-idp.");
         if is_pool && below("amazonaws.com") {
             return Some(TokenProfile::Cognito);
@@ -68,6 +71,7 @@ mod tests {
             ("https://example.eu.auth0.com/", P::Auth0),
             ("https://cognito-idp.us-east-1.amazonaws.com/us-east-1_EXAMPLE01", P::Cognito),
             ("https://issuer-cognito-idp.us-east-1.amazonaws.com/us-east-1_EXAMPLE01", P::Cognito),
+            ("https://accounts.google.com", P::Google),
         ] {
             assert_eq!(likely(issuer, None), Some(product), "{issuer}");
         }
@@ -98,7 +102,9 @@ mod tests {
             "https://login.microsoftonline.com/11112222-3333-4444-8555-666677778888",
             "https://login.microsoftonline.com.evil.example/x/v2.0",
             "https://cognito-idp.evil.example/us-east-1_EXAMPLE01",
-            "https://accounts.google.com",
+            "https://accounts.google.com.evil.example",
+            "https://evil.accounts.google.com",
+            "https://accounts.google.com/o/oauth2",
         ] {
             assert_eq!(likely(issuer, Some("https://keys.example.com/jwks")), None, "{issuer}");
         }

@@ -18,6 +18,11 @@ pub struct ProviderMetadata {
     pub client_methods: Vec<ClientMethod>,
     /// Whether each answer through the browser has `iss` (RFC 9207 §3).
     pub answers_with_issuer: bool,
+    /// Where the issuer says what an opaque token is (RFC 8414 §2); `None` also if that address would lower the
+    /// protection of the issuer.
+    pub introspection_endpoint: Option<Url>,
+    /// How this server may authenticate there. If the metadata do not say it, as at the token endpoint.
+    pub introspection_methods: Vec<ClientMethod>,
 }
 
 /// The endpoints in a document that is the metadata of `issuer`.
@@ -35,25 +40,32 @@ pub fn provider(
         let text = text(&members, name)?;
         acceptable(text, issuer).ok_or(MetadataError::Endpoint(name))
     };
+    let introspection = members.get("introspection_endpoint").and_then(Json::as_text);
+    let client_methods = methods(&members, "token_endpoint_auth_methods_supported")?;
+    let client_methods = client_methods.unwrap_or_else(|| vec![ClientMethod::ClientSecretBasic]);
+    let introspection_methods = methods(&members, "introspection_endpoint_auth_methods_supported");
     Ok(ProviderMetadata {
         authorization_endpoint: endpoint("authorization_endpoint")?,
         token_endpoint: endpoint("token_endpoint")?,
-        client_methods: client_methods(&members)?,
         answers_with_issuer: answers_with_issuer(&members)?,
+        introspection_endpoint: introspection.and_then(|text| acceptable(text, issuer)),
+        // What is wrong here is no reason to let nobody log in.
+        introspection_methods: introspection_methods.ok().flatten().unwrap_or_else(|| client_methods.clone()),
+        client_methods,
     })
 }
 
-/// Absent: `client_secret_basic` (`OpenID` Connect Discovery §3). Methods without a name here are left out.
-fn client_methods(members: &Object<'_>) -> Result<Vec<ClientMethod>, MetadataError> {
-    const NAME: &str = "token_endpoint_auth_methods_supported";
-    let items = match members.get(NAME) {
-        None => return Ok(vec![ClientMethod::ClientSecretBasic]),
+/// Methods without a name here are left out. Absent at the token endpoint: `client_secret_basic` (`OpenID`
+/// Connect Discovery §3).
+fn methods(members: &Object<'_>, name: &'static str) -> Result<Option<Vec<ClientMethod>>, MetadataError> {
+    let items = match members.get(name) {
+        None => return Ok(None),
         Some(Json::List(items)) => items,
-        Some(_) => return Err(MetadataError::NotTexts(NAME)),
+        Some(_) => return Err(MetadataError::NotTexts(name)),
     };
     let texts = items.iter().map(Json::as_text).collect::<Option<Vec<_>>>();
-    let texts = texts.ok_or(MetadataError::NotTexts(NAME))?;
-    Ok(texts.into_iter().filter_map(ClientMethod::named).collect())
+    let texts = texts.ok_or(MetadataError::NotTexts(name))?;
+    Ok(Some(texts.into_iter().filter_map(ClientMethod::named).collect()))
 }
 
 fn answers_with_issuer(members: &Object<'_>) -> Result<bool, MetadataError> {
@@ -102,6 +114,28 @@ mod tests {
         let found = found.unwrap();
         assert_eq!(found.client_methods, [M::ClientSecretPost, M::None]);
         assert!(found.answers_with_issuer);
+        assert_eq!(found.introspection_endpoint, None);
+    }
+
+    #[test]
+    fn the_introspection_endpoint_is_one_that_protects_the_issuer_or_none() {
+        let found = |changes: Value| read(&changes).unwrap();
+        let good = "https://login.example/t/introspect";
+        let here = found(json!({"introspection_endpoint": good}));
+        assert_eq!(here.introspection_endpoint.unwrap().as_str(), good);
+        assert_eq!(here.introspection_methods, [M::ClientSecretBasic]);
+        let methods = json!({
+            "introspection_endpoint": good,
+            "introspection_endpoint_auth_methods_supported": ["private_key_jwt", "client_secret_post"],
+        });
+        assert_eq!(found(methods).introspection_methods, [M::PrivateKeyJwt, M::ClientSecretPost]);
+        for bad in
+            [json!("http://login.example/t/x"), json!("https://u:p@login.example/x"), json!("/x"), json!(7)]
+        {
+            assert_eq!(found(json!({ "introspection_endpoint": bad })).introspection_endpoint, None, "{bad}");
+        }
+        let odd = json!({"introspection_endpoint_auth_methods_supported": "none"});
+        assert_eq!(found(odd).introspection_methods, [M::ClientSecretBasic], "people still log in");
     }
 
     #[test]

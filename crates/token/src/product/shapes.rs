@@ -22,6 +22,7 @@ pub(super) const RFC9068: Shape = Shape {
     subject: "sub",
     audience: AudienceClaim::Required,
     actors: ActorClaims::Act,
+    of_parties: &[],
     access_token: &[],
     person: &[],
 };
@@ -58,6 +59,7 @@ pub(super) const ENTRA_V2: Shape = Shape {
     id: ("uti", Lacking::Refused),
     subject: "oid",
     actors: ActorClaims::EntraFacets,
+    of_parties: &["xms_act_fct", "xms_sub_fct", "xms_tnt_fct", "xms_par_app_azp", "xms_idrel"],
     access_token: &[
         Rule::Is("ver", &["2.0"]),
         Rule::Has("scp"),
@@ -85,7 +87,7 @@ pub(super) const ENTRA_V1: Shape = Shape {
     ..ENTRA_V2
 };
 
-const ENTRA_PERSON: &[Rule] = &[
+pub(super) const ENTRA_PERSON: &[Rule] = &[
     Rule::IsOrAbsent("idtyp", &["user"]),
     Rule::Differ("sub", "oid"),
     Rule::NoneOf("xms_sub_fct", &["11", "13"]),
@@ -116,6 +118,8 @@ pub(super) const AUTH0: Shape = Shape {
     types: &["jwt", AT_JWT],
     client: &["azp", "client_id"],
     id: ("jti", Lacking::Digest),
+    actors: ActorClaims::ActOfIssuer,
+    of_parties: &["sub_profile", "client_profile"],
     access_token: &[Rule::Has("scope"), Rule::Lacks("nonce"), Rule::Lacks("at_hash")],
     person: &[
         Rule::Contains("sub", "|"),
@@ -184,5 +188,14 @@ pub(super) const COGNITO: Shape = Shape {
     audience: AudienceClaim::OrClient,
     access_token: &[Rule::Is("token_use", &["access"]), Rule::Lacks("nonce"), Rule::Lacks("at_hash")],
     person: &[Rule::Has("username"), Rule::Differ("sub", "client_id")],
+    ..RFC9068
+};
+
+/// Its access tokens are opaque: every JWT of this issuer is an ID token, of a person or of a service account.
+pub(super) const GOOGLE: Shape = Shape {
+    types: &["jwt"],
+    client: &["azp"],
+    access_token: &[Rule::Never("aud")],
+    person: &[Rule::Differ("sub", "azp"), Rule::DoesNotEnd("email", ".gserviceaccount.com")],
     ..RFC9068
 };

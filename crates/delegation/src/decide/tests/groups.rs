@@ -35,7 +35,7 @@ fn case() -> Case {
     let mut case = Case::new();
     case.foreign(SubjectScope::IdentityOnly);
     let issuer = naming_groups();
-    case.subject.origin = SubjectOrigin::Foreign(Arc::new(issuer.clone()));
+    case.subject.origin = SubjectOrigin::Foreign(Arc::new(issuer.clone()), ForeignToken::AccessToken);
     case.registry.put(Entry::Issuer(issuer));
     case.person(|p| p.may = vec![allow("crm", "read:cases")]);
     case.registry.put(group("writers", LOGIN, vec![allow("crm", "write:case_comments")]));

@@ -45,6 +45,79 @@ fn a_foreign_subject_must_be_addressed_as_configured_and_its_scopes_bound_unless
 }
 
 #[test]
+fn an_id_token_is_presented_by_the_client_that_its_entry_names_for_its_audience_and_no_other() {
+    let view = permits(Case::identified);
+    assert_eq!(view.terms.scopes, scopes("read:cases write:case_comments"), "it carries no scope");
+    refuses(R::SubjectNotForPresenter, |c| {
+        c.identified();
+        c.by_app(&["support-agent"]);
+    });
+    permits(|c| {
+        c.by_app(&["support-agent"]);
+        c.identified();
+    });
+    for (party, all) in [("portal", &["mobile"][..]), ("mobile", &["mobile"]), ("portal", &["portal", "x"])] {
+        refuses(R::SubjectNotForPresenter, |c| {
+            c.identified();
+            c.subject.terms.client = party.parse().unwrap();
+            c.subject.terms.audience = audience(all);
+        });
+    }
+    // The entry takes access tokens with this audience; that says nothing about ID tokens, nor the reverse.
+    refuses(R::SubjectNotForPresenter, |c| {
+        c.identified();
+        c.registry.put(Entry::Issuer(trusted_issuer(PORTAL, SubjectScope::Token)));
+    });
+    refuses(R::SubjectNotForPresenter, |c| {
+        c.identified();
+        let SubjectOrigin::Foreign(_, kind) = &mut c.subject.origin else { panic!() };
+        *kind = ForeignToken::AccessToken;
+    });
+    refuses(R::SubjectNotForPresenter, |c| {
+        c.identified();
+        c.registry.put(Entry::Issuer(trusted_issuer("", SubjectScope::Token)));
+    });
+    refuses(R::SubjectRevoked, |c| {
+        c.identified();
+        c.registry.remove(mandate_core::registry::EntryKind::Issuer, LOGIN);
+    });
+    refuses(R::PersonDisabled, |c| {
+        c.identified();
+        c.person(|p| p.disabled = true);
+    });
+}
+
+#[test]
+fn an_opaque_token_is_presented_by_a_client_whose_opaque_tokens_are_of_its_issuer() {
+    let opaque = |c: &mut Case, client: &str| {
+        c.foreign(SubjectScope::Token);
+        c.subject.terms.scopes = scopes("openid read:cases");
+        c.scopes = None;
+        let introspection = Some(IntrospectionClient {
+            client_id: "mandate".to_owned(),
+            client_secret_file: "x".to_owned(),
+            clients: vec![client.parse().unwrap()],
+        });
+        let issuer = TrustedIssuer { introspection, ..trusted_issuer(AUDIENCE, SubjectScope::Token) };
+        c.registry.put(Entry::Issuer(issuer));
+        let SubjectOrigin::Foreign(_, kind) = &mut c.subject.origin else { panic!() };
+        *kind = ForeignToken::OpaqueAccessToken;
+    };
+    let agent = act("support-agent").sub;
+    let view = permits(|c| opaque(c, &agent));
+    assert_eq!(view.terms.scopes, scopes("read:cases"), "its scopes bound the result");
+    refuses(R::SubjectNotForPresenter, |c| opaque(c, "another"));
+    refuses(R::SubjectNotForPresenter, |c| {
+        opaque(c, &agent);
+        c.subject.terms.audience = audience(&["another"]);
+    });
+    refuses(R::SubjectNotForPresenter, |c| {
+        opaque(c, &agent);
+        c.registry.put(Entry::Issuer(trusted_issuer(AUDIENCE, SubjectScope::Token)));
+    });
+}
+
+#[test]
 fn what_the_registry_says_of_an_issuer_now_is_what_counts() {
     // The keys were fetched for an issuer that has been removed, narrowed or given another audience since.
     refuses(R::SubjectRevoked, |c| {

@@ -34,6 +34,10 @@ struct Bounds {
     granted: BTreeSet<&'static str>,
     asked: Option<BTreeSet<&'static str>>,
     origin: Option<SubjectScope>,
+    /// It is an ID token of that issuer.
+    id_token: bool,
+    /// It is an opaque access token of that issuer.
+    opaque: bool,
     at_helpdesk: bool,
     policy: Option<(&'static str, &'static str)>,
     actors: Vec<&'static str>,
@@ -74,8 +78,10 @@ fn bounds() -> impl Strategy<Value = Bounds> {
             proptest::option::of(prop_oneof![4 => Just(core), 1 => some_words(0)]),
         )
     });
-    let origin =
-        prop_oneof![Just(None), Just(Some(SubjectScope::Token)), Just(Some(SubjectScope::IdentityOnly))];
+    let origin = (
+        prop_oneof![Just(None), Just(Some(SubjectScope::Token)), Just(Some(SubjectScope::IdentityOnly))],
+        0u8..3,
+    );
     let policy = proptest::option::of(proptest::sample::select(&POLICIES[..]));
     let actors = proptest::sample::subsequence(vec!["triage", "third", "fourth", "support-agent"], 0..=3)
         .prop_shuffle();
@@ -90,7 +96,7 @@ fn bounds() -> impl Strategy<Value = Bounds> {
     (scopes, origin, any::<bool>(), policy, (actors, depth), limits, groups).prop_map(
         |(
             (subject, may, ceiling, granted, asked),
-            origin,
+            (origin, kind),
             at_helpdesk,
             policy,
             (actors, depth),
@@ -105,6 +111,8 @@ fn bounds() -> impl Strategy<Value = Bounds> {
                 granted,
                 asked,
                 origin,
+                id_token: kind == 1 && origin.is_some(),
+                opaque: kind == 2 && origin.is_some(),
                 at_helpdesk,
                 policy,
                 actors,
@@ -153,6 +161,12 @@ impl Bounds {
         if let Some(subject_scope) = self.origin {
             case.foreign(subject_scope);
         }
+        if self.id_token {
+            case.identified();
+        }
+        if let Some(subject_scope) = self.origin.filter(|_| self.opaque) {
+            case.opaque(subject_scope);
+        }
         self.name_groups(&mut case, name);
         case.subject.terms.scopes = set(&self.subject);
         case.subject.terms.chain = self.chain();
@@ -184,11 +198,13 @@ impl Bounds {
         if self.groups.is_empty() {
             return;
         }
-        let subject_scope = self.origin.unwrap_or(SubjectScope::Token);
-        let issuer = TrustedIssuer { subject_scope, ..naming_groups() };
-        case.registry.put(Entry::Issuer(issuer.clone()));
-        if self.origin.is_some() {
-            case.subject.origin = SubjectOrigin::Foreign(Arc::new(issuer));
+        let groups_claim = naming_groups().groups_claim;
+        match &mut case.subject.origin {
+            SubjectOrigin::Foreign(issuer, _) => {
+                *issuer = Arc::new(TrustedIssuer { groups_claim, ..(**issuer).clone() });
+                case.registry.put(Entry::Issuer((**issuer).clone()));
+            }
+            SubjectOrigin::Own => case.registry.put(Entry::Issuer(naming_groups())),
         }
         case.subject.terms.subject.as_mut().unwrap().iss = LOGIN.parse().unwrap();
         case.person(|p| p.id.iss = LOGIN.parse().unwrap());
@@ -216,7 +232,7 @@ impl Bounds {
     fn scopes(&self) -> BTreeSet<&'static str> {
         let may = self.counted().fold(self.may.clone(), |may, (_, gives)| &may | gives);
         let mut all = &(&may & &self.ceiling) & &self.granted;
-        if self.origin != Some(SubjectScope::IdentityOnly) {
+        if self.origin != Some(SubjectScope::IdentityOnly) && !self.id_token {
             all = &all & &self.subject;
         }
         if let Some(asked) = &self.asked {

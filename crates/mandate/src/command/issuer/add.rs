@@ -1,6 +1,6 @@
 //! `mandate issuer add`: the entry of an issuer, from what it publishes.
 
-use mandate_api::registry_file::{ClaimsItem, IssuerItem};
+use mandate_api::registry_file::{ClaimsItem, IntrospectionItem, IssuerItem};
 use mandate_core::names::ClientMethod;
 use mandate_core::registry::TokenProfile;
 use mandate_token::discovery::likely_product;
@@ -50,6 +50,9 @@ pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure>
     if arguments.login {
         can_log_in(&documents, arguments.client_secret_file.is_some())?;
     }
+    if !arguments.opaque_from.is_empty() {
+        can_be_asked(&documents)?;
+    }
     let likely = likely_product(url, Some(&documents.jwks_uri));
     let (profile, profile_from) = match (declared.profile, likely) {
         (Some(profile), _) => (profile, "argument"),
@@ -72,6 +75,12 @@ pub(crate) fn run(arguments: &IssuerAdd, screen: &Screen) -> Result<(), Failure>
     }
     if gives_tokens(arguments) {
         steps.extend(settings::steps(profile, &item.audience));
+    }
+    if !item.id_tokens.is_empty() {
+        steps.extend(settings::id_token_steps(&item));
+    }
+    if let Some(asks) = &item.introspection {
+        steps.extend(settings::introspection_steps(&item, asks));
     }
     if let Some(file) = file {
         file.append(&toml)?;
@@ -108,16 +117,42 @@ fn can_log_in(documents: &IssuerDocuments, with_secret: bool) -> Result<(), Fail
     Ok(())
 }
 
+/// Whether the server can ask the issuer about opaque tokens: by what the issuer publishes.
+fn can_be_asked(documents: &IssuerDocuments) -> Result<(), Failure> {
+    let (provider, place) = (documents.provider()?, &documents.metadata_url);
+    if provider.introspection_endpoint.is_none() {
+        return Err(Failure::failed(format!(
+            "by {place}, the issuer has no introspection_endpoint with https: it cannot be asked about opaque tokens"
+        )));
+    }
+    let known = [ClientMethod::ClientSecretBasic, ClientMethod::ClientSecretPost];
+    if !provider.introspection_methods.iter().any(|method| known.contains(method)) {
+        let [basic, post] = known;
+        return Err(Failure::failed(format!(
+            "by {place}, the issuer takes no client secret at its introspection_endpoint: this server can send one by {basic} or {post}"
+        )));
+    }
+    Ok(())
+}
+
+fn introspection(arguments: &IssuerAdd) -> Option<IntrospectionItem> {
+    Some(IntrospectionItem {
+        client_id: arguments.introspection_client_id.clone()?,
+        client_secret_file: arguments.introspection_secret_file.clone()?,
+        clients: arguments.opaque_from.clone(),
+    })
+}
+
 /// Whether its access tokens are to be subject tokens.
 fn gives_tokens(arguments: &IssuerAdd) -> bool {
-    !arguments.login || arguments.entry.audience.is_some()
+    (!arguments.login && arguments.id_token.is_empty()) || arguments.entry.audience.is_some()
 }
 
 /// Issuers of which it is known that no token of theirs can be a subject.
 fn suitable(url: &str) -> Result<(), Failure> {
     if url.trim_end_matches('/') == "https://accounts.google.com" {
         return Err(Failure::usage(
-            "Google's access tokens are for Google's own services alone, and its ID tokens are not accepted as subject tokens",
+            "Google's access tokens are opaque, and for Google's own services alone: give --login, or --id-token AUDIENCE=CLIENT for its ID tokens",
         ));
     }
     let host = url.strip_prefix("https://").unwrap_or_default().trim_end_matches('/');
@@ -149,11 +184,14 @@ fn item(arguments: &IssuerAdd, declared: &Declared, profile: TokenProfile) -> Re
             require: declared.required_claims.clone(),
             groups: declared.groups_claim.clone(),
             tenant: declared.tenant_claim.clone(),
+            oldest_actor_first: false,
         },
         login: arguments.login,
         client_id: arguments.client_id.clone(),
         client_secret_file: arguments.client_secret_file.clone(),
         tenant: None,
+        id_tokens: arguments.id_token.clone(),
+        introspection: introspection(arguments),
     })
 }
 
@@ -184,7 +222,14 @@ fn next(arguments: &IssuerAdd) -> Vec<String> {
     };
     let test =
         format!("mandate issuer test {} < FILE   (a file with an access token of a person)", arguments.url);
-    std::iter::once(apply).chain(gives_tokens(arguments).then_some(test)).collect()
+    let id_token = format!(
+        "mandate issuer test {} --id-token < FILE   (a file with an ID token of a person)",
+        arguments.url
+    );
+    std::iter::once(apply)
+        .chain(gives_tokens(arguments).then_some(test))
+        .chain((!arguments.id_token.is_empty()).then_some(id_token))
+        .collect()
 }
 
 fn text(added: &Added) -> String {

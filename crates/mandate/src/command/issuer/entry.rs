@@ -15,13 +15,14 @@ use crate::input_file;
 
 /// The member `claims`, if it says anything.
 fn claims(claims: &ClaimsItem) -> Option<String> {
-    let ClaimsItem { require, groups, tenant } = claims;
+    let ClaimsItem { require, groups, tenant, oldest_actor_first } = claims;
     let required: Vec<String> =
         require.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
     let required = (!required.is_empty()).then(|| format!("require = {{ {} }}", required.join(", ")));
     let groups = groups.as_ref().map(|path| format!("groups = {}", quoted(path.as_str())));
     let tenant = tenant.as_ref().map(|path| format!("tenant = {}", quoted(path.as_str())));
-    let all: Vec<String> = required.into_iter().chain(groups).chain(tenant).collect();
+    let order = oldest_actor_first.then(|| "oldest_actor_first = true".to_owned());
+    let all: Vec<String> = required.into_iter().chain(groups).chain(tenant).chain(order).collect();
     (!all.is_empty()).then(|| format!("{{ {} }}", all.join(", ")))
 }
 
@@ -51,6 +52,23 @@ pub(super) fn toml(item: &IssuerItem) -> Result<String, Failure> {
     }
     let client = [("client_id", &item.client_id), ("client_secret_file", &item.client_secret_file)];
     members.extend(client.into_iter().filter_map(|(name, value)| Some((name, quoted(value.as_deref()?)))));
+    if !item.id_tokens.is_empty() {
+        let uses = item.id_tokens.iter().map(|known| {
+            let (audience, client) = (quoted(&known.audience), quoted(known.client.as_str()));
+            format!("{{ audience = {audience}, client = {client} }}")
+        });
+        members.push(("id_tokens", format!("[{}]", uses.collect::<Vec<_>>().join(", "))));
+    }
+    if let Some(asks) = &item.introspection {
+        let clients: Vec<String> = asks.clients.iter().map(|client| quoted(client.as_str())).collect();
+        let value = format!(
+            "{{ client_id = {}, client_secret_file = {}, clients = [{}] }}",
+            quoted(&asks.client_id),
+            quoted(&asks.client_secret_file),
+            clients.join(", ")
+        );
+        members.push(("introspection", value));
+    }
     let mut text = "[[issuer]]\n".to_owned();
     for (name, value) in members {
         // Writing to a String cannot fail.
@@ -189,7 +207,7 @@ pub(super) fn authority(ca: &Path, registry: Option<&Path>) -> Result<String, Fa
 mod tests {
     use std::path::Path;
 
-    use mandate_api::registry_file::{ClaimsItem, IssuerItem};
+    use mandate_api::registry_file::{ClaimsItem, IdTokenItem, IssuerItem};
     use mandate_core::registry::{SubjectScope, TokenProfile};
 
     use super::{RegistryText, authority, toml};
@@ -209,6 +227,8 @@ mod tests {
             client_id: None,
             client_secret_file: None,
             tenant: None,
+            id_tokens: Vec::new(),
+            introspection: None,
         }
     }
 
@@ -227,15 +247,18 @@ mod tests {
                 require: [("urn:x y".to_owned(), "human".to_owned())].into(),
                 groups: Some("/realm_access/roles".parse().unwrap()),
                 tenant: Some("tid".parse().unwrap()),
+                oldest_actor_first: true,
             },
+            id_tokens: vec![IdTokenItem { audience: "portal".to_owned(), client: "desk".parse().unwrap() }],
             ..item()
         };
         let text = toml(&full).unwrap();
         for part in [
             "profile = \"zitadel\"\n",
             "subject_scope = \"identity_only\"\n",
-            "claims = { require = { \"urn:x y\" = \"human\" }, groups = \"/realm_access/roles\", tenant = \"tid\" }\n",
+            "claims = { require = { \"urn:x y\" = \"human\" }, groups = \"/realm_access/roles\", tenant = \"tid\", oldest_actor_first = true }\n",
             "ca = \"sso.pem\"\n",
+            "id_tokens = [{ audience = \"portal\", client = \"desk\" }]\n",
         ] {
             assert!(text.contains(part), "{text}");
         }

@@ -1,7 +1,8 @@
 //! What an operator sets on the side of each product, and what to change after a refusal. The page
 //! `identity-providers.md` says the same at length.
 
-use mandate_api::registry_file::IssuerItem;
+use mandate_api::registry_file::{IntrospectionItem, IssuerItem};
+use mandate_core::names::{Parameter, TokenType};
 use mandate_core::registry::{LOGIN_CALLBACK_PATH, LOGOUT_PATH, TokenProfile, login_callback, login_key};
 use mandate_token::access_token::{Explanation, Part, PartVerdict, Verdict};
 
@@ -27,6 +28,36 @@ pub(super) fn login_steps(item: &IssuerItem, ours: Option<&str>) -> Vec<String> 
         None => "let it be a public client: the entry names no `client_secret_file`".to_owned(),
     });
     steps
+}
+
+/// What ID tokens as subject tokens need.
+pub(super) fn id_token_steps(item: &IssuerItem) -> Vec<String> {
+    let named = item.id_tokens.iter().map(|known| {
+        format!(
+            "`{}` sends ID tokens that were issued to `{}`, with {} {}",
+            known.client,
+            known.audience,
+            Parameter::SubjectTokenType,
+            TokenType::IdToken
+        )
+    });
+    let refresh = "an ID token counts for an hour at most: have the application ask for a new one with its refresh token, or log in again";
+    named.chain([refresh.to_owned()]).collect()
+}
+
+/// What questions about opaque tokens need.
+pub(super) fn introspection_steps(item: &IssuerItem, asks: &IntrospectionItem) -> Vec<String> {
+    vec![
+        format!(
+            "register this server as the client `{}`, which may introspect the tokens of the application",
+            asks.client_id
+        ),
+        format!(
+            "write its client secret into `login-secrets/{}/{}` of this server's directory, mode 0600",
+            login_key(&item.url),
+            asks.client_secret_file
+        ),
+    ]
 }
 
 /// What the product needs before its tokens are taken. `audience` is that of the entry.
@@ -70,6 +101,9 @@ pub(super) fn steps(profile: TokenProfile, audience: &str) -> Vec<String> {
         TokenProfile::Cognito => &[
             "let people log in by managed login: tokens of the API have only the scope `aws.cognito.signin.user.admin`",
         ],
+        TokenProfile::Google => {
+            &["name its ID tokens in `id_tokens` of the entry, or let people log in there"]
+        }
     };
     steps.extend(more.iter().map(|step| (*step).to_owned()));
     steps
@@ -102,6 +136,9 @@ fn address(profile: TokenProfile, audience: &str) -> String {
             "add this server as an API application of the same project; `audience` in the entry is its client id, and `other_audiences` has the other ids of `aud`"
                 .to_owned()
         }
+        TokenProfile::Google => {
+            "its access tokens are opaque: leave `audience` out".to_owned()
+        }
         TokenProfile::Cognito => format!(
             "have the clients send `resource={audience}`, which then is `aud` (Essentials or Plus, managed login); without it the client id is the audience"
         ),
@@ -120,6 +157,22 @@ pub(super) fn changes(
         if let Some(change) = change.filter(|change| !changes.contains(change)) {
             changes.push(change);
         }
+    }
+    changes
+}
+
+/// The same for an ID token.
+pub(super) fn id_token_changes(explanation: &Explanation, profile: TokenProfile) -> Vec<String> {
+    let mut changes: Vec<String> = Vec::new();
+    for finding in explanation.refusals() {
+        let change = match (&finding.verdict, finding.name.as_str()) {
+            (Verdict::Refused { .. }, "aud" | "azp") => Some(
+                "name the client there to which the token was issued in `id_tokens` of the entry, with the client of yours that presents it"
+                    .to_owned(),
+            ),
+            _ => change(finding, profile, None),
+        };
+        changes.extend(change.filter(|change| !changes.contains(change)));
     }
     changes
 }
@@ -179,6 +232,12 @@ fn change(finding: &PartVerdict, profile: TokenProfile, audience: Option<&str>) 
             "have the client ask for scopes, or set `subject_scope = \"identity_only\"` in the entry"
         }
         (Part::Claim, _, "cnf", _) => "have the client ask for a token that is not bound to a key",
+        (Part::Claim, _, _, "not_id_token") => {
+            "send the ID token of a login: this reads like an access token, or like a token of another product"
+        }
+        (Part::Claim, TokenProfile::Google, _, "not_access_token") => {
+            "test it as an ID token, with --id-token: Google's access tokens are no JWTs"
+        }
         (Part::Claim, _, _, "not_access_token") => {
             "send an access token of this product: this reads like an ID token, or like a token of another product"
         }

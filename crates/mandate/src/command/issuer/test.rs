@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use mandate_core::registry::{SubjectScope, TokenProfile};
-use mandate_core::{Clock as _, SystemClock, Timestamp};
+use mandate_core::{Clock as _, SaidActors, SystemClock, Timestamp};
 use mandate_token::TokenError;
-use mandate_token::access_token::{Against, Decoded, Explanation, Verdict, explain};
+use mandate_token::access_token::{Against, Decoded, Explanation, Verdict, explain, explain_id_token};
 use mandate_token::discovery::likely_product;
 use serde::Serialize;
 
@@ -42,6 +42,9 @@ struct Report {
     /// How the issuer names the person, if the token is taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     person: Option<String>,
+    /// What it says of who acts for whom, as the record of an exchange has it, if the token is taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    said_actors: Option<SaidActors>,
     claims: Vec<Row>,
     /// The profiles that were tried, if none was given, and otherwise those that would take the token
     /// instead.
@@ -75,7 +78,15 @@ struct Tried {
 struct Attempt {
     profile: TokenProfile,
     subject_scope: SubjectScope,
+    kind: Kind,
     explanation: Explanation,
+}
+
+/// As what the token is sent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    AccessToken,
+    IdToken,
 }
 
 impl Attempt {
@@ -84,14 +95,18 @@ impl Attempt {
         declared: &Declared,
         documents: &IssuerDocuments,
         (profile, subject_scope): (TokenProfile, SubjectScope),
-        now: Timestamp,
+        (kind, now): (Kind, Timestamp),
     ) -> Result<Self, Failure> {
         let (issuer, keys) = (declared.trusted(profile, subject_scope), documents.keys(profile)?);
         let against =
             Against { issuer: &issuer, checks_audience: declared.audience.is_some(), keys: &keys, now };
-        let explanation = explain(token, &against)
+        let explained = match kind {
+            Kind::AccessToken => explain(token, &against),
+            Kind::IdToken => explain_id_token(token, &against),
+        };
+        let explanation = explained
             .map_err(|error| Failure::usage(format!("this is no token that can be read: {error}")))?;
-        Ok(Self { profile, subject_scope, explanation })
+        Ok(Self { profile, subject_scope, kind, explanation })
     }
 
     /// As an exchange says it.
@@ -114,7 +129,8 @@ impl Attempt {
             profile: self.profile.as_str(),
             taken: self.explanation.is_taken(),
             identity_only: self.subject_scope == SubjectScope::IdentityOnly,
-            needs_required_claim: self.profile.needs_a_claim_of_people()
+            needs_required_claim: self.kind == Kind::AccessToken
+                && self.profile.needs_a_claim_of_people()
                 && declared.required_claims.is_empty(),
             refusal: self.refusal(),
         }
@@ -151,10 +167,14 @@ pub(crate) fn run(arguments: &IssuerTest, screen: &Screen) -> Result<(), Failure
             "note: no server was asked for the entry of this issuer; --profile and --audience take its place."
         });
     }
-    let declared = Declared::new(&arguments.url, found, &arguments.entry);
+    let mut declared = Declared::new(&arguments.url, found, &arguments.entry);
+    let kind = if arguments.id_token { Kind::IdToken } else { Kind::AccessToken };
+    if kind == Kind::IdToken {
+        declared = declared.for_id_token(arguments.entry.audience.as_deref())?;
+    }
     let client = declared.client(&arguments.entry)?;
     let documents = runtime()?.block_on(IssuerDocuments::fetch(&client, &arguments.url, declared.profile))?;
-    let report = report(token, entry, &declared, &documents, SystemClock.now())?;
+    let report = report(token, entry, &declared, &documents, (kind, SystemClock.now()))?;
     // Whether it is taken counts, also if nobody reads why.
     let printed = screen.show(&report, || text(screen, &report));
     match (&report.refusal, report.taken) {
@@ -182,13 +202,13 @@ fn report(
     entry: &'static str,
     declared: &Declared,
     documents: &IssuerDocuments,
-    now: Timestamp,
+    how: (Kind, Timestamp),
 ) -> Result<Report, Failure> {
-    let attempt = |profile, scope| Attempt::of(token, declared, documents, (profile, scope), now);
+    let attempt = |profile, scope| Attempt::of(token, declared, documents, (profile, scope), how);
     // If the scopes are all that is wrong, it is said what would help.
     let best = |profile| -> Result<Attempt, Failure> {
         let usual = attempt(profile, declared.subject_scope)?;
-        if usual.explanation.is_taken() {
+        if usual.explanation.is_taken() || how.0 == Kind::IdToken {
             return Ok(usual);
         }
         let narrow = attempt(profile, SubjectScope::IdentityOnly)?;
@@ -205,7 +225,12 @@ fn report(
     };
     let is_taken = shown.explanation.is_taken();
     let keys = documents.keys(shown.profile)?;
-    let mut changes = settings::changes(&shown.explanation, shown.profile, declared.audience.as_deref());
+    let mut changes = match how.0 {
+        Kind::AccessToken => {
+            settings::changes(&shown.explanation, shown.profile, declared.audience.as_deref())
+        }
+        Kind::IdToken => settings::id_token_changes(&shown.explanation, shown.profile),
+    };
     if !is_taken && declared.profile.is_some() {
         changes.extend(profiles.iter().map(instead));
     }
@@ -229,7 +254,8 @@ fn report(
             .as_ref()
             .ok()
             .filter(|_| is_taken)
-            .and_then(|token| token.terms.subject.as_ref().map(|person| person.sub.clone())),
+            .and_then(|terms| terms.subject.as_ref().map(|person| person.sub.clone())),
+        said_actors: shown.explanation.said_actors.clone().filter(|_| is_taken),
         claims: verdicts::rows(&shown.explanation),
         profiles,
         changes,
@@ -288,6 +314,16 @@ fn text(screen: &Screen, report: &Report) -> String {
         let _ = write!(
             verdict,
             "\nThe person is `{person}`: a [[person]] with this `sub` and the issuer gives them rights."
+        );
+    }
+    if let Some(said) = &report.said_actors {
+        let actors: Vec<&str> = said.chain.iter().map(|actor| actor.sub.as_str()).collect();
+        let actors = if actors.is_empty() { "nobody".to_owned() } else { actors.join(", then ") };
+        let form = said.form.as_str();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            verdict,
+            "\nWho acted, the newest first: {actors} (in the form {form}). It is recorded, and permits nothing."
         );
     }
     parts.push(verdict);

@@ -72,7 +72,9 @@ async fn no_other_kind_of_token_passes_for_a_subject_or_an_actor() {
         let form = with(with(form.clone(), "subject_token_type", JWT), "subject_token", token);
         assert_eq!(refuse(form).await, "400 invalid_request subject_token_refused", "{token}");
     }
-    for kind in ["id_token", "refresh_token", "saml2", "bogus"] {
+    let as_id_token = with(form.clone(), "subject_token_type", "urn:ietf:params:oauth:token-type:id_token");
+    assert_eq!(refuse(as_id_token).await, "400 invalid_request id_token_not_taken");
+    for kind in ["refresh_token", "saml2", "bogus"] {
         let form =
             with(form.clone(), "subject_token_type", &format!("urn:ietf:params:oauth:token-type:{kind}"));
         assert_eq!(refuse(form).await, "400 invalid_request parameter_unacceptable");
@@ -88,8 +90,7 @@ async fn no_other_kind_of_token_passes_for_a_subject_or_an_actor() {
 async fn who_sends_another_kind_of_token_is_told_what_it_is_and_what_is_expected() {
     let world = World::story();
     let svid = world.svid("support-agent").await;
-    let opaque =
-        "malformed: not three parts. A subject token is a signed JWT; an opaque token cannot be exchanged.";
+    let opaque = "malformed: not three parts. A subject token is a signed JWT, or an opaque token of a client that introspection of an issuer's entry names.";
     let svid_type = "typ: the header says JWT. An access token says typ at+jwt (RFC 9068).";
     for (token, says) in [("opaque", opaque), (svid.as_str(), svid_type)] {
         let form = world.agent_exchange(&svid, token, CRM, "read:cases");

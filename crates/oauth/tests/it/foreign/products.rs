@@ -87,3 +87,21 @@ async fn a_profile_that_is_changed_counts_for_the_next_token() {
     abroad.world.apply(Entry::Issuer(issuer)).await;
     assert_eq!(abroad.ask(&token).await, REFUSED, "its signature is remembered, and its form is not enough");
 }
+
+#[tokio::test]
+async fn what_a_foreign_token_says_of_its_actors_is_in_the_record_and_permits_nothing() {
+    let abroad = using(TokenProfile::Keycloak, BTreeMap::new()).await;
+    let iss = abroad.idp.issuer();
+    let act = json!({"sub": "b", "iss": iss, "act": {"sub": "a", "iss": iss}});
+    assert_eq!(abroad.ask(&abroad.keycloak("JWT", &json!({ "act": act.clone() }))).await, "ok");
+    let said = abroad.world.last_record().said_actors.unwrap();
+    assert_eq!(serde_json::to_value(&*said).unwrap(), json!({"form": "rfc8693", "act": act}));
+    assert_eq!(abroad.ask(&abroad.keycloak("JWT", &json!({}))).await, "ok");
+    assert_eq!(abroad.world.last_record().said_actors, None);
+    // Refused by the decision: the record still has it.
+    let ours = json!({"sub": "b", "iss": mandate_testkit::story::ISSUER});
+    let refused = abroad.ask(&abroad.keycloak("JWT", &json!({ "act": ours.clone() }))).await;
+    assert_eq!(refused, "400 invalid_request chain_not_theirs");
+    let said = abroad.world.last_record().said_actors.unwrap();
+    assert_eq!(serde_json::to_value(&*said).unwrap(), json!({"form": "rfc8693", "act": ours}));
+}

@@ -13,7 +13,7 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 17] = [
+const TOKEN: [&str; 19] = [
     "token_form",
     "token_client",
     "token_assertion",
@@ -31,6 +31,8 @@ const TOKEN: [&str; 17] = [
     "exchange_platform",
     "exchange_federation",
     "token_tenants",
+    "exchange_id_token",
+    "exchange_opaque",
 ];
 const OTHERS: [&str; 9] = [
     "introspection",

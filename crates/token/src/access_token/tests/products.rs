@@ -41,6 +41,9 @@ pub(super) fn issuer(product: &Value) -> TrustedIssuer {
         groups_claim: None,
         tenant_claim: None,
         tenant: None,
+        id_tokens: Vec::new(),
+        introspection: None,
+        oldest_actor_first: false,
     }
 }
 
@@ -80,7 +83,11 @@ fn the_default_tokens_of_each_product_name_the_person_the_client_and_the_scopes(
         for change in std::iter::once(&none).chain(changes) {
             let what = format!("{name}: {}", change["what"]);
             let token = verified(product, change, &issuer(product), now);
-            let terms = token.unwrap_or_else(|error| panic!("{what}: {error}")).terms;
+            let token = token.unwrap_or_else(|error| panic!("{what}: {error}"));
+            if let Some(said) = change.get("said") {
+                assert_eq!(serde_json::to_value(&token.said_actors).unwrap(), *said, "{what}");
+            }
+            let terms = token.terms;
             assert_eq!(terms.subject.unwrap().sub, product["person"].as_str().unwrap(), "{what}");
             assert_eq!(terms.client.as_str(), product["client"].as_str().unwrap(), "{what}");
             assert_eq!(terms.scopes.to_string(), product["scopes"].as_str().unwrap(), "{what}");
@@ -131,11 +138,35 @@ fn every_product_has_vectors() {
     let vectors = vectors();
     let products = vectors["products"].as_array().unwrap();
     let named: Vec<&str> = products.iter().map(|product| product["profile"].as_str().unwrap()).collect();
-    let all: Vec<&str> = TokenProfile::ALL.iter().map(|profile| profile.as_str()).collect();
+    let with_tokens = TokenProfile::ALL.iter().filter(|profile| profile.has_jwt_access_tokens());
+    let all: Vec<&str> = with_tokens.map(|profile| profile.as_str()).collect();
     assert_eq!(named, all.split_first().unwrap().1, "all but the profile of RFC 9068 itself");
     for product in products {
         assert!(product["refused"].as_array().unwrap().len() >= 4, "{}", product["profile"]);
     }
+}
+
+/// Which order `act` has, no token says: it is in the entry.
+#[test]
+fn a_chain_that_nests_the_other_way_round_is_turned_and_what_was_said_is_kept() {
+    let vectors = vectors();
+    let now = vectors["now"].as_u64().unwrap();
+    let products = vectors["products"].as_array().unwrap();
+    let read = |profile: &str, act: Value| {
+        let product = products.iter().find(|product| product["profile"] == profile).unwrap();
+        let reversed = TrustedIssuer { oldest_actor_first: true, ..issuer(product) };
+        verified(product, &serde_json::json!({"claims": {"act": act}}), &reversed, now).unwrap()
+    };
+    let iss = "https://sso.example.com/realms/staff";
+    let token =
+        read("keycloak", serde_json::json!({"sub": "a", "iss": iss, "act": {"sub": "b", "iss": iss}}));
+    let subs: Vec<&str> = token.terms.chain.iter().map(|actor| actor.sub.as_str()).collect();
+    assert_eq!(subs, ["b", "a"], "the newest is outermost");
+    let said = token.said_actors.unwrap();
+    assert_eq!((said.form.as_str(), said.chain), ("oldest_first", token.terms.chain));
+    let token = read("auth0", serde_json::json!({"sub": "a", "act": {"sub": "b"}}));
+    assert_eq!(token.said_actors.unwrap().form.as_str(), "oldest_first_without_issuer");
+    assert_eq!(token.terms.chain.outermost().unwrap().sub, "b");
 }
 
 /// Without `jti`, what is signed is the id: the same for the same token, and another for any other.
