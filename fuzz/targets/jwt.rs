@@ -50,7 +50,7 @@ fn signed(header: &[u8], payload: &[u8]) -> String {
 
 fn trusted(subject_scope: SubjectScope) -> TrustedIssuer {
     let (url, audience) = (ISSUER.clone(), AUDIENCE.to_owned());
-    TrustedIssuer { url, audience, subject_scope, other_audiences: Vec::new(), ca: None, proxy: None, profile: TokenProfile::Rfc9068, required_claims: BTreeMap::new(), login: None, events_audience: None, id_tokens: Vec::new(), introspection: None, oldest_actor_first: false }
+    TrustedIssuer { url, audience, subject_scope, other_audiences: Vec::new(), ca: None, proxy: None, profile: TokenProfile::Rfc9068, required_claims: BTreeMap::new(), groups_claim: None, tenant_claim: None, tenant: None, login: None, events_audience: None, id_tokens: Vec::new(), introspection: None, oldest_actor_first: false }
 }
 
 /// Reads `token` as each kind; returns as how many kinds it was accepted.

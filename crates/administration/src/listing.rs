@@ -37,6 +37,7 @@ impl Administration {
             | Entry::Agent(_)
             | Entry::Client(_)
             | Entry::Issuer(_)
+            | Entry::Group(_)
             | Entry::TrustDomain(_)
             | Entry::Policy(_) => None,
         };

@@ -72,10 +72,13 @@ fn permits(token: &AccessToken, least: Role, live: &Live, now: Timestamp) -> Res
     let (registry, revocations) = (&snapshot.registry, &snapshot.revocations);
     let person = living_person(token, live.issuer(), Asker::Ourselves, registry, revocations, now)
         .map_err(|_| AccessDenied::Token)?;
+    let groups = registry.groups_of_names(&person.id.iss, &token.groups);
+    let person = person.with_groups(&groups);
     // The scope in the token is a name that any resource may declare: the right must be one on our
     // administration.
     let named = |role: &Role| token.scopes.iter().any(|scope| scope.as_str() == role.scope());
     // An agent never administrates, no matter which scopes its token names.
-    let has_role = token.chain.is_empty() && roles::of(person).filter(named).any(|role| role.includes(least));
+    let has_role =
+        token.chain.is_empty() && roles::of(&person).filter(named).any(|role| role.includes(least));
     if has_role { Ok(()) } else { Err(AccessDenied::Role(least)) }
 }

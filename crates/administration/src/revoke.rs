@@ -104,5 +104,6 @@ fn name_of(target: &CutTarget) -> String {
         CutTarget::Agent(sub) => format!("agent {sub}"),
         CutTarget::Person(person) => format!("person {person}"),
         CutTarget::Client(id) => format!("client {id}"),
+        CutTarget::Group(name) => format!("group {name}"),
     }
 }

@@ -25,7 +25,7 @@ mod tests {
             scopes: scopes.parse().unwrap(),
             constraints: Constraints::default(),
         };
-        Person { name: "olga".parse().unwrap(), id, may: vec![permission], disabled: false }
+        Person { name: "olga".parse().unwrap(), id, may: vec![permission], disabled: false, tenant: None }
     }
 
     #[test]

@@ -59,6 +59,7 @@ impl Administration {
                 agents: count(registry.agents().count()),
                 clients: count(registry.clients().count()),
                 issuers: count(registry.issuers().count()),
+                groups: count(registry.groups().count()),
                 trust_domains: count(registry.trust_domains().count()),
                 grants: count(registry.grants().count()),
                 policies: count(registry.policies().count()),

@@ -27,7 +27,7 @@ pub(crate) fn touches<'a>(entry: &'a Entry, registry: &'a Registry) -> Vec<Touch
             all.extend(registry.resource(&x.resource).map(|resource| Touch::Resource(resource.uri.as_str())));
             all
         }
-        Entry::Issuer(_) | Entry::TrustDomain(_) | Entry::Policy(_) => Vec::new(),
+        Entry::Issuer(_) | Entry::Group(_) | Entry::TrustDomain(_) | Entry::Policy(_) => Vec::new(),
     }
 }
 
@@ -40,6 +40,7 @@ pub(crate) fn touches_beside<'a>(entry: &'a Entry, registry: &'a Registry) -> Ve
         Entry::Person(_)
         | Entry::Agent(_)
         | Entry::Issuer(_)
+        | Entry::Group(_)
         | Entry::TrustDomain(_)
         | Entry::Grant(_)
         | Entry::Policy(_) => &[],
@@ -80,5 +81,7 @@ pub(crate) fn touches_of_cut<'a>(target: &'a CutTarget, registry: &'a Registry) 
         }
         CutTarget::Person(person) => vec![Touch::Person(person)],
         CutTarget::Client(id) => vec![Touch::Client(id.as_str())],
+        // No record is found by a group.
+        CutTarget::Group(_) => Vec::new(),
     }
 }

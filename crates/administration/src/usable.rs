@@ -71,7 +71,7 @@ pub(crate) fn findings(file: &RegistryFile, plan: &Plan) -> Vec<Finding> {
                     ));
                 }
             }
-            Entry::Resource(_) | Entry::Person(_) | Entry::Grant(_) | Entry::Policy(_) => {}
+            Entry::Resource(_) | Entry::Person(_) | Entry::Group(_) | Entry::Grant(_) | Entry::Policy(_) => {}
         }
     }
     findings

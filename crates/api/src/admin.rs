@@ -12,8 +12,8 @@ use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::registry_file::{
-    AgentItem, ClientItem, GrantItem, IssuerItem, PersonItem, PolicyItem, RegistryFile, ResourceItem,
-    TrustDomainItem,
+    AgentItem, ClientItem, GrantItem, GroupItem, IssuerItem, PersonItem, PolicyItem, RegistryFile,
+    ResourceItem, TrustDomainItem,
 };
 
 pub use audit::{
@@ -63,6 +63,7 @@ pub fn kind_name(kind: EntryKind) -> &'static str {
         EntryKind::Agent => "agent",
         EntryKind::Client => "client",
         EntryKind::Issuer => "issuer",
+        EntryKind::Group => "group",
         EntryKind::TrustDomain => "trust_domain",
         EntryKind::Grant => "grant",
         EntryKind::Policy => "policy",
@@ -77,6 +78,7 @@ pub fn parse_kind(text: &str) -> Option<EntryKind> {
         "agent" | "agents" => EntryKind::Agent,
         "client" | "clients" => EntryKind::Client,
         "issuer" | "issuers" => EntryKind::Issuer,
+        "group" | "groups" => EntryKind::Group,
         "trust_domain" | "trust_domains" => EntryKind::TrustDomain,
         "grant" | "grants" => EntryKind::Grant,
         "policy" | "policies" => EntryKind::Policy,
@@ -190,6 +192,7 @@ pub enum RegistryItem {
     Agent(AgentItem),
     Client(ClientItem),
     Issuer(IssuerItem),
+    Group(GroupItem),
     TrustDomain(TrustDomainItem),
     Grant(GrantItem),
     Policy(PolicyItem),
@@ -430,6 +433,7 @@ mod tests {
             EntryKind::Agent,
             EntryKind::Client,
             EntryKind::Issuer,
+            EntryKind::Group,
             EntryKind::TrustDomain,
             EntryKind::Grant,
             EntryKind::Policy,

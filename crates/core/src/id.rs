@@ -129,6 +129,14 @@ text_type!(
     PersonName, "person name", check_name
 );
 text_type!(
+    /// The name of a group, unique in the registry; our tokens name groups so.
+    GroupName, "group name", check_name
+);
+text_type!(
+    /// The name of a tenant: people, agents, clients and resources of one never act with those of another.
+    TenantName, "tenant", check_id
+);
+text_type!(
     /// The name of a policy, unique in the registry; records name the policies that decided.
     PolicyName, "policy name", check_name
 );

@@ -36,7 +36,8 @@ pub mod uri;
 pub use backoff::Backoff;
 pub use hybrid_clock::{ClockStep, HybridClock};
 pub use id::{
-    AgentName, ClientId, GrantId, InvalidName, PersonName, PolicyName, RecordId, ResourceName, TokenId,
+    AgentName, ClientId, GrantId, GroupName, InvalidName, PersonName, PolicyName, RecordId, ResourceName,
+    TenantName, TokenId,
 };
 pub use lineage::Lineage;
 pub use meter::{MeterId, Reservation};

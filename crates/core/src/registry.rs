@@ -1,13 +1,16 @@
 //! The registry: what an operator has declared. An immutable, indexed snapshot of validated
 //! entries.
 
+mod claim_path;
 mod entries;
 mod foreign_domain;
+mod group;
 mod halt;
 mod narrowing;
 mod platform;
 mod proof;
 mod standing;
+mod tenancy;
 mod trusted_issuer;
 mod version;
 
@@ -16,22 +19,25 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName};
+use crate::id::{AgentName, ClientId, GrantId, GroupName, PersonName, PolicyName, ResourceName};
 use crate::spiffe::{SpiffeId, TrustDomain};
 use crate::subject::Subject;
 use crate::uri::{Issuer, ResourceUri, other_spelling};
 
 use proof::ProofIndex;
 
+pub use claim_path::ClaimPath;
 pub use entries::{
     Agent, AgentState, AssertionAudience, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry,
-    EntryKind, Grant, Permission, Person, Policy, Resource, Tool,
+    EntryKind, Grant, Group, Permission, Person, Policy, Resource, Tool,
 };
 pub use foreign_domain::{BundleSource, ForeignDomain};
+pub use group::{MAX_GROUP_ID_LEN, MAX_GROUPS, is_group_id};
 pub use halt::Halt;
 pub use platform::{MAX_MEMBER_LEN, MemberForm, Need, Platform, ProofMember, role_account};
 pub use proof::{AgentProof, PlatformClaims, PlatformProof, ProofEvidence, ProofKind};
 pub use standing::GrantEnd;
+pub use tenancy::{OneTenant, TenantCrossing};
 pub use trusted_issuer::{
     EVENTS_PATH, IdTokenUse, IntrospectionClient, LOGIN_CALLBACK_PATH, LOGOUT_PATH, SubjectScope,
     TokenProfile, TrustedIssuer, UpstreamClient, events_address, login_callback, login_key,
@@ -50,6 +56,8 @@ pub struct Registry {
     proofs: ProofIndex,
     clients: HashMap<ClientId, Arc<Client>>,
     issuers: HashMap<Issuer, Arc<TrustedIssuer>>,
+    groups: HashMap<GroupName, Arc<Group>>,
+    groups_by_id: HashMap<Issuer, HashMap<String, Arc<Group>>>,
     trust_domains: HashMap<TrustDomain, Arc<ForeignDomain>>,
     grants: HashMap<GrantId, Arc<Grant>>,
     grants_by_parties: HashMap<(PersonName, AgentName, ResourceName), Vec<Arc<Grant>>>,
@@ -91,6 +99,11 @@ impl Registry {
             }
             Entry::Issuer(x) => {
                 self.issuers.insert(x.url.clone(), Arc::new(x));
+            }
+            Entry::Group(x) => {
+                let x = Arc::new(x);
+                self.groups_by_id.entry(x.issuer.clone()).or_default().insert(x.id.clone(), Arc::clone(&x));
+                self.groups.insert(x.name.clone(), x);
             }
             Entry::TrustDomain(x) => {
                 self.trust_domains.insert(x.name.clone(), Arc::new(x));
@@ -138,6 +151,16 @@ impl Registry {
                     self.issuers.remove(&key);
                 }
             }
+            EntryKind::Group => {
+                if let Some(old) = key.parse().ok().and_then(|k: GroupName| self.groups.remove(&k))
+                    && let Some(of_issuer) = self.groups_by_id.get_mut(&old.issuer)
+                {
+                    forget_index(of_issuer, &old.id, &old);
+                    if of_issuer.is_empty() {
+                        self.groups_by_id.remove(&old.issuer);
+                    }
+                }
+            }
             EntryKind::TrustDomain => {
                 self.trust_domains.remove(key);
             }
@@ -168,6 +191,7 @@ impl Registry {
             EntryKind::Agent => Entry::Agent(Agent::clone(self.agent(&key.parse().ok()?)?)),
             EntryKind::Client => Entry::Client(Client::clone(self.client(&key.parse().ok()?)?)),
             EntryKind::Issuer => Entry::Issuer(TrustedIssuer::clone(self.issuer(key)?)),
+            EntryKind::Group => Entry::Group(Group::clone(self.group(&key.parse().ok()?)?)),
             EntryKind::TrustDomain => Entry::TrustDomain(ForeignDomain::clone(self.trust_domain(key)?)),
             EntryKind::Grant => Entry::Grant(Grant::clone(self.grant(&key.parse().ok()?)?)),
             EntryKind::Policy => Entry::Policy(Policy::clone(self.policies.get(&key.parse().ok()?)?)),
@@ -248,6 +272,11 @@ impl Registry {
         self.issuers.get(url)
     }
 
+    /// The group of that name.
+    pub fn group(&self, name: &GroupName) -> Option<&Arc<Group>> {
+        self.groups.get(name)
+    }
+
     /// The trust domain of another organization with that name.
     pub fn trust_domain<Q: Hash + Eq + ?Sized>(&self, name: &Q) -> Option<&Arc<ForeignDomain>>
     where
@@ -300,6 +329,11 @@ impl Registry {
         self.issuers.values()
     }
 
+    /// All groups, in no particular order.
+    pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        self.groups.values()
+    }
+
     /// All trust domains of other organizations, in no particular order.
     pub fn trust_domains(&self) -> impl Iterator<Item = &Arc<ForeignDomain>> {
         self.trust_domains.values()
@@ -335,6 +369,7 @@ impl Registry {
             EntryKind::Agent => self.agents.keys().map(AgentName::as_str).collect(),
             EntryKind::Client => self.clients.keys().map(ClientId::as_str).collect(),
             EntryKind::Issuer => self.issuers.keys().map(Issuer::as_str).collect(),
+            EntryKind::Group => self.groups.keys().map(GroupName::as_str).collect(),
             EntryKind::TrustDomain => self.trust_domains.keys().map(TrustDomain::as_str).collect(),
             EntryKind::Grant => self.grants.keys().map(GrantId::as_str).collect(),
             EntryKind::Policy => self.policies.keys().map(PolicyName::as_str).collect(),
@@ -349,6 +384,7 @@ impl Registry {
         all.extend(self.agents().map(|x| Entry::Agent(Agent::clone(x))));
         all.extend(self.clients().map(|x| Entry::Client(Client::clone(x))));
         all.extend(self.issuers().map(|x| Entry::Issuer(TrustedIssuer::clone(x))));
+        all.extend(self.groups().map(|x| Entry::Group(Group::clone(x))));
         all.extend(self.trust_domains().map(|x| Entry::TrustDomain(ForeignDomain::clone(x))));
         all.extend(self.grants().map(|x| Entry::Grant(Grant::clone(x))));
         all.extend(self.policies().map(|x| Entry::Policy(Policy::clone(x))));
@@ -372,7 +408,7 @@ mod tests {
 
     fn person(name: &str, sub: &str) -> Person {
         let id = Subject { iss: "https://m.example".parse().unwrap(), sub: sub.into() };
-        Person { name: name.parse().unwrap(), id, may: Vec::new(), disabled: false }
+        Person { name: name.parse().unwrap(), id, may: Vec::new(), disabled: false, tenant: None }
     }
 
     fn resource(name: &str, uri: &str) -> Resource {
@@ -385,6 +421,7 @@ mod tests {
             agent: None,
             client: None,
             unattested: ScopeSet::new(),
+            tenant: None,
         }
     }
 

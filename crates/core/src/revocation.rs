@@ -4,7 +4,7 @@
 use rpds::HashTrieMapSync;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ClientId, GrantId, TokenId};
+use crate::id::{ClientId, GrantId, GroupName, TokenId};
 use crate::lifetimes::CLOCK_SKEW;
 use crate::lineage::Lineage;
 use crate::subject::{ActorChain, Subject};
@@ -25,6 +25,8 @@ pub enum CutTarget {
     Person(Subject),
     /// Every token that we issued to the client, and every token derived from one.
     Client(ClientId),
+    /// Every token of ours that names the group: what it says rests on the rights of the group.
+    Group(GroupName),
 }
 
 /// One cut. It stays in force after its target is active again: it refuses tokens issued up to `at`, not
@@ -56,6 +58,8 @@ pub struct TokenFacts<'a> {
     pub chain: &'a ActorChain,
     /// Its `lineage`: ancestors, their apps, and grants.
     pub lineage: &'a Lineage,
+    /// Its `groups`; in a token of another issuer none.
+    pub groups: &'a [GroupName],
 }
 
 impl TokenFacts<'_> {
@@ -168,7 +172,9 @@ impl RevocationSet {
             let person = token.subject.cloned().map(CutTarget::Person);
             let client = (token.iss == token.ours).then_some(token.client);
             let clients = client.into_iter().chain(&token.lineage.clients).cloned().map(CutTarget::Client);
+            let groups = token.groups.iter().cloned().map(CutTarget::Group);
             grants
+                .chain(groups)
                 .chain(agents)
                 .chain(person)
                 .chain(clients)

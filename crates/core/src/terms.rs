@@ -21,7 +21,7 @@ mod said;
 
 use std::fmt;
 
-use crate::id::{ClientId, TokenId};
+use crate::id::{ClientId, GroupName, TenantName, TokenId};
 use crate::lineage::Lineage;
 use crate::revocation::TokenFacts;
 use crate::scope::ScopeSet;
@@ -72,6 +72,11 @@ pub struct Terms {
     pub acr: Option<String>,
     /// By which methods: `amr` (RFC 9068 §2.2.1). Exchanges do not change it.
     pub amr: Vec<String>,
+    /// The groups of the registry whose rights the token rests on, ordered by name: `groups` (RFC 9068
+    /// §2.2.3.1). A token that is addressed to us names all that the login or token of the person proved.
+    pub groups: Vec<GroupName>,
+    /// The tenant of its person, its agents, its client and its resource, as far as they have one: `tenant`.
+    pub tenant: Option<TenantName>,
 }
 
 /// The name of one term.
@@ -107,6 +112,10 @@ pub enum Term {
     Acr,
     /// [`Terms::amr`].
     Amr,
+    /// [`Terms::groups`].
+    Groups,
+    /// [`Terms::tenant`].
+    Tenant,
 }
 
 impl fmt::Display for Term {
@@ -128,6 +137,8 @@ impl fmt::Display for Term {
             Self::AuthTime => "auth_time",
             Self::Acr => "acr",
             Self::Amr => "amr",
+            Self::Groups => "groups",
+            Self::Tenant => "tenant",
         })
     }
 }
@@ -160,6 +171,8 @@ impl Terms {
             auth_time: None,
             acr: None,
             amr: Vec::new(),
+            groups: Vec::new(),
+            tenant: None,
         }
     }
 
@@ -174,6 +187,7 @@ impl Terms {
             client: &self.client,
             chain: &self.chain,
             lineage: &self.lineage,
+            groups: &self.groups,
         }
     }
 
@@ -205,6 +219,8 @@ impl Terms {
             auth_time,
             acr,
             amr,
+            groups,
+            tenant,
         } = self;
         Said {
             sub: subject.as_ref(),
@@ -220,6 +236,8 @@ impl Terms {
             auth_time: *auth_time,
             acr: acr.as_deref(),
             amr,
+            groups,
+            tenant: tenant.as_ref(),
         }
     }
 
@@ -242,6 +260,8 @@ impl Terms {
             auth_time: _,
             acr: _,
             amr: _,
+            groups: _,
+            tenant: _,
         } = self;
         let rest = [
             (*issuer == other.issuer, Term::Issuer),

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mandate_core::registry::{
-    Agent, AgentProof, Client, ForeignDomain, Permission, ProofEvidence, ProofKind, Registry, SubjectScope,
-    TrustedIssuer,
+    Agent, AgentProof, ClaimPath, Client, ForeignDomain, Group, Permission, ProofEvidence, ProofKind,
+    Registry, SubjectScope, TrustedIssuer,
 };
 use mandate_core::{
     ActorChain, ClientId, CutTarget, Lineage, PersonName, RevocationSet, SaidActors, SelfDescribed, SpiffeId,
     Subject, Terms, Timestamp, TokenId,
 };
+use mandate_token::MappedClaims;
 use mandate_token::access_token::{AccessToken, MayAct};
 use mandate_token::id_token::IdentifiedPerson;
 use mandate_token::jwt_svid::JwtSvid;
@@ -48,18 +49,27 @@ pub struct VerifiedSubject {
     pub(crate) origin: SubjectOrigin,
     pub(crate) terms: Terms,
     pub(crate) may_act: Option<MayAct>,
+    /// What the entry of its issuer reads besides; of a token of our own nothing.
+    pub(crate) mapped: MappedClaims,
     pub(crate) said_actors: Option<Arc<SaidActors>>,
 }
 
 impl VerifiedSubject {
     /// From an access token of our own.
     pub fn own(token: AccessToken) -> Self {
-        Self { origin: SubjectOrigin::Own, terms: token.terms, may_act: token.may_act, said_actors: None }
+        let AccessToken { terms, may_act, mapped, .. } = token;
+        Self { origin: SubjectOrigin::Own, terms, may_act, mapped, said_actors: None }
     }
 
     /// A login that has just been decided. There is no token of it.
     pub(crate) fn of_login(terms: Terms) -> Self {
-        Self { origin: SubjectOrigin::Own, terms, may_act: None, said_actors: None }
+        Self {
+            origin: SubjectOrigin::Own,
+            terms,
+            may_act: None,
+            mapped: MappedClaims::default(),
+            said_actors: None,
+        }
     }
 
     /// From an access token of a trusted issuer. Its lineage is empty, no matter what it claims. Its `jti` is
@@ -78,19 +88,33 @@ impl VerifiedSubject {
 
     fn of_another(token: AccessToken, issuer: Arc<TrustedIssuer>, kind: ForeignToken) -> Self {
         let expires = token.usable_until();
-        let AccessToken { terms, may_act, said_actors, .. } = token;
+        let AccessToken { terms, may_act, mapped, said_actors, .. } = token;
         Self {
             origin: SubjectOrigin::Foreign(issuer, kind),
             terms: Terms { lineage: Lineage::default(), expires, ..terms },
             may_act,
+            mapped,
             said_actors: said_actors.map(Arc::new),
+        }
+    }
+
+    /// The groups that it proves, which count now. A token of another issuer names them as that issuer does,
+    /// a token of our own by their names in the registry.
+    pub(crate) fn groups(&self, registry: &Registry) -> Vec<Arc<Group>> {
+        match &self.origin {
+            SubjectOrigin::Foreign(issuer, _) => registry.groups_of_ids(&issuer.url, &self.mapped.groups),
+            SubjectOrigin::Own => match &self.terms.subject {
+                Some(person) => registry.groups_of_names(&person.iss, &self.terms.groups),
+                None => Vec::new(),
+            },
         }
     }
 
     /// From an ID token of a trusted issuer.
     pub fn identified(token: IdentifiedPerson, issuer: Arc<TrustedIssuer>) -> Self {
         let origin = SubjectOrigin::Foreign(issuer, ForeignToken::IdToken);
-        Self { origin, terms: token.terms, may_act: None, said_actors: None }
+        let IdentifiedPerson { terms, mapped } = token;
+        Self { origin, terms, may_act: None, mapped, said_actors: None }
     }
 
     /// The person for whom the exchange is made; `None` if it is an agent's own token, which is refused.
@@ -403,6 +427,39 @@ pub struct ProviderLogin {
     pub acr: Option<String>,
     /// By which methods; empty if the provider does not say it.
     pub amr: Vec<String>,
+    /// The groups in which the person was then; absent if the provider's entry did not say where it names
+    /// them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<ProvenGroups>,
+    /// The tenant of the person, as it called it; absent if its entry did not read it, or it did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+}
+
+impl ProviderLogin {
+    /// Forgets the groups that the registry does not have. A login is kept for as long as it goes on, and
+    /// these give nothing.
+    pub fn keep_registered_groups(&mut self, registry: &Registry) {
+        if let Some(groups) = &mut self.groups {
+            groups.ids.retain(|id| registry.group_by_id(&self.id.iss, id).is_some());
+        }
+    }
+
+    /// The groups that it proves, which count now.
+    pub(crate) fn groups_now(&self, registry: &Registry) -> Vec<Arc<Group>> {
+        let Some(ProvenGroups { claim, ids }) = &self.groups else { return Vec::new() };
+        let now = registry.issuer(&self.id.iss).and_then(|provider| provider.groups_claim.as_ref());
+        if now == Some(claim) { registry.groups_of_ids(&self.id.iss, ids) } else { Vec::new() }
+    }
+}
+
+/// The groups that an identity provider named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvenGroups {
+    /// In which claim. They count while the provider's entry names this one.
+    pub claim: ClaimPath,
+    /// As the provider calls them.
+    pub ids: Vec<String>,
 }
 
 /// A person who has just proven who they are: by a password of the embedded directory, or at an identity

@@ -11,6 +11,7 @@ pub(crate) mod limits;
 mod own;
 mod person;
 mod proven;
+mod tenants;
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ use crate::refusal::{RefusalReason, ScopeBounds};
 
 use facts::{active_agent, actor_of, agent_client_id, delegable_resource, resource_of};
 use grants::{one_use, usable_grant};
-use limits::{asked_is_askable, bounds, expiry, intersect, limits_on};
+use limits::{asked_is_askable, bounds, expiry, groups_giving, intersect, limits_on};
 use own::decide_own_behalf;
 use person::decide_authorization;
 use proven::ProofBound;
@@ -132,14 +133,16 @@ fn decide_delegation(
 
     let subject = as_trusted_now(subject, facts.registry)?;
     // Invariant 5: nothing descends from a token that no longer counts.
-    let person = living_person(
-        &subject.terms,
-        facts.issuer,
-        Asker::Ourselves,
-        facts.registry,
-        facts.revocations,
-        now,
-    )?;
+    let person =
+        living_person(&subject.terms, facts.issuer, Asker::Ourselves, facts.registry, facts.revocations, now)
+            .map_err(|dead| tenants::named(dead, &subject.terms, facts))?;
+    if let Some(issuer) = subject.trusted_issuer() {
+        tenants::as_the_issuer_says(person, issuer, subject.mapped.tenant.as_deref())?;
+    }
+    let tenants = facts.registry.tenant_of_token(&subject.terms, facts.issuer, Some(person))?;
+
+    let groups = subject.groups(facts.registry);
+    let person = &*person.with_groups(&groups);
 
     // Such a client gets no more than its ceiling at one resource. No agent takes it further.
     if subject.terms.issuer == *facts.issuer && subject.terms.actor_is_unattested() {
@@ -158,12 +161,19 @@ fn decide_delegation(
     history_is_their_own(&subject, agent)?;
 
     let target = delegable_resource(&resource, facts)?;
+    let app = registered_app(&client, facts.registry);
+    let tenant = tenants
+        .with("client", app.and_then(|app| app.tenant.as_ref()))?
+        .with("agent", agent.tenant.as_ref())?
+        .with("resource", target.tenant.as_ref())?
+        .name()
+        .cloned();
     if let Some(asked) = &scopes {
         asked_is_askable(asked, &subject, target)?;
     }
     let wanted = scopes.as_ref().unwrap_or(&target.scopes);
     let grant = usable_grant(facts, person, agent, target, wanted, now)?;
-    let of_app = registered_app(&client, facts.registry).map(|app| app.may_ask_of(target, facts.issuer));
+    let of_app = app.map(|app| app.may_ask_of(target, facts.issuer));
     let proven = ProofBound::of(actors_of(&client, actor_token.as_ref()), agent, target);
     let bounds = bounds(wanted, &subject, of_app, person, agent, target, grant);
     let narrowed = intersect(ScopeBounds { proof: proven.scopes.clone(), ..bounds })?;
@@ -171,6 +181,7 @@ fn decide_delegation(
     let depth = u8::try_from(chain.depth()).unwrap_or(u8::MAX);
     let question = Question {
         person,
+        groups: &groups,
         agent: Some(agent),
         resource: target,
         scopes: &narrowed,
@@ -190,6 +201,7 @@ fn decide_delegation(
     let expires = expiry(&subject, person, &limits, target, grant, (now, facts.behind))?;
     let lineage = descend(&subject, parent, grant, facts.issuer)?;
     let audience = resource_of(target);
+    let groups = groups_giving(&groups, &target.name, &scopes);
     let said_actors = subject.said_actors.clone();
     let Terms { subject, auth_time, acr, amr, .. } = subject.terms;
     // Every term that is not named here is absent: none is taken over from the subject token by itself.
@@ -199,6 +211,8 @@ fn decide_delegation(
         auth_time,
         acr,
         amr,
+        groups,
+        tenant,
         ..Terms::new(
             facts.issuer.clone(),
             subject,
@@ -297,8 +311,11 @@ fn as_trusted_now(
     if let SubjectOrigin::Foreign(issuer, _) = &mut subject.origin {
         let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
         // Its keys were fetched from servers with certificates of other authorities, or through another
-        // proxy.
-        if now.ca != issuer.ca || now.proxy != issuer.proxy {
+        // proxy; or its claims were read as the entry no longer says.
+        let same_claims = now.groups_claim == issuer.groups_claim
+            && now.tenant_claim == issuer.tenant_claim
+            && now.oldest_actor_first == issuer.oldest_actor_first;
+        if now.ca != issuer.ca || now.proxy != issuer.proxy || !same_claims {
             return Err(RefusalReason::ProofOutdated);
         }
         *issuer = Arc::clone(now);

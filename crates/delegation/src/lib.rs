@@ -18,8 +18,8 @@ pub mod revocation;
 
 pub use approval::{NeedsApproval, RequestHash, Withheld};
 pub use credential::{
-    AuthenticatedClient, ForeignToken, LoggedInPerson, LoginClient, ProvenClient, ProviderLogin,
-    SubjectOrigin, UnattestedClient, VerifiedActor, VerifiedSubject,
+    AuthenticatedClient, ForeignToken, LoggedInPerson, LoginClient, ProvenClient, ProvenGroups,
+    ProviderLogin, SubjectOrigin, UnattestedClient, VerifiedActor, VerifiedSubject,
 };
 pub use decide::{
     Authorization, ContinuedLogin, DecisionRequest, DelegatedLogin, Exchange, Facts, MAX_LINEAGE,

@@ -11,6 +11,7 @@
 //! | if it is an agent's own, the person who is responsible for the agent is registered and not disabled | yes | yes | yes |
 //! | every agent of ours in its chain is registered and active, or is the client that describes itself | yes | yes | yes |
 //! | every grant that it depends on is registered and in force | yes | yes | yes |
+//! | it, its person, agents, clients and resource are of one tenant, or of none | yes | yes | yes |
 //! | every client of ours that it came through is registered, by an operator or by itself; an agent as a client is active | yes | yes | yes |
 //!
 //! Three things differ on purpose:
@@ -68,6 +69,8 @@ pub enum Dead {
     GrantRevoked,
     /// A grant that it depends on has expired.
     GrantExpired,
+    /// What it names belongs to different tenants.
+    TenantsDiffer,
     /// A client that it came through is removed, or is an agent that is not active.
     ClientGone,
 }
@@ -89,6 +92,7 @@ impl From<Dead> for RefusalReason {
             Dead::PersonUnknown => Self::PersonUnknown,
             Dead::PersonDisabled => Self::PersonDisabled,
             Dead::OwnerDisabled => Self::OwnerDisabled,
+            Dead::TenantsDiffer => Self::PartiesApart,
             Dead::ActorNotActive => Self::ChainActorNotActive,
         }
     }
@@ -117,6 +121,7 @@ pub fn living<'r>(
         return Err(Dead::KeyNotProven);
     }
     let person = token.subject.as_ref().map(|id| enabled(registry.person_by_id(id))).transpose()?;
+    registry.tenant_of_token(token, ours, person).map_err(|_| Dead::TenantsDiffer)?;
     if token.issuer == *ours {
         names_of_ours(token, registry, now)?;
         if token.subject.is_none() && !owners_are_there(token, registry) {

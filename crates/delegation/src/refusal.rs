@@ -1,5 +1,6 @@
 //! Why there is no mandate. One enum, grouped by the party at fault; each wire maps it exhaustively.
 
+use mandate_core::registry::TenantCrossing;
 use mandate_core::{InvalidActorChain, ScopeSet};
 use mandate_policy::{Denial, DeniedParty};
 
@@ -15,6 +16,8 @@ pub struct DecisionRefusal {
     pub errors: Vec<String>,
     /// Which scopes each party allows, if the scopes are the reason.
     pub bounds: Option<Box<ScopeBounds>>,
+    /// Which parties belong to which tenants, if that is the reason. Private detail.
+    pub tenants: Option<Box<TenantCrossing>>,
 }
 
 /// The sets of scopes that were compared in a refused request of an agent, each limited to the requested
@@ -58,7 +61,13 @@ impl DecisionRefusal {
 
 impl From<RefusalReason> for DecisionRefusal {
     fn from(reason: RefusalReason) -> Self {
-        Self { reason, policies: Vec::new(), errors: Vec::new(), bounds: None }
+        Self { reason, policies: Vec::new(), errors: Vec::new(), bounds: None, tenants: None }
+    }
+}
+
+impl From<TenantCrossing> for DecisionRefusal {
+    fn from(crossing: TenantCrossing) -> Self {
+        Self { tenants: Some(Box::new(crossing)), ..RefusalReason::PartiesApart.into() }
     }
 }
 
@@ -207,6 +216,9 @@ pub enum RefusalReason {
     /// There are more scopes, or longer ones, than a token can carry; or the rest of the token is too long.
     #[error("the token would be longer, or have more scopes, than can be read")]
     TooMuchForOneToken,
+    /// Two of the parties belong to different tenants.
+    #[error("two parties belong to different tenants")]
+    PartiesApart,
     /// Nothing would be left of the lifetime.
     #[error("no lifetime would be left")]
     NoLifetime,
@@ -257,6 +269,7 @@ impl RefusalReason {
             Self::PolicyDeniesPerson => "policy_denies_person",
             Self::PolicyDeniesAgent => "policy_denies_agent",
             Self::TooMuchForOneToken => "too_much_for_one_token",
+            Self::PartiesApart => "parties_apart",
             Self::NoLifetime => "no_lifetime",
         }
     }
@@ -304,6 +317,7 @@ impl RefusalReason {
         Self::PolicyDeniesPerson,
         Self::PolicyDeniesAgent,
         Self::TooMuchForOneToken,
+        Self::PartiesApart,
         Self::NoLifetime,
     ];
 }

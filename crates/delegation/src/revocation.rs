@@ -9,8 +9,8 @@ use mandate_core::constraint::Constraints;
 use mandate_core::lifetimes::{
     DEFAULT_MANDATE_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME, VERIFIER_CLOCK_SKEW,
 };
-use mandate_core::registry::{Agent, AgentState, Client, Entry, Grant, Permission, Person};
-use mandate_core::{Cut, CutTarget, Lifetime, Role, ScopeSet, Timestamp, TokenId};
+use mandate_core::registry::{Agent, AgentState, Client, Entry, Grant, Group, Permission, Person};
+use mandate_core::{Cut, CutTarget, Lifetime, Role, ScopeSet, TenantName, Timestamp, TokenId};
 
 use crate::decide::limits::limits_on;
 
@@ -41,12 +41,15 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
                 || new.chain_depth < old.chain_depth;
             // What was proven in a way that no longer counts is not believed any more.
             let unproven = old.proofs.iter().any(|proof| !new.proofs.contains(proof));
-            (stopped || narrowed || unproven).then(|| CutTarget::Agent(old.spiffe_id.as_str().to_owned()))
+            let moved = moves(old.tenant.as_ref(), new.tenant.as_ref());
+            (stopped || narrowed || unproven || moved)
+                .then(|| CutTarget::Agent(old.spiffe_id.as_str().to_owned()))
         }
         (Entry::Agent(old), _) => Some(CutTarget::Agent(old.spiffe_id.as_str().to_owned())),
         (Entry::Person(old), Some(Entry::Person(new))) if new.id == old.id => {
             let stopped = !old.disabled && new.disabled;
-            (stopped || narrower(&old.may, &new.may, Times::PERSON))
+            let moved = moves(old.tenant.as_ref(), new.tenant.as_ref());
+            (stopped || moved || narrower(&old.may, &new.may, Times::PERSON))
                 .then(|| CutTarget::Person(old.id.clone()))
         }
         (Entry::Person(old), _) => Some(CutTarget::Person(old.id.clone())),
@@ -61,9 +64,17 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
         }
         (Entry::Grant(old), _) => Some(CutTarget::Grant(old.id.clone())),
         (Entry::Client(old), Some(Entry::Client(new))) => {
-            less_trusted(old, new).then(|| CutTarget::Client(old.id.clone()))
+            let moved = moves(old.tenant.as_ref(), new.tenant.as_ref());
+            (moved || less_trusted(old, new)).then(|| CutTarget::Client(old.id.clone()))
         }
         (Entry::Client(old), _) => Some(CutTarget::Client(old.id.clone())),
+        // Another group under this name, or fewer rights of its members: what rests on it does not count any
+        // more.
+        (Entry::Group(old), Some(Entry::Group(new))) => {
+            let same = (&old.issuer, &old.id) == (&new.issuer, &new.id);
+            (!same || narrower(&old.may, &new.may, Times::PERSON)).then(|| CutTarget::Group(old.name.clone()))
+        }
+        (Entry::Group(old), _) => Some(CutTarget::Group(old.name.clone())),
         // These change the next decision. An agent whose trust domain is removed loses its proof with it, and
         // is cut for that. No token names a policy, or the issuer of the token that it was
         // exchanged from; a removed resource has no API that this server would answer. What was issued is
@@ -73,8 +84,8 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
     target.map(|target| cut(target, now)).into_iter().collect()
 }
 
-/// Whether the replacement of `old` by `new` can only take authority away: an agent, person, grant or client
-/// that gets less in every respect, or an entry that is removed. `new` is absent when the entry is removed.
+/// Whether the replacement of `old` by `new` can only take authority away: an agent, person, group, grant or
+/// client that gets less in every respect, or an entry that is removed. `new` is absent when the entry is removed.
 ///
 /// A policy can forbid, so the removal or change of a policy may give authority. A resource or issuer that
 /// changes becomes another one. If the registry has its own `policies`, fewer rights may give authority too:
@@ -82,6 +93,8 @@ pub fn cuts_for_change(old: &Entry, new: Option<&Entry>, now: Timestamp) -> Vec<
 pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
     match (old, new) {
         (Entry::Policy(_), _) => false,
+        // A policy may forbid something to the members of a group: without the group it would permit it.
+        (Entry::Group(_), None) if policies => false,
         (_, None) => true,
         (_, Some(new)) if policies => only_stops(old, new),
         (Entry::Agent(old), Some(Entry::Agent(new))) => {
@@ -98,6 +111,9 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
             let same_otherwise =
                 Person { may: old.may.clone(), disabled: old.disabled, ..new.clone() } == *old;
             same_otherwise && (new.disabled || !old.disabled) && fewer(&old.may, &new.may)
+        }
+        (Entry::Group(old), Some(Entry::Group(new))) => {
+            Group { may: old.may.clone(), ..new.clone() } == *old && fewer(&old.may, &new.may)
         }
         (Entry::Grant(old), Some(Entry::Grant(new))) => {
             let Grant { scopes, expires, span, max_uses, revoked, .. } = old.clone();
@@ -131,6 +147,7 @@ pub fn only_takes(old: &Entry, new: Option<&Entry>, policies: bool) -> bool {
             | Entry::Client(_)
             | Entry::Resource(_)
             | Entry::Issuer(_)
+            | Entry::Group(_)
             | Entry::TrustDomain(_),
             Some(_),
         ) => false,
@@ -166,6 +183,11 @@ fn no_more<T: Ord>(old: Option<T>, new: Option<T>) -> bool {
         (Some(_), None) => false,
         (Some(old), Some(new)) => new <= old,
     }
+}
+
+/// Whether what it had as one of the tenant `old`, or as shared by all, is not for one of the tenant `new`.
+fn moves(old: Option<&TenantName>, new: Option<&TenantName>) -> bool {
+    new.is_some() && new != old
 }
 
 /// Whether `new` lacks a scope that `old` had, or gives less time for a scope.

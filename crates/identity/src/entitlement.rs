@@ -74,6 +74,7 @@ mod tests {
             may: Vec::new(),
             chain_depth: 3,
             state: AgentState::Active,
+            tenant: None,
         }
     }
 

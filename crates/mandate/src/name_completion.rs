@@ -140,6 +140,7 @@ fn entry(entry: &RegistryEntry) -> (String, Option<String>) {
         RegistryItem::Person(x) => (x.name.to_string(), None),
         RegistryItem::Client(x) => (x.id.to_string(), None),
         RegistryItem::Issuer(x) => (x.url.to_string(), None),
+        RegistryItem::Group(x) => (x.name.to_string(), None),
         RegistryItem::TrustDomain(x) => (x.name.to_string(), None),
         RegistryItem::Grant(x) => (
             x.id.as_ref().map(ToString::to_string).unwrap_or_default(),

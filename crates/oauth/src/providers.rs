@@ -22,7 +22,7 @@ use mandate_core::names::{
 use mandate_core::registry::{TokenProfile, TrustedIssuer, UpstreamClient, login_callback, login_key};
 use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::{Issuer, Secret, Subject, Timestamp};
-use mandate_delegation::ProviderLogin;
+use mandate_delegation::{ProvenGroups, ProviderLogin};
 use mandate_live::Snapshot;
 use mandate_store::Store;
 use mandate_store::login_sessions::{SessionHash, session_hash};
@@ -30,7 +30,7 @@ use mandate_token::discovery::ProviderMetadata;
 use mandate_token::id_token::{self, Expect, IdToken, TokenAnswer};
 use mandate_token::logout_token::{self, LogoutToken};
 use mandate_token::security_event::{self, SecurityEvent};
-use mandate_token::{KeySet, TokenError};
+use mandate_token::{KeySet, Mapping, TokenError};
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 use url::Url;
@@ -226,10 +226,12 @@ impl Providers {
         let code = code.ok_or_else(|| ProviderRefusal::Answer("it has no code".to_owned()))?;
         let tokens = self.redeem(answer, client, &metadata, code).await?;
         let said = self.verified(answer, client, &tokens).await?;
-        let IdToken { subject, auth_time, acr, amr, session } = said;
+        let IdToken { subject, auth_time, acr, amr, session, mapped } = said;
         let session = session.map(|sid| session_hash(&provider.url, &sid));
         let id = Subject { iss: provider.url.clone(), sub: subject };
-        let login = ProviderLogin { id, auth_time, acr, amr };
+        let (ids, tenant) = (mapped.groups, mapped.tenant);
+        let groups = provider.groups_claim.clone().map(|claim| ProvenGroups { claim, ids });
+        let login = ProviderLogin { id, auth_time, acr, amr, groups, tenant };
         Ok(Proven { login, session, refresh: tokens.refresh_token })
     }
 
@@ -349,6 +351,7 @@ impl Providers {
                     access_token: text_of(&tokens.access_token),
                     subject: id_token::person_claim(provider.profile),
                     required: &provider.required_claims,
+                    mapping: Mapping::of(provider),
                     now,
                 },
             )

@@ -622,6 +622,7 @@ fn decision(reason: RefusalReason, presented: CredentialKind) -> RefusalClass {
         | R::GrantExhausted
         | R::PolicyDeniesPerson
         | R::PolicyDeniesAgent
+        | R::PartiesApart
         | R::NoLifetime => RefusalClass::Decision(presented),
     }
 }

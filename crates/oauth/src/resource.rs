@@ -125,6 +125,7 @@ mod tests {
                 agent: None,
                 client: None,
                 unattested: ScopeSet::new(),
+                tenant: None,
             })
         }))
     }

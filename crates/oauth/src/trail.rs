@@ -71,17 +71,15 @@ impl Trail {
         self.stranger = None;
     }
 
-    /// Notes which policies decided a refusal, and what went wrong in those that failed.
+    /// Notes which policies decided a refusal, what went wrong in those that failed, and which tenants a
+    /// request would have crossed.
     pub(crate) fn decided(&mut self, refused: &mut DecisionRefusal) {
         self.policies = std::mem::take(&mut refused.policies).into();
         let errors: Vec<&str> = refused.errors.iter().take(MAX_ERRORS).map(String::as_str).collect();
-        if !errors.is_empty() {
-            let failed = format!("policies failed ({})", errors.join("; "));
-            self.note = Some(match self.note.take() {
-                Some(note) => format!("{note}: {failed}"),
-                None => failed,
-            });
-        }
+        let failed = (!errors.is_empty()).then(|| format!("policies failed ({})", errors.join("; ")));
+        let crossed = refused.tenants.take().map(|crossing| crossing.to_string());
+        let notes = self.note.take().into_iter().chain(failed).chain(crossed);
+        self.note = notes.reduce(|all, more| format!("{all}: {more}"));
     }
 
     /// Notes the actors of a refusal, as far as they are proven: those before, and the current one.

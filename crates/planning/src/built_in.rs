@@ -19,6 +19,7 @@ pub fn administration(issuer: &Issuer) -> Option<Resource> {
         agent: None,
         client: None,
         unattested: ScopeSet::new(),
+        tenant: None,
     })
 }
 

@@ -5,8 +5,8 @@
 //! so that one mistake is not reported again for everything that refers to it.
 
 use mandate_api::registry_file::{
-    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, IssuerItem, PermissionItem, PersonItem,
-    ResourceItem, TrustDomainItem,
+    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, GroupItem, IssuerItem, PermissionItem,
+    PersonItem, ResourceItem, TrustDomainItem,
 };
 use mandate_core::Scope;
 use mandate_core::registry::{Entry, TokenProfile};
@@ -108,6 +108,7 @@ pub(crate) fn agent(item: &mut AgentItem, pointer: &str) -> bool {
 pub(crate) fn person(item: &mut PersonItem, pointer: &str) -> bool {
     match parts(pointer) {
         ("sub", ..) => item.sub = None,
+        ("tenant", ..) => item.tenant = None,
         ("may", at, member) => return permission(&mut item.may, at, member),
         _ => return false,
     }
@@ -186,6 +187,15 @@ pub(crate) fn issuer(item: &mut IssuerItem, pointer: &str) -> bool {
             item.claims.oldest_actor_first = false;
             item.claims.require = [("-".to_owned(), "-".to_owned())].into();
         }
+        _ => return false,
+    }
+    true
+}
+
+pub(crate) fn group(item: &mut GroupItem, pointer: &str) -> bool {
+    match parts(pointer) {
+        ("id", ..) => item.id = None,
+        ("may", at, member) => return permission(&mut item.may, at, member),
         _ => return false,
     }
     true

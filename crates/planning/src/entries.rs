@@ -3,14 +3,14 @@
 
 use mandate_api::RegistryFile;
 use mandate_api::registry_file::{
-    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, PermissionItem, PersonItem, ResourceItem,
-    TrustDomainItem, is_for_any_user,
+    AgentItem, AuthenticationItem, ClientItem, Finding, GrantItem, GroupItem, PermissionItem, PersonItem,
+    ResourceItem, TrustDomainItem, is_for_any_user,
 };
 use mandate_core::constraint::Constraints;
 use mandate_core::digest::sha256_of_list;
 use mandate_core::registry::{
-    Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Permission, Person,
-    Policy, Registry, Resource, Tool,
+    Agent, AgentState, Client, ClientAuthentication, DEFAULT_CHAIN_DEPTH, Entry, Grant, Group,
+    MAX_GROUP_ID_LEN, Permission, Person, Policy, Registry, Resource, Tool, is_group_id,
 };
 use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::subject::{MAX_PARSED_DEPTH, MAX_SUBJECT_LEN, Subject};
@@ -119,6 +119,10 @@ pub(crate) fn declare(
             at,
             every_finding(item, |item| issuers::issuer(item, &defaults.issuer), corrections::issuer),
         );
+    }
+    for (at, item) in file.group.iter().enumerate() {
+        let make = |item: &GroupItem| group(item, &defaults.issuer);
+        keep("group", at, every_finding(item, make, corrections::group));
     }
     for (at, item) in file.trust_domain.iter().enumerate() {
         let make = |item: &TrustDomainItem| trust_domains::trust_domain(item, &defaults.trust_domain);
@@ -240,6 +244,7 @@ fn resource(item: &ResourceItem) -> Result<Entry, Finding> {
         agent: item.agent.clone(),
         client: item.client.clone(),
         unattested,
+        tenant: item.tenant.clone(),
     }))
 }
 
@@ -263,7 +268,26 @@ fn person(item: &PersonItem, current: &Registry, defaults: &Defaults) -> Result<
     let disabled =
         item.disabled.unwrap_or_else(|| current.person(&item.name).is_some_and(|before| before.disabled));
     let may = permissions(&item.may, "/may")?;
-    Ok(Entry::Person(Person { name: item.name.clone(), id: Subject { iss, sub }, may, disabled }))
+    let (name, tenant) = (item.name.clone(), item.tenant.clone());
+    Ok(Entry::Person(Person { name, id: Subject { iss, sub }, may, disabled, tenant }))
+}
+
+/// `own`: the issuer of the embedded directory, which has no groups.
+fn group(item: &GroupItem, own: &Issuer) -> Result<Entry, Finding> {
+    if item.issuer == *own {
+        let detail = format!(
+            "the embedded directory has no groups; group `{}` needs the issuer whose tokens name its members",
+            item.name
+        );
+        return Err(Finding::new("/issuer", detail));
+    }
+    let id = item.id.clone().unwrap_or_else(|| item.name.as_str().to_owned());
+    if !is_group_id(&id) {
+        let detail = format!("the id of a group has 1 to {MAX_GROUP_ID_LEN} bytes and no control characters");
+        return Err(Finding::new("/id", detail));
+    }
+    let (name, issuer, may) = (item.name.clone(), item.issuer.clone(), permissions(&item.may, "/may")?);
+    Ok(Entry::Group(Group { name, issuer, id, may }))
 }
 
 fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<Entry, Finding> {
@@ -341,6 +365,7 @@ fn agent(item: &AgentItem, current: &Registry, defaults: &Defaults) -> Result<En
         may: permissions(&item.may, "/may")?,
         chain_depth,
         state,
+        tenant: item.tenant.clone(),
     }))
 }
 
@@ -408,6 +433,7 @@ fn client(item: &ClientItem) -> Result<Entry, Finding> {
         refresh: item.refresh,
         require_pushed_authorization_requests: item.require_pushed_authorization_requests,
         device: item.device,
+        tenant: item.tenant.clone(),
     }))
 }
 

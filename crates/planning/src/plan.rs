@@ -227,6 +227,7 @@ fn find(registry: &Registry, like: &Entry) -> Option<Entry> {
         Entry::Agent(x) => registry.agent(&x.name).map(|x| Entry::Agent((**x).clone())),
         Entry::Client(x) => registry.client(&x.id).map(|x| Entry::Client((**x).clone())),
         Entry::Issuer(x) => registry.issuer(&x.url).map(|x| Entry::Issuer((**x).clone())),
+        Entry::Group(x) => registry.group(&x.name).map(|x| Entry::Group((**x).clone())),
         Entry::TrustDomain(x) => registry.trust_domain(&x.name).map(|x| Entry::TrustDomain((**x).clone())),
         Entry::Grant(x) => registry.grant(&x.id).map(|x| Entry::Grant((**x).clone())),
         Entry::Policy(x) => {

@@ -170,6 +170,9 @@ pub fn mentions(entry: &Entry) -> Vec<Mention<'_>> {
             Mention::Entry(EntryKind::Agent, x.agent.as_str()),
             Mention::Entry(EntryKind::Resource, x.resource.as_str()),
         ],
+        Entry::Group(x) => {
+            std::iter::once(Mention::Entry(EntryKind::Issuer, x.issuer.as_str())).chain(on(&x.may)).collect()
+        }
         Entry::Issuer(_) | Entry::TrustDomain(_) | Entry::Policy(_) => Vec::new(),
     }
 }
@@ -206,6 +209,13 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
                 ));
             }
             found.extend(permissions(&x.may, "/may", after));
+            let of_issuer = after.issuer(&x.id.iss).and_then(|issuer| issuer.tenant.as_ref());
+            if let (Some(of_issuer), Some(own)) = (of_issuer, &x.tenant)
+                && of_issuer != own
+            {
+                let detail = format!("all people of issuer `{}` are of tenant `{of_issuer}`", x.id.iss);
+                found.push(("/tenant".to_owned(), detail));
+            }
         }
         Entry::Agent(x) => {
             if after.person(&x.owner).is_none() {
@@ -256,6 +266,15 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
                 found.push(("/agent".to_owned(), after.unknown(EntryKind::Agent, "agent", x.agent.as_str())));
             }
             found.extend(on_resource(&x.resource, &x.scopes, "", after));
+        }
+        Entry::Group(x) => {
+            if after.issuer(&x.issuer).is_none() {
+                found.push((
+                    "/issuer".to_owned(),
+                    after.unknown(EntryKind::Issuer, "issuer", x.issuer.as_str()),
+                ));
+            }
+            found.extend(permissions(&x.may, "/may", after));
         }
         Entry::Issuer(_) | Entry::TrustDomain(_) | Entry::Policy(_) => {}
     }
@@ -319,6 +338,11 @@ fn collisions(declared: &[Declared], after: &After<'_>) -> Vec<Finding> {
                 x.spiffe_id.as_str().to_owned(),
                 after.current.agent_by_id(&x.spiffe_id).map(|a| a.name.as_str()),
             ),
+            Entry::Group(x) => (
+                "/id",
+                format!("{} of {}", x.id, x.issuer),
+                after.current.group_by_id(&x.issuer, &x.id).map(|group| group.name.as_str()),
+            ),
             Entry::Client(_)
             | Entry::Issuer(_)
             | Entry::TrustDomain(_)
@@ -377,6 +401,20 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
         return Vec::new();
     }
     let mut notes = Vec::new();
+    for group in declared.iter().filter_map(|d| match &d.entry {
+        Entry::Group(group) => Some(group),
+        _ => None,
+    }) {
+        if let Some(Entry::Issuer(issuer)) =
+            of(EntryKind::Issuer, group.issuer.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry)
+            && issuer.groups_claim.is_none()
+        {
+            notes.push(format!(
+                "group `{}` has no members: `claims.groups` of issuer `{}` does not say where its tokens name groups",
+                group.name, issuer.url
+            ));
+        }
+    }
     for grant in declared.iter().filter_map(|d| match &d.entry {
         Entry::Grant(grant) if !grant.revoked => Some(grant),
         _ => None,
@@ -384,6 +422,9 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
         if let Some(end) = grant.expires.filter(|end| *end <= defaults.now) {
             notes.push(format!("{} ended at {end}: nothing will be given by it", parties(grant)));
         }
+        notes.extend(crosses_tenants(grant, &|kind, key| {
+            of(kind, key).and_then(|at| declared.get(at)).map(|declared| &declared.entry)
+        }));
         if let Some(Entry::Agent(agent)) =
             of(EntryKind::Agent, grant.agent.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry)
         {
@@ -413,6 +454,32 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
         }
     }
     notes
+}
+
+/// A note if what a grant names belongs to different tenants.
+fn crosses_tenants<'d>(grant: &Grant, find: &dyn Fn(EntryKind, &str) -> Option<&'d Entry>) -> Option<String> {
+    let tenant = |kind, key: &str| match find(kind, key)? {
+        Entry::Person(x) => x.tenant.as_ref(),
+        Entry::Agent(x) => x.tenant.as_ref(),
+        Entry::Resource(x) => x.tenant.as_ref(),
+        _ => None,
+    };
+    let parties = [
+        (EntryKind::Person, grant.person.as_str()),
+        (EntryKind::Agent, grant.agent.as_str()),
+        (EntryKind::Resource, grant.resource.as_str()),
+    ];
+    let mut tenants: Vec<&str> =
+        parties.into_iter().filter_map(|(kind, key)| Some(tenant(kind, key)?.as_str())).collect();
+    tenants.sort_unstable();
+    tenants.dedup();
+    (tenants.len() > 1).then(|| {
+        format!(
+            "{} crosses the tenants `{}`: nothing will be given by it",
+            self::parties(grant),
+            tenants.join("` and `")
+        )
+    })
 }
 
 fn unused(grant: &Grant, bound: &[Permission], whose: &str) -> Option<String> {

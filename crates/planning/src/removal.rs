@@ -20,6 +20,7 @@ pub(crate) fn removal(entry: &Entry) -> Result<(), StateRefusal> {
         Entry::Resource(_)
         | Entry::Client(_)
         | Entry::Issuer(_)
+        | Entry::Group(_)
         | Entry::TrustDomain(_)
         | Entry::Policy(_) => Ok(()),
     }

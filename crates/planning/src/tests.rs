@@ -2,9 +2,11 @@
 
 mod clients;
 mod grants;
+mod groups;
 mod issuers;
 mod proofs;
 mod selectors;
+mod tenants;
 mod trust_domains;
 
 use mandate_api::RegistryFile;
@@ -311,6 +313,7 @@ fn the_built_in_administration_is_never_pruned_and_can_be_mentioned() {
         agent: None,
         client: None,
         unattested: mandate_core::ScopeSet::new(),
+        tenant: None,
     };
     let built_in = Registry::from_entries([Entry::Resource(admin)]);
     let text = "[[person]]\nname = \"olga\"\nmay = [{ resource = \"mandate\", scopes = [\"mandate:admin\"] }]\n[[client]]\nid = \"console\"\nscopes = [\"mandate:admin\"]\n";

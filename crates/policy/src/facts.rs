@@ -4,10 +4,11 @@
 //! before; then their form in Cedar.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use cedar_policy::{Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use mandate_core::digest::sha256;
-use mandate_core::registry::{Agent, Grant, Permission, Person, Resource, Tool};
+use mandate_core::registry::{Agent, Grant, Group, Permission, Person, Resource, Tool};
 use mandate_core::{ResourceName, Scope, ScopeSet, Timestamp};
 use serde_json::{Map, Value as Json};
 
@@ -17,6 +18,8 @@ use serde_json::{Map, Value as Json};
 pub struct Question<'a> {
     /// The person for whom the token is.
     pub person: &'a Person,
+    /// The groups of the person that the token or login proved.
+    pub groups: &'a [Arc<Group>],
     /// The agent that will act. `None` when the person acts without an agent; then only the person must be
     /// permitted.
     pub agent: Option<&'a Agent>,
@@ -131,6 +134,7 @@ enum Value<'a> {
     Flag(bool),
     Number(i64),
     Scopes(Scopes<'a>),
+    Groups(&'a [Arc<Group>]),
 }
 
 /// Scopes that policies may read, without a copy of them.
@@ -163,6 +167,9 @@ impl Value<'_> {
             Self::Flag(value) => RestrictedExpression::new_bool(*value),
             Self::Number(value) => RestrictedExpression::new_long(*value),
             Self::Scopes(scopes) => RestrictedExpression::new_set(scopes.texts().map(text)),
+            Self::Groups(groups) => {
+                RestrictedExpression::new_set(groups.iter().map(|group| text(group.name.as_str())))
+            }
         }
     }
 }
@@ -217,7 +224,8 @@ impl<'a> QuestionFacts<'a> {
             .with("issuer", || Value::Text(question.person.id.iss.as_str()))
             .with("subject", || Value::Text(&question.person.id.sub))
             .with("disabled", || Value::Flag(question.person.disabled))
-            .with("may", || Value::Scopes(Scopes::On(&question.person.may, on)));
+            .with("may", || Value::Scopes(Scopes::On(&question.person.may, on)))
+            .with("groups", || Value::Groups(question.groups));
         let of_agent = |agent: &'a Agent| {
             Attributes::new(mentioned)
                 .with("name", || Value::Text(agent.name.as_str()))
@@ -268,7 +276,8 @@ impl<'a> QuestionFacts<'a> {
     pub(crate) fn gather_own(mentioned: &'a Mentioned, question: &OwnQuestion<'a>) -> Self {
         let OwnQuestion { agent, owner, resource, scopes, client, now } = *question;
         let (person, agent) = (owner, Some(agent));
-        let asked = Question { person, agent, resource, scopes, grant: None, client, depth: 1, now };
+        let asked =
+            Question { person, groups: &[], agent, resource, scopes, grant: None, client, depth: 1, now };
         Self { alone: true, ..Self::gather(mentioned, &asked) }
     }
 
@@ -373,6 +382,13 @@ impl Bytes {
                     self.0.push(2);
                     self.0.extend_from_slice(&number.to_le_bytes());
                 }
+                Value::Groups(groups) => {
+                    self.0.push(4);
+                    self.length(groups.len());
+                    for group in *groups {
+                        self.text(group.name.as_str());
+                    }
+                }
                 Value::Scopes(scopes) => {
                     self.0.push(3);
                     self.length(scopes.texts().count());
@@ -425,6 +441,7 @@ mod tests {
             id: subject::Subject { iss, sub: "riley".to_owned() },
             may: vec![],
             disabled: false,
+            tenant: None,
         };
         let agent = Agent {
             name: "support-agent".parse().unwrap(),
@@ -437,6 +454,7 @@ mod tests {
             may: vec![],
             chain_depth: 3,
             state: AgentState::Active,
+            tenant: None,
         };
         let resource = Resource {
             name: "crm".parse().unwrap(),
@@ -446,11 +464,13 @@ mod tests {
             agent: None,
             client: None,
             unattested: mandate_core::ScopeSet::new(),
+            tenant: None,
         };
         for agent in [Some(&agent), None] {
             let scopes = "read".parse().unwrap();
             let question = Question {
                 person: &person,
+                groups: &[],
                 agent,
                 resource: &resource,
                 scopes: &scopes,

@@ -78,6 +78,7 @@ mod tests {
             agent: None,
             client: None,
             unattested: ScopeSet::new(),
+            tenant: None,
         };
         let policies = Policies::compile([("all", "permit (principal, action, resource);")]).unwrap();
         let ask = |name: &str| {
@@ -91,10 +92,12 @@ mod tests {
                 id: subject::Subject { iss: iss.clone(), sub: name.to_owned() },
                 may,
                 disabled: false,
+                tenant: None,
             };
             let now = Timestamp::from_secs(1);
             let question = Question {
                 person: &person,
+                groups: &[],
                 agent: None,
                 resource: &resource,
                 scopes: &scopes,

@@ -206,8 +206,8 @@ pub(crate) fn end(tx: &Tx<'_>, cut: &Cut) -> Result<(), StoreError> {
             "UPDATE refresh_families SET ended = $1, upstream = NULL WHERE client = $2 AND ended IS NULL",
             values![cut.at, client.as_str()],
         )?,
-        // A login depends on neither.
-        CutTarget::Grant(_) | CutTarget::Agent(_) => 0,
+        // A login depends on neither, and groups are asked for at each refresh.
+        CutTarget::Grant(_) | CutTarget::Agent(_) | CutTarget::Group(_) => 0,
     };
     Ok(())
 }

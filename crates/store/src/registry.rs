@@ -43,6 +43,7 @@ fn kind_name(kind: EntryKind) -> &'static str {
         EntryKind::Agent => "agent",
         EntryKind::Client => "client",
         EntryKind::Issuer => "issuer",
+        EntryKind::Group => "group",
         EntryKind::TrustDomain => "trust_domain",
         EntryKind::Grant => "grant",
         EntryKind::Policy => "policy",
@@ -101,6 +102,7 @@ pub(crate) fn forget_secret_of_another(
         | Entry::Resource(_)
         | Entry::Agent(_)
         | Entry::Issuer(_)
+        | Entry::Group(_)
         | Entry::TrustDomain(_)
         | Entry::Grant(_)
         | Entry::Policy(_) => Ok(()),
@@ -117,6 +119,7 @@ pub fn remove(tx: &Tx<'_>, kind: EntryKind, key: &str) -> Result<(), StoreError>
         EntryKind::Resource
         | EntryKind::Agent
         | EntryKind::Issuer
+        | EntryKind::Group
         | EntryKind::TrustDomain
         | EntryKind::Grant
         | EntryKind::Policy => Ok(()),

@@ -65,6 +65,7 @@ pub fn resource(name: &str, uri: &str, scope: &str) -> Resource {
         agent: None,
         client: None,
         unattested: ScopeSet::new(),
+        tenant: None,
     }
 }
 
@@ -85,6 +86,7 @@ pub fn person(name: &str, may: Vec<Permission>) -> Person {
         id: mandate_core::Subject { iss, sub: name.to_owned() },
         may,
         disabled: false,
+        tenant: None,
     }
 }
 
@@ -101,6 +103,7 @@ pub fn agent(name: &str, ceiling: Vec<Permission>) -> Agent {
         may: Vec::new(),
         chain_depth: DEFAULT_CHAIN_DEPTH,
         state: AgentState::Active,
+        tenant: None,
     }
 }
 
@@ -138,6 +141,7 @@ pub fn client(id: &str, authentication: ClientAuthentication, agents: &[&str]) -
         refresh: false,
         require_pushed_authorization_requests: false,
         device: false,
+        tenant: None,
     }
 }
 
@@ -178,6 +182,9 @@ pub fn trusted_issuer(url: Issuer, subject_scope: SubjectScope) -> TrustedIssuer
         required_claims: BTreeMap::new(),
         login: None,
         events_audience: None,
+        groups_claim: None,
+        tenant_claim: None,
+        tenant: None,
         id_tokens: Vec::new(),
         introspection: None,
         oldest_actor_first: false,

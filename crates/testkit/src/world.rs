@@ -290,6 +290,7 @@ impl World {
             CutTarget::Person(person) => RevocationTarget::Person(person.sub.parse().expect("a name")),
             CutTarget::Grant(id) => RevocationTarget::Grant(id),
             CutTarget::Agent(_) => panic!("an agent is revoked by its name"),
+            CutTarget::Group(_) => panic!("a group is not revoked, its entry is changed"),
         };
         let permit = self.administration.permit::<act::Revoke>(&Self::operator()).await.expect("a permit");
         self.administration.revoke(permit, target).await.expect("a revocation");

@@ -14,10 +14,10 @@ mod own_behalf;
 mod subject;
 
 use mandate_core::lifetimes::{CLOCK_SKEW, PERSON_TOKEN_LIFETIME};
-use mandate_core::registry::{SubjectScope, TokenProfile, TrustedIssuer};
+use mandate_core::registry::{MAX_GROUPS, SubjectScope, TokenProfile, TrustedIssuer};
 use mandate_core::{
-    ActorChain, Audience, ClientId, Confirmation, Details, Issuer, Lineage, SaidActors, ScopeSet, Subject,
-    Terms, Timestamp, TokenId,
+    ActorChain, Audience, ClientId, Confirmation, Details, GroupName, Issuer, Lineage, SaidActors, ScopeSet,
+    Subject, TenantName, Terms, Timestamp, TokenId,
 };
 use serde_json::{Map, Value};
 
@@ -26,6 +26,7 @@ use crate::claim;
 use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck, VerifiedSignature, ZIP};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
+use crate::mapped::{MappedClaims, Mapping};
 use crate::memo::SignatureMemo;
 use crate::product::Shape;
 pub use crate::sign::Payload;
@@ -105,6 +106,8 @@ pub struct AccessToken {
     /// The only party that may become its next actor (RFC 8693 §4.4). Our own tokens do not say it: who may
     /// act next is decided from the registry at the next exchange.
     pub may_act: Option<MayAct>,
+    /// What the entry of another issuer reads besides. In our own tokens it is empty.
+    pub mapped: MappedClaims,
     /// What a token of another issuer says of its actors, for the record; `None` if it says nothing, and in tokens of
     /// our own, whose chain is all that they say.
     pub said_actors: Option<SaidActors>,
@@ -116,16 +119,19 @@ impl AccessToken {
         if self.terms.audience.is_only(resource) { Ok(()) } else { Err(TokenError::Audience) }
     }
 
-    /// The same with its actors in the order in which others read them, if its issuer nests them the other way
-    /// round.
-    fn in_order(mut self, issuer: &TrustedIssuer) -> Self {
+    /// What the entry of its issuer requires of its claims and reads from them besides, whether the token has
+    /// them or its issuer says them of it. If its issuer nests actors the other way round, they are in the order
+    /// in which others read them.
+    fn as_the_entry_says(mut self, claims: &Object<'_>, issuer: &TrustedIssuer) -> Result<Self, TokenError> {
+        has_what_is_required(claims, issuer)?;
+        self.mapped = MappedClaims::read(claims, Mapping::of(issuer))?;
         if issuer.oldest_actor_first {
             self.terms.chain = self.terms.chain.reversed();
             if let Some(said) = &mut self.said_actors {
                 (said.form, said.chain) = (said.form.oldest_first(), said.chain.reversed());
             }
         }
-        self
+        Ok(self)
     }
 
     /// Until when a token of another issuer is accepted: for at most [`PERSON_TOKEN_LIFETIME`] from its
@@ -207,9 +213,9 @@ impl Unverified<'_> {
         let verified = signature(self.compact, &expect)?;
         let about = (expect.issuer, expect.now, expect.profile);
         let token = read(Source::Signed(self.compact.signed()), &self.claims, about)?;
-        has_what_is_required(&self.claims, issuer)?;
+        let token = token.as_the_entry_says(&self.claims, issuer)?;
         verified.remember(expect.memo, token.terms.expires);
-        Ok(token.in_order(issuer))
+        Ok(token)
     }
 }
 
@@ -339,10 +345,13 @@ fn read(
         auth_time: claim::time(claims, "auth_time")?,
         acr: claim::text(claims, "acr")?.map(str::to_owned),
         amr: methods(claims)?,
+        groups: said.groups,
+        tenant: said.tenant,
         issuer: iss,
     };
     let may_act = act::may_act(claims.get("may_act"), &terms.issuer)?;
-    Ok(AccessToken { terms, nbf, may_act, said_actors: said.actors })
+    let (mapped, said_actors) = (MappedClaims::default(), said.actors);
+    Ok(AccessToken { terms, nbf, may_act, mapped, said_actors })
 }
 
 /// Whether it has the claims that the issuer's entry requires.
@@ -372,6 +381,8 @@ struct Said {
     jti: TokenId,
     client: ClientId,
     lineage: Lineage,
+    groups: Vec<GroupName>,
+    tenant: Option<TenantName>,
     actors: Option<SaidActors>,
 }
 
@@ -389,6 +400,8 @@ fn own(claims: &Object<'_>, iss: &Issuer) -> Result<Said, TokenError> {
         chain,
         actors: None,
         lineage: lineage(claims)?,
+        groups: groups(claims)?,
+        tenant: tenant(claims)?,
         details: details(claims)?,
         scopes: scope(claims, "scope")?,
         audience: audience(claims)?,
@@ -459,6 +472,25 @@ fn lineage(claims: &Object<'_>) -> Result<Lineage, TokenError> {
     let Some(value) = claims.get("lineage") else { return Ok(Lineage::default()) };
     let lineage: Lineage = serde::Deserialize::deserialize(value.to_value()).map_err(|_| fault.clone())?;
     if lineage.longest() > MAX_LINEAGE { Err(fault) } else { Ok(lineage) }
+}
+
+/// The groups of our registry (RFC 9068 §2.2.3.1). Our own tokens leave the claim out if it says nothing.
+fn groups(claims: &Object<'_>) -> Result<Vec<GroupName>, TokenError> {
+    let fault = TokenError::Claim { claim: "groups", why: "not a list of our groups" };
+    match claims.get("groups") {
+        None => Ok(Vec::new()),
+        Some(Json::List(items)) if (1..=MAX_GROUPS).contains(&items.len()) => {
+            let group = |item: &Json<'_>| item.as_text().and_then(|text| text.parse().ok());
+            items.iter().map(group).collect::<Option<_>>().ok_or(fault)
+        }
+        Some(_) => Err(fault),
+    }
+}
+
+/// The tenant of the parties, as our registry calls it.
+fn tenant(claims: &Object<'_>) -> Result<Option<TenantName>, TokenError> {
+    let fault = |_| TokenError::Claim { claim: "tenant", why: "not the name of a tenant" };
+    claim::text(claims, "tenant")?.map(|text| text.parse().map_err(fault)).transpose()
 }
 
 #[cfg(test)]

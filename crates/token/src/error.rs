@@ -68,6 +68,14 @@ pub enum TokenError {
     /// A claim that the issuer's entry requires is missing, or has another value.
     #[error("the claim {0:?} is not what the issuer's entry requires")]
     RequiredClaim(String),
+    /// A claim that the issuer's entry maps, such as that of the groups, is not of its required form.
+    #[error("the claim {claim:?}, which the issuer's entry maps, is not acceptable: {why}")]
+    MappedClaim {
+        /// The claim, as the entry names it, cut to 64 characters.
+        claim: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// `iss` is not the expected issuer.
     #[error("issued by another issuer than expected")]
     Issuer,
@@ -116,6 +124,7 @@ impl TokenError {
             | Self::NotIdToken(_)
             | Self::NotAPerson(_)
             | Self::RequiredClaim(_)
+            | Self::MappedClaim { .. }
             | Self::Issuer
             | Self::Audience
             | Self::Expired
@@ -142,7 +151,7 @@ impl TokenError {
             Self::Signature | Self::SignatureOfUnnamedKey => "signature",
             Self::Inactive => "inactive",
             Self::MissingClaim(_) => "claim_missing",
-            Self::Claim { .. } => "claim_invalid",
+            Self::Claim { .. } | Self::MappedClaim { .. } => "claim_invalid",
             Self::NotAccessToken(_) => "not_access_token",
             Self::NotIdToken(_) => "not_id_token",
             Self::NotAPerson(_) => "not_a_person",
@@ -179,6 +188,7 @@ impl TokenError {
             | Self::NotIdToken(claim)
             | Self::NotAPerson(claim) => Some((*claim).to_owned()),
             Self::RequiredClaim(claim) => Some(shortened(claim)),
+            Self::MappedClaim { claim, why } => Some(format!("{claim}, {why}")),
             Self::Claim { claim, why } => Some(format!("{claim}, {why}")),
             Self::ActorChain(why) => Some(why.to_string()),
             Self::TooLarge

@@ -18,6 +18,7 @@ use crate::claim;
 use crate::compact::{Compact, EcdsaForm, OtherMembers, SignatureCheck, ZIP};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
+use crate::mapped::{MappedClaims, Mapping};
 use crate::strict_json::{self, Json, Object};
 
 mod answer;
@@ -85,6 +86,8 @@ pub struct Expect<'a> {
     pub subject: &'static str,
     /// Claims that the provider's entry requires, with these texts as values.
     pub required: &'a BTreeMap<String, String>,
+    /// What the provider's entry reads besides.
+    pub mapping: Mapping<'a>,
     /// The time of the check.
     pub now: Timestamp,
 }
@@ -102,6 +105,8 @@ pub struct IdToken {
     pub amr: Vec<String>,
     /// The person's session at the provider: `sid` (`OpenID` Connect Back-Channel Logout §2.1).
     pub session: Option<String>,
+    /// What [`Expect::mapping`] names.
+    pub mapped: MappedClaims,
 }
 
 /// Verifies an ID token that came from the token endpoint of its provider (`OpenID` Connect Core §3.1.3.7).
@@ -151,6 +156,7 @@ pub fn verify(token: &str, expect: &Expect<'_>) -> Result<IdToken, TokenError> {
         acr: claim::text(&claims, "acr")?.map(str::to_owned),
         amr: methods(&claims)?,
         session: claim::text(&claims, "sid")?.map(str::to_owned),
+        mapped: MappedClaims::read(&claims, expect.mapping)?,
     })
 }
 

@@ -31,6 +31,8 @@ pub enum Reason {
     NoPerson,
     /// The current actor is not among those that the route accepts.
     ActorNotAdmitted,
+    /// The token is of another tenant than the route requires, or of none.
+    TenantNotAdmitted,
     /// No credentials can be checked: the issuer's keys are not known, or not known recently enough.
     KeysUnavailable,
     /// The issuer may have published the token's key after it was last asked for its keys, and it cannot be
@@ -52,6 +54,7 @@ impl Reason {
             Self::InsufficientScope { .. } => ErrorCode::InsufficientScope.as_str(),
             Self::NoPerson => "no_person",
             Self::ActorNotAdmitted => "actor_unauthorized",
+            Self::TenantNotAdmitted => "tenant_unauthorized",
             Self::KeysUnavailable => "keys_unavailable",
             Self::KeyUnknown => "issuer_key_unknown",
             Self::RevocationsStale => "revocations_stale",
@@ -99,6 +102,12 @@ impl Reason {
                 error: Some(ErrorCode::InsufficientScope),
                 hint_scope: false,
                 description: "actor_unauthorized: the current actor may not use this route".into(),
+            },
+            Self::TenantNotAdmitted => Answer {
+                status: 403,
+                error: Some(ErrorCode::InsufficientScope),
+                hint_scope: false,
+                description: "tenant_unauthorized: the access token may not be used on this route".into(),
             },
             Self::KeysUnavailable => Answer::unavailable(
                 "keys_unavailable: the keys of the issuer are not available; try again shortly",
@@ -268,6 +277,7 @@ mod tests {
             (Reason::SenderConstrained, 401, "invalid_token", true),
             (Reason::InsufficientScope { missing }, 403, "insufficient_scope", true),
             (Reason::NoPerson, 403, "insufficient_scope", false),
+            (Reason::TenantNotAdmitted, 403, "insufficient_scope", false),
             (Reason::ActorNotAdmitted, 403, "insufficient_scope", false),
         ] {
             let code = reason.code();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mandate_core::{Actor, InvalidScope, Issuer, Scope, ScopeSet};
+use mandate_core::{Actor, InvalidScope, Issuer, Scope, ScopeSet, TenantName};
 
 /// How old the knowledge of revocations may be by default: three missed heartbeats of the feed.
 pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(15);
@@ -45,6 +45,7 @@ pub struct Route {
     scopes: ScopeSet,
     freshness: Freshness,
     actors: Option<Vec<String>>,
+    tenant: Option<TenantName>,
 }
 
 impl Route {
@@ -92,6 +93,13 @@ impl Route {
         self
     }
 
+    /// Only tokens of this tenant, compared bytewise. A token without a tenant is refused, too.
+    #[must_use]
+    pub fn only_tenant(mut self, tenant: TenantName) -> Self {
+        self.tenant = Some(tenant);
+        self
+    }
+
     /// The scopes that are required.
     pub fn scopes(&self) -> &ScopeSet {
         &self.scopes
@@ -106,6 +114,10 @@ impl Route {
 
     pub(crate) fn missing(&self, held: &ScopeSet) -> Option<Scope> {
         self.scopes.iter().find(|scope| !held.contains(scope)).cloned()
+    }
+
+    pub(crate) fn admits_tenant(&self, tenant: Option<&TenantName>) -> bool {
+        self.tenant.is_none() || self.tenant.as_ref() == tenant
     }
 
     pub(crate) fn admits_actor(&self, current: Option<&Actor>, issuer: &Issuer) -> bool {
@@ -136,6 +148,15 @@ mod tests {
         assert_eq!(route.missing(&"read:a write:bb".parse().unwrap()).unwrap().as_str(), "write:b");
         assert!(Route::requires("").is_err());
         assert!(Route::requires("a  b").is_err());
+    }
+
+    #[test]
+    fn admits_its_own_tenant_only() {
+        let (acme, umbrella) = ("acme".parse().unwrap(), "umbrella".parse().unwrap());
+        let route = Route::any_scope().only_tenant("acme".parse().unwrap());
+        assert!(route.admits_tenant(Some(&acme)));
+        assert!(!route.admits_tenant(Some(&umbrella)) && !route.admits_tenant(None));
+        assert!(Route::any_scope().admits_tenant(Some(&umbrella)) && Route::any_scope().admits_tenant(None));
     }
 
     #[test]

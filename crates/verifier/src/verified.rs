@@ -3,8 +3,8 @@
 use std::fmt;
 
 use mandate_core::{
-    Actor, ActorChain, ClientId, Issuer, Lineage, ResourceUri, Scope, ScopeSet, Subject, Terms, Timestamp,
-    TokenId,
+    Actor, ActorChain, ClientId, GroupName, Issuer, Lineage, ResourceUri, Scope, ScopeSet, Subject,
+    TenantName, Terms, Timestamp, TokenId,
 };
 
 /// The outcome of a successful check: a request that is made for a person. Only a
@@ -113,6 +113,16 @@ impl Verified {
         &self.token.terms.scopes
     }
 
+    /// The tenant of the person, the agents, the client and the resource, as far as they have one.
+    pub fn tenant(&self) -> Option<&TenantName> {
+        self.token.terms.tenant.as_ref()
+    }
+
+    /// The groups of the person whose rights the token rests on, ordered by name.
+    pub fn groups(&self) -> &[GroupName] {
+        &self.token.terms.groups
+    }
+
     /// Whether the token has `scope`.
     pub fn has_scope(&self, scope: &Scope) -> bool {
         self.token.terms.scopes.contains(scope)
@@ -158,6 +168,11 @@ impl VerifiedAgent {
     /// The resource that the token is addressed to: this one.
     pub fn resource(&self) -> &ResourceUri {
         &self.token.resource
+    }
+
+    /// The tenant of the agent and the resource, as far as they have one.
+    pub fn tenant(&self) -> Option<&TenantName> {
+        self.token.terms.tenant.as_ref()
     }
 
     /// The scopes of the token.

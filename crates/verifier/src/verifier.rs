@@ -220,6 +220,9 @@ impl Verifier {
         if !route.admits_actor(token.chain.outermost(), self.issuer()) {
             return Err(Reason::ActorNotAdmitted);
         }
+        if !route.admits_tenant(token.tenant.as_ref()) {
+            return Err(Reason::TenantNotAdmitted);
+        }
         Ok(())
     }
 

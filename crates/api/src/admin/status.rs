@@ -133,6 +133,8 @@ pub struct RegistryCounts {
     pub clients: u64,
     pub issuers: u64,
     #[serde(default)]
+    pub groups: u64,
+    #[serde(default)]
     pub trust_domains: u64,
     pub grants: u64,
     pub policies: u64,

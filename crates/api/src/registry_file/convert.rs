@@ -6,8 +6,9 @@ use mandate_core::{Selector, UnixSelector};
 
 use super::permission::{list, permissions};
 use super::{
-    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, IdTokenItem, IntrospectionItem,
-    IssuerItem, PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem, TrustDomainItem,
+    AgentItem, AuthenticationItem, ClaimsItem, ClientItem, Expiry, GrantItem, GroupItem, IdTokenItem,
+    IntrospectionItem, IssuerItem, PersonItem, PolicyItem, ProofItem, RegistryFile, ResourceItem, ToolItem,
+    TrustDomainItem,
 };
 use crate::admin::RegistryItem;
 
@@ -25,6 +26,7 @@ impl RegistryItem {
                     untrusted_input: t.untrusted_input,
                 };
                 Self::Resource(ResourceItem {
+                    tenant: x.tenant.clone(),
                     name: x.name.clone(),
                     uri: x.uri.clone(),
                     scopes: list(&x.scopes),
@@ -37,6 +39,7 @@ impl RegistryItem {
             Entry::Person(x) => {
                 let foreign = x.id.iss != *own;
                 Self::Person(PersonItem {
+                    tenant: x.tenant.clone(),
                     name: x.name.clone(),
                     may: permissions(&x.may),
                     issuer: foreign.then(|| x.id.iss.clone()),
@@ -45,6 +48,7 @@ impl RegistryItem {
                 })
             }
             Entry::Agent(x) => Self::Agent(AgentItem {
+                tenant: x.tenant.clone(),
                 name: x.name.clone(),
                 owner: x.owner.clone(),
                 purpose: x.purpose.clone(),
@@ -73,6 +77,7 @@ impl RegistryItem {
                 let (id, redirect_uris, agents) = (x.id.clone(), x.redirect_uris.clone(), x.agents.clone());
                 let scopes = x.scopes.as_ref().map(list);
                 Self::Client(ClientItem {
+                    tenant: x.tenant.clone(),
                     id,
                     redirect_uris,
                     authentication,
@@ -86,6 +91,7 @@ impl RegistryItem {
                 })
             }
             Entry::Issuer(x) => Self::Issuer(issuer(x)),
+            Entry::Group(x) => Self::Group(GroupItem::of(x)),
             Entry::TrustDomain(x) => Self::TrustDomain(TrustDomainItem::of(x)),
             Entry::Grant(x) => Self::Grant(GrantItem {
                 name: None,
@@ -106,6 +112,7 @@ impl RegistryItem {
 
 fn issuer(x: &TrustedIssuer) -> IssuerItem {
     IssuerItem {
+        tenant: x.tenant.clone(),
         url: x.url.clone(),
         audience: x.audience.clone(),
         subject_scope: x.subject_scope,
@@ -113,7 +120,12 @@ fn issuer(x: &TrustedIssuer) -> IssuerItem {
         ca: x.ca.clone(),
         proxy: x.proxy.clone(),
         profile: x.profile,
-        claims: ClaimsItem { require: x.required_claims.clone(), oldest_actor_first: x.oldest_actor_first },
+        claims: ClaimsItem {
+            require: x.required_claims.clone(),
+            groups: x.groups_claim.clone(),
+            tenant: x.tenant_claim.clone(),
+            oldest_actor_first: x.oldest_actor_first,
+        },
         login: x.login.is_some(),
         client_id: x.login.as_ref().map(|login| login.client_id.clone()),
         client_secret_file: x.login.as_ref().and_then(|login| login.client_secret_file.clone()),
@@ -149,6 +161,7 @@ impl RegistryFile {
                 RegistryItem::Agent(x) => file.agent.push(x),
                 RegistryItem::Client(x) => file.client.push(x),
                 RegistryItem::Issuer(x) => file.issuer.push(x),
+                RegistryItem::Group(x) => file.group.push(x),
                 RegistryItem::TrustDomain(x) => file.trust_domain.push(x),
                 RegistryItem::Grant(x) => file.grant.push(x),
                 RegistryItem::Policy(x) => file.policy.push(x),

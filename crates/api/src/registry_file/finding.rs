@@ -28,9 +28,9 @@ impl Finding {
 impl RegistryFile {
     /// How many entries it declares.
     pub fn entries(&self) -> usize {
-        let Self { resource, person, agent, client, issuer, trust_domain, grant, policy } = self;
+        let Self { resource, person, agent, client, issuer, group, trust_domain, grant, policy } = self;
         let parties = person.len() + agent.len() + client.len() + issuer.len() + trust_domain.len();
-        resource.len() + parties + grant.len() + policy.len()
+        resource.len() + parties + group.len() + grant.len() + policy.len()
     }
 
     /// Findings about entries of one kind with the same name, id or URL.
@@ -52,6 +52,7 @@ impl RegistryFile {
         twice("agent", "named ", self.agent.iter().map(|x| quoted(x.name.as_str())).collect());
         twice("client", "with the id ", self.client.iter().map(|x| quoted(x.id.as_str())).collect());
         twice("issuer", "with the url ", self.issuer.iter().map(|x| quoted(x.url.as_str())).collect());
+        twice("group", "named ", self.group.iter().map(|x| quoted(x.name.as_str())).collect());
         let names = self.trust_domain.iter().map(|x| quoted(x.name.as_str())).collect();
         twice("trust_domain", "named ", names);
         twice("policy", "named ", self.policy.iter().map(|x| quoted(x.name.as_str())).collect());

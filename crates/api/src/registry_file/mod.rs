@@ -6,6 +6,7 @@
 mod convert;
 mod expiry;
 mod finding;
+mod group;
 mod parse;
 mod permission;
 mod proof;
@@ -14,10 +15,10 @@ mod trust_domain;
 
 use std::collections::BTreeMap;
 
-use mandate_core::registry::{AgentState, AssertionAudience, SubjectScope, TokenProfile};
+use mandate_core::registry::{AgentState, AssertionAudience, ClaimPath, SubjectScope, TokenProfile};
 use mandate_core::{
     AgentName, ClientId, GrantId, Issuer, Lifetime, PersonName, PolicyName, ResourceName, ResourceUri, Scope,
-    SpiffeId,
+    SpiffeId, TenantName,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -25,6 +26,7 @@ use utoipa::ToSchema;
 pub use convert::is_for_any_user;
 pub use expiry::Expiry;
 pub use finding::Finding;
+pub use group::GroupItem;
 pub use parse::{MAX_FILE_BYTES, RegistryFileError, locate, parse};
 pub use permission::PermissionItem;
 pub use proof::ProofItem;
@@ -50,6 +52,9 @@ pub struct RegistryFile {
     /// Identity providers that are trusted to name people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issuer: Vec<IssuerItem>,
+    /// Groups of identity providers, each with what its members may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group: Vec<GroupItem>,
     /// SPIFFE trust domains of other organizations, whose JWT-SVIDs can prove agents.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust_domain: Vec<TrustDomainItem>,
@@ -90,6 +95,10 @@ pub struct ResourceItem {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<String>)]
     pub unattested: Vec<Scope>,
+    /// The tenant that it belongs to. Absent: none, so that it is shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "acme")]
+    pub tenant: Option<TenantName>,
 }
 
 /// One operation of a resource.
@@ -134,6 +143,10 @@ pub struct PersonItem {
     /// `false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disabled: Option<bool>,
+    /// The tenant that the person belongs to. Absent: that of the issuer, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "acme")]
+    pub tenant: Option<TenantName>,
 }
 
 /// `[[agent]]`: a piece of software that acts for people, or on its own behalf.
@@ -177,6 +190,10 @@ pub struct AgentItem {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "active")]
     pub state: Option<AgentState>,
+    /// The tenant that it belongs to. Absent: none, so that it is shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "acme")]
+    pub tenant: Option<TenantName>,
 }
 
 /// How a client proves who it is, in files and on the wire (the names of OAuth's
@@ -236,6 +253,10 @@ pub struct ClientItem {
     /// Whether people may log in for it on another device, by a code that the device shows (RFC 8628).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub device: bool,
+    /// The tenant that it belongs to. Absent: none, so that it is shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "acme")]
+    pub tenant: Option<TenantName>,
 }
 
 /// `[[issuer]]`: an identity provider of another organization.
@@ -272,7 +293,7 @@ pub struct IssuerItem {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schema(value_type = String, example = "keycloak")]
     pub profile: TokenProfile,
-    /// What its tokens' claims must be.
+    /// What its tokens' claims must be, and which of them are read.
     #[serde(default, skip_serializing_if = "is_default")]
     pub claims: ClaimsItem,
     /// Whether people log in there (`OpenID` Connect). Then `client_id` is required.
@@ -291,6 +312,10 @@ pub struct IssuerItem {
     /// The `aud` that its security events must have. Absent: `client_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub events_audience: Option<String>,
+    /// The tenant to which all its people belong. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "acme")]
+    pub tenant: Option<TenantName>,
     /// Which of its ID tokens may be subject tokens, and from which client of ours. Absent: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub id_tokens: Vec<IdTokenItem>,
@@ -324,13 +349,23 @@ pub struct IdTokenItem {
     pub client: ClientId,
 }
 
-/// What the claims of an issuer's tokens must be.
+/// What the claims of an issuer's tokens must be, and which of them are read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClaimsItem {
     /// Claims that each of its tokens must have, with these texts as values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub require: BTreeMap<String, String>,
+    /// Where its tokens list the person's groups: the name of a claim, or a JSON pointer such as
+    /// `/realm_access/roles`. Absent: they prove no group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "groups")]
+    pub groups: Option<ClaimPath>,
+    /// Where its tokens name the person's tenant, which must be that of the person's entry. Absent: it is not
+    /// read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "tid")]
+    pub tenant: Option<ClaimPath>,
     /// Whether `act` in its tokens nests the other way round than RFC 8693 says: the oldest actor is outermost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oldest_actor_first: bool,

@@ -18,7 +18,7 @@ fn unknown_keys_are_refused_with_place_and_suggestion() {
         ),
         (
             "[[issuer]]\nurl = \"https://a.example\"\naudience = \"x\"\ncolour = 1\n",
-            "line 4, column 1: unknown key `colour`; here one can write url, audience, subject_scope, other_audiences, ca, proxy, profile, claims, login, client_id, client_secret_file, security_events, events_audience, id_tokens, introspection",
+            "line 4, column 1: unknown key `colour`; here one can write url, audience, subject_scope, other_audiences, ca, proxy, profile, claims, login, client_id, client_secret_file, security_events, events_audience, tenant, id_tokens, introspection",
         ),
         (
             "[[client]]\nid = \"a\"\nauthentication = \"private_key_jws\"\n",

@@ -6,8 +6,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mandate_core::lifetimes::{JWT_SVID_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME};
 use mandate_core::{
-    ActorChain, ClientId, Confirmation, Details, GrantId, Issuer, Lineage, Subject, SubjectProfile, Terms,
-    Timestamp, TokenId,
+    ActorChain, ClientId, Confirmation, Details, GrantId, GroupName, Issuer, Lineage, Subject,
+    SubjectProfile, TenantName, Terms, Timestamp, TokenId,
 };
 use mandate_token::access_token::subject_claim;
 use serde::Deserialize;
@@ -66,6 +66,12 @@ pub enum ClaimsLint {
     /// `auth_time`, `acr` or `amr` is not what was decided.
     #[error("the authentication claims are not what was decided")]
     Authentication,
+    /// `groups` is not what was decided, or an empty list.
+    #[error("groups is not what was decided")]
+    Groups,
+    /// `tenant` is not what was decided.
+    #[error("tenant is not what was decided")]
+    Tenant,
     /// `iat` or `exp` is not what was decided, or the token would be valid for too long.
     #[error("the lifetime is not as decided, or too long")]
     Lifetime,
@@ -120,6 +126,10 @@ struct AccessTokenClaims<'a> {
     authorization_details: Option<Vec<Map<String, Value>>>,
     #[serde(borrow, default)]
     cnf: Option<ConfirmationClaim<'a>>,
+    #[serde(borrow, default)]
+    groups: Option<Vec<Text<'a>>>,
+    #[serde(borrow, default)]
+    tenant: Option<Cow<'a, str>>,
 }
 
 /// RFC 9449 §6.1, RFC 8705 §3.1.
@@ -255,6 +265,7 @@ fn same_agent(claims: &AccessTokenClaims<'_>, decided: &Terms) -> bool {
     let Lineage { parents, grants, clients } = &decided.lineage;
     let of_nobody = parents.is_empty() && grants.is_empty() && clients.is_empty();
     let of_no_login = decided.auth_time.is_none() && decided.acr.is_none() && decided.amr.is_empty();
+    let of_no_login = of_no_login && decided.groups.is_empty();
     named && of_nobody && of_no_login && claims.sub_id.is_none() && claims.act.is_none()
 }
 
@@ -263,6 +274,14 @@ fn same_details(claimed: Option<&[Map<String, Value>]>, decided: &Details) -> bo
     match claimed {
         None => decided.is_empty(),
         Some(claimed) => !claimed.is_empty() && claimed.iter().eq(decided.iter()),
+    }
+}
+
+/// Whether `groups` has exactly these names, in their order. An empty list is left out.
+fn same_groups(claimed: Option<&[Text<'_>]>, decided: &[GroupName]) -> bool {
+    match claimed {
+        None => decided.is_empty(),
+        Some(claimed) => !claimed.is_empty() && same_texts(claimed, decided.iter().map(GroupName::as_str)),
     }
 }
 
@@ -300,6 +319,8 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> 
         auth_time,
         acr,
         amr,
+        groups,
+        tenant,
     } = decided;
 
     require(claims.iss == iss.as_str(), L::Issuer)?;
@@ -336,6 +357,8 @@ pub(crate) fn check_access_token(message: &[u8], kid: &str, decided: &Terms) -> 
         && claims.acr.as_deref() == acr.as_deref()
         && same_texts(&claims.amr, amr.iter().map(String::as_str));
     require(authenticated, L::Authentication)?;
+    require(same_groups(claims.groups.as_deref(), groups), L::Groups)?;
+    require(claims.tenant.as_deref() == tenant.as_ref().map(TenantName::as_str), L::Tenant)?;
 
     let longest = if chain.is_empty() { PERSON_TOKEN_LIFETIME } else { MAX_MANDATE_LIFETIME.0 };
     let lifetime = claims.exp.checked_sub(claims.iat).filter(|secs| *secs > 0 && *secs <= longest.as_secs());

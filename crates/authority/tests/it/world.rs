@@ -70,12 +70,14 @@ fn registry() -> Registry {
             agent: None,
             client: None,
             unattested: ScopeSet::new(),
+            tenant: None,
         }),
         Entry::Person(Person {
             name: "riley".parse().unwrap(),
             id: mandate_core::Subject { iss: issuer(), sub: "riley".to_owned() },
             may: allow("read:cases write:cases"),
             disabled: false,
+            tenant: None,
         }),
         Entry::Agent(Agent {
             name: "support-agent".parse().unwrap(),
@@ -88,6 +90,7 @@ fn registry() -> Registry {
             may: Vec::new(),
             chain_depth: 3,
             state: AgentState::Active,
+            tenant: None,
         }),
         Entry::Grant(Grant {
             id: "g1".parse().unwrap(),
@@ -115,6 +118,7 @@ fn app() -> Client {
         refresh: false,
         require_pushed_authorization_requests: false,
         device: false,
+        tenant: None,
     }
 }
 

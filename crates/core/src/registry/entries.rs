@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::constraint::Constraints;
-use crate::id::{AgentName, ClientId, GrantId, PersonName, PolicyName, ResourceName};
+use crate::id::{AgentName, ClientId, GrantId, GroupName, PersonName, PolicyName, ResourceName, TenantName};
 use crate::names::ClientMethod;
 use crate::registry::foreign_domain::ForeignDomain;
 use crate::registry::proof::AgentProof;
@@ -52,6 +52,9 @@ pub struct Resource {
     /// The most that a client that describes itself can get here, from any person. Empty: nothing.
     #[serde(default, skip_serializing_if = "ScopeSet::is_empty")]
     pub unattested: ScopeSet,
+    /// The tenant that it belongs to; absent: none, so that it is shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
 }
 
 /// Scopes (and limits) on one resource: the unit of a ceiling and of a person's rights.
@@ -118,6 +121,9 @@ pub struct Agent {
     pub chain_depth: u8,
     /// Whether it may act.
     pub state: AgentState,
+    /// The tenant that it belongs to; absent: none, so that it is shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
 }
 
 /// A person the registry knows: of the embedded directory, or of a trusted issuer.
@@ -131,6 +137,22 @@ pub struct Person {
     pub may: Vec<Permission>,
     /// A disabled person cannot log in, and no agent can act for them.
     pub disabled: bool,
+    /// The tenant that the person belongs to; absent: that of their issuer, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
+}
+
+/// A group of an identity provider: what its members may do besides what their own entries allow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its name in the registry, by which our tokens name it.
+    pub name: GroupName,
+    /// The issuer whose tokens say who is a member.
+    pub issuer: Issuer,
+    /// What they say: the exact text in the claim. 1 to 128 bytes.
+    pub id: String,
+    /// What its members may do.
+    pub may: Vec<Permission>,
 }
 
 /// How a client proves who it is.
@@ -206,6 +228,9 @@ pub struct Client {
     /// Whether people may log in for it on another device (RFC 8628).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub device: bool,
+    /// The tenant that it belongs to; absent: none, so that it is shared by all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
 }
 
 impl Client {
@@ -270,6 +295,8 @@ pub enum EntryKind {
     Client,
     /// [`TrustedIssuer`]
     Issuer,
+    /// [`Group`]
+    Group,
     /// [`ForeignDomain`]
     TrustDomain,
     /// [`Grant`]
@@ -288,6 +315,7 @@ pub enum Entry {
     Agent(Agent),
     Client(Client),
     Issuer(TrustedIssuer),
+    Group(Group),
     TrustDomain(ForeignDomain),
     Grant(Grant),
     Policy(Policy),
@@ -302,6 +330,7 @@ impl Entry {
             Self::Agent(_) => EntryKind::Agent,
             Self::Client(_) => EntryKind::Client,
             Self::Issuer(_) => EntryKind::Issuer,
+            Self::Group(_) => EntryKind::Group,
             Self::TrustDomain(_) => EntryKind::TrustDomain,
             Self::Grant(_) => EntryKind::Grant,
             Self::Policy(_) => EntryKind::Policy,
@@ -316,6 +345,7 @@ impl Entry {
             Self::Agent(x) => x.name.as_str(),
             Self::Client(x) => x.id.as_str(),
             Self::Issuer(x) => x.url.as_str(),
+            Self::Group(x) => x.name.as_str(),
             Self::TrustDomain(x) => x.name.as_str(),
             Self::Grant(x) => x.id.as_str(),
             Self::Policy(x) => x.name.as_str(),

@@ -30,6 +30,7 @@ impl Entry {
             Self::Resource(_)
             | Self::Client(_)
             | Self::Issuer(_)
+            | Self::Group(_)
             | Self::TrustDomain(_)
             | Self::Policy(_) => None,
         }
@@ -48,6 +49,7 @@ impl Entry {
                 Self::Resource(_)
                 | Self::Client(_)
                 | Self::Issuer(_)
+                | Self::Group(_)
                 | Self::TrustDomain(_)
                 | Self::Policy(_),
                 Halt::Agent(_) | Halt::Person(_) | Halt::Grant(_),
@@ -94,12 +96,13 @@ mod tests {
             chain_depth: 1,
             state,
             purpose: String::new(),
+            tenant: None,
         })
     }
 
     fn person(disabled: bool) -> Entry {
         let id = Subject { iss: "https://m.example".parse().unwrap(), sub: "olga".into() };
-        Entry::Person(Person { name: "olga".parse().unwrap(), id, may: Vec::new(), disabled })
+        Entry::Person(Person { name: "olga".parse().unwrap(), id, may: Vec::new(), disabled, tenant: None })
     }
 
     #[test]
@@ -145,6 +148,7 @@ mod tests {
             agent: None,
             client: None,
             unattested: ScopeSet::new(),
+            tenant: None,
         });
         let before = crm.clone();
         crm.stop(Halt::Person(true));

@@ -1,6 +1,6 @@
 //! A narrowing of an entry, made to an entry that may have become another one since it was planned.
 
-use super::{Agent, AgentProof, Client, Entry, Grant, Permission, Person};
+use super::{Agent, AgentProof, Client, Entry, Grant, Group, Permission, Person};
 use crate::constraint::Constraints;
 use crate::role::Role;
 use crate::scope::ScopeSet;
@@ -35,6 +35,11 @@ impl Entry {
             } else {
                 now
             }),
+            Self::Group(now) => Self::Group(if let (Self::Group(from), Self::Group(to)) = (from, to) {
+                group(now, from, to)
+            } else {
+                now
+            }),
             // They are removed, and otherwise not narrowed.
             other @ (Self::Resource(_) | Self::Issuer(_) | Self::TrustDomain(_) | Self::Policy(_)) => other,
         }
@@ -64,6 +69,10 @@ fn proofs(mut now: Vec<AgentProof>, from: &[AgentProof], to: &[AgentProof]) -> V
 fn person(now: Person, from: &Person, to: &Person) -> Person {
     let disabled = now.disabled || (to.disabled && !from.disabled);
     Person { may: permissions(now.may, &from.may, &to.may), disabled, ..now }
+}
+
+fn group(now: Group, from: &Group, to: &Group) -> Group {
+    Group { may: permissions(now.may, &from.may, &to.may), ..now }
 }
 
 fn grant(now: Grant, from: &Grant, to: &Grant) -> Grant {

@@ -303,6 +303,7 @@ mod tests {
             chain_depth: 1,
             state: AgentState::Active,
             purpose: String::new(),
+            tenant: None,
         }
     }
 

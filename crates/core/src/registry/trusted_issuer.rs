@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::claim_path::ClaimPath;
 use crate::digest::sha256;
-use crate::id::ClientId;
+use crate::id::{ClientId, TenantName};
 use crate::terms::Audience;
 use crate::uri::Issuer;
 
@@ -193,6 +194,17 @@ pub struct TrustedIssuer {
     /// Claims that its tokens must have, with these texts as values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub required_claims: BTreeMap<String, String>,
+    /// Where its tokens name the groups of the person, each by the text that is `id` of an entry. Absent:
+    /// they prove no group.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups_claim: Option<ClaimPath>,
+    /// Where its tokens name the tenant of the person, which must be that of the person's entry. Absent: it
+    /// is not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_claim: Option<ClaimPath>,
+    /// The tenant to which all its people belong; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
     /// Whether `act` in its tokens nests the other way round: the oldest actor is outermost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub oldest_actor_first: bool,
@@ -278,6 +290,9 @@ mod tests {
             events_audience: None,
             introspection: None,
             oldest_actor_first: false,
+            groups_claim: None,
+            tenant_claim: None,
+            tenant: None,
             id_tokens: vec![used("portal", "desk"), used("mobile", "phone")],
         };
         let takes = |audiences: &[&str], party: &str, client: &str| {

@@ -24,6 +24,7 @@ struct Token {
     client: ClientId,
     chain: ActorChain,
     lineage: Lineage,
+    groups: Vec<crate::GroupName>,
 }
 
 impl Token {
@@ -41,6 +42,7 @@ impl Token {
                 grants: vec!["g1".parse().unwrap()],
                 clients: vec!["desk".parse().unwrap(), "portal".parse().unwrap()],
             },
+            groups: vec!["staff".parse().unwrap()],
         }
     }
 
@@ -56,7 +58,7 @@ impl Token {
 
     /// As issued by `iss`, checked against the cuts of `m.example`.
     fn is_below_of(&self, set: &RevocationSet, iss: &str) -> bool {
-        let Self { jti, iat, subject, client, chain, lineage } = self;
+        let Self { jti, iat, subject, client, chain, lineage, groups } = self;
         let (ours, iss) = ("https://m.example".parse().unwrap(), iss.parse().unwrap());
         set.find(&TokenFacts {
             ours: &ours,
@@ -67,6 +69,7 @@ impl Token {
             client,
             chain,
             lineage,
+            groups,
         })
         .is_some()
     }
@@ -90,6 +93,7 @@ fn timed(token: &Token) -> Vec<CutTarget> {
         CutTarget::Person(token.subject.clone()),
         CutTarget::Client("app".parse().unwrap()),
         CutTarget::Client("portal".parse().unwrap()),
+        CutTarget::Group("staff".parse().unwrap()),
     ]
 }
 
@@ -109,6 +113,7 @@ fn each_kind_of_cut_refuses_its_descendants_and_nothing_else() {
         CutTarget::Agent("spiffe://td/x".into()),
         CutTarget::Person(other),
         CutTarget::Client("other".parse().unwrap()),
+        CutTarget::Group("sales".parse().unwrap()),
     ] {
         assert!(!token.is_below(&only(cut(target.clone(), 100_000))), "{target:?}");
     }

@@ -12,8 +12,9 @@ impl Terms {
     ///
     /// Each text is its length in bytes (64 bits, big-endian) and its bytes in UTF-8; each list is its length
     /// (64 bits, big-endian) and its items. So different requests have different bytes. What differs each
-    /// time the same thing is asked is left out: ids and times of tokens, their keys, and how and when the
-    /// person logged in. Details are the text of each object, its members sorted.
+    /// time the same thing is asked is left out: ids and times of tokens, their keys, how and when the person
+    /// logged in, and in which groups they were then. So is the tenant, which follows from the parties.
+    /// Details are the text of each object, its members sorted.
     pub fn approval_form(&self) -> Vec<u8> {
         let Self {
             issuer,
@@ -31,6 +32,8 @@ impl Terms {
             auth_time: _,
             acr: _,
             amr: _,
+            groups: _,
+            tenant: _,
         } = self;
         let mut bytes = Bytes(Vec::with_capacity(512));
         bytes.text(DOMAIN);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::id::TokenId;
+use crate::id::{GroupName, TenantName, TokenId};
 use crate::lineage::Lineage;
 use crate::scope::{ScopeSet, ScopeText};
 use crate::subject::{Act, ActRef, ActorChain, Subject};
@@ -44,13 +44,32 @@ pub struct KnownTerms {
     pub acr: Option<String>,
     /// How the person authenticated: names of methods (RFC 8176).
     pub amr: Vec<String>,
+    /// The groups whose rights the token rests on.
+    pub groups: Vec<GroupName>,
+    /// The tenant of the parties.
+    pub tenant: Option<TenantName>,
 }
 
 impl KnownTerms {
     /// The same terms, borrowed, to be written or compared.
     pub fn said(&self) -> Said<'_> {
-        let Self { sub, act, aud, scope, jti, exp, client, lineage, details, cnf, auth_time, acr, amr } =
-            self;
+        let Self {
+            sub,
+            act,
+            aud,
+            scope,
+            jti,
+            exp,
+            client,
+            lineage,
+            details,
+            cnf,
+            auth_time,
+            acr,
+            amr,
+            groups,
+            tenant,
+        } = self;
         Said {
             sub: sub.as_ref(),
             act,
@@ -65,6 +84,8 @@ impl KnownTerms {
             auth_time: *auth_time,
             acr: acr.as_deref(),
             amr,
+            groups,
+            tenant: tenant.as_ref(),
         }
     }
 }
@@ -102,13 +123,32 @@ pub struct Said<'a> {
     pub acr: Option<&'a str>,
     /// [`KnownTerms::amr`].
     pub amr: &'a [String],
+    /// [`KnownTerms::groups`].
+    pub groups: &'a [GroupName],
+    /// [`KnownTerms::tenant`].
+    pub tenant: Option<&'a TenantName>,
 }
 
 impl Said<'_> {
     /// The first term in which the two differ; `None` if they are equal.
     pub fn first_difference(&self, other: &Said<'_>) -> Option<Term> {
-        let Self { sub, act, aud, scope, jti, exp, client, lineage, details, cnf, auth_time, acr, amr } =
-            *self;
+        let Self {
+            sub,
+            act,
+            aud,
+            scope,
+            jti,
+            exp,
+            client,
+            lineage,
+            details,
+            cnf,
+            auth_time,
+            acr,
+            amr,
+            groups,
+            tenant,
+        } = *self;
         let same = [
             (jti == other.jti, Term::Jti),
             (sub == other.sub, Term::Subject),
@@ -123,6 +163,8 @@ impl Said<'_> {
             (auth_time == other.auth_time, Term::AuthTime),
             (acr == other.acr, Term::Acr),
             (amr == other.amr, Term::Amr),
+            (groups == other.groups, Term::Groups),
+            (tenant == other.tenant, Term::Tenant),
         ];
         same.into_iter().find(|(same, _)| !same).map(|(_, term)| term)
     }
@@ -156,9 +198,28 @@ impl Serialize for Said<'_> {
             acr: Option<&'a str>,
             #[serde(skip_serializing_if = "<[String]>::is_empty")]
             amr: &'a [String],
+            #[serde(skip_serializing_if = "<[GroupName]>::is_empty")]
+            groups: &'a [GroupName],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            tenant: Option<&'a TenantName>,
         }
-        let Self { sub, act, aud, scope, jti, exp, client, lineage, details, cnf, auth_time, acr, amr } =
-            *self;
+        let Self {
+            sub,
+            act,
+            aud,
+            scope,
+            jti,
+            exp,
+            client,
+            lineage,
+            details,
+            cnf,
+            auth_time,
+            acr,
+            amr,
+            groups,
+            tenant,
+        } = *self;
         Wire {
             sub: sub.map(|person| person.sub.as_str()),
             sub_iss: sub.map(|person| &person.iss),
@@ -174,6 +235,8 @@ impl Serialize for Said<'_> {
             auth_time,
             acr,
             amr,
+            groups,
+            tenant,
         }
         .serialize(serializer)
     }
@@ -210,6 +273,10 @@ struct Wire {
     acr: Option<String>,
     #[serde(default)]
     amr: Vec<String>,
+    #[serde(default)]
+    groups: Vec<GroupName>,
+    #[serde(default)]
+    tenant: Option<TenantName>,
 }
 
 impl TryFrom<Wire> for KnownTerms {
@@ -231,6 +298,8 @@ impl TryFrom<Wire> for KnownTerms {
             auth_time,
             acr,
             amr,
+            groups,
+            tenant,
         } = wire;
         let sub = match (sub, sub_iss) {
             (Some(sub), Some(iss)) => Some(Subject { iss, sub }),
@@ -260,6 +329,8 @@ impl TryFrom<Wire> for KnownTerms {
             auth_time,
             acr,
             amr,
+            groups,
+            tenant,
         })
     }
 }

@@ -21,7 +21,7 @@ fn terms() -> Terms {
 type Change = (Term, fn(&mut Terms));
 
 /// One change of each term.
-const CHANGES: [Change; 15] = [
+const CHANGES: [Change; 17] = [
     (Term::Issuer, |Terms { issuer, .. }| *issuer = "https://other.example".parse().unwrap()),
     (Term::Subject, |Terms { subject, .. }| *subject = None),
     (Term::Chain, |Terms { chain, .. }| *chain = ActorChain::empty()),
@@ -41,6 +41,8 @@ const CHANGES: [Change; 15] = [
     (Term::AuthTime, |Terms { auth_time, .. }| *auth_time = Some(Timestamp::from_secs(1))),
     (Term::Acr, |Terms { acr, .. }| *acr = Some("1".into())),
     (Term::Amr, |Terms { amr, .. }| amr.push("pwd".into())),
+    (Term::Groups, |Terms { groups, .. }| groups.push("staff".parse().unwrap())),
+    (Term::Tenant, |Terms { tenant, .. }| *tenant = Some("acme".parse().unwrap())),
 ];
 
 #[test]
@@ -56,7 +58,7 @@ fn the_term_that_differs_is_named() {
 
 proptest! {
     #[test]
-    fn there_is_no_difference_exactly_between_equal_terms(one in prop::collection::vec(any::<bool>(), 15), two in prop::collection::vec(any::<bool>(), 15)) {
+    fn there_is_no_difference_exactly_between_equal_terms(one in prop::collection::vec(any::<bool>(), 17), two in prop::collection::vec(any::<bool>(), 17)) {
         let changed = |which: &[bool]| {
             let mut changed = terms();
             CHANGES.iter().zip(which).filter(|(_, chosen)| **chosen).for_each(|((_, change), _)| change(&mut changed));

@@ -30,6 +30,7 @@ fn agent(svid: &str) -> Agent {
         chain_depth: 1,
         state: AgentState::Active,
         purpose: String::new(),
+        tenant: None,
     }
 }
 

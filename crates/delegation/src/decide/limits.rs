@@ -6,8 +6,8 @@ use std::time::Duration;
 use mandate_core::constraint::Constraints;
 use mandate_core::hybrid_clock::shortened;
 use mandate_core::lifetimes::{DEFAULT_MANDATE_LIFETIME, MAX_MANDATE_LIFETIME, PERSON_TOKEN_LIFETIME};
-use mandate_core::registry::{Agent, Grant, Permission, Person, Resource};
-use mandate_core::{ResourceName, ScopeSet, Timestamp};
+use mandate_core::registry::{Agent, Grant, Group, Permission, Person, Resource};
+use mandate_core::{GroupName, ResourceName, ScopeSet, Timestamp};
 
 use crate::credential::VerifiedSubject;
 use crate::refusal::{DecisionRefusal, RefusalReason, ScopeBounds};
@@ -109,6 +109,16 @@ pub(super) fn scopes_on(permissions: &[Permission], resource: &ResourceName) -> 
     let sets =
         permissions.iter().filter(|p| p.resource == *resource).map(|permission| permission.scopes.clone());
     sets.reduce(|all, more| more.union(&all)).unwrap_or_default()
+}
+
+/// The names of those groups that give one of `scopes` on the resource: a token for it names no others.
+pub(super) fn groups_giving(
+    groups: &[Arc<Group>],
+    resource: &ResourceName,
+    scopes: &ScopeSet,
+) -> Vec<GroupName> {
+    let gives = |group: &&Arc<Group>| !scopes_on(&group.may, resource).intersection(scopes).is_empty();
+    groups.iter().filter(gives).map(|group| group.name.clone()).collect()
 }
 
 /// All limits that permissions on one resource set together.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mandate_core::registry::OneTenant;
 use mandate_core::{ActorChain, ResourceUri, ScopeSet, Terms, Timestamp, TokenId};
 use mandate_policy::{NoRuling, OwnQuestion, Ruling};
 
@@ -47,6 +48,11 @@ pub(super) fn decide_own_behalf(
         return Err(RefusalReason::OwnerDisabled.into());
     }
     let target = delegable_resource(&resource, facts)?;
+    let tenant = OneTenant::default()
+        .with("agent", agent.tenant.as_ref())?
+        .with("resource", target.tenant.as_ref())?
+        .name()
+        .cloned();
     if let Some(asked) = &scopes {
         asked_exists(asked, target)?;
     }
@@ -69,6 +75,7 @@ pub(super) fn decide_own_behalf(
     // There is no subject token: nothing is inherited, and nobody has logged in.
     let terms = Terms {
         chain,
+        tenant,
         ..Terms::new(facts.issuer.clone(), None, client, resource_of(target), scopes, jti, (now, expires))
     };
     let view = MandateView {

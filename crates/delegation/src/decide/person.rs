@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mandate_core::registry::{Client, Person, Resource};
+use mandate_core::registry::{Client, OneTenant, Person, Resource, TenantCrossing};
 use mandate_core::uri::same;
 use mandate_core::{
     Actor, ActorChain, Audience, ClientId, CutTarget, Lineage, ResourceUri, ScopeSet, SubjectProfile, Terms,
@@ -17,7 +17,8 @@ use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{DecisionRefusal, RefusalReason};
 
 use super::facts::{Facts, resource_of};
-use super::limits::{own_expiry, scopes_on, unattested_expiry};
+use super::limits::{groups_giving, own_expiry, scopes_on, unattested_expiry};
+use super::tenants::as_the_issuer_says;
 use super::{Authorization, ContinuedLogin};
 
 pub(super) fn decide_authorization(
@@ -29,6 +30,9 @@ pub(super) fn decide_authorization(
     let login = person;
     let person = enabled(facts.registry.person(&login.name))?;
     login_is_alive(person, &login, &client, facts)?;
+    let groups = login.provider.as_ref().map(|at| at.groups_now(facts.registry)).unwrap_or_default();
+    let person = &*person.with_groups(&groups);
+    let tenants = tenants_of(person, &login, &client, facts)?;
     let asking = Asking::now(&client, facts)?;
     if let Some(login) = &continued {
         may_continue(login, &asking, resource.as_ref(), facts, now)?;
@@ -48,15 +52,12 @@ pub(super) fn decide_authorization(
         Some(uri) => Some(facts.registry.resource_by_uri(uri).ok_or(RefusalReason::ResourceUnknown)?),
         None => None,
     };
+    let resource_tenant = target.and_then(|target| target.tenant.as_ref());
+    let tenant = tenants.with("resource", resource_tenant)?.name().cloned();
     if let Some(asked) = &scopes {
         something_is_askable(asked, target, facts, &open, &askable)?;
     }
-    let targets: Vec<&Arc<Resource>> = match target {
-        Some(target) => vec![target],
-        None => {
-            person.may.iter().filter_map(|permission| facts.registry.resource(&permission.resource)).collect()
-        }
-    };
+    let targets = target.map_or_else(|| everywhere(person, tenants, facts), |target| vec![target]);
 
     let mut permitted = ScopeSet::new();
     let mut policies: Vec<String> = Vec::new();
@@ -74,6 +75,7 @@ pub(super) fn decide_authorization(
         }
         let question = Question {
             person,
+            groups: &groups,
             agent: None,
             resource: target,
             scopes: &wanted,
@@ -114,10 +116,14 @@ pub(super) fn decide_authorization(
 
     let audience =
         target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
+    let groups = match target {
+        Some(target) => groups_giving(&groups, &target.name, &permitted),
+        None => groups.iter().map(|group| group.name.clone()).collect(),
+    };
     let (subject, client) = (person.id.clone(), client.id().clone());
     let terms = Terms::new(facts.issuer.clone(), subject, client, audience, permitted, jti, (now, expires));
     let lineage = Lineage { parents, ..Lineage::default() };
-    let terms = with_proof(Terms { chain, lineage, ..terms }, login);
+    let terms = with_proof(Terms { chain, lineage, groups, tenant, ..terms }, login);
     let (terms, policies) = (Arc::new(terms), policies.into());
     let view = MandateView { terms, reservations: Vec::new(), policies, evidence: None, said_actors: None };
     match last.as_deref() {
@@ -128,6 +134,31 @@ pub(super) fn decide_authorization(
         }
         Some(Ruling::NeedsApproval(_) | Ruling::Permitted(_)) | None => Ok(Mandate::decided(view)?),
     }
+}
+
+/// The resources of their tenant, or of none, at which the person has rights.
+fn everywhere<'f>(person: &Person, tenants: OneTenant<'_>, facts: &Facts<'f>) -> Vec<&'f Arc<Resource>> {
+    let alike = |resource: &&Arc<Resource>| tenants.with("resource", resource.tenant.as_ref()).is_ok();
+    let mut names: Vec<_> = person.may.iter().map(|permission| &permission.resource).collect();
+    // A group may give something where the person or another group has a right too.
+    names.sort_unstable();
+    names.dedup();
+    names.into_iter().filter_map(|name| facts.registry.resource(name)).filter(alike).collect()
+}
+
+/// The person, what their provider said, and the client.
+fn tenants_of<'f>(
+    person: &'f Person,
+    login: &LoggedInPerson,
+    client: &LoginClient,
+    facts: &Facts<'f>,
+) -> Result<OneTenant<'f>, TenantCrossing> {
+    let provider = login.provider.as_ref();
+    if let Some((at, issuer)) = provider.and_then(|at| Some((at, facts.registry.issuer(&at.id.iss)?))) {
+        as_the_issuer_says(person, issuer, at.tenant.as_deref())?;
+    }
+    let client = facts.registry.tenant_of_client(client.id());
+    facts.registry.tenant_of_person(person)?.with("client", client)
 }
 
 /// What is unknown, or not for this client, is left out (RFC 6749 §3.3); if nothing is left, that is the reason.

@@ -6,12 +6,14 @@ mod authorization;
 mod bounds;
 mod continued;
 mod delegated_login;
+mod groups;
 mod lineage;
 mod liveness;
 mod own;
 mod parties;
 mod proofs;
 mod properties;
+mod tenants;
 mod unattested;
 
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ use mandate_core::{
     ScopeSet, Terms, Timestamp,
 };
 use mandate_policy::Policies;
+use mandate_token::MappedClaims;
 use mandate_token::access_token::MayAct;
 
 use super::{DecisionRequest, Exchange, Facts, MAX_LINEAGE, decide};
@@ -73,6 +76,7 @@ fn agent(name: &str) -> Agent {
         may: Vec::new(),
         chain_depth: 3,
         state: AgentState::Active,
+        tenant: None,
     }
 }
 
@@ -100,6 +104,7 @@ fn resource(name: &str, uri: &str, text: &str, server: Option<&str>) -> Resource
         agent: server.map(|name| name.parse().unwrap()),
         client: None,
         unattested: ScopeSet::new(),
+        tenant: None,
     }
 }
 
@@ -133,6 +138,7 @@ fn support_app(agents: &[&str]) -> Client {
         refresh: false,
         require_pushed_authorization_requests: false,
         device: false,
+        tenant: None,
     }
 }
 
@@ -152,6 +158,9 @@ fn trusted_issuer(audience: &str, subject_scope: SubjectScope) -> TrustedIssuer 
         required_claims: BTreeMap::new(),
         login: None,
         events_audience: None,
+        groups_claim: None,
+        tenant_claim: None,
+        tenant: None,
         id_tokens: Vec::new(),
         introspection: None,
         oldest_actor_first: false,
@@ -183,6 +192,7 @@ impl Case {
                 allow("mandate", "mandate:admin"),
             ],
             disabled: false,
+            tenant: None,
         };
         let registry = Registry::from_entries([
             Entry::Resource(resource(
@@ -211,7 +221,13 @@ impl Case {
             amr: vec!["pwd".into()],
             ..Terms::new(issuer, riley.id, client, audience, rights, jti, times)
         };
-        let subject = VerifiedSubject { origin: SubjectOrigin::Own, terms, may_act: None, said_actors: None };
+        let subject = VerifiedSubject {
+            origin: SubjectOrigin::Own,
+            terms,
+            may_act: None,
+            mapped: MappedClaims::default(),
+            said_actors: None,
+        };
         Self {
             registry,
             extra_policy: None,

@@ -1,6 +1,8 @@
 //! Which changes of the registry need which cut.
 
+mod groups;
 mod proofs;
+mod tenants;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,6 +42,7 @@ fn agent() -> Agent {
         may: Vec::new(),
         chain_depth: 3,
         state: AgentState::Active,
+        tenant: None,
     }
 }
 
@@ -50,6 +53,7 @@ fn person() -> Person {
         id,
         may: vec![permission("crm", "read write"), permission("mail", "send")],
         disabled: false,
+        tenant: None,
     }
 }
 
@@ -81,6 +85,7 @@ fn client() -> Client {
         refresh: true,
         require_pushed_authorization_requests: false,
         device: true,
+        tenant: None,
     }
 }
 
@@ -300,6 +305,7 @@ fn resources_issuers_and_policies_cut_nothing() {
         agent: None,
         client: None,
         unattested: ScopeSet::new(),
+        tenant: None,
     };
     let url: Issuer = "https://login.example".parse().unwrap();
     let issuer = TrustedIssuer {
@@ -313,6 +319,9 @@ fn resources_issuers_and_policies_cut_nothing() {
         required_claims: BTreeMap::new(),
         login: None,
         events_audience: None,
+        groups_claim: None,
+        tenant_claim: None,
+        tenant: None,
         id_tokens: Vec::new(),
         introspection: None,
         oldest_actor_first: false,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use mandate_api::registry_file::IdTokenItem;
-use mandate_core::registry::TokenProfile;
+use mandate_core::registry::{ClaimPath, TokenProfile};
 use mandate_core::{ClientId, Issuer};
 
 use crate::connection::Reach;
@@ -53,6 +53,9 @@ pub(crate) struct EntryArguments {
     /// A claim that each of its tokens must have, with its text. Repeatable
     #[arg(long, value_name = "CLAIM=TEXT", value_parser = required_claim)]
     pub(crate) require: Vec<(String, String)>,
+    /// Where its tokens list the person's groups: a claim, or a JSON pointer such as `/realm_access/roles`
+    #[arg(long, value_name = "CLAIM")]
+    pub(crate) groups: Option<ClaimPath>,
     /// Its tokens prove only who the person is; their scopes limit nothing
     #[arg(long)]
     pub(crate) identity_only: bool,

@@ -33,6 +33,7 @@ pub(crate) fn run(arguments: &Describe, screen: &Screen) -> Result<(), Failure> 
             }
             EntryKind::Client
             | EntryKind::Issuer
+            | EntryKind::Group
             | EntryKind::TrustDomain
             | EntryKind::Grant
             | EntryKind::Policy => None,
@@ -89,6 +90,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
             ("Ceiling", if x.ceiling.is_empty() { "nothing".to_owned() } else { permissions(&x.ceiling) }),
             ("On its own", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
             ("Chain depth", shown(x.chain_depth.as_ref())),
+            ("Tenant", shown(x.tenant.as_ref())),
         ],
         RegistryItem::Resource(x) => {
             let tool = |tool: &mandate_api::registry_file::ToolItem| {
@@ -109,6 +111,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
                 ("Tools", x.tools.iter().map(tool).collect::<Vec<_>>().join("\n")),
                 ("Served by", shown(x.agent.as_ref())),
                 ("Client", shown(x.client.as_ref())),
+                ("Tenant", shown(x.tenant.as_ref())),
             ]
         }
         RegistryItem::Person(x) => vec![
@@ -119,6 +122,7 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
                 x.issuer.as_ref().map_or_else(|| "the embedded directory".to_owned(), ToString::to_string),
             ),
             ("Sub", x.sub.clone().unwrap_or_default()),
+            ("Tenant", shown(x.tenant.as_ref())),
             ("May", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
         ],
         RegistryItem::Client(x) => vec![
@@ -139,10 +143,12 @@ fn pairs(entry: &RegistryEntry) -> Vec<(&'static str, String)> {
                 ),
             ),
             ("Presents", x.agents.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+            ("Tenant", shown(x.tenant.as_ref())),
             ("Refresh tokens", if x.refresh { "yes, for logins that ask for them" } else { "" }.to_owned()),
             ("On other devices", if x.device { "people may log in by a code" } else { "" }.to_owned()),
         ],
         RegistryItem::Issuer(x) => issuer(x),
+        RegistryItem::Group(x) => group(x),
         RegistryItem::TrustDomain(x) => vec![
             ("Trust domain", x.name.to_string()),
             ("Bundle", x.bundle.clone().unwrap_or_default()),
@@ -173,6 +179,15 @@ fn security_events(x: &mandate_api::registry_file::IssuerItem) -> String {
     }
 }
 
+fn group(x: &mandate_api::registry_file::GroupItem) -> Vec<(&'static str, String)> {
+    vec![
+        ("Group", x.name.to_string()),
+        ("Issuer", x.issuer.to_string()),
+        ("Id there", x.id.clone().unwrap_or_default()),
+        ("May", if x.may.is_empty() { "nothing".to_owned() } else { permissions(&x.may) }),
+    ]
+}
+
 fn issuer(x: &mandate_api::registry_file::IssuerItem) -> Vec<(&'static str, String)> {
     let audience = if x.audience.is_empty() {
         "none: its access tokens are no subject tokens".to_owned()
@@ -191,6 +206,9 @@ fn issuer(x: &mandate_api::registry_file::IssuerItem) -> Vec<(&'static str, Stri
         ("Opaque tokens", opaque_tokens(x)),
         ("Profile", x.profile.as_str().to_owned()),
         ("Required claims", required_claims(&x.claims).join("\n")),
+        ("Claim of groups", shown(x.claims.groups.as_ref())),
+        ("Claim of the tenant", shown(x.claims.tenant.as_ref())),
+        ("Tenant", shown(x.tenant.as_ref())),
         ("Subject scope", subject_scope(x.subject_scope).to_owned()),
     ]
 }

@@ -19,6 +19,7 @@ impl KindArgument {
             Self::Person => registry::EntryKind::Person,
             Self::Client => registry::EntryKind::Client,
             Self::Issuer => registry::EntryKind::Issuer,
+            Self::Group => registry::EntryKind::Group,
             Self::TrustDomain => registry::EntryKind::TrustDomain,
             Self::Grant => registry::EntryKind::Grant,
             Self::Policy => registry::EntryKind::Policy,
@@ -77,6 +78,7 @@ pub(crate) fn rows(screen: &Screen, entries: &[RegistryEntry]) -> String {
         Some(RegistryItem::Issuer(_)) => {
             &["URL", "LOGIN", "AUDIENCE", "PROFILE", "SUBJECT SCOPE", "REQUIRED CLAIMS"]
         }
+        Some(RegistryItem::Group(_)) => &["NAME", "ISSUER", "ID", "MAY"],
         Some(RegistryItem::TrustDomain(_)) => &["NAME", "BUNDLE"],
         Some(RegistryItem::Grant(_)) => {
             &["ID", "PERSON", "AGENT", "RESOURCE", "SCOPES", "EXPIRES", "USES", "STATE"]
@@ -122,6 +124,12 @@ fn row(entry: &RegistryEntry) -> Vec<String> {
             let login = if x.login { "yes" } else { "no" }.to_owned();
             vec![x.url.to_string(), login, audience, x.profile.as_str().to_owned(), scope, claims]
         }
+        RegistryItem::Group(x) => vec![
+            x.name.to_string(),
+            x.issuer.to_string(),
+            x.id.clone().unwrap_or_default(),
+            permissions(&x.may).replace('\n', "; "),
+        ],
         RegistryItem::TrustDomain(x) => {
             let endpoint = x.endpoint.as_ref().map(ToString::to_string);
             vec![x.name.to_string(), endpoint.or_else(|| x.bundle.clone()).unwrap_or_default()]

@@ -10,7 +10,7 @@ use mandate_api::ClientError;
 use mandate_api::admin::RegistryItem;
 use mandate_api::registry_file::IssuerItem;
 use mandate_core::Issuer;
-use mandate_core::registry::{EntryKind, IdTokenUse, SubjectScope, TokenProfile, TrustedIssuer};
+use mandate_core::registry::{ClaimPath, EntryKind, IdTokenUse, SubjectScope, TokenProfile, TrustedIssuer};
 
 use crate::arguments::{EntryArguments, OptionalServer};
 use crate::connection::Admin;
@@ -90,6 +90,8 @@ struct Declared {
     other_audiences: Vec<String>,
     subject_scope: SubjectScope,
     required_claims: std::collections::BTreeMap<String, String>,
+    groups_claim: Option<ClaimPath>,
+    tenant_claim: Option<ClaimPath>,
     id_tokens: Vec<IdTokenUse>,
     oldest_actor_first: bool,
     ca: Option<String>,
@@ -105,6 +107,8 @@ impl Declared {
             other_audiences: Vec::new(),
             subject_scope: SubjectScope::Token,
             required_claims: std::collections::BTreeMap::new(),
+            groups_claim: None,
+            tenant_claim: None,
             id_tokens: Vec::new(),
             oldest_actor_first: false,
             ca: None,
@@ -116,6 +120,8 @@ impl Declared {
             declared.other_audiences = entry.other_audiences;
             declared.subject_scope = entry.subject_scope;
             declared.required_claims = entry.claims.require;
+            declared.groups_claim = entry.claims.groups;
+            declared.tenant_claim = entry.claims.tenant;
             declared.oldest_actor_first = entry.claims.oldest_actor_first;
             declared.id_tokens = entry.id_tokens.into_iter().map(id_token_use).collect();
             declared.ca = entry.ca;
@@ -123,6 +129,7 @@ impl Declared {
         }
         declared.profile = arguments.profile.or(declared.profile);
         declared.audience = arguments.audience.clone().or(declared.audience);
+        declared.groups_claim = arguments.groups.clone().or(declared.groups_claim);
         declared.required_claims.extend(arguments.require.iter().cloned());
         if arguments.identity_only {
             declared.subject_scope = SubjectScope::IdentityOnly;
@@ -144,6 +151,9 @@ impl Declared {
             required_claims: self.required_claims.clone(),
             login: None,
             events_audience: None,
+            groups_claim: self.groups_claim.clone(),
+            tenant_claim: self.tenant_claim.clone(),
+            tenant: None,
             id_tokens: self.id_tokens.clone(),
             introspection: None,
             oldest_actor_first: self.oldest_actor_first,

@@ -40,6 +40,7 @@ fn described(screen: &Screen, status: &Status) -> String {
         (counts.people, "person", "people"),
         (counts.clients, "client", "clients"),
         (counts.issuers, "issuer", "issuers"),
+        (counts.groups, "group", "groups"),
         (counts.trust_domains, "trust domain", "trust domains"),
         (counts.grants, "grant", "grants"),
         (counts.policies, "policy", "policies"),

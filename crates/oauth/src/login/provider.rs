@@ -229,10 +229,12 @@ impl Engine {
     ) -> Result<(LoggedInPerson, Option<SessionHash>, Option<Secret>), ProviderRefusal> {
         let snapshot = self.basis.snapshot();
         let provider = providers::with_key(&snapshot, callback.provider).ok_or(ProviderRefusal::Unknown)?;
-        let Proven { login, session, refresh } =
+        let Proven { mut login, session, refresh } =
             self.providers.person(&Answer { form, pending, provider, now }).await?;
         // The provider may have taken its time.
-        let Some(person) = self.basis.snapshot().registry.person_by_id(&login.id).cloned() else {
+        let snapshot = self.basis.snapshot();
+        login.keep_registered_groups(&snapshot.registry);
+        let Some(person) = snapshot.registry.person_by_id(&login.id).cloned() else {
             return Err(ProviderRefusal::Stranger(login.id));
         };
         Ok((LoggedInPerson::assertion_at_provider(person.name.clone(), now, login), session, refresh))

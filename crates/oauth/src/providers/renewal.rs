@@ -5,8 +5,8 @@ use form_urlencoded::Serializer;
 use mandate_core::names::{ErrorCode, GrantType, Parameter};
 use mandate_core::registry::{TrustedIssuer, UpstreamClient};
 use mandate_core::{Secret, Timestamp};
-use mandate_token::TokenError;
 use mandate_token::id_token::{self, Expect, RenewedTokens};
+use mandate_token::{Mapping, TokenError};
 
 use super::{AGAIN, Providers, text_of, unverified};
 use crate::foreign::{KeySource, NotVerified, Posted};
@@ -98,6 +98,7 @@ impl Providers {
                     access_token: text_of(&tokens.access_token),
                     subject: id_token::person_claim(provider.profile),
                     required: &provider.required_claims,
+                    mapping: Mapping::of(provider),
                     now,
                 },
             )

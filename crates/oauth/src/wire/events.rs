@@ -64,6 +64,7 @@ const fn of_token(error: &TokenError) -> EventErrorCode {
         | T::Claim { .. }
         | T::NotAccessToken(_)
         | T::NotIdToken(_)
+        | T::MappedClaim { .. }
         | T::Inactive
         | T::NotAPerson(_)
         | T::RequiredClaim(_)

@@ -392,6 +392,9 @@ fn refused(what: What, error: &TokenError) -> String {
         }
         E::NotIdToken(_) => " This claim is another one in the ID tokens of its issuer.".into(),
         E::NotAPerson(_) => " Only a person's token is a subject token; a machine is an actor.".into(),
+        E::MappedClaim { .. } => {
+            " The issuer's entry reads this claim: groups are a list of at most 256 texts of 1 to 128 bytes, a tenant is one such text.".into()
+        }
         E::RequiredClaim(_) => " The issuer's entry requires another value of this claim.".into(),
         E::TooLarge
         | E::DuplicateMember
@@ -511,6 +514,7 @@ fn exchange(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sentence {
         R::PolicyDeniesPerson => said(token, "A policy denies this to the person."),
         R::PolicyDeniesAgent => said(token, "A policy denies this to the agent."),
         R::NoLifetime => said(token, "The token would expire within a second."),
+        R::PartiesApart => said(token, "The parties of this request do not act together."),
         R::ClientMayNotPresent => said(token, "The client's entry does not list this agent."),
         R::ResourceUnknown => said(token, resource_unknown(None)),
         R::ResourceNotDelegable => said(token, "No agent is given tokens for this resource."),
@@ -579,6 +583,7 @@ fn delegated_login(reason: RefusalReason, bounds: Option<&ScopeBounds>) -> Sente
         | R::PolicyDeniesPerson
         | R::PolicyDeniesAgent
         | R::TooMuchForOneToken
+        | R::PartiesApart
         | R::NoLifetime => exchange(reason, bounds),
     }
 }
@@ -637,6 +642,7 @@ fn authorization(reason: RefusalReason) -> Sentence {
         | R::GrantExhausted
         | R::PolicyDeniesPerson
         | R::PolicyDeniesAgent
+        | R::PartiesApart
         | R::NoLifetime => said(token, "The person may not be given this token."),
     }
 }

@@ -354,6 +354,7 @@ fn token_errors() -> Vec<TokenError> {
         E::Age,
         E::ActorChain(InvalidActorChain::Loop),
         E::TrustDomain,
+        E::MappedClaim { claim: "groups".into(), why: "not a list of groups" },
     ]
 }
 

@@ -1,9 +1,11 @@
 //! Tokens of a trusted foreign issuer, over real HTTP.
 
+mod groups;
 mod id_tokens;
 mod keys;
 mod opaque;
 mod products;
+mod tenants;
 
 use std::time::Duration;
 

@@ -32,6 +32,7 @@ mod registration;
 mod requested_actor;
 mod revocation;
 mod strangers;
+mod tenants;
 mod while_waiting;
 
 use mandate_oauth::{OAuthError, TokenResponse};

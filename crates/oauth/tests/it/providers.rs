@@ -3,6 +3,7 @@
 mod away;
 mod device;
 mod events;
+mod groups;
 mod hostile;
 mod logout;
 mod upstream;

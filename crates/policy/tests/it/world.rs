@@ -43,6 +43,7 @@ impl World {
                 id: subject::Subject { iss, sub: "riley".to_owned() },
                 may: vec![permission("crm", may)],
                 disabled: false,
+                tenant: None,
             },
             agent: Agent {
                 name: "support-agent".parse().unwrap(),
@@ -55,6 +56,7 @@ impl World {
                 may: Vec::new(),
                 chain_depth: 3,
                 state: AgentState::Active,
+                tenant: None,
             },
             resource: Resource {
                 name: "crm".parse().unwrap(),
@@ -67,6 +69,7 @@ impl World {
                 agent: None,
                 client: None,
                 unattested: ScopeSet::new(),
+                tenant: None,
             },
             grant: Grant {
                 id: "g1".parse().unwrap(),
@@ -110,6 +113,7 @@ impl World {
     pub(crate) fn question(&self) -> Question<'_> {
         Question {
             person: &self.person,
+            groups: &[],
             agent: Some(&self.agent),
             resource: &self.resource,
             scopes: &self.nothing,

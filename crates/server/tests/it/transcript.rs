@@ -29,6 +29,7 @@ mod registry;
 mod revocation;
 mod self_description;
 mod stage;
+mod tenants;
 mod token_form;
 
 use std::path::{Path, PathBuf};

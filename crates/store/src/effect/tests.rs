@@ -65,6 +65,7 @@ fn agent(state: AgentState, purpose: &str) -> Entry {
         may: Vec::new(),
         chain_depth: 1,
         state,
+        tenant: None,
     })
 }
 

@@ -55,6 +55,7 @@ fn client(id: &str) -> Entry {
         refresh: false,
         require_pushed_authorization_requests: false,
         device: false,
+        tenant: None,
     })
 }
 
@@ -70,6 +71,7 @@ fn agent(name: &str) -> Entry {
         may: Vec::new(),
         chain_depth: 3,
         state: AgentState::Suspended,
+        tenant: None,
     })
 }
 
@@ -439,7 +441,7 @@ fn a_password_does_not_count_again_after_its_name_was_another_persons() {
     let riley: PersonName = "riley".parse().unwrap();
     let person = |issuer: &str, disabled| {
         let id = Subject { iss: issuer.parse().unwrap(), sub: "riley".into() };
-        Entry::Person(Person { name: "riley".parse().unwrap(), id, may: Vec::new(), disabled })
+        Entry::Person(Person { name: "riley".parse().unwrap(), id, may: Vec::new(), disabled, tenant: None })
     };
     let (own, other) = ("https://m.example", "https://login.example");
     let has_password = || {

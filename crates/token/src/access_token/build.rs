@@ -2,11 +2,12 @@
 
 use std::borrow::Cow;
 
+use mandate_core::registry::MAX_GROUPS;
 use mandate_core::scope::MAX_SCOPES;
 use mandate_core::subject::MAX_SUBJECT_LEN;
 use mandate_core::{
-    ActRef, ClientId, Confirmation, Details, Issuer, Lineage, ScopeText, SubjectProfile, Terms, Timestamp,
-    TokenId,
+    ActRef, ClientId, Confirmation, Details, GroupName, Issuer, Lineage, ScopeText, SubjectProfile,
+    TenantName, Terms, Timestamp, TokenId,
 };
 use serde::Serialize;
 
@@ -45,6 +46,10 @@ struct Wire<'a> {
     authorization_details: &'a Details,
     #[serde(skip_serializing_if = "Option::is_none")]
     cnf: Option<&'a Confirmation>,
+    #[serde(skip_serializing_if = "<[GroupName]>::is_empty")]
+    groups: &'a [GroupName],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a TenantName>,
 }
 
 impl<'a> Wire<'a> {
@@ -67,6 +72,8 @@ impl<'a> Wire<'a> {
             auth_time,
             acr,
             amr,
+            groups,
+            tenant,
         } = terms;
         if exp.secs() <= iat.secs() {
             return refused("exp is not after iat");
@@ -108,6 +115,9 @@ impl<'a> Wire<'a> {
                 "a text in aud, act, acr or amr is empty, oversized or has a control character, or amr is too long",
             );
         }
+        if groups.len() > MAX_GROUPS {
+            return refused("there are too many groups");
+        }
         if cnf == &Some(Confirmation::Unknown) {
             return refused("cnf names no key");
         }
@@ -129,6 +139,8 @@ impl<'a> Wire<'a> {
             amr,
             authorization_details: details,
             cnf: cnf.as_ref(),
+            groups,
+            tenant: tenant.as_ref(),
         })
     }
 }

@@ -17,6 +17,7 @@ use crate::claim;
 use crate::compact::Compact;
 use crate::error::TokenError;
 use crate::key_set::KeySet;
+use crate::mapped::{MappedClaims, Mapping, leaves_groups_out};
 use crate::product::{Lacking, Shape, Shows};
 use crate::strict_json::{Json, Object};
 
@@ -252,7 +253,9 @@ fn at_fault(error: &TokenError) -> Option<(Part, &str)> {
         | TokenError::NotAccessToken(claim)
         | TokenError::NotIdToken(claim)
         | TokenError::NotAPerson(claim) => Some((Part::Claim, claim)),
-        TokenError::RequiredClaim(claim) => Some((Part::Claim, claim)),
+        TokenError::RequiredClaim(claim) | TokenError::MappedClaim { claim, .. } => {
+            Some((Part::Claim, claim))
+        }
         TokenError::Issuer => Some((Part::Claim, "iss")),
         TokenError::Audience => Some((Part::Claim, "aud")),
         TokenError::Expired => Some((Part::Claim, "exp")),
@@ -377,8 +380,44 @@ fn claims(
             );
         }
     }
+    groups(findings, claims, issuer);
+    tenant(findings, claims, issuer);
     for (name, _) in claims.iter() {
         findings.add(Part::Claim, name, None, Verdict::Ignored);
+    }
+}
+
+/// What the entry reads of the person's groups. Which of them are registered is for the registry to say.
+fn groups(findings: &mut Findings, claims: &Object<'_>, issuer: &TrustedIssuer) {
+    let Some(path) = &issuer.groups_claim else { return };
+    let name = path.steps().next().unwrap_or_default();
+    match MappedClaims::read(claims, Mapping { groups: Some(path), ..Mapping::default() }) {
+        Err(error) => findings.refuse_claim(&name, error.public_code(), error.to_string()),
+        Ok(_) if claims.contains(&name) => findings.accept(&name, "the person's groups"),
+        Ok(_) => {
+            let why = "the token does not have it, so it proves no group";
+            findings.add(Part::Claim, &name, None, Verdict::NotChecked(why));
+        }
+    }
+    if let Some(instead) = leaves_groups_out(claims) {
+        let why = "the person is in more groups than the token lists, so it lists none and proves no group: \
+                   let the provider list only the groups that are assigned to the application";
+        findings.add(Part::Claim, instead, None, Verdict::NotChecked(why));
+    }
+}
+
+/// The person's tenant, if the entry reads it. Whose it must be is for the person's entry to say.
+fn tenant(findings: &mut Findings, claims: &Object<'_>, issuer: &TrustedIssuer) {
+    let Some(path) = &issuer.tenant_claim else { return };
+    let name = path.steps().next().unwrap_or_default();
+    let only = Mapping { tenant: Some(path), ..Mapping::default() };
+    match MappedClaims::read(claims, only).map(|mapped| mapped.tenant) {
+        Err(error) => findings.refuse_claim(&name, error.public_code(), error.to_string()),
+        Ok(Some(_)) => findings.accept(&name, "the person's tenant, which must be that of their entry"),
+        Ok(None) => {
+            let why = "the entry reads the person's tenant there, and a token without it is refused";
+            findings.refuse_claim(&name, "parties_apart", why.to_owned());
+        }
     }
 }
 

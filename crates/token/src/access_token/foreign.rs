@@ -73,6 +73,8 @@ pub(super) fn read(
         jti,
         client,
         lineage: Lineage::default(),
+        groups: Vec::new(),
+        tenant: None,
     })
 }
 

@@ -8,7 +8,7 @@ use mandate_core::Timestamp;
 use mandate_core::names::{AccessTokenType, IntrospectionMember};
 use mandate_core::registry::TrustedIssuer;
 
-use super::{AccessToken, Profile, Source, has_what_is_required, read};
+use super::{AccessToken, Profile, Source, read};
 use crate::claim;
 use crate::discovery::is_json;
 use crate::error::TokenError;
@@ -53,8 +53,7 @@ pub fn introspected(
         return Err(TokenError::Claim { claim: token_type, why }.into());
     }
     let read = read(Source::Opaque(token), &answer, (&issuer.url, now, Profile::of_issuer(issuer)))?;
-    has_what_is_required(&answer, issuer)?;
-    Ok(read.in_order(issuer))
+    Ok(read.as_the_entry_says(&answer, issuer)?)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use crate::strict_json::{Json, Object};
 const PROFILE: &str = "sub_profile";
 
 /// What only a token with a person has.
-const OF_PEOPLE: [&str; 7] = ["sub_id", "act", "may_act", "lineage", "auth_time", "acr", "amr"];
+const OF_PEOPLE: [&str; 8] = ["sub_id", "act", "may_act", "lineage", "auth_time", "acr", "amr", "groups"];
 
 /// The agent that a token of `ours` names as its subject; `None` if the token is for a person.
 pub(super) fn agent(claims: &Object<'_>, ours: &Issuer) -> Result<Option<Actor>, TokenError> {
@@ -43,13 +43,14 @@ pub(super) fn chain(agent: Actor) -> Result<ActorChain, TokenError> {
 
 /// The agent whose own token these terms are, if they say no more than such a token can.
 pub(super) fn agent_of(terms: &Terms) -> Option<&Actor> {
-    let Terms { subject, chain, issuer, client, lineage, auth_time, acr, amr, .. } = terms;
+    let Terms { subject, chain, issuer, client, lineage, auth_time, acr, amr, groups, .. } = terms;
     let agent = chain.outermost().filter(|_| chain.depth() == 1 && subject.is_none())?;
     let named = agent.iss == *issuer
         && agent.sub_profile == Some(SubjectProfile::AiAgent)
         && agent.sub == client.as_str()
         && agent.sub.parse::<SpiffeId>().is_ok();
-    let of_nobody = lineage.is_empty() && auth_time.is_none() && acr.is_none() && amr.is_empty();
+    let of_no_login = auth_time.is_none() && acr.is_none() && amr.is_empty();
+    let of_nobody = lineage.is_empty() && of_no_login && groups.is_empty();
     (named && of_nobody).then_some(agent)
 }
 

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::{AccessToken, Expect, MayAct, Profile, build, verify, verify_with_claims};
 use crate::error::TokenError;
 use crate::test_keys::Es256;
-use crate::{KeySet, KeyUse, SignatureMemo};
+use crate::{KeySet, KeyUse, MappedClaims, SignatureMemo};
 
 const FOREIGN: Profile = Profile::Foreign(TokenProfile::Rfc9068);
 const NOW: u64 = 1_700_000_000;
@@ -89,6 +89,8 @@ fn full_terms() -> Terms {
         auth_time: Some(at(NOW - 60)),
         acr: Some("urn:x:2".into()),
         amr: vec!["pwd".into(), "otp".into()],
+        groups: vec!["sales".parse().unwrap(), "staff".parse().unwrap()],
+        tenant: Some("acme".parse().unwrap()),
         ..Terms::new(
             ours(),
             subject,
@@ -102,6 +104,11 @@ fn full_terms() -> Terms {
 }
 
 /// Only what every token says.
+/// A token that says these terms and nothing else.
+fn only(terms: Terms) -> AccessToken {
+    AccessToken { terms, nbf: None, may_act: None, mapped: MappedClaims::default(), said_actors: None }
+}
+
 fn plain_terms() -> Terms {
     let Terms { client, audience, jti, .. } = full_terms();
     let subject = Subject { iss: ours(), sub: "riley".into() };

@@ -17,6 +17,7 @@ use crate::claim;
 use crate::compact::{Compact, EcdsaForm, SignatureCheck};
 use crate::error::{TokenError, shortened};
 use crate::key_set::{KeySet, KeyUse};
+use crate::mapped::{MappedClaims, Mapping};
 use crate::memo::SignatureMemo;
 use crate::product::{IdTokenShape, Shape};
 use crate::strict_json::{Json, Object};
@@ -32,6 +33,8 @@ pub struct IdentifiedPerson {
     /// nor actors. `jti` is made of what is signed: the same for the same token alone. `expires` is at most an
     /// hour after `iat`, as for access tokens.
     pub terms: Terms,
+    /// What the entry of its issuer reads besides: groups and tenant.
+    pub mapped: MappedClaims,
 }
 
 /// Verifies an ID token of `issuer` as a subject token.
@@ -100,8 +103,9 @@ pub fn identify(
             (iat, usable_until(iat, exp)),
         )
     };
+    let mapped = MappedClaims::read(claims, Mapping::of(issuer))?;
     verified.remember(memo, exp);
-    Ok(IdentifiedPerson { terms })
+    Ok(IdentifiedPerson { terms, mapped })
 }
 
 /// `typ` is absent or `JWT` (RFC 7519 §5.1): what has another type is another kind of token (RFC 8725 §3.11).

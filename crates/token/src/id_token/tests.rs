@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Expect, IdToken, verify};
 use crate::error::TokenError;
 use crate::test_keys::Es256;
-use crate::{KeySet, KeyUse};
+use crate::{KeySet, KeyUse, MappedClaims, Mapping};
 
 const PROVIDER: &str = "https://login.example";
 const CLIENT: &str = "mandate-at-login";
@@ -44,6 +44,7 @@ fn checked(token: &str, change: impl FnOnce(&mut Expect<'_>)) -> Result<IdToken,
         access_token: ACCESS_TOKEN,
         subject: "sub",
         required: &required,
+        mapping: Mapping::default(),
         now: Timestamp::from_secs(NOW),
     };
     change(&mut expect);
@@ -71,6 +72,7 @@ fn a_proper_id_token_says_who_and_how() {
             acr: Some("urn:mfa".into()),
             amr: vec!["pwd".into(), "otp".into()],
             session: Some("s1".into()),
+            mapped: MappedClaims::default(),
         })
     );
     for harmless in [json!({}), json!({"aud": [CLIENT]}), json!({"amr": []}), json!({"c_hash": "x"})] {

@@ -244,6 +244,32 @@ async fn only_the_outermost_actor_decides() {
 }
 
 #[tokio::test]
+async fn a_route_of_one_tenant_refuses_tokens_of_others_and_of_none() {
+    let world = World::new().await;
+    let route = Route::requires("read:cases").unwrap().only_tenant("acme".parse().unwrap());
+    for (tenant, expected) in
+        [(Some("acme"), "ok"), (Some("umbrella"), "tenant_unauthorized"), (None, "tenant_unauthorized")]
+    {
+        let mut terms = world.issuer.terms(RESOURCE, "read:cases", world.clock.now());
+        terms.tenant = tenant.map(|name| name.parse().unwrap());
+        terms.groups = vec!["support".parse().unwrap()];
+        let outcome = verify(&world.verifier, &world.issuer.sign(&terms), &route).await;
+        assert_eq!(code(&outcome), expected, "{tenant:?}");
+        match outcome {
+            Ok(verified) => {
+                assert_eq!(verified.tenant().unwrap().as_str(), "acme");
+                assert_eq!(verified.groups(), terms.groups);
+            }
+            Err(refusal) => {
+                let challenge = refusal.www_authenticate().unwrap();
+                assert_eq!(refusal.status(), 403);
+                assert!(!challenge.contains("umbrella") && !challenge.contains("acme"), "{challenge}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_missing_scope_is_403_with_all_scopes_and_names_who_tried() {
     let world = World::new().await;
     let route = Route::requires("read:cases write:opportunities").unwrap();

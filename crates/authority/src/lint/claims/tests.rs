@@ -30,6 +30,8 @@ fn terms() -> Terms {
         },
         auth_time: Some(Timestamp::from_secs(900)),
         amr: vec!["pwd".to_owned()],
+        groups: vec!["staff".parse().unwrap()],
+        tenant: Some("acme".parse().unwrap()),
         ..Terms::new(iss, subject, "app".parse().unwrap(), audience, scopes, "t1".parse().unwrap(), times)
     }
 }
@@ -39,7 +41,7 @@ fn claims() -> Value {
         "iss": "https://mandate.example", "sub": "riley", "aud": "https://crm.example", "client_id": "app", "jti": "t1",
         "iat": 1000, "exp": 1300, "scope": "read:cases write:cases",
         "act": {"sub": "spiffe://acme.example/agent/a", "iss": "https://mandate.example"},
-        "lineage": {"parents": ["p1"], "grants": ["g1"], "clients": ["support-app"]}, "auth_time": 900, "amr": ["pwd"],
+        "lineage": {"parents": ["p1"], "grants": ["g1"], "clients": ["support-app"]}, "auth_time": 900, "amr": ["pwd"], "groups": ["staff"], "tenant": "acme",
     })
 }
 
@@ -121,6 +123,12 @@ fn refuses_every_claim_that_was_not_decided_so() {
         ("amr", json!(["otp"]), L::Authentication),
         ("amr", json!(["pwd", "otp"]), L::Authentication),
         ("amr", json!("pwd"), L::Claims),
+        ("tenant", json!("umbrella"), L::Tenant),
+        ("tenant", json!(["acme"]), L::Claims),
+        ("groups", json!(["sales"]), L::Groups),
+        ("groups", json!(["staff", "sales"]), L::Groups),
+        ("groups", json!([]), L::Groups),
+        ("groups", json!("staff"), L::Claims),
         ("iat", json!(1001), L::Lifetime),
         ("exp", json!(1301), L::Lifetime),
         ("exp", json!(1299), L::Lifetime),
@@ -152,6 +160,8 @@ fn refuses_every_missing_claim() {
         ("lineage", L::Lineage),
         ("auth_time", L::Authentication),
         ("amr", L::Authentication),
+        ("groups", L::Groups),
+        ("tenant", L::Tenant),
     ] {
         assert_eq!(access_token(&without(claims(), name)), Err(why), "{name}");
     }
@@ -340,6 +350,7 @@ fn an_agents_own_token_passes_and_says_nothing_of_a_person() {
         ("lineage", json!({"parents": ["p1"], "grants": ["g1"]}), L::Lineage),
         ("auth_time", json!(900), L::Authentication),
         ("amr", json!(["pwd"]), L::Authentication),
+        ("groups", json!(["staff"]), L::Groups),
         ("exp", json!(1301), L::Lifetime),
     ] {
         assert_eq!(

@@ -55,7 +55,13 @@ fn in_two_steps(case: &Case, asked: Option<&str>) -> Result<MandateView, R> {
     let terms = Terms::clone(&own.view().terms);
     let exchange = DecisionRequest::Exchange(Exchange {
         client: AuthenticatedClient::App(app()),
-        subject: VerifiedSubject { origin: SubjectOrigin::Own, terms, may_act: None, said_actors: None },
+        subject: VerifiedSubject {
+            origin: SubjectOrigin::Own,
+            terms,
+            may_act: None,
+            mapped: Default::default(),
+            said_actors: None,
+        },
         actor: Some(verified("support-agent")),
         resource: CRM.parse().unwrap(),
         scopes: None,

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
+use super::groups::{group, naming_groups};
 use super::*;
 
 const WORDS: [&str; 4] = ["read:cases", "write:case_comments", "write:opportunities", "send:mail"];
@@ -46,7 +47,11 @@ struct Bounds {
     may_limit: Option<u64>,
     ceiling_limit: Option<u64>,
     grant_limit: Option<u64>,
+    groups: Vec<OfGroup>,
 }
+
+/// A group: what it gives, whether the token names it, and whether the registry has it.
+type OfGroup = (BTreeSet<&'static str>, bool, bool);
 
 fn some_words(least: usize) -> impl Strategy<Value = BTreeSet<&'static str>> {
     proptest::sample::subsequence(WORDS.to_vec(), least..=4).prop_map(|list| list.into_iter().collect())
@@ -82,15 +87,21 @@ fn bounds() -> impl Strategy<Value = Bounds> {
         .prop_shuffle();
     let depth = prop_oneof![3 => Just(4u8), 1 => 1u8..5];
     let limits = (1u64..5000, seconds(), seconds(), seconds(), seconds());
-    (scopes, origin, any::<bool>(), policy, actors, depth, limits).prop_map(
+    let group = (
+        some_words(0),
+        prop_oneof![3 => Just(true), 1 => Just(false)],
+        prop_oneof![3 => Just(true), 1 => Just(false)],
+    );
+    let groups = proptest::collection::vec(group, 0..3);
+    (scopes, origin, any::<bool>(), policy, (actors, depth), limits, groups).prop_map(
         |(
             (subject, may, ceiling, granted, asked),
             (origin, kind),
             at_helpdesk,
             policy,
-            actors,
-            depth,
+            (actors, depth),
             limits,
+            groups,
         )| {
             let (subject_left, grant_left, may_limit, ceiling_limit, grant_limit) = limits;
             Bounds {
@@ -111,6 +122,7 @@ fn bounds() -> impl Strategy<Value = Bounds> {
                 may_limit,
                 ceiling_limit,
                 grant_limit,
+                groups,
             }
         },
     )
@@ -155,6 +167,7 @@ impl Bounds {
         if let Some(subject_scope) = self.origin.filter(|_| self.opaque) {
             case.opaque(subject_scope);
         }
+        self.name_groups(&mut case, name);
         case.subject.terms.scopes = set(&self.subject);
         case.subject.terms.chain = self.chain();
         case.subject.terms.expires = NOW.plus(Duration::from_secs(self.subject_left));
@@ -180,9 +193,45 @@ impl Bounds {
         case
     }
 
+    /// The person is one of another issuer, whose tokens name groups.
+    fn name_groups(&self, case: &mut Case, resource: &str) {
+        if self.groups.is_empty() {
+            return;
+        }
+        let groups_claim = naming_groups().groups_claim;
+        match &mut case.subject.origin {
+            SubjectOrigin::Foreign(issuer, _) => {
+                *issuer = Arc::new(TrustedIssuer { groups_claim, ..(**issuer).clone() });
+                case.registry.put(Entry::Issuer((**issuer).clone()));
+            }
+            SubjectOrigin::Own => case.registry.put(Entry::Issuer(naming_groups())),
+        }
+        case.subject.terms.subject.as_mut().unwrap().iss = LOGIN.parse().unwrap();
+        case.person(|p| p.id.iss = LOGIN.parse().unwrap());
+        for (at, (gives, named, registered)) in self.groups.iter().enumerate() {
+            let name = format!("g{at}");
+            if *registered {
+                let may = Permission { scopes: set(gives), ..allow(resource, "") };
+                case.registry.put(group(&name, LOGIN, vec![may]));
+            }
+            if *named && self.origin.is_some() {
+                case.subject.mapped.groups.push(format!("id-of-{name}"));
+            } else if *named {
+                case.subject.terms.groups.push(name.parse().unwrap());
+            }
+        }
+    }
+
+    /// The groups that count, with what they give.
+    fn counted(&self) -> impl Iterator<Item = (usize, &BTreeSet<&'static str>)> {
+        let counts = |(_, (_, named, registered)): &(usize, &OfGroup)| *named && *registered;
+        self.groups.iter().enumerate().filter(counts).map(|(at, (gives, ..))| (at, gives))
+    }
+
     /// The intersection of everything that bounds scopes.
     fn scopes(&self) -> BTreeSet<&'static str> {
-        let mut all = &(&self.may & &self.ceiling) & &self.granted;
+        let may = self.counted().fold(self.may.clone(), |may, (_, gives)| &may | gives);
+        let mut all = &(&may & &self.ceiling) & &self.granted;
         if self.origin != Some(SubjectScope::IdentityOnly) && !self.id_token {
             all = &all & &self.subject;
         }
@@ -210,6 +259,15 @@ fn is_bounded(bounds: &Bounds, permits: &Cell<u32>) -> Result<(), TestCaseError>
     permits.set(permits.get() + 1);
     prop_assert!(!view.terms.scopes.is_empty());
     prop_assert_eq!(&view.terms.scopes, &set(&bounds.scopes()));
+    let given = bounds.scopes();
+    let giving = bounds.counted().filter(|(_, gives)| !gives.is_disjoint(&given));
+    let giving: Vec<String> = giving.map(|(at, _)| format!("g{at}")).collect();
+    prop_assert_eq!(view.terms.groups.iter().map(ToString::to_string).collect::<Vec<_>>(), giving);
+    prop_assert!(
+        view.terms.issuer != case.subject.terms.issuer
+            || view.terms.groups.iter().all(|group| case.subject.terms.groups.contains(group)),
+        "the groups never grow"
+    );
     prop_assert_eq!(view.terms.expires, NOW.plus(Duration::from_secs(bounds.seconds())));
     prop_assert_eq!(&view.terms.subject, &case.subject.terms.subject);
     prop_assert_eq!(view.terms.audience.sole().unwrap(), bounds.target().1);

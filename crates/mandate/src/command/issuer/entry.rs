@@ -5,13 +5,26 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use mandate_api::registry_file::{self, IssuerItem, MAX_FILE_BYTES};
+use mandate_api::registry_file::{self, ClaimsItem, IssuerItem, MAX_FILE_BYTES};
 use mandate_core::SystemEntropy;
 use mandate_core::registry::{SubjectScope, TokenProfile};
 use mandate_files::{FileError, NewFile, Replace, text};
 
 use crate::failure::{Failure, Fault};
 use crate::input_file;
+
+/// The member `claims`, if it says anything.
+fn claims(claims: &ClaimsItem) -> Option<String> {
+    let ClaimsItem { require, groups, tenant, oldest_actor_first } = claims;
+    let required: Vec<String> =
+        require.iter().map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
+    let required = (!required.is_empty()).then(|| format!("require = {{ {} }}", required.join(", ")));
+    let groups = groups.as_ref().map(|path| format!("groups = {}", quoted(path.as_str())));
+    let tenant = tenant.as_ref().map(|path| format!("tenant = {}", quoted(path.as_str())));
+    let order = oldest_actor_first.then(|| "oldest_actor_first = true".to_owned());
+    let all: Vec<String> = required.into_iter().chain(groups).chain(tenant).chain(order).collect();
+    (!all.is_empty()).then(|| format!("{{ {} }}", all.join(", ")))
+}
 
 /// The entry as it is written in a registry file. What it leaves out has its default.
 pub(super) fn toml(item: &IssuerItem) -> Result<String, Failure> {
@@ -25,14 +38,14 @@ pub(super) fn toml(item: &IssuerItem) -> Result<String, Failure> {
     if item.subject_scope != SubjectScope::Token {
         members.push(("subject_scope", quoted(super::super::get::subject_scope(item.subject_scope))));
     }
-    if !item.claims.require.is_empty() {
-        let claims = item.claims.require.iter();
-        let claims: Vec<String> =
-            claims.map(|(name, value)| format!("{} = {}", quoted(name), quoted(value))).collect();
-        members.push(("claims", format!("{{ require = {{ {} }} }}", claims.join(", "))));
+    if let Some(claims) = claims(&item.claims) {
+        members.push(("claims", claims));
     }
     if let Some(ca) = &item.ca {
         members.push(("ca", quoted(ca)));
+    }
+    if let Some(tenant) = &item.tenant {
+        members.push(("tenant", quoted(tenant.as_str())));
     }
     if item.login {
         members.push(("login", "true".to_owned()));
@@ -221,6 +234,7 @@ mod tests {
             client_secret_file: None,
             security_events: false,
             events_audience: None,
+            tenant: None,
             id_tokens: Vec::new(),
             introspection: None,
         }
@@ -239,7 +253,9 @@ mod tests {
             profile: TokenProfile::Zitadel,
             claims: ClaimsItem {
                 require: [("urn:x y".to_owned(), "human".to_owned())].into(),
-                oldest_actor_first: false,
+                groups: Some("/realm_access/roles".parse().unwrap()),
+                tenant: Some("tid".parse().unwrap()),
+                oldest_actor_first: true,
             },
             security_events: true,
             events_audience: Some("mandate".to_owned()),
@@ -250,7 +266,7 @@ mod tests {
         for part in [
             "profile = \"zitadel\"\n",
             "subject_scope = \"identity_only\"\n",
-            "claims = { require = { \"urn:x y\" = \"human\" } }\n",
+            "claims = { require = { \"urn:x y\" = \"human\" }, groups = \"/realm_access/roles\", tenant = \"tid\", oldest_actor_first = true }\n",
             "ca = \"sso.pem\"\n",
             "security_events = true\nevents_audience = \"mandate\"\n",
             "id_tokens = [{ audience = \"portal\", client = \"desk\" }]\n",

@@ -26,7 +26,7 @@ impl Login {
         (login, first)
     }
 
-    async fn goes_on(&self, response: &TokenResponse) -> Result<TokenResponse, String> {
+    pub(super) async fn goes_on(&self, response: &TokenResponse) -> Result<TokenResponse, String> {
         let form = self.world.refreshing("away-app", &refresh_token(response));
         match self.world.token(&form, None).await {
             Ok(response) => Ok(response),

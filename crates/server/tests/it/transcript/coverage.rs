@@ -13,7 +13,7 @@ use crate::world::Server;
 /// The list of every error for its reader. A test of `mandate-oauth` proves that no refusal is missing in it.
 const DOCUMENTED: &str = include_str!("../../../../../docs/src/errors.md");
 
-const TOKEN: [&str; 19] = [
+const TOKEN: [&str; 21] = [
     "token_form",
     "token_client",
     "token_assertion",
@@ -29,8 +29,10 @@ const TOKEN: [&str; 19] = [
     "exchange_size",
     "exchange_foreign",
     "exchange_foreign_keys",
+    "exchange_foreign_groups",
     "exchange_platform",
     "exchange_federation",
+    "token_tenants",
     "exchange_id_token",
     "exchange_opaque",
 ];
@@ -103,7 +105,8 @@ const OF_AGENTS: [R; 30] = [
 ];
 
 /// Reasons for which an agent is not given a token of its own.
-const OF_OWN_BEHALF: [R; 11] = [
+const OF_OWN_BEHALF: [R; 12] = [
+    R::PartiesApart,
     R::ActorUnknown,
     R::AgentNotActive,
     R::NotOnOwnBehalf,

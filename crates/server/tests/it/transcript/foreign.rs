@@ -165,6 +165,49 @@ async fn tokens_of_another_issuer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn groups_that_another_issuer_names() {
+    let mut stage = Stage::with_node("Token endpoint: tokens of another issuer that name groups").await;
+    let abroad = Abroad::trusted(&mut stage, "idp").await;
+    let (url, audience) = (abroad.idp.issuer(), abroad.audience.clone());
+    let issuer =
+        |claims: &str| format!("issuer = [{{ url = \"{url}\", audience = \"{audience}\"{claims} }}]\n");
+    let group = |may: &str| {
+        format!(
+            "group = [{{ name = \"support\", issuer = \"{url}\", id = \"4f1b-support\", may = [{may}] }}]\n"
+        )
+    };
+    let reads = "{ resource = \"crm\", scopes = [\"read:cases\"] }";
+    let nothing = format!("person = [{{ name = \"dana-of-idp\", issuer = \"{url}\", sub = \"user-7\" }}]\n");
+    let named = issuer(", claims = { groups = \"groups\" }");
+    stage
+        .apply(
+            "Dana may do nothing alone; the group support may read cases",
+            &[nothing, named, group(reads)].concat(),
+        )
+        .await;
+    stage.server.clock.advance(Duration::from_mins(2));
+    let svid = stage.svid("support-agent").await;
+    let naming = |stage: &Stage, groups: Value| abroad.changed(stage, |claims| claims["groups"] = groups);
+    for (what, groups) in [
+        ("A member of the group", json!(["all-staff", "4f1b-support"])),
+        ("Nobody's group", json!(["all-staff"])),
+        ("The name here is not the id there", json!(["support"])),
+        ("A list of other things", json!(["4f1b-support", 7])),
+        ("A text", json!("4f1b-support")),
+    ] {
+        let token = naming(&stage, groups);
+        stage.token(what, &at_the_crm(&svid, &token)).await;
+    }
+    stage.token("A token without the claim", &at_the_crm(&svid, &abroad.token(&stage))).await;
+    let overage = abroad.changed(&stage, |claims| claims["_claim_names"] = json!({ "groups": "src1" }));
+    stage.token("More groups than the token lists", &at_the_crm(&svid, &overage)).await;
+    stage.apply("The group may do nothing", &group("")).await;
+    let token = naming(&stage, json!(["4f1b-support"]));
+    stage.token("A member of a group without rights", &at_the_crm(&svid, &token)).await;
+    stage.end("exchange_foreign_groups").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_of_another_issuer_that_do_not_come() {
     let mut stage = Stage::with_node("Token endpoint: exchanges that wait for another issuer's keys").await;
     let mut down = Abroad::trusted(&mut stage, "idp-that-is-down").await;

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Against, Explanation, Findings, Part, Verdict, listed, old, times};
+use super::{Against, Explanation, Findings, Part, Verdict, groups, listed, old, tenant, times};
 use crate::access_token::{Decoded, has_text};
 use crate::claim;
 use crate::compact::Compact;
@@ -115,6 +115,8 @@ fn claims(findings: &mut Findings, claims: &Object<'_>, against: &Against<'_>) {
             findings.refuse_claim(name, code, format!("the entry requires the text `{value}`"));
         }
     }
+    groups(findings, claims, issuer);
+    tenant(findings, claims, issuer);
     for (name, _) in claims.iter() {
         findings.add(Part::Claim, name, None, Verdict::Ignored);
     }

@@ -28,6 +28,9 @@ fn issuer() -> TrustedIssuer {
         id_tokens: Vec::new(),
         introspection: None,
         oldest_actor_first: false,
+        groups_claim: None,
+        tenant_claim: None,
+        tenant: None,
     }
 }
 

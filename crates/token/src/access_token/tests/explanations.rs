@@ -267,3 +267,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_becomes_of_the_groups_and_of_the_tenant_is_said_also_if_the_groups_were_left_out() {
+    let (entra, now) = (product("entra-v2"), vectors()["now"].as_u64().unwrap());
+    let explained_with = |change: Value| {
+        let change = json!({ "claims": change });
+        let issuer = TrustedIssuer {
+            groups_claim: Some("groups".parse().unwrap()),
+            tenant_claim: Some("tid".parse().unwrap()),
+            ..addressed(&entra, &change)
+        };
+        explained(&token(&entra, &change), &issuer, now)
+    };
+    let explanation = explained_with(json!({"groups": ["4f1b", "9c2d"]}));
+    assert!(explanation.is_taken(), "{explanation:?}");
+    assert_eq!(verdict(&explanation, Part::Claim, "groups").as_str(), "accepted");
+    assert_eq!(verdict(&explanation, Part::Claim, "tid").as_str(), "accepted");
+    let shown = explanation.findings.iter().find(|finding| finding.name == "groups").unwrap();
+    assert_eq!(shown.value, Some(json!(["4f1b", "9c2d"])));
+
+    let explanation = explained_with(json!({"_claim_names": {"groups": "src1"}}));
+    assert!(explanation.is_taken(), "{explanation:?}");
+    let Verdict::NotChecked(why) = verdict(&explanation, Part::Claim, "_claim_names") else { panic!() };
+    assert!(why.contains("proves no group"), "{why}");
+    assert_eq!(verdict(&explanation, Part::Claim, "groups").as_str(), "not_checked");
+
+    let explanation = explained_with(json!({"groups": "4f1b"}));
+    assert_eq!(refused(&explanation), [("groups".to_owned(), "claim_invalid")]);
+}

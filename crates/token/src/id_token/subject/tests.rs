@@ -66,6 +66,9 @@ fn issuer(product: &Value) -> TrustedIssuer {
         events_audience: None,
         introspection: None,
         oldest_actor_first: false,
+        groups_claim: None,
+        tenant_claim: None,
+        tenant: None,
         id_tokens: vec![IdTokenUse {
             audience: text("client").to_owned(),
             client: "desk-of-ours".parse().unwrap(),
