@@ -22,13 +22,13 @@ async fn abroad(claim: &str) -> Abroad {
     abroad
 }
 
-fn only_reads(entry: &mut Entry) {
+pub(super) fn only_reads(entry: &mut Entry) {
     if let Entry::Person(dana) = entry {
         dana.may = vec![story::permission("crm", "read:cases")];
     }
 }
 
-fn writers(abroad: &Abroad, scope: &str) -> Entry {
+pub(super) fn writers(abroad: &Abroad, scope: &str) -> Entry {
     let (name, issuer) = ("writers".parse().unwrap(), abroad.idp.issuer());
     let id = "4f1b/Writers of Comments".to_owned();
     Entry::Group(Group { name, issuer, id, may: vec![story::permission("crm", scope)] })
@@ -46,8 +46,8 @@ async fn comments(abroad: &Abroad, token: &str) -> Result<Value, String> {
     }
 }
 
-const BEYOND: &str = "400 invalid_scope scope_beyond_person";
-const ITS_ID: &str = "4f1b/Writers of Comments";
+pub(super) const BEYOND: &str = "400 invalid_scope scope_beyond_person";
+pub(super) const ITS_ID: &str = "4f1b/Writers of Comments";
 
 #[tokio::test]
 async fn the_groups_that_a_token_names_add_rights_and_the_mandate_names_them() {

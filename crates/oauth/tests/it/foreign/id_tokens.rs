@@ -8,6 +8,8 @@ use mandate_token::Signer as _;
 use serde_json::{Value, json};
 
 use super::Abroad;
+use super::groups::{BEYOND, ITS_ID, only_reads, writers};
+use super::tenants::{self, APART};
 use crate::refused;
 
 const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
@@ -227,4 +229,54 @@ async fn an_actor_token_is_no_id_token() {
     let form = with(abroad.by_desk(&token, ID_TOKEN), "actor_token_type", ID_TOKEN);
     let answer = abroad.world.token(&form, Some(&abroad.world.desk_app())).await;
     assert_eq!(refused(answer), "400 invalid_request parameter_unacceptable");
+}
+
+#[tokio::test]
+async fn the_groups_that_an_id_token_names_add_rights_and_the_mandate_names_them() {
+    let abroad = taken().await;
+    abroad.entry(|issuer| issuer.groups_claim = Some("groups".parse().unwrap())).await;
+    abroad.world.change(EntryKind::Person, "dana", only_reads).await;
+    abroad.world.apply(writers(&abroad, "write:case_comments")).await;
+    abroad.world.clock.advance(std::time::Duration::from_mins(2));
+    let comments = async |groups: Value| {
+        let token = abroad.id_token(&json!({ "groups": groups }));
+        let form = with(abroad.by_desk(&token, ID_TOKEN), "scope", "write:case_comments");
+        abroad.world.token(&form, Some(&abroad.world.desk_app())).await
+    };
+    let claims = payload(&exposed(&comments(json!(["all staff", ITS_ID])).await.unwrap()));
+    assert_eq!((&claims["scope"], &claims["groups"]), (&json!("write:case_comments"), &json!(["writers"])));
+    for none in [json!(null), json!([]), json!(["all staff", "writers"])] {
+        assert_eq!(refused(comments(none.clone()).await), BEYOND, "{none}");
+    }
+    for bad in [json!(ITS_ID), json!([7]), json!([""])] {
+        assert_eq!(refused(comments(bad.clone()).await), REFUSED, "{bad}");
+    }
+    abroad.entry(|_| ()).await;
+    assert_eq!(refused(comments(json!([ITS_ID])).await), BEYOND, "where the entry reads no groups");
+}
+
+#[tokio::test]
+async fn the_tenant_in_an_id_token_must_be_that_of_the_persons_entry() {
+    let abroad = taken().await;
+    abroad.entry(|issuer| issuer.tenant_claim = Some("tid".parse().unwrap())).await;
+    let saying = async |tid: Value| abroad.desk(&abroad.id_token(&json!({ "tid": tid })), ID_TOKEN).await;
+    assert_eq!(saying(json!("acme")).await, APART, "the person has none");
+    tenants::of(&abroad, "acme").await;
+    assert_eq!(saying(json!("acme")).await, "ok");
+    for (tid, answer) in
+        [(json!("umbrella"), APART), (json!(null), APART), (json!(["acme"]), REFUSED), (json!(""), REFUSED)]
+    {
+        assert_eq!(saying(tid.clone()).await, answer, "{tid}");
+    }
+}
+
+#[tokio::test]
+async fn the_tenant_of_the_issuer_is_that_of_its_id_tokens() {
+    let abroad = taken().await;
+    abroad.entry(|issuer| issuer.tenant = Some("acme".parse().unwrap())).await;
+    let token = abroad.id_token(&json!({}));
+    let given = abroad.world.token(&abroad.by_desk(&token, ID_TOKEN), Some(&abroad.world.desk_app())).await;
+    assert_eq!(payload(&exposed(&given.unwrap()))["tenant"], "acme");
+    abroad.world.change(EntryKind::Resource, "crm", tenants::of_umbrella).await;
+    assert_eq!(abroad.desk(&token, ID_TOKEN).await, APART);
 }

@@ -8,6 +8,8 @@ use mandate_testkit::world::{ACCESS_TOKEN, JWT, LOGIN_SECRET_FILE, Pairs, expose
 use serde_json::{Value, json};
 
 use super::Abroad;
+use super::groups::{BEYOND, ITS_ID, only_reads, writers};
+use super::tenants::{self, APART};
 use crate::refused;
 
 const REFUSED: &str = "400 invalid_request subject_token_refused";
@@ -46,6 +48,11 @@ fn merge(object: &mut Value, change: &Value) {
 
 impl Abroad {
     async fn asks(&self, clients: &[&str]) {
+        self.asks_and(clients, |_| ()).await;
+    }
+
+    /// The same, and this of its entry.
+    async fn asks_and(&self, clients: &[&str], change: impl FnOnce(&mut TrustedIssuer)) {
         let introspection = IntrospectionClient {
             client_id: "mandate".to_owned(),
             client_secret_file: LOGIN_SECRET_FILE.to_owned(),
@@ -53,7 +60,9 @@ impl Abroad {
         };
         let issuer = story::trusted_issuer(self.idp.issuer(), SubjectScope::Token);
         let introspection = Some(introspection).filter(|_| !clients.is_empty());
-        self.world.apply(Entry::Issuer(TrustedIssuer { introspection, ..issuer })).await;
+        let mut issuer = TrustedIssuer { introspection, ..issuer };
+        change(&mut issuer);
+        self.world.apply(Entry::Issuer(issuer)).await;
     }
 
     /// What the issuer says of every token, with this change.
@@ -270,4 +279,58 @@ async fn a_code_of_ours_is_shown_to_nobody() {
     let code = abroad.world.code(&query, "riley").await;
     assert_eq!(abroad.desk_asks(&code, ACCESS_TOKEN).await, REFUSED);
     assert_eq!(abroad.questions(), 0);
+}
+
+#[tokio::test]
+async fn the_groups_that_the_issuer_says_add_rights_and_the_mandate_names_them() {
+    let abroad = asking().await;
+    let named = |issuer: &mut TrustedIssuer| issuer.groups_claim = Some("groups".parse().unwrap());
+    abroad.asks_and(&["desk-app"], named).await;
+    abroad.world.change(EntryKind::Person, "dana", only_reads).await;
+    abroad.world.apply(writers(&abroad, "write:case_comments")).await;
+    abroad.world.clock.advance(std::time::Duration::from_mins(2));
+    let comments = async |groups: Value| {
+        abroad.says(&json!({ "groups": groups, "scope": "read:cases write:case_comments" }));
+        let form = with(abroad.opaque(TOKEN, ACCESS_TOKEN), "scope", "write:case_comments");
+        abroad.world.token(&form, Some(&abroad.world.desk_app())).await
+    };
+    let claims = payload(&exposed(&comments(json!(["all staff", ITS_ID])).await.unwrap()));
+    assert_eq!((&claims["scope"], &claims["groups"]), (&json!("write:case_comments"), &json!(["writers"])));
+    for none in [json!(null), json!([]), json!(["all staff", "writers"])] {
+        assert_eq!(refused(comments(none.clone()).await), BEYOND, "{none}");
+    }
+    for bad in [json!(ITS_ID), json!([7]), json!([""])] {
+        assert_eq!(refused(comments(bad.clone()).await), REFUSED, "{bad}");
+    }
+    abroad.asks(&["desk-app"]).await;
+    assert_eq!(refused(comments(json!([ITS_ID])).await), BEYOND, "where the entry reads no groups");
+}
+
+#[tokio::test]
+async fn the_tenant_that_the_issuer_says_must_be_that_of_the_persons_entry() {
+    let abroad = asking().await;
+    let named = |issuer: &mut TrustedIssuer| issuer.tenant_claim = Some("tid".parse().unwrap());
+    abroad.asks_and(&["desk-app"], named).await;
+    let saying = async |tid: Value| {
+        abroad.says(&json!({ "tid": tid }));
+        abroad.desk_asks(TOKEN, ACCESS_TOKEN).await
+    };
+    assert_eq!(saying(json!("acme")).await, APART, "the person has none");
+    tenants::of(&abroad, "acme").await;
+    assert_eq!(saying(json!("acme")).await, "ok");
+    for (tid, answer) in
+        [(json!("umbrella"), APART), (json!(null), APART), (json!(["acme"]), REFUSED), (json!(""), REFUSED)]
+    {
+        assert_eq!(saying(tid.clone()).await, answer, "{tid}");
+    }
+}
+
+#[tokio::test]
+async fn the_tenant_of_the_issuer_is_that_of_its_opaque_tokens() {
+    let abroad = asking().await;
+    abroad.asks_and(&["desk-app"], |issuer| issuer.tenant = Some("acme".parse().unwrap())).await;
+    let given = abroad.world.token(&abroad.opaque(TOKEN, ACCESS_TOKEN), Some(&abroad.world.desk_app())).await;
+    assert_eq!(payload(&exposed(&given.unwrap()))["tenant"], "acme");
+    abroad.world.change(EntryKind::Resource, "crm", tenants::of_umbrella).await;
+    assert_eq!(abroad.desk_asks(TOKEN, ACCESS_TOKEN).await, APART);
 }

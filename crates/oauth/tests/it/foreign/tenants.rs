@@ -15,7 +15,7 @@ async fn abroad(own: Option<&str>) -> Abroad {
     abroad
 }
 
-async fn of(abroad: &Abroad, tenant: &str) {
+pub(super) async fn of(abroad: &Abroad, tenant: &str) {
     let change = |entry: &mut Entry| {
         if let Entry::Person(dana) = entry {
             dana.tenant = Some(tenant.parse().unwrap());
@@ -25,11 +25,18 @@ async fn of(abroad: &Abroad, tenant: &str) {
     abroad.world.clock.advance(std::time::Duration::from_mins(2));
 }
 
+/// The resource of another tenant.
+pub(super) fn of_umbrella(entry: &mut Entry) {
+    if let Entry::Resource(resource) = entry {
+        resource.tenant = Some("umbrella".parse().unwrap());
+    }
+}
+
 fn saying(abroad: &Abroad, tid: &Value) -> String {
     abroad.raw(|claims| claims["tid"] = tid.clone())
 }
 
-const APART: &str = "400 invalid_request parties_apart";
+pub(super) const APART: &str = "400 invalid_request parties_apart";
 
 #[tokio::test]
 async fn the_tenant_in_a_token_must_be_that_of_the_persons_entry() {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{IntrospectionFault, introspected};
 use crate::access_token::AccessToken;
+use crate::error::TokenError;
 
 const NOW: u64 = 1_700_000_000;
 const ISSUER: &str = "https://login.example";
@@ -147,6 +148,32 @@ fn a_claim_that_the_entry_requires_is_asked_for() {
     };
     assert!(read(json!({"idp": "staff"})));
     assert!(!read(json!({})) && !read(json!({"idp": "guests"})) && !read(json!({"idp": ["staff"]})));
+}
+
+#[test]
+fn groups_and_tenant_are_read_where_the_entry_says() {
+    let mapping = TrustedIssuer {
+        groups_claim: Some("/realm_access/roles".parse().unwrap()),
+        tenant_claim: Some("tid".parse().unwrap()),
+        ..issuer()
+    };
+    let read = |change: Value| {
+        let body = answer(&change).to_string();
+        introspected("opaque", (JSON, body.as_bytes()), &mapping, Timestamp::from_secs(NOW))
+            .map(|token| (token.mapped.groups, token.mapped.tenant))
+    };
+    let said = read(json!({"realm_access": {"roles": ["a", "b"]}, "tid": "acme"}));
+    assert_eq!(said, Ok((vec!["a".to_owned(), "b".to_owned()], Some("acme".to_owned()))));
+    assert_eq!(read(json!({})), Ok((Vec::new(), None)));
+    for bad in
+        [json!({"realm_access": {"roles": "a"}}), json!({"realm_access": "a"}), json!({"tid": ["acme"]})]
+    {
+        let refused = read(bad.clone());
+        assert!(
+            matches!(refused, Err(IntrospectionFault::Token(TokenError::MappedClaim { .. }))),
+            "{bad}: {refused:?}"
+        );
+    }
 }
 
 proptest! {

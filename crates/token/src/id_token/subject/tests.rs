@@ -221,6 +221,38 @@ fn a_claim_that_the_entry_requires_is_asked_for() {
 }
 
 #[test]
+fn groups_and_tenant_are_read_where_the_entry_says_and_the_explanation_agrees() {
+    let product = products(&ID_TOKENS).iter().find(|product| product["profile"] == "google").unwrap();
+    let mapping = TrustedIssuer {
+        groups_claim: Some("groups".parse().unwrap()),
+        tenant_claim: Some("hd".parse().unwrap()),
+        ..issuer(product)
+    };
+    let read = |change: Value| {
+        let text = token(product, &json!({ "claims": change }));
+        let said = identified(&text, &mapping).map(|person| (person.mapped.groups, person.mapped.tenant));
+        (said, explained(&text, &mapping))
+    };
+    let domain = || Some("example.com".to_owned());
+    let (said, explanation) = read(json!({"groups": ["a", "b"]}));
+    assert_eq!(said, Ok((vec!["a".to_owned(), "b".to_owned()], domain())));
+    assert!(explanation.is_taken(), "{explanation:?}");
+    for name in ["groups", "hd"] {
+        let finding = explanation.findings.iter().find(|finding| finding.name == name).unwrap();
+        assert_eq!(finding.verdict.as_str(), "accepted", "{name}");
+    }
+    assert_eq!(read(json!({})).0, Ok((Vec::new(), domain())));
+    for bad in [json!({"groups": "a"}), json!({"groups": [7]}), json!({"hd": ["example.com"]})] {
+        let (said, explanation) = read(bad.clone());
+        assert!(matches!(said, Err(TokenError::MappedClaim { .. })), "{bad}: {said:?}");
+        assert!(!explanation.is_taken(), "{bad}");
+    }
+    let (said, explanation) = read(json!({"hd": null}));
+    assert_eq!(said, Ok((Vec::new(), None)));
+    assert!(!explanation.is_taken(), "the decision refuses what lacks the tenant");
+}
+
+#[test]
 fn another_signature_is_refused_also_if_one_is_remembered() {
     let product = &products(&ID_TOKENS)[0];
     let (issuer, memo) = (issuer(product), SignatureMemo::new(16));
