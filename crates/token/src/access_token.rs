@@ -122,7 +122,7 @@ impl AccessToken {
     /// What the entry of its issuer requires of its claims and reads from them besides, whether the token has
     /// them or its issuer says them of it. If its issuer nests actors the other way round, they are in the order
     /// in which others read them.
-    fn as_the_entry_says(mut self, claims: &Object<'_>, issuer: &TrustedIssuer) -> Result<Self, TokenError> {
+    fn read_by_the_entry(mut self, claims: &Object<'_>, issuer: &TrustedIssuer) -> Result<Self, TokenError> {
         has_what_is_required(claims, issuer)?;
         self.mapped = MappedClaims::read(claims, Mapping::of(issuer))?;
         if issuer.oldest_actor_first {
@@ -213,7 +213,7 @@ impl Unverified<'_> {
         let verified = signature(self.compact, &expect)?;
         let about = (expect.issuer, expect.now, expect.profile);
         let token = read(Source::Signed(self.compact.signed()), &self.claims, about)?;
-        let token = token.as_the_entry_says(&self.claims, issuer)?;
+        let token = token.read_by_the_entry(&self.claims, issuer)?;
         verified.remember(expect.memo, token.terms.expires);
         Ok(token)
     }

@@ -212,7 +212,7 @@ fn a_secret_file_is_a_name_and_never_a_path_or_the_secret() {
 }
 
 #[test]
-fn security_events_are_addressed_as_the_entry_says() {
+fn security_events_are_addressed_read_by_the_entry() {
     let none = kept("");
     assert_eq!(none.events_audience, None);
     let own = kept("security_events = true\nevents_audience = \"mandate at acme\"\n");

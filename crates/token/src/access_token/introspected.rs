@@ -53,7 +53,7 @@ pub fn introspected(
         return Err(TokenError::Claim { claim: token_type, why }.into());
     }
     let read = read(Source::Opaque(token), &answer, (&issuer.url, now, Profile::of_issuer(issuer)))?;
-    Ok(read.as_the_entry_says(&answer, issuer)?)
+    Ok(read.read_by_the_entry(&answer, issuer)?)
 }
 
 #[cfg(test)]

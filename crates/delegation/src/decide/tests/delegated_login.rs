@@ -59,7 +59,7 @@ fn in_two_steps(case: &Case, asked: Option<&str>) -> Result<MandateView, R> {
             origin: SubjectOrigin::Own,
             terms,
             may_act: None,
-            mapped: Default::default(),
+            mapped: MappedClaims::default(),
             said_actors: None,
         },
         actor: Some(verified("support-agent")),

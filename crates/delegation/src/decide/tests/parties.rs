@@ -132,7 +132,7 @@ fn what_the_registry_says_of_an_issuer_now_is_what_counts() {
     refuses(R::ScopeExceedsSubject, |c| changed(c, AUDIENCE, SubjectScope::Token));
     refuses(R::SubjectNotForPresenter, |c| changed(c, "another", SubjectScope::IdentityOnly));
     permits(|c| changed(c, AUDIENCE, SubjectScope::IdentityOnly));
-    let changes: [fn(&mut TrustedIssuer); 4] = [
+    let edits: [fn(&mut TrustedIssuer); 4] = [
         |issuer| issuer.ca = Some("another".into()),
         |issuer| issuer.groups_claim = Some("groups".parse().unwrap()),
         |issuer| issuer.tenant_claim = Some("tid".parse().unwrap()),
@@ -140,12 +140,12 @@ fn what_the_registry_says_of_an_issuer_now_is_what_counts() {
     ];
     let subjects: [fn(&mut Case); 3] =
         [|c| c.foreign(SubjectScope::Token), Case::identified, |c| c.opaque(SubjectScope::Token)];
-    for change in changes {
+    for edit in edits {
         for subject in subjects {
             refuses(R::ProofOutdated, |c| {
                 subject(c);
                 let mut issuer = TrustedIssuer::clone(c.subject.trusted_issuer().unwrap());
-                change(&mut issuer);
+                edit(&mut issuer);
                 c.registry.put(Entry::Issuer(issuer));
             });
         }
