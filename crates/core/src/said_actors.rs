@@ -7,11 +7,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 
 use crate::subject::{Act, ActRef, ActorChain};
-
-/// The longest text of a claim that is kept, in bytes; of a longer one, its length is.
-const MAX_CLAIM: usize = 256;
 
 /// In which form a token named its actors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,8 +59,9 @@ pub struct SaidActors {
     pub form: ActorForm,
     /// The actors, newest outermost.
     pub chain: ActorChain,
-    /// What other claims of the product say of the parties, by their names.
-    pub claims: BTreeMap<String, String>,
+    /// What other claims of the product say of the parties, by their names, as the token has them. A token has at
+    /// most 16 KiB, so they have no limit of their own.
+    pub claims: BTreeMap<String, Value>,
 }
 
 impl SaidActors {
@@ -70,13 +69,10 @@ impl SaidActors {
     pub fn new(
         form: ActorForm,
         chain: ActorChain,
-        claims: impl IntoIterator<Item = (&'static str, String)>,
+        claims: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> Option<Self> {
-        let kept = |(name, text): (&'static str, String)| {
-            let text = if text.len() > MAX_CLAIM { format!("({} bytes)", text.len()) } else { text };
-            (name.to_owned(), text)
-        };
-        let claims: BTreeMap<String, String> = claims.into_iter().map(kept).collect();
+        let claims: BTreeMap<String, Value> =
+            claims.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         (!chain.is_empty() || !claims.is_empty()).then_some(Self { form, chain, claims })
     }
 }
@@ -89,7 +85,7 @@ impl Serialize for SaidActors {
             #[serde(skip_serializing_if = "Option::is_none")]
             act: Option<ActRef<'a>>,
             #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-            claims: &'a BTreeMap<String, String>,
+            claims: &'a BTreeMap<String, Value>,
         }
         Wire { form: self.form, act: self.chain.to_act(), claims: &self.claims }.serialize(serializer)
     }
@@ -101,7 +97,7 @@ struct Wire {
     #[serde(default)]
     act: Option<Act>,
     #[serde(default)]
-    claims: BTreeMap<String, String>,
+    claims: BTreeMap<String, Value>,
 }
 
 impl TryFrom<Wire> for SaidActors {
@@ -134,7 +130,7 @@ mod tests {
         let said = SaidActors::new(
             ActorForm::EntraFacets,
             chain(&["b", "a"]),
-            [("xms_act_fct", "3 9 11".to_owned())],
+            [("xms_act_fct", json!("3 9 11")), ("xms_idrel", json!(["1", {"x": 2}]))],
         );
         let said = said.unwrap();
         let text = serde_json::to_value(&said).unwrap();
@@ -142,7 +138,7 @@ mod tests {
         let expected = json!({
             "form": "entra_facets",
             "act": {"sub": "b", "iss": iss, "act": {"sub": "a", "iss": iss}},
-            "claims": {"xms_act_fct": "3 9 11"},
+            "claims": {"xms_act_fct": "3 9 11", "xms_idrel": ["1", {"x": 2}]},
         });
         assert_eq!(text, expected);
         assert_eq!(serde_json::from_value::<SaidActors>(text).unwrap(), said);
@@ -154,9 +150,10 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_by_a_token_without_actors_and_long_texts_are_counted() {
+    fn nothing_is_said_by_a_token_without_actors_and_nothing_that_is_said_is_lost() {
         assert_eq!(SaidActors::new(ActorForm::Rfc8693, ActorChain::empty(), []), None);
-        let long = SaidActors::new(ActorForm::EntraFacets, ActorChain::empty(), [("x", "y".repeat(257))]);
-        assert_eq!(long.unwrap().claims["x"], "(257 bytes)");
+        let text = "y".repeat(5000);
+        let long = SaidActors::new(ActorForm::EntraFacets, ActorChain::empty(), [("x", json!(text))]);
+        assert_eq!(long.unwrap().claims["x"], text.as_str());
     }
 }

@@ -180,8 +180,8 @@ pub(super) fn said_actors(
     shape: &Shape,
     (chain, form): (&ActorChain, ActorForm),
 ) -> Option<SaidActors> {
-    let text = |name: &&'static str| Some((*name, claims.get(name)?.as_text()?.to_owned()));
-    SaidActors::new(form, chain.clone(), shape.of_parties.iter().filter_map(text))
+    let said = |name: &&'static str| Some((*name, claims.get(name)?.to_value()));
+    SaidActors::new(form, chain.clone(), shape.of_parties.iter().filter_map(said))
 }
 
 /// What the client of an Entra token is, as numbers with spaces between them.
