@@ -154,7 +154,7 @@ fn decide_delegation(
     let evidence = proof_evidence(&client, actor.as_ref());
     let (actor_token, actor) = (actor, actor_of(agent, facts));
     may_act_names(&subject, &actor)?;
-    presenter_is_entitled(&client, agent, &subject, facts)?;
+    presenter_is_entitled(&client, agent, (&subject, &resource), facts)?;
     no_actor_of_ours_is_theirs(&subject, facts.issuer)?;
     let chain =
         subject.terms.chain.extended(actor, usize::from(agent.chain_depth)).map_err(RefusalReason::from)?;
@@ -358,13 +358,13 @@ fn may_act_names(subject: &VerifiedSubject, actor: &Actor) -> Result<(), Refusal
     if named { Ok(()) } else { Err(RefusalReason::MayActMismatch) }
 }
 
-/// A subject token may be exchanged by the client to which it was issued, by the agent that serves the
-/// resource to which it is addressed, by the actor that its `may_act` names, and, if it is addressed to us,
-/// by every entitled client.
+/// A subject token may be exchanged by the agent that serves the resource to which it is addressed, by the
+/// actor that its `may_act` names, and, if it is addressed to us, by every entitled client. The client to which
+/// it was issued may exchange it for the resource to which it is addressed, and aims it at no other one.
 fn presenter_is_entitled(
     client: &AuthenticatedClient,
     agent: &Agent,
-    subject: &VerifiedSubject,
+    (subject, resource): (&VerifiedSubject, &ResourceUri),
     facts: &Facts<'_>,
 ) -> Result<(), RefusalReason> {
     let audience = &subject.terms.audience;
@@ -378,15 +378,17 @@ fn presenter_is_entitled(
             issuer.takes_id_token(audience, subject.terms.client.as_str(), client.name())
         }
     };
-    let issued_to_presenter =
-        subject.origin == SubjectOrigin::Own && subject.terms.client.as_str() == client.name();
-    let addressed_to_agent = subject.origin == SubjectOrigin::Own
-        && audience
-            .sole()
-            .and_then(|aud| {
-                facts.registry.resource_uri(aud).and_then(|uri| facts.registry.resource_by_uri(uri))
-            })
-            .is_some_and(|resource| resource.agent.as_ref() == Some(&agent.name));
+    let addressed_to = audience
+        .sole()
+        .and_then(|aud| facts.registry.resource_uri(aud))
+        .and_then(|uri| facts.registry.resource_by_uri(uri))
+        .filter(|_| subject.origin == SubjectOrigin::Own);
+    let issued_to_presenter = subject.terms.client.as_str() == client.name()
+        && addressed_to.is_some_and(|addressed| {
+            facts.registry.resource_by_uri(resource).is_some_and(|asked| asked.name == addressed.name)
+        });
+    let addressed_to_agent =
+        addressed_to.is_some_and(|resource| resource.agent.as_ref() == Some(&agent.name));
     // `may_act_names` has already refused a `may_act` that names somebody else.
     let named_by_may_act = subject.origin == SubjectOrigin::Own && subject.may_act.is_some();
     if addressed_to_us || issued_to_presenter || addressed_to_agent || named_by_may_act {

@@ -193,6 +193,23 @@ fn may_act_entitles_whom_it_names_to_a_token_of_ours_only() {
 }
 
 #[test]
+fn a_token_for_one_resource_is_aimed_at_no_other_by_the_client_that_it_was_issued_to() {
+    let mandate = |c: &mut Case, aud: &str| {
+        c.subject.terms.audience = audience(&[aud]);
+        c.subject.terms.client = act("support-agent").sub.parse().unwrap();
+        c.subject.terms.chain = ActorChain::new(vec![act("support-agent")]).unwrap();
+        c.scopes = Some(scopes("read:cases"));
+    };
+    permits(|c| mandate(c, CRM));
+    for elsewhere in ["http://127.0.0.1:9102", "urn:elsewhere"] {
+        refuses(R::SubjectNotForPresenter, |c| {
+            c.registry.put(Entry::Resource(resource("other", "http://127.0.0.1:9102", "read:cases", None)));
+            mandate(c, elsewhere);
+        });
+    }
+}
+
+#[test]
 fn a_foreign_client_of_the_same_name_is_not_the_presenter() {
     refuses(R::SubjectNotForPresenter, |c| {
         c.foreign(SubjectScope::Token);
