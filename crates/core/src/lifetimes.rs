@@ -89,6 +89,9 @@ pub const REFRESH_IDLE_LIFETIME: Duration = Duration::from_hours(7 * 24);
 /// How often a provider is asked at most whether a login that goes on here goes on there.
 pub const UPSTREAM_ASKED: Duration = Duration::from_mins(15);
 
+/// How long a provider is not asked again after an answer that says nothing.
+pub const UPSTREAM_SILENCE: Duration = Duration::from_mins(1);
+
 /// For how long after the provider last said so a login goes on here while the provider says nothing.
 pub const UPSTREAM_GRACE: Duration = Duration::from_hours(1);
 
