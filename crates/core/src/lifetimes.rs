@@ -33,6 +33,9 @@ pub const MAX_MANDATE_LIFETIME: Lifetime = Lifetime(Duration::from_mins(15));
 /// Widely used clients write an hour, by their own clocks.
 pub const MAX_CLIENT_ASSERTION_LIFETIME: Duration = Duration::from_hours(1).saturating_add(CLOCK_SKEW);
 
+/// The same for a client that describes itself: anybody can be one. Five minutes, by its own clock.
+pub const MAX_SELF_DESCRIBED_ASSERTION_LIFETIME: Duration = Duration::from_mins(5).saturating_add(CLOCK_SKEW);
+
 /// For how long after its issue a token of GitHub Actions proves an agent: a job asks for one when it needs
 /// it.
 pub const GITHUB_TOKEN_AGE: Duration = Duration::from_mins(10);
@@ -88,6 +91,9 @@ pub const REFRESH_IDLE_LIFETIME: Duration = Duration::from_hours(7 * 24);
 
 /// How often a provider is asked at most whether a login that goes on here goes on there.
 pub const UPSTREAM_ASKED: Duration = Duration::from_mins(15);
+
+/// How long a provider is not asked again after an answer that says nothing.
+pub const UPSTREAM_SILENCE: Duration = Duration::from_mins(1);
 
 /// For how long after the provider last said so a login goes on here while the provider says nothing.
 pub const UPSTREAM_GRACE: Duration = Duration::from_hours(1);

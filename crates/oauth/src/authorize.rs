@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mandate_audit::{Asked, RecordKind};
+use mandate_audit::RecordKind;
 use mandate_core::lifetimes::REFRESH_LIFETIME;
 use mandate_core::names::{ErrorCode, Parameter, ResponseParameter, ResponseType};
 use mandate_core::registry::{Registry, Resource};
@@ -263,7 +263,7 @@ impl Engine {
                 }
             },
         };
-        trail.asked = Asked::new(form.get(Parameter::Resource), form.get(Parameter::Scope), None);
+        trail.asks(&form, form.get(Parameter::RequestedActor));
         let back = match self.way_back(&form, &snapshot.registry, trail.now).await {
             Ok(back) => back,
             Err(refusal) => return Err(AuthorizeRefusal::Page(self.recorder.refuse(trail, refusal).await)),

@@ -5,6 +5,7 @@ mod credential;
 use std::sync::Arc;
 
 use mandate_core::digest::sha256;
+use mandate_core::lifetimes::MAX_SELF_DESCRIBED_ASSERTION_LIFETIME;
 use mandate_core::names::Parameter;
 use mandate_core::registry::{AssertionAudience, Client, ClientAuthentication, Registry};
 use mandate_core::{
@@ -26,7 +27,7 @@ use crate::pinned_keys::PinnedKeys;
 use crate::platform_tokens::{self, NotProven, PlatformTokens};
 use crate::refusal::{NotAllowed, RequestRefusal};
 use crate::request::FormRequest;
-use crate::self_described::SelfDescribedClients;
+use crate::self_described::{self, SelfDescribedClients};
 use crate::trail::Trail;
 
 use credential::Credential;
@@ -296,7 +297,7 @@ impl Clients {
         if named.is_some_and(|named| named != client.id.as_str()) {
             return Err(RequestRefusal::ClientIdMismatch);
         }
-        self.first_use(client.id.clone(), assertion.jti, assertion.exp, now).await?;
+        self.first_use(client.id.as_str().to_owned(), assertion.jti, assertion.exp, now).await?;
         Ok(Arc::clone(client))
     }
 
@@ -331,23 +332,27 @@ impl Clients {
         if named.is_some_and(|named| named != client.id.as_str()) {
             return Err(RequestRefusal::ClientIdMismatch);
         }
+        if assertion.exp > now.plus(MAX_SELF_DESCRIBED_ASSERTION_LIFETIME) {
+            return Err(RequestRefusal::ClientAssertion(TokenError::Lifetime));
+        }
         if !self.self_described.one_more_assertion(source, now) {
             return Err(RequestRefusal::Busy);
         }
-        self.first_use(client.id.clone(), assertion.jti, assertion.exp, now).await?;
+        let (user, id) = self_described::remembered_as(&assertion);
+        self.first_use(user.to_owned(), id, assertion.exp, now).await?;
         Ok(UnattestedClient::assertion(client, now))
     }
 
     /// Remembers an assertion durably, before it counts: a crash must not make it usable again.
     async fn first_use(
         &self,
-        client: ClientId,
+        user: String,
         jti: String,
         exp: Timestamp,
         now: Timestamp,
     ) -> Result<(), RequestRefusal> {
         let remembered = self.store.transact(Parameter::ClientAssertion.as_str(), move |tx| {
-            replay::remember(tx, client.as_str(), &jti, exp, now)
+            replay::remember(tx, &user, &jti, exp, now)
         });
         match remembered.await {
             Ok(true) => Ok(()),

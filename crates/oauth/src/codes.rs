@@ -19,7 +19,8 @@ use crate::pkce::Challenge;
 use crate::refusal::RequestRefusal;
 use crate::stored_login::{StoredLogin, UpstreamToken};
 
-/// For how long a second use is noticed: as long as the tokens from the first use may be valid.
+/// For how long after the last moment of a first use a second one is noticed: as long as the tokens from the first
+/// may be valid.
 const NOTICED: Duration = mandate_delegation::revocation::CUT_MEMORY;
 
 /// What a person's login gave a client.
@@ -82,7 +83,7 @@ impl Codes {
         now: Timestamp,
     ) -> Result<(Secret, Vec<Effect>), RequestRefusal> {
         let code = URL_SAFE_NO_PAD.encode(self.basis.random());
-        let effects = keep((hash(&code), now.plus(CODE_LIFETIME)), payload, session, now)?;
+        let effects = keep((hash(&code), now.plus(CODE_LIFETIME)), payload, session)?;
         Ok((Secret::new(code), effects))
     }
 
@@ -101,9 +102,9 @@ impl Codes {
     }
 }
 
-/// Until when a code that is issued or allowed `now` is remembered, used or not.
-pub(crate) fn noticed_until(now: Timestamp) -> Timestamp {
-    now.plus(NOTICED)
+/// Until when a code is remembered, used or not, that can be used before it `expires`.
+pub(crate) fn noticed_until(expires: Timestamp) -> Timestamp {
+    expires.plus(NOTICED)
 }
 
 /// What stores a code with this hash, which can be used before it expires.
@@ -111,10 +112,9 @@ pub(crate) fn keep(
     (hash, expires): (CodeHash, Timestamp),
     payload: &impl Serialize,
     session: Option<SessionHash>,
-    now: Timestamp,
 ) -> Result<Vec<Effect>, RequestRefusal> {
     let payload = serde_json::to_vec(payload).map_err(|error| RequestRefusal::Internal(error.to_string()))?;
-    let forget = noticed_until(now);
+    let forget = noticed_until(expires);
     let keep = Effect::KeepCode { hash, payload: Secret::new(payload), expires, forget };
     let of_session = session.map(|session| Effect::KeepLoginSession { session, code: hash, forget });
     Ok(std::iter::once(keep).chain(of_session).collect())

@@ -297,11 +297,11 @@ impl Engine {
         };
         // A password may have waited for its turn to be checked.
         let at = self.basis.now();
-        let mut effects = match codes::keep((request.hash, request.expires), &granted, session, at) {
+        let mut effects = match codes::keep((request.hash, request.expires), &granted, session) {
             Ok(effects) => effects,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
-        let forget = codes::noticed_until(at);
+        let forget = codes::noticed_until(request.expires);
         effects.insert(0, Effect::AllowDevice { hash: request.hash, at, forget });
         // For the record of a refusal by an effect.
         let again = Trail {

@@ -33,8 +33,9 @@ use crate::user_code::UserCode;
 pub(crate) const INTERVAL: Duration = Duration::from_secs(5);
 /// By how much a request may come too early: a network does not carry each as fast as the one before.
 const JITTER: Duration = Duration::from_secs(1);
-/// The most devices that wait at a time.
-const MOST: MostDevices = MostDevices { of_a_client: 1_000, of_all: 10_000 };
+/// The most devices that wait at a time. Strangers cannot take the places of all: in ten minutes that lie in two
+/// windows, twice [`BEGINNINGS`] may begin.
+const MOST: MostDevices = MostDevices { of_a_client: 1_000, of_all: 12_000 };
 /// How long an expired device is known, so that it is told what happened.
 const KNOWN: Duration = DEVICE_CODE_LIFETIME;
 /// How often devices of public clients may begin: anybody can name such a client.
@@ -145,18 +146,19 @@ impl DeviceCodes {
         source: RequestSource,
         now: Timestamp,
     ) -> Result<FoundDevice, RequestRefusal> {
-        if !shown {
-            self.guesses.has_room(source, now).map_err(DeviceRefusal::TooManyGuesses)?;
-        }
-        let wrong = || {
-            self.guesses.one_more(source, now);
-            DeviceRefusal::UserCodeUnknown
-        };
-        let user_code = UserCode::typed(typed).ok_or_else(wrong)?;
+        // Counted before it is read: of many at the same time each would find room for one more. Whose request is
+        // cut off may have guessed.
+        let guess = (!shown).then(|| self.guesses.take(source, now)).transpose();
+        let guess = guess.map_err(DeviceRefusal::TooManyGuesses)?;
+        let unknown = DeviceRefusal::UserCodeUnknown;
+        let Some(user_code) = UserCode::typed(typed) else { return Err(unknown.into()) };
         let digest: UserCodeHash = user_code.hash();
         let find = move |tx: &mandate_store::Tx<'_>| device_requests::with_user_code(tx, &digest, now);
-        let found =
-            self.store.read("device", find).await.map_err(|error| internal(&error))?.ok_or_else(wrong)?;
+        let found = self.store.read("device", find).await.map_err(|error| internal(&error))?;
+        let Some(found) = found else { return Err(unknown.into()) };
+        if let Some(guess) = guess {
+            self.guesses.give_back(guess);
+        }
         let WaitingDevice { hash, expires, payload, .. } = found;
         Ok(FoundDevice { user_code, hash, expires, payload: opened(&payload)? })
     }
@@ -214,5 +216,16 @@ impl DeviceCodes {
         }
         poll.interval += INTERVAL;
         DeviceRefusal::SlowDown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BEGINNINGS, MOST};
+
+    #[test]
+    fn devices_of_public_clients_leave_places_to_clients_that_have_proven_who_they_are() {
+        // In ten minutes that lie in two windows.
+        assert!(MOST.of_all >= u64::from(BEGINNINGS.of_all) * 2 + MOST.of_a_client);
     }
 }

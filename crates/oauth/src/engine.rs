@@ -142,6 +142,7 @@ impl Engine {
             secret: Arc::clone(&login_secrets),
             used: UsedStates::default(),
             places: Semaphore::new(MOST_POSTS),
+            renewals: Semaphore::new(MOST_POSTS),
         };
         let providers = Arc::new(providers);
         let upstream = UpstreamLogins::new(basis.clone(), Arc::clone(&providers), store.clone());

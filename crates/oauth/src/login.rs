@@ -181,7 +181,8 @@ impl Engine {
         let mut trail = Trail::new(RecordKind::Authorize, now, wanted.source);
         let scope = wanted.scopes.map(ToString::to_string);
         let resource = wanted.resource.map(mandate_core::ResourceUri::as_str);
-        trail.asked = mandate_audit::Asked::new(resource, scope.as_deref(), None);
+        let actor = wanted.actor.map(mandate_core::SpiffeId::as_str);
+        trail.asked = mandate_audit::Asked::new(resource, scope.as_deref(), actor);
         trail.client = Some(wanted.client.id().shared());
         trail.aud = Some(resource.unwrap_or_else(|| self.issuer().as_str()).to_owned());
         trail
@@ -255,10 +256,12 @@ impl Engine {
         // For the record of a refusal by an effect.
         let again =
             Trail { stranger: trail.stranger, sub: trail.sub.clone(), ..self.login_trail(request, now) };
+        let wanted = request.wanted();
         let recorded = self.recorder.permit(trail, effects, |record, known| {
             known.sub.clone_from(&view.terms.subject);
             known.scope = view.terms.scopes.clone();
             record.policies = view.policies;
+            record.detail = wanted.actor.map(|agent| format!("for the agent {agent}"));
         });
         if let Err(error) = recorded.await {
             let refusal = unrecorded(&error);

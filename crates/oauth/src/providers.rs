@@ -43,12 +43,13 @@ use crate::provider_refusal::ProviderRefusal;
 pub(crate) use once::Once;
 pub use pending::PendingLogin;
 pub(crate) use pending::Purpose;
-pub(crate) use renewal::Renewed;
+pub(crate) use renewal::{Renewed, Silence};
 pub(crate) use used_states::UsedStates;
 
 use used_states::Use;
 
-/// How many requests to the token endpoints of providers there are at a time: each has a connection of its own.
+/// How many requests to the token endpoints of providers there are at a time for people who log in, and how many
+/// for logins that go on: each has a connection of its own.
 pub(crate) const MOST_POSTS: usize = 32;
 
 /// After a failure at the token endpoint: the person has to begin again, so there is nothing to wait for.
@@ -78,8 +79,10 @@ pub(crate) struct Providers {
     pub(crate) store: Store,
     /// The answers that were used.
     pub(crate) used: UsedStates,
-    /// The places of requests to the token endpoints of providers.
+    /// The places of requests to the token endpoints of providers for people who log in.
     pub(crate) places: Semaphore,
+    /// The places of those for logins that go on.
+    pub(crate) renewals: Semaphore,
     pub(crate) secret: ReadSecret,
 }
 
@@ -263,7 +266,12 @@ impl Providers {
                 .append_pair(Parameter::CodeVerifier.as_str(), &answer.pending.verifier);
             Self::to_post(metadata, client, &credential, form)
         };
+        let place = self.places.try_acquire().map_err(|_| ProviderRefusal::Unavailable {
+            error: "too many people are logging in at providers".to_owned(),
+            retry_after: AGAIN,
+        })?;
         let posted = self.post(provider, to_post).await?;
+        drop(place);
         let body = posted.body.expose_secret();
         match posted.status {
             200 => id_token::tokens(body).map_err(|error| ProviderRefusal::Answer(error.to_string())),
@@ -297,12 +305,7 @@ impl Providers {
     }
 
     async fn post(&self, provider: &TrustedIssuer, to_post: ToPost<'_>) -> Result<Posted, ProviderRefusal> {
-        let place = self.places.try_acquire().map_err(|_| ProviderRefusal::Unavailable {
-            error: "too many people are logging in at providers".to_owned(),
-            retry_after: AGAIN,
-        })?;
         let posted = self.foreign.post(provider, &to_post).await;
-        drop(place);
         posted.map_err(|error| ProviderRefusal::Unavailable { error: error.to_string(), retry_after: AGAIN })
     }
 

@@ -1,6 +1,6 @@
 //! The endpoint for pushed authorization requests (RFC 9126 §2).
 
-use mandate_audit::{Asked, RecordKind};
+use mandate_audit::RecordKind;
 use mandate_core::lifetimes::PUSHED_REQUEST_LIFETIME;
 use mandate_core::names::Parameter;
 use serde::Serialize;
@@ -52,7 +52,7 @@ impl Engine {
             Ok(form) => form,
             Err(refusal) => return Err(self.recorder.refuse(trail, refusal).await),
         };
-        trail.asked = Asked::new(form.get(Parameter::Resource), form.get(Parameter::Scope), None);
+        trail.asks(&form, form.get(Parameter::RequestedActor));
         match self.pushed_by(&request, &form, &mut trail).await {
             Ok(request_uri) => {
                 Ok(PushedResponse { request_uri, expires_in: PUSHED_REQUEST_LIFETIME.as_secs() })

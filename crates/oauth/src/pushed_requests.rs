@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -26,6 +27,10 @@ const PREFIX: &str = "urn:ietf:params:oauth:request_uri:";
 
 /// What is sealed with this key, and nothing else.
 const PURPOSE: &[u8] = b"mandate pushed authorization request";
+
+/// For how long after its end a use is still remembered: a login that came in time may wait for a password check or
+/// for the database.
+const WAITS: Duration = Duration::from_mins(1);
 
 /// What authenticates the client of a pushed request. It is no part of the request.
 const CREDENTIALS: [Parameter; 3] =
@@ -67,7 +72,8 @@ impl Pushed {
     /// Uses it up, in the transaction of the record of a login `at` that time. One that was used before is
     /// refused there.
     pub(crate) fn used(&self, at: Timestamp) -> Effect {
-        Effect::UsePushedRequest { client: self.client.clone(), id: self.id.clone(), forget: self.ends(), at }
+        let forget = self.ends().plus(WAITS);
+        Effect::UsePushedRequest { client: self.client.clone(), id: self.id.clone(), forget, at }
     }
 
     /// Whether a login may use it at that moment. A request from later than now was pushed before the clock
@@ -157,7 +163,10 @@ fn parameters(form: &Form<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use mandate_core::Timestamp;
+    use mandate_store::Effect;
 
     use super::{Moment, Pushed, parameters};
     use crate::form::Form;
@@ -182,5 +191,7 @@ mod tests {
         let before = Timestamp::from_secs(999_999);
         assert!(!pushed.counts(Moment::Begins, before) && !pushed.counts(Moment::GoesOn, before));
         assert!(!format!("{pushed:?}").contains("hunter2"));
+        let Effect::UsePushedRequest { forget, .. } = pushed.used(at) else { panic!() };
+        assert_eq!(forget, pushed.ends().plus(Duration::from_mins(1)), "a login may wait across the end");
     }
 }

@@ -36,8 +36,11 @@ enum Effect {
     Disable(Subject),
     /// What came from logins so far ends.
     End(Ended),
-    /// Nothing, and why.
+    /// Nothing, and why. The event is remembered.
     Nothing(&'static str),
+    /// Nothing, because nobody and nothing here is what it is about. It is not remembered: there is no quota of such
+    /// events, and each would be kept for a week.
+    Nobody(&'static str),
 }
 
 impl Engine {
@@ -97,6 +100,9 @@ impl Engine {
         }
         let said = format!("the identity provider {} says {}", provider.url, shown(event.kind));
         match self.effect(provider, event).await? {
+            Effect::Nobody(why) => {
+                return self.recorder.without_effect(trail, format!("{said}: {why}")).await;
+            }
             Effect::Nothing(why) => {
                 self.recorder.without_effect(trail, format!("{said}: {why}")).await?;
                 if event.demand == EventDemand::Nothing {
@@ -129,7 +135,7 @@ impl Engine {
             EventDemand::Nothing => Effect::Nothing("events of this type change nothing here"),
             EventDemand::Disable(EventSubject::Person(sub) | EventSubject::Opaque(sub)) => {
                 match person(sub) {
-                    None => Effect::Nothing(nobody),
+                    None => Effect::Nobody(nobody),
                     // A change that is being written may enable the person: then they are disabled again, after it.
                     Some((true, _)) if !self.basis.live.is_being_changed() => {
                         Effect::Nothing("the person is disabled already")
@@ -138,9 +144,9 @@ impl Engine {
                 }
             }
             // An account has no session as its name; no such event is read.
-            EventDemand::Disable(EventSubject::Session(_)) => Effect::Nothing(nobody),
+            EventDemand::Disable(EventSubject::Session(_)) => Effect::Nobody(nobody),
             EventDemand::EndLogins(EventSubject::Person(sub)) => match person(sub) {
-                None => Effect::Nothing(nobody),
+                None => Effect::Nobody(nobody),
                 Some((_, id)) => Effect::End(Ended::Person(id)),
             },
             EventDemand::EndLogins(EventSubject::Opaque(id)) => match person(id) {
@@ -154,7 +160,7 @@ impl Engine {
     async fn session(&self, provider: &TrustedIssuer, sid: &str) -> Result<Effect, RequestRefusal> {
         let tokens = self.tokens_of_session(&provider.url, sid).await?;
         Ok(if tokens.is_empty() {
-            Effect::Nothing("nothing here came from that session")
+            Effect::Nobody("nothing here came from that session")
         } else {
             Effect::End(Ended::Tokens(tokens))
         })

@@ -4,9 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mandate_core::digest::sha256_of_list;
 use mandate_core::registry::Registry;
 use mandate_core::{ClientId, Issuer, RequestSource, SelfDescribed, Timestamp};
 use mandate_store::Store;
+use mandate_token::client_assertion::ClientAssertion;
 use reqwest::dns::Resolve;
 
 use crate::metadata_document::{MetadataDocuments, MetadataHost, SystemNames};
@@ -39,8 +43,16 @@ impl std::fmt::Debug for SelfDescription {
     }
 }
 
-/// How many assertions of clients that describe themselves are accepted: each is remembered until it expires.
+/// How many assertions of clients that describe themselves are accepted: each is remembered until it expires, six
+/// minutes at most, as a digest. So strangers fill no disk with them.
 const ASSERTIONS: SiteLimits = SiteLimits { window: Duration::from_mins(1), of_a_site: 300, of_all: 3_000 };
+
+/// Under which user and id such an assertion is remembered. Both are short, whatever the client wrote. No other user
+/// has this name, because no client has an id with a tab in it.
+pub(crate) fn remembered_as(assertion: &ClientAssertion) -> (&'static str, String) {
+    let digest = sha256_of_list([assertion.client_id.as_str().as_bytes(), assertion.jti.as_bytes()]);
+    ("described\t", URL_SAFE_NO_PAD.encode(digest))
+}
 
 /// The clients that describe themselves.
 pub(crate) struct SelfDescribedClients {
@@ -78,5 +90,34 @@ impl SelfDescribedClients {
             Some(client) => Ok(Some(client)),
             None => self.documents.find(id, now).await,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mandate_core::Timestamp;
+    use mandate_token::client_assertion::ClientAssertion;
+
+    use super::remembered_as;
+
+    #[test]
+    fn an_assertion_is_remembered_in_a_few_bytes_and_for_its_client_alone() {
+        let assertion = |client: &str, jti: &str| ClientAssertion {
+            client_id: client.parse().unwrap(),
+            jti: jti.to_owned(),
+            exp: Timestamp::from_secs(1_000),
+        };
+        let long = "j".repeat(2_048);
+        let (user, id) = remembered_as(&assertion("https://one.example/client.json", &long));
+        assert_eq!((user, id.len()), ("described\t", 43));
+        for (client, jti) in [
+            ("https://two.example/client.json", &*long),
+            ("https://one.example/client.json", "j"),
+            ("https://one.example/client.jso", "nj"),
+        ] {
+            assert_ne!(remembered_as(&assertion(client, jti)).1, id, "{client} {jti}");
+        }
+        let same = remembered_as(&assertion("https://one.example/client.json", &long));
+        assert_eq!(same.1, id);
     }
 }

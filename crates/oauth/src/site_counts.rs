@@ -25,6 +25,14 @@ struct Counts {
     sites: HashMap<RequestSource, u32>,
 }
 
+/// What was counted, to be given back if it turns out not to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) struct Counted {
+    since: Timestamp,
+    source: RequestSource,
+}
+
 /// Counts within limits.
 pub(crate) struct SiteCounts {
     limits: SiteLimits,
@@ -38,15 +46,11 @@ impl SiteCounts {
 
     /// Counts one more from `source`, if there may be one.
     pub(crate) fn one_more(&self, source: RequestSource, now: Timestamp) -> bool {
-        self.room(source, now, true).is_ok()
+        self.take(source, now).is_ok()
     }
 
-    /// Whether there may be one more from `source`; if not, after which time.
-    pub(crate) fn has_room(&self, source: RequestSource, now: Timestamp) -> Result<(), Duration> {
-        self.room(source, now, false)
-    }
-
-    fn room(&self, source: RequestSource, now: Timestamp, take: bool) -> Result<(), Duration> {
+    /// Counts one more from `source`, if there may be one; if not, after which time.
+    pub(crate) fn take(&self, source: RequestSource, now: Timestamp) -> Result<Counted, Duration> {
         let SiteLimits { window, of_a_site, of_all } = self.limits;
         let mut counts = self.counts.lock();
         let begun = counts.since.filter(|since| *since <= now && now.since(*since) < window);
@@ -58,11 +62,22 @@ impl SiteCounts {
         if counts.all >= of_all || of_site >= of_a_site {
             return Err(since.plus(window).since(now));
         }
-        if take {
-            counts.all += 1;
-            counts.sites.insert(source.site(), of_site + 1);
+        counts.all += 1;
+        counts.sites.insert(source.site(), of_site + 1);
+        Ok(Counted { since, source })
+    }
+
+    /// It was nothing that counts after all.
+    pub(crate) fn give_back(&self, counted: Counted) {
+        let mut counts = self.counts.lock();
+        // In a later window it does not count any longer.
+        if counts.since != Some(counted.since) {
+            return;
         }
-        Ok(())
+        counts.all = counts.all.saturating_sub(1);
+        if let Some(of_site) = counts.sites.get_mut(&counted.source.site()) {
+            *of_site = of_site.saturating_sub(1);
+        }
     }
 }
 
@@ -85,15 +100,27 @@ mod tests {
         let counts = SiteCounts::new(SiteLimits { window, of_a_site: 10, of_all: 100 });
         let now = Timestamp::from_secs(10_000);
         for _ in 0..10 {
-            assert_eq!(counts.has_room(site(1), now), Ok(()), "to ask takes nothing");
+            counts.give_back(counts.take(site(1), now).unwrap());
             assert!(counts.one_more(site(1), now));
         }
         assert!(!counts.one_more(site(1), now), "one site");
         let later = now.plus(Duration::from_mins(20));
-        assert_eq!(counts.has_room(site(1), later), Err(Duration::from_mins(40)));
+        assert_eq!(counts.take(site(1), later), Err(Duration::from_mins(40)));
         let others = (2..=250).filter(|number| counts.one_more(site(*number), now)).count();
         assert_eq!(others, 90, "all sites");
         assert!(counts.one_more(site(1), now.plus(window)), "the next hour");
-        assert_eq!(counts.has_room(site(1), now.minus(window)), Ok(()), "the clock was set back");
+        assert!(counts.one_more(site(1), now.minus(window)), "the clock was set back");
+    }
+
+    #[test]
+    fn what_is_given_back_late_takes_nothing_from_the_next_window() {
+        let window = Duration::from_hours(1);
+        let counts = SiteCounts::new(SiteLimits { window, of_a_site: 1, of_all: 100 });
+        let now = Timestamp::from_secs(10_000);
+        let late = counts.take(site(1), now).unwrap();
+        let next = now.plus(window);
+        assert!(counts.one_more(site(1), next));
+        counts.give_back(late);
+        assert!(!counts.one_more(site(1), next));
     }
 }

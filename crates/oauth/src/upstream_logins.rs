@@ -2,13 +2,15 @@
 //! and the login still count there.
 //!
 //! A login that goes on here could otherwise outlive the account by weeks. So when a refresh token of ours is used,
-//! the provider is asked, at most every [`UPSTREAM_ASKED`]. An answer that the login has ended ends it for good.
+//! the provider is asked, unless it said within [`UPSTREAM_ASKED`] that the login goes on. An answer that the login
+//! has ended ends it for good. After an answer that says nothing the provider is not asked for [`UPSTREAM_SILENCE`].
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
-use mandate_core::lifetimes::{UPSTREAM_ASKED, UPSTREAM_GRACE};
+use mandate_core::lifetimes::{UPSTREAM_ASKED, UPSTREAM_GRACE, UPSTREAM_SILENCE};
 use mandate_core::registry::{TrustedIssuer, login_key};
 use mandate_core::{Secret, Timestamp, TokenId};
 use mandate_single_flight::SingleFlight;
@@ -18,12 +20,24 @@ use parking_lot::Mutex;
 
 use crate::basis::Basis;
 use crate::provider_refusal::ProviderRefusal;
-use crate::providers::{Providers, Renewed};
+use crate::providers::{Providers, Renewed, Silence};
 use crate::refresh_tokens::StoredRefresh;
 use crate::refusal::RequestRefusal;
 
 /// How many tokens are kept that could not be stored.
 const MOST_UNSTORED: usize = 4_096;
+
+/// How many answers that say nothing are remembered. Beyond that, providers are asked again.
+const MOST_SILENT: usize = 4_096;
+
+/// Who said nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Silent {
+    /// A provider, of all its logins; its key.
+    Provider(String),
+    /// A provider, of the login with this root.
+    Login(TokenId),
+}
 
 /// What a provider says of a login that goes on here.
 #[derive(Clone, Debug)]
@@ -56,11 +70,14 @@ pub(crate) struct UpstreamLogins {
     asking: SingleFlight<TokenId, Answer>,
     /// Tokens that are newer than those in the database, or may be.
     unstored: Mutex<HashMap<TokenId, Secret>>,
+    /// What said nothing, and when.
+    silent: Mutex<HashMap<Silent, (Timestamp, ProviderRefusal)>>,
 }
 
 impl UpstreamLogins {
     pub(crate) fn new(basis: Basis, providers: Arc<Providers>, store: Store) -> Self {
-        Self { basis, providers, store, asking: SingleFlight::default(), unstored: Mutex::default() }
+        let (asking, unstored, silent) = (SingleFlight::default(), Mutex::default(), Mutex::default());
+        Self { basis, providers, store, asking, unstored, silent }
     }
 
     /// Whether a login still goes on at its provider. One without a provider, or whose provider gave no refresh
@@ -107,22 +124,80 @@ impl UpstreamLogins {
         if now.since(good) < UPSTREAM_ASKED {
             return Answer::GoesOn;
         }
+        if let Some(refusal) = self.said_nothing(&key, root, now) {
+            return Answer::Unknown(refusal, good);
+        }
         let newer = self.unstored.lock().remove(root);
         let token = newer.clone().unwrap_or(stored);
-        match self.providers.renew(provider, sub, &token, now).await {
-            Renewed::Good(next) => {
-                let upstream = Upstream { provider: key, token: next.unwrap_or(token), good: now };
+        let tokens = match self.providers.renew(provider, &token, now).await {
+            Renewed::Tokens(tokens) => tokens,
+            Renewed::Ended(why) => return Answer::Ended(why),
+            Renewed::Unknown(refusal, silence) => {
+                self.put_back(root, newer);
+                return self.unknown(refusal, silence, (provider, root), good);
+            }
+        };
+        if tokens.id_token.is_some()
+            && let Some(next) = &tokens.refresh_token
+        {
+            // The keys of the provider may have to be fetched first. It is not known yet whether the login goes on.
+            self.keep(root, Upstream { provider: key.clone(), token: next.clone(), good }).await;
+        }
+        match self.providers.ended_by(provider, sub, &tokens, now).await {
+            Ok(None) => {
+                let upstream =
+                    Upstream { provider: key, token: tokens.refresh_token.unwrap_or(token), good: now };
                 self.keep(root, upstream).await;
                 Answer::GoesOn
             }
-            Renewed::Ended(why) => Answer::Ended(why),
-            Renewed::Unknown(refusal) => {
-                tracing::warn!(error = %refusal, issuer = %provider.url, "it is not known whether a login goes on at its identity provider");
-                if let Some(newer) = newer {
-                    self.remember(root, newer);
-                }
-                Answer::Unknown(refusal, good)
+            Ok(Some(why)) => Answer::Ended(why),
+            Err(refusal) => {
+                self.put_back(root, newer.filter(|_| tokens.refresh_token.is_none()));
+                self.unknown(refusal, Silence::Login, (provider, root), good)
             }
+        }
+    }
+
+    /// It is not known whether a login goes on. That is remembered, so that nobody asks again at once.
+    fn unknown(
+        &self,
+        refusal: ProviderRefusal,
+        silence: Silence,
+        (provider, root): (&TrustedIssuer, &TokenId),
+        good: Timestamp,
+    ) -> Answer {
+        tracing::warn!(error = %refusal, issuer = %provider.url, "it is not known whether a login goes on at its identity provider");
+        let who = match silence {
+            Silence::NotAsked => return Answer::Unknown(refusal, good),
+            Silence::Provider => Silent::Provider(login_key(&provider.url)),
+            Silence::Login => Silent::Login(root.clone()),
+        };
+        let now = self.basis.now();
+        let mut silent = self.silent.lock();
+        if silent.len() >= MOST_SILENT {
+            silent.retain(|_, (at, _)| is_recent(*at, now));
+        }
+        if silent.len() < MOST_SILENT {
+            silent.insert(who, (now, refusal.clone()));
+        }
+        drop(silent);
+        Answer::Unknown(refusal_for(refusal, UPSTREAM_SILENCE), good)
+    }
+
+    /// The answer that said nothing, if there was one moments ago, of the provider or of this login.
+    fn said_nothing(&self, key: &str, root: &TokenId, now: Timestamp) -> Option<ProviderRefusal> {
+        let silent = self.silent.lock();
+        let (at, refusal) = [Silent::Provider(key.to_owned()), Silent::Login(root.clone())]
+            .iter()
+            .filter_map(|who| silent.get(who))
+            .find(|(at, _)| is_recent(*at, now))?;
+        Some(refusal_for(refusal.clone(), UPSTREAM_SILENCE.saturating_sub(now.since(*at))))
+    }
+
+    /// A token that could not be stored still counts: it was not used, or nothing took its place.
+    fn put_back(&self, root: &TokenId, newer: Option<Secret>) {
+        if let Some(newer) = newer {
+            self.remember(root, newer);
         }
     }
 
@@ -142,5 +217,20 @@ impl UpstreamLogins {
         if unstored.len() < MOST_UNSTORED {
             unstored.insert(root.clone(), token);
         }
+    }
+}
+
+/// One from later than now is from before the clock was set back.
+fn is_recent(at: Timestamp, now: Timestamp) -> bool {
+    at <= now && now.since(at) < UPSTREAM_SILENCE
+}
+
+/// The refusal with the time until the provider is asked again.
+fn refusal_for(refusal: ProviderRefusal, wait: Duration) -> ProviderRefusal {
+    match refusal {
+        ProviderRefusal::Unavailable { error, retry_after } => {
+            ProviderRefusal::Unavailable { error, retry_after: retry_after.max(wait.as_secs()).max(1) }
+        }
+        other => other,
     }
 }

@@ -12,29 +12,44 @@ use super::{AGAIN, Providers, text_of, unverified};
 use crate::foreign::{KeySource, NotVerified, Posted};
 use crate::provider_refusal::ProviderRefusal;
 
-/// What a provider answers.
+/// What the token endpoint of a provider answers to a refresh token.
 pub(crate) enum Renewed {
-    /// The login goes on; with the token that takes the place of the one that was used.
-    Good(Option<Secret>),
-    /// It has ended there, and why.
+    /// Tokens. Nothing in them is verified.
+    Tokens(RenewedTokens),
+    /// The login has ended there, and why.
     Ended(&'static str),
-    /// The answer says neither.
-    Unknown(ProviderRefusal),
+    /// It is not known, and of which logins.
+    Unknown(ProviderRefusal, Silence),
+}
+
+/// Of which logins a provider says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// It was not asked: this server asks about too many logins at a time.
+    NotAsked,
+    /// Of all its logins: it cannot be reached, or fails.
+    Provider,
+    /// Of this login.
+    Login,
 }
 
 impl Providers {
-    /// Asks `provider` whether the login of `sub` goes on that gave this refresh `token`.
-    pub(crate) async fn renew(
-        &self,
-        provider: &TrustedIssuer,
-        sub: &str,
-        token: &Secret,
-        now: Timestamp,
-    ) -> Renewed {
-        let Some(client) = &provider.login else { return Renewed::Unknown(ProviderRefusal::Unknown) };
+    /// Shows `provider` the refresh `token` that it gave for a login.
+    ///
+    /// After the answer the token may not count any longer: a token that takes its place is to be stored before
+    /// anything else is looked at.
+    pub(crate) async fn renew(&self, provider: &TrustedIssuer, token: &Secret, now: Timestamp) -> Renewed {
+        let Some(client) = &provider.login else {
+            return Renewed::Unknown(ProviderRefusal::Unknown, Silence::Login);
+        };
+        // Apart from the places of people who log in: neither keeps the other waiting.
+        let Ok(_place) = self.renewals.try_acquire() else {
+            let error = "too many logins are being renewed at providers".to_owned();
+            return Renewed::Unknown(unavailable(error), Silence::NotAsked);
+        };
         let posted = match self.send_refresh_token(provider, client, token, now).await {
             Ok(posted) => posted,
-            Err(refusal) => return Renewed::Unknown(refusal),
+            Err(refusal) => return Renewed::Unknown(refusal, Silence::Provider),
         };
         let body = posted.body.expose_secret();
         if posted.status != 200 {
@@ -44,17 +59,13 @@ impl Providers {
                 return Renewed::Ended("no longer takes the refresh token of the login");
             }
             let code = code.as_deref().unwrap_or("without a code that can be shown");
-            return unknown(format!("its token endpoint answers {}: {code}", posted.status));
+            let error = unavailable(format!("its token endpoint answers {}: {code}", posted.status));
+            let fails = posted.status == 429 || posted.status >= 500;
+            return Renewed::Unknown(error, if fails { Silence::Provider } else { Silence::Login });
         }
-        let tokens = match id_token::renewed(body) {
-            Ok(tokens) => tokens,
-            Err(error) => return unknown(error.to_string()),
-        };
-        match self.is_still(provider, client, sub, &tokens, now).await {
-            Ok(true) => Renewed::Good(tokens.refresh_token),
-            // OpenID Connect Core §12.2.
-            Ok(false) => Renewed::Ended("names another person in the login"),
-            Err(refusal) => Renewed::Unknown(refusal),
+        match id_token::renewed(body) {
+            Ok(tokens) => Renewed::Tokens(tokens),
+            Err(error) => Renewed::Unknown(unavailable(error.to_string()), Silence::Login),
         }
     }
 
@@ -76,16 +87,21 @@ impl Providers {
         self.post(provider, to_post).await
     }
 
-    /// Whether the ID token of the answer, if it has one, is of the same person.
-    async fn is_still(
+    /// Why the login of `sub` has ended, by the ID token of the answer, if it has one; `None`: it goes on.
+    ///
+    /// # Errors
+    /// The ID token cannot be verified, and says nothing.
+    pub(crate) async fn ended_by(
         &self,
         provider: &TrustedIssuer,
-        client: &UpstreamClient,
         sub: &str,
         tokens: &RenewedTokens,
         now: Timestamp,
-    ) -> Result<bool, ProviderRefusal> {
-        let Some(id_token) = &tokens.id_token else { return Ok(true) };
+    ) -> Result<Option<&'static str>, ProviderRefusal> {
+        let Some(id_token) = &tokens.id_token else { return Ok(None) };
+        let client = provider.login.as_ref().ok_or(ProviderRefusal::Unknown)?;
+        // OpenID Connect Core §12.2.
+        let another = "names another person in the login";
         let verify = |keys: &_| {
             id_token::verify(
                 text_of(id_token),
@@ -104,15 +120,15 @@ impl Providers {
             )
         };
         match self.foreign.verified(&KeySource::of_issuer(provider), now, verify).await {
-            Ok(said) => Ok(said.subject == sub),
-            Err(NotVerified::Token(TokenError::Issuer)) => Ok(false),
+            Ok(said) => Ok((said.subject != sub).then_some(another)),
+            Err(NotVerified::Token(TokenError::Issuer)) => Ok(Some(another)),
+            // Signature, audience and times are right.
+            Err(NotVerified::Token(TokenError::RequiredClaim(_))) => {
+                Ok(Some("no longer says of the person what its entry requires"))
+            }
             Err(error) => Err(unverified(error, |error| unavailable(format!("its ID token: {error}")))),
         }
     }
-}
-
-fn unknown(error: String) -> Renewed {
-    Renewed::Unknown(unavailable(error))
 }
 
 fn unavailable(error: String) -> ProviderRefusal {

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use mandate_core::ResourceUri;
 use mandate_core::lifetimes::{
-    CODE_LIFETIME, LOGIN_FORM_LIFETIME, MAX_CLIENT_ASSERTION_LIFETIME, PUSHED_REQUEST_LIFETIME,
-    REFRESH_IDLE_LIFETIME,
+    CODE_LIFETIME, LOGIN_FORM_LIFETIME, MAX_CLIENT_ASSERTION_LIFETIME, MAX_SELF_DESCRIBED_ASSERTION_LIFETIME,
+    PUSHED_REQUEST_LIFETIME, REFRESH_IDLE_LIFETIME,
 };
 use mandate_core::names::{ChallengeMethod, ClientMethod, GrantType, Parameter, ResponseType, TokenType};
 use mandate_delegation::{RefusalReason, ScopeBounds};
@@ -376,7 +376,8 @@ fn refused(what: What, error: &TokenError) -> String {
         E::Lifetime => match what {
             What::ClientAssertion => {
                 let minutes = MAX_CLIENT_ASSERTION_LIFETIME.as_secs() / 60;
-                format!(" Its exp may be at most {minutes} minutes from now.").into()
+                let described = MAX_SELF_DESCRIBED_ASSERTION_LIFETIME.as_secs() / 60;
+                format!(" Its exp may be at most {minutes} minutes from now, or {described} for a client that describes itself.").into()
             }
             What::SubjectToken | What::ActorToken => "".into(),
         },

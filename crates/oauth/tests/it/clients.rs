@@ -242,7 +242,9 @@ async fn an_assertion_may_live_for_an_hour_as_widely_used_clients_write_it() {
     let error = world.token(&long, None).await.unwrap_err();
     assert_eq!(crate::shown(&error), "401 invalid_client client_assertion_refused");
     assert!(
-        error.description.ends_with("lifetime. Its exp may be at most 61 minutes from now."),
+        error.description.ends_with(
+            "lifetime. Its exp may be at most 61 minutes from now, or 6 for a client that describes itself."
+        ),
         "{}",
         error.description
     );

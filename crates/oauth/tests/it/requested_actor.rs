@@ -48,6 +48,10 @@ async fn the_agent_that_the_person_let_act_gets_a_token_with_act() {
     assert_eq!((id.as_str(), name.as_str()), (story::spiffe_id("support-agent").as_str(), "support-agent"));
     let redirect = world.engine.log_in(&request, "riley", Secret::new(story::PASSWORD)).await.unwrap();
     let code = parameter(redirect.location(), "code").unwrap();
+    let agent = story::spiffe_id("support-agent");
+    let login = world.last_record();
+    assert_eq!(login.detail, Some(format!("for the agent {agent}")), "the record says for whom");
+    assert_eq!((login.outcome, login.asked.actor()), (Outcome::Permitted, Some(&*agent)));
     let svid = world.svid("support-agent").await;
     let token = world.token(&redemption(&world, &code, &svid), Some(&world.desk_app())).await.unwrap();
     assert!(token.refresh_token().is_none());
@@ -93,7 +97,8 @@ async fn a_request_for_an_agent_that_cannot_act_is_refused_when_it_is_pushed() {
         let form = with(for_agent(&world), "requested_actor", &value);
         let error = world.push(&form, Some(&world.desk_app())).await.unwrap_err();
         assert_eq!(shown(&error), why, "{value}");
-        assert_eq!(world.last_record().outcome, Outcome::Refused);
+        let record = world.last_record();
+        assert_eq!((record.outcome, record.asked.actor()), (Outcome::Refused, Some(&*value)));
     }
     let twice = [for_agent(&world), pairs(&[("requested_actor", &agent("support-agent"))])].concat();
     let error = world.push(&twice, Some(&world.desk_app())).await.unwrap_err();
@@ -130,6 +135,7 @@ async fn without_a_grant_the_person_is_sent_back_without_a_code() {
         Err(LoginRefusal::Redirect { location, error }) => {
             assert_eq!(shown(&error), "400 invalid_grant grant_revoked");
             assert_eq!(parameter(&location, "code"), None);
+            assert_eq!(world.last_record().asked.actor(), Some(&*story::spiffe_id("support-agent")));
         }
         other => panic!("{other:?}"),
     }

@@ -170,6 +170,7 @@ async fn an_assertion_counts_once_for_its_client_and_this_server_by_its_key() {
         ("two audiences", changed("aud", json!([world.server.issuer(), "https://x.example"])), refused),
         ("expired", changed("exp", json!(now - 120)), refused),
         ("valid for a day", changed("exp", json!(now + 86_400)), refused),
+        ("valid for ten minutes", changed("exp", json!(now + 600)), refused),
         ("no jti", changed("jti", Value::Null), refused),
         (
             "another issuer",

@@ -294,6 +294,34 @@ fn an_assertion_is_remembered_per_client_until_it_expires() {
 }
 
 #[test]
+fn a_client_and_a_jti_that_no_index_has_room_for_are_remembered_too() {
+    let (_dir, store) = store();
+    // Texts that cannot be compressed.
+    let noise = |seed: u64, len: usize| {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'0' + u8::try_from((state >> 33) % 75).unwrap())
+        };
+        (0..len).map(|_| next()).collect::<String>()
+    };
+    let (client, jti, other) = (noise(1, 1_500), noise(2, 2_048), noise(3, 2_048));
+    let remember = |client: &str, jti: &str| {
+        store.transact_blocking("see", |tx| replay::remember(tx, client, jti, at(1060), at(1000))).unwrap()
+    };
+    let known = |client: &str, jti: &str| {
+        store.read_blocking("see", |tx| replay::is_remembered(tx, client, jti, at(1000))).unwrap()
+    };
+    assert!(!known(&client, &jti));
+    assert!(remember(&client, &jti) && known(&client, &jti));
+    assert!(!remember(&client, &jti));
+    assert!(!known(&client, &other) && !known(&other, &jti));
+    let (shorter, longer) =
+        (client.split_at(1_499).0.to_owned(), format!("{}{jti}", client.split_at(1_499).1));
+    assert!(remember(&shorter, &longer), "the border between the two counts");
+}
+
+#[test]
 fn a_text_with_nul_finds_nothing_and_is_not_written_and_harms_no_other_statement() {
     let (_dir, store) = store();
     let found = store.read_blocking("find", |tx| {

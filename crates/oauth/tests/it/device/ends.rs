@@ -1,6 +1,6 @@
 //! What ends a login for a device, before and after the device asked for its token.
 
-use mandate_core::CutTarget;
+use mandate_core::{Clock as _, CutTarget};
 
 use super::*;
 
@@ -87,4 +87,18 @@ async fn a_code_that_is_used_twice_ends_what_it_gave_no_matter_who_presents_it()
         let record = world.records(&all).pop().unwrap();
         assert_eq!(record.detail.as_deref(), Some("a device code was presented twice"));
     }
+}
+
+#[tokio::test]
+async fn a_second_use_is_noticed_as_long_as_the_token_of_the_first_lives() {
+    let world = world();
+    let waiting = begun(&world).await;
+    world.allow_device(&waiting.user_code, "riley").await.unwrap();
+    world.clock.advance(Duration::from_secs(9 * 60 + 50));
+    let token = exposed(&poll(&world, &waiting).await.unwrap());
+    world.clock.advance(Duration::from_mins(58));
+    mandate_store::sweep_blocking(&world.store, world.clock.now(), &|| false).unwrap();
+    assert!(lives(&world, &token).await);
+    assert_eq!(refused(poll(&world, &waiting).await), REUSED);
+    assert!(!lives(&world, &token).await);
 }

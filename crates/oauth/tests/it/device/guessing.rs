@@ -1,6 +1,7 @@
 //! Guessing user codes, and filling the places of devices that wait.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use mandate_testkit::world::{Post, encode};
 
@@ -48,8 +49,33 @@ async fn a_network_has_fifty_wrong_codes_in_ten_minutes_and_is_then_told_nothing
     assert_eq!(enter("BBBB-BBBB", false, 1).await.as_deref(), Some(NO_CODE));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_codes_at_the_same_time_are_no_more_than_one_after_the_other() {
+    let world = Arc::new(world());
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..200 {
+        let world = Arc::clone(&world);
+        all.spawn(async move {
+            let found = world.engine.device_request("BBBB-BBBB", false, network(1)).await;
+            crate::shown(&found.unwrap_err())
+        });
+    }
+    let said = all.join_all().await;
+    let read = said.iter().filter(|said| *said == NO_CODE).count();
+    assert_eq!((said.len(), read), (200, 50));
+}
+
 #[tokio::test]
-async fn strangers_do_not_take_all_places_of_a_public_client() {
+async fn right_codes_take_no_place() {
+    let world = world();
+    let waiting = begun(&world).await;
+    for _ in 0..60 {
+        assert!(world.engine.device_request(&waiting.user_code, false, network(1)).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn one_network_does_not_take_all_places_of_a_public_client() {
     let world = world();
     let form = encode(&asked("tv-app", "read:cases"));
     let begin = async |number: u8| {

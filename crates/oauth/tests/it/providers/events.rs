@@ -270,6 +270,34 @@ async fn what_changes_nothing_is_recorded_and_acknowledged() {
 }
 
 #[tokio::test]
+async fn an_event_about_nobody_is_not_remembered() {
+    let login = Login::with_events().await;
+    let issuer = login.provider.issuer.issuer();
+    let revoked = event("caep/event-type/session-revoked");
+    let user = format!("event\t{issuer}");
+    let is_kept = |id: &str| {
+        let now = login.world.clock.now();
+        let look = |tx: &mandate_store::Tx<'_>| mandate_store::replay::is_remembered(tx, &user, id, now);
+        login.world.store.read_blocking("events", look).unwrap()
+    };
+    let other = json!({"format": "iss_sub", "iss": issuer, "sub": "user-8"});
+    for (id, changes) in [
+        ("e1", json!({"sub_id": other})),
+        ("e2", json!({"sub_id": other, "events": revoked})),
+        ("e3", json!({"sub_id": {"format": "opaque", "id": "s9"}, "events": revoked})),
+    ] {
+        for _ in 0..2 {
+            login.says(id, &changes).await.unwrap();
+            assert!(login.newest().1 && !is_kept(id), "{changes}");
+        }
+    }
+    login.says("e4", &json!({})).await.unwrap();
+    login.says("e5", &json!({})).await.unwrap();
+    assert!(login.newest().0.detail.unwrap().ends_with("the person is disabled already"));
+    assert!(is_kept("e4") && is_kept("e5"));
+}
+
+#[tokio::test]
 async fn nobody_else_disables_a_person() {
     let login = Login::with_events().await;
     let token = login.token_of_session("s1").await;
