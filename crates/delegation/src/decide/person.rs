@@ -155,7 +155,7 @@ fn tenants_of<'f>(
 ) -> Result<OneTenant<'f>, TenantCrossing> {
     let provider = login.provider.as_ref();
     if let Some((at, issuer)) = provider.and_then(|at| Some((at, facts.registry.issuer(&at.id.iss)?))) {
-        as_the_issuer_says(person, issuer, at.tenant.as_deref())?;
+        as_the_issuer_says(person, issuer, at.tenant_now(issuer))?;
     }
     let client = facts.registry.tenant_of_client(client.id());
     facts.registry.tenant_of_person(person)?.with("client", client)
