@@ -17,7 +17,7 @@ use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{DecisionRefusal, RefusalReason};
 
 use super::facts::{Facts, resource_of};
-use super::limits::{groups_giving, own_expiry, scopes_on, unattested_expiry};
+use super::limits::{groups_on, own_expiry, scopes_on, unattested_expiry};
 use super::tenants::as_the_issuer_says;
 use super::{Authorization, ContinuedLogin};
 
@@ -117,7 +117,7 @@ pub(super) fn decide_authorization(
     let audience =
         target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
     let groups = match target {
-        Some(target) => groups_giving(&groups, &target.name, &permitted),
+        Some(target) => groups_on(&groups, &target.name),
         None => groups.iter().map(|group| group.name.clone()).collect(),
     };
     let (subject, client) = (person.id.clone(), client.id().clone());
