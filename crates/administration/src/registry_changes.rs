@@ -16,9 +16,9 @@ use mandate_api::admin::{ApplyRequest, ApplyResponse, kind_name};
 use mandate_api::registry_file::Finding;
 use mandate_audit::{Record, RecordKind, Touch};
 use mandate_core::registry::{Agent, AgentState, Entry, EntryKind, Person, Registry};
-use mandate_core::{Clock as _, Cut, Issuer, Timestamp};
-use mandate_delegation::revocation::cuts_for_change;
-use mandate_live::{Edition, Pins, RegistryClaim, Removal, Snapshot};
+use mandate_core::{Clock as _, Cut, CutTarget, Issuer, Timestamp};
+use mandate_delegation::revocation::{cut, cuts_for_change};
+use mandate_live::{Pins, RegistryClaim, Removal, Snapshot};
 use mandate_planning::states::{AgentAct, PersonAct, PersonState, StateMachine as _, StateRefusal};
 use mandate_planning::{
     ADMINISTRATION, Defaults, Mention, Plan, PlannedChange, is_administration, may_be_removed, mentions,
@@ -232,7 +232,7 @@ impl Administration {
                 return Err(AdministrationError::Overtaken);
             }
             let record = self.record_of_changes(permit, &planned);
-            match self.write(permit, record, &planned.plan, now, snapshot.edition).await {
+            match self.write(permit, record, &planned.plan, now, &snapshot).await {
                 Ok(written) => {
                     self.put_in_force(written, &planned.plan, planned.policies);
                     return Ok(planned.response);
@@ -251,9 +251,9 @@ impl Administration {
         record: Record,
         plan: &Plan,
         now: Timestamp,
-        planned: Edition,
+        planned_from: &Snapshot,
     ) -> Result<Written, AdministrationError> {
-        let cuts = cuts_of(plan, now);
+        let (planned, cuts) = (planned_from.edition, cuts_of(plan, &planned_from.registry, now));
         let advance = Effect::AdvanceRegistry { planned_from: Some(planned.version) };
         let effects = std::iter::once(advance).chain(plan.changes.iter().filter_map(effect_of));
         let claim =
@@ -339,7 +339,7 @@ impl Administration {
     ) -> Option<Stop> {
         let changes =
             planned.plan.changes.iter().map(|change| (change.before.as_ref(), change.after.as_ref()));
-        let cuts = cuts_of(&planned.plan, now);
+        let cuts = cuts_of(&planned.plan, &snapshot.registry, now);
         Stop::of_changes(self.record_of_changes(permit, planned), changes, cuts, snapshot)
     }
 
@@ -392,10 +392,26 @@ fn is_stopped(entry: &Entry) -> bool {
     }
 }
 
-fn cuts_of(plan: &Plan, now: Timestamp) -> Vec<Cut> {
+/// `before`: the registry from which the plan was made.
+fn cuts_of(plan: &Plan, before: &Registry, now: Timestamp) -> Vec<Cut> {
     let changed =
         plan.changes.iter().filter_map(|change| Some((change.before.as_ref()?, change.after.as_ref())));
-    changed.flat_map(|(old, new)| cuts_for_change(old, new, now)).collect()
+    changed
+        .flat_map(|(old, new)| {
+            cuts_for_change(old, new, now).into_iter().chain(cuts_of_groups(old, new, before, now))
+        })
+        .collect()
+}
+
+/// A token of ours names groups by their names here, and not in which claim of the issuer they were proven.
+/// Where that claim is another one, nothing shows that the person is in them.
+fn cuts_of_groups(old: &Entry, new: Option<&Entry>, before: &Registry, now: Timestamp) -> Vec<Cut> {
+    let (Entry::Issuer(old), Some(Entry::Issuer(new))) = (old, new) else { return Vec::new() };
+    if old.groups_claim.is_none() || old.groups_claim == new.groups_claim {
+        return Vec::new();
+    }
+    let of_issuer = before.groups().filter(|group| group.issuer == old.url);
+    of_issuer.map(|group| cut(CutTarget::Group(group.name.clone()), now)).collect()
 }
 
 /// What the changes need to be there.

@@ -72,8 +72,9 @@ pub struct Terms {
     pub acr: Option<String>,
     /// By which methods: `amr` (RFC 9068 §2.2.1). Exchanges do not change it.
     pub amr: Vec<String>,
-    /// The groups of the registry whose rights the token rests on, ordered by name: `groups` (RFC 9068
-    /// §2.2.3.1). A token that is addressed to us names all that the login or token of the person proved.
+    /// The groups of the registry whose rights or limits the token rests on, ordered by name: `groups` (RFC
+    /// 9068 §2.2.3.1). A token that is addressed to us names all that the login or token of the person
+    /// proved.
     pub groups: Vec<GroupName>,
     /// The tenant of its person, its agents, its client and its resource, as far as they have one: `tenant`.
     pub tenant: Option<TenantName>,

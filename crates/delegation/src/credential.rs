@@ -431,9 +431,9 @@ pub struct ProviderLogin {
     /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub groups: Option<ProvenGroups>,
-    /// The tenant of the person, as it called it; absent if its entry did not read it, or it did not say it.
+    /// The tenant of the person; absent if its entry did not read it, or it did not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
+    pub tenant: Option<ProvenTenant>,
 }
 
 impl ProviderLogin {
@@ -451,6 +451,12 @@ impl ProviderLogin {
         let now = registry.issuer(&self.id.iss).and_then(|provider| provider.groups_claim.as_ref());
         if now == Some(claim) { registry.groups_of_ids(&self.id.iss, ids) } else { Vec::new() }
     }
+
+    /// The tenant that it proves, if the entry of the provider reads it in the same claim now.
+    pub(crate) fn tenant_now(&self, provider: &TrustedIssuer) -> Option<&str> {
+        let ProvenTenant { claim, text } = self.tenant.as_ref()?;
+        (provider.tenant_claim.as_ref() == Some(claim)).then_some(text.as_str())
+    }
 }
 
 /// The groups that an identity provider named.
@@ -460,6 +466,15 @@ pub struct ProvenGroups {
     pub claim: ClaimPath,
     /// As the provider calls them.
     pub ids: Vec<String>,
+}
+
+/// The tenant that an identity provider named.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvenTenant {
+    /// In which claim. It counts while the provider's entry names this one.
+    pub claim: ClaimPath,
+    /// As the provider calls it.
+    pub text: String,
 }
 
 /// A person who has just proven who they are: by a password of the embedded directory, or at an identity

@@ -30,7 +30,7 @@ use crate::refusal::{RefusalReason, ScopeBounds};
 
 use facts::{active_agent, actor_of, agent_client_id, delegable_resource, resource_of};
 use grants::{one_use, usable_grant};
-use limits::{asked_is_askable, bounds, expiry, groups_giving, intersect, limits_on};
+use limits::{asked_is_askable, bounds, expiry, groups_on, intersect, limits_on};
 use own::decide_own_behalf;
 use person::decide_authorization;
 use proven::ProofBound;
@@ -201,7 +201,7 @@ fn decide_delegation(
     let expires = expiry(&subject, person, &limits, target, grant, (now, facts.behind))?;
     let lineage = descend(&subject, parent, grant, facts.issuer)?;
     let audience = resource_of(target);
-    let groups = groups_giving(&groups, &target.name, &scopes);
+    let groups = groups_on(&groups, &target.name);
     let said_actors = subject.said_actors.clone();
     let Terms { subject, auth_time, acr, amr, .. } = subject.terms;
     // Every term that is not named here is absent: none is taken over from the subject token by itself.
@@ -311,10 +311,12 @@ fn as_trusted_now(
     if let SubjectOrigin::Foreign(issuer, _) = &mut subject.origin {
         let now = registry.issuer(&issuer.url).ok_or(RefusalReason::SubjectRevoked)?;
         // Its keys were fetched from servers with certificates of other authorities, or through another
-        // proxy; or its claims were read as the entry no longer says.
+        // proxy; or its claims were read, or what they must say was checked, as the entry no longer says.
         let same_claims = now.groups_claim == issuer.groups_claim
             && now.tenant_claim == issuer.tenant_claim
-            && now.oldest_actor_first == issuer.oldest_actor_first;
+            && now.oldest_actor_first == issuer.oldest_actor_first
+            && now.required_claims == issuer.required_claims
+            && now.profile == issuer.profile;
         if now.ca != issuer.ca || now.proxy != issuer.proxy || !same_claims {
             return Err(RefusalReason::ProofOutdated);
         }

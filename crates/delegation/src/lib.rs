@@ -18,7 +18,7 @@ pub mod revocation;
 
 pub use approval::{NeedsApproval, RequestHash, Withheld};
 pub use credential::{
-    AuthenticatedClient, ForeignToken, LoggedInPerson, LoginClient, ProvenClient, ProvenGroups,
+    AuthenticatedClient, ForeignToken, LoggedInPerson, LoginClient, ProvenClient, ProvenGroups, ProvenTenant,
     ProviderLogin, SubjectOrigin, UnattestedClient, VerifiedActor, VerifiedSubject,
 };
 pub use decide::{

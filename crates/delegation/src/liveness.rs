@@ -4,7 +4,7 @@
 //! | what the rule asks | subject of an exchange | introspected by its resource | bearer at the admin API |
 //! |---|---|---|---|
 //! | it has not expired | yes | yes | yes |
-//! | no cut on it, its ancestors, its grants, its agents, its person, its clients | yes | yes | yes |
+//! | no cut on it, its ancestors, its grants, its agents, its person, its groups, its clients | yes | yes | yes |
 //! | if it is bound to a key (`cnf`, RFC 7800), the key is proven | yes | no | yes |
 //! | it has a person: it is not an agent's own | yes | no | yes |
 //! | its person, if it has one, is registered and not disabled | yes | yes | yes |
@@ -23,9 +23,10 @@
 //! - Only a person's authority can be delegated, and only people administrate: where the token is shown to
 //!   us, an agent's own token is refused ([`living_person`]). Its resource is told its state like that of
 //!   every other token.
-//! - Only the subject of an exchange may be of another issuer. The last three rows are about names that we
-//!   gave: of a token of another issuer they ask nothing. Its actors are history that `decide` checks, and
-//!   its clients and grants are not ours.
+//! - Only the subject of an exchange may be of another issuer. The rows about agents, grants and clients are
+//!   about names that we gave: of a token of another issuer they ask nothing. Its actors are history that
+//!   `decide` checks, and its clients and grants are not ours. Of tenants, the row asks of such a token for
+//!   those of the person and of the person's issuer.
 //!
 //! A client that revokes its own token (RFC 7009) asks only for the cut: a token that does not count for
 //! another reason may count again. Only a cut is permanent.

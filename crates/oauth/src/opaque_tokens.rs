@@ -91,17 +91,18 @@ impl OpaqueTokens {
         (issuer, ours): (&Arc<TrustedIssuer>, &IntrospectionClient),
         now: Timestamp,
     ) -> Result<AccessToken, RequestRefusal> {
+        let failed = |error: String| failure(issuer, error);
+        // Before anything is read for the question: database, metadata and secret cost something too.
+        let places = self.places(&issuer.url);
+        let place = places.try_acquire().map_err(|_| failed("too many questions at a time".to_owned()))?;
         self.is_not_ours(token, now).await?;
         let metadata =
             self.foreign.provider(issuer, now).await.map_err(|error| unavailable(issuer, &error))?;
-        let failed = |error: String| failure(issuer, error);
         let endpoint = metadata.introspection_endpoint.as_ref();
         let endpoint = endpoint
             .ok_or_else(|| failed("its metadata have no usable introspection_endpoint".to_owned()))?;
         let secret = self.secret(&issuer.url, ours).await.map_err(failed)?;
         let form = question(token, endpoint, ours, &metadata, &secret).map_err(failed)?;
-        let places = self.places(&issuer.url);
-        let place = places.try_acquire().map_err(|_| failed("too many questions at a time".to_owned()))?;
         let posted = self.foreign.post(issuer, &form).await;
         drop(place);
         let posted = posted.map_err(|error| failed(error.to_string()))?;

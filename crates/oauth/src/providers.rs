@@ -22,7 +22,7 @@ use mandate_core::names::{
 use mandate_core::registry::{TokenProfile, TrustedIssuer, UpstreamClient, login_callback, login_key};
 use mandate_core::scope::OFFLINE_ACCESS;
 use mandate_core::{Issuer, Secret, Subject, Timestamp};
-use mandate_delegation::{ProvenGroups, ProviderLogin};
+use mandate_delegation::{ProvenGroups, ProvenTenant, ProviderLogin};
 use mandate_live::Snapshot;
 use mandate_store::Store;
 use mandate_store::login_sessions::{SessionHash, session_hash};
@@ -233,6 +233,8 @@ impl Providers {
         let session = session.map(|sid| session_hash(&provider.url, &sid));
         let id = Subject { iss: provider.url.clone(), sub: subject };
         let (ids, tenant) = (mapped.groups, mapped.tenant);
+        let tenant = provider.tenant_claim.clone().zip(tenant);
+        let tenant = tenant.map(|(claim, text)| ProvenTenant { claim, text });
         let groups = provider.groups_claim.clone().map(|claim| ProvenGroups { claim, ids });
         let login = ProviderLogin { id, auth_time, acr, amr, groups, tenant };
         Ok(Proven { login, session, refresh: tokens.refresh_token })

@@ -80,6 +80,11 @@ fn introspection(item: &IssuerItem) -> Result<Option<IntrospectionClient>, Findi
         let detail = "opaque access tokens need `audience` too: what they are addressed to";
         return Err(Finding::new("/introspection", detail));
     }
+    // The audience of its access tokens is their client, which is what `aud` of an answer is not.
+    if item.profile == TokenProfile::Cognito {
+        let detail = "Cognito issues no opaque access tokens";
+        return Err(Finding::new("/introspection", detail));
+    }
     check_upstream(&asks.client_id, Some(&asks.client_secret_file), "/introspection")?;
     if asks.clients.is_empty() || asks.clients.len() > MAX_ID_TOKEN_USES {
         let detail = format!(

@@ -10,7 +10,7 @@ use mandate_core::registry::{
     Resource, TrustedIssuer,
 };
 use mandate_core::uri::other_spelling;
-use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet, SpiffeId};
+use mandate_core::{AgentName, ClientId, Issuer, PersonName, ResourceName, ScopeSet, SpiffeId, TenantName};
 
 use crate::entries::{Declared, Defaults};
 use crate::removal::is_history;
@@ -110,7 +110,7 @@ pub(crate) fn check(
         }
         _ => false,
     });
-    if narrowed || !removals.is_empty() {
+    if narrowed || moved_to_a_tenant(declared, current) || !removals.is_empty() {
         for entry in current.entries() {
             if after.untouched(entry.kind(), entry.key()) {
                 let who = format!("{} `{}`", kind_name(entry.kind()), entry.key());
@@ -125,6 +125,25 @@ pub(crate) fn check(
     findings.extend(collisions(declared, &after));
     findings.extend(opaque_tokens_of_two(declared, &after));
     findings
+}
+
+/// Whether an agent or a client gets a tenant, or another one: a resource that stays may name it.
+fn moved_to_a_tenant(declared: &[Declared], current: &Registry) -> bool {
+    declared.iter().any(|d| match &d.entry {
+        Entry::Agent(x) => {
+            x.tenant.is_some() && current.agent(&x.name).is_some_and(|before| before.tenant != x.tenant)
+        }
+        Entry::Client(x) => {
+            x.tenant.is_some() && current.client(&x.id).is_some_and(|before| before.tenant != x.tenant)
+        }
+        _ => false,
+    })
+}
+
+/// What is wrong if something that a resource of the tenant `own` names is of `other`.
+fn apart(own: Option<&TenantName>, other: Option<&TenantName>, what: &str) -> Option<String> {
+    let (own, other) = (own?, other?);
+    (own != other).then(|| format!("{what} is of tenant `{other}`, and the resource of tenant `{own}`"))
 }
 
 /// What an entry mentions.
@@ -200,6 +219,16 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
                     after.unknown(EntryKind::Client, "client", client.as_str()),
                 ));
             }
+            let agent = x.agent.as_ref().and_then(|name| after.agent(name));
+            found.extend(agent.and_then(|agent| {
+                let what = format!("agent `{}`", agent.name);
+                Some(("/agent".to_owned(), apart(x.tenant.as_ref(), agent.tenant.as_ref(), &what)?))
+            }));
+            let client = x.client.as_ref().and_then(|id| after.client(id));
+            found.extend(client.and_then(|client| {
+                let what = format!("client `{}`", client.id);
+                Some(("/client".to_owned(), apart(x.tenant.as_ref(), client.tenant.as_ref(), &what)?))
+            }));
         }
         Entry::Person(x) => {
             if x.id.iss != defaults.issuer && after.issuer(&x.id.iss).is_none() {
@@ -433,7 +462,14 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
         if let Some(Entry::Person(person)) =
             of(EntryKind::Person, grant.person.as_str()).and_then(|at| declared.get(at)).map(|d| &d.entry)
         {
-            notes.extend(unused(grant, &person.may, &format!("what `{}` may do", person.name)));
+            // Who is in a group is known at the login alone.
+            let groups = declared.iter().filter_map(|d| match &d.entry {
+                Entry::Group(group) if group.issuer == person.id.iss => Some(group),
+                _ => None,
+            });
+            let may = person.may.iter().chain(groups.flat_map(|group| &group.may));
+            let may: Vec<Permission> = may.cloned().collect();
+            notes.extend(unused(grant, &may, &format!("what `{}` may do", person.name)));
         }
     }
     for agent in declared.iter().filter_map(|d| match &d.entry {
@@ -459,7 +495,10 @@ pub(crate) fn notes(declared: &[Declared], defaults: &Defaults) -> Vec<String> {
 /// A note if what a grant names belongs to different tenants.
 fn crosses_tenants<'d>(grant: &Grant, find: &dyn Fn(EntryKind, &str) -> Option<&'d Entry>) -> Option<String> {
     let tenant = |kind, key: &str| match find(kind, key)? {
-        Entry::Person(x) => x.tenant.as_ref(),
+        Entry::Person(x) => x.tenant.as_ref().or_else(|| match find(EntryKind::Issuer, x.id.iss.as_str())? {
+            Entry::Issuer(issuer) => issuer.tenant.as_ref(),
+            _ => None,
+        }),
         Entry::Agent(x) => x.tenant.as_ref(),
         Entry::Resource(x) => x.tenant.as_ref(),
         _ => None,

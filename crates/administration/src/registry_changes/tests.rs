@@ -8,7 +8,8 @@ use mandate_api::RegistryFile;
 use mandate_api::admin::{ApplyRequest, RegistryItem};
 use mandate_audit::{Outcome, Record, RecordKind};
 use mandate_core::registry::{
-    Agent, AgentState, Client, ClientAuthentication, Entry, EntryKind, Grant, Halt, Registry,
+    Agent, AgentState, Client, ClientAuthentication, Entry, EntryKind, Grant, Group, Halt, Registry,
+    SubjectScope, TrustedIssuer,
 };
 use mandate_core::{Clock as _, CutTarget, RecordId, SystemEntropy};
 use mandate_delegation::revocation::cut;
@@ -105,7 +106,7 @@ enum Actor {
 /// How far an actor is.
 enum Progress {
     Nothing,
-    Planned(Plan, mandate_live::Edition),
+    Planned(Plan, Arc<Snapshot>),
     Durable(Plan, Written),
     Begun(Pending),
     Done,
@@ -144,11 +145,12 @@ impl Round {
                 if actor == Actor::Purpose {
                     changes.push(PlannedChange { before: None, after: Some(self.grant()) });
                 }
-                Progress::Planned(Plan { changes, ..Plan::default() }, snapshot.edition)
+                Progress::Planned(Plan { changes, ..Plan::default() }, snapshot)
             }
-            (_, Progress::Planned(plan, edition)) => {
+            (_, Progress::Planned(plan, snapshot)) => {
                 let record = self.engine.record(RecordKind::Registry, &self.permit, "a change".to_owned());
-                match self.engine.write(&self.permit, record, &plan, self.engine.clock.now(), edition).await {
+                match self.engine.write(&self.permit, record, &plan, self.engine.clock.now(), &snapshot).await
+                {
                     Ok(written) => Progress::Durable(plan, written),
                     Err(AdministrationError::Overtaken) => Progress::Refused,
                     Err(error) => panic!("{error:?}"),
@@ -361,4 +363,49 @@ async fn an_operator_who_loses_the_role_while_a_stop_is_planned_stops_nothing() 
     let refused = applied.await.unwrap_err();
     assert!(matches!(refused, AdministrationError::NotPermitted(_)), "{refused:?}");
     assert_eq!(engine.snapshot().registry.get(EntryKind::Agent, "idle-agent"), Some(gone));
+}
+
+/// The groups are of the first of two issuers, and its tokens name them in this claim.
+fn naming_groups(claim: Option<&str>) -> TrustedIssuer {
+    TrustedIssuer {
+        groups_claim: claim.map(|claim| claim.parse().unwrap()),
+        ..story::trusted_issuer("https://one.example".parse().unwrap(), SubjectScope::Token)
+    }
+}
+
+#[tokio::test]
+async fn groups_of_an_issuer_are_cut_when_its_tokens_name_them_in_another_claim_or_in_none() {
+    let two = story::trusted_issuer("https://two.example".parse().unwrap(), SubjectScope::Token);
+    let group = |name: &str, issuer: &TrustedIssuer| {
+        let (id, name) = (name.to_owned(), name.parse().unwrap());
+        Entry::Group(Group { id, name, issuer: issuer.url.clone(), may: Vec::new() })
+    };
+    let named = naming_groups(Some("groups"));
+    let required = [("a".to_owned(), "b".to_owned())].into();
+    for (before, after, expected) in [
+        (Some("groups"), naming_groups(Some("roles")), &["desk", "writers"][..]),
+        (Some("groups"), naming_groups(None), &["desk", "writers"]),
+        (Some("groups"), TrustedIssuer { required_claims: required, ..named }, &[]),
+        (None, naming_groups(Some("roles")), &[]),
+    ] {
+        let world = World::with_entries(vec![
+            Entry::Issuer(naming_groups(before)),
+            group("writers", &naming_groups(before)),
+            group("desk", &naming_groups(before)),
+            Entry::Issuer(two.clone()),
+            group("other", &two),
+        ]);
+        let (engine, operator) = (engine(&world), Operator::of_user(own_user().unwrap()).unwrap());
+        let permit: Permit<act::ApplyRegistry> = engine.permit(&operator).await.unwrap();
+        let own = story::ISSUER.parse().unwrap();
+        let entries = RegistryFile::from_items([RegistryItem::of(&Entry::Issuer(after), &own)]);
+        let request = ApplyRequest { entries, prune: false, dry_run: false };
+        assert_eq!(engine.apply(permit, request).await.unwrap().changes.len(), 1);
+        let revocations = Arc::clone(&engine.snapshot().revocations);
+        let cut: Vec<&str> = ["desk", "other", "writers"]
+            .into_iter()
+            .filter(|name| revocations.contains(&CutTarget::Group(name.parse().unwrap())))
+            .collect();
+        assert_eq!(cut, expected, "{before:?}");
+    }
 }

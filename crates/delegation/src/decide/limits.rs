@@ -111,14 +111,12 @@ pub(super) fn scopes_on(permissions: &[Permission], resource: &ResourceName) -> 
     sets.reduce(|all, more| more.union(&all)).unwrap_or_default()
 }
 
-/// The names of those groups that give one of `scopes` on the resource: a token for it names no others.
-pub(super) fn groups_giving(
-    groups: &[Arc<Group>],
-    resource: &ResourceName,
-    scopes: &ScopeSet,
-) -> Vec<GroupName> {
-    let gives = |group: &&Arc<Group>| !scopes_on(&group.may, resource).intersection(scopes).is_empty();
-    groups.iter().filter(gives).map(|group| group.name.clone()).collect()
+/// The names of those groups that may do something on the resource: a token for it names no others. Also one
+/// that gives none of the token's scopes: its limits count for all that the person has there, and would be
+/// lost at the next exchange.
+pub(super) fn groups_on(groups: &[Arc<Group>], resource: &ResourceName) -> Vec<GroupName> {
+    let is_there = |group: &&Arc<Group>| group.may.iter().any(|permission| permission.resource == *resource);
+    groups.iter().filter(is_there).map(|group| group.name.clone()).collect()
 }
 
 /// All limits that permissions on one resource set together.

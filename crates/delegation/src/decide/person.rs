@@ -17,7 +17,7 @@ use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{DecisionRefusal, RefusalReason};
 
 use super::facts::{Facts, resource_of};
-use super::limits::{groups_giving, own_expiry, scopes_on, unattested_expiry};
+use super::limits::{groups_on, own_expiry, scopes_on, unattested_expiry};
 use super::tenants::as_the_issuer_says;
 use super::{Authorization, ContinuedLogin};
 
@@ -117,7 +117,7 @@ pub(super) fn decide_authorization(
     let audience =
         target.map_or_else(|| Audience::one(facts.issuer.as_str().to_owned()), |target| resource_of(target));
     let groups = match target {
-        Some(target) => groups_giving(&groups, &target.name, &permitted),
+        Some(target) => groups_on(&groups, &target.name),
         None => groups.iter().map(|group| group.name.clone()).collect(),
     };
     let (subject, client) = (person.id.clone(), client.id().clone());
@@ -155,7 +155,7 @@ fn tenants_of<'f>(
 ) -> Result<OneTenant<'f>, TenantCrossing> {
     let provider = login.provider.as_ref();
     if let Some((at, issuer)) = provider.and_then(|at| Some((at, facts.registry.issuer(&at.id.iss)?))) {
-        as_the_issuer_says(person, issuer, at.tenant.as_deref())?;
+        as_the_issuer_says(person, issuer, at.tenant_now(issuer))?;
     }
     let client = facts.registry.tenant_of_client(client.id());
     facts.registry.tenant_of_person(person)?.with("client", client)

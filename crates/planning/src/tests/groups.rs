@@ -108,3 +108,43 @@ fn a_file_without_the_group_takes_it_away() {
     assert_eq!(removed.changes.len(), 1);
     assert!(matches!(&removed.changes[0].before, Some(Entry::Group(group)) if group.id == "support"));
 }
+
+#[test]
+fn a_grant_that_rests_on_a_group_of_the_persons_issuer_is_not_noted() {
+    let rest = r#"
+[[person]]
+name = "dana"
+issuer = "https://login.acme.example"
+sub = "user-7"
+
+[[agent]]
+name = "helper"
+owner = "dana"
+purpose = "Helps"
+selectors = ["unix:uid:1000"]
+ceiling = [{ resource = "crm", scopes = ["read:cases"] }]
+
+[[grant]]
+person = "dana"
+agent = "helper"
+resource = "crm"
+scopes = ["read:cases"]
+"#;
+    let of = |text: &str| plan(&Registry::default(), text, false).unwrap().notes;
+    let with_group = format!("{}{rest}", group(""));
+    assert_eq!(of(&with_group), Vec::<String>::new());
+    let text = with_group.replace("user-7\"", "user-7\"\nmay = []");
+    assert_eq!(of(&text), Vec::<String>::new());
+    for without in [
+        format!("{ISSUER}{rest}"),
+        // The group of another issuer gives her nothing.
+        with_group.replace("sub = \"user-7\"\n", "").replacen(
+            "name = \"dana\"\nissuer = \"https://login.acme.example\"",
+            "name = \"dana\"",
+            1,
+        ),
+    ] {
+        let notes = of(&without);
+        assert!(notes.iter().any(|note| note.contains("which what `dana` may do does not")), "{notes:?}");
+    }
+}

@@ -160,6 +160,9 @@ fn opaque_tokens_of_a_client_are_of_one_issuer() {
         let (detail, _) = refused(&Registry::default(), &issuer_of(&lines), false);
         assert!(detail.contains(part), "{lines}: {detail}");
     }
+    let text = issuer_of(&format!("profile = \"cognito\"\n{}", asks("desk")));
+    let (detail, _) = refused(&Registry::default(), &text, false);
+    assert!(detail.contains("Cognito issues no opaque access tokens"), "{detail}");
     let text = format!(
         "[[issuer]]\nurl = \"https://login.acme.example\"\nlogin = true\nclient_id = \"m\"\n{}",
         asks("desk")

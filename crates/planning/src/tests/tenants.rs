@@ -82,3 +82,61 @@ fn a_grant_across_tenants_is_noted_and_a_name_of_another_form_refused() {
         assert!(mandate_api::registry_file::parse(&text).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn a_person_without_a_tenant_is_of_that_of_the_issuer_in_notes_on_grants() {
+    let text = FILE.replacen("example\"\ntenant = \"acme\"\n\n[[agent]]", "example\"\n\n[[agent]]", 1);
+    let text = text.replace("purpose = \"Helps\"\ntenant = \"acme\"", "purpose = \"Helps\"");
+    let notes = |text: &str| plan(&Registry::default(), text, false).unwrap().notes;
+    assert!(notes(&text).iter().all(|note| !note.contains("tenants")));
+    let crosses = notes(&text.replacen("tenant = \"acme\"", "tenant = \"umbrella\"", 1));
+    let expected = "crosses the tenants `acme` and `umbrella`";
+    assert!(crosses.iter().any(|note| note.contains(expected)), "{crosses:?}");
+}
+
+const SERVED: &str = r#"
+[[person]]
+name = "riley"
+
+[[agent]]
+name = "helper"
+owner = "riley"
+purpose = "Helps"
+tenant = "acme"
+
+[[client]]
+id = "crm-api"
+tenant = "acme"
+
+[[resource]]
+name = "crm"
+uri = "http://127.0.0.1:9100"
+scopes = ["read:cases"]
+tenant = "acme"
+agent = "helper"
+client = "crm-api"
+"#;
+
+#[test]
+fn what_serves_a_resource_is_of_its_tenant_or_of_none() {
+    let made = registry(SERVED);
+    for (part, what, line) in [
+        ("purpose = \"Helps\"\n", "agent `helper` is of tenant `umbrella`", 20),
+        ("id = \"crm-api\"\n", "client `crm-api` is of tenant `umbrella`", 21),
+    ] {
+        let of = |tenant: &str| {
+            SERVED.replacen(&format!("{part}tenant = \"acme\"\n"), &format!("{part}{tenant}"), 1)
+        };
+        let text = of("tenant = \"umbrella\"\n");
+        let (detail, place) = refused(&Registry::default(), &text, false);
+        assert!(detail.contains(what) && detail.contains("of tenant `acme`"), "{detail}");
+        assert_eq!(place.0, line);
+        assert!(plan(&Registry::default(), &of(""), false).is_ok(), "of none");
+        // Where the resource is not in the file, it is found too.
+        let alone = &text[..text.find("[[resource]]").unwrap()];
+        let findings = plan(&made, alone, false).unwrap_err();
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].detail.contains("resource `crm`, which stays"), "{findings:?}");
+        assert!(findings[0].detail.contains(what), "{findings:?}");
+    }
+}

@@ -10,6 +10,7 @@ use mandate_core::registry::TrustedIssuer;
 
 use super::{AccessToken, Profile, Source, read};
 use crate::claim;
+use crate::compact::MAX_TOKEN_LEN;
 use crate::discovery::is_json;
 use crate::error::TokenError;
 use crate::strict_json::{self, Json};
@@ -29,7 +30,8 @@ pub enum IntrospectionFault {
 /// the token.
 ///
 /// # Errors
-/// The token is not active, or the answer does not say everything that is needed.
+/// The token is not active, the answer is longer than [`MAX_TOKEN_LEN`], or it does not say everything that
+/// is needed.
 pub fn introspected(
     token: &str,
     (content_type, body): (Option<&str>, &[u8]),
@@ -38,6 +40,10 @@ pub fn introspected(
 ) -> Result<AccessToken, IntrospectionFault> {
     if !is_json(content_type) {
         return Err(IntrospectionFault::Answer("its content type is not application/json".to_owned()));
+    }
+    // As a token that says as much: what is read of it is written into the record.
+    if body.len() > MAX_TOKEN_LEN {
+        return Err(TokenError::TooLarge.into());
     }
     let answer = strict_json::object(body).map_err(|error| IntrospectionFault::Answer(error.to_string()))?;
     let (active, token_type) =

@@ -56,12 +56,14 @@ impl IdTokenShape {
 }
 
 /// No claim is in each ID token and in no access token. These are in access tokens alone; an access token of
-/// RFC 9068 always has `client_id`.
+/// RFC 9068 always has `client_id`. Some products call it `appid` or `cid`.
 const USUAL: IdTokenShape = IdTokenShape {
     id_token: &[
         Rule::Lacks("client_id"),
         Rule::Lacks("scope"),
         Rule::Lacks("scp"),
+        Rule::Lacks("appid"),
+        Rule::Lacks("cid"),
         Rule::Lacks("token_type"),
         Rule::Lacks("authorization_details"),
     ],
@@ -78,6 +80,9 @@ const KEYCLOAK: IdTokenShape = IdTokenShape {
     ],
 };
 
+/// In an access token an agent that acted is its client, and an ID token does not say which one it was.
+const NO_AGENT_ACTED: Rule = Rule::NoneOf("xms_act_fct", &["11"]);
+
 /// The access token of an application has no `scp` either. Its client is in `azp`, and how that proved itself in
 /// `azpacr`.
 const ENTRA_V2: IdTokenShape = IdTokenShape {
@@ -86,6 +91,7 @@ const ENTRA_V2: IdTokenShape = IdTokenShape {
         Rule::Lacks("scp"),
         Rule::Lacks("azp"),
         Rule::Lacks("azpacr"),
+        NO_AGENT_ACTED,
         Rule::InIssuer("tid"),
     ],
     person: ENTRA_PERSON,
@@ -97,6 +103,7 @@ const ENTRA_V1: IdTokenShape = IdTokenShape {
         Rule::Lacks("scp"),
         Rule::Lacks("appid"),
         Rule::Lacks("appidacr"),
+        NO_AGENT_ACTED,
         Rule::InIssuer("tid"),
     ],
     person: ENTRA_PERSON,

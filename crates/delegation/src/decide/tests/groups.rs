@@ -67,14 +67,15 @@ fn a_group_that_the_token_proves_adds_its_rights_and_the_result_names_it() {
     for case in [foreign(&["writers", "desk"]), own(&["desk", "writers"])] {
         let view = case.run().unwrap();
         assert_eq!(view.terms.scopes, scopes("write:case_comments"));
-        assert_eq!(view.terms.groups, names(&["writers"]), "and no group that gave nothing there");
+        assert_eq!(view.terms.groups, names(&["writers"]), "and no group that has nothing there");
     }
     for case in [foreign(&[]), own(&[]), foreign(&["desk"]), own(&["desk"])] {
         assert_eq!(case.run(), Err(R::ScopeBeyondPerson));
     }
     let mut alone = foreign(&["writers"]);
     alone.scopes = Some(scopes("read:cases"));
-    assert!(alone.run().unwrap().terms.groups.is_empty(), "what the person may do without the group");
+    let named = alone.run().unwrap().terms.groups.clone();
+    assert_eq!(named, names(&["writers"]), "also beside what the person may do alone: its limits count");
 }
 
 #[test]
@@ -128,6 +129,18 @@ fn every_limit_of_a_right_counts_whether_a_person_or_a_group_has_it() {
     let mut case = own(&["writers"]);
     case.registry.put(group("writers", LOGIN, vec![limited]));
     case.scopes = Some(scopes("read:cases write:case_comments"));
+    assert_eq!(case.run().unwrap().terms.expires, NOW.plus(Duration::from_secs(60)));
+}
+
+#[test]
+fn a_limit_of_a_group_goes_on_where_its_rights_are_not_asked_for() {
+    let limited = Permission { constraints: within(60), ..allow("crm", "write:case_comments") };
+    let mut case = own(&["writers"]);
+    case.registry.put(group("writers", LOGIN, vec![limited]));
+    case.scopes = Some(scopes("read:cases"));
+    let first = case.run().unwrap();
+    assert_eq!(first.terms.expires, NOW.plus(Duration::from_secs(60)));
+    case.subject.terms.groups.clone_from(&first.terms.groups);
     assert_eq!(case.run().unwrap().terms.expires, NOW.plus(Duration::from_secs(60)));
 }
 

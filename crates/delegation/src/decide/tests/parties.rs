@@ -132,11 +132,13 @@ fn what_the_registry_says_of_an_issuer_now_is_what_counts() {
     refuses(R::ScopeExceedsSubject, |c| changed(c, AUDIENCE, SubjectScope::Token));
     refuses(R::SubjectNotForPresenter, |c| changed(c, "another", SubjectScope::IdentityOnly));
     permits(|c| changed(c, AUDIENCE, SubjectScope::IdentityOnly));
-    let edits: [fn(&mut TrustedIssuer); 4] = [
+    let edits: [fn(&mut TrustedIssuer); 6] = [
         |issuer| issuer.ca = Some("another".into()),
         |issuer| issuer.groups_claim = Some("groups".parse().unwrap()),
         |issuer| issuer.tenant_claim = Some("tid".parse().unwrap()),
         |issuer| issuer.oldest_actor_first = true,
+        |issuer| issuer.required_claims = [("idp".to_owned(), "staff".to_owned())].into(),
+        |issuer| issuer.profile = mandate_core::registry::TokenProfile::Keycloak,
     ];
     let subjects: [fn(&mut Case); 3] =
         [|c| c.foreign(SubjectScope::Token), Case::identified, |c| c.opaque(SubjectScope::Token)];

@@ -96,11 +96,16 @@ async fn a_group_that_loses_its_rights_takes_them_from_tokens_that_were_issued()
     let form = with(abroad.form(&token), "scope", "read:cases write:case_comments");
     let both = exposed(&abroad.world.token(&form, None).await.unwrap());
     let form = with(abroad.form(&token), "scope", "read:cases");
+    let reading = exposed(&abroad.world.token(&form, None).await.unwrap());
+    let form = with(abroad.form(&abroad.raw(|_| ())), "scope", "read:cases");
     let without = exposed(&abroad.world.token(&form, None).await.unwrap());
     assert_eq!(payload(&both)["aud"], CRM);
-    assert!(lives(&abroad.world, &both).await && lives(&abroad.world, &without).await);
+    for token in [&both, &reading, &without] {
+        assert!(lives(&abroad.world, token).await);
+    }
     abroad.world.apply(writers(&abroad, "read:cases")).await;
     assert!(!lives(&abroad.world, &both).await);
+    assert!(!lives(&abroad.world, &reading).await, "it names the group, whose limits count for it");
     assert!(lives(&abroad.world, &without).await, "it does not rest on the group");
     assert_eq!(comments(&abroad, &token).await.unwrap_err(), BEYOND, "and not at the next exchange");
 }

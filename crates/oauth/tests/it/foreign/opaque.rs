@@ -1,5 +1,9 @@
 //! Opaque access tokens of another issuer as subject tokens: their issuer is asked (RFC 7662).
 
+use std::future::{Future as _, poll_fn};
+use std::task::Poll;
+use std::time::Duration;
+
 use mandate_core::registry::{Entry, EntryKind, IntrospectionClient, SubjectScope, TrustedIssuer};
 use mandate_core::{Clock as _, CutTarget, Issuer};
 use mandate_testkit::hostile_issuer::{HostileIssuer, Trouble};
@@ -279,6 +283,35 @@ async fn a_code_of_ours_is_shown_to_nobody() {
     let code = abroad.world.code(&query, "riley").await;
     assert_eq!(abroad.desk_asks(&code, ACCESS_TOKEN).await, REFUSED);
     assert_eq!(abroad.questions(), 0);
+}
+
+#[tokio::test]
+async fn a_question_for_which_there_is_no_place_reads_nothing() {
+    let abroad = asking().await;
+    assert_eq!(abroad.desk_asks(TOKEN, ACCESS_TOKEN).await, "ok");
+    let query = abroad.world.authorization("support-app", None, None);
+    let code = abroad.world.code(&query, "riley").await;
+    abroad.idp.fail_at(ASKED, Trouble::Silence);
+    let mut slow: Vec<_> = (0..16).map(|_| Box::pin(abroad.desk_asks(TOKEN, ACCESS_TOKEN))).collect();
+    let ask_all = poll_fn(|context| {
+        for question in &mut slow {
+            assert!(question.as_mut().poll(context).is_pending());
+        }
+        Poll::<()>::Pending
+    });
+    let ask_once_more = async {
+        while abroad.questions() < 17 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // The database would say that it is a code of ours.
+        assert_eq!(abroad.desk_asks(&code, ACCESS_TOKEN).await, UNAVAILABLE);
+    };
+    tokio::select! {
+        () = ask_all => {}
+        () = ask_once_more => {}
+    }
+    drop(slow);
+    assert_eq!(abroad.desk_asks(&code, ACCESS_TOKEN).await, REFUSED);
 }
 
 #[tokio::test]

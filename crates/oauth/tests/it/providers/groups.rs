@@ -1,4 +1,4 @@
-//! Groups of people who log in at an identity provider.
+//! Groups and tenants of people who log in at an identity provider.
 
 use std::time::Duration;
 
@@ -94,4 +94,36 @@ async fn a_login_that_goes_on_keeps_its_groups_with_the_rights_that_they_have_no
 async fn refused_at(login: &Login, away: &Away) -> String {
     let (_, shown) = super::sent_back(login.come_back(away).await);
     shown.split(' ').next_back().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_login_that_goes_on_has_no_tenant_once_the_entry_reads_it_in_another_claim() {
+    let login = Login::with_more(story::away_apps());
+    let issuer = login.provider.issuer.issuer();
+    let reads = async |claim: &str| {
+        let named = |entry: &mut Entry| {
+            if let Entry::Issuer(issuer) = entry {
+                issuer.tenant_claim = Some(claim.parse().unwrap());
+            }
+        };
+        login.world.change(EntryKind::Issuer, issuer.as_str(), named).await;
+    };
+    reads("tid").await;
+    let of_acme = |entry: &mut Entry| {
+        if let Entry::Person(dana) = entry {
+            dana.tenant = Some("acme".parse().unwrap());
+        }
+    };
+    login.world.change(EntryKind::Person, "dana", of_acme).await;
+    login.world.clock.advance(Duration::from_secs(1));
+    let query = login.world.authorization("away-app", Some(CRM), Some("read:cases offline_access"));
+    let departure = login.try_to_leave(&query).await.unwrap();
+    let away = Away { query, location: departure.location, pending: departure.pending };
+    let code = login.code(&away, &json!({"tid": "acme", "org": "umbrella"})).await;
+    let redemption = with(login.world.redemption("away-app", &code), "resource", CRM);
+    let first = login.world.token(&redemption, None).await.unwrap();
+    assert_eq!(payload(&exposed(&first))["tenant"], "acme");
+    let next = login.goes_on(&first).await.unwrap();
+    reads("org").await;
+    assert_eq!(login.goes_on(&next).await.unwrap_err(), "400 invalid_grant parties_apart");
 }

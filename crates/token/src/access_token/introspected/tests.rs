@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{IntrospectionFault, introspected};
 use crate::access_token::AccessToken;
+use crate::compact::MAX_TOKEN_LEN;
 use crate::error::TokenError;
 
 const NOW: u64 = 1_700_000_000;
@@ -136,6 +137,18 @@ fn what_is_no_answer_says_nothing_of_the_token() {
     ] {
         assert!(matches!(read(kind, body), Err(IntrospectionFault::Answer(_))), "{kind:?}");
     }
+}
+
+#[test]
+fn an_answer_is_no_longer_than_a_token() {
+    let mut act = json!({"iss": ISSUER, "sub": "a".repeat(2_000)});
+    for _ in 0..15 {
+        act = json!({"iss": ISSUER, "sub": "a".repeat(2_000), "act": act});
+    }
+    assert_eq!(refusal(&json!({ "act": act })), "token_too_large");
+    let room = MAX_TOKEN_LEN - answer(&json!({"padding": ""})).to_string().len();
+    assert_eq!(refusal(&json!({ "padding": "x".repeat(room) })), "ok");
+    assert_eq!(refusal(&json!({ "padding": "x".repeat(room + 1) })), "token_too_large");
 }
 
 #[test]
