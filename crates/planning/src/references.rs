@@ -202,6 +202,26 @@ fn of_proofs(agent: &Agent) -> impl Iterator<Item = (usize, &[Permission])> {
     proofs.filter_map(|(at, proof)| Some((at, proof.platform()?.ceiling.as_deref()?)))
 }
 
+/// What a resource mentions that does not exist, or is of another tenant.
+fn of_resource(x: &Resource, after: &After<'_>, found: &mut Vec<(String, String)>) {
+    if let Some(agent) = x.agent.as_ref().filter(|name| after.agent(name).is_none()) {
+        found.push(("/agent".to_owned(), after.unknown(EntryKind::Agent, "agent", agent.as_str())));
+    }
+    if let Some(client) = x.client.as_ref().filter(|id| after.client(id).is_none()) {
+        found.push(("/client".to_owned(), after.unknown(EntryKind::Client, "client", client.as_str())));
+    }
+    let agent = x.agent.as_ref().and_then(|name| after.agent(name));
+    found.extend(agent.and_then(|agent| {
+        let what = format!("agent `{}`", agent.name);
+        Some(("/agent".to_owned(), apart(x.tenant.as_ref(), agent.tenant.as_ref(), &what)?))
+    }));
+    let client = x.client.as_ref().and_then(|id| after.client(id));
+    found.extend(client.and_then(|client| {
+        let what = format!("client `{}`", client.id);
+        Some(("/client".to_owned(), apart(x.tenant.as_ref(), client.tenant.as_ref(), &what)?))
+    }));
+}
+
 /// The pointers below an entry, and what they mention that does not exist.
 fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -209,27 +229,7 @@ fn dangling(entry: &Entry, after: &After<'_>, defaults: &Defaults) -> Vec<(Strin
         return found;
     }
     match entry {
-        Entry::Resource(x) => {
-            if let Some(agent) = x.agent.as_ref().filter(|name| after.agent(name).is_none()) {
-                found.push(("/agent".to_owned(), after.unknown(EntryKind::Agent, "agent", agent.as_str())));
-            }
-            if let Some(client) = x.client.as_ref().filter(|id| after.client(id).is_none()) {
-                found.push((
-                    "/client".to_owned(),
-                    after.unknown(EntryKind::Client, "client", client.as_str()),
-                ));
-            }
-            let agent = x.agent.as_ref().and_then(|name| after.agent(name));
-            found.extend(agent.and_then(|agent| {
-                let what = format!("agent `{}`", agent.name);
-                Some(("/agent".to_owned(), apart(x.tenant.as_ref(), agent.tenant.as_ref(), &what)?))
-            }));
-            let client = x.client.as_ref().and_then(|id| after.client(id));
-            found.extend(client.and_then(|client| {
-                let what = format!("client `{}`", client.id);
-                Some(("/client".to_owned(), apart(x.tenant.as_ref(), client.tenant.as_ref(), &what)?))
-            }));
-        }
+        Entry::Resource(x) => of_resource(x, after, &mut found),
         Entry::Person(x) => {
             if x.id.iss != defaults.issuer && after.issuer(&x.id.iss).is_none() {
                 found.push((

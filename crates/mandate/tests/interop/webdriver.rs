@@ -119,8 +119,17 @@ impl Browser {
 
     /// The text that a person reads there.
     pub(crate) async fn text(&self, selector: &str) -> String {
-        let element = self.element(selector).await;
-        text(&self.command(&format!("{element}/text"), None).await)
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let element = self.element(selector).await;
+            let url = format!("{}{element}/text", self.session);
+            match command_at(&self.http, &url, None).await {
+                Ok(found) => return text(&found),
+                // The page went away between the two questions.
+                Err(error) if error["error"] == "stale element reference" && Instant::now() < deadline => {}
+                Err(error) => panic!("{selector}: {error}"),
+            }
+        }
     }
 
     /// A property of an element, as text.
