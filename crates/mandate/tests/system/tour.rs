@@ -88,7 +88,9 @@ fn logged_in(login: &str) -> String {
     // The file of the token has the person's name.
     let person = login.split_once("--out tour/").unwrap().1.strip_suffix(".token").unwrap();
     format!(
-        r#"{login} --no-browser > login.out 2>&1 &
+        // What an earlier login printed must not be taken for this one's.
+        r#"rm -f login.out
+timeout 60 {login} --no-browser > login.out 2>&1 &
 login=$!
 wait_for grep -q '^Waiting' login.out
 url=$(sed -n 's/^ *\(http.*\)$/\1/p' login.out)
