@@ -28,6 +28,7 @@ use crate::liveness::{Asker, living_person};
 use crate::mandate::{Mandate, MandateView};
 use crate::refusal::{RefusalReason, ScopeBounds};
 
+use delegated_login::of_one_tenant;
 use facts::{active_agent, actor_of, agent_client_id, delegable_resource, resource_of};
 use grants::{one_use, usable_grant};
 use limits::{asked_is_askable, bounds, expiry, groups_on, intersect, limits_on};
@@ -247,6 +248,7 @@ fn decide_delegated_login(
     if *actor.spiffe_id() != requested {
         return Err(RefusalReason::ActorNotRequested.into());
     }
+    of_one_tenant((&person, client.id()), &requested, &resource, facts)?;
     let of_resource = &delegable_resource(&resource, facts)?.scopes;
     let asked = scopes.as_ref().unwrap_or(of_resource).clone();
     let own = Authorization {

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use mandate_core::{
-    Clock as _, Entropy, HybridClock, Issuer, RecordId, ResourceUri, ScopeSet, SpiffeId, Timestamp, TokenId,
+    ClientId, Clock as _, Entropy, HybridClock, Issuer, RecordId, ResourceUri, ScopeSet, SpiffeId, Timestamp,
+    TokenId,
 };
 use mandate_delegation::{
-    DecisionRequest, LoggedInPerson, Mandate, RefusalReason, Withheld, decide, has_grant_for,
+    DecisionRefusal, DecisionRequest, LoggedInPerson, Mandate, Withheld, decide, has_grant_for,
 };
 use mandate_live::{Live, Snapshot};
 
@@ -50,14 +51,14 @@ impl Basis {
     /// Whether a person who logs in for an agent has a grant for it.
     pub(crate) fn has_grant_for(
         &self,
-        person: &LoggedInPerson,
+        login: (&LoggedInPerson, &ClientId),
         agent: &SpiffeId,
-        (resource, scopes): (&ResourceUri, Option<&ScopeSet>),
+        wanted: (&ResourceUri, Option<&ScopeSet>),
         snapshot: &Snapshot,
         now: Timestamp,
-    ) -> Result<(), RefusalReason> {
+    ) -> Result<(), DecisionRefusal> {
         self.live.with_facts(snapshot, self.clock.behind(), |facts| {
-            has_grant_for(person, agent, resource, scopes, facts, now)
+            has_grant_for(login, agent, wanted, facts, now)
         })
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use mandate_audit::RecordKind;
 use mandate_core::names::{Parameter, ResponseParameter};
 use mandate_core::{RequestSource, Secret, Timestamp};
-use mandate_delegation::{Authorization, DecisionRequest, LoggedInPerson, MandateView};
+use mandate_delegation::{Authorization, DecisionRequest, LoggedInPerson, MandateView, Withheld};
 use mandate_store::login_sessions::SessionHash;
 
 use crate::asking_client::AskingClient;
@@ -219,8 +219,9 @@ impl Engine {
         };
         // For an agent, the decision is on the login alone: the agent proves itself when the code is redeemed.
         if let Some((agent, resource)) = wanted.actor.zip(wanted.resource) {
-            let granted = self.basis.has_grant_for(person, agent, (resource, wanted.scopes), &snapshot, now);
-            granted.map_err(|reason| RequestRefusal::DelegatedLogin(reason, None))?;
+            let login = (person, wanted.client.id());
+            let granted = self.basis.has_grant_for(login, agent, (resource, wanted.scopes), &snapshot, now);
+            granted.map_err(|refused| trail.of_delegated_login(Withheld::Refusal(refused)))?;
             let of_resource =
                 || snapshot.registry.resource_by_uri(resource).map(|found| found.scopes.clone());
             (own.scopes, own.resource) = (own.scopes.or_else(of_resource), None);

@@ -1,12 +1,12 @@
 //! A code that a person gives for one agent: what is asked, and what is known before the agent is proven.
 
 use mandate_core::registry::{AgentState, Client, Registry};
-use mandate_core::{AgentName, ResourceUri, ScopeSet, SpiffeId, Timestamp, TokenId};
+use mandate_core::{AgentName, ClientId, ResourceUri, ScopeSet, SpiffeId, Timestamp, TokenId};
 
 use crate::VerifiedActor;
 use crate::credential::{LoggedInPerson, ProvenClient};
 use crate::liveness::enabled;
-use crate::refusal::RefusalReason;
+use crate::refusal::{DecisionRefusal, RefusalReason};
 
 use super::facts::{Facts, active_agent, delegable_resource};
 use super::grants::usable_grant;
@@ -55,21 +55,42 @@ pub fn requestable<'r>(
     if client.agents.contains(name) { Ok(name) } else { Err(NotRequestable::Client) }
 }
 
+/// Whether no party is of another tenant. The login alone would only leave out what the person has at a resource
+/// of another tenant.
+pub(super) fn of_one_tenant(
+    (person, client): (&LoggedInPerson, &ClientId),
+    agent: &SpiffeId,
+    resource: &ResourceUri,
+    facts: &Facts<'_>,
+) -> Result<(), DecisionRefusal> {
+    let person = enabled(facts.registry.person(&person.name)).map_err(RefusalReason::from)?;
+    let agent = active_agent(agent, facts.registry)?;
+    let target = delegable_resource(resource, facts)?;
+    facts
+        .registry
+        .tenant_of_person(person)?
+        .with("client", facts.registry.tenant_of_client(client))?
+        .with("agent", agent.tenant.as_ref())?
+        .with("resource", target.tenant.as_ref())?;
+    Ok(())
+}
+
 /// Whether the person has a grant by which the agent could act for them, so that nobody is given a code that
 /// cannot be redeemed. The decision looks again.
 ///
 /// # Errors
 /// The reason for which a decision would refuse the agent.
 pub fn has_grant_for(
-    person: &LoggedInPerson,
+    (person, client): (&LoggedInPerson, &ClientId),
     agent: &SpiffeId,
-    resource: &ResourceUri,
-    scopes: Option<&ScopeSet>,
+    (resource, scopes): (&ResourceUri, Option<&ScopeSet>),
     facts: &Facts<'_>,
     now: Timestamp,
-) -> Result<(), RefusalReason> {
-    let person = enabled(facts.registry.person(&person.name))?;
+) -> Result<(), DecisionRefusal> {
+    of_one_tenant((person, client), agent, resource, facts)?;
+    let person = enabled(facts.registry.person(&person.name)).map_err(RefusalReason::from)?;
     let agent = active_agent(agent, facts.registry)?;
     let target = delegable_resource(resource, facts)?;
-    usable_grant(facts, person, agent, target, scopes.unwrap_or(&target.scopes), now).map(|_| ())
+    usable_grant(facts, person, agent, target, scopes.unwrap_or(&target.scopes), now)?;
+    Ok(())
 }

@@ -159,7 +159,9 @@ fn a_client_asks_only_for_active_agents_of_its_own() {
 fn without_a_grant_nobody_is_given_a_code() {
     let asked = |case: &Case| {
         let (agent, crm) = (AGENT.parse().unwrap(), CRM.parse().unwrap());
-        case.facts(|facts| has_grant_for(&riley(NOW), &agent, &crm, None, facts, NOW))
+        let (riley, app) = (riley(NOW), "support-app".parse().unwrap());
+        let found = case.facts(|facts| has_grant_for((&riley, &app), &agent, (&crm, None), facts, NOW));
+        found.map_err(|refused| refused.reason)
     };
     assert_eq!(asked(&presenting()), Ok(()));
     let refused = |why: R, vary: &dyn Fn(&mut Case)| {
@@ -171,6 +173,25 @@ fn without_a_grant_nobody_is_given_a_code() {
     refused(R::GrantRevoked, &|c| c.grant(|g| g.revoked = true));
     refused(R::AgentNotActive, &|c| c.agent("support-agent", |a| a.state = AgentState::Retired));
     refused(R::PersonDisabled, &|c| c.person(|p| p.disabled = true));
+    refused(R::PartiesApart, &two_tenants);
+}
+
+/// Riley and the agent are of two tenants.
+fn two_tenants(case: &mut Case) {
+    case.person(|person| person.tenant = Some("acme".parse().unwrap()));
+    case.agent("support-agent", |agent| agent.tenant = Some("umbrella".parse().unwrap()));
+}
+
+#[test]
+fn parties_of_two_tenants_are_told_as_such_and_not_as_missing_rights() {
+    let mut case = presenting();
+    two_tenants(&mut case);
+    assert_eq!(decided(&case, login(None)), Err(R::PartiesApart));
+    let mut case = presenting();
+    case.person(|person| person.tenant = Some("acme".parse().unwrap()));
+    let crm = resource("crm", CRM, "read:cases", None);
+    case.registry.put(Entry::Resource(Resource { tenant: Some("umbrella".parse().unwrap()), ..crm }));
+    assert_eq!(decided(&case, login(None)), Err(R::PartiesApart));
 }
 
 const WORDS: [&str; 4] = ["read:cases", "write:case_comments", "write:opportunities", "send:mail"];
