@@ -513,7 +513,7 @@ async fn used_issuers(world: &mut World) -> Result<f64, BenchError> {
         let request = world.request((SubjectOf::Es256, &token), (ActorOf::Us, proof));
         let answer = connection.exchange(&request).await?;
         let said = String::from_utf8_lossy(answer.body);
-        // Its signature was verified: then nobody is found who has the name.
+        // Its signature was verified. Then the registry has no person with that name.
         if answer.status != 400 || !said.contains("person_unknown") {
             return Err(BenchError(format!("a token of issuer {at}: {said}")));
         }

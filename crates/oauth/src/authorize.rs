@@ -404,7 +404,7 @@ pub(crate) fn no_request_object(form: &Form<'_>) -> Result<(), RequestRefusal> {
     if form.has(Parameter::RequestUri) { Err(RequestRefusal::RequestUri) } else { Ok(()) }
 }
 
-/// Nobody is proven here but, later, the person. A client that sends tokens must not get one without them.
+/// Only the person is proven here, later. A client that sends tokens must not get a token without them.
 pub(crate) fn nothing_of_an_exchange(form: &Form<'_>) -> Result<(), RequestRefusal> {
     let of_exchanges = [
         Parameter::ActorToken,

@@ -75,7 +75,7 @@ pub(super) fn of_one_tenant(
     Ok(())
 }
 
-/// Whether the person has a grant by which the agent could act for them, so that nobody is given a code that
+/// Whether the person has a grant by which the agent could act for them, so that no client gets a code that
 /// cannot be redeemed. The decision looks again.
 ///
 /// # Errors
